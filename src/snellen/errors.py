@@ -1,0 +1,9 @@
+"""The one exception for mistakes that the user can mend."""
+
+
+class UserError(Exception):
+    """Bad input: a file, a recipe or a command that cannot work as given.
+
+    The message says what is wrong, where (file or key), and what would be right. The command line prints it
+    without a traceback and exits with code 2. Every other exception is a bug in snellen and shows its traceback.
+    """
