@@ -1,0 +1,176 @@
+"""The directory that a run leaves: what is in it, how it is written, how it is read back.
+
+    recipe.yaml             the resolved recipe: every field, nothing implied
+    environment.json        versions, hardware, git commit, command, what was measured and chosen at start
+    data.json               class names, layout, counts, fingerprint, normalisation, files left out
+    samples.csv             row, split ("train" | "validation"), path, target, class, group
+    status.json             state ("running" | "finished" | "interrupted" | "failed"), epochs and steps done, cost
+    steps.csv               one row an optimiser step
+    epochs.csv              one row an epoch
+    checkpoints/last.pt     everything that an exact resume needs (read with weights_only=True)
+    checkpoints/last.safetensors, best.safetensors    the scored weights of the last and of the chosen epoch
+    predictions/correct.u8  one byte an image and epoch: 1 where the validation image was right; (epochs, N) row-major
+    predictions/validation.npz   chosen epoch: probabilities (N, C) float32, target (N,) int64, epoch ()
+    predictions/validation.csv   the same for people: path, class, prediction, confidence, correct
+    snapshots/epoch_NNNN.npz     features (n, D) float32, rows (n,) int64 into the validation images, probabilities
+    tensorboard/            TensorBoard events
+    report.html             the report
+
+Validation arrays are in the order of the validation rows of samples.csv.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snellen.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from snellen.models.classifier import Classifier
+    from snellen.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class ValidationPredictions:
+    """What the scored weights say of the validation images, in the order of samples.csv.
+
+    probabilities: (N, C) float32, rows sum to 1. target: (N,) int64 in [0, C). epoch: counted from 1.
+    """
+
+    probabilities: NDArray[np.float32]
+    target: NDArray[np.int64]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Features of some validation images after one epoch.
+
+    features: (n, D) float32, the inputs of the last linear layer. rows: (n,) int64, which validation images.
+    probabilities: (n, C) float32. epoch: counted from 1; 0 is the untrained network.
+    """
+
+    features: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, opened for reading. Nothing is read before it is asked for."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not (self.path / "recipe.yaml").is_file():
+            raise UserError(f"{self.path}: not a run directory (it holds no recipe.yaml).")
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.resolve().name
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        from snellen.recipe.load import read_resolved
+
+        return read_resolved(self.path / "recipe.yaml")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware, command, precision, parameters and MACs."""
+        return self._json("environment.json")
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """Class names, counts, fingerprint, normalisation."""
+        return self._json("data.json")
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State, epochs and steps done, seconds trained, peak memory; read anew at each call."""
+        return self._json("status.json")
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names; the index is the class's number."""
+        return list(self.data["classes"])
+
+    def samples(self) -> pd.DataFrame:
+        """samples.csv: one row an image."""
+        return self._csv("samples.csv", dtype={"path": str, "class": str, "group": str})
+
+    def metrics(self) -> pd.DataFrame:
+        """epochs.csv: one row an epoch."""
+        return self._csv("epochs.csv")
+
+    def steps(self) -> pd.DataFrame:
+        """steps.csv: one row an optimiser step."""
+        return self._csv("steps.csv")
+
+    def predictions(self) -> pd.DataFrame:
+        """Per-image validation predictions of the chosen epoch."""
+        return self._csv("predictions/validation.csv", dtype={"path": str, "class": str, "prediction": str})
+
+    def validation(self) -> ValidationPredictions:
+        """Probabilities and targets of the validation images at the chosen epoch."""
+        with np.load(self._file("predictions/validation.npz"), allow_pickle=False) as arrays:
+            return ValidationPredictions(arrays["probabilities"], arrays["target"], int(arrays["epoch"]))
+
+    def correct_by_epoch(self) -> NDArray[np.bool_]:
+        """(epochs, N) bool: which validation images were right after each epoch."""
+        flat = np.fromfile(self._file("predictions/correct.u8"), dtype=np.uint8)
+        return flat.reshape(-1, int(self.data["counts"]["validation"])).astype(bool)
+
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots, by epoch."""
+        found = []
+        for file in sorted((self.path / "snapshots").glob("epoch_*.npz")):
+            epoch = int(re.fullmatch(r"epoch_(\d+)", file.stem)[1])  # type: ignore[index]
+            with np.load(file, allow_pickle=False) as arrays:
+                found.append(Snapshot(arrays["features"], arrays["rows"], arrays["probabilities"], epoch))
+        return sorted(found, key=lambda snapshot: snapshot.epoch)
+
+    def image(self, sample_path: str) -> Path:
+        """Where an image of samples.csv lies: absolute, or below the data's root. It may be gone by now."""
+        return Path(self.data["root"]) / sample_path
+
+    def model(self, which: str = "best") -> Classifier:
+        """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
+        from snellen.models.classifier import load_trained
+
+        return load_trained(self, which)
+
+    def report(self) -> Path:
+        """Writes report.html (anew) and returns its path."""
+        from snellen.report.build import build_report
+
+        return build_report([self], self.path / "report.html")
+
+    def _file(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            state = self.status.get("state") if (self.path / "status.json").is_file() else "not started"
+            raise UserError(f"{path}: missing; the run is {state}. Resume it with: snellen train --resume {self.path}")
+        return path
+
+    def _json(self, name: str) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self._file(name).read_text(encoding="utf-8"))
+        return value
+
+    def _csv(self, name: str, dtype: dict[str, type] | None = None) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_csv(self._file(name), dtype=dtype, keep_default_na=dtype is None)
