@@ -7,7 +7,9 @@ class Spec(BaseModel):
     """A part of a recipe: typed, immutable, and closed to unknown keys.
 
     Each subclass lives in the file that reads it; each field carries a description, from which the reference
-    page of the documentation is generated.
+    page of the documentation is generated. NaN and infinity are no values.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    )

@@ -1,0 +1,144 @@
+"""From cached pixels to batches on the training device, in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snellen.data.augment.pipeline import Augmentation, MixSpec, mix, soft_targets
+from snellen.data.cache import Pixels
+from snellen.randomness import derive
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one optimiser step, or one step of an evaluation, sees.
+
+    images: (B, 3, S, S) float, normalised, on the training device. target: (B,) int64 in [0, C).
+    soft: (B, C) float32 label distribution after mixing, rows sum to 1; None where nothing was mixed.
+    """
+
+    images: Tensor
+    target: Tensor
+    soft: Tensor | None = None
+
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in `parts` nearly equal parts, for gradient accumulation."""
+        soft = [None] * parts if self.soft is None else self.soft.tensor_split(parts)
+        pieces = zip(self.images.tensor_split(parts), self.target.tensor_split(parts), soft, strict=True)
+        return [Batch(*piece) for piece in pieces]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches of one set of images.
+
+    pixels, targets: the images and their classes, (N,) int64 on the CPU. classes: C. device: where batches are wanted.
+    seed: of order and augmentation. channels_last: the memory format of the images.
+    """
+
+    pixels: Pixels
+    targets: Tensor
+    classes: int
+    augmentation: Augmentation
+    mix: MixSpec
+    batch_size: int
+    drop_last: bool
+    seed: int
+    device: torch.device
+    channels_last: bool
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch. A last batch of one image is left out: batch-norm has no variance of one."""
+        full, rest = divmod(len(self.targets), self.batch_size)
+        return max(1, full + (0 if self.drop_last or rest < 2 else 1))
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The augmented batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
+
+        def make(step: int) -> Batch:
+            return self._train_batch(order[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
+
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+        order = torch.randperm(len(self.targets), generator=generator)
+        return self._produced(make, range(start, self.steps))
+
+    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+        """Batches of all images, or of those in `rows`, in order, as they are shown for scoring."""
+
+        def make(step: int) -> Batch:
+            chosen = every[step * self.batch_size : (step + 1) * self.batch_size]
+            return self._on_device(self.augmentation.evaluate(self.pixels.gather(chosen)), self.targets[chosen])
+
+        every = torch.arange(len(self.targets)) if rows is None else torch.from_numpy(rows)
+        return self._produced(make, range(-(-len(every) // self.batch_size)))
+
+    def _train_batch(self, rows: Tensor, epoch: int, step: int) -> Batch:
+        generator = torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
+        images = self.augmentation.train(self.pixels.gather(rows), generator, epoch=epoch, rows=rows)
+        batch = self._on_device(images, self.targets[rows])
+        if not (self.mix.mixup or self.mix.cutmix):
+            return batch
+        soft = soft_targets(batch.target, self.classes, smoothing=0.0)
+        images, soft = mix(batch.images, soft, self.mix, generator)
+        return Batch(images, batch.target, soft)
+
+    def _on_device(self, images: Tensor, target: Tensor) -> Batch:
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        images = images.to(self.device, non_blocking=True).contiguous(memory_format=memory_format)
+        return Batch(images, target.to(self.device, non_blocking=True))
+
+    def _produced(self, make: Callable[[int], Batch], steps: range) -> Iterator[Batch]:
+        # A second thread pays where it hides something: decoding, or the copy to another device. On the CPU with
+        # all pixels in memory it would only take a core from the network.
+        hidden = not self.pixels.complete or self.device.type != "cpu"
+        batches = (make(step) for step in steps)
+        return ahead(batches) if hidden else batches
+
+
+def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items, made by a second thread up to `depth` ahead. Its exceptions are raised here."""
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(entry: tuple[Item | None, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if stopped.is_set():
+                    return
+            put((None, None))
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+            put((None, error))
+
+    thread = threading.Thread(target=produce, name="snellen-feed", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

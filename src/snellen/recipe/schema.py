@@ -1,0 +1,95 @@
+"""The recipe: its parts put together. Each part's own type lives beside the code that reads it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from snellen.data.augment.pipeline import AugmentationSpec, MixSpec
+from snellen.data.normalization import NormalizationSpec
+from snellen.data.sources import DataSpec
+from snellen.engine.ema import EmaSpec
+from snellen.engine.optimizer import OptimizerSpec
+from snellen.engine.precision import HardwareSpec
+from snellen.engine.schedule import ScheduleSpec
+from snellen.models.classifier import ModelSpec
+from snellen.spec import Spec
+from snellen.tasks.classification import EvaluationSpec, SnapshotSpec
+from snellen.tasks.losses import LossSpec
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(duration: str) -> float:
+    """Seconds in a duration such as '90s', '20m', '1.5h', '1h30m'. Raises ValueError for anything else."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh])", duration)
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([smh])", "", duration).strip():
+        raise ValueError("wanted a duration such as 90s, 20m or 1h30m")
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total <= 0:
+        raise ValueError("wanted a duration above zero")
+    return total
+
+
+def _check_duration(value: str) -> str:
+    seconds(value)
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_check_duration)]
+
+
+class Recipe(Spec):
+    """Everything that decides what a run computes, except the images themselves."""
+
+    name: str = Field("custom", min_length=1, description="What the run is called in folders and reports.")
+    task: Literal["classification"] = Field("classification", description="What is learnt from the images.")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="Fixes initial weights, order of images, augmentation and dropout."
+    )
+    epochs: int = Field(
+        10, ge=1, description="Passes over the training images. The schedule is laid out for exactly these."
+    )
+    budget: Duration | None = Field(
+        None, description="Time for training and scoring (20m, 1h30m). The first steps are timed and `epochs` is set."
+    )
+    batch_size: int = Field(128, ge=2, description="Images in one optimiser step.")
+    accumulation: int = Field(
+        1, ge=1, description="Parts that a batch is split into to fit in memory; the gradient is that of the whole."
+    )
+    drop_last: bool = Field(
+        False, description="Leave out the last, smaller batch of an epoch (other images each epoch, by the shuffle)."
+    )
+    data: DataSpec = Field(default_factory=DataSpec, description="How images and labels are found and split.")
+    normalization: NormalizationSpec = Field(
+        default_factory=NormalizationSpec, description="Mean and deviation that pixels are normalised by."
+    )
+    augmentation: AugmentationSpec = Field(
+        default_factory=AugmentationSpec, description="What a training image goes through; drawn for each image."
+    )
+    mix: MixSpec = Field(default_factory=MixSpec, description="Mixup and CutMix: two images and their labels blended.")
+    evaluation: EvaluationSpec = Field(
+        default_factory=EvaluationSpec, description="How validation images are shown, how often, which epoch is kept."
+    )
+    model: ModelSpec = Field(default_factory=ModelSpec, description="The network and where its weights come from.")
+    loss: LossSpec = Field(default_factory=LossSpec, description="What is minimised.")
+    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="How it is minimised.")
+    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="The learning rate over the run.")
+    ema: EmaSpec | None = Field(None, description="Moving average of the weights; when set, it is what is scored.")
+    hardware: HardwareSpec = Field(
+        default_factory=HardwareSpec, description="Device, precision and memory layout; measured unless given."
+    )
+    snapshots: SnapshotSpec = Field(
+        default_factory=SnapshotSpec, description="When features of validation images are kept for the report."
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        mixes = self.mix.mixup > 0 or self.mix.cutmix > 0
+        if mixes and self.loss.name == "cross_entropy":
+            raise ValueError("mix blends labels, which loss.name=cross_entropy cannot take; use loss.name=soft_target")
+        if self.accumulation > self.batch_size // 2:
+            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
+        return self

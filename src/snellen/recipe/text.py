@@ -1,0 +1,69 @@
+"""Recipes as text: the shipped files and a strict YAML reader. Light to import: it needs no schema."""
+
+from __future__ import annotations
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import yaml
+
+from snellen.errors import UserError
+
+# The order in which they are listed: each reference recipe, then its modern counterpart.
+_ORDER = ["vgg13-scratch", "airnet-scratch", "resnet152-mixup", "finetune-lite", "finetune-large"]
+
+
+def shipped_names() -> list[str]:
+    """Names of the shipped recipes, in the order of the documentation."""
+    found = {file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml")}
+    return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+
+
+def shipped_text(name: str) -> str:
+    """A shipped recipe as it is written, comments included."""
+    return (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def headline(text: str) -> str:
+    """The first comment line of a recipe: what it is, in one line."""
+    first = text.splitlines()[0] if text else ""
+    return first.removeprefix("#").strip()
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which silently keeps the last of two equal keys; this one refuses them."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, list | dict):
+            raise yaml.constructor.ConstructorError(None, None, "a key is no single word", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"'{key}' is given twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def parse_yaml(text: str, label: str) -> dict[str, Any]:
+    """YAML text as a dictionary with text keys. Raises UserError with the line for anything else."""
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{label},{line}: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{label}: not valid YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"{label}: wanted 'field: value' lines, as `snellen recipes show vgg13-scratch` prints them")
+    return value
+
+
+def _folder() -> Traversable:
+    return resources.files("snellen.recipe") / "shipped"
