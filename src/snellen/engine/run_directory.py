@@ -174,3 +174,8 @@ class Run:
         import pandas as pd
 
         return pd.read_csv(self._file(name), dtype=dtype, keep_default_na=dtype is None)
+
+
+def load(run: str | Path) -> Run:
+    """Opens a run directory. Raises UserError when the folder holds no run."""
+    return Run(Path(run))

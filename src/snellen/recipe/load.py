@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from snellen.recipe.schema import Recipe
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe by its shipped name, from a YAML file, or from a dictionary of its fields.
 
-    overrides: 'dotted.key=value', the value in YAML; they win over the file, the last one wins over the others.
+    overrides: values by dotted key, {"optimizer.lr": 0.01}; they win over the file.
     Raises UserError that names the file and the key for anything that does not fit.
     """
     if isinstance(source, Mapping):
@@ -30,7 +30,7 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     else:
         label, text = _read(source)
         fields = parse_yaml(text, label)
-    return validate(apply_overrides(fields, overrides), label)
+    return validate(apply_overrides(fields, overrides or {}), label)
 
 
 def read_resolved(path: Path) -> Recipe:
@@ -50,27 +50,33 @@ def validate(fields: Mapping[str, Any], label: str) -> Recipe:
         raise UserError("\n".join(f"{label}, {line}" for line in lines)) from None
 
 
-def apply_overrides(fields: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of nested fields with 'dotted.key=value' set, in order. Raises UserError for a malformed override."""
-    result = _copied(fields)
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        parts = key.strip().split(".")
-        if not separator or not all(parts):
-            raise UserError(f"override '{override}': wanted key=value, as in optimizer.lr=0.01")
+def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
+    """'dotted.key=value' arguments, values in YAML, by key; the last one wins. Raises UserError for any other text."""
+    overrides = {}
+    for argument in arguments:
+        key, separator, text = argument.partition("=")
+        if not separator or not all(key.strip().split(".")):
+            raise UserError(f"override '{argument}': wanted key=value, as in optimizer.lr=0.01")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"override '{override}': the value is no valid YAML; quote it if it is text") from None
+            overrides[key.strip()] = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise UserError(f"override '{argument}': the value is no valid YAML; quote it if it is text") from None
+    return overrides
+
+
+def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested fields with the values of dotted keys set. Raises UserError where a key leads nowhere."""
+    result = _copied(fields)
+    for key, value in overrides.items():
+        *parents, last = key.split(".")
         target = result
-        for part in parts[:-1]:
-            inner = target.get(part)
-            if inner is not None and not isinstance(inner, dict):
-                raise UserError(f"override '{override}': '{part}' is a single value, it has no parts")
-            if inner is None:
+        for part in parents:
+            if target.get(part) is None:
                 target[part] = {}
             target = target[part]
-        target[parts[-1]] = value
+            if not isinstance(target, dict):
+                raise UserError(f"override '{key}={value}': '{part}' is a single value, it has no parts")
+        target[last] = value
     return result
 
 

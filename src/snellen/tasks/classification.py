@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -14,10 +15,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import EvaluationTransformSpec
-from snellen.data.feed import Batch
+from snellen.data.feed import Batch, Feed
+from snellen.engine.checkpoint import save_weights
+from snellen.files import replacing
 from snellen.models.classifier import Classifier
 from snellen.spec import Spec
 from snellen.tasks.losses import LossSpec, compute_loss
+
+Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 class EvaluationSpec(EvaluationTransformSpec):
@@ -51,63 +56,111 @@ class SnapshotSpec(Spec):
 class Scores:
     """What a network says of a set of images, in their order.
 
-    probabilities: (N, C) float32, rows sum to 1. target: (N,) int64. loss: mean cross-entropy over the images, nats.
+    logits: (N, C) float32. target: (N,) int64 in [0, C).
     """
 
-    probabilities: NDArray[np.float32]
-    target: NDArray[np.int64]
-    loss: float
+    logits: Tensor
+    target: Tensor
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(N, C) float32, rows sum to 1."""
+        return cast("NDArray[np.float32]", self.logits.softmax(1).numpy())
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """(N,) whether the most probable class is the image's own."""
-        return cast("NDArray[np.bool_]", self.probabilities.argmax(1) == self.target)
+        return cast("NDArray[np.bool_]", (self.logits.argmax(1) == self.target).numpy())
+
+    def row(self) -> dict[str, float]:
+        """Mean cross-entropy in nats, top-1 and top-5 (top-C where there are fewer classes), over the images."""
+        loss = nn.functional.cross_entropy(self.logits.double(), self.target)
+        top = self.logits.topk(min(5, self.logits.shape[1]), dim=1).indices == self.target[:, None]
+        return {
+            "validation_loss": loss.item(),
+            "validation_top1": float(self.correct.mean()),
+            "validation_top5": top.any(1).double().mean().item(),
+        }
+
+
+@torch.inference_mode()
+def score(model: Classifier, batches: Iterator[Batch], autocast: Autocast, flip: bool) -> Scores:
+    """Scores of the images of `batches`, in their order. flip: the mean of the logits of an image and its mirror."""
+    model.eval()
+    logits, targets = [], []
+    for batch in batches:
+        logits.append(scored_logits(model, batch.images, autocast, flip).cpu())
+        targets.append(batch.target.cpu())
+    return Scores(torch.cat(logits), torch.cat(targets))
+
+
+def scored_logits(model: Classifier, images: Tensor, autocast: Autocast, flip: bool) -> Tensor:
+    """(B, C) float32 logits; the head runs in fp32, since bf16 would tie classes that are close."""
+    with autocast():
+        pooled = model.features(images).float()
+        mirrored = model.features(images.flip(-1)).float() if flip else None
+    logits: Tensor = model.head(pooled)
+    return logits if mirrored is None else (logits + model.head(mirrored)) / 2
 
 
 class Classification:
-    """One image, one class."""
+    """One image, one class.
 
-    def __init__(self, loss: LossSpec, flip: bool) -> None:
+    run: the directory that weights, predictions and snapshots go to. validation: the scored images. rows: (n,) int64,
+    which of them features are kept of.
+    """
+
+    def __init__(self, run: Path, loss: LossSpec, validation: Feed, flip: bool, rows: NDArray[np.int64]) -> None:
+        self._run = run
         self._loss = loss
+        self._validation = validation
         self._flip = flip
+        self._rows = rows
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss to minimise, a scalar, and how many images of the batch were right, an int64 scalar."""
+        """The loss to minimise, a scalar, and how many images of the batch were right, an int64 scalar.
+
+        Of a mixed image, the class with the larger share counts as the right one.
+        """
         logits = model(batch.images).float()  # (B, C)
         target = batch.target if batch.soft is None else batch.soft
         dominant = batch.target if batch.soft is None else batch.soft.argmax(1)
         correct = (logits.detach().argmax(1) == dominant).sum()
         return compute_loss(self._loss, logits, target), correct
 
-    @torch.inference_mode()
-    def evaluate(self, model: Classifier, batches: Iterator[Batch], autocast: AbstractContextManager[None]) -> Scores:
-        """Scores of the images of `batches`; `model` is left in evaluation mode."""
-        model.eval()
-        logits, targets = [], []
-        with autocast:
-            for batch in batches:
-                logits.append(self.logits(model, batch.images))
-                targets.append(batch.target)
-        every = torch.cat(logits)
-        target = torch.cat(targets)
-        loss = nn.functional.cross_entropy(every.double(), target, reduction="sum") / max(1, len(target))
-        return Scores(every.softmax(1).cpu().numpy(), target.cpu().numpy(), loss.item())
+    @property
+    def validation_images(self) -> int:
+        """How many images are scored."""
+        return len(self._validation.targets)
 
-    def logits(self, model: Classifier, images: Tensor) -> Tensor:
-        """(B, C) float32 logits as they are scored: of the image, or of it and its mirror image."""
-        logits: Tensor = model(images).float()
-        return (logits + model(images.flip(-1)).float()) / 2 if self._flip else logits
+    def evaluate(self, model: Classifier, autocast: Autocast, limit: int | None = None) -> Scores:
+        """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
+        rows = None if limit is None else np.arange(min(limit, self.validation_images))
+        return score(model, self._validation.evaluate(rows), autocast, self._flip)
+
+    def keep(self, model: Classifier, evaluation: Scores, epoch: int) -> None:
+        """Writes best.safetensors and the predictions of the epoch that is now the chosen one."""
+        save_weights(self._run / "checkpoints" / "best.safetensors", model, {"epoch": str(epoch)})
+        with replacing(self._run / "predictions" / "validation.npz") as temporary, temporary.open("wb") as file:
+            np.savez(
+                file, probabilities=evaluation.probabilities, target=evaluation.target.numpy(), epoch=np.int64(epoch)
+            )
 
     @torch.inference_mode()
-    def features(
-        self, model: Classifier, batches: Iterator[Batch], autocast: AbstractContextManager[None]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Pooled backbone features (n, D) and probabilities (n, C) of the images of `batches`, unmirrored."""
+    def snapshot(self, model: Classifier, autocast: Autocast, epoch: int) -> None:
+        """Writes the pooled features and the probabilities of the chosen validation images, unmirrored."""
         model.eval()
         features, probabilities = [], []
-        with autocast:
-            for batch in batches:
-                pooled = model.features(batch.images)
-                features.append(pooled.float().cpu())
-                probabilities.append(model.head(pooled).float().softmax(1).cpu())
-        return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
+        for batch in self._validation.evaluate(self._rows):
+            with autocast():
+                pooled = model.features(batch.images).float()
+            features.append(pooled.cpu())
+            probabilities.append(model.head(pooled).softmax(1).cpu())
+        path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                features=torch.cat(features).numpy(),
+                probabilities=torch.cat(probabilities).numpy(),
+                rows=self._rows,
+            )

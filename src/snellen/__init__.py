@@ -1,0 +1,58 @@
+"""snellen, the eye chart for vision models: train, compare and explain image models, with the uncertainty said."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snellen.commands.check import check
+    from snellen.commands.demo import demo
+    from snellen.commands.evaluate import evaluate
+    from snellen.commands.predict import predict
+    from snellen.commands.report import report
+    from snellen.commands.train import resume, train
+    from snellen.engine.run_directory import Run, load
+    from snellen.errors import UserError
+    from snellen.recipe.load import load_recipe
+    from snellen.recipe.schema import Recipe
+
+_HOMES = {
+    "check": "snellen.commands.check",
+    "demo": "snellen.commands.demo",
+    "evaluate": "snellen.commands.evaluate",
+    "predict": "snellen.commands.predict",
+    "report": "snellen.commands.report",
+    "resume": "snellen.commands.train",
+    "train": "snellen.commands.train",
+    "Run": "snellen.engine.run_directory",
+    "load": "snellen.engine.run_directory",
+    "UserError": "snellen.errors",
+    "load_recipe": "snellen.recipe.load",
+    "Recipe": "snellen.recipe.schema",
+}
+
+__all__ = [
+    "Recipe",
+    "Run",
+    "UserError",
+    "check",
+    "demo",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "predict",
+    "report",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'snellen' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,227 @@
+"""The command line: each command is a thin layer on the Python call of the same name."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snellen.errors import UserError
+
+app = typer.Typer(
+    name="snellen",
+    help="The eye chart for vision models: trains, compares and explains; the report writes itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes_app = typer.Typer(help="List the shipped recipes, or show one.", invoke_without_command=True)
+bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.add_typer(recipes_app, name="recipes")
+app.add_typer(bench_app, name="bench")
+
+_INTERRUPTED = 130
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is told without a traceback, with exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        sys.stderr.close()
+        sys.exit(1)
+
+
+@app.callback()
+def _app(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"snellen {installed_version('snellen')}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for images, runs and report.")] = Path("snellen-demo"),
+) -> None:
+    """Train two ways on embedded images and compare them: about two minutes on two cores."""
+    from snellen.commands.demo import demo as run_demo
+
+    print(run_demo(out))
+
+
+@app.command()
+def check(arguments: Annotated[list[str], typer.Argument(metavar="DATA [key=value …]", show_default=False)]) -> None:
+    """Say what was found in DATA: classes, counts, sizes, unreadable files, leaks between training and validation."""
+    from rich.console import Console
+
+    from snellen.commands.check import check as run_check
+    from snellen.commands.check import render
+
+    positional, overrides = _split(arguments)
+    Console().print(render(run_check(_only(positional, "DATA"), _parsed(overrides))))
+
+
+@app.command()
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] DATA [key=value …]",
+            show_default=False,
+            help="RECIPE: a name from `snellen recipes` or a YAML file; without it one is chosen, and said. "
+            "DATA: a folder of images, a CSV or Parquet table, or torchvision:NAME. "
+            "key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for the run; runs/RECIPE-TIME without it.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
+) -> None:
+    """Train a classifier and write its report. Ctrl-C stops and saves; --resume RUN goes on."""
+    positional, overrides = _split(arguments or [])
+    if resume is not None:
+        if arguments or out:
+            raise UserError("--resume RUN takes nothing else: a run goes on with the recipe and data that it began with.")
+        from snellen.commands.train import resume as run_resume
+
+        run = run_resume(resume)
+    else:
+        recipe, data = _recipe_and_data(positional)
+        from snellen.commands.train import train as run_train
+
+        run = run_train(data, recipe, out=out, **_parsed(overrides))
+    if run.status["state"] == "interrupted":
+        sys.exit(_INTERRUPTED)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    images: Annotated[list[str], typer.Argument(help="Files, folders or globs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="CSV table to write.")] = Path("predictions.csv"),
+    top_k: Annotated[int, typer.Option(min=1, help="Classes listed for each image.")] = 5,
+) -> None:
+    """Predict the class of images with a trained run."""
+    from snellen.commands.predict import predict as run_predict
+
+    done = run_predict(run, images, out, top_k=top_k)
+    print(f"{done.predicted:,} images predicted, {done.unreadable:,} unreadable: {done.path}")
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: Annotated[str, typer.Argument(help="Labelled images, in any layout that train takes.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+) -> None:
+    """Score a trained run on new labelled images, with 95% intervals."""
+    from rich.console import Console
+
+    from snellen.commands.evaluate import evaluate as run_evaluate
+    from snellen.commands.evaluate import render
+
+    Console().print(render(run_evaluate(run, data, out)))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="One or several runs.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+) -> None:
+    """Write the report of a run, or of several side by side."""
+    from snellen.commands.report import report as run_report
+
+    print(run_report(list(runs), out))
+
+
+@app.command()
+def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs")) -> None:
+    """List runs: state, epochs, top-1."""
+    from rich.console import Console
+
+    from snellen.commands.runs import runs_table
+
+    Console().print(runs_table(folder))
+
+
+@recipes_app.callback()
+def _recipes(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from rich.console import Console
+
+        from snellen.commands.recipes import recipes_table
+
+        Console().print(recipes_table())
+
+
+@recipes_app.command("show")
+def recipes_show(name: Annotated[str, typer.Argument(show_default=False)]) -> None:
+    """Print a shipped recipe with its comments."""
+    from snellen.commands.recipes import recipe_text
+
+    print(recipe_text(name), end="")
+
+
+@bench_app.command("train")
+def bench_train(
+    arguments: Annotated[list[str], typer.Argument(metavar="RECIPE DATA [key=value …]", show_default=False)],
+    seconds: Annotated[float, typer.Option(help="Time for each measurement.", min=1)] = 20,
+) -> None:
+    """Compare training's speed with the same network on ready batches, and with a plain torchvision loop."""
+    from rich.console import Console
+
+    from snellen.commands.bench import bench_train as run_bench
+    from snellen.commands.bench import render
+
+    positional, overrides = _split(arguments)
+    recipe, data = _recipe_and_data(positional)
+    if recipe is None:
+        raise UserError("bench train takes a recipe and data, as in: snellen bench train vgg13-scratch photos/")
+    Console().print(render(run_bench(recipe, data, seconds=seconds, **_parsed(overrides))))
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Positional arguments, and key=value overrides; an existing path with '=' in its name stays a path."""
+    positional, overrides = [], []
+    for argument in arguments:
+        is_override = _OVERRIDE.match(argument) and not Path(argument).exists()
+        (overrides if is_override else positional).append(argument)
+    return positional, overrides
+
+
+def _parsed(overrides: list[str]) -> dict[str, object]:
+    from snellen.recipe.load import parse_overrides
+
+    return parse_overrides(overrides)
+
+
+def _only(positional: list[str], name: str) -> str:
+    if len(positional) != 1:
+        raise UserError(f"wanted one {name}, got {len(positional)}: {' '.join(positional) or 'nothing'}")
+    return positional[0]
+
+
+def _recipe_and_data(positional: list[str]) -> tuple[str | None, str]:
+    from snellen.recipe.text import shipped_names
+
+    if len(positional) == 2:
+        return positional[0], positional[1]
+    data = _only(positional, "DATA (or RECIPE DATA)")
+    if data in shipped_names() and not Path(data).exists():
+        raise UserError(f"'{data}' is a recipe; the images are missing, as in: snellen train {data} photos/")
+    return None, data

@@ -1,0 +1,30 @@
+"""The shipped recipes, listed and shown."""
+
+from __future__ import annotations
+
+import difflib
+
+from rich.table import Table
+
+from snellen.errors import UserError
+from snellen.recipe.text import headline, shipped_names, shipped_text
+
+
+def recipes_table() -> Table:
+    """One line for each shipped recipe."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name in shipped_names():
+        table.add_row(name, headline(shipped_text(name)))
+    return table
+
+
+def recipe_text(name: str) -> str:
+    """A shipped recipe with its comments. Raises UserError, with the nearest name, for an unknown one."""
+    names = shipped_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"Did you mean '{close[0]}'?" if close else f"Shipped: {', '.join(names)}."
+        raise UserError(f"recipe '{name}': no such recipe. {hint}")
+    return shipped_text(name)

@@ -1,0 +1,36 @@
+"""A table of the runs below a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from snellen.errors import UserError
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """Run directories below `folder`, sorted by path; the folder itself may be one."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Give the folder that holds the runs.")
+    for path in sorted(folder.rglob("recipe.yaml")):
+        if (path.parent / "status.json").is_file():
+            yield path.parent
+
+
+def runs_table(folder: Path) -> Table:
+    """One line for each run: state, epochs, top-1, time. Raises UserError when there is none."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "state", "epochs", "top-1", "minutes"):
+        table.add_column(column, justify="left" if column in {"run", "state"} else "right")
+    for path in find_runs(folder):
+        status = json.loads((path / "status.json").read_text(encoding="utf-8"))
+        top1 = "" if status["top1"] is None else f"{status['top1']:.2%}"
+        minutes = (status["seconds_training"] + status["seconds_evaluating"]) / 60
+        epochs = f"{status['epochs_done']}/{status['epochs']}"
+        table.add_row(str(path), status["state"], epochs, top1, f"{minutes:.1f}")
+    if not table.row_count:
+        raise UserError(f"{folder}: no runs here. `snellen train` leaves them in runs/.")
+    return table

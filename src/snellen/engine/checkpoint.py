@@ -1,0 +1,112 @@
+"""Everything that an exact resume needs, in one file that is written whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from snellen.errors import UserError
+from snellen.files import replacing
+
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
+
+_SECONDS_BETWEEN = 60.0
+_SHARE_OF_TIME = 0.02  # saving may take this share of a run's time; large networks are saved less often
+
+
+@dataclass
+class Progress:
+    """Where a run is.
+
+    epoch: the one under way, counted from 1. step: optimiser steps done in the run. step_in_epoch: of these, in this
+    epoch. loss_sum, correct, seen: over the images of this epoch so far. images: trained on
+    in the whole run, repeats counted. chosen_epoch: 0 before the first evaluation;
+    chosen_correct: its right validation images. epoch_started:
+    seconds_training when this epoch began. file_sizes: bytes of the growing files at the moment of saving.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    step_in_epoch: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    images: int = 0
+    chosen_epoch: int = 0
+    chosen_correct: int = -1
+    seconds_training: float = 0.0
+    seconds_evaluating: float = 0.0
+    epoch_started: float = 0.0
+    file_sizes: dict[str, int] = field(default_factory=dict)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Sets the sums of an epoch to zero."""
+        self.epoch, self.step_in_epoch = epoch, 0
+        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+        self.epoch_started = self.seconds_training
+
+
+class Checkpoint:
+    """checkpoints/last.pt of one run: weights, optimiser, moving average, progress."""
+
+    def __init__(self, run: Path, model: nn.Module, optimizer: Optimizer, ema: ModelEmaV3 | None) -> None:
+        self._path = run / "checkpoints" / "last.pt"
+        self._model = model
+        self._optimizer = optimizer
+        self._ema = ema
+        self._saved_at = time.monotonic()
+        self._cost = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save: every minute, more rarely where saving is slow."""
+        return time.monotonic() - self._saved_at > max(_SECONDS_BETWEEN, self._cost / _SHARE_OF_TIME)
+
+    def save(self, progress: Progress) -> None:
+        """Replaces last.pt. Raises UserError when the disk is full; the previous file is then still there."""
+        start = time.monotonic()
+        state = {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "ema": self._ema.module.state_dict() if self._ema else None,
+            "progress": asdict(progress),
+        }
+        with replacing(self._path) as temporary:
+            torch.save(state, temporary)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - start
+
+    def restore(self, device: torch.device) -> Progress | None:
+        """Loads last.pt into model, optimiser and average. None when nothing was saved yet."""
+        if not self._path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self._path, map_location=device, weights_only=True)
+            self._model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            if self._ema:
+                self._ema.module.load_state_dict(state["ema"])
+            return Progress(**state["progress"])
+        except Exception as error:
+            raise UserError(
+                f"{self._path}: not a checkpoint of this run ({str(error).splitlines()[0]}). "
+                "Delete the file to start this run over from its first step."
+            ) from error
+
+
+def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    """The weights of `model` as safetensors, contiguous and on the CPU, so that any tool reads them."""
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()
+    }
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata)

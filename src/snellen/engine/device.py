@@ -1,0 +1,84 @@
+"""The device that a run uses, and Lightning Fabric set up for it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from snellen.errors import UserError
+from snellen.spec import Spec
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class HardwareSpec(Spec):
+    """Where and how the arithmetic runs."""
+
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto: the GPU (CUDA, else Apple's MPS) if there is one, else the CPU. Or cpu, mps, cuda, cuda:1.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the network. auto: whichever of fp32 and bf16 autocast is faster here."
+    )
+    channels_last: bool | None = Field(None, description="Memory layout of images. null: the faster one here.")
+    compile: bool | None = Field(
+        None, description="torch.compile for training steps. null: if it is faster, tried on CUDA only."
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads for the arithmetic. null: one for each core.")
+    deterministic: bool = Field(
+        True, description="Only algorithms that give the same bits each time; what an exact resume needs."
+    )
+
+
+def find_device(spec: HardwareSpec) -> torch.device:
+    """The device that `spec` names, or the best there is. Raises UserError when the named one is not here."""
+    if spec.device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(spec.device)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        index = device.index or 0
+        if index >= count:
+            raise UserError(f"hardware.device={spec.device}: there are {count} CUDA devices here. Try hardware.device=auto")
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("hardware.device=mps: Apple's MPS is not available here. Try hardware.device=auto")
+    return device
+
+
+def prepare_process(spec: HardwareSpec) -> None:
+    """Sets threads and determinism for the whole process."""
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    # cuBLAS reads this when its first handle is made; without it, deterministic matrix products are refused.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and guards against no known reader
+    torch.backends.cudnn.benchmark = not spec.deterministic
+    torch.set_float32_matmul_precision("high")
+
+
+def make_fabric(device: torch.device, precision: str) -> Fabric:
+    """Fabric on one device."""
+    from lightning_fabric import Fabric
+
+    devices: int | list[int] = [device.index or 0] if device.type == "cuda" else 1
+    return Fabric(
+        accelerator=device.type, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
+    )
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done what it was given; for clocks."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

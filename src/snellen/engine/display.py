@@ -1,0 +1,62 @@
+"""What a person sees while a run goes on."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal, a line now and then
+
+
+class Display:
+    """A progress bar in a terminal, a line a minute elsewhere, and one line for each epoch.
+
+    steps: of the whole run; done: of these, before this start.
+    """
+
+    def __init__(self, console: Console, epochs: int, steps: int, done: int) -> None:
+        self._console = console
+        self._epochs = epochs
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=300,
+        )
+        self._task = self._bar.add_task("training", total=steps, completed=done, figures="")
+        self._steps = steps
+        self._said_at = time.monotonic()
+
+    def __enter__(self) -> Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
+        """Shows the means of the epoch so far."""
+        figures = f"loss {loss:.3f} · top-1 {top1:.1%} · {images_per_second:.0f} images/s"
+        self._bar.update(self._task, completed=step, description=f"epoch {epoch}/{self._epochs}", figures=figures)
+        if not self._console.is_terminal and time.monotonic() - self._said_at > _SECONDS_BETWEEN_LINES:
+            self._say(f"epoch {epoch}/{self._epochs}, step {step}/{self._steps}: {figures}")
+
+    def epoch(self, epoch: int, train_loss: float, train_top1: float, validation: str, images_per_second: float) -> None:
+        """One line for a finished epoch. validation: its figures, or '' where it was not scored."""
+        width = len(str(self._epochs))
+        self._say(
+            f"epoch {epoch:>{width}}/{self._epochs}  train loss {train_loss:.3f}, top-1 {train_top1:.1%}"
+            f"{validation}  {images_per_second:.0f} images/s"
+        )
+
+    def _say(self, line: str) -> None:
+        self._said_at = time.monotonic()
+        self._console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,64 @@
+"""What a run was made with: versions, hardware, code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ["torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn", "scipy", "openTSNE"]
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions, processor, cores, GPU and the git commit of the working folder, as JSON values."""
+    return {
+        "snellen": importlib.metadata.version("snellen"),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "device": str(device),
+        "git": _git(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most memory that was in use so far: the GPU's on CUDA, else that of the process, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB on Linux
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def _git() -> dict[str, Any] | None:
+    try:
+        commit = _git_output("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git_output("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git here, or not a repository
+
+
+def _git_output(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,132 @@
+"""What a run writes as it goes: metrics by step and epoch, correctness by image, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from snellen.engine.checkpoint import Progress
+from snellen.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_STEPS, _EPOCHS, _CORRECT = "steps.csv", "epochs.csv", "predictions/correct.u8"
+_STEP_FIELDS = ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"]
+EPOCH_FIELDS = [
+    *("epoch", "step", "learning_rate", "train_loss", "train_top1"),
+    *("validation_loss", "validation_top1", "validation_top5", "seconds", "images_per_second"),
+]
+_FLUSH_SECONDS = 0.5  # reading a loss waits for the device; twice a second costs nothing
+
+
+class Journal:
+    """The growing files of a run directory. Cut back to the checkpoint when a run is resumed.
+
+    Raises UserError when a loss is not a number, and names the step.
+    """
+
+    def __init__(self, run: Path, progress: Progress) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._progress = progress
+        self._files: dict[str, IO[bytes]] = {}
+        for name in (_STEPS, _EPOCHS, _CORRECT):
+            path = run / name
+            path.parent.mkdir(exist_ok=True)
+            file = path.open("ab")
+            file.truncate(progress.file_sizes.get(name, 0))
+            file.seek(0, 2)
+            self._files[name] = file
+        if not progress.file_sizes:
+            self._row(_STEPS, _STEP_FIELDS)
+            self._row(_EPOCHS, EPOCH_FIELDS)
+        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=progress.step)  # type: ignore[no-untyped-call]
+        self._pending: list[tuple[int, Tensor, Tensor, int, float, Tensor | None, float]] = []
+        self._flushed_at = time.monotonic()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for file in self._files.values():
+            file.close()
+        self._events.close()  # type: ignore[no-untyped-call]
+
+    def step(self, loss: Tensor, correct: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float) -> bool:
+        """Notes one step, without waiting for the device. Returns whether sums were brought up to date."""
+        self._pending.append((self._progress.step, loss, correct, images, rate, norm, seconds))
+        if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:
+            return False
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Writes the noted steps and adds them to the epoch's sums, one by one, so that when makes no difference."""
+        self._flushed_at = time.monotonic()
+        if not self._pending:
+            return
+        losses = torch.stack([entry[1] for entry in self._pending]).double().tolist()
+        counts = torch.stack([entry[2] for entry in self._pending]).tolist()
+        for (step, _, _, images, rate, norm, seconds), loss, correct in zip(self._pending, losses, counts, strict=True):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} at step {step} (epoch {self._progress.epoch}, learning rate {rate:.3g}). "
+                    "A lower optimizer.lr, optimizer.clip_norm=1 or hardware.precision=fp32 usually mends it; "
+                    "the last good checkpoint is kept."
+                )
+            self._progress.loss_sum += loss * images
+            self._progress.correct += correct
+            self._progress.seen += images
+            self._progress.images += images
+            gradient = "" if norm is None else norm.item()
+            self._row(_STEPS, [step, self._progress.epoch, loss, rate, gradient, round(seconds, 3)])
+            self._event("train/loss", loss, step)
+            self._event("train/learning_rate", rate, step)
+        self._pending.clear()
+        self._files[_STEPS].flush()
+
+    def epoch(self, values: Mapping[str, Any], correct: NDArray[np.bool_] | None) -> None:
+        """Writes the row of an epoch and, where it was scored, which validation images were right."""
+        self._row(_EPOCHS, ["" if values.get(name) is None else values[name] for name in EPOCH_FIELDS])
+        if correct is not None:
+            self._files[_CORRECT].write(correct.astype("u1").tobytes())
+        for name in EPOCH_FIELDS[3:]:
+            if values.get(name) is not None:
+                self._event(name.replace("_", "/", 1), values[name], self._progress.step)
+        for file in self._files.values():
+            file.flush()
+        self._events.flush()  # type: ignore[no-untyped-call]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each growing file, all written out; for the checkpoint."""
+        for file in self._files.values():
+            file.flush()
+        return {name: file.tell() for name, file in self._files.items()}
+
+    def _row(self, name: str, values: list[Any]) -> None:
+        line = _Line()
+        csv.writer(line, lineterminator="\n").writerow(values)
+        self._files[name].write(line.text.encode())
+
+    def _event(self, tag: str, value: float, step: int) -> None:
+        self._events.add_scalar(tag, value, step)  # type: ignore[no-untyped-call]
+
+
+class _Line:
+    """Takes the one line that csv writes."""
+
+    text = ""
+
+    def write(self, text: str) -> int:
+        self.text = text
+        return len(text)

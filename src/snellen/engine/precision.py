@@ -1,0 +1,108 @@
+"""Precision and memory layout, chosen by measuring: processors differ in what is fast."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from snellen.engine.device import HardwareSpec, synchronise
+
+Precision = Literal["fp32", "bf16"]
+_PROBE_SECONDS = 1.5  # what one timed step of the measurement may take, about
+_WORTH_IT = 0.95  # another mode than plain fp32 must save at least 5%
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way of running a step."""
+
+    precision: Precision
+    channels_last: bool
+    compiled: bool
+
+    def __str__(self) -> str:
+        layout = ", channels last" if self.channels_last else ""
+        return f"{self.precision}{layout}{', compiled' if self.compiled else ''}"
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout as PyTorch names it."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of one forward and backward pass of `images` images in one mode."""
+
+    mode: Mode
+    images: int
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For environment.json."""
+        return {**asdict(self.mode), "images": self.images, "seconds_per_step": self.seconds}
+
+
+def candidates(spec: HardwareSpec, device: torch.device) -> list[Mode]:
+    """The modes that `spec` allows on `device`, plain fp32 first."""
+    bf16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+    precisions: list[Precision] = ["fp32", "bf16"] if bf16 else ["fp32"]
+    if spec.precision != "auto":
+        precisions = [spec.precision]
+    layouts = [False, True] if spec.channels_last is None else [spec.channels_last]
+    if spec.compile is None:
+        compiled = [False, True] if device.type == "cuda" else [False]
+    else:
+        compiled = [spec.compile]
+    return [Mode(p, layout, c) for c in compiled for p in precisions for layout in layouts]
+
+
+def fastest(measured: list[Measured]) -> Mode:
+    """The fastest mode; the first (plainest) one unless another saves at least 5%."""
+    best = min(measured, key=lambda entry: entry.seconds)
+    return best.mode if best.seconds < _WORTH_IT * measured[0].seconds else measured[0].mode
+
+
+def measure(
+    modes: list[Mode], model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]
+) -> list[Measured]:
+    """Times a forward and backward pass of copies of `model` in each mode.
+
+    images: (B, 3, S, S) float32 on the device; fewer of them are used when the network is slow. loss(model, images)
+    gives the scalar to differentiate. `model` is left as it was.
+    """
+    count = _affordable(modes[0], model, images, loss)
+    return [Measured(mode, count, _seconds(mode, model, images[:count], loss)) for mode in modes]
+
+
+def _affordable(mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]) -> int:
+    probe = min(len(images), 4)
+    seconds = _seconds(mode, model, images[:probe], loss, repeats=1)
+    return max(probe, min(len(images), int(probe * _PROBE_SECONDS / seconds)))
+
+
+def _seconds(
+    mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], repeats: int = 3
+) -> float:
+    trial = copy.deepcopy(model).to(memory_format=mode.memory_format)
+    trial.train()
+    runner: nn.Module = torch.compile(trial) if mode.compiled else trial  # type: ignore[assignment]
+    images = images.contiguous(memory_format=mode.memory_format)
+    best = float("inf")
+    for repeat in range(repeats + 1):  # the first one warms up
+        synchronise(images.device)
+        start = time.perf_counter()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=mode.precision == "bf16"):
+            value = loss(runner, images)
+        value.backward()  # type: ignore[no-untyped-call]
+        synchronise(images.device)
+        if repeat:
+            best = min(best, time.perf_counter() - start)
+        trial.zero_grad(set_to_none=True)
+    return best
