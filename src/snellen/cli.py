@@ -104,7 +104,7 @@ def train(
         recipe, data = _recipe_and_data(positional)
         from snellen.commands.train import train as run_train
 
-        run = run_train(data, recipe, out=out, **_parsed(overrides))
+        run = run_train(data, recipe, out=out, overrides=_parsed(overrides))
     if run.status["state"] == "interrupted":
         sys.exit(_INTERRUPTED)
 
@@ -192,7 +192,7 @@ def bench_train(
     recipe, data = _recipe_and_data(positional)
     if recipe is None:
         raise UserError("bench train takes a recipe and data, as in: snellen bench train vgg13-scratch photos/")
-    Console().print(render(run_bench(recipe, data, seconds=seconds, **_parsed(overrides))))
+    Console().print(render(run_bench(recipe, data, seconds=seconds, overrides=_parsed(overrides))))
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -31,7 +31,7 @@ def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) ->
     runs: list[Run] = []
     for recipe in ("vgg13-scratch", "airnet-scratch"):
         console.rule(f"{recipe}, {_BUDGET} of training")
-        run = train(images, recipe, out=folder / recipe, console=console, budget=_BUDGET, batch_size=64)
+        run = train(images, recipe, out=folder / recipe, overrides={"budget": _BUDGET, "batch_size": 64}, console=console)
         if run.status["state"] != "finished":
             raise KeyboardInterrupt
         runs.append(run)

@@ -43,19 +43,20 @@ def train(
     recipe: str | Path | Mapping[str, Any] | None = None,
     *,
     out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
-    **overrides: Any,
 ) -> Run:
     """Trains a classifier and returns its run.
 
     data: a folder, a table of path and label, or torchvision:NAME. recipe: a shipped recipe's name, a YAML file, or a
     dictionary of fields; None chooses one by the images' size and the hardware. out: a new or empty folder for the
-    run; None makes runs/<recipe>-<time>. overrides: recipe fields, epochs=5 or **{"optimizer.lr": 0.01}.
+    run; None makes runs/<recipe>-<time>. overrides: recipe fields by dotted key, {"epochs": 5, "optimizer.lr": 0.01}.
 
     A run that was stopped by Ctrl-C is returned with run.status["state"] == "interrupted"; `resume` goes on with it.
     Raises UserError for input that cannot work; nothing is left behind then.
     """
     console = console or Console(stderr=True)
+    overrides = overrides or {}
     if recipe is None:
         images, recipe = _choose(data, overrides, console)
         loaded = load_recipe(recipe, overrides)

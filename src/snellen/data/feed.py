@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.augment.pipeline import Augmentation, MixSpec, mix, soft_targets
+from snellen.data.augment.mixing import MixSpec, mix, soft_targets
+from snellen.data.augment.pipeline import Augmentation
 from snellen.data.cache import Pixels
 from snellen.randomness import derive
 
@@ -90,7 +91,7 @@ class Feed:
         batch = self._on_device(images, self.targets[rows])
         if not (self.mix.mixup or self.mix.cutmix):
             return batch
-        soft = soft_targets(batch.target, self.classes, smoothing=0.0)
+        soft = soft_targets(batch.target, self.classes)
         images, soft = mix(batch.images, soft, self.mix, generator)
         return Batch(images, batch.target, soft)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Literal
 
@@ -70,6 +71,7 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
     """Fabric on one device."""
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each precision plugin
     devices: int | list[int] = [device.index or 0] if device.type == "cuda" else 1
     return Fabric(
         accelerator=device.type, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"

@@ -169,7 +169,7 @@ def one_step(
 
 def _set_rate(job: Job, step: int) -> float:
     spec = job.recipe.optimizer
-    rate = spec.lr * factor(job.recipe.schedule, step, job.feed.steps, job.recipe.epochs)
+    rate = spec.lr * factor(job.recipe.schedule, step, job.feed.steps * job.recipe.epochs)
     for group in job.optimizer.param_groups:
         group["lr"] = rate * group["scale"]
     return rate

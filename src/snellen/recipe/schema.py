@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from snellen.data.augment.pipeline import AugmentationSpec, MixSpec
+from snellen.data.augment.mixing import MixSpec
+from snellen.data.augment.pipeline import AugmentationSpec
 from snellen.data.normalization import NormalizationSpec
 from snellen.data.sources import DataSpec
 from snellen.engine.ema import EmaSpec

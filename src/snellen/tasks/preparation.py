@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.cache import Pixels, channel_statistics, load_pixels
+from snellen.data.decode import UnreadableImage
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.sources import ImageSet, Sample, Unreadable
@@ -117,28 +118,30 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, say: Say, recorded: Re
 def decode_images(images: ImageSet, recipe: Recipe, say: Say) -> tuple[ImageSet, Pixels, Pixels]:
     """Pixels of the training and of the validation images; unreadable ones left out where the recipe says so."""
     side = cached_side(recipe)
-    kept: list[list[Sample]] = []
+    kept: list[tuple[Sample, ...]] = []
     pixels: list[Pixels] = []
-    left_out = list(images.left_out)
+    unreadable: list[UnreadableImage] = []
     for samples in (images.train, images.validation):
-        loaded, unreadable = load_pixels([images.root / s.path for s in samples], side, recipe.data.cache_mib)
-        bad = {entry.path for entry in unreadable}
-        if bad and recipe.data.unreadable == "error":
-            raise UserError(unreadable_message(unreadable))
-        left_out += unreadable
-        kept.append([s for s in samples if str(images.root / s.path) not in bad])
+        paths = [images.root / sample.path for sample in samples]
+        loaded, failed = load_pixels(paths, side, recipe.data.cache_mib)
+        bad = {error.path for error in failed}
+        kept.append(tuple(sample for sample, path in zip(samples, paths, strict=True) if path not in bad))
         pixels.append(loaded)
-    images = dataclasses.replace(
-        images, train=tuple(kept[0]), validation=tuple(kept[1]), left_out=tuple(left_out)
-    )
-    if not images.train or not images.validation:
-        raise UserError(f"{images.root}: no readable images are left in {'validation' if images.train else 'training'}.")
-    return images, pixels[0], pixels[1]
+        unreadable += failed
+    if unreadable and recipe.data.unreadable == "error":
+        raise UserError(_unreadable_message(unreadable))
+    if unreadable:
+        say(f"[yellow]note:[/] {len(unreadable)} unreadable images left out; data.json lists them")
+    if not kept[0] or not kept[1]:
+        raise UserError(f"{images.root}: no readable {'validation' if kept[0] else 'training'} images are left.")
+    if len({sample.label for sample in kept[0]}) < 2:
+        raise UserError(f"{images.root}: fewer than two classes have readable training images.")
+    left_out = tuple(Unreadable(str(error.path), error.reason) for error in unreadable)
+    return dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out), pixels[0], pixels[1]
 
 
-def unreadable_message(unreadable: Sequence[Unreadable]) -> str:
-    """The first few unreadable files, and what can be done."""
-    lines = [f"{entry.path}: {entry.reason}" for entry in unreadable[:10]]
+def _unreadable_message(unreadable: Sequence[UnreadableImage]) -> str:
+    lines = [f"{error.path}: {error.reason}" for error in unreadable[:10]]
     if len(unreadable) > 10:
         lines.append(f"… and {len(unreadable) - 10} more")
     return "\n".join([*lines, "To leave such files out and list them: data.unreadable=skip"])

@@ -1,0 +1,155 @@
+"""Images decoded once and kept as bytes, up to a bound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from snellen.data.batch import RawBatch
+from snellen.data.decode import UnreadableImage, decode
+from snellen.data.normalization import Triple
+
+_STATISTICS_IMAGES = 5000
+
+
+class Pixels:
+    """Decoded images in a fixed order: all in memory, or those that fit, the others decoded when they are asked for.
+
+    complete: whether all are in memory. Build one with `load_pixels`.
+    """
+
+    def __init__(self, paths: Sequence[Path], shorter: int | None, kept: list[Tensor | None]) -> None:
+        self._paths = paths
+        self._shorter = shorter
+        self._kept = kept
+        self.complete = all(image is not None for image in kept)
+        shapes = {image.shape for image in kept if image is not None}
+        self._block = _as_block(kept) if self.complete and len(shapes) == 1 else None
+        if self._block is not None:
+            self._kept = list(self._block)
+        self._pool = None if self.complete else ThreadPoolExecutor(os.cpu_count())
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def gather(self, rows: Tensor) -> RawBatch:
+        """The images of `rows`, (B,) int64, as a batch."""
+        if self._block is not None:
+            pixels = self._block.index_select(0, rows)
+            sizes = torch.tensor(pixels.shape[2:]).expand(len(rows), 2)
+            return RawBatch(pixels, sizes, uniform=True)
+        wanted = rows.tolist()
+        if self._pool is None:
+            return pad([self._image(row) for row in wanted])
+        return pad(list(self._pool.map(self._image, wanted)))
+
+    def _image(self, row: int) -> Tensor:
+        image = self._kept[row]
+        return decode(self._paths[row], self._shorter) if image is None else image
+
+
+def load_pixels(
+    paths: Sequence[Path],
+    shorter: int | None,
+    limit_mib: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[Pixels, list[UnreadableImage]]:
+    """Decodes all images once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
+
+    shorter: as in `decode`. on_progress: called with the number of images done. Unreadable images are listed and are
+    not among the Pixels; the others keep their order.
+    """
+    room = min(limit_mib * 2**20, _free_memory() // 2)
+    kept: list[Tensor | None] = []
+    readable: list[Path] = []
+    unreadable: list[UnreadableImage] = []
+
+    def attempt(path: Path) -> Tensor | UnreadableImage:
+        try:
+            return decode(path, shorter)
+        except UnreadableImage as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (path, result) in enumerate(zip(paths, _bounded_map(pool, attempt, paths), strict=True), start=1):
+            if isinstance(result, UnreadableImage):
+                unreadable.append(result)
+            else:
+                room -= result.nbytes
+                kept.append(result if room >= 0 else None)
+                readable.append(path)
+            if on_progress is not None and (done % 256 == 0 or done == len(paths)):
+                on_progress(done)
+    return Pixels(readable, shorter, kept), unreadable
+
+
+def pad(images: Sequence[Tensor]) -> RawBatch:
+    """(3, h, w) uint8 images of any sizes as one batch, black beyond each image."""
+    sizes = torch.tensor([image.shape[1:] for image in images]).reshape(-1, 2)
+    height, width = sizes.max(0).values.tolist()
+    uniform = bool((sizes == sizes[0]).all())
+    if uniform:
+        return RawBatch(torch.stack(list(images)), sizes, uniform=True)
+    pixels = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
+    for place, image in zip(pixels, images, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
+    return RawBatch(pixels, sizes, uniform=False)
+
+
+def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
+    """Mean and standard deviation of red, green and blue in [0, 1], over all pixels of up to 5,000 images.
+
+    The images are evenly spaced in the order; sums are exact integers.
+    """
+    step = max(1, len(pixels) // _STATISTICS_IMAGES)
+    count = 0
+    total = torch.zeros(3, dtype=torch.int64)
+    squares = torch.zeros(3, dtype=torch.int64)
+    for rows in torch.arange(0, len(pixels), step).split(64):
+        raw = pixels.gather(rows)  # beyond each image there are zeros, which add nothing
+        values = raw.pixels.int()
+        total += values.sum((0, 2, 3))
+        squares += values.square().sum((0, 2, 3))
+        count += int(raw.sizes.prod(1).sum())
+    mean = total.double() / count
+    variance = squares.double() / count - mean**2
+    return _triple(mean / 255), _triple(variance.clamp(min=0).sqrt() / 255)
+
+
+def _triple(values: Tensor) -> Triple:
+    red, green, blue = values.tolist()
+    return red, green, blue
+
+
+def _as_block(kept: list[Tensor | None]) -> Tensor | None:
+    images = [image for image in kept if image is not None]
+    block = torch.empty((len(images), *images[0].shape), dtype=torch.uint8)
+    for row, image in enumerate(images):
+        block[row] = image
+        kept[row] = None  # frees it at once: the whole set never lies in memory twice
+        images[row] = block[row]
+    return block
+
+
+def _bounded_map(
+    pool: ThreadPoolExecutor, function: Callable[[Path], Tensor | UnreadableImage], paths: Sequence[Path]
+) -> Iterable[Tensor | UnreadableImage]:
+    """pool.map, but never more than a few hundred decoded images wait to be taken."""
+    for start in range(0, len(paths), 512):
+        yield from pool.map(function, paths[start : start + 512], chunksize=16)
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping; half of all memory where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)

@@ -1,0 +1,39 @@
+"""Hashes of files' contents: what the split is drawn by, and how a later command knows that the images are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from snellen.errors import UserError
+
+
+def content_hashes(paths: Sequence[Path]) -> list[str]:
+    """SHA-256 of each file's bytes, in hexadecimal. Raises UserError for a file that cannot be read."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_content_hash, paths, chunksize=64))
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def share_of_hash(digest: str) -> float:
+    """A number in [0, 1) from a hash; evenly spread over different contents."""
+    return int(digest[:13], 16) / 16**13
+
+
+def combined(parts: Iterable[str]) -> str:
+    """One hash of many texts, whatever their order."""
+    return text_hash("\n".join(sorted(parts)))
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error

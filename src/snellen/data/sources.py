@@ -1,0 +1,305 @@
+"""From what the user has (a folder, a table, a built-in set) to an index of labelled images, split in two."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from snellen.data.fingerprint import combined, content_hashes
+from snellen.data.split import validation_rows
+from snellen.errors import UserError
+from snellen.spec import Spec
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+
+
+class DataSpec(Spec):
+    """How images and labels are found and split."""
+
+    validation_share: float = Field(
+        0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
+    )
+    group: str | None = Field(
+        None,
+        description="What ties images together (patient, video, field): a column of the table, or a regular expression "
+        "with one pair of parentheses on the path. Images of one group stay on one side of the split.",
+    )
+    name_pattern: str | None = Field(
+        None, description="Regular expression with (?P<class>…) on the file name, for flat folders. null: NAME_NUMBER."
+    )
+    image_column: str | None = Field(None, description="Column of paths in a table. null: found by its name.")
+    label_column: str | None = Field(None, description="Column of classes in a table. null: found by its name.")
+    split_column: str | None = Field(None, description="Column of train / val in a table. null: found by its name.")
+    unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
+    cache_mib: int = Field(
+        8192, ge=0, description="Decoded images kept in memory, in MiB; never more than half of what is free."
+    )
+
+    @field_validator("name_pattern", "group")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression ({error})") from None
+        return pattern
+
+
+@dataclass(frozen=True)
+class Sample:
+    """path: relative to the root, or absolute. label: index into the classes. group: what it belongs to, if known."""
+
+    path: str
+    label: int
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one source.
+
+    layout, split: how they were found and told apart, in words. notes: what a person should know. fingerprint: a hash
+    over split, path, content and class of every image.
+    """
+
+    root: Path
+    layout: str
+    classes: tuple[str, ...]
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    split: str
+    notes: tuple[str, ...]
+    left_out: tuple[Unreadable, ...]
+    fingerprint: str
+
+
+Side = Literal["train", "validation", "unknown"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image with its label, before classes are numbered. path: relative to the root, with forward slashes."""
+
+    path: str
+    label: str
+    side: Side
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything that a source held. layout: in words. notes: what a person should know."""
+
+    root: Path
+    layout: str
+    images: list[Found]
+    notes: list[str]
+
+
+def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
+    """The labelled images of `source`, split into training and validation.
+
+    source: a folder, a table, or torchvision:NAME. Raises UserError, with the file or folder, when it cannot be used.
+    """
+    listing = _list(source, spec)
+    images = _grouped(listing.images, spec)
+    hashes = content_hashes([listing.root / image.path for image in images])
+    notes = list(listing.notes)
+    sides: list[Side] = [image.side for image in images]
+    if all(side == "unknown" for side in sides):
+        chosen, more = validation_rows(
+            [image.label for image in images], hashes, [image.group for image in images], spec.validation_share
+        )
+        notes += more
+        sides = ["validation" if row in chosen else "train" for row in range(len(images))]
+        by = "group" if spec.group else "content hash"
+        split = f"{spec.validation_share:.0%} held out by {by}"
+        if not spec.group:
+            notes += _neighbour_note(listing.root, images)
+    else:
+        split = "split as given"
+    _check_sides(images, sides, listing.root)
+    notes += _leak_notes(images, sides, hashes, spec)
+    classes = sorted({image.label for image in images}, key=natural)
+    number = {name: index for index, name in enumerate(classes)}
+    samples: dict[Side, list[Sample]] = {"train": [], "validation": []}
+    for image, side in zip(images, sides, strict=True):
+        samples[side].append(Sample(image.path, number[image.label], image.group))
+    rows = zip(sides, images, hashes, strict=True)
+    fingerprint = combined(f"{side} {digest} {image.label} {image.path}" for side, image, digest in rows)
+    return ImageSet(
+        *(listing.root, listing.layout, tuple(classes), tuple(samples["train"]), tuple(samples["validation"])),
+        *(split, tuple(notes), (), fingerprint),
+    )
+
+
+def labelled_images(source: str | Path, spec: DataSpec, classes: Sequence[str]) -> ImageSet:
+    """All labelled images of `source` as validation images, numbered as in `classes`; for scoring a trained run.
+
+    Of a source that is split, only the validation part. Raises UserError for a class that the run does not know.
+    """
+    listing = _list(source, spec)
+    images = _grouped(listing.images, spec)
+    if any(image.side == "validation" for image in images):
+        images = [image for image in images if image.side == "validation"]
+    number = {name: index for index, name in enumerate(classes)}
+    for image in images:
+        if image.label not in number:
+            close = difflib.get_close_matches(image.label, classes, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"It knows: {', '.join(classes[:20])}."
+            raise UserError(f"{listing.root / image.path}: the run knows no class '{image.label}'. {hint}")
+    hashes = content_hashes([listing.root / image.path for image in images])
+    samples = tuple(Sample(image.path, number[image.label], image.group) for image in images)
+    fingerprint = combined(f"{digest} {image.label}" for image, digest in zip(images, hashes, strict=True))
+    notes = tuple(listing.notes)
+    return ImageSet(listing.root, listing.layout, tuple(classes), (), samples, "all scored", notes, (), fingerprint)
+
+
+def list_images(patterns: Sequence[str | Path]) -> list[Path]:
+    """Image files named by files, folders (searched at any depth) and globs, sorted, each once.
+
+    A file that is named outright is listed whatever its suffix. Raises UserError for a name that leads to nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = list(images_below(path))
+        elif path.is_file():
+            matches = [path]
+        else:
+            matches = sorted(Path(match) for match in glob(str(pattern), recursive=True))
+            matches = [m for m in matches if m.is_file() and m.suffix.lower() in IMAGE_SUFFIXES]
+        if not matches:
+            raise UserError(f"{pattern}: no images found. Give image files, folders or a glob such as 'photos/**/*.jpg'.")
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Image files at any depth, sorted; hidden files and folders and __MACOSX are passed over."""
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file():
+            yield path
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sort key by which 'class 2' comes before 'class 10'."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _list(source: str | Path, spec: DataSpec) -> Listing:
+    from snellen.data.folders import list_folder
+    from snellen.data.table import list_table
+    from snellen.data.torchvision_sets import PREFIX, write_set
+
+    if str(source).startswith(PREFIX):
+        return list_folder(write_set(str(source).removeprefix(PREFIX)), spec)
+    path = Path(source)
+    if not path.exists():
+        raise UserError(f"{source}: no such file or folder.{_nearest(path)}")
+    if path.is_file():
+        if path.suffix.lower() not in TABLE_SUFFIXES:
+            raise UserError(f"{path}: wanted a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
+        return list_table(path, spec)
+    return list_folder(path, spec)
+
+
+def _nearest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    close = difflib.get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
+    return f" Did you mean '{path.parent / close[0]}'?" if close else ""
+
+
+def _grouped(images: list[Found], spec: DataSpec) -> list[Found]:
+    if spec.group is None or any(image.group is not None for image in images):
+        return images  # a table has read its own column
+    pattern = re.compile(spec.group)
+    if pattern.groups != 1:
+        raise UserError(
+            f"data.group={spec.group}: no column of that name, and as a regular expression it needs exactly one pair "
+            "of parentheses around what names the group, as in '(patient\\d+)_'."
+        )
+    grouped = []
+    for image in images:
+        match = pattern.search(image.path)
+        if match is None:
+            raise UserError(f"data.group={spec.group}: it does not match '{image.path}'. Every image needs a group.")
+        grouped.append(Found(image.path, image.label, image.side, match[1]))
+    return grouped
+
+
+def _check_sides(images: list[Found], sides: list[Side], root: Path) -> None:
+    classes = {image.label for image in images}
+    if len(classes) < 2:
+        raise UserError(f"{root}: one class only ('{next(iter(classes))}'); a classifier needs at least two.")
+    seen = {image.label for image, side in zip(images, sides, strict=True) if side == "train"}
+    scored = {image.label for image, side in zip(images, sides, strict=True) if side == "validation"}
+    if not seen or not scored:
+        missing = "training" if not seen else "validation"
+        raise UserError(f"{root}: no {missing} images. With train/ and val/ folders, both must hold images.")
+    for image, side in zip(images, sides, strict=True):
+        if side == "validation" and image.label not in seen:
+            close = difflib.get_close_matches(image.label, seen, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise UserError(
+                f"{root / image.path}: class '{image.label}' is never seen in training, so it cannot be scored.{hint}"
+            )
+
+
+def _leak_notes(images: list[Found], sides: list[Side], hashes: list[str], spec: DataSpec) -> list[str]:
+    trained = {digest for digest, side in zip(hashes, sides, strict=True) if side == "train"}
+    leaked = [
+        image.path
+        for image, digest, side in zip(images, hashes, sides, strict=True)
+        if side == "validation" and digest in trained
+    ]
+    notes = []
+    if leaked:
+        notes.append(f"{len(leaked)} validation images are also among the training images, such as {leaked[0]}")
+    if spec.group:
+        groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"}
+        across = {i.group for i, side in zip(images, sides, strict=True) if side == "validation"} & groups
+        if across:
+            notes.append(f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'")
+    labels: dict[str, set[str]] = {}
+    for image, digest in zip(images, hashes, strict=True):
+        labels.setdefault(digest, set()).add(image.label)
+    clashing = sum(len(names) > 1 for names in labels.values())
+    if clashing:
+        notes.append(f"{clashing} images are there under two classes")
+    folded = Counter(label.casefold() for label in {image.label for image in images})
+    notes += [f"classes that differ only in case: '{name}'" for name, count in folded.items() if count > 1]
+    return notes
+
+
+def _neighbour_note(root: Path, images: Iterable[Found]) -> list[str]:
+    from snellen.data.neighbours import neighbours_look_alike
+
+    if not neighbours_look_alike(root, [image.path for image in images]):
+        return []
+    return [
+        "images with neighbouring numbers look alike, as frames of one video do; split apart they make the figures "
+        "too good. If they belong together, say so with data.group"
+    ]

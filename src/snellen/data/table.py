@@ -1,0 +1,97 @@
+"""Tables of path and label."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snellen.data.sources import DataSpec, Found, Listing, Side
+from snellen.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
+_LABELS = ("label", "class", "class_name", "category", "target", "species")
+_SPLITS = ("split", "subset", "set", "fold", "partition")
+_SIDES: dict[str, Side] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "test", "testing"), "validation"),
+}
+
+
+def list_table(table: Path, spec: DataSpec, images: Path | None = None) -> Listing:
+    """Labelled images of a CSV, TSV or Parquet table. Paths are relative to `images`, or to the table's folder.
+
+    Raises UserError, with the row, for a missing file, an empty path or label, and an unknown split; with the columns
+    that there are, for a column that is not found.
+    """
+    frame = _read(table)
+    root = images if images is not None else table.parent
+    path_column = _column(frame, spec.image_column, _PATHS, "data.image_column", table)
+    label_column = _column(frame, spec.label_column, _LABELS, "data.label_column", table)
+    if path_column is None or label_column is None:
+        what, key = ("paths", "image") if path_column is None else ("classes", "label")
+        raise UserError(
+            f"{table}: no column of {what} found among {', '.join(frame.columns)}. Name it: data.{key}_column=…"
+        )
+    split_column = _column(frame, spec.split_column, _SPLITS, "data.split_column", table)
+    group_column = spec.group if spec.group in frame.columns else None
+    found: list[Found] = []
+    missing = []
+    for number, row in enumerate(frame.to_dict("records"), start=2):  # the header is line 1
+        place = f"{table}, line {number}"
+        path, label = row[path_column].strip(), row[label_column].strip()
+        if not path or not label:
+            raise UserError(f"{place}: the {'path' if not path else 'class'} is empty.")
+        if not (root / path).is_file():
+            missing.append(f"{place}: '{path}' is not there (looked in {root})")
+            continue
+        side = _side(row[split_column], place) if split_column else "unknown"
+        found.append(Found(Path(path).as_posix(), label, side, row[group_column] if group_column else None))
+    if missing:
+        rest = f"\n… and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise UserError("\n".join(missing[:5]) + rest)
+    if not found:
+        raise UserError(f"{table}: the table has no rows.")
+    return Listing(root, f"table {table.name}", found, _repeated(found))
+
+
+def _read(table: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        if table.suffix.lower() == ".parquet":
+            frame = pd.read_parquet(table)
+            return frame.astype(object).where(frame.notna(), "").astype(str)
+        separator = "\t" if table.suffix.lower() == ".tsv" else None
+        return pd.read_csv(table, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig")
+    except (ValueError, OSError, UnicodeError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
+        raise UserError(f"{table}: not a table that can be read ({str(error).splitlines()[0]}).") from error
+
+
+def _column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], key: str, table: Path) -> str | None:
+    if given is not None:
+        if given in frame.columns:
+            return given
+        close = difflib.get_close_matches(given, list(frame.columns), n=1)
+        hint = f"Did you mean '{close[0]}'?" if close else f"It has: {', '.join(frame.columns)}."
+        raise UserError(f"{key}={given}: no such column in {table}. {hint}")
+    by_name = {str(name).strip().lower(): str(name) for name in frame.columns}
+    return next((by_name[name] for name in usual if name in by_name), None)
+
+
+def _side(value: str, place: str) -> Side:
+    side = _SIDES.get(value.strip().lower())
+    if side is None:
+        raise UserError(f"{place}: split '{value}' is neither train nor val (or validation, valid, test).")
+    return side
+
+
+def _repeated(found: list[Found]) -> list[str]:
+    names = {os.path.normpath(image.path) for image in found}
+    repeats = len(found) - len(names)
+    return [f"{repeats} rows name an image that another row names too"] if repeats else []

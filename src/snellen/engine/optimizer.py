@@ -1,0 +1,100 @@
+"""Optimisers by name, and which parameters get which rate and decay."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from snellen.errors import UserError
+from snellen.spec import Spec
+
+if TYPE_CHECKING:
+    from snellen.models.classifier import Classifier
+
+
+class OptimizerSpec(Spec):
+    """How the loss is minimised."""
+
+    name: str = Field("adamw", description="sgd, adam, adamw, lars, or any optimiser that timm knows by name.")
+    lr: float = Field(1e-3, gt=0, description="Highest learning rate; the schedule multiplies it.")
+    weight_decay: float = Field(
+        0.01, ge=0, description="Pull of weights towards zero: decoupled in adamw, part of the gradient in sgd and adam."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and lars.")
+    nesterov: bool = Field(False, description="Nesterov's momentum, for sgd.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Moving averages of adam and adamw.")
+    eps: float = Field(1e-8, gt=0, description="Added to the denominator of adam and adamw.")
+    clip_norm: float | None = Field(None, gt=0, description="The gradient's norm is clipped at this. null: not clipped.")
+    decay_vectors: bool = Field(True, description="Whether biases and normalisation scales are decayed too.")
+    backbone_rate: float = Field(1.0, gt=0, le=1, description="Rate of the backbone, as a factor of the head's.")
+    bias_rate: float = Field(
+        1.0, gt=0, description="Rate of the biases of batch-norm, as a factor; airnet wants a large one."
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _in_unit_interval(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both must be at least 0 and below 1")
+        return betas
+
+
+def build_optimizer(spec: OptimizerSpec, model: Classifier) -> Optimizer:
+    """The optimiser of the parameters that are to be trained.
+
+    Each group has `scale`, its rate as a factor of the recipe's. Raises UserError for an unknown name.
+    """
+    groups = _groups(spec, model)
+    rate: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay}
+    if spec.name == "sgd":
+        return SGD(groups, momentum=spec.momentum, nesterov=spec.nesterov and spec.momentum > 0, **rate)
+    if spec.name in {"adam", "adamw"}:
+        kind = Adam if spec.name == "adam" else AdamW
+        return kind(groups, betas=spec.betas, eps=spec.eps, **rate)
+    return _by_timm(spec, groups)
+
+
+def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    known = sorted({"sgd", "adam", "adamw", *list_optimizers()})
+    if spec.name not in known:
+        close = difflib.get_close_matches(spec.name, known, n=1)
+        hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
+        raise UserError(f"optimizer.name={spec.name}: no such optimiser. {hint}")
+    more = {"momentum": spec.momentum} if spec.name in {"lars", "nlars", "lamb"} or "sgd" in spec.name else {}
+    try:
+        optimizer: Optimizer = create_optimizer_v2(
+            groups, opt=spec.name, lr=spec.lr, weight_decay=spec.weight_decay, **more
+        )
+    except (ImportError, AssertionError, TypeError, ValueError) as error:
+        raise UserError(f"optimizer.name={spec.name}: timm cannot make it here ({error}).") from error
+    return optimizer
+
+
+def _groups(spec: OptimizerSpec, model: Classifier) -> list[dict[str, Any]]:
+    """Parameters by (decayed or not, rate), in the order of the model."""
+    norm_biases = {
+        id(module.bias)
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.bias is not None
+    }
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decayed = spec.decay_vectors or parameter.ndim > 1
+        scale = spec.backbone_rate if name.startswith("backbone.") else 1.0
+        if id(parameter) in norm_biases:
+            scale *= spec.bias_rate
+        groups.setdefault((decayed, scale), []).append(parameter)
+    if not groups:
+        raise UserError("model.freeze: nothing is left to be trained.")
+    return [
+        {"params": parameters, "scale": scale, "weight_decay": spec.weight_decay if decayed else 0.0}
+        for (decayed, scale), parameters in groups.items()
+    ]

@@ -1,0 +1,50 @@
+"""The learning rate over a run, as a factor of the recipe's rate."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from snellen.spec import Spec
+
+
+class ScheduleSpec(Spec):
+    """Laid out for exactly the run's epochs; a run that stops early never reached its end, and the report says so."""
+
+    name: Literal["constant", "cosine", "onecycle", "linear", "poly"] = Field(
+        "constant",
+        description="constant. cosine: half a cosine from 1 to `final`. onecycle: cosine up to 1 during `warmup`, then "
+        "cosine down to `final`. linear: straight down to `final`. poly: (1 - t)^power down to `final`.",
+    )
+    warmup: float = Field(
+        0.0, ge=0, lt=1, description="Share of the run's steps in which the rate rises from `start` to 1."
+    )
+    start: float = Field(0.0, ge=0, le=1, description="Factor at the first step of the warm-up.")
+    final: float = Field(0.0, ge=0, le=1, description="Factor at the last step.")
+    power: float = Field(0.9, gt=0, description="Exponent, for name=poly.")
+
+
+def factor(spec: ScheduleSpec, step: int, steps: int) -> float:
+    """The factor in [0, 1] at optimiser step `step`, counted from 0, of `steps`.
+
+    The warm-up takes the first round(warmup * steps) steps; the last step is at `final`.
+    Source of onecycle: Smith & Topin 2017, arXiv 1708.07120; of poly: Chen et al. 2016, arXiv 1606.00915.
+    """
+    warmup = round(spec.warmup * steps)
+    if step < warmup:
+        rising = step / warmup
+        if spec.name == "onecycle":
+            rising = (1 - math.cos(math.pi * rising)) / 2
+        return spec.start + (1 - spec.start) * rising
+    if spec.name == "constant":
+        return 1.0
+    done = (step - warmup) / max(1, steps - 1 - warmup)  # in [0, 1]
+    if spec.name == "linear":
+        left = 1 - done
+    elif spec.name == "poly":
+        left = (1 - done) ** spec.power
+    else:
+        left = (1 + math.cos(math.pi * done)) / 2
+    return spec.final + (1 - spec.final) * left

@@ -1,0 +1,75 @@
+"""A small residual-free network for small images, made to learn fast from scratch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_WHITENING = 24  # 2 x 2 patches of 3 channels: 12 directions, each with both signs
+_WIDTHS = (64, 256, 256)
+
+
+class AirNet(nn.Module):
+    """Whitening convolution, then three blocks of two 3 x 3 convolutions with max-pooling, batch-norm and GELU.
+
+    width: factor of the channels 64, 256, 256. Input: (B, 3, H, W), H and W at least 16; output: (B, 256 * width).
+    The first layer is not trained (`whiten` sets it from the data); convolutions start as identities; batch-norm has
+    no scale and forgets fast. Source: Jordan 2024, arXiv 2404.00498.
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        widths = [max(8, round(width * base / 8) * 8) for base in _WIDTHS]
+        self.whitening = nn.Conv2d(3, _WHITENING, 2)
+        self.whitening.weight.requires_grad_(False)
+        nn.init.zeros_(self.whitening.bias)  # type: ignore[arg-type]
+        self.blocks = nn.Sequential(
+            *(_Block(before, after) for before, after in zip([_WHITENING, *widths], widths, strict=False))
+        )
+        self.num_features = widths[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.gelu(self.whitening(images))
+        x = self.blocks(x)  # (B, D, H / 8, W / 8)
+        return F.adaptive_max_pool2d(x, 1).flatten(1)
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor) -> None:
+        """Sets the first layer so that its outputs on 2 x 2 patches of `images` are uncorrelated, of variance one.
+
+        images: (N, 3, H, W) float, normalised as in training; some thousands are enough.
+        """
+        patches = F.unfold(images.double(), 2).transpose(1, 2).reshape(-1, 12)  # (N * positions, 12)
+        patches = patches[torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))[:1_000_000]]
+        covariance = patches.T @ patches / len(patches)
+        values, vectors = torch.linalg.eigh(covariance)
+        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(12, 3, 2, 2)
+        self.whitening.weight.copy_(torch.cat([filters, -filters]).to(self.whitening.weight))
+
+
+class _Block(nn.Module):
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv1 = _identity_convolution(before, after)
+        self.norm1 = _norm(after)
+        self.conv2 = _identity_convolution(after, after)
+        self.norm2 = _norm(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv1(x), 2)
+        x = F.gelu(self.norm1(x))
+        return F.gelu(self.norm2(self.conv2(x)))
+
+
+def _identity_convolution(before: int, after: int) -> nn.Conv2d:
+    conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+    with torch.no_grad():
+        nn.init.dirac_(conv.weight[: min(before, after)])  # the others keep PyTorch's random start
+    return conv
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels, momentum=0.4, eps=1e-12)
+    norm.weight.requires_grad_(False)
+    return norm

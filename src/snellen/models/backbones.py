@@ -1,0 +1,118 @@
+"""Backbones by name: timm's, torchvision's, and the small network that snellen brings."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from snellen.errors import UserError
+from snellen.models.airnet import AirNet
+
+if TYPE_CHECKING:
+    from snellen.models.classifier import ModelSpec
+
+Triple = tuple[float, float, float]
+
+
+def build_backbone(spec: ModelSpec, size: int, download: bool) -> nn.Module:
+    """The network without its classifier: images (B, 3, size, size) in, pooled features (B, D) out.
+
+    download: with the ImageNet weights of timm's or torchvision's hub. Raises UserError for an unknown name, with the
+    nearest known ones, and when the weights cannot be fetched.
+    """
+    if spec.backbone == "airnet":
+        if download:
+            raise UserError("model.weights=imagenet: airnet has no published weights. Give a file or a run.")
+        return AirNet(spec.width)
+    if spec.width != 1.0:
+        raise UserError(f"model.width={spec.width}: only airnet has a width; {spec.backbone} has its own channels.")
+    if spec.backbone.startswith("torchvision/"):
+        return _from_torchvision(spec, download)
+    return _from_timm(spec, size, download)
+
+
+def own_normalization(spec: ModelSpec) -> tuple[Triple, Triple] | None:
+    """Mean and deviation that the published weights of this backbone were trained with; None where there are none."""
+    if spec.backbone == "airnet":
+        return None
+    if spec.backbone.startswith("torchvision/"):
+        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    import timm
+
+    config = timm.get_pretrained_cfg(spec.backbone)
+    return None if config is None else (tuple(config.mean), tuple(config.std))
+
+
+def _from_timm(spec: ModelSpec, size: int, download: bool) -> nn.Module:
+    import timm
+
+    if not timm.is_model(spec.backbone):
+        _unknown(spec.backbone, [*timm.list_models(), "airnet"])
+    options: dict[str, Any] = {"drop_path_rate": spec.drop_path} if spec.drop_path else {}
+    config = timm.get_pretrained_cfg(spec.backbone)
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = size
+    try:
+        backbone: nn.Module = timm.create_model(spec.backbone, pretrained=download, num_classes=0, **options)
+    except Exception as error:  # timm raises what its hubs and model builders raise
+        if download:
+            _not_fetched(spec.backbone, error)
+        raise UserError(f"model.backbone={spec.backbone}: timm cannot build it for {size} px ({error}).") from error
+    return backbone
+
+
+def _from_torchvision(spec: ModelSpec, download: bool) -> nn.Module:
+    from torchvision import models
+
+    name = spec.backbone.removeprefix("torchvision/")
+    known = models.list_models(module=models)
+    if name not in known:
+        _unknown(spec.backbone, [f"torchvision/{other}" for other in known])
+    if spec.drop_path:
+        raise UserError(f"model.drop_path: torchvision's {name} has no such option; a timm backbone has.")
+    try:
+        network: nn.Module = models.get_model(name, weights="DEFAULT" if download else None)
+    except Exception as error:
+        _not_fetched(spec.backbone, error)
+    classifier = getattr(network, "classifier", None)
+    layers = [] if classifier is None else [m for m in classifier.modules() if isinstance(m, nn.Linear)]
+    if len(layers) > 1:  # VGG, AlexNet: their classifier is a network of its own, fixed to one image size
+        return PooledFeatures(network.features)  # type: ignore[arg-type]
+    _remove_last_linear(network, name)
+    return network
+
+
+class PooledFeatures(nn.Module):
+    """Convolutional features, averaged over all positions."""
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: Tensor) -> Tensor:
+        x: Tensor = self.features(images)  # (B, D, h, w)
+        return x.mean((2, 3))
+
+
+def _remove_last_linear(network: nn.Module, name: str) -> None:
+    linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise UserError(f"model.backbone=torchvision/{name}: it has no linear classifier to take off. Use timm's.")
+    parent, _, last = linear[-1].rpartition(".")
+    setattr(network.get_submodule(parent), last, nn.Identity())
+
+
+def _unknown(name: str, known: list[str]) -> None:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(repr(other) for other in close)}?" if close else "See timm.list_models()."
+    raise UserError(f"model.backbone={name}: no such backbone. {hint}")
+
+
+def _not_fetched(name: str, error: Exception) -> None:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise UserError(
+        f"model.weights=imagenet: the weights of {name} could not be fetched ({reason}). Check the connection, or give "
+        "a local file with model.weights=FILE, or train from scratch with model.weights=null."
+    ) from error

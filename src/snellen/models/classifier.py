@@ -1,0 +1,181 @@
+"""A backbone with a head on its pooled features."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from snellen.data.normalization import Normalization
+from snellen.errors import UserError
+from snellen.models.backbones import build_backbone, own_normalization
+from snellen.models.weights import WeightsReport, fit_weights, read_weights
+from snellen.randomness import derive
+from snellen.spec import Spec
+
+if TYPE_CHECKING:
+    from snellen.engine.run_directory import Run
+
+
+class HeadSpec(Spec):
+    """From pooled features to logits: dropout, linear, ReLU for each hidden layer; then dropout, linear."""
+
+    hidden: tuple[int, ...] = Field((), description="Widths of hidden layers.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the inputs set to zero before each hidden layer.")
+    last_dropout: float = Field(0.0, ge=0, lt=1, description="The same before the last linear layer.")
+    scale: float = Field(1.0, gt=0, description="Factor of the logits; below 1 keeps early predictions cautious.")
+
+
+class ModelSpec(Spec):
+    """The network, and where its weights come from."""
+
+    backbone: str = Field(
+        "resnet18", description="airnet, torchvision/NAME (torchvision/vgg13), or any name that timm knows."
+    )
+    weights: str | None = Field(
+        None, description="null: from scratch. imagenet: timm's or torchvision's hub. Else a file or a run directory."
+    )
+    partial: bool = Field(False, description="Go on when some layers of `weights` do not fit.")
+    freeze: bool = Field(False, description="Train the head only; the backbone keeps its batch-norm statistics too.")
+    width: float = Field(1.0, gt=0, le=16, description="Factor of airnet's channels.")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth, for timm backbones that have it.")
+    head: HeadSpec = Field(default_factory=HeadSpec, description="What turns features into classes.")
+
+
+class Classifier(nn.Module):
+    """backbone: images (B, 3, H, W) to pooled features (B, D); head: features to logits (B, C)."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, frozen: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.frozen = frozen
+        if frozen:
+            backbone.requires_grad_(False)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, D) pooled features, the inputs of the head."""
+        return cast("Tensor", self.backbone(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C) logits."""
+        return cast("Tensor", self.head(self.features(images)))
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Training mode; a frozen backbone stays in evaluation mode, so that its statistics do not drift."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+
+class _Scaled(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def build_classifier(spec: ModelSpec, classes: int, size: int, seed: int) -> tuple[Classifier, WeightsReport]:
+    """The network of a recipe, on the CPU, in training mode.
+
+    classes: C. size: side of the images in pixels. The head's start depends on `seed` and its widths alone, so that
+    runs with different backbones or weights are comparable. Raises UserError for what cannot be built or loaded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "backbone"))
+        backbone = build_backbone(spec, size, download=spec.weights == "imagenet")
+        report = _load(spec, backbone)
+        width = _feature_width(spec, backbone, size)
+        torch.manual_seed(derive(seed, "head"))
+        head = _build_head(spec.head, width, classes)
+    return Classifier(backbone, head, spec.freeze).train(), report
+
+
+def load_trained(run: Run, which: str = "best") -> Classifier:
+    """The trained network of a run, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
+    from safetensors.torch import load_file
+
+    if which not in {"best", "last"}:
+        raise UserError(f"which='{which}': wanted 'best' or 'last'.")
+    path = run.path / "checkpoints" / f"{which}.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; the run was not trained far enough. Resume it: snellen train --resume {run.path}")
+    spec = run.recipe.model.model_copy(update={"weights": None})
+    model, _ = build_classifier(spec, len(run.classes), run.recipe.augmentation.size, run.recipe.seed)
+    try:
+        model.load_state_dict(load_file(path))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"{path}: does not fit the run's recipe ({str(error).splitlines()[0]}).") from error
+    return cast("Classifier", model.eval())
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers in all weights, frozen ones included."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: Classifier, size: int) -> int:
+    """Multiply-accumulates of one image of (3, size, size); counted by torch on the operators that it knows."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(model.parameters()).device
+    counted = copy.deepcopy(model).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        counted(torch.zeros(1, 3, size, size, device=device))
+    return counter.get_total_flops() // 2
+
+
+def _build_head(spec: HeadSpec, width: int, classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for hidden in spec.hidden:
+        layers += [nn.Dropout(spec.dropout), nn.Linear(width, hidden), nn.ReLU()]
+        width = hidden
+    layers += [nn.Dropout(spec.last_dropout), nn.Linear(width, classes)]
+    if spec.scale != 1:
+        layers.append(_Scaled(spec.scale))
+    return nn.Sequential(*layers)
+
+
+def _load(spec: ModelSpec, backbone: nn.Module) -> WeightsReport:
+    if spec.weights is None:
+        return WeightsReport("from scratch")
+    own = own_normalization(spec)
+    normalization = None if own is None else Normalization(*own, source=f"the configuration of {spec.backbone}")
+    if spec.weights == "imagenet":
+        return WeightsReport(f"ImageNet weights of {spec.backbone}", normalization, len(backbone.state_dict()))
+    path = Path(spec.weights)
+    if path.is_dir():
+        from snellen.engine.run_directory import Run
+
+        run = Run(path)
+        values = run.data["normalization"]
+        normalization = Normalization(tuple(values["mean"]), tuple(values["std"]), f"that of the run {run.name}")
+        path = path / "checkpoints" / "best.safetensors"
+    report = fit_weights(backbone, read_weights(path), str(spec.weights), spec.partial)
+    return WeightsReport(
+        report.source, normalization, report.loaded, report.missing, report.unexpected, report.mismatched
+    )
+
+
+def _feature_width(spec: ModelSpec, backbone: nn.Module, size: int) -> int:
+    trained = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            features = backbone(torch.zeros(1, 3, size, size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"model.backbone={spec.backbone}: it cannot take images of {size} px ({str(error).splitlines()[0]}). "
+            "Choose another augmentation.size."
+        ) from error
+    backbone.train(trained)
+    if features.ndim != 2:
+        raise UserError(f"model.backbone={spec.backbone}: it gives features of shape {tuple(features.shape)}, unpooled.")
+    return int(features.shape[1])

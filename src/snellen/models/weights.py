@@ -1,0 +1,115 @@
+"""Weights from files and runs, fitted to a backbone layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snellen.data.normalization import Normalization
+from snellen.errors import UserError
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "network", "teacher", "weights")
+_PREFIXES = ("", "backbone.", "module.", "module.backbone.", "model.", "encoder.", "features.", "_orig_mod.")
+_HEADS = ("fc.", "classifier.", "head.", "head_dist.", "heads.", "last_linear.")
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """Where initial weights came from and how they fitted.
+
+    source: a phrase for people. normalization: what the weights were trained with, None where unknown or from scratch.
+    loaded: tensors that were taken over. missing, unexpected, mismatched: names of the layers that did not fit.
+    """
+
+    source: str
+    normalization: Normalization | None = None
+    loaded: int = 0
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a safetensors file or of a state dict saved by torch; nothing in the file is executed.
+
+    Raises UserError when the file is missing or is neither.
+    """
+    if not path.is_file():
+        raise UserError(f"model.weights={path}: no such file. Give a .safetensors file, a state dict, or a run.")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"model.weights={path}: not a safetensors file ({error}).") from error
+    try:
+        value: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or foreign file makes torch raise
+        raise UserError(
+            f"model.weights={path}: not a file of weights that can be read safely ({str(error).splitlines()[0]:.120}). "
+            "Save the network's state_dict(), or better, a .safetensors file."
+        ) from error
+    return _unwrapped(value, path)
+
+
+def fit_weights(backbone: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool) -> WeightsReport:
+    """Copies tensors into the backbone's layers of the same name and shape; a classifier in the file is left alone.
+
+    partial: whether to go on when some layers do not fit. Raises UserError, with the layers' names, when they do not
+    and `partial` is false, and always when nothing fits.
+    """
+    own = backbone.state_dict()
+    renamed = _best_names(tensors, own)
+    fitting = {name: t for name, t in renamed.items() if name in own and own[name].shape == t.shape}
+    mismatched = [
+        f"{name} (file {tuple(t.shape)}, network {tuple(own[name].shape)})"
+        for name, t in renamed.items()
+        if name in own and name not in fitting
+    ]
+    missing = [name for name in own if name not in renamed and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in renamed if name not in own and not name.startswith(_HEADS)]
+    if not fitting:
+        raise UserError(
+            f"model.weights={source}: none of its {len(tensors)} tensors fits this backbone. It has "
+            f"{_some(tensors)}; the backbone has {_some(own)}. Is it another network?"
+        )
+    if (missing or mismatched or unexpected) and not partial:
+        parts = [("missing in the file", missing), ("of another shape", mismatched), ("not in the network", unexpected)]
+        found = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in parts if names)
+        raise UserError(f"model.weights={source}: some layers do not fit: {found}. To go on: model.partial=true")
+    backbone.load_state_dict(fitting, strict=False)
+    return WeightsReport(source, None, len(fitting), tuple(missing), tuple(unexpected), tuple(mismatched))
+
+
+def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
+    for _ in range(3):
+        if isinstance(value, Mapping):
+            inner = [value[key] for key in _WRAPPERS if isinstance(value.get(key), Mapping)]
+            if inner:
+                value = inner[0]
+    if isinstance(value, Mapping):
+        tensors = {str(name): tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}
+        if tensors:
+            return tensors
+    raise UserError(f"model.weights={path}: it holds no named tensors. Save the network's state_dict().")
+
+
+def _best_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with the common prefix taken off that makes most names fit, dropping what lacks the prefix."""
+
+    def stripped(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+    return max((stripped(prefix) for prefix in _PREFIXES), key=lambda names: sum(name in own for name in names))
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
