@@ -96,7 +96,7 @@ def train(
     positional, overrides = _split(arguments or [])
     if resume is not None:
         if arguments or out:
-            raise UserError("--resume RUN takes nothing else: a run goes on with the recipe and data that it began with.")
+            raise UserError("--resume RUN takes nothing else: a run goes on with the recipe and data it began with.")
         from snellen.commands.train import resume as run_resume
 
         run = run_resume(resume)
@@ -197,7 +197,8 @@ def bench_train(
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Positional arguments, and key=value overrides; an existing path with '=' in its name stays a path."""
-    positional, overrides = [], []
+    positional: list[str] = []
+    overrides: list[str] = []
     for argument in arguments:
         is_override = _OVERRIDE.match(argument) and not Path(argument).exists()
         (overrides if is_override else positional).append(argument)

@@ -31,7 +31,9 @@ def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) ->
     runs: list[Run] = []
     for recipe in ("vgg13-scratch", "airnet-scratch"):
         console.rule(f"{recipe}, {_BUDGET} of training")
-        run = train(images, recipe, out=folder / recipe, overrides={"budget": _BUDGET, "batch_size": 64}, console=console)
+        run = train(
+            images, recipe, out=folder / recipe, overrides={"budget": _BUDGET, "batch_size": 64}, console=console
+        )
         if run.status["state"] != "finished":
             raise KeyboardInterrupt
         runs.append(run)
@@ -39,9 +41,9 @@ def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) ->
 
 
 def write_digits(folder: Path) -> int:
-    """Writes scikit-learn's 1,797 digits (8 x 8, enlarged to 32 x 32 px) as PNG files in class folders; returns how many.
+    """Writes scikit-learn's 1,797 digits (8 x 8, enlarged to 32 x 32 px) as PNG files in class folders.
 
-    Training and validation are not written apart: snellen splits them, as it would a user's folder.
+    Training and validation are not written apart: snellen splits them, as it would a user's folder. Returns how many.
     """
     from sklearn.datasets import load_digits
 

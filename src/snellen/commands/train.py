@@ -79,7 +79,9 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
     console = console or Console(stderr=True)
     opened = Run(Path(run))
     if opened.status["state"] == "finished":
-        raise UserError(f"{run}: this run is finished (epoch {opened.status['epochs_done']}); there is nothing to resume.")
+        raise UserError(
+            f"{run}: this run is finished (epoch {opened.status['epochs_done']}); there is nothing to resume."
+        )
     with locked(opened.path):
         images = read_images(opened.data["source"], opened.recipe.data)
         if images.fingerprint != opened.data["fingerprint"]:
@@ -98,7 +100,9 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
 
 
 def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, str]:
-    fields = apply_overrides({}, {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))})
+    fields = apply_overrides(
+        {}, {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
+    )
     partial = validate(fields, "recipe")
     images = read_images(data, partial.data)
     gpu = find_device(partial.hardware).type != "cpu"
@@ -233,7 +237,7 @@ def _advice(error: Exception, job: Job) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         return (
             f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
-            f"accumulation={job.recipe.accumulation * 2} (the same arithmetic in smaller parts) or a smaller batch_size."
+            f"accumulation={job.recipe.accumulation * 2} (the same batch in smaller parts) or a smaller batch_size."
         )
     return str(error)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.batch import RawBatch
-from snellen.data.decode import UnreadableImage, decode
+from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.normalization import Triple
 
 _STATISTICS_IMAGES = 5000
@@ -58,7 +58,7 @@ def load_pixels(
     shorter: int | None,
     limit_mib: int,
     on_progress: Callable[[int], None] | None = None,
-) -> tuple[Pixels, list[UnreadableImage]]:
+) -> tuple[Pixels, list[UnreadableImageError]]:
     """Decodes all images once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
     shorter: as in `decode`. on_progress: called with the number of images done. Unreadable images are listed and are
@@ -67,17 +67,17 @@ def load_pixels(
     room = min(limit_mib * 2**20, _free_memory() // 2)
     kept: list[Tensor | None] = []
     readable: list[Path] = []
-    unreadable: list[UnreadableImage] = []
+    unreadable: list[UnreadableImageError] = []
 
-    def attempt(path: Path) -> Tensor | UnreadableImage:
+    def attempt(path: Path) -> Tensor | UnreadableImageError:
         try:
             return decode(path, shorter)
-        except UnreadableImage as error:
+        except UnreadableImageError as error:
             return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, (path, result) in enumerate(zip(paths, _bounded_map(pool, attempt, paths), strict=True), start=1):
-            if isinstance(result, UnreadableImage):
+            if isinstance(result, UnreadableImageError):
                 unreadable.append(result)
             else:
                 room -= result.nbytes
@@ -137,8 +137,8 @@ def _as_block(kept: list[Tensor | None]) -> Tensor | None:
 
 
 def _bounded_map(
-    pool: ThreadPoolExecutor, function: Callable[[Path], Tensor | UnreadableImage], paths: Sequence[Path]
-) -> Iterable[Tensor | UnreadableImage]:
+    pool: ThreadPoolExecutor, function: Callable[[Path], Tensor | UnreadableImageError], paths: Sequence[Path]
+) -> Iterable[Tensor | UnreadableImageError]:
     """pool.map, but never more than a few hundred decoded images wait to be taken."""
     for start in range(0, len(paths), 512):
         yield from pool.map(function, paths[start : start + 512], chunksize=16)

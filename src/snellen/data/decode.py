@@ -16,7 +16,7 @@ _MOST_PIXELS = 1_000_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit refuses honest large images; the one above takes its place
 
 
-class UnreadableImage(UserError):
+class UnreadableImageError(UserError):
     """A file that is no image, or a damaged one. reason: what is wrong with it, in words."""
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -30,13 +30,15 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
 
     shorter: an image whose shorter side is longer than this many pixels is reduced to it, antialiased; none is
     enlarged. Grey, palette, CMYK and 16-bit images are converted (16 bits keep their upper eight); transparency is
-    laid over white. Raises UnreadableImage for anything that cannot be decoded whole.
+    laid over white. Raises UnreadableImageError for anything that cannot be decoded whole.
     """
     try:
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("ignore")  # odd metadata in a good image is no news
             if opened.width * opened.height > _MOST_PIXELS:
-                raise UnreadableImage(path, f"{opened.width} x {opened.height} pixels, more than a thousand million")
+                raise UnreadableImageError(
+                    path, f"{opened.width} x {opened.height} pixels, more than a thousand million"
+                )
             if shorter is not None and opened.format == "JPEG" and min(opened.size) >= 2 * shorter:
                 factor = 2 * shorter / min(opened.size)
                 opened.draft(None, (int(opened.width * factor), int(opened.height * factor)))
@@ -44,11 +46,11 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
             image = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
-        raise UnreadableImage(path, "the file is empty" if empty else "not an image that can be read") from None
+        raise UnreadableImageError(path, "the file is empty" if empty else "not an image that can be read") from None
     except FileNotFoundError:
-        raise UnreadableImage(path, "no such file") from None
+        raise UnreadableImageError(path, "no such file") from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
-        raise UnreadableImage(path, f"damaged image ({str(error) or type(error).__name__})") from error
+        raise UnreadableImageError(path, f"damaged image ({str(error) or type(error).__name__})") from error
     if shorter is not None and min(image.size) > shorter:
         factor = shorter / min(image.size)
         size = [max(shorter, round(side * factor)) for side in image.size]
@@ -62,7 +64,7 @@ def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
         values = np.asarray(image)
         converted = Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     elif image.mode == "F":
-        raise UnreadableImage(path, "floating-point pixels of unknown range; save it with 8 or 16 bits a channel")
+        raise UnreadableImageError(path, "floating-point pixels of unknown range; save it with 8 or 16 bits a channel")
     elif image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         layers = image.convert("RGBA")
         white = Image.new("RGBA", layers.size, (255, 255, 255, 255))

@@ -116,9 +116,10 @@ def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
     def put(entry: tuple[Item | None, BaseException | None]) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(entry, timeout=0.1)
+                ready.put(entry, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def produce() -> None:
         try:
@@ -127,7 +128,7 @@ def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
                 if stopped.is_set():
                     return
             put((None, None))
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+        except BaseException as error:
             put((None, error))
 
     thread = threading.Thread(target=produce, name="snellen-feed", daemon=True)

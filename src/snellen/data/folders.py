@@ -81,7 +81,8 @@ def _list_flat(root: Path, folder: Path, flat: list[Path], side: Side, spec: Dat
 
         listing = list_table(table, spec, images=folder)
         return [
-            Found(_relative(listing.root / image.path, root), image.label, side, image.group) for image in listing.images
+            Found(_relative(listing.root / image.path, root), image.label, side, image.group)
+            for image in listing.images
         ], f"images with the table {table.name}"
     images = []
     for path in flat:

@@ -24,7 +24,9 @@ def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
         if match:
             numbered[match[1] + match[3], int(match[2])] = path
     pairs = [
-        (path, numbered[stem, number + 1]) for (stem, number), path in numbered.items() if (stem, number + 1) in numbered
+        (path, numbered[stem, number + 1])
+        for (stem, number), path in numbered.items()
+        if (stem, number + 1) in numbered
     ]
     if len(pairs) < 10:
         return False

@@ -189,7 +189,7 @@ def list_images(patterns: Sequence[str | Path]) -> list[Path]:
             matches = sorted(Path(match) for match in glob(str(pattern), recursive=True))
             matches = [m for m in matches if m.is_file() and m.suffix.lower() in IMAGE_SUFFIXES]
         if not matches:
-            raise UserError(f"{pattern}: no images found. Give image files, folders or a glob such as 'photos/**/*.jpg'.")
+            raise UserError(f"{pattern}: no images. Give image files, folders or a glob such as 'photos/**/*.jpg'.")
         found |= dict.fromkeys(matches)
     return list(found)
 
@@ -282,7 +282,9 @@ def _leak_notes(images: list[Found], sides: list[Side], hashes: list[str], spec:
         groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"}
         across = {i.group for i, side in zip(images, sides, strict=True) if side == "validation"} & groups
         if across:
-            notes.append(f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'")
+            notes.append(
+                f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'"
+            )
     labels: dict[str, set[str]] = {}
     for image, digest in zip(images, hashes, strict=True):
         labels.setdefault(digest, set()).add(image.label)

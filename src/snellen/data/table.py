@@ -68,7 +68,9 @@ def _read(table: Path) -> pd.DataFrame:
             frame = pd.read_parquet(table)
             return frame.astype(object).where(frame.notna(), "").astype(str)
         separator = "\t" if table.suffix.lower() == ".tsv" else None
-        return pd.read_csv(table, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig")
+        return pd.read_csv(
+            table, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig"
+        )
     except (ValueError, OSError, UnicodeError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
         raise UserError(f"{table}: not a table that can be read ({str(error).splitlines()[0]}).") from error
 

@@ -48,7 +48,7 @@ def find_device(spec: HardwareSpec) -> torch.device:
         count = torch.cuda.device_count()
         index = device.index or 0
         if index >= count:
-            raise UserError(f"hardware.device={spec.device}: there are {count} CUDA devices here. Try hardware.device=auto")
+            raise UserError(f"hardware.device={spec.device}: {count} CUDA devices are here. Try hardware.device=auto")
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("hardware.device=mps: Apple's MPS is not available here. Try hardware.device=auto")
@@ -62,7 +62,8 @@ def prepare_process(spec: HardwareSpec) -> None:
     # cuBLAS reads this when its first handle is made; without it, deterministic matrix products are refused.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and guards against no known reader
+    # Filling memory that is written before it is read would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not spec.deterministic
     torch.set_float32_matmul_precision("high")
 

@@ -39,7 +39,9 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
@@ -49,11 +51,11 @@ class Display:
         if not self._console.is_terminal and time.monotonic() - self._said_at > _SECONDS_BETWEEN_LINES:
             self._say(f"epoch {epoch}/{self._epochs}, step {step}/{self._steps}: {figures}")
 
-    def epoch(self, epoch: int, train_loss: float, train_top1: float, validation: str, images_per_second: float) -> None:
+    def epoch(self, epoch: int, loss: float, top1: float, validation: str, images_per_second: float) -> None:
         """One line for a finished epoch. validation: its figures, or '' where it was not scored."""
         width = len(str(self._epochs))
         self._say(
-            f"epoch {epoch:>{width}}/{self._epochs}  train loss {train_loss:.3f}, top-1 {train_top1:.1%}"
+            f"epoch {epoch:>{width}}/{self._epochs}  train loss {loss:.3f}, top-1 {top1:.1%}"
             f"{validation}  {images_per_second:.0f} images/s"
         )
 

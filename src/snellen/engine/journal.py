@@ -57,12 +57,16 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for file in self._files.values():
             file.close()
         self._events.close()  # type: ignore[no-untyped-call]
 
-    def step(self, loss: Tensor, correct: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float) -> bool:
+    def step(
+        self, loss: Tensor, correct: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
+    ) -> bool:
         """Notes one step, without waiting for the device. Returns whether sums were brought up to date."""
         self._pending.append((self._progress.step, loss, correct, images, rate, norm, seconds))
         if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:

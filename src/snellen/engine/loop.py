@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,10 @@ from torch.optim import Optimizer
 from snellen.engine.checkpoint import Checkpoint, Progress
 from snellen.engine.device import synchronise
 from snellen.engine.display import Display
+from snellen.engine.ema import build_ema
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.journal import Journal
+from snellen.engine.optimizer import build_optimizer
 from snellen.engine.schedule import factor
 from snellen.randomness import derive
 
@@ -59,7 +62,7 @@ class Task(Protocol):
     def validation_images(self) -> int:
         """How many images are scored."""
 
-    def keep(self, model: Classifier, evaluation: Evaluation, epoch: int) -> None:
+    def keep(self, model: Classifier, evaluation: Any, epoch: int) -> None:
         """Writes weights and predictions of the epoch that is now the chosen one."""
 
     def snapshot(self, model: Classifier, autocast: Autocast, epoch: int) -> None:
@@ -83,12 +86,19 @@ class Job:
     @property
     def scored(self) -> Classifier:
         """The network that is scored and kept: the moving average, where there is one."""
-        return self.ema.module if self.ema else self.model  # type: ignore[return-value]
+        return self.ema.module if self.ema else self.model
+
+    def on(self, model: Classifier) -> Job:
+        """The same job on another network, with an optimiser and an average of its own."""
+        optimizer = build_optimizer(self.recipe.optimizer, model)
+        ema = build_ema(self.recipe.ema, model) if self.recipe.ema else None
+        return dataclasses.replace(self, model=model, optimizer=optimizer, ema=ema)
 
     def setup(self) -> tuple[nn.Module, Optimizer]:
         """Network and optimiser as Fabric runs them."""
         runner = torch.compile(self.model) if self.mode.compiled else self.model
-        return self.fabric.setup(runner, self.optimizer)
+        trained, optimizer = self.fabric.setup(cast("nn.Module", runner), self.optimizer)
+        return trained, optimizer
 
     def begin(self) -> tuple[Checkpoint, Progress]:
         """The checkpoint of the run, and where it stands: what was saved, or the very start."""

@@ -22,13 +22,15 @@ class OptimizerSpec(Spec):
     name: str = Field("adamw", description="sgd, adam, adamw, lars, or any optimiser that timm knows by name.")
     lr: float = Field(1e-3, gt=0, description="Highest learning rate; the schedule multiplies it.")
     weight_decay: float = Field(
-        0.01, ge=0, description="Pull of weights towards zero: decoupled in adamw, part of the gradient in sgd and adam."
+        0.01,
+        ge=0,
+        description="Pull of weights to zero: decoupled in adamw, part of the gradient in sgd and adam.",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and lars.")
     nesterov: bool = Field(False, description="Nesterov's momentum, for sgd.")
     betas: tuple[float, float] = Field((0.9, 0.999), description="Moving averages of adam and adamw.")
     eps: float = Field(1e-8, gt=0, description="Added to the denominator of adam and adamw.")
-    clip_norm: float | None = Field(None, gt=0, description="The gradient's norm is clipped at this. null: not clipped.")
+    clip_norm: float | None = Field(None, gt=0, description="The gradient's norm is clipped at this. null: it is not.")
     decay_vectors: bool = Field(True, description="Whether biases and normalisation scales are decayed too.")
     backbone_rate: float = Field(1.0, gt=0, le=1, description="Rate of the backbone, as a factor of the head's.")
     bias_rate: float = Field(
@@ -59,16 +61,16 @@ def build_optimizer(spec: OptimizerSpec, model: Classifier) -> Optimizer:
 
 
 def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
-    from timm.optim import create_optimizer_v2, list_optimizers
+    import timm.optim
 
-    known = sorted({"sgd", "adam", "adamw", *list_optimizers()})
+    known = sorted({"sgd", "adam", "adamw", *timm.optim.list_optimizers()})
     if spec.name not in known:
         close = difflib.get_close_matches(spec.name, known, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
         raise UserError(f"optimizer.name={spec.name}: no such optimiser. {hint}")
     more = {"momentum": spec.momentum} if spec.name in {"lars", "nlars", "lamb"} or "sgd" in spec.name else {}
     try:
-        optimizer: Optimizer = create_optimizer_v2(
+        optimizer: Optimizer = timm.optim.create_optimizer_v2(
             groups, opt=spec.name, lr=spec.lr, weight_decay=spec.weight_decay, **more
         )
     except (ImportError, AssertionError, TypeError, ValueError) as error:

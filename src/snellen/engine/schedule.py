@@ -40,7 +40,7 @@ def factor(spec: ScheduleSpec, step: int, steps: int) -> float:
         return spec.start + (1 - spec.start) * rising
     if spec.name == "constant":
         return 1.0
-    done = (step - warmup) / max(1, steps - 1 - warmup)  # in [0, 1]
+    done = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
     if spec.name == "linear":
         left = 1 - done
     elif spec.name == "poly":

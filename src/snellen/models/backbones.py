@@ -42,7 +42,10 @@ def own_normalization(spec: ModelSpec) -> tuple[Triple, Triple] | None:
     import timm
 
     config = timm.get_pretrained_cfg(spec.backbone)
-    return None if config is None else (tuple(config.mean), tuple(config.std))
+    if config is None:
+        return None
+    (red, green, blue), (red_std, green_std, blue_std) = config.mean, config.std
+    return (red, green, blue), (red_std, green_std, blue_std)
 
 
 def _from_timm(spec: ModelSpec, size: int, download: bool) -> nn.Module:

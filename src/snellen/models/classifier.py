@@ -106,14 +106,14 @@ def load_trained(run: Run, which: str = "best") -> Classifier:
         raise UserError(f"which='{which}': wanted 'best' or 'last'.")
     path = run.path / "checkpoints" / f"{which}.safetensors"
     if not path.is_file():
-        raise UserError(f"{path}: missing; the run was not trained far enough. Resume it: snellen train --resume {run.path}")
+        raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
     spec = run.recipe.model.model_copy(update={"weights": None})
     model, _ = build_classifier(spec, len(run.classes), run.recipe.augmentation.size, run.recipe.seed)
     try:
         model.load_state_dict(load_file(path))
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"{path}: does not fit the run's recipe ({str(error).splitlines()[0]}).") from error
-    return cast("Classifier", model.eval())
+    return model.eval()
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -129,7 +129,7 @@ def count_macs(model: Classifier, size: int) -> int:
     counted = copy.deepcopy(model).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         counted(torch.zeros(1, 3, size, size, device=device))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def _build_head(spec: HeadSpec, width: int, classes: int) -> nn.Sequential:
@@ -177,5 +177,5 @@ def _feature_width(spec: ModelSpec, backbone: nn.Module, size: int) -> int:
         ) from error
     backbone.train(trained)
     if features.ndim != 2:
-        raise UserError(f"model.backbone={spec.backbone}: it gives features of shape {tuple(features.shape)}, unpooled.")
+        raise UserError(f"model.backbone={spec.backbone}: its features are unpooled, {tuple(features.shape)}.")
     return int(features.shape[1])

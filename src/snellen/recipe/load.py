@@ -138,4 +138,3 @@ def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
             return []
         current = specs[0]
     return list(current.model_fields)
-

@@ -11,9 +11,9 @@ from snellen.data.augment.mixing import MixSpec
 from snellen.data.augment.pipeline import AugmentationSpec
 from snellen.data.normalization import NormalizationSpec
 from snellen.data.sources import DataSpec
+from snellen.engine.device import HardwareSpec
 from snellen.engine.ema import EmaSpec
 from snellen.engine.optimizer import OptimizerSpec
-from snellen.engine.device import HardwareSpec
 from snellen.engine.schedule import ScheduleSpec
 from snellen.models.classifier import ModelSpec
 from snellen.spec import Spec

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.cache import Pixels, channel_statistics, load_pixels
-from snellen.data.decode import UnreadableImage
+from snellen.data.decode import UnreadableImageError
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.sources import ImageSet, Sample, Unreadable
@@ -26,7 +26,8 @@ from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.precision import Measured, Mode, candidates, fastest, measure
 from snellen.errors import UserError
-from snellen.models.classifier import Classifier, WeightsReport, build_classifier
+from snellen.models.classifier import Classifier, build_classifier
+from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
 from snellen.recipe.schema import Recipe, seconds
 from snellen.tasks.classification import Classification
@@ -93,7 +94,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, say: Say, recorded: Re
     model.to(device)
     mode, measured = (recorded.mode, []) if recorded else _choose_mode(recipe, model, plain)
     say(_mode_sentence(mode, measured, device))
-    model.to(memory_format=mode.memory_format)  # type: ignore[call-overload]
+    model.to(memory_format=mode.memory_format)
     task = Classification(
         path,
         recipe.loss,
@@ -103,16 +104,15 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, say: Say, recorded: Re
     )
     train_feed = feed(train_pixels, images.train, mode.channels_last)
 
-    def job(recipe: Recipe, model: Classifier) -> Job:
-        optimizer = build_optimizer(recipe.optimizer, model)
-        ema = build_ema(recipe.ema, model) if recipe.ema else None
-        return Job(path, recipe, task, train_feed, model, optimizer, ema, make_fabric(device, mode.precision), mode)
-
+    optimizer = build_optimizer(recipe.optimizer, model)
+    ema = build_ema(recipe.ema, model) if recipe.ema else None
+    fabric = make_fabric(device, mode.precision)
+    job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)
     if recipe.budget and recorded is None:
-        epochs = epochs_within(seconds(recipe.budget), job(recipe, copy.deepcopy(model)))
+        epochs = epochs_within(seconds(recipe.budget), job.on(copy.deepcopy(model)))
         say(f"budget {recipe.budget}: {epochs} epochs")
-        recipe = recipe.model_copy(update={"epochs": epochs})
-    return Prepared(job(recipe, model), images, normalization, weights, measured)
+        job = dataclasses.replace(job, recipe=recipe.model_copy(update={"epochs": epochs}))
+    return Prepared(job, images, normalization, weights, measured)
 
 
 def decode_images(images: ImageSet, recipe: Recipe, say: Say) -> tuple[ImageSet, Pixels, Pixels]:
@@ -120,7 +120,7 @@ def decode_images(images: ImageSet, recipe: Recipe, say: Say) -> tuple[ImageSet,
     side = cached_side(recipe)
     kept: list[tuple[Sample, ...]] = []
     pixels: list[Pixels] = []
-    unreadable: list[UnreadableImage] = []
+    unreadable: list[UnreadableImageError] = []
     for samples in (images.train, images.validation):
         paths = [images.root / sample.path for sample in samples]
         loaded, failed = load_pixels(paths, side, recipe.data.cache_mib)
@@ -140,7 +140,7 @@ def decode_images(images: ImageSet, recipe: Recipe, say: Say) -> tuple[ImageSet,
     return dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out), pixels[0], pixels[1]
 
 
-def _unreadable_message(unreadable: Sequence[UnreadableImage]) -> str:
+def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
     lines = [f"{error.path}: {error.reason}" for error in unreadable[:10]]
     if len(unreadable) > 10:
         lines.append(f"… and {len(unreadable) - 10} more")

@@ -1,125 +1,99 @@
-"""Colour jitter, grey, blur and erasing, with parameters of its own for each image."""
+"""Colour jitter and loss of colour, with parameters of its own for each image."""
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision
+_CPU_BLOCK = 2**17  # pixels worked on at once, so that what is in between stays in the processor's cache
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
 
 
 def luma(images: Tensor) -> Tensor:
     """(B, 1, H, W) grey values of (B, 3, H, W) images."""
-    weights = torch.tensor(_LUMA, device=images.device, dtype=images.dtype)
-    return (images * weights[:, None, None]).sum(1, keepdim=True)
+    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
+    return red.mul(_LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
 def jitter(
     images: Tensor, strength: tuple[float, float, float, float], probability: float, generator: Generator
 ) -> Tensor:
-    """Brightness, contrast, saturation and hue, in an order drawn for each image: torchvision's ColorJitter.
+    """Changes brightness, contrast, saturation and hue, in an order drawn for each image; changes `images` itself.
 
-    images: (B, 3, H, W) float in [0, 1]. strength: factors of the first three are uniform in [max(0, 1 - s), 1 + s], the
-    shift of hue is uniform in [-s, s] turns, s <= 0.5. probability: that an image is jittered at all.
+    images: (B, 3, H, W) float in [0, 1], and so they stay. strength: factors of the first three are uniform in
+    [max(0, 1 - s), 1 + s], the shift of hue is uniform in [-s, s] turns, s <= 0.5. probability: that an image is
+    jittered at all. The distribution of torchvision's ColorJitter.
     """
     count = len(images)
     chosen = torch.rand(count, generator=generator) < probability
     order = torch.rand(count, 4, generator=generator).argsort(1)
     draws = torch.rand(count, 4, generator=generator)
-    out = images.clone()
+    spread = torch.tensor(strength)
+    low = torch.cat([(1 - spread[:3]).clamp(min=0), -spread[3:]])
+    high = torch.cat([1 + spread[:3], spread[3:]])
+    amounts = (low + (high - low) * draws).to(images.device)
+    for part in _blocks(torch.nonzero(chosen)[:, 0], images):
+        _jitter_block(images, part, order[part], amounts, [kind for kind in range(4) if strength[kind] > 0])
+    return images
+
+
+def _jitter_block(images: Tensor, part: Tensor, order: Tensor, amounts: Tensor, kinds: list[int]) -> None:
+    """Jitters images[part], (b,) int64, each in its order (b, 4); those whose next change is the same go together."""
     for place in range(4):
-        for kind in range(4):
-            if strength[kind] == 0:
-                continue
-            rows = torch.nonzero(chosen & (order[:, place] == kind))[:, 0]
-            if len(rows) == 0:
-                continue
-            low, high = (-strength[3], strength[3]) if kind == 3 else (max(0.0, 1 - strength[kind]), 1 + strength[kind])
-            amount = (low + (high - low) * draws[rows, kind]).to(images.device)[:, None, None, None]
-            rows = rows.to(images.device)
-            out[rows] = _adjust(out[rows], kind, amount)
-    return out
+        for kind in kinds:
+            rows = part[order[:, place] == kind]
+            if len(rows) == 1:
+                row = int(rows[0])
+                _adjust(images[row : row + 1], kind, amounts[row : row + 1, kind, None, None, None])
+            elif len(rows) > 1:
+                rows = rows.to(images.device)
+                group = images[rows]
+                _adjust(group, kind, amounts[rows, kind, None, None, None])
+                images[rows] = group
 
 
-def _adjust(images: Tensor, kind: int, amount: Tensor) -> Tensor:
-    if kind == 0:
-        return (images * amount).clamp(0, 1)
-    if kind == 1:
-        mean = luma(images).mean((1, 2, 3), keepdim=True)
-        return (mean + (images - mean) * amount).clamp(0, 1)
-    if kind == 2:
-        grey = luma(images)
-        return (grey + (images - grey) * amount).clamp(0, 1)
-    return shift_hue(images, amount)
+def _adjust(images: Tensor, kind: int, amount: Tensor) -> None:
+    if kind == _HUE:
+        shift_hue(images, amount)
+        return
+    if kind == _CONTRAST:
+        means = images.mean((2, 3), keepdim=True)  # (b, 3, 1, 1)
+        images.mul_(amount).add_(luma(means) * (1 - amount))
+    elif kind == _SATURATION:
+        grey_part = luma(images).mul_(1 - amount)
+        images.mul_(amount).add_(grey_part)
+    else:
+        images.mul_(amount)
+    images.clamp_(0, 1)
 
 
-def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Images with their hue, in HSV, turned by `turns` (B, 1, 1, 1) of a whole circle. images: (B, 3, H, W) in [0, 1]."""
-    value, brightest = images.max(1)
-    chroma = value - images.amin(1)
+def shift_hue(images: Tensor, turns: Tensor) -> None:
+    """Turns the hue, in HSV, by `turns` (B, 1, 1, 1) of a whole circle. images: (B, 3, H, W) float, changed itself."""
+    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
+    least, value = torch.minimum(red, green).minimum(blue), torch.maximum(red, green).maximum(blue)
+    chroma = value - least
     safe = chroma.clamp(min=1e-12)
-    red, green, blue = images.unbind(1)
-    sector = torch.where(
-        brightest == 0, (green - blue) / safe, torch.where(brightest == 1, 2 + (blue - red) / safe, 4 + (red - green) / safe)
-    )
-    sector = (sector + 6 * turns[:, 0]) % 6  # (B, H, W)
-    # Each channel of an HSV colour is value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + sector) mod 6, n = 5, 3, 1.
-    k = (torch.tensor([5.0, 3.0, 1.0], device=images.device)[:, None, None] + sector[:, None]) % 6
-    return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
+    # Hue in sixths of the circle: 0 red, 2 green, 4 blue.
+    sector = torch.where(green == value, (blue - red).div_(safe).add_(2), (red - green).div_(safe).add_(4))
+    sector = torch.where(red == value, (green - blue).div_(safe), sector).add_(6 * turns)
+    sector = sector.sub_((sector / 6).floor_().mul_(6))
+    red.copy_(((sector - 3).abs_().sub_(1).clamp_(0, 1)).mul_(chroma).add_(least))
+    green.copy_((2 - (sector - 2).abs_()).clamp_(0, 1).mul_(chroma).add_(least))
+    blue.copy_((2 - (sector - 4).abs_()).clamp_(0, 1).mul_(chroma).add_(least))
 
 
 def grey(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Some images without their colour: torchvision's RandomGrayscale."""
-    chosen = (torch.rand(len(images), generator=generator) < probability).to(images.device)
-    return torch.where(chosen[:, None, None, None], luma(images), images)
-
-
-def blur(
-    images: Tensor, probability: float, sigma: tuple[float, float], kernel: int, generator: Generator
-) -> Tensor:
-    """Some images blurred by a Gaussian of random deviation in px: torchvision's GaussianBlur. kernel: odd, its width."""
+    """Takes the colour out of some images; changes `images` itself: torchvision's RandomGrayscale."""
     chosen = torch.nonzero(torch.rand(len(images), generator=generator) < probability)[:, 0]
-    deviation = sigma[0] + (sigma[1] - sigma[0]) * torch.rand(len(images), generator=generator)
-    if len(chosen) == 0:
-        return images
-    half = kernel // 2
-    line = torch.arange(-half, half + 1, dtype=torch.float32)
-    weights = torch.exp(-0.5 * (line / deviation[chosen, None]) ** 2)
-    weights = (weights / weights.sum(1, keepdim=True)).to(images.device)  # (b, K)
-    chosen = chosen.to(images.device)
-    count, channels, rows, columns = images[chosen].shape
-    mode = "reflect" if min(rows, columns) > half else "replicate"
-    x = F.pad(images[chosen], (half, half, half, half), mode=mode)
-    groups = count * channels
-    each = weights.repeat_interleave(channels, 0)
-    x = F.conv2d(x.reshape(1, groups, *x.shape[2:]), each[:, None, :, None], groups=groups)
-    x = F.conv2d(x, each[:, None, None, :], groups=groups)
-    out = images.clone()
-    out[chosen] = x.reshape(count, channels, rows, columns)
-    return out
+    for part in _blocks(chosen, images):
+        rows = part.to(images.device)
+        images[rows] = luma(images[rows]).expand(-1, 3, -1, -1)
+    return images
 
 
-def erase(
-    images: Tensor, probability: float, scale: tuple[float, float], ratio: tuple[float, float], generator: Generator
-) -> Tensor:
-    """A rectangle of some images set to zero, the mean after normalisation: torchvision's RandomErasing.
-
-    images: (B, 3, H, W) normalised. scale: share of the area. ratio: height over width, drawn log-uniformly.
-    """
-    count, _, rows, columns = images.shape
-    draws = torch.rand(count, 5, generator=generator)
-    area = rows * columns * (scale[0] + (scale[1] - scale[0]) * draws[:, 1])
-    bounds = math.log(ratio[0]), math.log(ratio[1])
-    aspect = torch.exp(bounds[0] + (bounds[1] - bounds[0]) * draws[:, 2])
-    height = (area * aspect).sqrt().round().clamp(1, max(1, rows - 1))
-    width = (area / aspect).sqrt().round().clamp(1, max(1, columns - 1))
-    top = (draws[:, 3] * (rows - height + 1)).floor()
-    left = (draws[:, 4] * (columns - width + 1)).floor()
-    y, x = torch.arange(rows), torch.arange(columns)
-    hit_y = (y >= top[:, None]) & (y < (top + height)[:, None])
-    hit_x = (x >= left[:, None]) & (x < (left + width)[:, None])
-    hit = hit_y[:, :, None] & hit_x[:, None, :] & (draws[:, 0] < probability)[:, None, None]
-    return images.masked_fill(hit[:, None].to(images.device), 0.0)
+def _blocks(rows: Tensor, images: Tensor) -> list[Tensor]:
+    """(b,) int64 image numbers in pieces that are worked on at once; elsewhere than on the CPU, all of them."""
+    pixels = images.shape[2] * images.shape[3]
+    step = max(1, _CPU_BLOCK // pixels) if images.device.type == "cpu" else max(1, len(rows))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]

@@ -21,31 +21,38 @@ class MixSpec(Spec):
     probability: float = Field(1.0, ge=0, le=1, description="Chance that a batch is mixed at all.")
 
 
-def soft_targets(target: Tensor, classes: int) -> Tensor:
-    """(B,) int64 classes as (B, C) float32 distributions."""
-    return F.one_hot(target, classes).float()
+def soft_targets(target: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
+    """(B,) int64 classes as (B, C) float32 distributions, `smoothing` of each spread evenly over all classes.
+
+    Leave smoothing at 0 in training: there it belongs to the loss (loss.smoothing), and twice would be too much.
+    """
+    return F.one_hot(target, classes).float().mul_(1 - smoothing).add_(smoothing / classes)
 
 
 def mix(images: Tensor, soft: Tensor, spec: MixSpec, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The batch blended with a permutation of itself. images: (B, 3, H, W). soft: (B, C), rows sum to 1.
+    """The batch blended with a permutation of itself, one share for the whole batch.
 
+    images: (B, 3, H, W) float. soft: (B, C), rows sum to 1. With neither mixup nor CutMix, both come back as they are.
     Sources: mixup, Zhang et al. 2017, arXiv 1710.09412, eq. 1; CutMix, Yun et al. 2019, arXiv 1905.04899, eq. 1-2.
     """
     chance, which, seed = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     partner = torch.randperm(len(images), generator=generator).to(images.device)
-    if chance >= spec.probability:
+    if chance >= spec.probability or not (spec.mixup or spec.cutmix):
         return images, soft
-    numbers = np.random.default_rng(int(seed * 2**53))
+    numbers = np.random.default_rng(int(seed * 2**53))  # torch draws Beta from its global generator only
     if spec.cutmix == 0 or (spec.mixup > 0 and which < 0.5):
         share = float(numbers.beta(spec.mixup, spec.mixup))
-        return share * images + (1 - share) * images[partner], share * soft + (1 - share) * soft[partner]
-    share = float(numbers.beta(spec.cutmix, spec.cutmix))
-    rows, columns = images.shape[2:]
-    y, x = numbers.integers(rows), numbers.integers(columns)
-    half_y, half_x = (0.5 * math.sqrt(1 - share) * side for side in (rows, columns))
-    top, bottom = max(0, int(y - half_y)), min(rows, int(y + half_y))
-    left, right = max(0, int(x - half_x)), min(columns, int(x + half_x))
+        return torch.lerp(images[partner], images, share), torch.lerp(soft[partner], soft, share)
+    top, bottom, left, right = _box(images.shape[2], images.shape[3], spec.cutmix, numbers)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
-    share = 1 - (bottom - top) * (right - left) / (rows * columns)  # the box may have been cut at the border
-    return mixed, share * soft + (1 - share) * soft[partner]
+    share = 1 - (bottom - top) * (right - left) / (images.shape[2] * images.shape[3])
+    return mixed, torch.lerp(soft[partner], soft, share)
+
+
+def _box(rows: int, columns: int, alpha: float, numbers: np.random.Generator) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right of CutMix's box: its area is Beta, its centre uniform, the border cuts it."""
+    side = math.sqrt(1 - float(numbers.beta(alpha, alpha)))
+    y, x = int(numbers.integers(rows)), int(numbers.integers(columns))
+    half_y, half_x = int(0.5 * side * rows), int(0.5 * side * columns)
+    return max(0, y - half_y), min(rows, y + half_y), max(0, x - half_x), min(columns, x + half_x)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Generator, Tensor
 
-from snellen.data.augment.colour import blur, erase, grey, jitter
-from snellen.data.augment.geometry import crop_boxes, resample, resized_crop_boxes, shift_and_mirror
+from snellen.data.augment.blur import blur
+from snellen.data.augment.colour import grey, jitter
+from snellen.data.augment.erasing import erase
+from snellen.data.augment.framing import Interpolation, Mirrored, frame
+from snellen.data.augment.geometry import Views, central_windows, random_windows, resized_crops, squashed
+from snellen.data.augment.rotation import rotate
 from snellen.data.batch import RawBatch
 from snellen.data.normalization import Normalization
 from snellen.spec import Spec
@@ -24,7 +28,18 @@ class EvaluationTransformSpec(Spec):
     resize: int | None = Field(
         None, ge=1, le=16384, description="The shorter side is brought to this before the centre crop; null: to `size`."
     )
-    interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="With antialiasing, either way.")
+    interpolation: Interpolation = Field("bilinear", description="How it is resized; with antialiasing, either way.")
+    squash: bool = Field(
+        False, description="Bring both sides to `size`, giving up the aspect, in place of the centre crop."
+    )
+
+    @model_validator(mode="after")
+    def _covers(self) -> Self:
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"resize={self.resize} is less than size={self.size}; give at least that, or null")
+        if self.squash and self.resize is not None:
+            raise ValueError("squash brings both sides to `size`; leave resize at null")
+        return self
 
 
 class AugmentationSpec(Spec):
@@ -40,6 +55,7 @@ class AugmentationSpec(Spec):
         None, ge=1, le=16384, description="For crop=random and center: the shorter side is brought to this first."
     )
     padding: int = Field(0, ge=0, le=1024, description="For crop=random: pixels added on each side before the crop.")
+    interpolation: Interpolation = Field("bilinear", description="How it is resized; rotation is always bilinear.")
     padding_mode: Literal["zero", "reflect"] = Field("zero", description="What the padding shows: black or a mirror.")
     scale: Pair = Field((0.08, 1.0), description="For crop=resized: smallest and largest share of the area.")
     ratio: Pair = Field((3 / 4, 4 / 3), description="For crop=resized: smallest and largest width over height.")
@@ -70,6 +86,13 @@ class AugmentationSpec(Spec):
             raise ValueError("wanted two numbers above 0, the smaller one first")
         return pair
 
+    @field_validator("scale", "erasing_scale")
+    @classmethod
+    def _shares(cls, pair: Pair) -> Pair:
+        if pair[1] > 1:
+            raise ValueError("wanted shares of the area, at most 1")
+        return pair
+
     @field_validator("jitter")
     @classmethod
     def _strengths(cls, jitter: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -83,6 +106,18 @@ class AugmentationSpec(Spec):
         if width % 2 == 0:
             raise ValueError("wanted an odd number")
         return width
+
+    @model_validator(mode="after")
+    def _covers(self) -> Self:
+        padding = self.padding if self.crop == "random" else 0
+        if padding >= self.size:
+            raise ValueError(f"padding={padding} leaves crops without image; wanted less than size={self.size}")
+        if self.crop != "resized" and self.resize is not None and self.resize + 2 * padding < self.size:
+            raise ValueError(
+                f"resize={self.resize} with padding={padding} is less than size={self.size}; "
+                f"give resize={self.size - 2 * padding} or more, or null"
+            )
+        return self
 
 
 class Augmentation:
@@ -98,9 +133,8 @@ class Augmentation:
         self._spec = spec
         self._evaluation = evaluation
         self._device = device
-        std = torch.tensor(normalization.std, device=device)[:, None, None]
-        self._factor = 1 / (255 * std)
-        self._offset = torch.tensor(normalization.mean, device=device)[:, None, None] / std
+        self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
+        self._std = torch.tensor(normalization.std, device=device)[:, None, None]
 
     def train(self, raw: RawBatch, generator: Generator, *, epoch: int, rows: Tensor) -> Tensor:
         """(B, 3, S, S) views; parameters are drawn on the CPU, so they are the same for every device.
@@ -109,70 +143,64 @@ class Augmentation:
         """
         spec = self._spec
         raw = RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
-        if spec.crop == "resized":
-            boxes = resized_crop_boxes(raw.sizes, spec.scale, spec.ratio, generator)
-        else:
-            centre = spec.crop == "center"
-            boxes = crop_boxes(raw.sizes, spec.size, spec.resize, 0 if centre else spec.padding, centre, generator)
+        views = self._views(raw.sizes, generator)
         mirrored = self._mirrored(generator, epoch, rows)
-        degrees = (torch.rand(len(rows), generator=generator) * 2 - 1) * spec.rotation
-        reflect = spec.padding_mode == "reflect"
-        same_scale = bool((boxes.height == spec.size).all() and (boxes.width == spec.size).all())
-        if same_scale and spec.rotation == 0:
-            images = shift_and_mirror(raw, boxes, spec.size, mirrored, reflect)
+        reflect = spec.crop == "random" and spec.padding_mode == "reflect"
+        if spec.rotation == 0:
+            images = frame(raw, views, spec.size, mirrored, reflect, spec.interpolation)
         else:
-            images = resample(raw, boxes, spec.size, mirrored, degrees, reflect)
-        return self._coloured(images, generator)
-
-    def evaluate(self, raw: RawBatch) -> Tensor:
-        """(B, 3, S, S) views for scoring: shorter side resized with antialiasing, centre crop."""
-        pixels = raw.pixels.to(self._device, non_blocking=True)
-        if raw.uniform:
-            return self._normalised(self._shown(pixels))
-        sizes = raw.sizes.tolist()
-        shown = [self._shown(image[None, :, :h, :w]) for image, (h, w) in zip(pixels, sizes, strict=True)]
-        return self._normalised(torch.cat(shown))
-
-    def _mirrored(self, generator: Generator, epoch: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        draws = torch.rand(2, len(rows), generator=generator)
-        sideways = draws[0] < self._spec.flip
-        if self._spec.alternate_flip:
-            sideways = (_coin(rows) + epoch) % 2 == 1
-        return sideways, draws[1] < self._spec.vertical_flip
-
-    def _coloured(self, images: Tensor, generator: Generator) -> Tensor:
-        spec = self._spec
-        if any(spec.jitter) or spec.grey or spec.blur:
-            images = images.float() / 255
-            if any(spec.jitter):
-                images = jitter(images, spec.jitter, spec.jitter_probability, generator)
-            if spec.grey:
-                images = grey(images, spec.grey, generator)
-            if spec.blur:
-                images = blur(images, spec.blur, spec.blur_sigma, spec.blur_kernel, generator)
-            images = images * 255
-        images = self._normalised(images)
+            degrees = (torch.rand(len(rows), generator=generator) * 2 - 1) * spec.rotation
+            tiles = frame(raw, views, spec.size, None, reflect, spec.interpolation)
+            images = rotate(tiles, views.shown, degrees, mirrored)
+        images = self._coloured(images, generator)
         if spec.erasing:
             images = erase(images, spec.erasing, spec.erasing_scale, spec.erasing_ratio, generator)
         return images
 
-    def _shown(self, pixels: Tensor) -> Tensor:
-        """(b, 3, h, w) uint8 of one size, resized and cropped."""
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.v2 import functional as tv
-
+    def evaluate(self, raw: RawBatch) -> Tensor:
+        """(B, 3, S, S) views for scoring: shorter side resized with antialiasing, centre crop; or squashed."""
         spec = self._evaluation
-        rows, columns = pixels.shape[2:]
-        target = spec.resize or spec.size
-        factor = target / min(rows, columns)
-        wanted = [max(target, round(rows * factor)), max(target, round(columns * factor))]
-        if wanted != [rows, columns]:
-            mode = InterpolationMode.BICUBIC if spec.interpolation == "bicubic" else InterpolationMode.BILINEAR
-            pixels = tv.resize(pixels, wanted, interpolation=mode, antialias=True)
-        return tv.center_crop(pixels, [spec.size, spec.size])
+        raw = RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
+        if spec.squash:
+            views = squashed(raw.sizes, spec.size)
+        else:
+            views = central_windows(raw.sizes, spec.size, spec.resize or spec.size)
+        shown = frame(raw, views, spec.size, mirrored=None, reflect=False, interpolation=spec.interpolation)
+        return self._normalised(shown, white=255)
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        return images.float().mul_(self._factor).sub_(self._offset)
+    def _views(self, sizes: Tensor, generator: Generator) -> Views:
+        spec = self._spec
+        if spec.crop == "resized":
+            # A box that is also turned is enlarged in the same resampling; to be reduced, it needs the antialiased one.
+            return resized_crops(sizes, spec.size, spec.scale, spec.ratio, generator, enlarge=spec.rotation == 0)
+        if spec.crop == "random":
+            return random_windows(sizes, spec.size, spec.resize, spec.padding, generator)
+        return central_windows(sizes, spec.size, spec.resize)
+
+    def _mirrored(self, generator: Generator, epoch: int, rows: Tensor) -> Mirrored:
+        draws = torch.rand(2, len(rows), generator=generator)
+        sideways = draws[0] < self._spec.flip
+        if self._spec.alternate_flip:
+            sideways = (_coin(rows.cpu()) + epoch) % 2 == 1
+        return Mirrored(sideways, draws[1] < self._spec.vertical_flip)
+
+    def _coloured(self, images: Tensor, generator: Generator) -> Tensor:
+        """Colour changes and blur, then normalisation. images: (B, 3, S, S) in [0, 255]."""
+        spec = self._spec
+        jittered = any(spec.jitter) and spec.jitter_probability > 0
+        if not (jittered or spec.grey or spec.blur):
+            return self._normalised(images, white=255)
+        images = images.float().mul_(1 / 255)
+        if jittered:
+            images = jitter(images, spec.jitter, spec.jitter_probability, generator)
+        if spec.grey:
+            images = grey(images, spec.grey, generator)
+        if spec.blur:
+            images = blur(images, spec.blur, spec.blur_sigma, spec.blur_kernel, generator)
+        return self._normalised(images, white=1)
+
+    def _normalised(self, images: Tensor, white: int) -> Tensor:
+        return images.float().mul_(1 / (white * self._std)).sub_(self._mean / self._std)
 
 
 def _coin(rows: Tensor) -> Tensor:

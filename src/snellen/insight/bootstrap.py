@@ -1,0 +1,49 @@
+"""Intervals by resampling images, or groups of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.insight.proportions import Interval
+
+REPEATS = 2000
+_CHUNK = 100  # resamples at a time: bounded memory for many images
+
+Floats = NDArray[np.float64]
+
+
+def resamples(count: int, groups: NDArray[np.int64] | None, seed: int, repeats: int = REPEATS) -> Iterator[Floats]:
+    """How often each image is drawn, (r, N) float64, for `repeats` resamples in chunks.
+
+    groups: (N,) int64; whole groups are drawn then, with replacement. None: each image by itself.
+    """
+    generator = np.random.default_rng(seed)
+    number = None
+    units = count
+    if groups is not None:
+        names, number = np.unique(groups, return_inverse=True)
+        units = len(names)
+    for start in range(0, repeats, _CHUNK):
+        size = min(_CHUNK, repeats - start)
+        weights = generator.multinomial(units, np.full(units, 1 / units), size=size).astype(np.float64)
+        yield weights if number is None else weights[:, number]
+
+
+def interval(
+    statistic: Callable[[Floats], Floats], count: int, groups: NDArray[np.int64] | None = None, seed: int = 0
+) -> Interval:
+    """95% percentile interval of a statistic. statistic: weights of the images, (r, N), to its values, (r,)."""
+    values = np.concatenate([statistic(weights) for weights in resamples(count, groups, seed)])
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return Interval(float(low), float(high))
+
+
+def mean_interval(values: Floats, groups: NDArray[np.int64] | None, seed: int = 0) -> tuple[Interval, float]:
+    """95% interval of a mean, (N,) values, and the two-sided p-value of a mean of zero."""
+    draws = np.concatenate([(w @ values) / w.sum(1) for w in resamples(len(values), groups, seed)])
+    low, high = np.quantile(draws, [0.025, 0.975])
+    beyond = min((draws <= 0).sum(), (draws >= 0).sum())
+    return Interval(float(low), float(high)), min(1.0, 2 * (int(beyond) + 1) / (len(draws) + 1))

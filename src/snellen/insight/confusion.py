@@ -1,0 +1,29 @@
+"""Which classes are taken for which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """counts: (C, C) int64, rows the true class, columns the predicted one. pairs: the most frequent confusions first.
+
+    Each pair: (true class, predicted class, images).
+    """
+
+    counts: NDArray[np.int64]
+    pairs: list[tuple[int, int, int]]
+
+
+def confusion(prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int, most: int = 10) -> Confusion:
+    """Counts of every (true, predicted) pair. prediction, target: (N,) int64 in [0, C)."""
+    counts = np.bincount(target * classes + prediction, minlength=classes * classes).reshape(classes, classes)
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [(int(i // classes), int(i % classes), int(wrong.flat[i])) for i in order if wrong.flat[i] > 0]
+    return Confusion(counts.astype(np.int64), pairs)

@@ -1,0 +1,36 @@
+"""The mistakes that a run was surest of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """row: of the validation images. confidence: probability of the wrong class; own: of the right one."""
+
+    row: int
+    target: int
+    prediction: int
+    confidence: float
+    own: float
+
+
+def confident_mistakes(probabilities: NDArray[np.float32], target: NDArray[np.int64], most: int = 24) -> list[Mistake]:
+    """Wrong predictions, the most confident first. probabilities: (N, C). target: (N,)."""
+    prediction = probabilities.argmax(1)
+    rows = np.flatnonzero(prediction != target)
+    rows = rows[np.argsort(-probabilities[rows, prediction[rows]], kind="stable")][:most]
+    return [
+        Mistake(
+            int(row),
+            int(target[row]),
+            int(prediction[row]),
+            float(probabilities[row, prediction[row]]),
+            float(probabilities[row, target[row]]),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,88 @@
+"""Two runs on the same images: is one better?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.insight.bootstrap import mean_interval
+from snellen.insight.proportions import Interval, wilson
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """difference: accuracy of A minus that of B, with its 95% interval. p_value: two-sided, of no difference.
+
+    only_a, only_b: images that only A, only B has right. total: images. method: of the p-value and the interval.
+    """
+
+    difference: float
+    interval: Interval
+    p_value: float
+    only_a: int
+    only_b: int
+    total: int
+    method: str
+
+    @property
+    def discordance(self) -> float:
+        """Share of the images on which only one of the two is right."""
+        return (self.only_a + self.only_b) / self.total
+
+
+def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> PairedTest:
+    """McNemar's test with the exact mid-p value, and Newcombe's interval of the difference.
+
+    correct_a, correct_b: (N,) whether each run has each image right.
+    Sources: McNemar 1947; mid-p: Fagerland, Lydersen & Laake 2013, BMC Med Res Methodol 13:91, eq. 4; interval:
+    Newcombe 1998, Stat Med 17:2635, method 10.
+    """
+    from scipy.stats import binom
+
+    total = len(correct_a)
+    only_a = int((correct_a & ~correct_b).sum())
+    only_b = int((correct_b & ~correct_a).sum())
+    both = int((correct_a & correct_b).sum())
+    discordant = only_a + only_b
+    smaller = min(only_a, only_b)
+    p_value = 1.0
+    if discordant:
+        tail = float(binom.cdf(smaller, discordant, 0.5)) - 0.5 * float(binom.pmf(smaller, discordant, 0.5))
+        p_value = min(1.0, 2 * tail)
+    interval = _newcombe(both, only_a, only_b, total)
+    return PairedTest((only_a - only_b) / total, interval, p_value, only_a, only_b, total, "McNemar, exact mid-p")
+
+
+def paired_by_group(
+    correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], groups: NDArray[np.int64], seed: int = 0
+) -> PairedTest:
+    """As `mcnemar`, for images that come in groups: whole groups are resampled, which makes the interval honest.
+
+    groups: (N,) int64. The p-value is that of the bootstrap: twice the smaller share of resamples beyond zero.
+    """
+    difference = correct_a.astype(float) - correct_b.astype(float)
+    interval, p_value = mean_interval(difference, groups, seed)
+    only_a, only_b = int((difference > 0).sum()), int((difference < 0).sum())
+    method = "bootstrap over groups"
+    return PairedTest(float(difference.mean()), interval, p_value, only_a, only_b, len(difference), method)
+
+
+def _newcombe(both: int, only_a: int, only_b: int, total: int) -> Interval:
+    right_a, right_b = both + only_a, both + only_b
+    neither = total - both - only_a - only_b
+    share_a, share_b = right_a / total, right_b / total
+    wilson_a, wilson_b = wilson(right_a, total), wilson(right_b, total)
+    product = right_a * (total - right_a) * right_b * (total - right_b)
+    numerator = both * neither - only_a * only_b
+    if numerator > 0:
+        numerator = max(0, numerator - total / 2)
+    phi = numerator / math.sqrt(product) if product else 0.0
+    low_a, high_b = share_a - wilson_a.low, wilson_b.high - share_b
+    high_a, low_b = wilson_a.high - share_a, share_b - wilson_b.low
+    below = math.sqrt(max(0.0, low_a**2 - 2 * phi * low_a * high_b + high_b**2))
+    above = math.sqrt(max(0.0, high_a**2 - 2 * phi * high_a * low_b + low_b**2))
+    difference = share_a - share_b
+    return Interval(max(-1.0, difference - below), min(1.0, difference + above))

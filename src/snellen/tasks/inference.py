@@ -1,0 +1,94 @@
+"""Class probabilities of image files by a trained run, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snellen.data.augment.pipeline import Augmentation
+from snellen.data.cache import pad
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.normalization import Normalization
+from snellen.engine.device import HardwareSpec, find_device, make_fabric
+from snellen.engine.environment import processor
+from snellen.engine.run_directory import Run
+from snellen.tasks.classification import scored_logits
+from snellen.tasks.preparation import cached_side
+
+_AHEAD = 2  # batches that are decoded while one is predicted
+
+
+@dataclass(frozen=True)
+class PredictedBatch:
+    """probabilities: (n, C) float32 of `paths`, rows sum to 1. unreadable: the files of this batch that are not among them."""
+
+    paths: list[Path]
+    probabilities: NDArray[np.float32]
+    unreadable: list[UnreadableImageError]
+
+
+class Predictor:
+    """The chosen epoch's network of a run, with the run's own way of showing images.
+
+    Arithmetic is the run's own on the same processor or GPU, else plain fp32.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._recipe = run.recipe
+        self._device = find_device(HardwareSpec(device=run.recipe.hardware.device))
+        saved = run.data["normalization"]
+        normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])
+        self._augmentation = Augmentation(
+            self._recipe.augmentation, self._recipe.evaluation, normalization, self._device
+        )
+        same = self._device.type == torch.device(run.environment["device"]).type and (
+            self._device.type != "cpu" or run.environment["cpu"] == processor()
+        )
+        fabric = make_fabric(self._device, run.environment["precision"] if same else "fp32")
+        self._autocast = fabric.autocast
+        layout = torch.channels_last if run.environment["channels_last"] else torch.contiguous_format
+        self._layout = layout
+        self._model = run.model().to(self._device).to(memory_format=layout)
+
+    def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
+        """Probabilities of the images, in their order, a batch at a time."""
+        side = cached_side(self._recipe)
+
+        def attempt(path: Path) -> Tensor | UnreadableImageError:
+            try:
+                return decode(path, side)
+            except UnreadableImageError as error:
+                return error
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            remaining = iter(paths)
+            waiting: list[list[tuple[Path, Future[Tensor | UnreadableImageError]]]] = []
+            while True:
+                while len(waiting) <= _AHEAD:
+                    chunk = list(islice(remaining, self._recipe.batch_size))
+                    if not chunk:
+                        break
+                    waiting.append([(path, pool.submit(attempt, path)) for path in chunk])
+                if not waiting:
+                    return
+                yield self._predict([(path, future.result()) for path, future in waiting.pop(0)])
+
+    def _predict(self, decoded: list[tuple[Path, Tensor | UnreadableImageError]]) -> PredictedBatch:
+        good = [(path, image) for path, image in decoded if isinstance(image, Tensor)]
+        bad = [image for _, image in decoded if isinstance(image, UnreadableImageError)]
+        if not good:
+            return PredictedBatch([], np.empty((0, 0), np.float32), bad)
+        with torch.inference_mode():
+            images = self._augmentation.evaluate(pad([image for _, image in good]))
+            images = images.contiguous(memory_format=self._layout)
+            logits = scored_logits(self._model, images, self._autocast, self._recipe.evaluation.flip)
+        return PredictedBatch([path for path, _ in good], logits.softmax(1).cpu().numpy(), bad)

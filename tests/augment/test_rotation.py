@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.stats import ks_2samp
+from torch import Generator, Tensor
+from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as tv
+
+from snellen.data.augment.framing import Mirrored
+from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec
+from snellen.data.augment.rotation import rotate
+from snellen.data.batch import RawBatch
+from snellen.data.normalization import Normalization
+
+ANGLES = torch.tensor([0.0, 10.0, -7.3, 45.0, 90.0, 180.0])
+
+
+def no_flips(count: int) -> Mirrored:
+    return Mirrored(torch.zeros(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("size", [31, 32])
+def test_rotation_is_that_of_torchvision(photograph: Tensor, size: int) -> None:
+    tiles = photograph[None, :, :size, :size].expand(len(ANGLES), -1, -1, -1)
+    whole = torch.full((len(ANGLES), 2), size)
+    found = rotate(tiles, whole, ANGLES, no_flips(len(ANGLES)))
+    for row, angle in enumerate(ANGLES.tolist()):
+        # fill=None: torchvision's fill of 0 weighs the half-covered pixels of the turned border twice
+        wanted = tv.rotate(tiles[row].float(), angle, InterpolationMode.BILINEAR, fill=None)
+        assert (found[row] - wanted).abs().max() < 0.05
+
+
+def test_flips_come_after_the_rotation(photograph: Tensor) -> None:
+    tiles = photograph[None, :, 50:82, 50:82].expand(4, -1, -1, -1)
+    whole, degrees = torch.full((4, 2), 32), torch.full((4,), 20.0)
+    plain = rotate(tiles, whole, degrees, no_flips(4))
+    flips = Mirrored(torch.tensor([False, True, False, True]), torch.tensor([False, False, True, True]))
+    found = rotate(tiles, whole, degrees, flips)
+    for row, axes in enumerate([[], [2], [1], [1, 2]]):
+        assert (found[row] - plain[row].flip(axes)).abs().max() < 0.05
+
+
+def test_enlarging_without_turning_is_bilinear_interpolation(photograph: Tensor) -> None:
+    shown = torch.tensor([[20, 64], [64, 64], [1, 33]])
+    tiles = photograph[None, :, :64, :64].expand(3, -1, -1, -1)
+    found = rotate(tiles, shown, torch.zeros(3), no_flips(3))
+    for row, (height, width) in enumerate(shown.tolist()):
+        corner = tiles[row : row + 1, :, :height, :width].float()
+        wanted = F.interpolate(corner, size=(64, 64), mode="bilinear", align_corners=False)[0]
+        assert (found[row] - wanted).abs().max() < 0.05
+
+
+def test_enlarged_and_turned_images_are_black_only_outside() -> None:
+    tiles = torch.full((1, 3, 64, 64), 200, dtype=torch.uint8)
+    tiles[:, :, 20:] = 0  # beyond what is shown, so it must not be seen
+    found = rotate(tiles, torch.tensor([[20, 64]]), torch.tensor([45.0]), no_flips(1))[0, 0]
+    wanted = tv.rotate(torch.full((1, 64, 64), 200.0), 45.0, InterpolationMode.BILINEAR, fill=None)[0]
+    assert (found - wanted).abs().mean() < 1.5  # half-covered pixels of the border differ a little
+    inside = wanted > 199.9
+    assert (found[inside] - 200).abs().max() < 0.05
+
+
+def test_angles_have_the_distribution_of_torchvision(photograph: Tensor) -> None:
+    """A bright dot off the centre tells the angle: where it lands, over many images, is where torchvision puts it."""
+    count = 600
+    image = torch.zeros(3, 33, 33, dtype=torch.uint8)
+    image[:, 14:19, 26:31] = 255
+    spec = AugmentationSpec(size=33, crop="center", rotation=25, flip=0.5)
+    augmentation = Augmentation(
+        spec, EvaluationTransformSpec(size=33), Normalization((0.0,) * 3, (1.0,) * 3, ""), torch.device("cpu")
+    )
+    raw = RawBatch(image.expand(count, -1, -1, -1), torch.full((count, 2), 33), True)
+    ours = augmentation.train(raw, Generator().manual_seed(0), epoch=1, rows=torch.arange(count))
+    torch.manual_seed(0)
+    chain = v2.Compose([v2.RandomRotation(25, InterpolationMode.BILINEAR), v2.RandomHorizontalFlip()])
+    theirs = torch.stack([chain(image) for _ in range(count)]) / 255
+    line = torch.arange(33.0) - 16
+    for weights in (line[:, None], line[None, :]):
+        places = [(views[:, 0] * weights).sum((1, 2)) / views[:, 0].sum((1, 2)) for views in (ours, theirs)]
+        assert ks_2samp(*places).pvalue > 0.001

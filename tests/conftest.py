@@ -1,0 +1,24 @@
+"""Small real images for all tests: scikit-learn's digits, written out as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders 0, 1, 2 with 40 digits each, 16 x 16 px PNG files."""
+    folder = tmp_path_factory.mktemp("digits")
+    data = load_digits()
+    for label in range(3):
+        for number, row in enumerate(np.flatnonzero(data.target == label)[:40]):
+            path = folder / str(label) / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            pixels = (data.images[row] * (255 / 16)).astype(np.uint8)
+            Image.fromarray(pixels).resize((16, 16)).save(path)
+    return folder

@@ -1,0 +1,126 @@
+"""A run that is stopped anywhere and resumed is the run that was never stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from safetensors.torch import load_file
+
+from snellen.commands import train as train_command
+from snellen.engine.interrupt import StopRequest
+from snellen.engine.run_directory import Run
+
+QUIET = Console(quiet=True)
+STEPS = 3 * 7  # epochs of 102 training images in batches of 16, the last one smaller
+# Everything that draws random numbers is on: order, augmentation, mixing, dropout; and everything that has a state.
+RECIPE: dict[str, Any] = {
+    "name": "resumed",
+    "epochs": 3,
+    "batch_size": 16,
+    "augmentation": {
+        **{"size": 16, "crop": "random", "resize": 16, "padding": 2, "rotation": 10, "alternate_flip": True},
+        **{"jitter": [0.2, 0.2, 0.2, 0.1], "erasing": 0.3},
+    },
+    "mix": {"mixup": 0.2, "cutmix": 1.0, "probability": 0.5},
+    "evaluation": {"size": 16, "flip": True},
+    "model": {"backbone": "airnet", "width": 0.125, "head": {"hidden": [16], "dropout": 0.3, "last_dropout": 0.3}},
+    "loss": {"name": "soft_target", "smoothing": 0.1},
+    "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True, "clip_norm": 1.0},
+    "schedule": {"name": "onecycle", "warmup": 0.3},
+    "ema": {"decay": 0.9},
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "threads": 1},
+    "snapshots": {"images": 10},
+}
+
+
+class StopAfter(StopRequest):
+    """Asks to stop when it has been looked at `looks` times."""
+
+    looks = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = 0
+
+    @property
+    def requested(self) -> bool:
+        self._seen += 1
+        return self._seen > StopAfter.looks
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_command.train(digits, RECIPE, out=tmp_path_factory.mktemp("whole") / "run", console=QUIET)
+
+
+def assert_same(run: Run, whole: Run) -> None:
+    for name in ("best", "last"):
+        ours, theirs = (load_file(r.path / "checkpoints" / f"{name}.safetensors") for r in (run, whole))
+        assert ours.keys() == theirs.keys()
+        assert all(ours[key].equal(theirs[key]) for key in theirs), name
+    timed = ["seconds", "images_per_second"]
+    pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), whole.metrics().drop(columns=timed))
+    pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), whole.steps().drop(columns="seconds"))
+    assert (run.correct_by_epoch() == whole.correct_by_epoch()).all()
+    assert (run.validation().probabilities == whole.validation().probabilities).all()
+    for ours, theirs in zip(run.snapshots(), whole.snapshots(), strict=True):
+        assert (ours.features == theirs.features).all()
+    assert run.status["state"] == whole.status["state"] == "finished"
+
+
+def test_whole_run_has_every_step(whole: Run) -> None:
+    assert whole.steps()["step"].tolist() == list(range(STEPS)), "steps are numbered once each, in order"
+    assert whole.metrics()["epoch"].tolist() == [1, 2, 3]
+    assert [snapshot.epoch for snapshot in whole.snapshots()] == [1, 2, 3]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.integers(0, STEPS - 1), more=st.integers(1, STEPS))
+def test_stopped_twice_and_resumed(
+    first: int, more: int, whole: Run, digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_command, "StopRequest", StopAfter)
+        StopAfter.looks = first
+        run = train_command.train(digits, RECIPE, out=path, console=QUIET)
+        assert run.status["state"] == "interrupted"
+        StopAfter.looks = more
+        run = train_command.resume(path, console=QUIET)
+    if run.status["state"] == "interrupted":
+        run = train_command.resume(path, console=QUIET)
+    assert_same(run, whole)
+
+
+def test_killed_and_resumed(digits: Path, tmp_path: Path) -> None:
+    """SIGKILL leaves no time to save anything: the run goes on from its last checkpoint, here from none."""
+    recipe = RECIPE | {"epochs": 60}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    command = [sys.executable, "-m", "snellen", "train", str(tmp_path / "recipe.yaml"), str(digits)]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
+    steps = tmp_path / "killed" / "steps.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (steps.is_file() and steps.read_text().count("\n") > 20):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    killed = Run(tmp_path / "killed")
+    assert killed.status["state"] == "running"
+    run = train_command.resume(killed.path, console=QUIET)
+    assert_same(run, train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET))
