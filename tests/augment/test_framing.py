@@ -83,14 +83,14 @@ def test_matrices_agree_with_the_loop_to_one_grey_level(photograph: Tensor, inte
         looped = frame(raw, views, 64, mirrored, reflect, interpolation)
         product = resized_by_matrices(raw, views, 64, mirrored, reflect, interpolation)
         assert product.dtype == torch.float32
-        assert (looped.float() - product).abs().max() <= 1.01
+        assert (looped.float() - product).abs().max() <= 1
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 300),
     width=st.integers(1, 300),
-    size=st.integers(1, 90),
+    size=st.integers(2, 90),
     more=st.integers(0, 40),
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
 )

@@ -75,7 +75,9 @@ def bench_train(
                 console.print(f"round {round_ + 1}: {name} {speed:.0f} images/s", highlight=False)
     medians = {name: sorted(values)[_ROUNDS // 2] for name, values in speeds.items()}
     device = torch.cuda.get_device_name(job.feed.device) if job.feed.device.type == "cuda" else processor()
-    machine = f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    machine = (
+        f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    )
     return TrainingSpeed(**medians, mode=str(job.mode), machine=machine)
 
 
@@ -85,8 +87,12 @@ def render(speed: TrainingSpeed) -> RenderableType:
     for column in ("loop", "images/s", "training is"):
         table.add_column(column, justify="left" if column == "loop" else "right")
     table.add_row(f"snellen, {speed.mode}", f"{speed.training:.0f}", "")
-    table.add_row(f"the same network on a ready batch, {speed.mode}", f"{speed.ready:.0f}", f"{speed.training / speed.ready:.0%}")
-    table.add_row("torchvision ImageFolder + DataLoader, fp32", f"{speed.plain:.0f}", f"{speed.training / speed.plain:.2f}x")
+    table.add_row(
+        f"the same network on a ready batch, {speed.mode}", f"{speed.ready:.0f}", f"{speed.training / speed.ready:.0%}"
+    )
+    table.add_row(
+        "torchvision ImageFolder + DataLoader, fp32", f"{speed.plain:.0f}", f"{speed.training / speed.plain:.2f}x"
+    )
     return Group(table, speed.machine)
 
 

@@ -1,6 +1,6 @@
 """Views cut out of raw images: copied where nothing is resized, else resized with antialiasing.
 
-Three ways, one result (to within the rounding to whole grey levels of the second):
+Three ways, one result (to within one grey level):
 - nothing is resized: pixels are copied, exactly;
 - on the CPU: torch's own uint8 kernel, image by image, the fastest there is;
 - elsewhere: one product with two matrices of filter weights for the whole batch, without a loop over images. It does
@@ -39,7 +39,7 @@ def frame(
     """The views of a batch, (B, 3, size, size), on the device of raw.pixels.
 
     raw.sizes and views are on the CPU. reflect: what a window shows beyond the image is its mirror image, else black.
-    Returns uint8, or float32 in [0, 255] where resized elsewhere than on the CPU.
+    Returns whole grey levels: uint8, or float32 where resized elsewhere than on the CPU.
     """
     on_cpu = raw.pixels.device.type == "cpu"
     if views.unscaled and (not on_cpu or size <= _GATHER_UP_TO):
@@ -97,7 +97,7 @@ def _window(tile: Tensor, corner: list[int], size: int, reflect: bool) -> Tensor
 def resized_by_matrices(
     raw: RawBatch, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
 ) -> Tensor:
-    """(B, 3, size, size) float32 in [0, 255]: rows @ image @ columns, the weights of each image its own."""
+    """(B, 3, size, size) float32, whole numbers in 0 … 255: rows @ image @ columns, each image with its own weights."""
     lines, inside = _window_lines(views, size, mirrored, reflect)
     device = raw.pixels.device
     out = torch.empty(len(raw.pixels), 3, size, size, device=device)
@@ -117,9 +117,10 @@ def resized_by_matrices(
             )
             for axis in (0, 1)
         )
-        reduced = down[:, None] @ raw.pixels[places].float()  # (b, 3, size, W)
-        out[places] = reduced @ across.transpose(1, 2)[:, None]
-    return out.clamp_(0, 255)
+        # Whole grey levels after each pass, as the uint8 kernel has them: a cubic's overshoot is cut off twice.
+        narrow = (raw.pixels[places].float() @ across.transpose(1, 2)[:, None]).round_().clamp_(0, 255)
+        out[places] = (down[:, None] @ narrow).round_().clamp_(0, 255)
+    return out
 
 
 def _filter_weights(

@@ -24,9 +24,9 @@ Pair = tuple[float, float]
 class EvaluationTransformSpec(Spec):
     """How images are shown when they are scored or predicted."""
 
-    size: int = Field(224, ge=1, le=8192, description="Side in pixels of the square that the network sees.")
+    size: int = Field(224, ge=2, le=8192, description="Side in pixels of the square that the network sees.")
     resize: int | None = Field(
-        None, ge=1, le=16384, description="The shorter side is brought to this before the centre crop; null: to `size`."
+        None, ge=2, le=16384, description="The shorter side is brought to this before the centre crop; null: to `size`."
     )
     interpolation: Interpolation = Field("bilinear", description="How it is resized; with antialiasing, either way.")
     squash: bool = Field(
@@ -45,14 +45,14 @@ class EvaluationTransformSpec(Spec):
 class AugmentationSpec(Spec):
     """Drawn anew for each image and epoch, applied in this order: crop, rotation, flips, colours, blur, erasing."""
 
-    size: int = Field(224, ge=1, le=8192, description="Side in pixels of the square that the network sees.")
+    size: int = Field(224, ge=2, le=8192, description="Side in pixels of the square that the network sees.")
     crop: Literal["resized", "random", "center"] = Field(
         "resized",
         description="resized: a box of random area and aspect, brought to `size`. random: `size` pixels at a random "
         "place. center: `size` pixels in the middle.",
     )
     resize: int | None = Field(
-        None, ge=1, le=16384, description="For crop=random and center: the shorter side is brought to this first."
+        None, ge=2, le=16384, description="For crop=random and center: the shorter side is brought to this first."
     )
     padding: int = Field(0, ge=0, le=1024, description="For crop=random: pixels added on each side before the crop.")
     interpolation: Interpolation = Field("bilinear", description="How it is resized; rotation is always bilinear.")

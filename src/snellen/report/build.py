@@ -1,0 +1,154 @@
+"""One self-contained HTML file from runs, and the same numbers as JSON and CSV beside it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.files import write_json, write_text
+from snellen.report.collect import Collected, RunFigures, collect
+from snellen.report.sections import context
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def build_report(runs: Sequence[Run], out: Path) -> Path:
+    """Writes the report of one run, or of several side by side, and returns its path.
+
+    Beside `out` lie the same numbers: .json with all of them, .csv with one row a run.
+    Raises UserError when there is no run, or a run has no validation images in common with itself, its own files gone.
+    """
+    if not runs:
+        raise UserError("a report needs at least one run directory.")
+    collected = collect(runs)
+    write_text(out, _page(collected))
+    write_json(out.with_suffix(".json"), _numbers(collected))
+    table = io.StringIO()
+    _table(collected).to_csv(table, index=False)
+    write_text(out.with_suffix(".csv"), table.getvalue())
+    return out
+
+
+def _page(collected: Collected) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    folder = resources.files("snellen.report") / "page"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["points"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["percent"] = lambda share: "" if share is None or math.isnan(share) else f"{share:.1%}"
+    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        style=(folder / "report.css").read_text(encoding="utf-8"),
+        script=(folder / "report.js").read_text(encoding="utf-8"),
+        made=f"{datetime.now():%d %B %Y}",
+        snellen_version=version("snellen"),
+        collected=collected,
+        recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
+        **context(collected),
+    )
+
+
+def _numbers(collected: Collected) -> dict[str, Any]:
+    return {
+        "headline": collected.headline,
+        "runs": [_run_numbers(run) for run in collected.runs],
+        "comparisons": [
+            {
+                "a": c.a,
+                "b": c.b,
+                "difference": c.test.difference,
+                "interval": [c.test.interval.low, c.test.interval.high],
+                "p_value": c.test.p_value,
+                "p_holm": c.p_holm,
+                "only_a": c.test.only_a,
+                "only_b": c.test.only_b,
+                "images": c.test.total,
+                "method": c.test.method,
+                "sentence": c.sentence,
+            }
+            for c in collected.comparisons
+        ],
+        "differing": [{"field": row.key, "values": list(row.values)} for row in collected.differing],
+    }
+
+
+def _run_numbers(run: RunFigures) -> dict[str, Any]:
+    numbers: dict[str, Any] = {
+        "label": run.label,
+        "path": str(run.run.path.resolve()),
+        "status": run.status,
+        "choice": run.choice,
+        "parameters": run.run.environment["parameters"],
+        "macs": run.run.environment["macs"],
+    }
+    figures = run.figures
+    if figures is None or run.calibration is None or run.confusion is None:
+        return numbers
+    numbers |= {
+        "images": figures.images,
+        "correct": figures.correct,
+        "top1": figures.top1,
+        "top1_interval": [figures.top1_interval.low, figures.top1_interval.high],
+        "top5": figures.top5,
+        "balanced_accuracy": figures.balanced,
+        "balanced_accuracy_interval": [figures.balanced_interval.low, figures.balanced_interval.high],
+        "macro_f1": figures.macro_f1,
+        "macro_f1_interval": [figures.macro_f1_interval.low, figures.macro_f1_interval.high],
+        "ece": run.calibration.ece,
+        "ece_interval": [run.calibration.ece_interval.low, run.calibration.ece_interval.high],
+        "brier": run.calibration.brier,
+        "negative_log_likelihood": run.calibration.negative_log_likelihood,
+        "optimism": None if run.optimism is None else run.optimism.value,
+        "confusion": run.confusion.counts.tolist(),
+        "classes": [
+            {
+                "class": name,
+                "images": each.support,
+                "recall": _finite(each.recall),
+                "precision": _finite(each.precision),
+                "f1": _finite(each.f1),
+            }
+            for name, each in zip(run.run.classes, figures.classes, strict=True)
+        ],
+    }
+    if run.evolution is not None:
+        numbers["separability"] = [
+            {
+                "epoch": epoch,
+                "knn": _finite(each.knn),
+                "silhouette": _finite(each.silhouette),
+                "effective_rank": each.effective_rank,
+            }
+            for epoch, each in zip(run.evolution.epochs, run.evolution.separability, strict=True)
+        ]
+    return numbers
+
+
+def _table(collected: Collected) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for run in collected.runs:
+        numbers = _run_numbers(run)
+        flat = {key: value for key, value in numbers.items() if not isinstance(value, dict | list)}
+        for key in ("top1", "balanced_accuracy", "macro_f1", "ece"):
+            if f"{key}_interval" in numbers:
+                flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"]
+        status = {key: run.status[key] for key in ("state", "epochs_done", "seconds_training", "images_per_second")}
+        rows.append(flat | status)
+    return pd.DataFrame(rows)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

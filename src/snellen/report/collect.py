@@ -1,0 +1,259 @@
+"""The numbers of a report: from run directories, through the insight functions, to plain dataclasses."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snellen.engine.run_directory import Run, Snapshot
+from snellen.insight.calibration import Calibration, calibration
+from snellen.insight.classification import Figures, figures
+from snellen.insight.confusion import Confusion, confusion
+from snellen.insight.differences import Difference, differences
+from snellen.insight.holm import holm
+from snellen.insight.mistakes import Mistake, confident_mistakes
+from snellen.insight.optimism import Optimism, optimism
+from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
+from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
+from snellen.insight.sentence import verdict
+from snellen.insight.separability import Separability, separability
+
+_FEWEST_FOR_TSNE = 10
+_MOST_EPOCHS_SHOWN = 6
+# What two runs may differ in without anybody being told: it changes no result.
+_IRRELEVANT = ("name", "hardware.threads", "data.cache_mib", "budget")
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Features of the same images at several epochs. pca, tsne: (n, 2) for each epoch; tsne is empty for few images."""
+
+    epochs: list[int]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+    pca: list[NDArray[np.float64]]
+    tsne: list[NDArray[np.float64]]
+    separability: list[Separability]
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """All figures of one run. What a run that stopped early does not have is None."""
+
+    label: str
+    run: Run
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe as nested dictionaries."""
+        return self.run.recipe.model_dump(mode="json")
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """status.json."""
+        return self.run.status
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """epochs.csv; empty before the first epoch."""
+        return self.run.metrics() if (self.run.path / "epochs.csv").is_file() else pd.DataFrame()
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The validation rows of samples.csv, numbered from 0."""
+        samples = self.run.samples()
+        return samples[samples["split"] == "validation"].reset_index(drop=True)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64] | None:
+        """(N,) group of each validation image, None where the data have none."""
+        if not self.run.data["group"]:
+            return None
+        return np.asarray(pd.factorize(self.samples["group"])[0], dtype=np.int64)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are predictions."""
+        return (self.run.path / "predictions" / "validation.npz").is_file()
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """(N,) which validation images are right at the chosen epoch."""
+        scored = self.run.validation()
+        return np.asarray(scored.probabilities.argmax(1) == scored.target)
+
+    @cached_property
+    def figures(self) -> Figures | None:
+        """Top-1 and its like."""
+        if not self.scored:
+            return None
+        scored = self.run.validation()
+        return figures(scored.probabilities, scored.target, self.groups)
+
+    @cached_property
+    def confusion(self) -> Confusion | None:
+        """Which classes are taken for which."""
+        if not self.scored:
+            return None
+        scored = self.run.validation()
+        return confusion(scored.probabilities.argmax(1), scored.target, len(self.run.classes))
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Reliability."""
+        if not self.scored:
+            return None
+        scored = self.run.validation()
+        return calibration(scored.probabilities, scored.target)
+
+    @cached_property
+    def mistakes(self) -> list[Mistake]:
+        """The surest mistakes."""
+        if not self.scored:
+            return []
+        scored = self.run.validation()
+        return confident_mistakes(scored.probabilities, scored.target)
+
+    @cached_property
+    def optimism(self) -> Optimism | None:
+        """What choosing the epoch on the scored images added; None where it was not chosen so."""
+        if not self.scored or self.recipe["evaluation"]["choose"] != "best":
+            return None
+        by_epoch = self.run.correct_by_epoch()
+        return optimism(by_epoch) if len(by_epoch) > 1 else None
+
+    @cached_property
+    def evolution(self) -> Evolution | None:
+        """Projections of the features."""
+        snapshots = _spread(self.run.snapshots())
+        if not snapshots:
+            return None
+        rows = snapshots[-1].rows
+        labels = self.samples["target"].to_numpy(dtype=np.int64)[rows]
+        features = [snapshot.features for snapshot in snapshots]
+        return Evolution(
+            epochs=[snapshot.epoch for snapshot in snapshots],
+            rows=rows,
+            labels=labels,
+            correct=snapshots[-1].probabilities.argmax(1) == labels,
+            pca=pca_by_epoch(features),
+            tsne=tsne_by_epoch(features) if len(rows) >= _FEWEST_FOR_TSNE else [],
+            separability=[separability(each, labels) for each in features],
+        )
+
+    @property
+    def stopped_early(self) -> str | None:
+        """A warning, where the run did not reach its last epoch."""
+        if self.status["state"] == "finished":
+            return None
+        return (
+            f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of {self.status['epochs']} epochs "
+            "are done. The learning rate's schedule was laid out for all of them and has not reached its end."
+        )
+
+    @property
+    def choice(self) -> str:
+        """How the epoch was chosen, in words."""
+        if not self.status["chosen_epoch"]:
+            return f"{self.label}: no epoch was scored yet."
+        if self.recipe["evaluation"]["choose"] == "last":
+            return f"{self.label}: epoch {self.status['chosen_epoch']}, the last; it was not chosen by its score."
+        text = (
+            f"{self.label}: epoch {self.status['chosen_epoch']} of {self.status['epochs_done']}, chosen because it "
+            "scored best on the validation images, which are also the images reported here."
+        )
+        if self.optimism is None:
+            return text
+        return (
+            f"{text} Choosing among {self.optimism.epochs} epochs flatters the figure by about "
+            f"{100 * self.optimism.value:.1f} points (the epoch chosen on one half of the images, scored on the other)."
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same images. p_holm: corrected for the number of comparisons in the report."""
+
+    a: str
+    b: str
+    test: PairedTest
+    p_holm: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything that a report shows."""
+
+    runs: list[RunFigures]
+    comparisons: list[Comparison]
+    differing: list[Difference]
+    same_images: bool
+
+    @property
+    def headline(self) -> list[str]:
+        """The answer, in one sentence for each run or comparison."""
+        if self.comparisons:
+            return [comparison.sentence for comparison in self.comparisons]
+        sentences = []
+        for run in self.runs:
+            if run.figures is None:
+                sentences.append(f"{run.label} has not been scored yet.")
+                continue
+            low, high = run.figures.top1_interval.low, run.figures.top1_interval.high
+            sentences.append(
+                f"{run.label} is right on {run.figures.correct:,} of {run.figures.images:,} validation images: "
+                f"top-1 {run.figures.top1:.1%}, 95% interval {100 * low:.1f} to {100 * high:.1f}."
+            )
+        return sentences
+
+
+def collect(runs: Sequence[Run]) -> Collected:
+    """Figures of runs, and their comparisons where they were scored on the same images."""
+    names = [run.recipe.name for run in runs]
+    labels = names if len(set(names)) == len(names) else _unique([run.name for run in runs])
+    figures = [RunFigures(label, run) for label, run in zip(labels, runs, strict=True)]
+    first = figures[0].samples[["path", "class"]]
+    same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
+    found = [row for row in differences([each.recipe for each in figures]) if not row.key.startswith(_IRRELEVANT)]
+    return Collected(figures, _compare(figures) if same else [], found, same)
+
+
+def _compare(runs: list[RunFigures]) -> list[Comparison]:
+    pairs = list(itertools.combinations([run for run in runs if run.scored], 2))
+    tests = []
+    for a, b in pairs:
+        tests.append(
+            mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
+        )
+    corrected = holm([test.p_value for test in tests])
+    return [
+        Comparison(a.label, b.label, test, p, verdict(a.label, b.label, test, p))
+        for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
+    ]
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)]
+
+
+def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:
+    """At most six, the first and the last among them."""
+    if len(snapshots) <= _MOST_EPOCHS_SHOWN:
+        return snapshots
+    chosen = np.linspace(0, len(snapshots) - 1, _MOST_EPOCHS_SHOWN).round().astype(int)
+    return [snapshots[index] for index in chosen]
+
+
+def image_path(run: Run, samples: pd.DataFrame, row: int) -> Path:
+    """The file of a validation image."""
+    return run.image(str(samples["path"].iloc[row]))

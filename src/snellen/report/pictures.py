@@ -1,0 +1,49 @@
+"""Small pictures for the report, as data addresses, so that the page needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from snellen.data.decode import decode
+from snellen.errors import UserError
+
+_MISSING = (128, 128, 128)
+
+
+def thumbnail(path: Path, side: int = 112) -> str | None:
+    """A JPEG whose shorter side is at most `side`, cropped to a square; None when the file is gone or unreadable."""
+    image = _square(path, side)
+    return None if image is None else _address(image)
+
+
+def sprite(paths: Sequence[Path], side: int = 40, columns: int = 40) -> str:
+    """All images as one JPEG, `columns` to a row, each side x side; a grey square where a file is gone."""
+    rows = -(-len(paths) // columns)
+    sheet = Image.new("RGB", (columns * side, max(1, rows) * side), _MISSING)
+    for number, path in enumerate(paths):
+        image = _square(path, side)
+        if image is not None:
+            sheet.paste(image.resize((side, side)), (number % columns * side, number // columns * side))
+    return _address(sheet, quality=70)
+
+
+def _square(path: Path, side: int) -> Image.Image | None:
+    try:
+        pixels = decode(path, side)
+    except UserError:
+        return None
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    shorter = min(image.size)
+    left, top = (image.width - shorter) // 2, (image.height - shorter) // 2
+    return image.crop((left, top, left + shorter, top + shorter))
+
+
+def _address(image: Image.Image, quality: int = 82) -> str:
+    data = io.BytesIO()
+    image.save(data, format="JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.stats import binomtest, ks_2samp
+from torch import Generator, Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec
+from snellen.data.batch import RawBatch
+from snellen.data.normalization import Normalization
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet")
+PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "none")
+
+
+def build(spec: AugmentationSpec, evaluation: EvaluationTransformSpec, how: Normalization = PLAIN) -> Augmentation:
+    return Augmentation(spec, evaluation, how, torch.device("cpu"))
+
+
+def copies(image: Tensor, count: int) -> RawBatch:
+    sizes = torch.tensor([image.shape[1:]]).expand(count, 2)
+    return RawBatch(image.expand(count, -1, -1, -1), sizes, True)
+
+
+def trained(spec: AugmentationSpec, raw: RawBatch, seed: int = 0, epoch: int = 1) -> Tensor:
+    augmentation = build(spec, EvaluationTransformSpec(size=32))
+    rows = torch.arange(len(raw.pixels))
+    return augmentation.train(raw, Generator().manual_seed(seed), epoch=epoch, rows=rows)
+
+
+CHAINS: list[tuple[dict[str, Any], list[Any]]] = [
+    (
+        {"size": 32, "crop": "random", "padding": 4, "rotation": 10},
+        [v2.RandomCrop(32, padding=4), v2.RandomRotation(10, InterpolationMode.BILINEAR), v2.RandomHorizontalFlip()],
+    ),
+    (
+        {"size": 28, "crop": "random", "resize": 30, "rotation": 10},
+        [
+            v2.Resize(30, antialias=True),
+            v2.RandomCrop(28),
+            v2.RandomRotation(10, InterpolationMode.BILINEAR),
+            v2.RandomHorizontalFlip(),
+        ],
+    ),
+    (
+        {"size": 24, "jitter": (0.8, 0.8, 0.8, 0.2), "jitter_probability": 0.3, "grey": 0.2, "blur": 0.2}
+        | {"blur_kernel": 3, "blur_sigma": (1.0, 2.0), "erasing": 0.2, "vertical_flip": 0.5},
+        [
+            v2.RandomResizedCrop(24, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandomVerticalFlip(),
+            v2.RandomApply([v2.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.3),
+            v2.RandomGrayscale(0.2),
+            v2.RandomApply([v2.GaussianBlur(3, (1.0, 2.0))], p=0.2),
+            v2.RandomErasing(0.2),
+        ],
+    ),
+    (
+        {"size": 24, "rotation": 30, "interpolation": "bicubic"},
+        [
+            v2.RandomResizedCrop(24, interpolation=InterpolationMode.BICUBIC, antialias=True),
+            v2.RandomRotation(30, InterpolationMode.BILINEAR),
+            v2.RandomHorizontalFlip(),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("chain", range(len(CHAINS)))
+def test_whole_chains_have_the_distribution_of_torchvision(photograph: Tensor, chain: int) -> None:
+    fields, steps = CHAINS[chain]
+    count = 1200
+    image = photograph[:, 150:182, 200:232] if fields["size"] == 32 else photograph[:, 150:210, 200:250]
+    ours = trained(AugmentationSpec(**fields), copies(image, count))
+    torch.manual_seed(0)
+    reference = v2.Compose(steps)
+    theirs = torch.stack([reference(image) for _ in range(count)]) / 255
+    middle = fields["size"] // 2
+    for name, figure in {
+        "red": lambda x: x[:, 0].mean((1, 2)),
+        "blue": lambda x: x[:, 2].mean((1, 2)),
+        "left against right": lambda x: x[..., :middle].mean((1, 2, 3)) - x[..., middle:].mean((1, 2, 3)),
+        "top against bottom": lambda x: x[..., :middle, :].mean((1, 2, 3)) - x[..., middle:, :].mean((1, 2, 3)),
+        "middle": lambda x: x[:, 1, middle, middle],
+        "corner": lambda x: x[:, 1, 1, 1],
+        "detail": lambda x: x.diff(dim=3).abs().mean((1, 2, 3)),
+        "colour": lambda x: (x.amax(1) - x.amin(1)).mean((1, 2)),
+    }.items():
+        assert ks_2samp(figure(ours), figure(theirs)).pvalue > 0.001, name
+
+
+def test_views_are_normalised_by_channel(photograph: Tensor) -> None:
+    raw = copies(photograph, 2)
+    evaluation = EvaluationTransformSpec(size=64, resize=80)
+    found = build(AugmentationSpec(), evaluation, IMAGENET).evaluate(raw)
+    chain = v2.Compose(
+        [
+            v2.Resize(80, antialias=True),
+            v2.CenterCrop(64),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET.mean, IMAGENET.std),
+        ]
+    )
+    assert found.dtype == torch.float32
+    assert (found - chain(photograph)).abs().max() < 1e-5
+    spec = AugmentationSpec(size=64, crop="center", resize=80, flip=0)
+    coloured = spec.model_copy(update={"jitter": (1e-9, 0.0, 0.0, 0.0)})
+    for chosen in (spec, coloured):
+        views = build(chosen, evaluation, IMAGENET).train(raw, Generator(), epoch=1, rows=torch.arange(2))
+        assert (views - found).abs().max() < 1e-4
+
+
+def test_squashed_views_are_those_of_torchvision(photograph: Tensor) -> None:
+    found = build(AugmentationSpec(), EvaluationTransformSpec(size=48, squash=True)).evaluate(copies(photograph, 1))
+    assert (found[0] - v2.Resize((48, 48), antialias=True)(photograph) / 255).abs().max() < 1e-6
+
+
+def test_each_image_of_a_batch_has_its_own_parameters(photograph: Tensor) -> None:
+    spec = AugmentationSpec(size=32, jitter=(0.5, 0.5, 0.5, 0.2), rotation=10)
+    views = trained(spec, copies(photograph, 24))
+    distances = torch.cdist(views.flatten(1), views.flatten(1))
+    assert distances[~torch.eye(24, dtype=torch.bool)].min() > 0.1
+
+
+def test_two_calls_are_two_views_and_the_same_generator_is_the_same_view(photograph: Tensor) -> None:
+    spec = AugmentationSpec(size=32, jitter=(0.5, 0.5, 0.5, 0.2), grey=0.2, blur=0.5, rotation=10, erasing=0.5)
+    raw = copies(photograph, 4)
+    before = raw.pixels.clone()
+    assert torch.equal(trained(spec, raw, seed=1), trained(spec, raw, seed=1))
+    assert not torch.equal(trained(spec, raw, seed=1), trained(spec, raw, seed=2))
+    assert torch.equal(raw.pixels, before)  # the cache is not written to
+
+
+def test_alternating_flips_show_each_image_both_ways_in_turn(photograph: Tensor) -> None:
+    spec = AugmentationSpec(size=32, crop="center", alternate_flip=True)
+    raw = copies(photograph, 2000)
+    epochs = [trained(spec, raw, seed, epoch=seed) for seed in (1, 2, 3)]
+    assert torch.equal(epochs[0], epochs[2])
+    assert torch.equal(epochs[0], epochs[1].flip(3))
+    as_it_is = photograph[:, (427 - 32) // 2 + 1 :, 304:336][:, :32] / 255
+    plain = (epochs[0] == as_it_is).flatten(1).all(1)
+    mirrored = (epochs[0] == as_it_is.flip(2)).flatten(1).all(1)
+    assert (plain ^ mirrored).all()
+    assert binomtest(int(plain.sum()), 2000, 0.5).pvalue > 0.001
+    follows = int((plain[1:] == plain[:-1]).sum())  # neither alternating by row nor in runs
+    assert binomtest(follows, 1999, 0.5).pvalue > 0.001
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=4),
+    fields=st.fixed_dictionaries(
+        {
+            "size": st.sampled_from([8, 33, 70]),
+            "crop": st.sampled_from(["resized", "random", "center"]),
+            "resize": st.sampled_from([None, 70, 90]),
+            "padding": st.sampled_from([0, 3]),
+            "padding_mode": st.sampled_from(["zero", "reflect"]),
+            "rotation": st.sampled_from([0.0, 30.0]),
+            "interpolation": st.sampled_from(["bilinear", "bicubic"]),
+            "jitter": st.sampled_from([(0.0,) * 4, (0.4, 0.4, 0.4, 0.1)]),
+            "grey": st.sampled_from([0.0, 0.5]),
+            "blur": st.sampled_from([0.0, 0.5]),
+            "erasing": st.sampled_from([0.0, 0.5]),
+        }
+    ),
+)
+def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
+    sizes: list[tuple[int, int]], fields: dict[str, Any]
+) -> None:
+    """Images of values 100 … 150 in a block of 255: no view may be brighter than 150, jitter aside."""
+    extent = torch.tensor(sizes)
+    height, width = extent.max(0).values.tolist()
+    pixels = torch.full((len(sizes), 3, height, width), 255, dtype=torch.uint8)
+    for place, (h, w) in zip(pixels, sizes, strict=True):
+        place[:, :h, :w] = torch.randint(100, 151, (3, h, w), generator=Generator().manual_seed(0))
+    raw = RawBatch(pixels, extent, uniform=False)
+    spec = AugmentationSpec(**fields)
+    views = trained(spec, raw)
+    assert views.shape == (len(sizes), 3, spec.size, spec.size)
+    assert views.isfinite().all()
+    assert views.min() >= -1e-4
+    overshoot = 10 if spec.interpolation == "bicubic" else 0
+    if not any(spec.jitter):
+        assert views.max() <= (150.5 + overshoot) / 255
+    if not (any(spec.jitter) or spec.rotation or spec.erasing or spec.padding):
+        assert views.min() >= (99.5 - overshoot) / 255
+    shown = build(spec, EvaluationTransformSpec(size=32)).evaluate(raw)
+    assert shown.min() >= 99.5 / 255
+    assert shown.max() <= 150.5 / 255
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"scale": (0.5, 0.1)}, "smaller one first"),
+        ({"scale": (8, 100)}, "at most 1"),
+        ({"jitter": (0.1, 0.1, 0.1, 0.6)}, "at most 0.5"),
+        ({"blur_kernel": 4}, "odd"),
+        ({"crop": "random", "size": 64, "resize": 50, "padding": 4}, "give resize=56 or more"),
+        ({"crop": "random", "size": 32, "padding": 32}, "less than size=32"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_with_what_would(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        AugmentationSpec(**fields)
+
+
+def test_scoring_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValidationError, match="at least that"):
+        EvaluationTransformSpec(size=224, resize=200)
+    with pytest.raises(ValidationError, match="leave resize at null"):
+        EvaluationTransformSpec(size=224, resize=256, squash=True)
