@@ -30,8 +30,8 @@ RECIPE: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 16,
     "augmentation": {
-        **{"size": 16, "crop": "random", "resize": 16, "padding": 2, "rotation": 10, "alternate_flip": True},
-        **{"jitter": [0.2, 0.2, 0.2, 0.1], "erasing": 0.3},
+        "size": 16, "crop": "random", "resize": 16, "padding": 2, "rotation": 10, "alternate_flip": True,
+        "jitter": [0.2, 0.2, 0.2, 0.1], "erasing": 0.3,
     },
     "mix": {"mixup": 0.2, "cutmix": 1.0, "probability": 0.5},
     "evaluation": {"size": 16, "flip": True},
@@ -85,7 +85,7 @@ def assert_same(run: Run, whole: Run) -> None:
 
 
 def test_whole_run_has_every_step(whole: Run) -> None:
-    assert whole.steps()["step"].tolist() == list(range(STEPS)), "steps are numbered once each, in order"
+    assert whole.steps()["step"].tolist() == list(range(1, STEPS + 1))
     assert whole.metrics()["epoch"].tolist() == [1, 2, 3]
     assert [snapshot.epoch for snapshot in whole.snapshots()] == [1, 2, 3]
 

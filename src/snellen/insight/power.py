@@ -11,8 +11,8 @@ _POWER = 0.8
 def images_needed(difference: float, discordance: float, power: float = _POWER, alpha: float = _ALPHA) -> int:
     """Images on which McNemar's test finds a true difference with this power.
 
-    difference: of the two accuracies, in [-1, 1], not 0. discordance: share of the images on which only one is right, at
-    least |difference|. Source: Connor 1987, Biometrics 43:207. Raises ValueError for a difference of 0.
+    difference: of the two accuracies, in [-1, 1], not 0. discordance: share of the images on which only one is right,
+    at least |difference|. Source: Connor 1987, Biometrics 43:207. Raises ValueError for a difference of 0.
     """
     from scipy.stats import norm
 

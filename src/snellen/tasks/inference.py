@@ -29,7 +29,7 @@ _AHEAD = 2  # batches that are decoded while one is predicted
 
 @dataclass(frozen=True)
 class PredictedBatch:
-    """probabilities: (n, C) float32 of `paths`, rows sum to 1. unreadable: the files of this batch that are not among them."""
+    """probabilities: (n, C) float32 of `paths`, rows sum to 1. unreadable: the files that are not in `paths`."""
 
     paths: list[Path]
     probabilities: NDArray[np.float32]

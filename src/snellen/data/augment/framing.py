@@ -1,6 +1,6 @@
 """Views cut out of raw images: copied where nothing is resized, else resized with antialiasing.
 
-Three ways, one result (to within one grey level):
+Three ways, one result (one value in 500 differs by a grey level, one in millions by two):
 - nothing is resized: pixels are copied, exactly;
 - on the CPU: torch's own uint8 kernel, image by image, the fastest there is;
 - elsewhere: one product with two matrices of filter weights for the whole batch, without a loop over images. It does
