@@ -74,7 +74,7 @@ def check(arguments: Annotated[list[str], typer.Argument(metavar="DATA [key=valu
     from snellen.commands.check import render
 
     positional, overrides = _split(arguments)
-    Console().print(render(run_check(_only(positional, "DATA"), _parsed(overrides))))
+    Console().print(render(run_check(_only(positional, "DATA"), overrides=_parsed(overrides))))
 
 
 @app.command()

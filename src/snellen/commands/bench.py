@@ -148,7 +148,7 @@ def _plain(images: ImageSet, recipe: Recipe, device: torch.device) -> Iterator[i
     for _ in itertools.count():
         for pixels, target in loader:
             loss = nn.functional.cross_entropy(network(pixels.to(device)), target.to(device))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             yield len(target)

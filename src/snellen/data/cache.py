@@ -110,7 +110,7 @@ def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
     count = 0
     total = torch.zeros(3, dtype=torch.int64)
     squares = torch.zeros(3, dtype=torch.int64)
-    for rows in torch.arange(0, len(pixels), step).split(64):
+    for rows in torch.split(torch.arange(0, len(pixels), step), 64):
         raw = pixels.gather(rows)  # beyond each image there are zeros, which add nothing
         values = raw.pixels.int()
         total += values.sum((0, 2, 3))

@@ -50,7 +50,7 @@ class Journal:
         if not progress.file_sizes:
             self._row(_STEPS, _STEP_FIELDS)
             self._row(_EPOCHS, EPOCH_FIELDS)
-        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=progress.step)  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=progress.step)
         self._pending: list[tuple[int, Tensor, Tensor, int, float, Tensor | None, float]] = []
         self._flushed_at = time.monotonic()
 
@@ -62,7 +62,7 @@ class Journal:
     ) -> None:
         for file in self._files.values():
             file.close()
-        self._events.close()  # type: ignore[no-untyped-call]
+        self._events.close()
 
     def step(
         self, loss: Tensor, correct: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
@@ -109,7 +109,7 @@ class Journal:
                 self._event(name.replace("_", "/", 1), values[name], self._progress.step)
         for file in self._files.values():
             file.flush()
-        self._events.flush()  # type: ignore[no-untyped-call]
+        self._events.flush()
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each growing file, all written out; for the checkpoint."""
@@ -123,7 +123,7 @@ class Journal:
         self._files[name].write(line.text.encode())
 
     def _event(self, tag: str, value: float, step: int) -> None:
-        self._events.add_scalar(tag, value, step)  # type: ignore[no-untyped-call]
+        self._events.add_scalar(tag, value, step)
 
 
 class _Line:

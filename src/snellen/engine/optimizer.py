@@ -63,16 +63,16 @@ def build_optimizer(spec: OptimizerSpec, model: Classifier) -> Optimizer:
 def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
     import timm.optim
 
-    known = sorted({"sgd", "adam", "adamw", *timm.optim.list_optimizers()})
+    known = sorted({"sgd", "adam", "adamw", *map(str, timm.optim.list_optimizers())})
     if spec.name not in known:
         close = difflib.get_close_matches(spec.name, known, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
         raise UserError(f"optimizer.name={spec.name}: no such optimiser. {hint}")
-    more = {"momentum": spec.momentum} if spec.name in {"lars", "nlars", "lamb"} or "sgd" in spec.name else {}
+    options: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay}
+    if "sgd" in spec.name or spec.name.startswith(("lars", "nlars")):
+        options["momentum"] = spec.momentum
     try:
-        optimizer: Optimizer = timm.optim.create_optimizer_v2(
-            groups, opt=spec.name, lr=spec.lr, weight_decay=spec.weight_decay, **more
-        )
+        optimizer: Optimizer = timm.optim.create_optimizer_v2(groups, opt=spec.name, **options)
     except (ImportError, AssertionError, TypeError, ValueError) as error:
         raise UserError(f"optimizer.name={spec.name}: timm cannot make it here ({error}).") from error
     return optimizer

@@ -76,7 +76,7 @@ def _newcombe(both: int, only_a: int, only_b: int, total: int) -> Interval:
     share_a, share_b = right_a / total, right_b / total
     wilson_a, wilson_b = wilson(right_a, total), wilson(right_b, total)
     product = right_a * (total - right_a) * right_b * (total - right_b)
-    numerator = both * neither - only_a * only_b
+    numerator: float = both * neither - only_a * only_b
     if numerator > 0:
         numerator = max(0, numerator - total / 2)
     phi = numerator / math.sqrt(product) if product else 0.0

@@ -165,7 +165,7 @@ def _grid(
     right: float,
     bottom: float | None = None,
 ) -> str:
-    """Lines and numbers at (place, text) of both axes; the horizontal axis lies at `bottom`, else at the lowest tick."""
+    """Lines and numbers at (place, text) of both axes; the horizontal axis lies at `bottom`, else at the lowest."""
     bottom = max(y for y, _ in y_ticks) if bottom is None else bottom
     parts = [_line("grid", _LEFT, y, right, y) for y, _ in y_ticks]
     parts += [_text(text, _LEFT - 7, y + 4, "tick", "end") for y, text in y_ticks]

@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from snellen.engine.run_directory import Run
+from snellen.insight.classification import ClassFigures
 from snellen.report import charts
 from snellen.report.charts import Series
 from snellen.report.collect import Collected, RunFigures, image_path
@@ -122,15 +123,12 @@ def _class_rows(runs: list[RunFigures]) -> list[tuple[str, int, list[tuple[str, 
     scored = [run.figures for run in runs if run.figures is not None]
     if not scored:
         return []
+
+    def cells(each: ClassFigures) -> tuple[str, str, str]:
+        return _share(each.recall), _share(each.precision), _share(each.f1)
+
     return [
-        (
-            name,
-            scored[0].classes[index].support,
-            [
-                tuple(_share(value) for value in (c.recall, c.precision, c.f1))
-                for c in (f.classes[index] for f in scored)
-            ],  # type: ignore[misc]
-        )
+        (name, scored[0].classes[index].support, [cells(figures.classes[index]) for figures in scored])
         for index, name in enumerate(runs[0].run.classes)
     ]
 
