@@ -42,7 +42,7 @@ def tsne_by_epoch(features: Sequence[NDArray[np.float32]], seed: int = 0) -> lis
             perplexity=min(30, max(2, (len(each) - 1) / 3)),
             initialization=start / max(1e-12, float(start.std())) * 1e-4,
             random_state=seed,
-            n_jobs=-1,
+            n_jobs=1,  # more threads give other last digits, and little speed for a thousand points
         )
         picture = _scaled(np.asarray(tsne.fit(reduced)))
         pictures.append(_aligned(picture, pictures[-1]) if pictures else picture)

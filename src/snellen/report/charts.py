@@ -14,7 +14,7 @@ from snellen.insight.calibration import Bin
 from snellen.insight.proportions import Interval
 
 _WIDTH = 640
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 40
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, percent: bo
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     height = 300
     x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(ys), max(ys))
-    x_ticks = [t for t in x_ticks if min(xs) <= t <= max(xs)]
+    whole = all(x == int(x) for x in xs)  # there is no epoch 1.5
+    x_ticks = [t for t in x_ticks if min(xs) <= t <= max(xs) and not (whole and t != int(t))]
     across = _scale(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
     up = _scale(min(y_ticks[0], *ys), max(y_ticks[-1], *ys), height - _BOTTOM, _TOP)
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
@@ -80,7 +81,7 @@ def forest(rows: Sequence[tuple[str, int, float, Interval | None]], title: str, 
 
 def reliability(bins: Sequence[Bin], run: int, title: str) -> str:
     """Accuracy against confidence, with 95% intervals, and the share of images in each bin below."""
-    side, base, right = 340, 420, 332.0
+    side, base, right = 340, 420, 344.0
     across, up = _scale(0, 1, _LEFT, right), _scale(0, 1, side - _BOTTOM, _TOP)
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     x_ticks, y_ticks = [(across(t), _tick(t, True)) for t in ticks], [(up(t), _tick(t, True)) for t in ticks]
