@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from docs.generate_reference import PAGE, reference
+
 from snellen.recipe.text import shipped_names
 
 ROOT = Path(__file__).parents[2]

@@ -60,7 +60,7 @@ def bench_train(
     loaded = loaded.model_copy(update={"budget": None})
     images = read_images(data, loaded.data)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(Path(folder), loaded, images, console.print, recorded=None)
+        prepared = prepare(Path(folder), loaded, images, console, recorded=None)
         job = prepared.job
         loops: dict[str, Callable[[], Iterator[int]]] = {
             "training": lambda: _training(job),

@@ -66,7 +66,7 @@ def train(
     loaded = _with_absolute_weights(loaded)
     _say_images(console, images)
     with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
-        prepared = prepare(path, loaded, images, console.print, recorded=None)
+        prepared = prepare(path, loaded, images, console, recorded=None)
         _write_start(path, prepared, str(data))
         return _execute(path, prepared, console)
 
@@ -95,7 +95,7 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
             Normalization(tuple(normalization["mean"]), tuple(normalization["std"]), normalization["source"]),
             trained=(opened.path / "checkpoints" / "last.pt").is_file(),
         )
-        prepared = prepare(opened.path, opened.recipe, images, console.print, recorded)
+        prepared = prepare(opened.path, opened.recipe, images, console, recorded)
         return _execute(opened.path, prepared, console)
 
 

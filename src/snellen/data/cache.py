@@ -30,8 +30,6 @@ class Pixels:
         self.complete = all(image is not None for image in kept)
         shapes = {image.shape for image in kept if image is not None}
         self._block = _as_block(kept) if self.complete and len(shapes) == 1 else None
-        if self._block is not None:
-            self._kept = list(self._block)
         self._pool = None if self.complete else ThreadPoolExecutor(os.cpu_count())
 
     def __len__(self) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation
@@ -32,7 +34,6 @@ from snellen.randomness import derive
 from snellen.recipe.schema import Recipe, seconds
 from snellen.tasks.classification import Classification
 
-Say = Callable[[str], None]
 _WHITENING_IMAGES = 5000
 
 
@@ -56,7 +57,7 @@ class Prepared:
     measured: list[Measured]
 
 
-def prepare(path: Path, recipe: Recipe, images: ImageSet, say: Say, recorded: Recorded | None) -> Prepared:
+def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, recorded: Recorded | None) -> Prepared:
     """Decodes the images, builds the network, picks the fastest mode, and fixes the number of epochs.
 
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
@@ -64,7 +65,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, say: Say, recorded: Re
     """
     prepare_process(recipe.hardware)
     device = find_device(recipe.hardware)
-    images, train_pixels, validation_pixels = decode_images(images, recipe, say)
+    images, train_pixels, validation_pixels = decode_images(images, recipe, console)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     if recorded:
@@ -93,7 +94,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, say: Say, recorded: Re
         whiten(_as_scored(plain))
     model.to(device)
     mode, measured = (recorded.mode, []) if recorded else _choose_mode(recipe, model, plain)
-    say(_mode_sentence(mode, measured, device))
+    console.print(_mode_sentence(mode, measured, device), highlight=False)
     model.to(memory_format=mode.memory_format)
     task = Classification(
         path,
@@ -110,12 +111,12 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, say: Say, recorded: Re
     job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)
     if recipe.budget and recorded is None:
         epochs = epochs_within(seconds(recipe.budget), job.on(copy.deepcopy(model)))
-        say(f"budget {recipe.budget}: {epochs} epochs")
+        console.print(f"budget {recipe.budget}: {epochs} epochs", highlight=False)
         job = dataclasses.replace(job, recipe=recipe.model_copy(update={"epochs": epochs}))
     return Prepared(job, images, normalization, weights, measured)
 
 
-def decode_images(images: ImageSet, recipe: Recipe, say: Say) -> tuple[ImageSet, Pixels, Pixels]:
+def decode_images(images: ImageSet, recipe: Recipe, console: Console) -> tuple[ImageSet, Pixels, Pixels]:
     """Pixels of the training and of the validation images; unreadable ones left out where the recipe says so."""
     side = cached_side(recipe)
     kept: list[tuple[Sample, ...]] = []
@@ -123,7 +124,11 @@ def decode_images(images: ImageSet, recipe: Recipe, say: Say) -> tuple[ImageSet,
     unreadable: list[UnreadableImageError] = []
     for samples in (images.train, images.validation):
         paths = [images.root / sample.path for sample in samples]
-        loaded, failed = load_pixels(paths, side, recipe.data.cache_mib)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("decoding", total=len(paths))
+            loaded, failed = load_pixels(
+                paths, side, recipe.data.cache_mib, lambda done: bar.update(task, completed=done)
+            )
         bad = {error.path for error in failed}
         kept.append(tuple(sample for sample, path in zip(samples, paths, strict=True) if path not in bad))
         pixels.append(loaded)
@@ -131,7 +136,7 @@ def decode_images(images: ImageSet, recipe: Recipe, say: Say) -> tuple[ImageSet,
     if unreadable and recipe.data.unreadable == "error":
         raise UserError(_unreadable_message(unreadable))
     if unreadable:
-        say(f"[yellow]note:[/] {len(unreadable)} unreadable images left out; data.json lists them")
+        console.print(f"[yellow]note:[/] {len(unreadable)} unreadable images left out; data.json lists them")
     if not kept[0] or not kept[1]:
         raise UserError(f"{images.root}: no readable {'validation' if kept[0] else 'training'} images are left.")
     if len({sample.label for sample in kept[0]}) < 2:
