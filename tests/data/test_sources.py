@@ -266,3 +266,10 @@ def test_torchvisions_sets_from_local_files(tmp_path: Path, monkeypatch: pytest.
     assert len(images.classes) == 10
     last = np.asarray(Image.open(images.root / "val" / images.classes[9] / "000019.png"))
     assert (last[..., 0] == pixels[19]).all()
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("train", "car", "plane"):
+        for n in range(5):
+            write(tmp_path / name / f"{n}.png")
+    assert read_images(tmp_path, DataSpec()).classes == ("car", "plane", "train")

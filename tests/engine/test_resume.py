@@ -19,6 +19,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from snellen.commands import train as train_command
+from snellen.engine.claim import is_locked
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.run_directory import Run
 
@@ -128,5 +129,6 @@ def test_killed_and_resumed(digits: Path, tmp_path: Path) -> None:
     process.wait()
     killed = Run(tmp_path / "killed")
     assert killed.status["state"] == "running"
+    assert not is_locked(killed.path), "whoever trained it is gone"
     run = train_command.resume(killed.path, console=QUIET)
     assert_same(run, train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET))

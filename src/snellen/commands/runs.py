@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from snellen.engine.claim import is_locked
 from snellen.errors import UserError
 
 
@@ -30,7 +31,10 @@ def runs_table(folder: Path) -> Table:
         top1 = "" if status["top1"] is None else f"{status['top1']:.2%}"
         minutes = (status["seconds_training"] + status["seconds_evaluating"]) / 60
         epochs = f"{status['epochs_done']}/{status['epochs']}"
-        table.add_row(str(path), status["state"], epochs, top1, f"{minutes:.1f}")
+        state = status["state"]
+        if state == "running" and not is_locked(path):
+            state = "stopped"  # killed, before it could say so
+        table.add_row(str(path), state, epochs, top1, f"{minutes:.1f}")
     if not table.row_count:
         raise UserError(f"{folder}: no runs here. `snellen train` leaves them in runs/.")
     return table

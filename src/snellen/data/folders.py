@@ -23,7 +23,7 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
     """
     train, validation, notes = _split_folders(root)
     if train is None or validation is None:
-        if train is not None:
+        if train is not None and _subfolders(root) == [train]:  # beside others, it is a class: trains, cars, planes
             notes.append(f"only {train.name}/ is there, no val/: the split is drawn within it")
             root = train
         images, layout = _list_side(root, root, "unknown", spec, notes)

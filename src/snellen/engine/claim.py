@@ -52,6 +52,15 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(run: Path) -> bool:
+    """Whether some process trains this run now."""
+    try:
+        with locked(run):
+            return False
+    except UserError:
+        return True
+
+
 def _free(parent: Path, name: str) -> Path:
     stem = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = parent / stem, 1

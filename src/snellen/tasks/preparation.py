@@ -65,9 +65,9 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     """
     prepare_process(recipe.hardware)
     device = find_device(recipe.hardware)
-    images, train_pixels, validation_pixels = decode_images(images, recipe, console)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
+    images, train_pixels, validation_pixels = decode_images(images, recipe, console)
     if recorded:
         normalization = recorded.normalization
     else:
@@ -124,11 +124,7 @@ def decode_images(images: ImageSet, recipe: Recipe, console: Console) -> tuple[I
     unreadable: list[UnreadableImageError] = []
     for samples in (images.train, images.validation):
         paths = [images.root / sample.path for sample in samples]
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("decoding", total=len(paths))
-            loaded, failed = load_pixels(
-                paths, side, recipe.data.cache_mib, lambda done: bar.update(task, completed=done)
-            )
+        loaded, failed = _load(paths, side, recipe.data.cache_mib, console)
         bad = {error.path for error in failed}
         kept.append(tuple(sample for sample, path in zip(samples, paths, strict=True) if path not in bad))
         pixels.append(loaded)
@@ -143,6 +139,14 @@ def decode_images(images: ImageSet, recipe: Recipe, console: Console) -> tuple[I
         raise UserError(f"{images.root}: fewer than two classes have readable training images.")
     left_out = tuple(Unreadable(str(error.path), error.reason) for error in unreadable)
     return dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out), pixels[0], pixels[1]
+
+
+def _load(
+    paths: Sequence[Path], side: int | None, limit_mib: int, console: Console
+) -> tuple[Pixels, list[UnreadableImageError]]:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("decoding", total=len(paths))
+        return load_pixels(paths, side, limit_mib, lambda done: bar.update(task, completed=done))
 
 
 def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
