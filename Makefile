@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test clean
 
 demo: $(VENV)/.installed
-	$(BIN)/snellen demo
+	rm -rf snellen-demo
+	$(BIN)/snellen demo --out snellen-demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -224,8 +224,20 @@ def collect(runs: Sequence[Run]) -> Collected:
     figures = [RunFigures(label, run) for label, run in zip(labels, runs, strict=True)]
     first = figures[0].samples[["path", "class"]]
     same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
-    found = [row for row in differences([each.recipe for each in figures]) if not row.key.startswith(_IRRELEVANT)]
+    found = [row for row in differences([_conditions(each) for each in figures]) if row.key not in _IRRELEVANT]
     return Collected(figures, _compare(figures) if same else [], found, same)
+
+
+def _conditions(run: RunFigures) -> dict[str, Any]:
+    """All that a result may depend on: the recipe, the data as they were, the arithmetic, the machine, the versions."""
+    environment, data = run.run.environment, run.run.data
+    arithmetic = {key: environment[key] for key in ("device", "precision", "channels_last", "compiled")}
+    machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
+    return run.recipe | {
+        "images": {"fingerprint": data["fingerprint"][:12], "left_out": len(data["left_out"])},
+        "measured": data["normalization"] | arithmetic,
+        "machine": machine | environment["packages"],
+    }
 
 
 def _compare(runs: list[RunFigures]) -> list[Comparison]:
