@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.engine.device import HardwareSpec, synchronise
 
 Precision = Literal["fp32", "bf16"]
-_PROBE_SECONDS = 1.5  # what one timed step of the measurement may take, about
+_PROBE_SECONDS = 0.6  # what one timed step of the measurement may take, about
 _WORTH_IT = 0.95  # another mode than plain fp32 must save at least 5%
 
 
@@ -88,7 +88,7 @@ def _affordable(mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn
 
 
 def _seconds(
-    mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], repeats: int = 3
+    mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], repeats: int = 2
 ) -> float:
     trial = copy.deepcopy(model).to(memory_format=mode.memory_format)
     trial.train()

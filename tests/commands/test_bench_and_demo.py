@@ -1,0 +1,33 @@
+"""The commands that train by themselves, on as little as possible."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from snellen import UserError, demo
+from snellen.commands import demo as demo_module
+from snellen.commands.bench import bench_train
+
+
+def test_bench_measures_all_three_loops(digits: Path) -> None:
+    fast = {"model.width": 0.125, "batch_size": 16, "hardware.precision": "fp32", "hardware.channels_last": False}
+    speed = bench_train("airnet-scratch", digits, seconds=0.05, overrides=fast, console=Console(quiet=True))
+    assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
+    assert speed.mode == "fp32"
+
+
+def test_demo_leaves_a_report_that_compares_two_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = {"epochs": 1, "batch_size": 128, "hardware.precision": "fp32", "hardware.channels_last": True}
+    monkeypatch.setattr(demo_module, "_OVERRIDES", brief | {"budget": None, "snapshots.images": 50})
+    page = demo(tmp_path / "demo", console=Console(quiet=True))
+    numbers = json.loads(page.with_suffix(".json").read_text())
+    assert [run["label"] for run in numbers["runs"]] == ["vgg13-scratch", "airnet-scratch"]
+    assert len(numbers["comparisons"]) == 1
+    assert len(list((tmp_path / "demo" / "digits").rglob("*.png"))) == 1797
+    with pytest.raises(UserError, match="not an empty folder"):
+        demo(tmp_path / "demo")
