@@ -14,7 +14,7 @@ def report(runs: str | Path | Run | Sequence[str | Path | Run], out: str | Path 
     runs: one or several run directories. out: the HTML file; None: report.html in the run's folder, or in the working
     folder for several. Returns the path. Raises UserError when runs cannot be compared.
     """
-    from snellen.report.build import build_report
+    from snellen.reporting.build import build_report
 
     several = [runs] if isinstance(runs, str | Path | Run) else list(runs)
     opened = [run if isinstance(run, Run) else Run(Path(run)) for run in several]

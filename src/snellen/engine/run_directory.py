@@ -155,7 +155,7 @@ class Run:
 
     def report(self) -> Path:
         """Writes report.html (anew) and returns its path."""
-        from snellen.report.build import build_report
+        from snellen.reporting.build import build_report
 
         return build_report([self], self.path / "report.html")
 

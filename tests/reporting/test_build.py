@@ -140,3 +140,12 @@ def test_class_names_are_not_markup(runs: list[Run], tmp_path: Path) -> None:
 def test_no_runs() -> None:
     with pytest.raises(UserError, match="at least one"):
         report([])
+
+
+def test_the_python_call_stays_a_function() -> None:
+    """Importing a subpackage sets its name on the package: none may have the name of a call."""
+    import pkgutil
+
+    import snellen
+
+    assert not {module.name for module in pkgutil.iter_modules(snellen.__path__)} & set(snellen.__all__)

@@ -16,8 +16,9 @@ import yaml
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
-from snellen.report.collect import Collected, RunFigures, collect
-from snellen.report.sections import context
+from snellen.insight.proportions import Interval
+from snellen.reporting.collect import Collected, RunFigures, collect
+from snellen.reporting.sections import context
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +28,12 @@ def build_report(runs: Sequence[Run], out: Path) -> Path:
     """Writes the report of one run, or of several side by side, and returns its path.
 
     Beside `out` lie the same numbers: .json with all of them, .csv with one row a run.
-    Raises UserError when there is no run, or a run has no validation images in common with itself, its own files gone.
+    Raises UserError when there is no run, when a file of a run is gone, or when `out` is no .html file.
     """
     if not runs:
         raise UserError("a report needs at least one run directory.")
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
     collected = collect(runs)
     write_text(out, _page(collected))
     write_json(out.with_suffix(".json"), _numbers(collected))
@@ -43,10 +46,13 @@ def build_report(runs: Sequence[Run], out: Path) -> Path:
 def _page(collected: Collected) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    folder = resources.files("snellen.report") / "page"
+    folder = resources.files("snellen.reporting") / "page"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["points"] = lambda share: f"{100 * share:.1f}"
-    environment.filters["percent"] = lambda share: "" if share is None or math.isnan(share) else f"{share:.1%}"
+    environment.filters["percent"] = lambda share: "–" if share is None or math.isnan(share) else f"{share:.1%}"
+    environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
+    environment.filters["setting"] = _setting
+    environment.filters["p"] = lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         style=(folder / "report.css").read_text(encoding="utf-8"),
@@ -68,7 +74,7 @@ def _numbers(collected: Collected) -> dict[str, Any]:
                 "a": c.a,
                 "b": c.b,
                 "difference": c.test.difference,
-                "interval": [c.test.interval.low, c.test.interval.high],
+                "interval": _ends(c.test.interval),
                 "p_value": c.test.p_value,
                 "p_holm": c.p_holm,
                 "only_a": c.test.only_a,
@@ -99,14 +105,26 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
         "images": figures.images,
         "correct": figures.correct,
         "top1": figures.top1,
-        "top1_interval": [figures.top1_interval.low, figures.top1_interval.high],
+        "top1_interval": _ends(figures.top1_interval),
         "top5": figures.top5,
+        "top5_interval": _ends(figures.top5_interval),
         "balanced_accuracy": figures.balanced,
-        "balanced_accuracy_interval": [figures.balanced_interval.low, figures.balanced_interval.high],
+        "balanced_accuracy_interval": _ends(figures.balanced_interval),
         "macro_f1": figures.macro_f1,
-        "macro_f1_interval": [figures.macro_f1_interval.low, figures.macro_f1_interval.high],
+        "macro_f1_interval": _ends(figures.macro_f1_interval),
         "ece": run.calibration.ece,
-        "ece_interval": [run.calibration.ece_interval.low, run.calibration.ece_interval.high],
+        "ece_interval": _ends(run.calibration.ece_interval),
+        "reliability": [
+            {
+                "low": b.low,
+                "high": b.high,
+                "images": b.images,
+                "confidence": b.confidence,
+                "accuracy": b.accuracy,
+                "accuracy_interval": _ends(b.accuracy_interval),
+            }
+            for b in run.calibration.bins
+        ],
         "brier": run.calibration.brier,
         "negative_log_likelihood": run.calibration.negative_log_likelihood,
         "optimism": None if run.optimism is None else run.optimism.value,
@@ -116,6 +134,7 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
                 "class": name,
                 "images": each.support,
                 "recall": _finite(each.recall),
+                "recall_interval": _ends(each.recall_interval),
                 "precision": _finite(each.precision),
                 "f1": _finite(each.f1),
             }
@@ -142,12 +161,27 @@ def _table(collected: Collected) -> pd.DataFrame:
     for run in collected.runs:
         numbers = _run_numbers(run)
         flat = {key: value for key, value in numbers.items() if not isinstance(value, dict | list)}
-        for key in ("top1", "balanced_accuracy", "macro_f1", "ece"):
-            if f"{key}_interval" in numbers:
+        for key in ("top1", "top5", "balanced_accuracy", "macro_f1", "ece"):
+            if numbers.get(f"{key}_interval"):
                 flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"]
         status = {key: run.status[key] for key in ("state", "epochs_done", "seconds_training", "images_per_second")}
         rows.append(flat | status)
     return pd.DataFrame(rows)
+
+
+def _setting(value: Any) -> str:
+    """A field's value in a line; long fractions are cut."""
+    if value is None:
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(_setting(each) for each in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
 
 
 def _finite(value: float) -> float | None:

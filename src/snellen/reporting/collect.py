@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from snellen.insight.separability import Separability, separability
 
 _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
+_COLOURS = 8  # of runs, in report.css
+_LEVEL = 0.05
 # What two runs may differ in without anybody being told: it changes no result.
 _IRRELEVANT = ("name", "hardware.threads", "data.cache_mib", "budget")
 
@@ -47,10 +50,16 @@ class Evolution:
 
 @dataclass(frozen=True)
 class RunFigures:
-    """All figures of one run. What a run that stopped early does not have is None."""
+    """All figures of one run. What a run that stopped early does not have is None. number: of the runs, from 0."""
 
     label: str
     run: Run
+    number: int
+
+    @property
+    def colour(self) -> str:
+        """The style sheet's name for the run's colour."""
+        return f"run{self.number % _COLOURS}"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -155,10 +164,11 @@ class RunFigures:
         """A warning, where the run did not reach its last epoch."""
         if self.status["state"] == "finished":
             return None
-        return (
+        text = (
             f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of {self.status['epochs']} epochs "
             "are done. The learning rate's schedule was laid out for all of them and has not reached its end."
         )
+        return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
 
     @property
     def choice(self) -> str:
@@ -189,6 +199,13 @@ class Comparison:
     p_holm: float
     sentence: str
 
+    @property
+    def better(self) -> str | None:
+        """The label of the better run; None where they cannot be told apart. The rule is that of the sentence."""
+        if self.p_holm >= _LEVEL or self.test.interval.low <= 0 <= self.test.interval.high:
+            return None
+        return self.a if self.test.difference > 0 else self.b
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -200,28 +217,63 @@ class Collected:
     same_images: bool
 
     @property
+    def scored(self) -> list[RunFigures]:
+        """The runs that have figures."""
+        return [run for run in self.runs if run.figures is not None]
+
+    @property
     def headline(self) -> list[str]:
-        """The answer, in one sentence for each run or comparison."""
+        """The answer, in one sentence or a few."""
+        unscored = [f"{run.label} has not been scored yet." for run in self.runs if run.figures is None]
+        if len(self.comparisons) > 1:
+            return _summary(self.scored, self.comparisons) + unscored
         if self.comparisons:
-            return [comparison.sentence for comparison in self.comparisons]
-        sentences = []
-        for run in self.runs:
-            if run.figures is None:
-                sentences.append(f"{run.label} has not been scored yet.")
-                continue
-            low, high = run.figures.top1_interval.low, run.figures.top1_interval.high
-            sentences.append(
-                f"{run.label} is right on {run.figures.correct:,} of {run.figures.images:,} validation images: "
-                f"top-1 {run.figures.top1:.1%}, 95% interval {100 * low:.1f} to {100 * high:.1f}."
-            )
-        return sentences
+            return [self.comparisons[0].sentence, *unscored]
+        return [_sentence(run.label, run.figures) for run in self.runs if run.figures is not None] + unscored
+
+
+def _sentence(label: str, figures: Figures) -> str:
+    low, high = figures.top1_interval.low, figures.top1_interval.high
+    return (
+        f"{label} is right on {figures.correct:,} of {figures.images:,} validation images: "
+        f"top-1 {figures.top1:.1%}, 95% interval {100 * low:.1f} to {100 * high:.1f}."
+    )
+
+
+def _summary(runs: list[RunFigures], comparisons: list[Comparison]) -> list[str]:
+    """Which run is at the top, and which others these images tell from it."""
+    top1 = {run.label: run.figures.top1 for run in runs if run.figures is not None}
+    best = max(top1, key=lambda label: top1[label])
+    own = [c for c in comparisons if best in (c.a, c.b)]
+    beaten = [c.b if c.a == best else c.a for c in own if c.better == best]
+    level = [c.b if c.a == best else c.a for c in own if c.better is None]
+    images = comparisons[0].test.total
+    if not level:
+        sentences = [f"{best} beats all the others: top-1 {top1[best]:.1%} on {images:,} images."]
+    else:
+        sentences = [
+            f"{best} has the highest top-1, {top1[best]:.1%}, but these {images:,} images cannot tell it apart from "
+            f"{listed(level)}." + (f" It beats {listed(beaten)}." if beaten else "")
+        ]
+    open_pairs = sum(c.better is None for c in comparisons)
+    told = len(comparisons) - open_pairs
+    sentences.append(
+        f"Of {len(comparisons)} pairs, {told} can be told apart and {open_pairs} cannot (paired tests, corrected by "
+        "Holm for their number)."
+    )
+    return sentences
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: 'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def collect(runs: Sequence[Run]) -> Collected:
     """Figures of runs, and their comparisons where they were scored on the same images."""
     names = [run.recipe.name for run in runs]
     labels = names if len(set(names)) == len(names) else _unique([run.name for run in runs])
-    figures = [RunFigures(label, run) for label, run in zip(labels, runs, strict=True)]
+    figures = [RunFigures(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
     first = figures[0].samples[["path", "class"]]
     same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
     found = [row for row in differences([_conditions(each) for each in figures]) if row.key not in _IRRELEVANT]
@@ -249,9 +301,14 @@ def _compare(runs: list[RunFigures]) -> list[Comparison]:
         )
     corrected = holm([test.p_value for test in tests])
     return [
-        Comparison(a.label, b.label, test, p, verdict(a.label, b.label, test, p))
+        Comparison(a.label, b.label, test, p, _typeset(verdict(a.label, b.label, test, p)))
         for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
     ]
+
+
+def _typeset(sentence: str) -> str:
+    """With minus signs in place of hyphens before numbers."""
+    return re.sub(r"(?<= )-(?=\d)", "−", sentence)
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -264,6 +321,11 @@ def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:
         return snapshots
     chosen = np.linspace(0, len(snapshots) - 1, _MOST_EPOCHS_SHOWN).round().astype(int)
     return [snapshots[index] for index in chosen]
+
+
+def class_names(runs: Sequence[RunFigures]) -> list[str]:
+    """The classes of all runs, each once, in the order in which they come."""
+    return list(dict.fromkeys(name for run in runs for name in run.run.classes))
 
 
 def image_path(run: Run, samples: pd.DataFrame, row: int) -> Path:

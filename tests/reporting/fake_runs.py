@@ -1,0 +1,315 @@
+"""Run directories in the real formats, within a second: a two-layer network in NumPy learns scikit-learn's digits.
+
+The features, curves and mistakes are those of a real, small training run, so that a report made from them looks as one
+does; only the hardware and the times are invented. To look at reports while working on the page:
+
+    python -m tests.reporting.fake_runs FOLDER
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from snellen.engine.journal import EPOCH_FIELDS
+from snellen.engine.run_directory import Run
+from snellen.recipe.load import dump, load_recipe
+
+Floats = NDArray[np.float64]
+_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_TILT = ["upright", "leaning left", "upside down", "leaning right", "mirrored"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Digits as files below `root`: noisy enough that a network errs. pixels: (N, 64) in [0, 1]; train: (N,) bool."""
+
+    root: Path
+    classes: list[str]
+    paths: list[str]
+    pixels: Floats
+    target: NDArray[np.int64]
+    train: NDArray[np.bool_]
+
+
+@dataclass
+class Network:
+    """64 inputs, one hidden layer with ReLU, whose outputs are the features, and a linear layer."""
+
+    first: Floats
+    last: Floats
+
+    @classmethod
+    def new(cls, hidden: int, classes: int, generator: np.random.Generator) -> Network:
+        return cls(generator.normal(0, 0.18, (65, hidden)), generator.normal(0, 0.05, (hidden + 1, classes)))
+
+    def features(self, pixels: Floats) -> Floats:
+        return np.maximum(0, _with_one(pixels) @ self.first)
+
+    def probabilities(self, pixels: Floats) -> Floats:
+        logits = _with_one(self.features(pixels)) @ self.last
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(shares / shares.sum(1, keepdims=True))
+
+    def step(self, pixels: Floats, target: NDArray[np.int64], rate: float) -> tuple[float, int]:
+        """One step of gradient descent; the mean loss, and how many images were right."""
+        features, shares = self.features(pixels), self.probabilities(pixels)
+        own = shares[np.arange(len(target)), target]
+        slope = (shares - np.eye(shares.shape[1])[target]) / len(target)
+        below = (slope @ self.last[:-1].T) * (features > 0)
+        self.last -= rate * _with_one(features).T @ slope
+        self.first -= rate * _with_one(pixels).T @ below
+        return float(-np.log(own).mean()), int((shares.argmax(1) == target).sum())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to look like. stop: epochs after which it was interrupted. frozen: only the last layer learns."""
+
+    name: str
+    epochs: int = 20
+    rate: float = 0.5
+    hidden: int = 48
+    frozen: bool = False
+    seed: int = 0
+    stop: int | None = None
+    speed: float = 820.0
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+def write_images(root: Path, classes: int = 10, each: int = 60, noise: float = 0.28) -> Images:
+    """PNG files of 32 px in class folders; more than ten classes are digits turned and mirrored."""
+    digits, generator = load_digits(), np.random.default_rng(0)
+    names = [n if classes <= 10 else f"{n}, {t}" for n, t in itertools.product(_NAMES, _TILT[: -(-classes // 10)])]
+    paths, pixels, target, train = [], [], [], []
+    for label, name in enumerate(names[:classes]):
+        turned = -(-classes // 10)
+        digit, turn = divmod(label, turned)
+        for number, row in enumerate(np.flatnonzero(digits.target == digit)[:each]):
+            image = np.rot90(digits.images[row] / 16, turn % 4)
+            image = np.fliplr(image) if turn == 4 else image
+            image = np.clip(image + generator.normal(0, noise, image.shape), 0, 1)
+            path = root / name / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tint = np.array([0.35, 0.55, 1.0]) if label % 2 else np.array([1.0, 0.85, 0.5])
+            shown = (255 * image[..., None] * tint).astype(np.uint8)
+            Image.fromarray(shown).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+            paths.append(f"{name}/{number:03}.png")
+            pixels.append(image.ravel())
+            target.append(label)
+            train.append(number % 3 > 0)
+    return Images(root, names[:classes], paths, np.array(pixels), np.array(target), np.array(train))
+
+
+def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | None = None) -> Run:
+    """A run directory as `snellen train` leaves it. groups: one name for each image; None: the images have none."""
+    path.mkdir(parents=True)
+    fields = {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, "optimizer.lr": plan.rate}
+    fields |= {"model.width": plan.hidden / 64, "model.freeze": plan.frozen}
+    recipe = load_recipe("airnet-scratch", fields | plan.overrides)
+    (path / "recipe.yaml").write_text(dump(recipe))
+    _write_samples(path, images, groups)
+    _write_json(path / "data.json", _data(images, groups is not None))
+    _write_json(path / "environment.json", _environment(plan, images))
+    done, chosen, top1 = _train(path, images, plan, recipe.evaluation.choose == "best", recipe.snapshots.due)
+    images_seen = done * int(images.train.sum())
+    status = {
+        "state": "finished" if done == plan.epochs else "interrupted",
+        "epochs_done": done,
+        "epochs": plan.epochs,
+        "steps_done": done * _steps(images),
+        "seconds_training": round(images_seen / plan.speed, 2),
+        "seconds_evaluating": round(0.1 * images_seen / plan.speed, 2),
+        "images_per_second": plan.speed if done else None,
+        "peak_memory_mib": 812.4,
+        "chosen_epoch": chosen or None,
+        "top1": top1 if chosen else None,
+    }
+    _write_json(path / "status.json", status)
+    return Run(path)
+
+
+def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tuple[int, int, float]:
+    """Trains and writes all that grows with the epochs; returns epochs done, the chosen epoch, its top-1."""
+    generator = np.random.default_rng(plan.seed)
+    network = Network.new(plan.hidden, len(images.classes), generator)
+    train, shown = np.flatnonzero(images.train), np.flatnonzero(~images.train)
+    rows = np.sort(generator.permutation(len(shown))[:1000])
+    pixels, target = images.pixels[shown], images.target[shown]
+    for name in ("predictions", "snapshots"):
+        (path / name).mkdir()
+    done = plan.epochs if plan.stop is None else plan.stop
+    epochs, steps, correct = [], [], []
+    chosen, most = 0, -1
+    for epoch in range(1, done + 1):
+        loss_sum, right = 0.0, 0
+        for step, batch in enumerate(_batches(train, generator), start=(epoch - 1) * _steps(images) + 1):
+            rate = plan.rate * (1 - (step - 1) / (plan.epochs * _steps(images)))
+            kept = network.first.copy()
+            loss, hits = network.step(images.pixels[batch], images.target[batch], rate)
+            if plan.frozen:
+                network.first = kept
+            loss_sum, right = loss_sum + loss * len(batch), right + hits
+            steps.append([step, epoch, loss, rate, "", round(step * 32 / plan.speed, 3)])
+        shares = network.probabilities(pixels)
+        correct.append(shares.argmax(1) == target)
+        own = shares[np.arange(len(target)), target]
+        top5 = float(((shares > own[:, None]).sum(1) < 5).mean())
+        scores = [-float(np.log(own).mean()), float(correct[-1].mean()), top5]
+        seconds = round(epoch * len(train) / plan.speed, 3)
+        row = [epoch, epoch * _steps(images), rate, loss_sum / len(train), right / len(train)]
+        epochs.append([*row, *scores, seconds, plan.speed])
+        if correct[-1].sum() > most or not best:
+            chosen, most = epoch, int(correct[-1].sum())
+            kept_shares = shares
+        if epoch in due(plan.epochs):
+            arrays = {"features": network.features(pixels[rows]), "probabilities": shares[rows]}
+            arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+            np.savez(path / "snapshots" / f"epoch_{epoch:04d}.npz", rows=rows, **arrays)
+    _write_rows(path / "epochs.csv", EPOCH_FIELDS, epochs)
+    _write_rows(path / "steps.csv", ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"], steps)
+    (path / "predictions" / "correct.u8").write_bytes(np.array(correct, dtype=np.uint8).tobytes())
+    if chosen:
+        _write_predictions(path, images, kept_shares, chosen)
+    return done, chosen, most / len(shown)
+
+
+def _write_predictions(path: Path, images: Images, shares: Floats, epoch: int) -> None:
+    shown = np.flatnonzero(~images.train)
+    target, prediction = images.target[shown], shares.argmax(1)
+    np.savez(
+        path / "predictions" / "validation.npz",
+        probabilities=shares.astype(np.float32),
+        target=target,
+        epoch=np.int64(epoch),
+    )
+    _write_rows(
+        path / "predictions" / "validation.csv",
+        ["path", "class", "prediction", "confidence", "correct"],
+        [
+            [images.paths[row], images.classes[own], images.classes[said], round(float(share), 6), int(own == said)]
+            for row, own, said, share in zip(shown, target, prediction, shares.max(1), strict=True)
+        ],
+    )
+
+
+def _write_samples(path: Path, images: Images, groups: Sequence[str] | None) -> None:
+    order = [*np.flatnonzero(images.train), *np.flatnonzero(~images.train)]
+    rows = []
+    for number, row in enumerate(order):
+        label = int(images.target[row])
+        group = "" if groups is None else groups[row]
+        split = "train" if images.train[row] else "validation"
+        rows.append([number, split, images.paths[row], label, images.classes[label], group])
+    _write_rows(path / "samples.csv", ["row", "split", "path", "target", "class", "group"], rows)
+
+
+def _data(images: Images, grouped: bool) -> dict[str, Any]:
+    count = len(images.classes)
+    parts = {"train": images.train, "validation": ~images.train}
+    mean, std = float(images.pixels.mean()), float(images.pixels.std())
+    return {
+        "source": str(images.root),
+        "root": str(images.root),
+        "layout": "class folders",
+        "classes": images.classes,
+        "counts": {name: int(rows.sum()) for name, rows in parts.items()},
+        "per_class": {name: np.bincount(images.target[rows], minlength=count).tolist() for name, rows in parts.items()},
+        "split": "a third held out by content hash",
+        "fingerprint": hashlib.sha256(images.pixels.tobytes()).hexdigest(),
+        "normalization": {"mean": [mean] * 3, "std": [std] * 3, "source": "measured on the training images"},
+        "notes": [],
+        "left_out": [],
+        "group": grouped,
+    }
+
+
+def _environment(plan: Plan, images: Images) -> dict[str, Any]:
+    numbers = 65 * plan.hidden + (plan.hidden + 1) * len(images.classes)
+    mode = {"precision": "bf16", "channels_last": True, "compiled": False}
+    return {
+        "snellen": "0.1.0",
+        "python": "3.12.7",
+        "packages": {"torch": "2.9.0", "torchvision": "0.24.0", "timm": "1.0.22", "numpy": "2.3.4"},
+        "platform": "Linux-6.8.0-x86_64-with-glibc2.39",
+        "cpu": "AMD Ryzen 7 7840U",
+        "cores": 8,
+        "threads": 8,
+        "gpu": None,
+        "device": "cpu",
+        "git": None,
+        "command": f"snellen train airnet-scratch {images.root.name} --out {plan.name}",
+        "started": "2026-03-02T09:41:07+00:00",
+        "seed": plan.seed,
+        **mode,
+        "measured": [{**mode, "images": 64, "seconds_per_step": 0.06}],
+        "parameters": numbers,
+        "trainable_parameters": (plan.hidden + 1) * len(images.classes) if plan.frozen else numbers,
+        "macs": numbers,
+        "weights": {"source": "from scratch", "loaded": 0, "missing": [], "unexpected": [], "mismatched": []},
+    }
+
+
+def _steps(images: Images) -> int:
+    return -(-int(images.train.sum()) // 32)
+
+
+def _batches(rows: NDArray[np.int64], generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    order = generator.permutation(rows)
+    return (order[start : start + 32] for start in range(0, len(order), 32))
+
+
+def _with_one(values: Floats) -> Floats:
+    return np.hstack([values, np.ones((len(values), 1))])
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([header, *rows])
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
+
+
+def write_gallery(folder: Path) -> None:
+    """Reports of one run, two, five on 50 classes, and one that was interrupted, below `folder`."""
+    from snellen.reporting.build import build_report
+
+    few = write_images(folder / "digits", 10, 120)
+    many = write_images(folder / "turned", 50, 40, noise=0.2)
+    one = write_run(folder / "deep", few, Plan("deep"))
+    two = write_run(folder / "shallow", few, Plan("shallow", frozen=True, rate=0.3, speed=2400.0))
+    stopped = write_run(folder / "stopped", few, Plan("stopped", stop=7))
+    unscored = write_run(folder / "unscored", few, Plan("unscored", stop=0))
+    grouped = write_run(
+        folder / "grouped", few, Plan("grouped"), [f"patient {row % 40}" for row in range(len(few.paths))]
+    )
+    settings = [
+        Plan("transfer-a", 30, 0.6),
+        Plan("transfer-b", 30, 0.6, seed=1),
+        Plan("transfer-c", 30, 0.5, hidden=64),
+        Plan("transfer-d", 30, 0.4, frozen=True),
+        Plan("transfer-e", 30, 0.4, frozen=True, seed=3),
+    ]
+    five = [write_run(folder / plan.name, many, plan) for plan in settings]
+    pages = {"one": [one], "two": [one, two], "five": five, "stopped": [stopped], "unscored": [unscored, one]}
+    for name, runs in (pages | {"grouped": [grouped], "many": five[:1]}).items():
+        print(build_report(runs, folder / f"{name}.html"))
+
+
+if __name__ == "__main__":
+    write_gallery(Path(sys.argv[1]).resolve())

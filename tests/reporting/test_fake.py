@@ -1,0 +1,149 @@
+"""Pages of runs that take long to train for real: many settings, many classes, groups, runs that were stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tests.reporting.fake_runs import Images, Plan, write_images, write_run
+
+from snellen import Run, UserError, report, train
+from snellen.reporting.sections import _si
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    return write_images(tmp_path_factory.mktemp("few"), 10, 40)
+
+
+@pytest.fixture(scope="module")
+def run(few: Images, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return write_run(tmp_path_factory.mktemp("one") / "run", few, Plan("deep", 6))
+
+
+def text_of(page: Path) -> str:
+    html = re.sub(r"<(script|style).*?</\1>", " ", page.read_text(), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
+
+
+def numbers_of(page: Path) -> Any:
+    return json.loads(page.with_suffix(".json").read_text())
+
+
+def points_of(page: Path) -> tuple[list[Any], list[str]]:
+    html = page.read_text()
+    points = [json.loads(unescape(found)) for found in re.findall(r'class="points">(.*?)</script>', html)]
+    return points, json.loads(unescape(re.findall(r'id="class-names">(.*?)</script>', html)[0]))
+
+
+def test_the_fake_runs_have_the_format_of_real_ones(run: Run, digits: Path, tmp_path: Path) -> None:
+    fields = {"epochs": 1, "batch_size": 16, "model.width": 0.125, "hardware.device": "cpu"}
+    for part in ("augmentation.size", "augmentation.resize", "evaluation.size"):
+        fields[part] = 16
+    real = train(digits, "airnet-scratch", out=tmp_path / "real", console=Console(quiet=True), overrides=fields)
+    for name in ("data", "environment", "status"):
+        assert set(getattr(run, name)) == set(getattr(real, name))
+    for name in ("samples", "metrics", "steps", "predictions"):
+        assert list(getattr(run, name)().columns) == list(getattr(real, name)().columns)
+    assert run.correct_by_epoch().shape == (6, run.data["counts"]["validation"])
+    assert [(s.features.dtype, s.rows.dtype) for s in run.snapshots()[:1]] == [
+        (s.features.dtype, s.rows.dtype) for s in real.snapshots()[:1]
+    ]
+
+
+def test_five_settings_are_answered_in_one_sentence(few: Images, tmp_path: Path) -> None:
+    plans = [Plan("a", 5), Plan("b", 5, seed=1), Plan("c", 5, seed=2), Plan("d", 5, 0.02, frozen=True), Plan("e", 5)]
+    page = report([write_run(tmp_path / plan.name, few, plan) for plan in plans], tmp_path / "five.html")
+    numbers, text = numbers_of(page), text_of(page)
+    best = max(numbers["runs"], key=lambda each: each["correct"])["label"]
+    level = [
+        label
+        for c in numbers["comparisons"]
+        for label, other in ((c["a"], c["b"]), (c["b"], c["a"]))
+        if other == best and c["p_holm"] >= 0.05
+    ]
+    assert len(numbers["comparisons"]) == 10
+    assert level
+    assert "d" not in level
+    named = level[0] if len(level) == 1 else f"{', '.join(level[:-1])} and {level[-1]}"
+    assert numbers["headline"][0].startswith(f"{best} has the highest top-1")
+    assert f"cannot tell it apart from {named}. It beats" in text
+    assert all(c["sentence"] in text for c in numbers["comparisons"])
+
+
+def test_runs_with_other_classes_stand_side_by_side(run: Run, tmp_path: Path) -> None:
+    many = write_images(tmp_path / "many", 23, 12)
+    other = write_run(tmp_path / "other", many, Plan("wide", 2))
+    for runs in ([run, other], [other, run]):
+        page = report(runs, tmp_path / "r.html")
+        assert "were not scored on the same images" in text_of(page)
+        points, names = points_of(page)
+        for each, shown in zip(runs, points, strict=True):
+            samples = each.samples().query("split == 'validation'")["class"].to_numpy()
+            assert [names[label] for label in shown["labels"]] == samples[each.snapshots()[0].rows].tolist()
+        for name in (*run.classes, *other.classes):
+            assert name in text_of(page)
+
+
+def test_a_run_keeps_its_colour_beside_one_without_scores(run: Run, few: Images, tmp_path: Path) -> None:
+    page = report([write_run(tmp_path / "new", few, Plan("new", 5, stop=0)), run], tmp_path / "r.html")
+    assert re.findall(r'class="card (run\d)"', page.read_text()) == ["run1"]
+    assert "new has not been scored yet." in text_of(page)
+    assert "deep is right on" in text_of(page)
+
+
+def test_intervals_of_grouped_images_are_called_what_they_are(few: Images, tmp_path: Path) -> None:
+    groups = [f"patient {row % 20}" for row in range(len(few.paths))]
+    text = text_of(report(write_run(tmp_path / "grouped", few, Plan("grouped", 3), groups)))
+    assert "bootstrapped over whole groups" in text
+    assert "Those of single classes and of the reliability diagram are Wilson's over images" in text
+
+
+def test_what_stopped_a_run_is_said(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    status = run.status | {"state": "failed", "error": "the disk is full."}
+    (path / "status.json").write_text(json.dumps(status))
+    assert "What stopped it: the disk is full." in text_of(report(path))
+
+
+def test_images_that_are_gone_leave_a_report(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run.path, path)
+    (path / "data.json").write_text(json.dumps(run.data | {"root": str(tmp_path / "gone")}))
+    text = text_of(report(path))
+    assert "image not found" in text
+    assert "no longer where they were" in text
+
+
+def test_a_report_does_not_tell_where_the_images_lie(run: Run) -> None:
+    page = report(run)
+    assert run.data["root"] not in page.read_text()
+
+
+def test_points_stay_in_the_frame(run: Run) -> None:
+    (shown,), _ = points_of(report(run))
+    for pictures in shown["points"].values():
+        every = [value for picture in pictures for point in picture for value in point]
+        assert min(every) >= 0
+        assert max(every) <= 1000
+        assert max(every) - min(every) >= 990
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.csv", "report"])
+def test_a_report_does_not_overwrite_itself(run: Run, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"report\.html"):
+        report(run, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(12, "12"), (999, "999"), (127_106, "127 k"), (999_600, "1.00 M"), (11.18e9, "11.2 G")]
+)
+def test_sizes_have_three_digits(number: float, text: str) -> None:
+    assert _si(number) == text
