@@ -124,6 +124,7 @@ def _say_images(console: Console, images: ImageSet) -> None:
         f"{len(images.train):,} training and {len(images.validation):,} validation images, "
         f"{len(images.classes)} classes ({images.layout}; {images.split})",
         highlight=False,
+        soft_wrap=True,
     )
     for note in images.notes:
         console.print(f"[yellow]note:[/] {note}", highlight=False)

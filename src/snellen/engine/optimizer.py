@@ -51,7 +51,8 @@ def build_optimizer(spec: OptimizerSpec, model: Classifier) -> Optimizer:
     Each group has `scale`, its rate as a factor of the recipe's. Raises UserError for an unknown name.
     """
     groups = _groups(spec, model)
-    rate: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay}
+    # Fused: one pass over the weights in place of many, on the CPU too.
+    rate: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": True}
     if spec.name == "sgd":
         return SGD(groups, momentum=spec.momentum, nesterov=spec.nesterov and spec.momentum > 0, **rate)
     if spec.name in {"adam", "adamw"}:

@@ -94,7 +94,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
         whiten(_as_scored(plain))
     model.to(device)
     mode, measured = (recorded.mode, []) if recorded else _choose_mode(recipe, model, plain)
-    console.print(_mode_sentence(mode, measured, device), highlight=False)
+    console.print(_mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
     model.to(memory_format=mode.memory_format)
     task = Classification(
         path,
