@@ -58,8 +58,8 @@ def train(
     console = console or Console(stderr=True)
     overrides = overrides or {}
     if recipe is None:
-        images, recipe = _choose(data, overrides, console)
-        loaded = load_recipe(recipe, overrides)
+        images, recipe, fields = _choose(data, overrides, console)
+        loaded = load_recipe(recipe, fields | dict(overrides))
     else:
         loaded = load_recipe(recipe, overrides)
         images = read_images(data, loaded.data)
@@ -99,16 +99,24 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
         return _execute(opened.path, prepared, console)
 
 
-def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, str]:
+def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, str, dict[str, Any]]:
     fields = apply_overrides(
         {}, {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
     )
     partial = validate(fields, "recipe")
     images = read_images(data, partial.data)
     gpu = find_device(partial.hardware).type != "cpu"
-    name, reason = choose_recipe([images.root / sample.path for sample in images.train], gpu)
-    console.print(f"recipe {name}: {reason}. To see it: snellen recipes show {name}")
-    return images, name
+    choice = choose_recipe([images.root / sample.path for sample in images.train], gpu)
+    fields = {key: value for key, value in choice.fields.items() if key not in overrides}
+    if "budget" in overrides:
+        fields.pop("epochs", None)
+    console.print(
+        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
+    )
+    if fields:
+        changes = " ".join(f"{key}={value:g}" for key, value in fields.items())
+        console.print(f"for only {len(images.train):,} training images: {changes}", highlight=False)
+    return images, choice.name, fields
 
 
 def _with_absolute_weights(recipe: Recipe) -> Recipe:

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from PIL import Image
 
 _SMALL_SIDE = 64
 _LOOKED_AT = 200
+_FEWEST_STEPS = {"airnet-scratch": 1500, "finetune-lite": 400, "finetune-large": 600}
 
 
-def choose_recipe(paths: Sequence[Path], gpu: bool) -> tuple[str, str]:
-    """A shipped recipe's name, and the reason in words, from the images' size and the hardware."""
+@dataclass(frozen=True)
+class Choice:
+    """name: of a shipped recipe. reason: in words. fields: what of it is set for so few images, by dotted key."""
+
+    name: str
+    reason: str
+    fields: dict[str, Any]
+
+
+def choose_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
+    """A recipe for these training images, from their size, their number and the hardware."""
     side = _median_side(paths)
     if side <= _SMALL_SIDE:
-        return "airnet-scratch", f"the images are small (shorter side {side:.0f} px)"
-    if gpu:
-        return "finetune-large", f"the images' shorter side is {side:.0f} px and there is a GPU"
-    return "finetune-lite", f"the images' shorter side is {side:.0f} px and there is no GPU"
+        name, reason = "airnet-scratch", f"the images are small (shorter side {side:.0f} px)"
+    elif gpu:
+        name, reason = "finetune-large", f"the images' shorter side is {side:.0f} px and there is a GPU"
+    else:
+        name, reason = "finetune-lite", f"the images' shorter side is {side:.0f} px and there is no GPU"
+    return Choice(name, reason, _for_few_images(name, len(paths)))
+
+
+def _for_few_images(name: str, images: int) -> dict[str, Any]:
+    """Smaller batches and more epochs, where the recipe's own would be too few steps to learn anything.
+
+    From scratch the learning rate goes down with the batch, in proportion (Goyal et al. 2017, arXiv 1706.02677).
+    """
+    from snellen.recipe.load import load_recipe
+
+    recipe = load_recipe(name)
+    wanted = _FEWEST_STEPS[name]
+    if recipe.epochs * images // recipe.batch_size >= wanted:
+        return {}
+    fields: dict[str, Any] = {}
+    batch = recipe.batch_size
+    if name == "airnet-scratch":
+        batch = min(batch, max(32, 2 ** int(math.log2(max(1, images / 25)))))
+        fields = {"batch_size": batch, "optimizer.lr": recipe.optimizer.lr * batch / recipe.batch_size}
+    return fields | {"epochs": max(recipe.epochs, math.ceil(wanted * batch / max(1, images)))}
 
 
 def _median_side(paths: Sequence[Path]) -> float:

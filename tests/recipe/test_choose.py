@@ -1,0 +1,48 @@
+"""The recipe that is picked when none is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from snellen.recipe.choose import choose_recipe
+from snellen.recipe.load import load_recipe
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.new("RGB", (300, 200)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def icon(tmp_path: Path) -> Path:
+    Image.new("RGB", (32, 40)).save(tmp_path / "icon.png")
+    return tmp_path / "icon.png"
+
+
+def test_by_size_and_hardware(photo: Path, icon: Path) -> None:
+    assert choose_recipe([icon] * 5, gpu=True).name == "airnet-scratch"
+    assert choose_recipe([photo] * 5, gpu=False).name == "finetune-lite"
+    assert choose_recipe([photo] * 5, gpu=True).name == "finetune-large"
+
+
+def test_enough_images_change_nothing(icon: Path, photo: Path) -> None:
+    assert choose_recipe([icon] * 50_000, gpu=False).fields == {}
+    assert choose_recipe([photo] * 3000, gpu=False).fields == {}
+
+
+@pytest.mark.parametrize("images", [3, 50, 400, 3000, 20_000])
+def test_few_images_get_as_many_steps(icon: Path, images: int) -> None:
+    fields = choose_recipe([icon] * images, gpu=False).fields
+    recipe = load_recipe("airnet-scratch", fields)
+    assert recipe.epochs * images / recipe.batch_size >= 1000
+    assert 32 <= recipe.batch_size <= 512
+    assert recipe.optimizer.lr == pytest.approx(0.75 * recipe.batch_size / 512)
+
+
+def test_an_unreadable_image_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    assert choose_recipe([tmp_path / "bad.png"], gpu=False).name == "finetune-lite"
