@@ -115,18 +115,36 @@ def test_stopped_twice_and_resumed(
     assert_same(run, whole)
 
 
+def test_ctrl_c_saves_and_says_how_to_go_on(digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(RECIPE | {"epochs": 200}, digits, out, tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"to go on: snellen train --resume {out}" in errors
+    assert "Traceback" not in errors
+    status = Run(out).status
+    assert status["state"] == "interrupted"
+    assert Run(out).steps()["step"].iloc[-1] == status["steps_done"]
+
+
+def start(recipe: dict[str, Any], digits: Path, out: Path, folder: Path) -> subprocess.Popen[str]:
+    """A process that trains, and has done some steps."""
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    command = [sys.executable, "-m", "snellen", "train", str(folder / "recipe.yaml"), str(digits), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "300"})
+    steps, deadline = out / "steps.csv", time.monotonic() + 60
+    while time.monotonic() < deadline and not (steps.is_file() and steps.read_text().count("\n") > 20):
+        time.sleep(0.05)
+    return process
+
+
 def test_killed_and_resumed(digits: Path, tmp_path: Path) -> None:
     """SIGKILL leaves no time to save anything: the run goes on from its last checkpoint, here from none."""
     recipe = RECIPE | {"epochs": 60}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    command = [sys.executable, "-m", "snellen", "train", str(tmp_path / "recipe.yaml"), str(digits)]
-    process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-    steps = tmp_path / "killed" / "steps.csv"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (steps.is_file() and steps.read_text().count("\n") > 20):
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process = start(recipe, digits, tmp_path / "killed", tmp_path)
+    process.kill()
+    process.communicate()
     killed = Run(tmp_path / "killed")
     assert killed.status["state"] == "running"
     assert not is_locked(killed.path), "whoever trained it is gone"
