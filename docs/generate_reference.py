@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from snellen.recipe.schema import Recipe
+from snellen.data.sources import DataSpec
+from snellen.recipe.schema import PretrainingRecipe, Recipe
 
 PAGE = Path(__file__).with_name("recipe-reference.md")
 _INTRODUCTION = """# Every field of a recipe
@@ -24,34 +25,50 @@ name: `snellen train vgg13-scratch photos/ optimizer.lr=0.01 epochs=20`. This pa
 
 def reference() -> str:
     """The page as Markdown text."""
-    return _INTRODUCTION + "".join(_section("recipe", Recipe, ""))
+    shown: set[type[BaseModel]] = set()
+    kinds = [
+        *_section("recipes of `snellen train`", Recipe, "", shown),
+        *_section("recipes of `snellen pretrain`", PretrainingRecipe, "", shown),
+    ]
+    return _INTRODUCTION + "".join(kinds)
 
 
-def _section(title: str, spec: type[BaseModel], prefix: str) -> Iterator[str]:
+def _section(title: str, spec: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> Iterator[str]:
+    """A table of the fields of `spec`, then its parts, each kind of part once on the page."""
+    seen.add(spec)
     yield f"\n## {title}\n\n"
-    if spec.__doc__ and prefix:
+    if spec.__doc__:
         yield " ".join(spec.__doc__.split()) + "\n\n"
     yield "| field | values | default | |\n| --- | --- | --- | --- |\n"
     parts = []
     for name, field in spec.model_fields.items():
-        inner = _spec_of(field.annotation)
-        if inner is not None:
-            parts.append((f"{prefix}{name}", inner))
+        inner = _specs_of(field.annotation)
+        if inner:
+            parts += [(f"{prefix}{name}", each, len(inner) > 1) for each in inner]
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
         shown = "null" if default is None else str(list(default) if isinstance(default, tuple) else default).lower()
         values = _values(field).replace("|", "\\|")
         description = " ".join((field.description or "").split()).replace("|", "\\|")
         yield f"| `{prefix}{name}` | {values} | `{shown}` | {description} |\n"
-    for name, inner in parts:
-        yield from _section(name, inner, f"{name}.")
+    above = [f"`{name}`{_shown_as(part, name)}" for name, part, _ in parts if part in seen]
+    if above:
+        yield f"\nAs above: {', '.join(above)}.\n"
+    for name, part, one_of_several in parts:
+        title = f"{name}: {part.model_fields['name'].default}" if one_of_several else name
+        if part not in seen:
+            yield from _section(title, part, f"{name}.", seen)
 
 
-def _spec_of(annotation: Any) -> type[BaseModel] | None:
-    for kind in (annotation, *typing.get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+def _shown_as(part: type[BaseModel], name: str) -> str:
+    """Where a part is found that has another name above."""
+    return " (as `data`)" if name == "labelled" and part is DataSpec else ""
+
+
+def _specs_of(annotation: Any) -> list[type[BaseModel]]:
+    """The specs that a field may hold: one, or several that its name tells apart."""
+    kinds = (annotation, *typing.get_args(annotation))
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def _values(field: FieldInfo) -> str:

@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from snellen.commands.demo import demo
     from snellen.commands.evaluate import evaluate
     from snellen.commands.predict import predict
+    from snellen.commands.pretrain import pretrain
     from snellen.commands.report import report
     from snellen.commands.train import resume, train
     from snellen.engine.run_directory import Run, load
     from snellen.errors import UserError
     from snellen.recipe.load import load_recipe
-    from snellen.recipe.schema import Recipe
+    from snellen.recipe.schema import PretrainingRecipe, Recipe
 
 _HOMES = {
     "check": "snellen.commands.check",
     "demo": "snellen.commands.demo",
     "evaluate": "snellen.commands.evaluate",
     "predict": "snellen.commands.predict",
+    "pretrain": "snellen.commands.pretrain",
     "report": "snellen.commands.report",
     "resume": "snellen.commands.train",
     "train": "snellen.commands.train",
@@ -29,10 +31,12 @@ _HOMES = {
     "load": "snellen.engine.run_directory",
     "UserError": "snellen.errors",
     "load_recipe": "snellen.recipe.load",
+    "PretrainingRecipe": "snellen.recipe.schema",
     "Recipe": "snellen.recipe.schema",
 }
 
 __all__ = [
+    "PretrainingRecipe",
     "Recipe",
     "Run",
     "UserError",
@@ -42,6 +46,7 @@ __all__ = [
     "load",
     "load_recipe",
     "predict",
+    "pretrain",
     "report",
     "resume",
     "train",

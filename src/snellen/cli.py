@@ -6,11 +6,14 @@ import re
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from snellen.errors import UserError
+
+if TYPE_CHECKING:
+    from snellen.engine.run_directory import Run
 
 app = typer.Typer(
     name="snellen",
@@ -95,18 +98,38 @@ def train(
     """Train a classifier and write its report. Ctrl-C stops and saves; --resume RUN goes on."""
     positional, overrides = _split(arguments or [])
     if resume is not None:
-        if arguments or out:
-            raise UserError("--resume RUN takes nothing else: a run goes on with the recipe and data it began with.")
-        from snellen.commands.train import resume as run_resume
+        _resume(resume, bool(arguments or out))
+        return
+    recipe, data = _recipe_and_data(positional)
+    from snellen.commands.train import train as run_train
 
-        run = run_resume(resume)
-    else:
-        recipe, data = _recipe_and_data(positional)
-        from snellen.commands.train import train as run_train
+    _leave(run_train(data, recipe, out=out, overrides=_parsed(overrides)))
 
-        run = run_train(data, recipe, out=out, overrides=_parsed(overrides))
-    if run.status["state"] == "interrupted":
-        sys.exit(_INTERRUPTED)
+
+@app.command()
+def pretrain(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] DATA [key=value …]",
+            show_default=False,
+            help="RECIPE: a name from `snellen recipes` or a YAML file; byol-small without it. DATA: a folder of "
+            "images at any depth, or torchvision:NAME; no labels are needed. key=value: any field of the recipe, such "
+            "as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for the run; runs/RECIPE-TIME without it.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
+) -> None:
+    """Learn a backbone from images without labels; `snellen train` takes it by model.weights=RUN."""
+    positional, overrides = _split(arguments or [])
+    if resume is not None:
+        _resume(resume, bool(arguments or out))
+        return
+    recipe, data = _recipe_and_data(positional)
+    from snellen.commands.pretrain import pretrain as run_pretrain
+
+    _leave(run_pretrain(data, recipe, out=out, overrides=_parsed(overrides)))
 
 
 @app.command()
@@ -193,6 +216,20 @@ def bench_train(
     if recipe is None:
         raise UserError("bench train takes a recipe and data, as in: snellen bench train vgg13-scratch photos/")
     Console().print(render(run_bench(recipe, data, seconds=seconds, overrides=_parsed(overrides))))
+
+
+def _resume(run: Path, more: bool) -> None:
+    if more:
+        raise UserError("--resume RUN takes nothing else: a run goes on with the recipe and data it began with.")
+    from snellen.commands.train import resume
+
+    _leave(resume(run))
+
+
+def _leave(run: Run) -> None:
+    """Ends the command as its run ended."""
+    if run.status["state"] == "interrupted":
+        sys.exit(_INTERRUPTED)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

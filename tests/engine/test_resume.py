@@ -12,13 +12,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
 
+from snellen.commands import execution
 from snellen.commands import train as train_command
+from snellen.commands.pretrain import pretrain
 from snellen.engine.claim import is_locked
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.run_directory import Run
@@ -104,7 +107,7 @@ def test_stopped_twice_and_resumed(
 ) -> None:
     path = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_command, "StopRequest", StopAfter)
+        patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.looks = first
         run = train_command.train(digits, RECIPE, out=path, console=QUIET)
         assert run.status["state"] == "interrupted"
@@ -113,6 +116,41 @@ def test_stopped_twice_and_resumed(
     if run.status["state"] == "interrupted":
         run = train_command.resume(path, console=QUIET)
     assert_same(run, whole)
+
+
+# The target network, the queue and the centre are state as well, and so are their schedules.
+METHODS = {
+    "byol": {"name": "byol", "hidden": 32, "output": 8, "momentum": 0.9, "momentum_schedule": "cosine"},
+    "moco": {"name": "moco", "hidden": 32, "output": 8, "queue": 64},
+    "dino": {"name": "dino", "hidden": 32, "bottleneck": 8, "output": 16},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pretraining_stopped_and_resumed(method: str, digits: Path, tmp_path: Path) -> None:
+    parts = {key: RECIPE[key] for key in ("epochs", "optimizer", "schedule", "hardware", "snapshots")}
+    augmentation = {"size": 16, "scale": [0.3, 1.0], "jitter": [0.4, 0.4, 0.2, 0.1], "grey": 0.2, "blur": 0.3}
+    recipe = {
+        **parts,
+        "task": "pretraining",
+        "batch_size": 32,
+        "augmentation": augmentation,
+        "evaluation": {"size": 16, "data": str(digits), "collapse": "warn"},
+        "model": {"backbone": "airnet", "width": 0.125},
+        "method": METHODS[method],
+    }
+    whole = pretrain(digits, recipe, out=tmp_path / "whole", console=QUIET)
+    assert whole.steps()["step"].tolist() == list(range(1, 3 * 3 + 1))  # 120 images in batches of 32
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopAfter)
+        StopAfter.looks = 5
+        run = pretrain(digits, recipe, out=tmp_path / "stopped", console=QUIET)
+    assert run.status["state"] == "interrupted"
+    run = train_command.resume(run.path, console=QUIET)
+    assert_same(run, whole)
+    ours, theirs = (torch.load(each.path / "checkpoints" / "last.pt", weights_only=True) for each in (run, whole))
+    assert ours["model"].keys() == theirs["model"].keys()
+    assert all(ours["model"][key].equal(theirs["model"][key]) for key in theirs["model"])
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(digits: Path, tmp_path: Path) -> None:

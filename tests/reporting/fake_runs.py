@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from snellen.engine.journal import EPOCH_FIELDS
+from snellen.engine.journal import epoch_fields
 from snellen.engine.run_directory import Run
 from snellen.recipe.load import dump, load_recipe
+from snellen.tasks.classification import Classification
 
 Floats = NDArray[np.float64]
 _NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -178,7 +179,7 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
             arrays = {"features": network.features(pixels[rows]), "probabilities": shares[rows]}
             arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
             np.savez(path / "snapshots" / f"epoch_{epoch:04d}.npz", rows=rows, **arrays)
-    _write_rows(path / "epochs.csv", EPOCH_FIELDS, epochs)
+    _write_rows(path / "epochs.csv", epoch_fields(Classification.measure, Classification.columns), epochs)
     _write_rows(path / "steps.csv", ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"], steps)
     (path / "predictions" / "correct.u8").write_bytes(np.array(correct, dtype=np.uint8).tobytes())
     if chosen:

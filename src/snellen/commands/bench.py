@@ -24,7 +24,7 @@ from snellen.engine.environment import processor
 from snellen.engine.loop import Job, one_step
 from snellen.engine.optimizer import build_optimizer
 from snellen.models.classifier import build_classifier
-from snellen.recipe.load import load_recipe
+from snellen.recipe.load import load_for
 from snellen.recipe.schema import Recipe
 from snellen.tasks.preparation import prepare
 
@@ -57,7 +57,7 @@ def bench_train(
 ) -> TrainingSpeed:
     """Measures training's speed on `data`; `seconds` for each of three rounds of each of three loops, interleaved."""
     console = console or Console(stderr=True)
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_for(Recipe, recipe, overrides)
     loaded = loaded.model_copy(update={"budget": None})
     images = read_images(data, loaded.data)
     with tempfile.TemporaryDirectory() as folder:

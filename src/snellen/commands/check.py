@@ -17,7 +17,8 @@ from rich.table import Table
 
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.sources import ImageSet, Unreadable, read_images
-from snellen.recipe.load import apply_overrides, validate
+from snellen.recipe.load import load_for
+from snellen.recipe.schema import Recipe
 
 _MOST_LISTED = 20
 
@@ -39,7 +40,7 @@ def check(data: str | Path, *, overrides: Mapping[str, Any] | None = None, conso
     overrides: recipe fields such as {"data.group": …}. Raises UserError where training would, except for unreadable
     images, which are listed.
     """
-    spec = validate(apply_overrides({}, overrides or {}), "check").data
+    spec = load_for(Recipe, {}, overrides).data
     images = read_images(data, spec)
     paths = [images.root / sample.path for sample in (*images.train, *images.validation)]
     formats: Counter[str] = Counter()

@@ -44,7 +44,7 @@ def evaluate(
     """
     console = console or Console(stderr=True)
     opened = run if isinstance(run, Run) else Run(Path(run))
-    images = labelled_images(data, opened.recipe.data, opened.classes)
+    images = labelled_images(data, opened.classification.data, opened.classes)
     labels = {images.root / sample.path: sample.label for sample in images.validation}
     probabilities: list[NDArray[np.float32]] = []
     target: list[int] = []
@@ -52,7 +52,7 @@ def evaluate(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(labels))
         for batch in Predictor(opened).predict(list(labels)):
-            if batch.unreadable and opened.recipe.data.unreadable == "error":
+            if batch.unreadable and opened.classification.data.unreadable == "error":
                 raise batch.unreadable[0]
             unreadable += [f"{error.path}: {error.reason}" for error in batch.unreadable]
             if batch.paths:

@@ -33,6 +33,9 @@ class Batch:
     target: Tensor
     soft: Tensor | None = None
 
+    def __len__(self) -> int:
+        return len(self.target)
+
     def split(self, parts: int) -> list[Batch]:
         """The batch in `parts` nearly equal parts, for gradient accumulation."""
         soft = [None] * parts if self.soft is None else self.soft.tensor_split(parts)
@@ -60,6 +63,11 @@ class Feed:
     channels_last: bool
 
     @property
+    def count(self) -> int:
+        """How many images."""
+        return len(self.targets)
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch. A last batch of one image is left out: batch-norm has no variance of one."""
         full, rest = divmod(len(self.targets), self.batch_size)
@@ -69,11 +77,10 @@ class Feed:
         """The augmented batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
 
         def make(step: int) -> Batch:
-            return self._train_batch(order[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
+            return self._train_batch(shuffled[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
 
-        generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-        order = torch.randperm(len(self.targets), generator=generator)
-        return self._produced(make, range(start, self.steps))
+        shuffled = order(self.seed, epoch, len(self.targets))
+        return produced(make, range(start, self.steps), self.pixels, self.device)
 
     def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
         """Batches of all images, or of those in `rows`, in order, as they are shown for scoring."""
@@ -83,7 +90,7 @@ class Feed:
             return self._on_device(self.augmentation.evaluate(self.pixels.gather(chosen)), self.targets[chosen])
 
         every = torch.arange(len(self.targets)) if rows is None else torch.from_numpy(rows)
-        return self._produced(make, range(-(-len(every) // self.batch_size)))
+        return produced(make, range(-(-len(every) // self.batch_size)), self.pixels, self.device)
 
     def _train_batch(self, rows: Tensor, epoch: int, step: int) -> Batch:
         generator = torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
@@ -100,12 +107,20 @@ class Feed:
         images = images.to(self.device, non_blocking=True).contiguous(memory_format=memory_format)
         return Batch(images, target.to(self.device, non_blocking=True))
 
-    def _produced(self, make: Callable[[int], Batch], steps: range) -> Iterator[Batch]:
-        # A second thread pays where it hides something: decoding, or the copy to another device. On the CPU with
-        # all pixels in memory it would only take a core from the network.
-        hidden = not self.pixels.complete or self.device.type != "cpu"
-        batches = (make(step) for step in steps)
-        return ahead(batches) if hidden else batches
+
+def order(seed: int, epoch: int, count: int) -> Tensor:
+    """(count,) int64: the rows of all images in the order of this epoch, counted from 1."""
+    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def produced(make: Callable[[int], Item], steps: range, pixels: Pixels, device: torch.device) -> Iterator[Item]:
+    """make(step) for each step, ahead of its use where that pays."""
+    # A second thread pays where it hides something: decoding, or the copy to another device. On the CPU with
+    # all pixels in memory it would only take a core from the network.
+    hidden = not pixels.complete or device.type != "cpu"
+    batches = (make(step) for step in steps)
+    return ahead(batches) if hidden else batches
 
 
 def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:

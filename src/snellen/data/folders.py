@@ -21,7 +21,7 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
 
     Raises UserError when no layout fits, for an empty class folder, and for a file whose name holds no class.
     """
-    train, validation, notes = _split_folders(root)
+    train, validation, notes = split_folders(root)
     if train is None or validation is None:
         if train is not None and _subfolders(root) == [train]:  # beside others, it is a class: trains, cars, planes
             notes.append(f"only {train.name}/ is there, no val/: the split is drawn within it")
@@ -37,7 +37,11 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
     return Listing(root, layout, images, notes)
 
 
-def _split_folders(root: Path) -> tuple[Path | None, Path | None, list[str]]:
+def split_folders(root: Path) -> tuple[Path | None, Path | None, list[str]]:
+    """The folders train/ and val/ (or test/) of `root`, None where there is none, and notes for people.
+
+    Raises UserError where two folders look like the same part.
+    """
     found: list[list[Path]] = []
     for _, pattern in _SPLITS:
         matches = [folder for folder in _subfolders(root) if re.fullmatch(pattern, folder.name, re.IGNORECASE)]

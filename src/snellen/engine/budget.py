@@ -56,6 +56,6 @@ def _step_seconds(job: Job) -> float:
 def _evaluation_seconds(job: Job) -> float:
     limit = 4 * job.recipe.batch_size
     start = time.perf_counter()
-    scored = len(job.task.evaluate(job.scored, job.fabric.autocast, limit).correct)
+    images = job.task.evaluate(job.scored, job.fabric.autocast, limit).images
     synchronise(job.feed.device)
-    return (time.perf_counter() - start) / scored * job.task.validation_images
+    return (time.perf_counter() - start) / images * job.task.evaluated_images if images else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,21 +27,21 @@ class Progress:
     """Where a run is.
 
     epoch: the one under way, counted from 1. step: optimiser steps done in the run. step_in_epoch: of these, in this
-    epoch. loss_sum, correct, seen: over the images of this epoch so far. images: trained on
-    in the whole run, repeats counted. chosen_epoch: 0 before the first evaluation;
-    chosen_correct: its right validation images. epoch_started:
-    seconds_training when this epoch began. file_sizes: bytes of the growing files at the moment of saving.
+    epoch. loss_sum, measured, seen: sums of the loss, of the task's measure and of ones over the images of this epoch
+    so far. images: trained on in the whole run, repeats counted. chosen_epoch: 0 before the first evaluation;
+    chosen_quality: what it was chosen by. epoch_started: seconds_training when this epoch began. file_sizes: bytes of
+    the growing files at the moment of saving.
     """
 
     epoch: int = 1
     step: int = 0
     step_in_epoch: int = 0
     loss_sum: float = 0.0
-    correct: int = 0
+    measured: float = 0.0
     seen: int = 0
     images: int = 0
     chosen_epoch: int = 0
-    chosen_correct: int = -1
+    chosen_quality: float = -math.inf
     seconds_training: float = 0.0
     seconds_evaluating: float = 0.0
     epoch_started: float = 0.0
@@ -49,7 +50,7 @@ class Progress:
     def begin_epoch(self, epoch: int) -> None:
         """Sets the sums of an epoch to zero."""
         self.epoch, self.step_in_epoch = epoch, 0
-        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+        self.loss_sum, self.measured, self.seen = 0.0, 0.0, 0
         self.epoch_started = self.seconds_training
 
 

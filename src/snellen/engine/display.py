@@ -11,6 +11,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 _SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal, a line now and then
 
 
+def shown(measure: str, value: float) -> str:
+    """A task's measure for people: 'top-1 61.2%', 'projection deviation 0.93'."""
+    return f"top-1 {value:.1%}" if measure == "top1" else f"{measure.replace('_', ' ')} {value:.2f}"
+
+
 class Display:
     """A progress bar in a terminal, a line a minute elsewhere, and one line for each epoch.
 
@@ -44,18 +49,18 @@ class Display:
     ) -> None:
         self._bar.stop()
 
-    def step(self, epoch: int, step: int, loss: float, top1: float, images_per_second: float) -> None:
-        """Shows the means of the epoch so far."""
-        figures = f"loss {loss:.3f} · top-1 {top1:.1%} · {images_per_second:.0f} images/s"
+    def step(self, epoch: int, step: int, loss: float, measured: str, images_per_second: float) -> None:
+        """Shows the means of the epoch so far. measured: the task's measure, as `shown` writes it."""
+        figures = f"loss {loss:.3f} · {measured} · {images_per_second:.0f} images/s"
         self._bar.update(self._task, completed=step, description=f"epoch {epoch}/{self._epochs}", figures=figures)
         if not self._console.is_terminal and time.monotonic() - self._said_at > _SECONDS_BETWEEN_LINES:
             self._say(f"epoch {epoch}/{self._epochs}, step {step}/{self._steps}: {figures}")
 
-    def epoch(self, epoch: int, loss: float, top1: float, validation: str, images_per_second: float) -> None:
+    def epoch(self, epoch: int, loss: float, measured: str, validation: str, images_per_second: float) -> None:
         """One line for a finished epoch. validation: its figures, or '' where it was not scored."""
         width = len(str(self._epochs))
         self._say(
-            f"epoch {epoch:>{width}}/{self._epochs}  train loss {loss:.3f}, top-1 {top1:.1%}"
+            f"epoch {epoch:>{width}}/{self._epochs}  train loss {loss:.3f}, {measured}"
             f"{validation}  {images_per_second:.0f} images/s"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
@@ -22,23 +22,26 @@ if TYPE_CHECKING:
 
 _STEPS, _EPOCHS, _CORRECT = "steps.csv", "epochs.csv", "predictions/correct.u8"
 _STEP_FIELDS = ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"]
-EPOCH_FIELDS = [
-    *("epoch", "step", "learning_rate", "train_loss", "train_top1"),
-    *("validation_loss", "validation_top1", "validation_top5", "seconds", "images_per_second"),
-]
+_EPOCH_FIELDS = ["epoch", "step", "learning_rate", "train_loss"]
 _FLUSH_SECONDS = 0.5  # reading a loss waits for the device; twice a second costs nothing
+
+
+def epoch_fields(measure: str, columns: Sequence[str]) -> list[str]:
+    """The columns of epochs.csv. measure, columns: as in engine.loop.Task."""
+    return [*_EPOCH_FIELDS, f"train_{measure}", *columns, "seconds", "images_per_second"]
 
 
 class Journal:
     """The growing files of a run directory. Cut back to the checkpoint when a run is resumed.
 
-    Raises UserError when a loss is not a number, and names the step.
+    measure, columns: what the task adds to epochs.csv. Raises UserError, naming the step, when a loss is no number.
     """
 
-    def __init__(self, run: Path, progress: Progress) -> None:
+    def __init__(self, run: Path, progress: Progress, measure: str, columns: Sequence[str]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._progress = progress
+        self._fields = epoch_fields(measure, columns)
         self._files: dict[str, IO[bytes]] = {}
         for name in (_STEPS, _EPOCHS, _CORRECT):
             path = run / name
@@ -49,7 +52,7 @@ class Journal:
             self._files[name] = file
         if not progress.file_sizes:
             self._row(_STEPS, _STEP_FIELDS)
-            self._row(_EPOCHS, EPOCH_FIELDS)
+            self._row(_EPOCHS, self._fields)
         self._events = SummaryWriter(str(run / "tensorboard"), purge_step=progress.step)
         self._pending: list[tuple[int, Tensor, Tensor, int, float, Tensor | None, float]] = []
         self._flushed_at = time.monotonic()
@@ -65,10 +68,10 @@ class Journal:
         self._events.close()
 
     def step(
-        self, loss: Tensor, correct: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
+        self, loss: Tensor, measured: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
     ) -> bool:
         """Notes one step, without waiting for the device. Returns whether sums were brought up to date."""
-        self._pending.append((self._progress.step, loss, correct, images, rate, norm, seconds))
+        self._pending.append((self._progress.step, loss, measured, images, rate, norm, seconds))
         if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:
             return False
         self.flush()
@@ -80,8 +83,8 @@ class Journal:
         if not self._pending:
             return
         losses = torch.stack([entry[1] for entry in self._pending]).double().tolist()
-        counts = torch.stack([entry[2] for entry in self._pending]).tolist()
-        for (step, _, _, images, rate, norm, seconds), loss, correct in zip(self._pending, losses, counts, strict=True):
+        sums = torch.stack([entry[2] for entry in self._pending]).double().tolist()
+        for (step, _, _, images, rate, norm, seconds), loss, measured in zip(self._pending, losses, sums, strict=True):
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} at step {step} (epoch {self._progress.epoch}, learning rate {rate:.3g}). "
@@ -89,7 +92,7 @@ class Journal:
                     "the last good checkpoint is kept."
                 )
             self._progress.loss_sum += loss * images
-            self._progress.correct += correct
+            self._progress.measured += measured
             self._progress.seen += images
             self._progress.images += images
             gradient = "" if norm is None else norm.item()
@@ -101,10 +104,10 @@ class Journal:
 
     def epoch(self, values: Mapping[str, Any], correct: NDArray[np.bool_] | None) -> None:
         """Writes the row of an epoch and, where it was scored, which validation images were right."""
-        self._row(_EPOCHS, ["" if values.get(name) is None else values[name] for name in EPOCH_FIELDS])
+        self._row(_EPOCHS, ["" if values.get(name) is None else values[name] for name in self._fields])
         if correct is not None:
             self._files[_CORRECT].write(correct.astype("u1").tobytes())
-        for name in EPOCH_FIELDS[3:]:
+        for name in self._fields[3:]:
             if values.get(name) is not None:
                 self._event(name.replace("_", "/", 1), values[name], self._progress.step)
         for file in self._files.values():

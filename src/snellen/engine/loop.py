@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,13 @@ from torch.optim import Optimizer
 
 from snellen.engine.checkpoint import Checkpoint, Progress
 from snellen.engine.device import synchronise
-from snellen.engine.display import Display
+from snellen.engine.display import Display, shown
 from snellen.engine.ema import build_ema
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.journal import Journal
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.schedule import factor
+from snellen.errors import UserError
 from snellen.randomness import derive
 
 if TYPE_CHECKING:
@@ -30,43 +31,95 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from timm.utils import ModelEmaV3
 
-    from snellen.data.feed import Batch, Feed
     from snellen.engine.precision import Mode
-    from snellen.models.classifier import Classifier
-    from snellen.recipe.schema import Recipe
+    from snellen.recipe.schema import AnyRecipe
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
 
-class Evaluation(Protocol):
-    """What a task says of the validation images after an epoch."""
+class Examples(Protocol):
+    """What one optimiser step sees."""
+
+    def __len__(self) -> int:
+        """How many images."""
+
+    def split(self, parts: int) -> Sequence[Any]:
+        """The batch in nearly equal parts, for gradient accumulation."""
+
+
+class Source(Protocol):
+    """Where batches come from."""
 
     @property
-    def correct(self) -> NDArray[np.bool_]:
-        """(N,) which images were right."""
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
+
+
+class Evaluation(Protocol):
+    """What a task says of the network after an epoch."""
+
+    @property
+    def quality(self) -> float:
+        """What an epoch is chosen by; more is better."""
+
+    @property
+    def images(self) -> int:
+        """How many images it took."""
+
+    @property
+    def correct(self) -> NDArray[np.bool_] | None:
+        """(N,) which validation images were right, where that is known."""
+
+    @property
+    def fatal(self) -> str | None:
+        """Why the run must not go on, in words for people."""
 
     def row(self) -> dict[str, float]:
-        """The validation columns of epochs.csv."""
+        """The columns of epochs.csv that the task adds."""
+
+    def text(self) -> str:
+        """The same in a few words for people."""
 
 
 class Task(Protocol):
     """What a task must offer to be trained."""
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The scalar to minimise, and how many of the batch were right."""
-
-    def evaluate(self, model: Classifier, autocast: Autocast, limit: int | None = None) -> Evaluation:
-        """Scores on the validation images, or on the first `limit` of them."""
+    @property
+    def measure(self) -> str:
+        """What `loss` adds up beside the loss, such as "top1": the column train_top1 is its mean over images."""
 
     @property
-    def validation_images(self) -> int:
-        """How many images are scored."""
+    def columns(self) -> Sequence[str]:
+        """Names of what `Evaluation.row` holds, in the order of epochs.csv."""
 
-    def keep(self, model: Classifier, evaluation: Any, epoch: int) -> None:
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """The scalar to minimise, and the sum of the measure over the batch's images."""
+
+    def after_step(self, model: Any, done: int, total: int) -> None:
+        """What follows an optimiser step: the `done`-th, counted from 1, of `total`."""
+
+    def evaluate(self, model: Any, autocast: Autocast, limit: int | None = None) -> Evaluation:
+        """Scores on the images that are scored, or on the first `limit` of them."""
+
+    @property
+    def evaluated_images(self) -> int:
+        """How many images an evaluation takes."""
+
+    def weights(self, model: Any) -> nn.Module:
+        """The part of the network whose weights a run leaves."""
+
+    def keep(self, model: Any, evaluation: Any, epoch: int) -> None:
         """Writes weights and predictions of the epoch that is now the chosen one."""
 
-    def snapshot(self, model: Classifier, autocast: Autocast, epoch: int) -> None:
-        """Writes the features of chosen validation images."""
+    def snapshot(self, model: Any, autocast: Autocast, epoch: int) -> None:
+        """Writes the features of chosen images."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +127,21 @@ class Job:
     """All that a run trains with. optimizer's groups carry `scale`: their learning rate over the recipe's."""
 
     path: Path
-    recipe: Recipe
+    recipe: AnyRecipe
     task: Task
-    feed: Feed
-    model: Classifier
+    feed: Source
+    model: nn.Module
     optimizer: Optimizer
     ema: ModelEmaV3 | None
     fabric: Fabric
     mode: Mode
 
     @property
-    def scored(self) -> Classifier:
+    def scored(self) -> nn.Module:
         """The network that is scored and kept: the moving average, where there is one."""
         return self.ema.module if self.ema else self.model
 
-    def on(self, model: Classifier) -> Job:
+    def on(self, model: nn.Module) -> Job:
         """The same job on another network, with an optimiser and an average of its own."""
         optimizer = build_optimizer(self.recipe.optimizer, model)
         ema = build_ema(self.recipe.ema, model) if self.recipe.ema else None
@@ -114,18 +167,18 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
     due = recipe.snapshots.due(recipe.epochs)
-    with Journal(job.path, progress) as journal:
+    with Journal(job.path, progress, job.task.measure, job.task.columns) as journal:
         while progress.epoch <= recipe.epochs:
             epoch = progress.epoch
             job.model.train()
             started, before = time.perf_counter(), progress.seconds_training
             for batch in job.feed.train(epoch, start=progress.step_in_epoch):
-                loss, correct, rate, norm = one_step(job, trained, optimizer, batch, progress.step)
+                loss, measured, rate, norm = one_step(job, trained, optimizer, batch, progress.step)
                 progress.step += 1
                 progress.step_in_epoch += 1
                 progress.seconds_training = before + time.perf_counter() - started
-                if journal.step(loss, correct, len(batch.target), rate, norm, progress.seconds_training):
-                    _show(display, progress)
+                if journal.step(loss, measured, len(batch), rate, norm, progress.seconds_training):
+                    _show(job, display, progress)
                 if stop.requested or (checkpoint.due and progress.step_in_epoch < steps):
                     _save(checkpoint, journal, progress)
                     if stop.requested:
@@ -139,33 +192,35 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
             evaluation = None
             if epoch % recipe.evaluation.every == 0 or epoch == recipe.epochs:
                 evaluation = job.task.evaluate(job.scored, job.fabric.autocast)
-                right = int(evaluation.correct.sum())
-                if right > progress.chosen_correct or recipe.evaluation.choose == "last":
-                    progress.chosen_epoch, progress.chosen_correct = epoch, right
+                if evaluation.quality > progress.chosen_quality or recipe.evaluation.choose == "last":
+                    progress.chosen_epoch, progress.chosen_quality = epoch, evaluation.quality
                     job.task.keep(job.scored, evaluation, epoch)
             if epoch in due:
                 job.task.snapshot(job.scored, job.fabric.autocast, epoch)
             progress.seconds_evaluating += time.perf_counter() - started
 
-            _write_epoch(journal, display, progress, evaluation, _set_rate(job, progress.step - 1))
+            _write_epoch(job, journal, display, progress, evaluation)
             progress.begin_epoch(epoch + 1)
             if checkpoint.due or stop.requested or epoch == recipe.epochs:
                 _save(checkpoint, journal, progress)
+            if evaluation is not None and evaluation.fatal:
+                raise UserError(evaluation.fatal)
             if stop.requested and epoch < recipe.epochs:
                 return False
     return True
 
 
 def one_step(
-    job: Job, trained: nn.Module, optimizer: Optimizer, batch: Batch, step: int
+    job: Job, trained: nn.Module, optimizer: Optimizer, batch: Examples, step: int
 ) -> tuple[Tensor, Tensor, float, Tensor | None]:
     """One optimiser step, the `step`-th of the run counted from 0.
 
-    Returns the batch's mean loss, how many of its images were right, the learning rate, the gradient's norm if clipped.
+    Returns the batch's mean loss, the sum of the task's measure over its images, the learning rate, and the gradient's
+    norm if it is clipped.
     """
     torch.manual_seed(derive(job.recipe.seed, "step", step))  # dropout
     rate = _set_rate(job, step)
-    loss, correct = _gradient(job, trained, batch)
+    loss, measured = _gradient(job, trained, batch)
     norm = None
     if job.recipe.optimizer.clip_norm is not None:
         limit = job.recipe.optimizer.clip_norm
@@ -174,7 +229,8 @@ def one_step(
     optimizer.zero_grad(set_to_none=True)
     if job.ema and job.recipe.ema and (step + 1) % job.recipe.ema.every == 0:
         job.ema.update(job.model, step + 1)
-    return loss, correct, rate, norm
+    job.task.after_step(job.model, step + 1, job.feed.steps * job.recipe.epochs)
+    return loss, measured, rate, norm
 
 
 def _set_rate(job: Job, step: int) -> float:
@@ -185,17 +241,17 @@ def _set_rate(job: Job, step: int) -> float:
     return rate
 
 
-def _gradient(job: Job, trained: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Adds up the gradient over the parts of a batch. Returns its mean loss and how many images were right."""
+def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Tensor]:
+    """Adds up the gradient over the parts of a batch. Returns its mean loss and the sum of the measure."""
     parts = batch.split(job.recipe.accumulation) if job.recipe.accumulation > 1 else [batch]
-    total, right = [], []
+    total, sums = [], []
     for part in parts:
-        loss, correct = job.task.loss(trained, part)
-        share = len(part.target) / len(batch.target)
+        loss, measured = job.task.loss(trained, part)
+        share = len(part) / len(batch)
         job.fabric.backward(loss * share if len(parts) > 1 else loss)
         total.append(loss.detach() * share)
-        right.append(correct)
-    return torch.stack(total).sum(), torch.stack(right).sum()
+        sums.append(measured)
+    return torch.stack(total).sum(), torch.stack(sums).sum()
 
 
 def _save(checkpoint: Checkpoint, journal: Journal, progress: Progress) -> None:
@@ -204,29 +260,30 @@ def _save(checkpoint: Checkpoint, journal: Journal, progress: Progress) -> None:
     checkpoint.save(progress)
 
 
-def _show(display: Display, progress: Progress) -> None:
+def _show(job: Job, display: Display, progress: Progress) -> None:
     seen = max(1, progress.seen)
     speed = progress.seen / max(1e-9, progress.seconds_training - progress.epoch_started)
-    display.step(progress.epoch, progress.step, progress.loss_sum / seen, progress.correct / seen, speed)
+    measured = shown(job.task.measure, progress.measured / seen)
+    display.step(progress.epoch, progress.step, progress.loss_sum / seen, measured, speed)
 
 
 def _write_epoch(
-    journal: Journal, display: Display, progress: Progress, evaluation: Evaluation | None, rate: float
+    job: Job, journal: Journal, display: Display, progress: Progress, evaluation: Evaluation | None
 ) -> None:
     speed = progress.seen / max(1e-9, progress.seconds_training - progress.epoch_started)
+    loss, measured = progress.loss_sum / progress.seen, progress.measured / progress.seen
     row = {
         "epoch": progress.epoch,
         "step": progress.step,
-        "learning_rate": rate,
-        "train_loss": progress.loss_sum / progress.seen,
-        "train_top1": progress.correct / progress.seen,
+        "learning_rate": _set_rate(job, progress.step - 1),
+        "train_loss": loss,
+        f"train_{job.task.measure}": measured,
         "seconds": round(progress.seconds_training + progress.seconds_evaluating, 3),
         "images_per_second": round(speed, 1),
     }
     text = ""
     if evaluation is not None:
-        scores = evaluation.row()
-        row |= scores
-        text = f"  validation loss {scores['validation_loss']:.3f}, top-1 {scores['validation_top1']:.2%}"
+        row |= evaluation.row()
+        text = f"  {evaluation.text()}"
     journal.epoch(row, None if evaluation is None else evaluation.correct)
-    display.epoch(progress.epoch, row["train_loss"], row["train_top1"], text, speed)
+    display.epoch(progress.epoch, loss, shown(job.task.measure, measured), text, speed)

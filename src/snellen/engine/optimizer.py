@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, field_validator
 from torch import nn
@@ -11,9 +11,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from snellen.errors import UserError
 from snellen.spec import Spec
-
-if TYPE_CHECKING:
-    from snellen.models.classifier import Classifier
 
 
 class OptimizerSpec(Spec):
@@ -45,7 +42,7 @@ class OptimizerSpec(Spec):
         return betas
 
 
-def build_optimizer(spec: OptimizerSpec, model: Classifier) -> Optimizer:
+def build_optimizer(spec: OptimizerSpec, model: nn.Module) -> Optimizer:
     """The optimiser of the parameters that are to be trained.
 
     Each group has `scale`, its rate as a factor of the recipe's. Raises UserError for an unknown name.
@@ -79,7 +76,7 @@ def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
     return optimizer
 
 
-def _groups(spec: OptimizerSpec, model: Classifier) -> list[dict[str, Any]]:
+def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
     """Parameters by (decayed or not, rate), in the order of the model."""
     norm_biases = {
         id(module.bias)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from snellen.models.classifier import Classifier
-    from snellen.recipe.schema import Recipe
+    from snellen.recipe.schema import AnyRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,23 @@ class Run:
         return self.path.resolve().name
 
     @cached_property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> AnyRecipe:
         """The resolved recipe."""
         from snellen.recipe.load import read_resolved
 
         return read_resolved(self.path / "recipe.yaml")
+
+    @property
+    def classification(self) -> Recipe:
+        """The resolved recipe of a classification run. Raises UserError for a run of another kind."""
+        from snellen.recipe.schema import Recipe
+
+        if isinstance(self.recipe, Recipe):
+            return self.recipe
+        raise UserError(
+            f"{self.path}: a {self.recipe.task} run has a backbone and no classes. To train a classifier on it: "
+            f"snellen train RECIPE DATA model.weights={self.path} model.backbone={self.recipe.model.backbone}"
+        )
 
     @cached_property
     def environment(self) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 
 if TYPE_CHECKING:
-    from snellen.models.classifier import ModelSpec
+    from snellen.models.classifier import BackboneSpec
 
 Triple = tuple[float, float, float]
 
 
-def build_backbone(spec: ModelSpec, size: int, download: bool) -> nn.Module:
+def build_backbone(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     """The network without its classifier: images (B, 3, size, size) in, pooled features (B, D) out.
 
     download: with the ImageNet weights of timm's or torchvision's hub. Raises UserError for an unknown name, with the
@@ -33,7 +33,7 @@ def build_backbone(spec: ModelSpec, size: int, download: bool) -> nn.Module:
     return _from_timm(spec, size, download)
 
 
-def own_normalization(spec: ModelSpec) -> tuple[Triple, Triple] | None:
+def own_normalization(spec: BackboneSpec) -> tuple[Triple, Triple] | None:
     """Mean and deviation that the published weights of this backbone were trained with; None where there are none."""
     if spec.backbone == "airnet":
         return None
@@ -48,7 +48,7 @@ def own_normalization(spec: ModelSpec) -> tuple[Triple, Triple] | None:
     return (red, green, blue), (red_std, green_std, blue_std)
 
 
-def _from_timm(spec: ModelSpec, size: int, download: bool) -> nn.Module:
+def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     import timm
 
     if not timm.is_model(spec.backbone):
@@ -66,7 +66,7 @@ def _from_timm(spec: ModelSpec, size: int, download: bool) -> nn.Module:
     return backbone
 
 
-def _from_torchvision(spec: ModelSpec, download: bool) -> nn.Module:
+def _from_torchvision(spec: BackboneSpec, download: bool) -> nn.Module:
     from torchvision import models
 
     name = spec.backbone.removeprefix("torchvision/")

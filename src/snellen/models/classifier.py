@@ -30,8 +30,8 @@ class HeadSpec(Spec):
     scale: float = Field(1.0, gt=0, description="Factor of the logits; below 1 keeps early predictions cautious.")
 
 
-class ModelSpec(Spec):
-    """The network, and where its weights come from."""
+class BackboneSpec(Spec):
+    """The backbone, and where its weights come from."""
 
     backbone: str = Field(
         "resnet18", description="airnet, torchvision/NAME (torchvision/vgg13), or any name that timm knows."
@@ -40,9 +40,14 @@ class ModelSpec(Spec):
         None, description="null: from scratch. imagenet: timm's or torchvision's hub. Else a file or a run directory."
     )
     partial: bool = Field(False, description="Go on when some layers of `weights` do not fit.")
-    freeze: bool = Field(False, description="Train the head only; the backbone keeps its batch-norm statistics too.")
     width: float = Field(1.0, gt=0, le=16, description="Factor of airnet's channels.")
     drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth, for timm backbones that have it.")
+
+
+class ModelSpec(BackboneSpec):
+    """The network of a classifier."""
+
+    freeze: bool = Field(False, description="Train the head only; the backbone keeps its batch-norm statistics too.")
     head: HeadSpec = Field(default_factory=HeadSpec, description="What turns features into classes.")
 
 
@@ -89,13 +94,21 @@ def build_classifier(spec: ModelSpec, classes: int, size: int, seed: int) -> tup
     runs with different backbones or weights are comparable. Raises UserError for what cannot be built or loaded.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "backbone"))
-        backbone = build_backbone(spec, size, download=spec.weights == "imagenet")
-        report = _load(spec, backbone)
-        width = _feature_width(spec, backbone, size)
+        backbone, width, report = start_backbone(spec, size, seed)
         torch.manual_seed(derive(seed, "head"))
         head = _build_head(spec.head, width, classes)
     return Classifier(backbone, head, spec.freeze).train(), report
+
+
+def start_backbone(spec: BackboneSpec, size: int, seed: int) -> tuple[nn.Module, int, WeightsReport]:
+    """A backbone with its first weights, and the width D of its pooled features. Draws from torch's own generator.
+
+    size: side of the images in pixels. Raises UserError for what cannot be built or loaded.
+    """
+    torch.manual_seed(derive(seed, "backbone"))
+    backbone = build_backbone(spec, size, download=spec.weights == "imagenet")
+    report = _load(spec, backbone)
+    return backbone, _feature_width(spec, backbone, size), report
 
 
 def load_trained(run: Run, which: str = "best") -> Classifier:
@@ -104,11 +117,12 @@ def load_trained(run: Run, which: str = "best") -> Classifier:
 
     if which not in {"best", "last"}:
         raise UserError(f"which='{which}': wanted 'best' or 'last'.")
+    recipe = run.classification
     path = run.path / "checkpoints" / f"{which}.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
-    spec = run.recipe.model.model_copy(update={"weights": None})
-    model, _ = build_classifier(spec, len(run.classes), run.recipe.augmentation.size, run.recipe.seed)
+    spec = recipe.model.model_copy(update={"weights": None})
+    model, _ = build_classifier(spec, len(run.classes), recipe.augmentation.size, recipe.seed)
     try:
         model.load_state_dict(load_file(path))
     except (RuntimeError, ValueError, OSError) as error:
@@ -121,7 +135,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(model: Classifier, size: int) -> int:
+def count_macs(model: nn.Module, size: int) -> int:
     """Multiply-accumulates of one image of (3, size, size); counted by torch on the operators that it knows."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -143,7 +157,7 @@ def _build_head(spec: HeadSpec, width: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _load(spec: ModelSpec, backbone: nn.Module) -> WeightsReport:
+def _load(spec: BackboneSpec, backbone: nn.Module) -> WeightsReport:
     if spec.weights is None:
         return WeightsReport("from scratch")
     own = own_normalization(spec)
@@ -164,7 +178,7 @@ def _load(spec: ModelSpec, backbone: nn.Module) -> WeightsReport:
     )
 
 
-def _feature_width(spec: ModelSpec, backbone: nn.Module, size: int) -> int:
+def _feature_width(spec: BackboneSpec, backbone: nn.Module, size: int) -> int:
     trained = backbone.training
     backbone.eval()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,10 +16,13 @@ from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from snellen.recipe.schema import Recipe
+    from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
+Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe")
+
+
+def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
     """A recipe by its shipped name, from a YAML file, or from a dictionary of its fields.
 
     overrides: values by dotted key, {"optimizer.lr": 0.01}; they win over the file.
@@ -33,20 +36,36 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
     return validate(apply_overrides(fields, overrides or {}), label)
 
 
-def read_resolved(path: Path) -> Recipe:
+def load_for(kind: type[Kind], source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None) -> Kind:
+    """A recipe that must be of one kind, Recipe or PretrainingRecipe. Raises UserError for one of the other."""
+    from snellen.recipe.schema import PretrainingRecipe
+
+    recipe = load_recipe(source, overrides)
+    if isinstance(recipe, kind):
+        return recipe
+    command = "pretrain" if isinstance(recipe, PretrainingRecipe) else "train"
+    raise UserError(f"recipe '{recipe.name}' is for {recipe.task}. To use it: snellen {command} {recipe.name} DATA")
+
+
+def read_resolved(path: Path) -> AnyRecipe:
     """The resolved recipe that a run directory holds."""
     label = f"recipe '{path}'"
     return validate(parse_yaml(path.read_text(encoding="utf-8"), label), label)
 
 
-def validate(fields: Mapping[str, Any], label: str) -> Recipe:
-    """Fields as a Recipe. Raises UserError with one line for each field that does not fit."""
-    from snellen.recipe.schema import Recipe
+def validate(fields: Mapping[str, Any], label: str) -> AnyRecipe:
+    """Fields as a recipe of the kind that `task` says. Raises UserError with one line for each field that is wrong."""
+    from snellen.recipe.schema import PretrainingRecipe, Recipe
 
+    kinds: dict[str, type[AnyRecipe]] = {"classification": Recipe, "pretraining": PretrainingRecipe}
+    task = fields.get("task", "classification")
+    if task not in kinds:
+        raise UserError(f"{label}, task: {_not_one_of(str(task), list(kinds))}")
+    kind = kinds[task]
     try:
-        return Recipe.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_explain(detail, Recipe) for detail in error.errors(include_url=False)))
+        lines = list(dict.fromkeys(_explain(detail, kind) for detail in error.errors(include_url=False)))
         raise UserError("\n".join(f"{label}, {line}" for line in lines)) from None
 
 
@@ -80,7 +99,7 @@ def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     return result
 
 
-def dump(recipe: Recipe) -> str:
+def dump(recipe: AnyRecipe) -> str:
     """A recipe as YAML with every field written out; `read_resolved` gives the same recipe back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
@@ -108,7 +127,7 @@ def _read(source: str | Path) -> tuple[str, str]:
 
 def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     location = [str(part) for part in detail["loc"]]
-    key = ".".join(location) or "as a whole"
+    key = ".".join(_without_tags(model, location)) or "as a whole"
     if detail["type"] == "extra_forbidden":
         fields = _fields_at(model, location[:-1])
         close = difflib.get_close_matches(location[-1], fields, n=1, cutoff=0.5)
@@ -117,9 +136,11 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "literal_error":
         expected = str(detail.get("ctx", {}).get("expected", ""))
         choices = [choice.strip(" '") for choice in expected.replace(" or ", ", ").split(",")]
-        close = difflib.get_close_matches(str(detail["input"]), choices, n=1, cutoff=0.5)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        return f"{key}: '{detail['input']}' is not one of {expected}.{hint}"
+        return f"{key}: {_not_one_of(str(detail['input']), choices)}"
+    if detail["type"] == "union_tag_invalid":
+        context = detail.get("ctx", {})
+        choices = [choice.strip(" '") for choice in str(context.get("expected_tags", "")).split(",")]
+        return f"{key}.name: {_not_one_of(str(context.get('tag')), choices)}"
     message = detail["msg"].removeprefix("Value error, ")
     given = "" if detail["type"] == "value_error" and not location else f" (given: {detail['input']!r:.80})"
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
@@ -127,14 +148,37 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """Names of the fields of the part that `location` leads to."""
-    current = model
+    current, tagged = model, dict[str, type[BaseModel]]()
     for part in location:
-        field = current.model_fields.get(part)
-        if field is None:
+        specs = _specs_at(current, part)
+        if part in tagged:
+            specs = [tagged[part]]
+        elif not specs:
             return []
-        parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        specs = [kind for kind in parts if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not specs:
-            return []
+        tagged = {spec.model_fields["name"].default: spec for spec in specs if len(specs) > 1}
         current = specs[0]
     return list(current.model_fields)
+
+
+def _not_one_of(given: str, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    *others, last = (f"'{choice}'" for choice in choices)
+    known = f"{', '.join(others)} or {last}" if others else last
+    return f"'{given}' is not one of {known}.{hint}"
+
+
+def _without_tags(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys as a person writes them: pydantic puts the name of the chosen kind between a part and its field."""
+    if len(location) > 1 and len(_specs_at(model, location[0])) > 1:
+        return [location[0], *location[2:]]
+    return list(location)
+
+
+def _specs_at(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """What a field may hold, where that is a part of a recipe: one kind, or several that their names tell apart."""
+    field = model.model_fields.get(name)
+    if field is None:
+        return []
+    parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return [kind for kind in parts if isinstance(kind, type) and issubclass(kind, BaseModel)]

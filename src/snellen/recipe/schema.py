@@ -11,11 +11,15 @@ from snellen.data.augment.mixing import MixSpec
 from snellen.data.augment.pipeline import AugmentationSpec
 from snellen.data.normalization import NormalizationSpec
 from snellen.data.sources import DataSpec
+from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.device import HardwareSpec
 from snellen.engine.ema import EmaSpec
 from snellen.engine.optimizer import OptimizerSpec
 from snellen.engine.schedule import ScheduleSpec
-from snellen.models.classifier import ModelSpec
+from snellen.models.classifier import BackboneSpec, ModelSpec
+from snellen.pretraining.evaluation import RepresentationSpec
+from snellen.pretraining.methods.build import AnyMethodSpec
+from snellen.pretraining.methods.byol import ByolSpec
 from snellen.spec import Spec
 from snellen.tasks.classification import EvaluationSpec, SnapshotSpec
 from snellen.tasks.losses import LossSpec
@@ -42,11 +46,10 @@ def _check_duration(value: str) -> str:
 Duration = Annotated[str, AfterValidator(_check_duration)]
 
 
-class Recipe(Spec):
-    """Everything that decides what a run computes, except the images themselves."""
+class CommonRecipe(Spec):
+    """What every kind of training has."""
 
     name: str = Field("custom", min_length=1, description="What the run is called in folders and reports.")
-    task: Literal["classification"] = Field("classification", description="What is learnt from the images.")
     seed: int = Field(
         0, ge=0, lt=2**31, description="Fixes initial weights, order of images, augmentation and dropout."
     )
@@ -57,6 +60,26 @@ class Recipe(Spec):
         None, description="Time for training and scoring (20m, 1h30m). The first steps are timed and `epochs` is set."
     )
     batch_size: int = Field(128, ge=2, description="Images in one optimiser step.")
+    normalization: NormalizationSpec = Field(
+        default_factory=NormalizationSpec, description="Mean and deviation that pixels are normalised by."
+    )
+    augmentation: AugmentationSpec = Field(
+        default_factory=AugmentationSpec, description="What a training image goes through; drawn for each image."
+    )
+    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="How the loss is minimised.")
+    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="The learning rate over the run.")
+    hardware: HardwareSpec = Field(
+        default_factory=HardwareSpec, description="Device, precision and memory layout; measured unless given."
+    )
+    snapshots: SnapshotSpec = Field(
+        default_factory=SnapshotSpec, description="When features of validation images are kept for the report."
+    )
+
+
+class Recipe(CommonRecipe):
+    """Everything that decides what a classification run computes, except the images themselves."""
+
+    task: Literal["classification"] = Field("classification", description="What is learnt from the images.")
     accumulation: int = Field(
         1, ge=1, description="Parts that a batch is split into to fit in memory; the gradient is that of the whole."
     )
@@ -64,27 +87,13 @@ class Recipe(Spec):
         False, description="Leave out the last, smaller batch of an epoch (other images each epoch, by the shuffle)."
     )
     data: DataSpec = Field(default_factory=DataSpec, description="How images and labels are found and split.")
-    normalization: NormalizationSpec = Field(
-        default_factory=NormalizationSpec, description="Mean and deviation that pixels are normalised by."
-    )
-    augmentation: AugmentationSpec = Field(
-        default_factory=AugmentationSpec, description="What a training image goes through; drawn for each image."
-    )
     mix: MixSpec = Field(default_factory=MixSpec, description="Mixup and CutMix: two images and their labels blended.")
     evaluation: EvaluationSpec = Field(
         default_factory=EvaluationSpec, description="How validation images are shown, how often, which epoch is kept."
     )
     model: ModelSpec = Field(default_factory=ModelSpec, description="The network and where its weights come from.")
     loss: LossSpec = Field(default_factory=LossSpec, description="What is minimised.")
-    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="How it is minimised.")
-    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="The learning rate over the run.")
     ema: EmaSpec | None = Field(None, description="Moving average of the weights; when set, it is what is scored.")
-    hardware: HardwareSpec = Field(
-        default_factory=HardwareSpec, description="Device, precision and memory layout; measured unless given."
-    )
-    snapshots: SnapshotSpec = Field(
-        default_factory=SnapshotSpec, description="When features of validation images are kept for the report."
-    )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
@@ -94,3 +103,31 @@ class Recipe(Spec):
         if self.accumulation > self.batch_size // 2:
             raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
         return self
+
+
+class PretrainingRecipe(CommonRecipe):
+    """Everything that decides what a pretraining run computes, except the images themselves."""
+
+    task: Literal["pretraining"] = Field("pretraining", description="Features are learnt from images without labels.")
+    data: UnlabelledSpec = Field(default_factory=UnlabelledSpec, description="How images are found and kept.")
+    method: AnyMethodSpec = Field(default_factory=ByolSpec, description="How features are learnt; by its name.")
+    evaluation: RepresentationSpec = Field(
+        default_factory=RepresentationSpec, description="How, how often and on what the features are looked at."
+    )
+    labelled: DataSpec = Field(
+        default_factory=DataSpec, description="How images and labels of evaluation.data are found and split."
+    )
+    model: BackboneSpec = Field(default_factory=BackboneSpec, description="The backbone, and its weights at the start.")
+
+    @property
+    def accumulation(self) -> int:
+        """Losses over views look at the whole batch: it is never split."""
+        return 1
+
+    @property
+    def ema(self) -> None:
+        """Methods that want a moving average have their own."""
+        return None
+
+
+AnyRecipe = Recipe | PretrainingRecipe

@@ -16,7 +16,9 @@ import yaml
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
+from snellen.insight.calibration import Calibration
 from snellen.insight.proportions import Interval
+from snellen.pretraining.evaluation import COLUMNS
 from snellen.reporting.collect import Collected, RunFigures, collect
 from snellen.reporting.sections import context
 
@@ -99,7 +101,11 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
         "macs": run.run.environment["macs"],
     }
     figures = run.figures
-    if figures is None or run.calibration is None or run.confusion is None:
+    if run.pretraining:
+        numbers["pretraining"] = {
+            name: _last(run.metrics, name) for name in (*COLUMNS, "train_loss", "train_projection_deviation")
+        }
+    if figures is None or run.confusion is None:
         return numbers
     numbers |= {
         "images": figures.images,
@@ -112,21 +118,7 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
         "balanced_accuracy_interval": _ends(figures.balanced_interval),
         "macro_f1": figures.macro_f1,
         "macro_f1_interval": _ends(figures.macro_f1_interval),
-        "ece": run.calibration.ece,
-        "ece_interval": _ends(run.calibration.ece_interval),
-        "reliability": [
-            {
-                "low": b.low,
-                "high": b.high,
-                "images": b.images,
-                "confidence": b.confidence,
-                "accuracy": b.accuracy,
-                "accuracy_interval": _ends(b.accuracy_interval),
-            }
-            for b in run.calibration.bins
-        ],
-        "brier": run.calibration.brier,
-        "negative_log_likelihood": run.calibration.negative_log_likelihood,
+        **({} if run.calibration is None else _calibration_numbers(run.calibration)),
         "optimism": None if run.optimism is None else run.optimism.value,
         "confusion": run.confusion.counts.tolist(),
         "classes": [
@@ -152,6 +144,36 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
             for epoch, each in zip(run.evolution.epochs, run.evolution.separability, strict=True)
         ]
     return numbers
+
+
+def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "ece": calibration.ece,
+        "ece_interval": _ends(calibration.ece_interval),
+        "reliability": [
+            {
+                "low": b.low,
+                "high": b.high,
+                "images": b.images,
+                "confidence": b.confidence,
+                "accuracy": b.accuracy,
+                "accuracy_interval": _ends(b.accuracy_interval),
+            }
+            for b in calibration.bins
+        ],
+        "brier": calibration.brier,
+        "negative_log_likelihood": calibration.negative_log_likelihood,
+    }
+
+
+def _last(metrics: pd.DataFrame, name: str) -> float | None:
+    """The last value of a column that is there; a look need not have every figure."""
+    import pandas as pd
+
+    if name not in metrics:
+        return None
+    values = pd.to_numeric(metrics[name]).dropna().tolist()
+    return float(values[-1]) if values else None
 
 
 def _table(collected: Collected) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snellen.engine.run_directory import Run, Snapshot
+from snellen.errors import UserError
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
 from snellen.insight.confusion import Confusion, confusion
@@ -24,6 +25,7 @@ from snellen.insight.mistakes import Mistake, confident_mistakes
 from snellen.insight.optimism import Optimism, optimism
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
+from snellen.insight.proportions import wilson
 from snellen.insight.sentence import verdict
 from snellen.insight.separability import Separability, separability
 
@@ -65,6 +67,11 @@ class RunFigures:
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe as nested dictionaries."""
         return self.run.recipe.model_dump(mode="json")
+
+    @property
+    def pretraining(self) -> bool:
+        """Whether it learnt without labels."""
+        return self.run.recipe.task == "pretraining"
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -118,8 +125,8 @@ class RunFigures:
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """Reliability."""
-        if not self.scored:
+        """Reliability; votes of neighbours are no probabilities to be calibrated."""
+        if not self.scored or self.pretraining:
             return None
         scored = self.run.validation()
         return calibration(scored.probabilities, scored.target)
@@ -135,7 +142,7 @@ class RunFigures:
     @cached_property
     def optimism(self) -> Optimism | None:
         """What choosing the epoch on the scored images added; None where it was not chosen so."""
-        if not self.scored or self.recipe["evaluation"]["choose"] != "best":
+        if not self.scored or self.run.recipe.evaluation.choose != "best":
             return None
         by_epoch = self.run.correct_by_epoch()
         return optimism(by_epoch) if len(by_epoch) > 1 else None
@@ -175,7 +182,7 @@ class RunFigures:
         """How the epoch was chosen, in words."""
         if not self.status["chosen_epoch"]:
             return f"{self.label}: no epoch was scored yet."
-        if self.recipe["evaluation"]["choose"] == "last":
+        if self.run.recipe.evaluation.choose == "last":
             return f"{self.label}: epoch {self.status['chosen_epoch']}, the last; it was not chosen by its score."
         text = (
             f"{self.label}: epoch {self.status['chosen_epoch']} of {self.status['epochs_done']}, chosen because it "
@@ -217,6 +224,16 @@ class Collected:
     same_images: bool
 
     @property
+    def pretraining(self) -> bool:
+        """Whether these are pretraining runs, whose figures are their neighbours' votes."""
+        return self.runs[0].pretraining
+
+    @property
+    def measure(self) -> str:
+        """What the share of right images is called."""
+        return "k-NN top-1" if self.pretraining else "top-1"
+
+    @property
     def scored(self) -> list[RunFigures]:
         """The runs that have figures."""
         return [run for run in self.runs if run.figures is not None]
@@ -229,7 +246,35 @@ class Collected:
             return _summary(self.scored, self.comparisons) + unscored
         if self.comparisons:
             return [self.comparisons[0].sentence, *unscored]
+        if self.pretraining:
+            return [_pretraining_sentence(run) for run in self.runs]
         return [_sentence(run.label, run.figures) for run in self.runs if run.figures is not None] + unscored
+
+
+def _pretraining_sentence(run: RunFigures) -> str:
+    counts = run.run.data["counts"]
+    start = f"{run.label} learnt from {counts['train']:,} images without labels."
+    figures = run.figures
+    if figures is None:
+        return f"{start} No labelled set was given, so what its features are worth was not scored."
+    low, high = figures.top1_interval.low, figures.top1_interval.high
+    return (
+        f"{start} By their nearest neighbours among {counts['known']:,} labelled images, {figures.correct:,} of "
+        f"{figures.images:,} validation images are right: k-NN top-1 {figures.top1:.1%}, 95% interval "
+        f"{100 * low:.1f} to {100 * high:.1f}.{_probe(run)}"
+    )
+
+
+def _probe(run: RunFigures) -> str:
+    probed = pd.to_numeric(run.metrics["probe_top1"]).dropna()
+    if probed.empty or run.figures is None:
+        return ""
+    right = round(float(probed.iloc[-1]) * run.figures.images)
+    interval = wilson(right, run.figures.images)
+    return (
+        f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%} "
+        f"({100 * interval.low:.1f} to {100 * interval.high:.1f})."
+    )
 
 
 def _sentence(label: str, figures: Figures) -> str:
@@ -271,6 +316,9 @@ def listed(names: Sequence[str]) -> str:
 
 def collect(runs: Sequence[Run]) -> Collected:
     """Figures of runs, and their comparisons where they were scored on the same images."""
+    kinds = {run.recipe.task for run in runs}
+    if len(kinds) > 1:
+        raise UserError(f"runs of different kinds ({', '.join(sorted(kinds))}) do not fit into one report.")
     names = [run.recipe.name for run in runs]
     labels = names if len(set(names)) == len(names) else _unique([run.name for run in runs])
     figures = [RunFigures(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]

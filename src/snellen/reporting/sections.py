@@ -32,12 +32,12 @@ def context(collected: Collected) -> dict[str, Any]:
         "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
         "top1_chart": _top1(scored),
         "difference_chart": _differences(collected),
-        "curves": _curves(runs),
+        "curves": _pretraining_curves(runs) if collected.pretraining else _curves(runs),
         "cost": [_cost(run) for run in runs],
         "class_chart": _classes(scored),
         "class_rows": _class_rows(scored),
         "confusions": [_confusion(run) for run in scored],
-        "reliabilities": [_reliability(run) for run in scored],
+        "reliabilities": [_reliability(run) for run in scored if run.calibration is not None],
         "galleries": [_mistakes(run) for run in scored] + _disagreements(collected),
         "datasets": _datasets(runs),
         "evolutions": evolutions(runs),
@@ -90,6 +90,38 @@ def _curves(runs: list[RunFigures]) -> list[tuple[str, Markup]]:
             name = "top-1" if what == "top1" else "loss"
             chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
             made.append((f"{name} by {caption}", Markup(chart)))
+    return made
+
+
+_PRETRAINING_CURVES = (
+    ("k-NN top-1", True, [("knn_top1", "", False), ("probe_top1", ", linear probe", True)]),
+    ("loss", False, [("train_loss", "", False)]),
+    ("effective rank", False, [("effective_rank", "", False)]),
+    ("deviation", False, [("train_projection_deviation", ", projections", True), ("feature_deviation", "", False)]),
+)
+
+
+def _pretraining_curves(runs: list[RunFigures]) -> list[tuple[str, Markup]]:
+    """(caption, chart) for what is looked at while features are learnt, over epochs and over time."""
+    made = []
+    for name, percent, columns in _PRETRAINING_CURVES:
+        for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes")):
+            series = [
+                Series(
+                    f"{run.label}{suffix}",
+                    run.colour,
+                    (run.metrics[column] / unit).tolist(),
+                    pd.to_numeric(run.metrics[what]).tolist(),
+                    dashed=dashed,
+                )
+                for run in runs
+                if not run.metrics.empty
+                for what, suffix, dashed in columns
+                if run.metrics[what].notna().any()
+            ]
+            if series or name == "loss":
+                chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
+                made.append((f"{name} by {caption}", Markup(chart)))
     return made
 
 
@@ -255,6 +287,10 @@ def _examples(run: Run) -> list[tuple[str, list[str]]]:
     samples = run.samples()
     samples = samples[samples["split"] == "train"]
     names = run.classes
+    if run.recipe.task == "pretraining":
+        some = samples["path"].sample(min(len(samples), _EXAMPLES * _EXAMPLE_CLASSES), random_state=0)
+        shown = [picture for path in some if (picture := thumbnail(run.image(path), 72)) is not None]
+        return [("", shown[start : start + _EXAMPLES]) for start in range(0, len(shown), _EXAMPLES)]
     chosen = sorted({int(i) for i in np.linspace(0, len(names) - 1, min(len(names), _EXAMPLE_CLASSES)).round()})
     rows = []
     for index in chosen:
@@ -266,7 +302,9 @@ def _examples(run: Run) -> list[tuple[str, list[str]]]:
 
 
 def _counts(run: Run) -> list[tuple[str, int, int, float]]:
-    """(class, training images, validation images, share of the largest class)."""
+    """(class, training images, validation images, share of the largest class); nothing where there are no labels."""
+    if "per_class" not in run.data:
+        return []
     train, validation = run.data["per_class"]["train"], run.data["per_class"]["validation"]
     largest = max(1, *train)
     return [(name, a, b, a / largest) for name, a, b in zip(run.classes, train, validation, strict=True)]

@@ -67,10 +67,22 @@ class Scores:
         """(N, C) float32, rows sum to 1."""
         return cast("NDArray[np.float32]", self.logits.softmax(1).numpy())
 
+    fatal = None
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.target)
+
     @property
     def correct(self) -> NDArray[np.bool_]:
         """(N,) whether the most probable class is the image's own."""
         return cast("NDArray[np.bool_]", (self.logits.argmax(1) == self.target).numpy())
+
+    @property
+    def quality(self) -> float:
+        """Top-1."""
+        return float(self.correct.mean())
 
     def row(self) -> dict[str, float]:
         """Mean cross-entropy in nats, top-1 and top-5 (top-C where there are fewer classes), over the images."""
@@ -78,9 +90,14 @@ class Scores:
         top = self.logits.topk(min(5, self.logits.shape[1]), dim=1).indices == self.target[:, None]
         return {
             "validation_loss": loss.item(),
-            "validation_top1": float(self.correct.mean()),
+            "validation_top1": self.quality,
             "validation_top5": top.any(1).double().mean().item(),
         }
+
+    def text(self) -> str:
+        """Loss and top-1 for people."""
+        row = self.row()
+        return f"validation loss {row['validation_loss']:.3f}, top-1 {row['validation_top1']:.2%}"
 
 
 @torch.inference_mode()
@@ -110,6 +127,9 @@ class Classification:
     which of them features are kept of.
     """
 
+    measure = "top1"
+    columns = ("validation_loss", "validation_top1", "validation_top5")
+
     def __init__(self, run: Path, loss: LossSpec, validation: Feed, flip: bool, rows: NDArray[np.int64]) -> None:
         self._run = run
         self._loss = loss
@@ -128,15 +148,22 @@ class Classification:
         correct = (logits.detach().argmax(1) == dominant).sum()
         return compute_loss(self._loss, logits, target), correct
 
+    def after_step(self, model: Classifier, done: int, total: int) -> None:
+        """Nothing follows a step."""
+
     @property
-    def validation_images(self) -> int:
+    def evaluated_images(self) -> int:
         """How many images are scored."""
-        return len(self._validation.targets)
+        return self._validation.count
 
     def evaluate(self, model: Classifier, autocast: Autocast, limit: int | None = None) -> Scores:
         """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
-        rows = None if limit is None else np.arange(min(limit, self.validation_images))
+        rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
         return score(model, self._validation.evaluate(rows), autocast, self._flip)
+
+    def weights(self, model: Classifier) -> nn.Module:
+        """Backbone and head."""
+        return model
 
     def keep(self, model: Classifier, evaluation: Scores, epoch: int) -> None:
         """Writes best.safetensors and the predictions of the epoch that is now the chosen one."""

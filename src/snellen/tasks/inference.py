@@ -43,7 +43,7 @@ class Predictor:
     """
 
     def __init__(self, run: Run) -> None:
-        self._recipe = run.recipe
+        self._recipe = run.classification
         self._device = find_device(HardwareSpec(device=run.recipe.hardware.device))
         saved = run.data["normalization"]
         normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])

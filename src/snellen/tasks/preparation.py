@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -20,18 +20,20 @@ from snellen.data.cache import Pixels, channel_statistics, load_pixels
 from snellen.data.decode import UnreadableImageError
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
-from snellen.data.sources import ImageSet, Sample, Unreadable
+from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
+from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
-from snellen.engine.device import find_device, make_fabric, prepare_process
+from snellen.engine.device import HardwareSpec, find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.precision import Measured, Mode, candidates, fastest, measure
 from snellen.errors import UserError
-from snellen.models.classifier import Classifier, build_classifier
+from snellen.models.airnet import AirNet
+from snellen.models.classifier import build_classifier
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
-from snellen.recipe.schema import Recipe, seconds
+from snellen.recipe.schema import AnyRecipe, Recipe, seconds
 from snellen.tasks.classification import Classification
 
 _WHITENING_IMAGES = 5000
@@ -67,11 +69,11 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     device = find_device(recipe.hardware)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
-    images, train_pixels, validation_pixels = decode_images(images, recipe, console)
+    images, train_pixels, validation_pixels = decode_images(images, recipe, recipe.data, console)
     if recorded:
         normalization = recorded.normalization
     else:
-        normalization = _normalization(recipe.normalization, weights, train_pixels)
+        normalization = find_normalization(recipe.normalization, weights, train_pixels)
     augmentation = Augmentation(recipe.augmentation, recipe.evaluation, normalization, device)
 
     def feed(pixels: Pixels, samples: Sequence[Sample], channels_last: bool) -> Feed:
@@ -89,19 +91,21 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
         )
 
     plain = feed(train_pixels, images.train, channels_last=False)
-    whiten = getattr(model.backbone, "whiten", None)
-    if whiten is not None and model_spec.weights is None and not (recorded and recorded.trained):
-        whiten(_as_scored(plain))
+    if model_spec.weights is None and not (recorded and recorded.trained):
+        whiten(model.backbone, plain)
     model.to(device)
-    mode, measured = (recorded.mode, []) if recorded else _choose_mode(recipe, model, plain)
-    console.print(_mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
+    if recorded:
+        mode, measured = recorded.mode, list[Measured]()
+    else:
+        mode, measured = choose_mode(recipe.hardware, model, next(iter(plain.train(1))).images, _loss_to_time)
+    console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
     model.to(memory_format=mode.memory_format)
     task = Classification(
         path,
         recipe.loss,
         feed(validation_pixels, images.validation, mode.channels_last),
         recipe.evaluation.flip,
-        _snapshot_rows(recipe, len(images.validation)),
+        snapshot_rows(recipe, len(images.validation)),
     )
     train_feed = feed(train_pixels, images.train, mode.channels_last)
 
@@ -110,43 +114,60 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     fabric = make_fabric(device, mode.precision)
     job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)
     if recipe.budget and recorded is None:
-        epochs = epochs_within(seconds(recipe.budget), job.on(copy.deepcopy(model)))
-        console.print(f"budget {recipe.budget}: {epochs} epochs", highlight=False)
-        job = dataclasses.replace(job, recipe=recipe.model_copy(update={"epochs": epochs}))
+        job = within_budget(job, seconds(recipe.budget), console)
     return Prepared(job, images, normalization, weights, measured)
 
 
-def decode_images(images: ImageSet, recipe: Recipe, console: Console) -> tuple[ImageSet, Pixels, Pixels]:
-    """Pixels of the training and of the validation images; unreadable ones left out where the recipe says so."""
-    side = cached_side(recipe)
-    kept: list[tuple[Sample, ...]] = []
-    pixels: list[Pixels] = []
-    unreadable: list[UnreadableImageError] = []
-    for samples in (images.train, images.validation):
-        paths = [images.root / sample.path for sample in samples]
-        loaded, failed = _load(paths, side, recipe.data.cache_mib, console)
-        bad = {error.path for error in failed}
-        kept.append(tuple(sample for sample, path in zip(samples, paths, strict=True) if path not in bad))
-        pixels.append(loaded)
-        unreadable += failed
-    if unreadable and recipe.data.unreadable == "error":
-        raise UserError(_unreadable_message(unreadable))
-    if unreadable:
-        console.print(f"[yellow]note:[/] {len(unreadable)} unreadable images left out; data.json lists them")
+def within_budget(job: Job, budget: float, console: Console) -> Job:
+    """The job with as many epochs as fit into `budget` seconds, timed on a copy of its network."""
+    epochs = epochs_within(budget, job.on(copy.deepcopy(job.model)))
+    console.print(f"budget {job.recipe.budget}: {epochs} epochs", highlight=False)
+    return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"epochs": epochs}))
+
+
+def decode_images(
+    images: ImageSet, recipe: AnyRecipe, spec: DataSpec, console: Console
+) -> tuple[ImageSet, Pixels, Pixels]:
+    """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so."""
+    sides = images.train, images.validation
+    loaded = [
+        decode_paths([images.root / sample.path for sample in samples], recipe, spec, console) for samples in sides
+    ]
+    kept = [tuple(samples[row] for row in each.rows) for samples, each in zip(sides, loaded, strict=True)]
     if not kept[0] or not kept[1]:
         raise UserError(f"{images.root}: no readable {'validation' if kept[0] else 'training'} images are left.")
     if len({sample.label for sample in kept[0]}) < 2:
         raise UserError(f"{images.root}: fewer than two classes have readable training images.")
-    left_out = tuple(Unreadable(str(error.path), error.reason) for error in unreadable)
-    return dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out), pixels[0], pixels[1]
+    left_out = (*loaded[0].left_out, *loaded[1].left_out)
+    images = dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out)
+    return images, loaded[0].pixels, loaded[1].pixels
 
 
-def _load(
-    paths: Sequence[Path], side: int | None, limit_mib: int, console: Console
-) -> tuple[Pixels, list[UnreadableImageError]]:
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """pixels: of the files that can be read. rows: their numbers in the list that was given. left_out: the others."""
+
+    pixels: Pixels
+    rows: list[int]
+    left_out: tuple[Unreadable, ...]
+
+
+def decode_paths(
+    paths: Sequence[Path], recipe: AnyRecipe, spec: DataSpec | UnlabelledSpec, console: Console
+) -> Decoded:
+    """Decodes image files. Raises UserError for unreadable ones, unless `spec` says to leave them out."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=len(paths))
-        return load_pixels(paths, side, limit_mib, lambda done: bar.update(task, completed=done))
+        pixels, failed = load_pixels(
+            paths, cached_side(recipe), spec.cache_mib, lambda done: bar.update(task, completed=done)
+        )
+    if failed and spec.unreadable == "error":
+        raise UserError(_unreadable_message(failed))
+    if failed:
+        console.print(f"[yellow]note:[/] {len(failed)} unreadable images left out; data.json lists them")
+    bad = {error.path for error in failed}
+    rows = [row for row, path in enumerate(paths) if path not in bad]
+    return Decoded(pixels, rows, tuple(Unreadable(str(error.path), error.reason) for error in failed))
 
 
 def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
@@ -156,7 +177,7 @@ def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
     return "\n".join([*lines, "To leave such files out and list them: data.unreadable=skip"])
 
 
-def cached_side(recipe: Recipe) -> int | None:
+def cached_side(recipe: AnyRecipe) -> int | None:
     """The shorter side in pixels that decoded images are kept at, enough for every crop; None keeps their own size."""
     augmentation, evaluation = recipe.augmentation, recipe.evaluation
     shown = evaluation.resize or evaluation.size
@@ -165,7 +186,11 @@ def cached_side(recipe: Recipe) -> int | None:
     return None if augmentation.resize is None else max(shown, augmentation.resize)
 
 
-def _normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: Pixels) -> Normalization:
+def find_normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: Pixels) -> Normalization:
+    """Mean and deviation as the recipe wants them: given, of the loaded weights, or measured on the training images.
+
+    Raises UserError when the weights' own are wanted and no weights with known ones were loaded.
+    """
     if spec.source == "given":
         return Normalization(spec.mean, floor_deviation(spec.std), "given by the recipe")
     if spec.source == "backbone" and weights.normalization is None:
@@ -179,29 +204,34 @@ def _normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: Pixe
     return Normalization(mean, floor_deviation(std), "measured on the training images")
 
 
-def _as_scored(feed: Feed) -> Tensor:
-    """(n, 3, S, S) training images as evaluation shows them."""
+def whiten(backbone: nn.Module, feed: Feed) -> None:
+    """Sets the first layer of a backbone that wants it from training images as evaluation shows them."""
+    if not isinstance(backbone, AirNet):
+        return
     count = min(_WHITENING_IMAGES, len(feed.targets))
     generator = torch.Generator().manual_seed(derive(feed.seed, "whitening"))
     rows = torch.randperm(len(feed.targets), generator=generator)[:count].numpy()
-    return torch.cat([batch.images.cpu() for batch in feed.evaluate(rows)])
+    backbone.whiten(torch.cat([batch.images.cpu() for batch in feed.evaluate(rows)]))
 
 
-def _choose_mode(recipe: Recipe, model: Classifier, feed: Feed) -> tuple[Mode, list[Measured]]:
-    modes = candidates(recipe.hardware, feed.device)
+def choose_mode(
+    spec: HardwareSpec, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]
+) -> tuple[Mode, list[Measured]]:
+    """The fastest of the modes that the recipe allows, and what was measured. Arguments as in `precision.measure`."""
+    modes = candidates(spec, images.device)
     if len(modes) == 1:
         return modes[0], []
-    images = next(iter(feed.train(1))).images
-
-    def loss(network: nn.Module, images: Tensor) -> Tensor:
-        logits: Tensor = network(images)
-        return logits.float().logsumexp(1).mean()
-
     measured = measure(modes, model, images, loss)
     return fastest(measured), measured
 
 
-def _mode_sentence(mode: Mode, measured: list[Measured], device: torch.device) -> str:
+def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:
+    logits: Tensor = network(images)
+    return logits.float().logsumexp(1).mean()
+
+
+def mode_sentence(mode: Mode, measured: list[Measured], device: torch.device) -> str:
+    """The mode and how it was chosen, for people."""
     if not measured:
         return f"device {device}, {mode}"
     chosen = next(entry for entry in measured if entry.mode == mode)
@@ -210,6 +240,7 @@ def _mode_sentence(mode: Mode, measured: list[Measured], device: torch.device) -
     return f"device {device}, {mode}: {speed:.0f} images/s forward and backward (measured; {others})"
 
 
-def _snapshot_rows(recipe: Recipe, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def snapshot_rows(recipe: AnyRecipe, count: int) -> NDArray[np.int64]:
+    """Which of `count` scored images features are kept of, sorted, drawn by the recipe's seed."""
     generator = np.random.default_rng(derive(recipe.seed, "snapshots"))
     return np.sort(generator.permutation(count)[: recipe.snapshots.images]).astype(np.int64)

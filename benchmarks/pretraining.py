@@ -1,0 +1,234 @@
+"""BYOL on the CPU or a GPU: snellen against the loop of lightly's BYOL example, in one run.
+
+speed    images a second of snellen's loop, of the same steps on views that lie ready, and of lightly's loop (its
+         transforms on PIL images in worker processes, fp32), with one network; rounds interleaved, medians.
+quality  lightly's loop for so many minutes, its k-NN top-1 by snellen's own evaluation as it goes; to be set beside
+         `snellen pretrain byol-small DATA budget=…`.
+
+    python benchmarks/pretraining.py speed cifar10/train --backbone resnet18 --size 64 --batch 128
+    python benchmarks/pretraining.py quality cifar10 --minutes 60 --size 32 --batch 256
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightly.data import LightlyDataset
+from lightly.loss import NegativeCosineSimilarity
+from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead
+from lightly.models.utils import deactivate_requires_grad, update_momentum
+from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
+from lightly.utils.scheduler import cosine_schedule
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.models import get_model
+
+from snellen.data.augment.mixing import MixSpec
+from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec
+from snellen.data.cache import load_pixels
+from snellen.data.feed import Feed
+from snellen.data.normalization import Normalization
+from snellen.data.sources import DataSpec, read_images
+from snellen.data.unlabelled import read_unlabelled
+from snellen.engine.device import synchronise
+from snellen.engine.environment import processor
+from snellen.engine.loop import one_step
+from snellen.insight.knn import knn_probabilities
+from snellen.pretraining.evaluation import extract
+from snellen.pretraining.preparation import prepare_pretraining
+from snellen.recipe.load import load_for
+from snellen.recipe.schema import PretrainingRecipe
+
+CONSOLE = Console()
+HIDDEN, OUTPUT = 1024, 256
+_WARM_UP = 2
+_IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet's, as lightly has it")
+
+
+class LightlyByol(nn.Module):
+    """The networks of lightly's example."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        network = get_model(name)
+        width = network.fc.in_features
+        network.fc = nn.Identity()
+        self.backbone = network
+        self.projection_head = BYOLProjectionHead(width, HIDDEN, OUTPUT)
+        self.prediction_head = BYOLPredictionHead(OUTPUT, HIDDEN, OUTPUT)
+        self.backbone_momentum = copy.deepcopy(self.backbone)
+        self.projection_head_momentum = copy.deepcopy(self.projection_head)
+        deactivate_requires_grad(self.backbone_momentum)
+        deactivate_requires_grad(self.projection_head_momentum)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.prediction_head(self.projection_head(self.backbone(images)))
+
+    def momentum(self, images: Tensor) -> Tensor:
+        return self.projection_head_momentum(self.backbone_momentum(images)).detach()
+
+
+def lightly_loader(folder: Path, size: int, batch: int) -> DataLoader[Any]:
+    """lightly's dataset and its transforms without blur, as its example has them for small images."""
+    transform = BYOLTransform(
+        BYOLView1Transform(input_size=size, gaussian_blur=0.0), BYOLView2Transform(input_size=size, gaussian_blur=0.0)
+    )
+    dataset = LightlyDataset(str(folder), transform=transform)
+    workers = os.cpu_count() or 1
+    return DataLoader(dataset, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True)
+
+
+def lightly_steps(model: LightlyByol, loader: DataLoader[Any], device: torch.device, epochs: int) -> Iterator[int]:
+    """Its training loop: yields the number of images after each step."""
+    criterion = NegativeCosineSimilarity()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
+    for epoch in itertools.count():
+        momentum = cosine_schedule(min(epoch, epochs), epochs, 0.996, 1)
+        for batch in loader:
+            first, second = (view.to(device) for view in batch[0])
+            update_momentum(model.backbone, model.backbone_momentum, m=momentum)
+            update_momentum(model.projection_head, model.projection_head_momentum, m=momentum)
+            ours, theirs = (model(first), model(second)), (model.momentum(first), model.momentum(second))
+            loss = 0.5 * (criterion(ours[0], theirs[1]) + criterion(ours[1], theirs[0]))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            yield len(first)
+
+
+def speed(options: argparse.Namespace) -> None:
+    """Prints the table of images a second."""
+    recipe = load_for(
+        PretrainingRecipe,
+        "byol-small",
+        {
+            "augmentation.size": options.size,
+            "evaluation.size": options.size,
+            "batch_size": options.batch,
+            "model.backbone": f"torchvision/{options.backbone}",
+            "method": {"name": "byol", "hidden": HIDDEN, "output": OUTPUT},
+            "optimizer": {"name": "sgd", "lr": 0.06, "momentum": 0, "weight_decay": 0},
+        },
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        job = prepare_pretraining(Path(folder), recipe, read_unlabelled(options.data), CONSOLE, recorded=None).job
+        trained, optimizer = job.setup()
+        device = job.feed.device
+        ready = next(job.feed.train(1))
+        job.model.train()
+
+        def ours() -> Iterator[int]:
+            for step, batch in enumerate(itertools.chain.from_iterable(job.feed.train(e) for e in itertools.count(1))):
+                one_step(job, trained, optimizer, batch, step)
+                yield len(batch)
+
+        def on_ready() -> Iterator[int]:
+            for step in itertools.count():
+                one_step(job, trained, optimizer, ready, step)
+                yield len(ready)
+
+        theirs = LightlyByol(options.backbone).to(device)
+        loader = lightly_loader(Path(options.data), options.size, options.batch)
+        loops: dict[str, Callable[[], Iterator[int]]] = {
+            f"snellen, {job.mode}": ours,
+            f"the same on ready views, {job.mode}": on_ready,
+            "lightly's loop, fp32": lambda: lightly_steps(theirs, loader, device, 100),
+        }
+        found: dict[str, list[float]] = {name: [] for name in loops}
+        for _ in range(3):
+            for name, loop in loops.items():
+                found[name].append(_images_per_second(loop(), options.seconds, device))
+    table = Table("loop", "images/s", "snellen is")
+    first = statistics.median(next(iter(found.values())))
+    for name, speeds in found.items():
+        median = statistics.median(speeds)
+        table.add_row(name, f"{median:.1f}", f"{first / median:.2f}x")
+    CONSOLE.print(table)
+    CONSOLE.print(_machine(device))
+
+
+def quality(options: argparse.Namespace) -> None:
+    """Prints lightly's k-NN top-1 as its loop goes on; scoring is not counted into its minutes."""
+    images = read_images(options.data, DataSpec())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    evaluation = EvaluationTransformSpec(size=options.size)
+    augmentation = Augmentation(AugmentationSpec(size=options.size), evaluation, _IMAGENET, device)
+    feeds = []
+    for samples in (images.train, images.validation):
+        pixels, _ = load_pixels([images.root / sample.path for sample in samples], options.size, 8192)
+        targets = torch.tensor([sample.label for sample in samples])
+        feeds.append(Feed(pixels, targets, len(images.classes), augmentation, MixSpec(), 256, False, 0, device, False))
+
+    def top1(model: LightlyByol) -> float:
+        (known, labels), (asked, target) = (extract(model.backbone, f.evaluate(), torch.enable_grad) for f in feeds)
+        model.train()
+        votes = knn_probabilities(known, labels, asked, len(images.classes))
+        return float((votes.argmax(1) == target).mean())
+
+    torch.manual_seed(options.seed)
+    model = LightlyByol(options.backbone).to(device)
+    CONSOLE.print(f"untrained: k-NN top-1 {top1(model):.4f}")
+    loader = lightly_loader(images.root / "train", options.size, options.batch)
+    spent, shown, seen = 0.0, 0.0, 0
+    start = time.perf_counter()
+    for count in lightly_steps(model, loader, device, options.epochs):
+        seen += count
+        minutes = (spent + time.perf_counter() - start) / 60
+        done = minutes >= options.minutes
+        if done or minutes - shown >= options.minutes / 6:
+            spent, shown = minutes * 60, minutes
+            CONSOLE.print(f"{minutes:.1f} min, {seen / len(images.train):.2f} epochs: k-NN top-1 {top1(model):.4f}")
+            start = time.perf_counter()
+        if done:
+            break
+    CONSOLE.print(_machine(device))
+
+
+def _images_per_second(steps: Iterator[int], seconds: float, device: torch.device) -> float:
+    for _ in range(_WARM_UP):
+        next(steps)
+    synchronise(device)
+    start, images = time.perf_counter(), 0
+    for count in steps:
+        images += count
+        if time.perf_counter() - start >= seconds:
+            break
+    synchronise(device)
+    return images / (time.perf_counter() - start)
+
+
+def _machine(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "quality"])
+    parser.add_argument("data", help="a folder of images; for quality, of class folders in train/ and val/")
+    parser.add_argument("--backbone", default="resnet18", help="of torchvision")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--seconds", type=float, default=20, help="of each loop in each of three rounds")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--epochs", type=int, default=10, help="that lightly's momentum schedule is laid out for")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    {"speed": speed, "quality": quality}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

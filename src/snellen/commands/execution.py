@@ -1,0 +1,200 @@
+"""What every kind of run has in common: the files at its start, its training to the end or to Ctrl-C, its status."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import io
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from snellen.data.normalization import Normalization
+from snellen.data.sources import Sample
+from snellen.engine.checkpoint import Progress, save_weights
+from snellen.engine.display import Display
+from snellen.engine.environment import describe, peak_memory_mib
+from snellen.engine.interrupt import StopRequest
+from snellen.engine.loop import Job
+from snellen.engine.loop import train as run_loop
+from snellen.engine.precision import Measured, Mode
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.files import write_json, write_text
+from snellen.models.classifier import count_macs, count_parameters
+from snellen.models.weights import WeightsReport
+from snellen.recipe.load import dump
+from snellen.recipe.schema import PretrainingRecipe, Recipe
+from snellen.tasks.preparation import Recorded
+
+_SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
+
+AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe)
+
+
+def with_absolute_weights(recipe: AnyKind) -> AnyKind:
+    """The recipe with the path of its weights made absolute, so that the run can be read from anywhere."""
+    weights = recipe.model.weights
+    if weights is None or not Path(weights).exists():
+        return recipe
+    model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
+    return recipe.model_copy(update={"model": model})
+
+
+def absolute(source: str | Path) -> str:
+    """A data source as it can be found again from another folder."""
+    return str(source) if str(source).startswith("torchvision:") else str(Path(source).resolve())
+
+
+def say_notes(console: Console, notes: Sequence[str]) -> None:
+    """Prints what a person should know of the data."""
+    for note in notes:
+        console.print(f"[yellow]note:[/] {note}", highlight=False)
+
+
+def write_start(
+    path: Path,
+    job: Job,
+    kept: nn.Module,
+    samples: str,
+    data: Mapping[str, Any],
+    weights: WeightsReport,
+    measured: Sequence[Measured],
+) -> None:
+    """Everything that is known before the first step; recipe.yaml last, since it makes the folder a run.
+
+    kept: the network that the run leaves. samples, data: samples.csv and data.json.
+    """
+    write_text(path / "samples.csv", samples)
+    write_json(path / "data.json", dict(data))
+    environment = describe(job.feed.device) | {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": job.recipe.seed,
+        **dataclasses.asdict(job.mode),
+        "measured": [entry.as_dict() for entry in measured],
+        "parameters": count_parameters(kept),
+        "trainable_parameters": sum(p.numel() for p in kept.parameters() if p.requires_grad),
+        "macs": count_macs(kept, job.recipe.evaluation.size),
+        "weights": {
+            "source": weights.source,
+            "loaded": weights.loaded,
+            "missing": list(weights.missing),
+            "unexpected": list(weights.unexpected),
+            "mismatched": list(weights.mismatched),
+        },
+    }
+    write_json(path / "environment.json", environment)
+    write_status(path, "running", job, Progress())
+    write_text(path / "recipe.yaml", dump(job.recipe))
+
+
+def samples_csv(sets: Sequence[tuple[str, Sequence[Sample]]], classes: Sequence[str]) -> str:
+    """samples.csv: a row for each image of each (split, samples); the class of an unlabelled one is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_SAMPLE_FIELDS)
+    pairs = [(split, sample) for split, samples in sets for sample in samples]
+    for row, (split, sample) in enumerate(pairs):
+        name = classes[sample.label] if sample.label >= 0 else ""
+        writer.writerow([row, split, sample.path, sample.label, name, sample.group or ""])
+    return text.getvalue()
+
+
+def write_status(path: Path, state: str, job: Job, progress: Progress, error: str | None = None) -> None:
+    """status.json: where the run is and what it has cost."""
+    seconds, quality = progress.seconds_training, progress.chosen_quality
+    status = {
+        "state": state,
+        "epochs_done": progress.epoch - 1,
+        "epochs": job.recipe.epochs,
+        "steps_done": progress.step,
+        "seconds_training": round(seconds, 2),
+        "seconds_evaluating": round(progress.seconds_evaluating, 2),
+        "images_per_second": round(progress.images / seconds, 1) if seconds else None,
+        "peak_memory_mib": round(peak_memory_mib(job.feed.device), 1),
+        "chosen_epoch": progress.chosen_epoch or None,
+        "top1": quality if progress.chosen_epoch and math.isfinite(quality) else None,
+    }
+    write_json(path / "status.json", status | ({"error": error} if error else {}))
+
+
+def recorded_of(run: Run) -> Recorded:
+    """What a run settled when it began."""
+    normalization = run.data["normalization"]
+    return Recorded(
+        Mode(*(run.environment[key] for key in ("precision", "channels_last", "compiled"))),
+        Normalization(tuple(normalization["mean"]), tuple(normalization["std"]), normalization["source"]),
+        trained=(run.path / "checkpoints" / "last.pt").is_file(),
+    )
+
+
+def check_unchanged(run: Run, key: str, fingerprint: str) -> None:
+    """Raises UserError when images are no longer those that the run began with."""
+    if fingerprint != run.data[key]:
+        raise UserError(
+            f"{run.data['root']}: the images have changed since this run began, so it cannot go on exactly. "
+            "Bring back the images as they were, or train a new run."
+        )
+
+
+def execute(path: Path, job: Job, console: Console) -> Run:
+    """Trains to the end or to Ctrl-C, then writes what is made from the whole run."""
+    checkpoint, progress = job.begin()
+    write_status(path, "running", job, progress)
+    console.print(f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", highlight=False)
+    steps = job.recipe.epochs * job.feed.steps
+    try:
+        with StopRequest() as stop, Display(console, job.recipe.epochs, steps, progress.step) as display:
+            finished = run_loop(job, display, stop, checkpoint, progress)
+    except (UserError, torch.OutOfMemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        message = _advice(error, job)
+        write_status(path, "failed", job, progress, message)
+        raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
+    network = job.task.weights(job.scored)
+    save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
+    _write_predictions(Run(path))
+    write_status(path, "finished" if finished else "interrupted", job, progress)
+    run = Run(path)
+    if finished:
+        console.print(f"report: {run.report()}", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"stopped; to go on: snellen train --resume {path}", highlight=False, soft_wrap=True)
+    return run
+
+
+def _advice(error: Exception, job: Job) -> str:
+    if isinstance(error, OSError):
+        return f"{job.path}: the disk is full."
+    if isinstance(error, torch.OutOfMemoryError):
+        parts = f"accumulation={job.recipe.accumulation * 2} (the same batch in smaller parts) or "
+        return (
+            f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
+            f"{parts if job.recipe.task == 'classification' else ''}a smaller batch_size."
+        )
+    return str(error)
+
+
+def _write_predictions(run: Run) -> None:
+    if not (run.path / "predictions" / "validation.npz").is_file():
+        return  # nothing is scored, or it was stopped before the first evaluation
+    scored = run.validation()
+    samples = run.samples()
+    samples = samples[samples["split"] == "validation"]
+    names = np.array(run.classes)
+    chosen = scored.probabilities.argmax(1)
+    table = samples[["path", "class"]].assign(
+        prediction=names[chosen],
+        confidence=scored.probabilities.max(1).round(6),
+        correct=(chosen == scored.target).astype(int),
+    )
+    write_text(run.path / "predictions" / "validation.csv", table.to_csv(index=False))

@@ -1,0 +1,136 @@
+"""Pretraining: from a recipe and images without labels to a backbone that other runs start from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from snellen.commands.execution import (
+    absolute,
+    check_unchanged,
+    execute,
+    recorded_of,
+    samples_csv,
+    say_notes,
+    with_absolute_weights,
+    write_start,
+)
+from snellen.data.fingerprint import content_hashes
+from snellen.data.sources import ImageSet, Sample
+from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
+from snellen.engine.claim import locked, new_run
+from snellen.engine.run_directory import Run
+from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
+from snellen.recipe.load import load_for
+from snellen.recipe.schema import PretrainingRecipe
+
+_DEFAULT_RECIPE = "byol-small"
+
+
+def pretrain(
+    data: str | Path,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    *,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> Run:
+    """Learns a backbone from images without labels and returns its run.
+
+    data: a folder of images at any depth, or torchvision:NAME; of one with train/ and val/ only train/ is learnt from.
+    recipe: a shipped recipe's name, a YAML file, or a dictionary of fields; None: byol-small. out, overrides: as in
+    `train`. The run, or its checkpoints/best.safetensors, is what `model.weights` of other recipes takes.
+
+    A run that was stopped by Ctrl-C is returned with run.status["state"] == "interrupted"; `resume` goes on with it.
+    Raises UserError for input that cannot work; nothing is left behind then.
+    """
+    console = console or Console(stderr=True)
+    if recipe is None:
+        console.print(f"recipe {_DEFAULT_RECIPE}. To see it: snellen recipes show {_DEFAULT_RECIPE}", highlight=False)
+    loaded = load_for(PretrainingRecipe, _DEFAULT_RECIPE if recipe is None else recipe, overrides)
+    loaded = _with_absolute_paths(loaded)
+    images = read_unlabelled(data)
+    console.print(f"{len(images.paths):,} images without labels ({images.layout})", highlight=False, soft_wrap=True)
+    say_notes(console, images.notes)
+    with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
+        prepared = prepare_pretraining(path, loaded, images, console, recorded=None)
+        facts = _data_json(prepared, data)
+        say_notes(console, facts["notes"][len(images.notes) :])
+        write_start(
+            *(path, prepared.job, prepared.method.backbone, _samples(prepared), facts),
+            *(prepared.weights, prepared.measured),
+        )
+        return execute(path, prepared.job, console)
+
+
+def resume_pretraining(run: Run, recipe: PretrainingRecipe, console: Console) -> Run:
+    """Goes on with a pretraining run, exactly. Raises UserError when its images are no longer what they were."""
+    with locked(run.path):
+        images = read_unlabelled(run.data["source"])
+        check_unchanged(run, "fingerprint", images.fingerprint)
+        prepared = prepare_pretraining(run.path, recipe, images, console, recorded_of(run))
+        if prepared.labelled is not None:
+            check_unchanged(run, "labelled_fingerprint", prepared.labelled.fingerprint)
+        return execute(run.path, prepared.job, console)
+
+
+def _with_absolute_paths(recipe: PretrainingRecipe) -> PretrainingRecipe:
+    recipe = with_absolute_weights(recipe)
+    if recipe.evaluation.data is None:
+        return recipe
+    evaluation = recipe.evaluation.model_copy(update={"data": absolute(recipe.evaluation.data)})
+    return recipe.model_copy(update={"evaluation": evaluation})
+
+
+def _samples(prepared: PreparedPretraining) -> str:
+    """The unlabelled images, then the known and the scored ones with paths that lead to them from the first's root."""
+    learnt = [Sample(name, -1) for name in prepared.images.paths]
+    if prepared.labelled is None:
+        return samples_csv([("train", learnt)], [])
+    labelled = prepared.labelled
+    known, scored = (_rooted(labelled, samples) for samples in (labelled.train, labelled.validation))
+    return samples_csv([("train", learnt), ("known", known), ("validation", scored)], labelled.classes)
+
+
+def _rooted(labelled: ImageSet, samples: tuple[Sample, ...]) -> list[Sample]:
+    return [dataclasses.replace(sample, path=str((labelled.root / sample.path).resolve())) for sample in samples]
+
+
+def _data_json(prepared: PreparedPretraining, source: str | Path) -> dict[str, Any]:
+    images, labelled = prepared.images, prepared.labelled
+    scored = () if labelled is None else labelled.validation
+    left_out = [*images.left_out, *(() if labelled is None else labelled.left_out)]
+    return {
+        "source": absolute(source),
+        "root": str(images.root.resolve()),
+        "layout": images.layout,
+        "classes": [] if labelled is None else list(labelled.classes),
+        "counts": {
+            "train": len(images.paths),
+            "known": 0 if labelled is None else len(labelled.train),
+            "validation": len(scored),
+        },
+        "split": "no labels" if labelled is None else labelled.split,
+        "fingerprint": images.fingerprint,
+        "labelled_fingerprint": None if labelled is None else labelled.fingerprint,
+        "normalization": dataclasses.asdict(prepared.normalization),
+        "notes": [*images.notes, *_overlap(images, labelled)],
+        "left_out": [dataclasses.asdict(entry) for entry in left_out],
+        "group": any(sample.group is not None for sample in scored),
+    }
+
+
+def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
+    """Says when scored images are learnt from: without their labels, but seen all the same."""
+    if labelled is None:
+        return []
+    seen = set(content_hashes([images.root / name for name in images.paths]))
+    scored = content_hashes([labelled.root / sample.path for sample in labelled.validation])
+    both = sum(digest in seen for digest in scored)
+    if not both:
+        return []
+    return [f"{both:,} of the {len(scored):,} scored images are also learnt from (without their labels)"]

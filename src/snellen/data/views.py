@@ -1,0 +1,66 @@
+"""Two views of each image, in batches on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snellen.data.augment.pipeline import Augmentation
+from snellen.data.cache import Pixels
+from snellen.data.feed import order, produced
+from snellen.randomness import derive
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """first, second: (B, 3, S, S) float, normalised, on the training device: two views of the same images."""
+
+    first: Tensor
+    second: Tensor
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def split(self, parts: int) -> Sequence[ViewBatch]:
+        """The batch itself: losses over views look at the whole batch."""
+        raise NotImplementedError(f"a batch of views cannot be split into {parts}")
+
+
+@dataclass(frozen=True)
+class ViewFeed:
+    """Batches of views of unlabelled images. The last, smaller batch of an epoch is left out.
+
+    seed: of order and augmentation. channels_last: the memory format of the views.
+    """
+
+    pixels: Pixels
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+    device: torch.device
+    channels_last: bool
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch: one of all images where there are fewer than batch_size."""
+        return max(1, len(self.pixels) // self.batch_size)
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[ViewBatch]:
+        """The batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
+
+        def make(step: int) -> ViewBatch:
+            rows = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
+            raw = self.pixels.gather(rows)
+            views = []
+            for number in (1, 2):
+                generator = torch.Generator().manual_seed(derive(self.seed, "view", number, epoch, step))
+                view = self.augmentation.train(raw, generator, epoch=epoch, rows=rows)
+                layout = torch.channels_last if self.channels_last else torch.contiguous_format
+                views.append(view.to(self.device, non_blocking=True).contiguous(memory_format=layout))
+            return ViewBatch(*views)
+
+        shuffled = order(self.seed, epoch, len(self.pixels))
+        return produced(make, range(start, self.steps), self.pixels, self.device)

@@ -1,0 +1,155 @@
+"""From a recipe and a folder of images to everything that a pretraining run trains with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from snellen.data.augment.mixing import MixSpec
+from snellen.data.augment.pipeline import Augmentation
+from snellen.data.cache import Pixels
+from snellen.data.feed import Feed
+from snellen.data.normalization import Normalization
+from snellen.data.sources import ImageSet, Sample, read_images
+from snellen.data.unlabelled import UnlabelledSet
+from snellen.data.views import ViewFeed
+from snellen.engine.device import find_device, make_fabric, prepare_process
+from snellen.engine.loop import Job
+from snellen.engine.optimizer import build_optimizer
+from snellen.engine.precision import Measured
+from snellen.errors import UserError
+from snellen.models.classifier import BackboneSpec, start_backbone
+from snellen.models.weights import WeightsReport
+from snellen.pretraining.methods.build import build_method
+from snellen.pretraining.methods.method import Method
+from snellen.pretraining.task import Labelled, Pretraining
+from snellen.randomness import derive
+from snellen.recipe.schema import PretrainingRecipe, seconds
+from snellen.tasks.preparation import (
+    Recorded,
+    choose_mode,
+    decode_images,
+    decode_paths,
+    find_normalization,
+    mode_sentence,
+    snapshot_rows,
+    whiten,
+    within_budget,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedPretraining:
+    """A job, and what was found out while it was set up. labelled: None where no labelled set was given."""
+
+    job: Job
+    method: Method
+    images: UnlabelledSet
+    labelled: ImageSet | None
+    normalization: Normalization
+    weights: WeightsReport
+    measured: list[Measured]
+
+
+def prepare_pretraining(
+    path: Path, recipe: PretrainingRecipe, images: UnlabelledSet, console: Console, recorded: Recorded | None
+) -> PreparedPretraining:
+    """Decodes the images, builds the networks, picks the fastest mode, and fixes the number of epochs.
+
+    path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
+    Raises UserError for images, weights or settings that cannot work.
+    """
+    prepare_process(recipe.hardware)
+    device = find_device(recipe.hardware)
+    trained = recorded is not None and recorded.trained
+    spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
+    method, weights = _build(spec, recipe)
+    labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
+
+    decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console)
+    images = dataclasses.replace(
+        images, paths=tuple(images.paths[row] for row in decoded.rows), left_out=decoded.left_out
+    )
+    if len(images.paths) < 2:
+        raise UserError(f"{images.root}: fewer than two of its images can be read.")
+    if recorded:
+        normalization = recorded.normalization
+    else:
+        normalization = find_normalization(recipe.normalization, weights, decoded.pixels)
+    augmentation = Augmentation(recipe.augmentation, recipe.evaluation, normalization, device)
+
+    def feed(pixels: Pixels, targets: Sequence[int], classes: int, channels_last: bool) -> Feed:
+        return Feed(
+            *(pixels, torch.tensor(targets), classes, augmentation, MixSpec(), recipe.batch_size),
+            *(False, recipe.seed, device, channels_last),
+        )
+
+    def views(channels_last: bool) -> ViewFeed:
+        return ViewFeed(decoded.pixels, augmentation, recipe.batch_size, recipe.seed, device, channels_last)
+
+    nothing = [0] * len(images.paths)
+    if spec.weights is None and not trained:
+        whiten(method.backbone, feed(decoded.pixels, nothing, 1, channels_last=False))
+    method.to(device)
+    if recorded:
+        mode, measured = recorded.mode, list[Measured]()
+    else:
+        first = next(iter(views(channels_last=False).train(1))).first
+        mode, measured = choose_mode(recipe.hardware, method, first, _loss_to_time)
+    console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
+    method.to(memory_format=mode.memory_format)
+    plain = feed(decoded.pixels, nothing, 1, mode.channels_last)
+    scored = None
+    if labelled is not None:
+        labelled, known_pixels, scored_pixels = decode_images(
+            _limited(labelled, recipe), recipe, recipe.labelled, console
+        )
+        classes = len(labelled.classes)
+        scored = Labelled(
+            feed(known_pixels, [sample.label for sample in labelled.train], classes, mode.channels_last),
+            feed(scored_pixels, [sample.label for sample in labelled.validation], classes, mode.channels_last),
+            classes,
+        )
+    rows = snapshot_rows(recipe, 0 if labelled is None else len(labelled.validation))
+
+    def task(epochs: int) -> Pretraining:
+        last = epochs * views(mode.channels_last).steps
+        return Pretraining(path, recipe.evaluation, plain, scored, rows, last, recipe.seed)
+
+    optimizer = build_optimizer(recipe.optimizer, method)
+    fabric = make_fabric(device, mode.precision)
+    job = Job(path, recipe, task(recipe.epochs), views(mode.channels_last), method, optimizer, None, fabric, mode)
+    if recipe.budget and recorded is None:
+        job = within_budget(job, seconds(recipe.budget), console)
+        job = dataclasses.replace(job, task=task(job.recipe.epochs))
+    return PreparedPretraining(job, method, images, labelled, normalization, weights, measured)
+
+
+def _build(spec: BackboneSpec, recipe: PretrainingRecipe) -> tuple[Method, WeightsReport]:
+    with torch.random.fork_rng(devices=[]):
+        backbone, width, weights = start_backbone(spec, recipe.augmentation.size, recipe.seed)
+        torch.manual_seed(derive(recipe.seed, "head"))
+        method = build_method(recipe.method, backbone, width)
+    return method.train(), weights
+
+
+def _limited(labelled: ImageSet, recipe: PretrainingRecipe) -> ImageSet:
+    """With at most evaluation.known training images, drawn by the seed."""
+    most = recipe.evaluation.known
+    if most is None or most >= len(labelled.train):
+        return labelled
+    generator = np.random.default_rng(derive(recipe.seed, "known"))
+    rows = np.sort(generator.permutation(len(labelled.train))[:most])
+    known: tuple[Sample, ...] = tuple(labelled.train[row] for row in rows)
+    return dataclasses.replace(labelled, train=known)
+
+
+def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:
+    loss: Tensor = network(images, images.flip(-1))[0]
+    return loss
