@@ -69,9 +69,8 @@ class Feed:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch. A last batch of one image is left out: batch-norm has no variance of one."""
-        full, rest = divmod(len(self.targets), self.batch_size)
-        return max(1, full + (0 if self.drop_last or rest < 2 else 1))
+        """Batches in an epoch."""
+        return steps_in_epoch(self.count, self.batch_size, self.drop_last)
 
     def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The augmented batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
@@ -106,6 +105,12 @@ class Feed:
         memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         images = images.to(self.device, non_blocking=True).contiguous(memory_format=memory_format)
         return Batch(images, target.to(self.device, non_blocking=True))
+
+
+def steps_in_epoch(count: int, batch_size: int, drop_last: bool) -> int:
+    """Batches of `count` images. A last batch of one image is left out: batch-norm has no variance of one."""
+    full, rest = divmod(count, batch_size)
+    return max(1, full + (0 if drop_last or rest < 2 else 1))
 
 
 def order(seed: int, epoch: int, count: int) -> Tensor:

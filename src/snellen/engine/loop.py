@@ -201,10 +201,10 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
 
             _write_epoch(job, journal, display, progress, evaluation)
             progress.begin_epoch(epoch + 1)
+            if evaluation is not None and evaluation.fatal:  # before it replaces a good checkpoint
+                raise UserError(evaluation.fatal)
             if checkpoint.due or stop.requested or epoch == recipe.epochs:
                 _save(checkpoint, journal, progress)
-            if evaluation is not None and evaluation.fatal:
-                raise UserError(evaluation.fatal)
             if stop.requested and epoch < recipe.epochs:
                 return False
     return True

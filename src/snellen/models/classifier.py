@@ -48,6 +48,11 @@ class ModelSpec(BackboneSpec):
     """The network of a classifier."""
 
     freeze: bool = Field(False, description="Train the head only; the backbone keeps its batch-norm statistics too.")
+    cached: bool = Field(
+        False,
+        description="With freeze: features are extracted once, of images shown as they are scored, and the head is "
+        "trained on them. Augmentation then has no part.",
+    )
     head: HeadSpec = Field(default_factory=HeadSpec, description="What turns features into classes.")
 
 
@@ -63,7 +68,9 @@ class Classifier(nn.Module):
             backbone.requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, D) pooled features, the inputs of the head."""
+        """(B, D) pooled features, the inputs of the head; features that were extracted before come back as they are."""
+        if images.ndim == 2:
+            return images
         return cast("Tensor", self.backbone(images))
 
     def forward(self, images: Tensor) -> Tensor:

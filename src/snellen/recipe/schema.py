@@ -95,6 +95,12 @@ class Recipe(CommonRecipe):
     loss: LossSpec = Field(default_factory=LossSpec, description="What is minimised.")
     ema: EmaSpec | None = Field(None, description="Moving average of the weights; when set, it is what is scored.")
 
+    sweep: tuple[float, ...] = Field(
+        (),
+        description="Learning rates of which the best on a held-out fifth of the training images becomes "
+        "optimizer.lr. For model.cached, where trying is cheap.",
+    )
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
         mixes = self.mix.mixup > 0 or self.mix.cutmix > 0
@@ -102,6 +108,12 @@ class Recipe(CommonRecipe):
             raise ValueError("mix blends labels, which loss.name=cross_entropy cannot take; use loss.name=soft_target")
         if self.accumulation > self.batch_size // 2:
             raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
+        if self.model.cached and (not self.model.freeze or mixes or self.evaluation.flip):
+            raise ValueError("model.cached needs model.freeze=true, no mix, and evaluation.flip=false")
+        if self.sweep and not self.model.cached:
+            raise ValueError("sweep needs model.cached=true: other trainings are too long to be tried")
+        if any(rate <= 0 for rate in self.sweep):
+            raise ValueError("sweep: learning rates are above 0")
         return self
 
 

@@ -13,7 +13,7 @@ from snellen.errors import UserError
 # The order in which they are listed: each reference recipe, then its modern counterpart.
 _ORDER = [
     *("vgg13-scratch", "airnet-scratch", "resnet152-mixup", "finetune-lite", "finetune-large"),
-    *("byol-resnet50", "byol-small"),
+    *("byol-resnet50", "byol-small", "linear-probe"),
 ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import EvaluationTransformSpec
-from snellen.data.feed import Batch, Feed
+from snellen.data.feed import Batch
 from snellen.engine.checkpoint import save_weights
 from snellen.files import replacing
 from snellen.models.classifier import Classifier
@@ -120,6 +120,17 @@ def scored_logits(model: Classifier, images: Tensor, autocast: Autocast, flip: b
     return logits if mirrored is None else (logits + model.head(mirrored)) / 2
 
 
+class Scored(Protocol):
+    """Images or features that are scored."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+
+    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+        """Batches of all, or of those in `rows`, in order."""
+
+
 class Classification:
     """One image, one class.
 
@@ -130,7 +141,7 @@ class Classification:
     measure = "top1"
     columns = ("validation_loss", "validation_top1", "validation_top5")
 
-    def __init__(self, run: Path, loss: LossSpec, validation: Feed, flip: bool, rows: NDArray[np.int64]) -> None:
+    def __init__(self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64]) -> None:
         self._run = run
         self._loss = loss
         self._validation = validation

@@ -35,6 +35,7 @@ from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
 from snellen.recipe.schema import AnyRecipe, Recipe, seconds
 from snellen.tasks.classification import Classification
+from snellen.tasks.frozen import FeatureFeed, best_rate, extracted
 
 _WHITENING_IMAGES = 5000
 
@@ -100,22 +101,29 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
         mode, measured = choose_mode(recipe.hardware, model, next(iter(plain.train(1))).images, _loss_to_time)
     console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
     model.to(memory_format=mode.memory_format)
-    task = Classification(
-        path,
-        recipe.loss,
-        feed(validation_pixels, images.validation, mode.channels_last),
-        recipe.evaluation.flip,
-        snapshot_rows(recipe, len(images.validation)),
-    )
-    train_feed = feed(train_pixels, images.train, mode.channels_last)
-
+    fabric = make_fabric(device, mode.precision)
+    train_feed: Feed | FeatureFeed = feed(train_pixels, images.train, mode.channels_last)
+    validation_feed: Feed | FeatureFeed = feed(validation_pixels, images.validation, mode.channels_last)
+    if recipe.model.cached:
+        train_feed, validation_feed = (
+            each if isinstance(each, FeatureFeed) else extracted(model, each, fabric.autocast, console)
+            for each in (train_feed, validation_feed)
+        )
+    rows = snapshot_rows(recipe, len(images.validation))
+    task = Classification(path, recipe.loss, validation_feed, recipe.evaluation.flip, rows)
     optimizer = build_optimizer(recipe.optimizer, model)
     ema = build_ema(recipe.ema, model) if recipe.ema else None
-    fabric = make_fabric(device, mode.precision)
     job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)
+    if recipe.sweep and recorded is None and isinstance(train_feed, FeatureFeed):
+        job = _with_rate(job, best_rate(job, train_feed, recipe.sweep, console))
     if recipe.budget and recorded is None:
         job = within_budget(job, seconds(recipe.budget), console)
     return Prepared(job, images, normalization, weights, measured)
+
+
+def _with_rate(job: Job, rate: float) -> Job:
+    optimizer = job.recipe.optimizer.model_copy(update={"lr": rate})
+    return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"optimizer": optimizer}))
 
 
 def within_budget(job: Job, budget: float, console: Console) -> Job:

@@ -1,0 +1,137 @@
+"""`snellen pretrain` on real small images: what it learns, says and refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from snellen.commands.predict import predict
+from snellen.commands.pretrain import pretrain
+from snellen.commands.report import report
+from snellen.commands.train import train
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+
+QUIET = Console(quiet=True)
+SMALL: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 32,
+    "augmentation.size": 16,
+    "evaluation.size": 16,
+    "evaluation.collapse": "warn",
+    "model.width": 0.125,
+    "method.hidden": 32,
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False},
+}
+
+
+@pytest.fixture
+def split(digits: Path, tmp_path: Path) -> Path:
+    """The digits in train/ and val/, the first ten of each class held out."""
+    for path in digits.rglob("*.png"):
+        part = "val" if int(path.stem) < 10 else "train"
+        copy = tmp_path / "split" / part / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return tmp_path / "split"
+
+
+def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    run = pretrain(
+        split, "byol-small", overrides=SMALL | {"evaluation.data": str(split)}, out=tmp_path / "run", console=console
+    )
+    assert "only train/ is learnt from; val/ is left to be scored" in said.getvalue()
+    assert run.data["counts"] == {"train": 90, "known": 90, "validation": 30}
+    metrics = run.metrics()
+    assert metrics["knn_top1"].notna().all()
+    assert metrics["probe_top1"].notna().tolist() == [False, True], "the probe is fitted after the last epoch"
+    assert metrics["effective_rank"].between(1, 32).all()
+    assert run.correct_by_epoch().mean(1).tolist() == pytest.approx(metrics["knn_top1"].tolist())
+    assert run.predictions()["correct"].mean() == pytest.approx(run.status["top1"])
+    page = (run.path / "report.html").read_text()
+    assert "learnt from 90 images without labels" in page
+    assert "also learnt from" not in page
+    numbers = json.loads((run.path / "report.json").read_text())["runs"][0]
+    assert numbers["pretraining"]["probe_top1"] == pytest.approx(metrics["probe_top1"].iloc[-1])
+
+
+def test_scored_images_that_are_learnt_from_are_said(digits: Path, tmp_path: Path) -> None:
+    overrides = SMALL | {"evaluation.data": str(digits), "epochs": 1}
+    run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+    scored = run.data["counts"]["validation"]
+    assert f"{scored} of the {scored} scored images are also learnt from" in run.data["notes"][-1]
+
+
+def test_without_labels(digits: Path, tmp_path: Path) -> None:
+    run = pretrain(digits, "byol-small", overrides=SMALL, out=tmp_path / "run", console=QUIET)
+    assert run.status["top1"] is None
+    assert run.metrics()["knn_top1"].isna().all()
+    assert "No labelled set was given" in (run.path / "report.html").read_text()
+    started = {"model.weights": str(run.path), **{key: SMALL[key] for key in ("model.width", "augmentation.size")}}
+    again = pretrain(digits, "byol-small", overrides=SMALL | started, out=tmp_path / "again", console=QUIET)
+    assert again.environment["weights"]["loaded"] > 0
+
+
+def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
+    runs = []
+    for method in ("byol", "vicreg"):
+        overrides = {key: value for key, value in SMALL.items() if key != "method.hidden"}
+        overrides |= {"method": {"name": method, "hidden": 32}, "evaluation.data": str(digits), "name": method}
+        runs.append(pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / method, console=QUIET))
+    page = report(runs, tmp_path / "report.html").read_text()
+    assert "k-NN top-1, with 95% intervals" in page
+    overrides = {"epochs": 1, "model.width": 0.125, "batch_size": 16}
+    classifier = train(digits, "airnet-scratch", overrides=overrides, out=tmp_path / "c", console=QUIET)
+    with pytest.raises(UserError, match="different kinds"):
+        report([runs[0], classifier], tmp_path / "mixed.html")
+
+
+def test_a_collapse_is_named_and_stops_the_run(digits: Path, tmp_path: Path) -> None:
+    picture = next(digits.rglob("*.png"))
+    for number in range(40):
+        (tmp_path / "same").mkdir(exist_ok=True)
+        shutil.copy(picture, tmp_path / "same" / f"{number}.png")
+    overrides = SMALL | {"evaluation.collapse": "stop"}
+    with pytest.raises(UserError, match="the representation has collapsed"):
+        pretrain(tmp_path / "same", "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+    run = Run(tmp_path / "run")
+    assert run.status["state"] == "failed"
+    assert not (run.path / "checkpoints" / "last.pt").is_file(), "a collapsed network replaces no good checkpoint"
+
+
+def test_a_loss_that_is_no_number(digits: Path, tmp_path: Path) -> None:
+    overrides = SMALL | {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 20}
+    with pytest.raises(UserError, match=r"the loss is nan at step \d+"):
+        pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+
+
+def test_what_cannot_work(digits: Path, tmp_path: Path) -> None:
+    def refused(message: str, data: Path = digits, recipe: str = "byol-small", **overrides: Any) -> None:
+        with pytest.raises(UserError, match=message):
+            pretrain(data, recipe, overrides=SMALL | overrides, out=tmp_path / "run", console=QUIET)
+        assert not (tmp_path / "run").exists()
+
+    (tmp_path / "empty").mkdir()
+    refused("no images", tmp_path / "empty")
+    refused("wanted a folder", tmp_path / "nowhere")
+    one_class = tmp_path / "one" / "0"
+    shutil.copytree(digits / "0", one_class)
+    refused("one class only", **{"evaluation.data": str(tmp_path / "one")})
+    with pytest.raises(UserError, match=r"is for classification\. To use it: snellen train"):
+        pretrain(digits, "airnet-scratch", out=tmp_path / "run", console=QUIET)
+    with pytest.raises(UserError, match=r"is for pretraining\. To use it: snellen pretrain"):
+        train(digits, "byol-small", out=tmp_path / "run", console=QUIET)
+
+
+def test_a_pretraining_run_predicts_nothing(digits: Path, tmp_path: Path) -> None:
+    run = pretrain(digits, "byol-small", overrides=SMALL | {"epochs": 1}, out=tmp_path / "run", console=QUIET)
+    with pytest.raises(UserError, match="has a backbone and no classes"):
+        predict(run.path, [str(digits)], tmp_path / "p.csv")

@@ -1,0 +1,102 @@
+"""A head on cached features: the same head as on a frozen network, and a rate that the scored images do not choose."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+
+from snellen.commands.pretrain import pretrain
+from snellen.commands.train import train
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.recipe.load import load_recipe
+
+QUIET = Console(quiet=True)
+PLAIN: dict[str, Any] = {
+    "batch_size": 16,
+    "augmentation.size": 16,
+    "evaluation.size": 16,
+    "model.backbone": "airnet",
+    "model.width": 0.125,
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False},
+}
+
+
+@pytest.fixture(scope="module")
+def backbone(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    overrides = PLAIN | {"epochs": 2, "evaluation.collapse": "warn"}
+    return pretrain(digits, "byol-small", overrides=overrides, out=tmp_path_factory.mktemp("p") / "run", console=QUIET)
+
+
+def test_linear_probe_of_a_pretrained_run(backbone: Run, digits: Path, tmp_path: Path) -> None:
+    said = io.StringIO()
+    overrides = PLAIN | {"model.weights": str(backbone.path), "epochs": 30}
+    run = train(
+        digits, "linear-probe", overrides=overrides, out=tmp_path / "run", console=Console(file=said, width=200)
+    )
+    assert "the best on a held-out fifth of the training images" in said.getvalue()
+    assert run.classification.optimizer.lr in load_recipe("linear-probe").sweep  # type: ignore[union-attr]
+    before = load_file(backbone.path / "checkpoints" / "best.safetensors")
+    after = load_file(run.path / "checkpoints" / "best.safetensors")
+    assert all(after[f"backbone.{name}"].equal(tensor) for name, tensor in before.items()), "frozen means frozen"
+    snapshot, samples = run.snapshots()[-1], run.samples()
+    model = run.model()
+    torch.testing.assert_close(
+        model.head(torch.from_numpy(snapshot.features)).softmax(1).detach().numpy(), snapshot.probabilities
+    )
+    theirs = LogisticRegression(max_iter=1000).fit(*_features(run, "train"))
+    features, target = _features(run, "validation")
+    assert run.status["top1"] >= theirs.score(features, target) - 2 / len(target)
+    assert len(samples) == 120
+
+
+def _features(run: Run, split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    from snellen.data.augment.pipeline import Augmentation
+    from snellen.data.cache import pad
+    from snellen.data.decode import decode
+    from snellen.data.normalization import Normalization
+
+    recipe, saved = run.classification, run.data["normalization"]
+    shown = Augmentation(
+        recipe.augmentation,
+        recipe.evaluation,
+        Normalization(tuple(saved["mean"]), tuple(saved["std"]), ""),
+        torch.device("cpu"),
+    )
+    samples = run.samples()
+    samples = samples[samples["split"] == split]
+    images = shown.evaluate(pad([decode(run.image(path), None) for path in samples["path"]]))
+    with torch.inference_mode():
+        return run.model().features(images).numpy(), samples["target"].to_numpy()
+
+
+def test_the_backbone_of_a_run_is_one_that_timm_loads(digits: Path, tmp_path: Path) -> None:
+    import timm
+
+    overrides = PLAIN | {"model.backbone": "test_resnet", "model.width": 1, "epochs": 1, "evaluation.collapse": "warn"}
+    run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+    weights = run.path / "checkpoints" / "best.safetensors"
+    model = timm.create_model("test_resnet", num_classes=0, checkpoint_path=str(weights))
+    assert all(model.state_dict()[name].equal(tensor) for name, tensor in load_file(weights).items())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"model.freeze": False}, "model.cached needs model.freeze=true"),
+        ({"model.cached": False}, "sweep needs model.cached=true"),
+        ({"mix.mixup": 0.2, "loss.name": "soft_target"}, "no mix"),
+        ({"sweep": [0.1, -1]}, "above 0"),
+    ],
+)
+def test_what_does_not_go_together(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("linear-probe", overrides)
