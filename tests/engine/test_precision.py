@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.engine.device import HardwareSpec, find_device
-from snellen.engine.precision import Measured, Mode, candidates, fastest, measure
+from snellen.engine.precision import Measured, Mode, candidates, choose, fastest, measure
 from snellen.errors import UserError
 
 CPU = torch.device("cpu")
@@ -46,3 +46,14 @@ def test_devices_that_are_not_there() -> None:
     missing = f"cuda:{torch.cuda.device_count() + 3}"
     with pytest.raises(UserError, match=r"Try hardware\.device=auto"):
         find_device(HardwareSpec(device=missing))
+
+
+def test_an_unfolded_twin_is_tried_on_cpus_and_only_there_by_itself() -> None:
+    torch.manual_seed(0)
+    model, images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(2)), torch.randn(4, 3, 6, 6)
+    model(images)
+    mode, found = choose(HardwareSpec(), model, images, lambda network, batch: network(batch).square().mean())
+    assert [entry.mode.unfolded for entry in found] == [False] * 4 + [True]
+    assert mode in [entry.mode for entry in found]
+    fixed = HardwareSpec(precision="fp32", channels_last=False, unfold=False)
+    assert choose(fixed, model, images, lambda network, batch: network(batch).mean()) == (PLAIN, [])

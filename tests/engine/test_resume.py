@@ -50,7 +50,7 @@ RECIPE: dict[str, Any] = {
     "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True, "clip_norm": 1.0},
     "schedule": {"name": "onecycle", "warmup": 0.3},
     "ema": {"decay": 0.9},
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "threads": 1},
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
     "snapshots": {"images": 10},
 }
 

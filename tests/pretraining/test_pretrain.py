@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
     "evaluation.collapse": "warn",
     "model.width": 0.125,
     "method.hidden": 32,
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False},
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False},
 }
 
 

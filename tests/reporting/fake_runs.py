@@ -239,7 +239,7 @@ def _data(images: Images, grouped: bool) -> dict[str, Any]:
 
 def _environment(plan: Plan, images: Images) -> dict[str, Any]:
     numbers = 65 * plan.hidden + (plan.hidden + 1) * len(images.classes)
-    mode = {"precision": "bf16", "channels_last": True, "compiled": False}
+    mode = {"precision": "bf16", "channels_last": True, "compiled": False, "unfolded": False}
     return {
         "snellen": "0.1.0",
         "python": "3.12.7",

@@ -26,7 +26,7 @@ PLAIN: dict[str, Any] = {
     "evaluation.size": 16,
     "model.backbone": "airnet",
     "model.width": 0.125,
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False},
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False},
 }
 
 

@@ -25,7 +25,7 @@ from snellen.engine.environment import describe, peak_memory_mib
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
-from snellen.engine.precision import Measured, Mode
+from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
@@ -130,7 +130,7 @@ def recorded_of(run: Run) -> Recorded:
     """What a run settled when it began."""
     normalization = run.data["normalization"]
     return Recorded(
-        Mode(*(run.environment[key] for key in ("precision", "channels_last", "compiled"))),
+        run.mode,
         Normalization(tuple(normalization["mean"]), tuple(normalization["std"]), normalization["source"]),
         trained=(run.path / "checkpoints" / "last.pt").is_file(),
     )

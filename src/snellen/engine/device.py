@@ -31,6 +31,10 @@ class HardwareSpec(Spec):
     compile: bool | None = Field(
         None, description="torch.compile for training steps. null: if it is faster, tried on CUDA only."
     )
+    unfold: bool | None = Field(
+        None,
+        description="Convolutions over few positions as matrix products. null: if it is faster, tried on CPUs only.",
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads for the arithmetic. null: one for each core.")
     deterministic: bool = Field(
         True, description="Only algorithms that give the same bits each time; what an exact resume needs."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.engine.device import HardwareSpec, synchronise
+from snellen.models.unfolded import unfold_convolutions
 
 Precision = Literal["fp32", "bf16"]
 _PROBE_SECONDS = 0.6  # what one timed step of the measurement may take, about
@@ -20,20 +22,28 @@ _WORTH_IT = 0.95  # another mode than plain fp32 must save at least 5%
 
 @dataclass(frozen=True)
 class Mode:
-    """One way of running a step."""
+    """One way of running a step. unfolded: small convolutions as matrix products (`models.unfolded`)."""
 
     precision: Precision
     channels_last: bool
     compiled: bool
+    unfolded: bool = False
 
     def __str__(self) -> str:
         layout = ", channels last" if self.channels_last else ""
-        return f"{self.precision}{layout}{', compiled' if self.compiled else ''}"
+        unfolded = ", small convolutions unfolded" if self.unfolded else ""
+        return f"{self.precision}{layout}{', compiled' if self.compiled else ''}{unfolded}"
 
     @property
     def memory_format(self) -> torch.memory_format:
         """The layout as PyTorch names it."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def apply(self, model: nn.Module) -> None:
+        """Brings a network into this mode, in place; precision is the caller's."""
+        model.to(memory_format=self.memory_format)
+        if self.unfolded:
+            unfold_convolutions(model)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Measured:
 
 
 def candidates(spec: HardwareSpec, device: torch.device) -> list[Mode]:
-    """The modes that `spec` allows on `device`, plain fp32 first."""
+    """The modes that `spec` allows on `device`, plain fp32 first; unfolded ones only where `spec` wants them."""
     bf16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     precisions: list[Precision] = ["fp32", "bf16"] if bf16 else ["fp32"]
     if spec.precision != "auto":
@@ -60,7 +70,25 @@ def candidates(spec: HardwareSpec, device: torch.device) -> list[Mode]:
         compiled = [False, True] if device.type == "cuda" else [False]
     else:
         compiled = [spec.compile]
-    return [Mode(p, layout, c) for c in compiled for p in precisions for layout in layouts]
+    return [Mode(p, layout, c, spec.unfold is True) for c in compiled for p in precisions for layout in layouts]
+
+
+def choose(
+    spec: HardwareSpec, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]
+) -> tuple[Mode, list[Measured]]:
+    """The fastest of the modes that `spec` allows, and what was measured. Arguments as in `measure`.
+
+    On a CPU the fastest one is tried once more with small convolutions unfolded.
+    """
+    modes = candidates(spec, images.device)
+    try_unfolded = spec.unfold is None and images.device.type == "cpu"
+    if len(modes) == 1 and not try_unfolded:
+        return modes[0], []
+    measured = measure(modes, model, images, loss)
+    if try_unfolded:
+        unfolded = dataclasses.replace(fastest(measured), unfolded=True)
+        measured += measure([unfolded], model, images[: measured[0].images], loss)
+    return fastest(measured), measured
 
 
 def fastest(measured: list[Measured]) -> Mode:
@@ -90,7 +118,8 @@ def _affordable(mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn
 def _seconds(
     mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], repeats: int = 2
 ) -> float:
-    trial = copy.deepcopy(model).to(memory_format=mode.memory_format)
+    trial = copy.deepcopy(model)
+    mode.apply(trial)
     trial.train()
     runner: nn.Module = torch.compile(trial) if mode.compiled else trial  # type: ignore[assignment]
     images = images.contiguous(memory_format=mode.memory_format)

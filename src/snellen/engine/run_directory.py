@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from snellen.engine.precision import Mode
     from snellen.models.classifier import Classifier
     from snellen.recipe.schema import AnyRecipe, Recipe
 
@@ -104,6 +105,13 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Versions, hardware, command, precision, parameters and MACs."""
         return self._json("environment.json")
+
+    @property
+    def mode(self) -> Mode:
+        """Precision, memory layout and the like that the run trains with."""
+        from snellen.engine.precision import Mode
+
+        return Mode(*(self.environment[key] for key in ("precision", "channels_last", "compiled", "unfolded")))
 
     @cached_property
     def data(self) -> dict[str, Any]:

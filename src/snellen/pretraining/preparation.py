@@ -22,7 +22,7 @@ from snellen.data.views import ViewFeed
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured
+from snellen.engine.precision import Measured, choose
 from snellen.errors import UserError
 from snellen.models.classifier import BackboneSpec, start_backbone
 from snellen.models.weights import WeightsReport
@@ -33,7 +33,6 @@ from snellen.randomness import derive
 from snellen.recipe.schema import PretrainingRecipe, seconds
 from snellen.tasks.preparation import (
     Recorded,
-    choose_mode,
     decode_images,
     decode_paths,
     find_normalization,
@@ -101,9 +100,9 @@ def prepare_pretraining(
         mode, measured = recorded.mode, list[Measured]()
     else:
         first = next(iter(views(channels_last=False).train(1))).first
-        mode, measured = choose_mode(recipe.hardware, method, first, _loss_to_time)
+        mode, measured = choose(recipe.hardware, method, first, _loss_to_time)
     console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
-    method.to(memory_format=mode.memory_format)
+    mode.apply(method)
     plain = feed(decoded.pixels, nothing, 1, mode.channels_last)
     scored = None
     if labelled is not None:

@@ -331,7 +331,7 @@ def collect(runs: Sequence[Run]) -> Collected:
 def _conditions(run: RunFigures) -> dict[str, Any]:
     """All that a result may depend on: the recipe, the data as they were, the arithmetic, the machine, the versions."""
     environment, data = run.run.environment, run.run.data
-    arithmetic = {key: environment[key] for key in ("device", "precision", "channels_last", "compiled")}
+    arithmetic = {key: environment[key] for key in ("device", "precision", "channels_last", "compiled", "unfolded")}
     machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
     return run.recipe | {
         "images": {"fingerprint": data["fingerprint"][:12], "left_out": len(data["left_out"])},

@@ -127,7 +127,6 @@ def _pretraining_curves(runs: list[RunFigures]) -> list[tuple[str, Markup]]:
 
 def _cost(run: RunFigures) -> dict[str, str]:
     status, environment = run.status, run.run.environment
-    mode = f"{environment['precision']}{', channels last' if environment['channels_last'] else ''}"
     speed, macs, trainable = status["images_per_second"], environment["macs"], environment["trainable_parameters"]
     parameters, trained = _si(environment["parameters"]), _si(trainable)
     return {
@@ -139,7 +138,7 @@ def _cost(run: RunFigures) -> dict[str, str]:
         "memory": f"{status['peak_memory_mib'] / 1024:.1f} GiB",
         "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
         "macs": "–" if macs is None else _si(macs),
-        "mode": f"{mode}{', compiled' if environment['compiled'] else ''}",
+        "mode": str(run.run.mode),
         "where": environment["gpu"] or f"{environment['cpu']}, {environment['threads']} threads",
         "weights": environment["weights"]["source"],
         "versions": f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,11 +54,11 @@ class Predictor:
         same = self._device.type == torch.device(run.environment["device"]).type and (
             self._device.type != "cpu" or run.environment["cpu"] == processor()
         )
-        fabric = make_fabric(self._device, run.environment["precision"] if same else "fp32")
-        self._autocast = fabric.autocast
-        layout = torch.channels_last if run.environment["channels_last"] else torch.contiguous_format
-        self._layout = layout
-        self._model = run.model().to(self._device).to(memory_format=layout)
+        mode = run.mode if same else dataclasses.replace(run.mode, precision="fp32", unfolded=False)
+        self._autocast = make_fabric(self._device, mode.precision).autocast
+        self._layout = mode.memory_format
+        self._model = run.model().to(self._device)
+        mode.apply(self._model)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""

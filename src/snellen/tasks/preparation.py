@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,11 @@ from snellen.data.normalization import Normalization, NormalizationSpec, floor_d
 from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
-from snellen.engine.device import HardwareSpec, find_device, make_fabric, prepare_process
+from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured, Mode, candidates, fastest, measure
+from snellen.engine.precision import Measured, Mode, choose
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 from snellen.models.classifier import build_classifier
@@ -98,9 +98,9 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     if recorded:
         mode, measured = recorded.mode, list[Measured]()
     else:
-        mode, measured = choose_mode(recipe.hardware, model, next(iter(plain.train(1))).images, _loss_to_time)
+        mode, measured = choose(recipe.hardware, model, next(iter(plain.train(1))).images, _loss_to_time)
     console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
-    model.to(memory_format=mode.memory_format)
+    mode.apply(model)
     fabric = make_fabric(device, mode.precision)
     train_feed: Feed | FeatureFeed = feed(train_pixels, images.train, mode.channels_last)
     validation_feed: Feed | FeatureFeed = feed(validation_pixels, images.validation, mode.channels_last)
@@ -220,17 +220,6 @@ def whiten(backbone: nn.Module, feed: Feed) -> None:
     generator = torch.Generator().manual_seed(derive(feed.seed, "whitening"))
     rows = torch.randperm(len(feed.targets), generator=generator)[:count].numpy()
     backbone.whiten(torch.cat([batch.images.cpu() for batch in feed.evaluate(rows)]))
-
-
-def choose_mode(
-    spec: HardwareSpec, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]
-) -> tuple[Mode, list[Measured]]:
-    """The fastest of the modes that the recipe allows, and what was measured. Arguments as in `precision.measure`."""
-    modes = candidates(spec, images.device)
-    if len(modes) == 1:
-        return modes[0], []
-    measured = measure(modes, model, images, loss)
-    return fastest(measured), measured
 
 
 def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:
