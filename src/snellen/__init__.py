@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from snellen.commands.check import check
+    from snellen.commands.compare import compare
     from snellen.commands.demo import demo
     from snellen.commands.evaluate import evaluate
     from snellen.commands.predict import predict
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from snellen.errors import UserError
     from snellen.recipe.load import load_recipe
     from snellen.recipe.schema import PretrainingRecipe, Recipe
+    from snellen.study.directory import Study
 
 _HOMES = {
     "check": "snellen.commands.check",
+    "compare": "snellen.commands.compare",
     "demo": "snellen.commands.demo",
     "evaluate": "snellen.commands.evaluate",
     "predict": "snellen.commands.predict",
@@ -29,6 +32,7 @@ _HOMES = {
     "train": "snellen.commands.train",
     "Run": "snellen.engine.run_directory",
     "load": "snellen.engine.run_directory",
+    "Study": "snellen.study.directory",
     "UserError": "snellen.errors",
     "load_recipe": "snellen.recipe.load",
     "PretrainingRecipe": "snellen.recipe.schema",
@@ -39,8 +43,10 @@ __all__ = [
     "PretrainingRecipe",
     "Recipe",
     "Run",
+    "Study",
     "UserError",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "load",

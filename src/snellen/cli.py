@@ -133,6 +133,34 @@ def pretrain(
 
 
 @app.command()
+def compare(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY DATA [key=value …]",
+            show_default=False,
+            help="STUDY: transfer-a-to-e, transfer-lite, label-efficiency, recipes, or a YAML file. DATA: labelled "
+            "images, as train takes them. key=value: any field of the study, such as seeds=[0,1], fractions=[0.1,1], "
+            "self_supervised=RUN, supervised=FILE, only=[A,C], recipes=[a,b], or changes.epochs=5 for all recipes.",
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/STUDY without it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with its time, and stop.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; without it one for each GPU.")] = None,
+) -> None:
+    """Run a study: settings, label shares, seeds; then its report. The same command again goes on with it."""
+    positional, overrides = _split(arguments)
+    if len(positional) != 2:
+        raise UserError("compare takes a study and data, as in: snellen compare transfer-lite photos/")
+    from snellen.commands.compare import compare as run_compare
+
+    study, data = positional
+    done = run_compare(study, data, out=out, overrides=_parsed(overrides), dry_run=dry_run, jobs=jobs)
+    if done is not None and not done.finished:
+        sys.exit(_INTERRUPTED if any(run.state in {"interrupted", "not started"} for run in done.runs) else 1)
+
+
+@app.command()
 def predict(
     run: RunArgument,
     images: Annotated[list[str], typer.Argument(help="Files, folders or globs.", show_default=False)],
@@ -163,13 +191,15 @@ def evaluate(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="One or several runs.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="One or several runs, or a study.", show_default=False)
+    ],
     out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
 ) -> None:
-    """Write the report of a run, or of several side by side."""
+    """Write the report of a run, of several side by side, or of a study."""
     from snellen.commands.report import report as run_report
 
-    print(run_report(list(runs), out))
+    print(run_report(runs[0] if len(runs) == 1 else list(runs), out))
 
 
 @app.command()

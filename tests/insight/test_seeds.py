@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from snellen.insight.seeds import over_seeds
+from snellen.insight.seeds import needed, over_seeds
 
 
 def study(generator: np.random.Generator, seeds: int, images: int, advantage: float, seed_spread: float) -> np.ndarray:
@@ -74,3 +74,30 @@ def test_no_differences_at_all() -> None:
     assert (found.mean, found.p_value, found.interval.low, found.interval.high) == (0, 1, 0, 0)
     with pytest.raises(ValueError, match="at least two images"):
         over_seeds(np.zeros((3, 1)))
+
+
+@pytest.mark.parametrize(("what", "spread"), [("images", 0.0), ("seeds", 0.05)])
+def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, spread: float) -> None:
+    """The middle answer of 21 pilot studies, then 300 studies of that size: most of them find the difference."""
+    generator = np.random.default_rng(11)
+    seeds, images, advantage = 3, 600 if what == "images" else 2000, 0.12
+    asked = [getattr(needed(study(generator, seeds, images, advantage, spread)), what) for _ in range(21)]
+    middle = int(np.median([10**6 if count is None else count for count in asked]))
+
+    def shown(count: int) -> float:
+        size = (seeds, count) if what == "images" else (count, images)
+        return sum(over_seeds(study(generator, *size, advantage, spread)).p_value < 0.05 for _ in range(200)) / 200
+
+    assert middle > (images if what == "images" else seeds)
+    assert shown(middle) > 0.65
+    assert shown(seeds if what == "seeds" else middle // 3) < 0.65
+
+
+def test_what_no_number_would_show() -> None:
+    found = needed(np.array([[1.0, -1.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0]]))
+    assert (found.images, found.seeds) == (None, None)
+    assert found.smallest > 0
+    alone = needed(np.random.default_rng(0).normal(0.02, 1, (1, 50)))
+    assert alone.seeds is None
+    assert alone.images is not None
+    assert alone.images > 50

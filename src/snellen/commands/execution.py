@@ -145,8 +145,8 @@ def check_unchanged(run: Run, key: str, fingerprint: str) -> None:
         )
 
 
-def execute(path: Path, job: Job, console: Console) -> Run:
-    """Trains to the end or to Ctrl-C, then writes what is made from the whole run."""
+def execute(path: Path, job: Job, console: Console, report: bool = True) -> Run:
+    """Trains to the end or to Ctrl-C, then writes what is made from the whole run, with or without its report."""
     checkpoint, progress = job.begin()
     write_status(path, "running", job, progress)
     console.print(f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", highlight=False)
@@ -165,9 +165,9 @@ def execute(path: Path, job: Job, console: Console) -> Run:
     _write_predictions(Run(path))
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
-    if finished:
+    if finished and report:
         console.print(f"report: {run.report()}", highlight=False, soft_wrap=True)
-    else:
+    elif not finished:
         console.print(f"stopped; to go on: snellen train --resume {path}", highlight=False, soft_wrap=True)
     return run
 

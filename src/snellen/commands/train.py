@@ -57,14 +57,21 @@ def train(
     else:
         loaded = load_for(Recipe, recipe, overrides)
         images = read_images(data, loaded.data)
-    loaded = with_absolute_weights(loaded)
+    return train_on(images, data, loaded, Path(out) if out is not None else None, console)
+
+
+def train_on(
+    images: ImageSet, data: str | Path, recipe: Recipe, out: Path | None, console: Console, report: bool = True
+) -> Run:
+    """`train` on images that were read from `data` before. report: whether the run writes its own report."""
+    recipe = with_absolute_weights(recipe)
     _say_images(console, images)
-    with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
-        prepared = prepare(path, loaded, images, console, recorded=None)
+    with new_run(out, recipe.name) as path, locked(path):
+        prepared = prepare(path, recipe, images, console, recorded=None)
         job, images = prepared.job, prepared.images
         samples = samples_csv([("train", images.train), ("validation", images.validation)], images.classes)
         write_start(path, job, job.model, samples, _data_json(prepared, data), prepared.weights, prepared.measured)
-        return execute(path, job, console)
+        return execute(path, job, console, report)
 
 
 def resume(run: str | Path, *, console: Console | None = None) -> Run:

@@ -28,6 +28,13 @@ class DataSpec(Spec):
     validation_share: float = Field(
         0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
     )
+    fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training images that is used, each class in proportion, drawn by the recipe's seed. "
+        "A smaller share is part of a larger one; the scored images stay the same.",
+    )
     group: str | None = Field(
         None,
         description="What ties images together (patient, video, field): a column of the table, or a regular expression "

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from snellen.data.fingerprint import share_of_hash, text_hash
+from snellen.randomness import derive
 
 
 def validation_rows(
@@ -39,3 +42,18 @@ def validation_rows(
             farthest = max(rows, key=lambda row: places[row])
             chosen -= {row for row, key in enumerate(keys) if key == keys[farthest]}
     return chosen, notes
+
+
+def fraction_rows(labels: Sequence[int], fraction: float, seed: int) -> list[int]:
+    """Rows of a share of the images, sorted: of each class the nearest number to the share, at least one.
+
+    labels: one for each image. The rows of a smaller fraction are among those of a larger one with the same seed.
+    """
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for row, label in enumerate(labels):
+        by_class[label].append(row)
+    chosen: list[int] = []
+    for label, rows in by_class.items():
+        shuffled = np.random.default_rng(derive(seed, "fraction", label)).permutation(rows)
+        chosen += shuffled[: max(1, round(fraction * len(rows)))].tolist()
+    return sorted(chosen)

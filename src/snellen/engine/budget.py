@@ -21,8 +21,8 @@ def epochs_within(budget: float, job: Job) -> int:
     `job` is trained for a few steps, so give one on copies that are thrown away.
     Raises UserError when not even one epoch fits.
     """
-    step = _step_seconds(job)
-    evaluation = _evaluation_seconds(job) / job.recipe.evaluation.every
+    step = step_seconds(job)
+    evaluation = evaluation_seconds(job) / job.recipe.evaluation.every
     epoch = step * job.feed.steps + evaluation
     epochs = int(budget * _MARGIN / epoch)
     if epochs < 1:
@@ -33,8 +33,8 @@ def epochs_within(budget: float, job: Job) -> int:
     return epochs
 
 
-def _step_seconds(job: Job) -> float:
-    """Mean time of a step, the making of its batch included."""
+def step_seconds(job: Job) -> float:
+    """Mean time of a step, the making of its batch included. `job` is trained meanwhile."""
     trained, optimizer = job.setup()
     job.model.train()
     start, timed, step = 0.0, 0, 0
@@ -53,7 +53,8 @@ def _step_seconds(job: Job) -> float:
     raise AssertionError("unreachable: itertools.count does not end")
 
 
-def _evaluation_seconds(job: Job) -> float:
+def evaluation_seconds(job: Job) -> float:
+    """Time of scoring all images that are scored, from a few batches of them."""
     limit = 4 * job.recipe.batch_size
     start = time.perf_counter()
     images = job.task.evaluate(job.scored, job.fabric.autocast, limit).images

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snellen.insight.proportions import Interval
+
+_MOST_IMAGES, _MOST_SEEDS = 1_000_000, 100
+_SHOWN = 1.96 / (1.96 + 0.84)  # half width over difference at which it is shown with a power of 0.8
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,79 @@ def over_seeds(values: NDArray[np.float64]) -> OverSeeds:
     Sources: Searle, Casella & McCulloch 1992, ch. 4; quantiles by part: Graybill & Wang 1980, JASA 75:869.
     Raises ValueError for fewer than two images.
     """
+    found = _components(values)
+    parts, mean = found.parts(found.seeds, found.images), float(values.mean())
+    half = _half_width(parts, 0.05)
+    seed_share = found.seed_share
+    interval = Interval(mean - half, mean + half)
+    return OverSeeds(mean, interval, _p_value(abs(mean), parts), seed_share, found.seeds, found.images)
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What would show a difference as large as the one seen, four times in five.
+
+    images: so many, with the seeds as they are; seeds: so many, with the images as they are. None: no number does.
+    smallest: the true difference that this many seeds and images show four times in five.
+    """
+
+    images: int | None
+    seeds: int | None
+    smallest: float
+
+
+def needed(values: NDArray[np.float64]) -> Needed:
+    """How many more images or seeds a difference wants. values: (S, N), differences as `over_seeds` takes them.
+
+    The interval's half width for other numbers of seeds and images, from the components seen here, must be 1.96 / (1.96
+    + 0.84) of the difference: what is seen then varies by about half of that half width. Only for planning: components
+    from few seeds are rough themselves. With one seed, the seeds' part is not known and `seeds` is None.
+    """
+    found = _components(values)
+    size = abs(float(values.mean()))
+
+    def shown(seeds: int, images: int) -> bool:
+        return _half_width(found.parts(seeds, images), 0.05) <= _SHOWN * size
+
+    images = seeds = None
+    if size:
+        images = _first(lambda count: shown(found.seeds, count), found.images, _MOST_IMAGES)
+    if size and found.seeds > 1:
+        seeds = _first(lambda count: shown(count, found.images), found.seeds, _MOST_SEEDS)
+    return Needed(images, seeds, _half_width(found.parts(found.seeds, found.images), 0.05) / _SHOWN)
+
+
+@dataclass(frozen=True)
+class _Components:
+    """Mean squares of the two-way table; among_seeds and remaining are 0 for one seed, where they cannot be seen."""
+
+    seeds: int
+    images: int
+    among_seeds: float
+    among_images: float
+    remaining: float
+
+    def parts(self, seeds: int, images: int) -> list[tuple[float, int]]:
+        """(variance of the mean, degrees of freedom) by source, for so many seeds and images."""
+        if self.seeds == 1:
+            return [(self.among_images / images, images - 1)]
+        of_seeds = max(0.0, self.among_seeds - self.remaining) / self.images
+        of_images = max(0.0, self.among_images - self.remaining) / self.seeds
+        by_seed = of_seeds / seeds + self.remaining / (seeds * images)
+        if (seeds, images) == (self.seeds, self.images):
+            by_seed = self.among_seeds / (seeds * images)  # as seen, also where it is below what chance gives
+        return [(by_seed, seeds - 1), (of_images / images, images - 1)]
+
+    @property
+    def seed_share(self) -> float:
+        """The seeds' share of the variance."""
+        if self.seeds == 1:
+            return math.nan
+        from_seeds, from_images = max(0.0, self.among_seeds - self.remaining), max(self.among_images, self.remaining)
+        return from_seeds / (from_seeds + from_images) if from_images else 0.0
+
+
+def _components(values: NDArray[np.float64]) -> _Components:
     seeds, images = values.shape
     if images < 2:
         raise ValueError("an interval needs at least two images")
@@ -46,17 +123,22 @@ def over_seeds(values: NDArray[np.float64]) -> OverSeeds:
     by_image, by_seed = values.mean(0), values.mean(1)
     among_images = seeds * float(((by_image - mean) ** 2).sum()) / (images - 1)
     if seeds == 1:
-        parts, seed_share = [(among_images / images, images - 1)], math.nan
-    else:
-        among_seeds = images * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
-        rest = values - by_image - by_seed[:, None] + mean
-        remaining = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
-        count = seeds * images
-        parts = [(among_seeds / count, seeds - 1), (max(0.0, among_images - remaining) / count, images - 1)]
-        from_seeds, from_images = max(0.0, among_seeds - remaining), max(among_images, remaining)
-        seed_share = from_seeds / (from_seeds + from_images) if from_images else 0.0
-    half = _half_width(parts, 0.05)
-    return OverSeeds(mean, Interval(mean - half, mean + half), _p_value(abs(mean), parts), seed_share, seeds, images)
+        return _Components(1, images, 0.0, among_images, 0.0)
+    among_seeds = images * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
+    rest = values - by_image - by_seed[:, None] + mean
+    remaining = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
+    return _Components(seeds, images, among_seeds, among_images, remaining)
+
+
+def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
+    """The smallest number from `start` on that is enough; more is never worse. None where not even `most` is."""
+    if not enough(most):
+        return None
+    low, high = start, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
 
 
 def _half_width(parts: list[tuple[float, int]], alpha: float) -> float:

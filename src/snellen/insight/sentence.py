@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from snellen.insight.paired import PairedTest
 from snellen.insight.power import images_needed, smallest_difference
 
@@ -17,12 +19,12 @@ def verdict(name_a: str, name_b: str, test: PairedTest, p_value: float | None = 
         better, worse = (name_a, name_b) if test.difference > 0 else (name_b, name_a)
         nearest, farthest = sorted((abs(low), abs(high)))
         return (
-            f"{better} beats {worse} by {_points(abs(test.difference))}, 95% interval {100 * nearest:.1f} to "
-            f"{100 * farthest:.1f} (p {_p(p)}, {test.total:,} images)."
+            f"{better} beats {worse} by {points(test.difference)}, 95% interval {100 * nearest:.1f} to "
+            f"{100 * farthest:.1f} (p {p_text(p)}, {test.total:,} images)."
         )
     images = f"These {test.total:,} images cannot tell {name_a} and {name_b} apart"
     interval = f"difference {100 * test.difference:+.1f} points, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
-    return f"{images}: {interval} (p {_p(p)}). {_what_would(test)}"
+    return f"{images}: {interval} (p {p_text(p)}). {_what_would(test)}"
 
 
 def _what_would(test: PairedTest) -> str:
@@ -30,26 +32,34 @@ def _what_would(test: PairedTest) -> str:
         return "Both are right and wrong on the very same images."
     smallest = smallest_difference(test.total, test.discordance)
     found = (
-        f"a true difference of {_points(smallest)} would have been found four times in five"
+        f"a true difference of {points(smallest)} would have been found four times in five"
         if smallest == smallest
         else ""
     )
     if test.only_a == test.only_b:
         return found[:1].upper() + found[1:] + "." if found else "There are too few images to find any difference."
     needed = images_needed(test.difference, test.discordance)
-    many = f"about {_rounded(needed)}" if needed < _FAR_TOO_MANY else "more than a million"
+    many = f"about {rounded(needed)}" if needed < _FAR_TOO_MANY else "more than a million"
     ending = f"; {found}." if found else "."
     return f"If the difference is real, {many} images would show it{ending}"
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f} points"
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: 'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _rounded(number: int) -> str:
+def points(share: float) -> str:
+    """A difference of two shares, without its sign."""
+    return f"{100 * abs(share):.1f} points"
+
+
+def rounded(number: int) -> str:
+    """To two digits, since no estimate of a number of images is better."""
     digits = max(0, len(str(number)) - 2)
     return f"{round(number, -digits):,}"
 
 
-def _p(p: float) -> str:
+def p_text(p: float) -> str:
+    """After the word p: '< 0.001' or '= 0.042'."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"

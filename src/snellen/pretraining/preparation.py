@@ -35,6 +35,7 @@ from snellen.tasks.preparation import (
     Recorded,
     decode_images,
     decode_paths,
+    fewer,
     find_normalization,
     mode_sentence,
     snapshot_rows,
@@ -139,7 +140,8 @@ def _build(spec: BackboneSpec, recipe: PretrainingRecipe) -> tuple[Method, Weigh
 
 
 def _limited(labelled: ImageSet, recipe: PretrainingRecipe) -> ImageSet:
-    """With at most evaluation.known training images, drawn by the seed."""
+    """With labelled.fraction of the training images, and at most evaluation.known of these, drawn by the seed."""
+    labelled = fewer(labelled, recipe.labelled.fraction, recipe.seed)
     most = recipe.evaluation.known
     if most is None or most >= len(labelled.train):
         return labelled

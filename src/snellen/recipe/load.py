@@ -28,12 +28,16 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
     overrides: values by dotted key, {"optimizer.lr": 0.01}; they win over the file.
     Raises UserError that names the file and the key for anything that does not fit.
     """
-    if isinstance(source, Mapping):
-        label, fields = "recipe", dict(source)
-    else:
-        label, text = _read(source)
-        fields = parse_yaml(text, label)
+    fields, label = read_fields(source)
     return validate(apply_overrides(fields, overrides or {}), label)
+
+
+def read_fields(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A recipe's fields as they are written, not yet validated, and what to call it in messages."""
+    if isinstance(source, Mapping):
+        return dict(source), "recipe"
+    label, text = _read(source)
+    return parse_yaml(text, label), label
 
 
 def load_for(kind: type[Kind], source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None) -> Kind:
@@ -65,7 +69,7 @@ def validate(fields: Mapping[str, Any], label: str) -> AnyRecipe:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_explain(detail, kind) for detail in error.errors(include_url=False)))
+        lines = list(dict.fromkeys(explain(detail, kind) for detail in error.errors(include_url=False)))
         raise UserError("\n".join(f"{label}, {line}" for line in lines)) from None
 
 
@@ -99,6 +103,14 @@ def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     return result
 
 
+def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields as values by dotted key, as `apply_overrides` takes them."""
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def dump(recipe: AnyRecipe) -> str:
     """A recipe as YAML with every field written out; `read_resolved` gives the same recipe back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -125,7 +137,8 @@ def _read(source: str | Path) -> tuple[str, str]:
     return f"recipe '{source}'", shipped_text(str(source))
 
 
-def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
+def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong with a field and what would be right, from what pydantic says of it."""
     location = [str(part) for part in detail["loc"]]
     key = ".".join(_without_tags(model, location)) or "as a whole"
     if detail["type"] == "extra_forbidden":

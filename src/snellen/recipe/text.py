@@ -13,7 +13,8 @@ from snellen.errors import UserError
 # The order in which they are listed: each reference recipe, then its modern counterpart.
 _ORDER = [
     *("vgg13-scratch", "airnet-scratch", "resnet152-mixup", "finetune-lite", "finetune-large"),
-    *("byol-resnet50", "byol-small", "linear-probe"),
+    *("byol-resnet50", "byol-small", "transfer-a", "transfer-b", "transfer-c", "transfer-d", "transfer-e"),
+    "linear-probe",
 ]
 
 

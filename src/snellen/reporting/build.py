@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from datetime import datetime
-from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +18,7 @@ from snellen.insight.proportions import Interval
 from snellen.pretraining.evaluation import COLUMNS
 from snellen.reporting.collect import Collected, RunFigures, collect
 from snellen.reporting.sections import context
+from snellen.reporting.template import render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,21 +44,8 @@ def build_report(runs: Sequence[Run], out: Path) -> Path:
 
 
 def _page(collected: Collected) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    folder = resources.files("snellen.reporting") / "page"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["points"] = lambda share: f"{100 * share:.1f}"
-    environment.filters["percent"] = lambda share: "–" if share is None or math.isnan(share) else f"{share:.1%}"
-    environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
-    environment.filters["setting"] = _setting
-    environment.filters["p"] = lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"
-    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        style=(folder / "report.css").read_text(encoding="utf-8"),
-        script=(folder / "report.js").read_text(encoding="utf-8"),
-        made=f"{datetime.now():%d %B %Y}",
-        snellen_version=version("snellen"),
+    return render(
+        "report.html.j2",
         collected=collected,
         recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
         **context(collected),
@@ -76,7 +61,7 @@ def _numbers(collected: Collected) -> dict[str, Any]:
                 "a": c.a,
                 "b": c.b,
                 "difference": c.test.difference,
-                "interval": _ends(c.test.interval),
+                "interval": ends(c.test.interval),
                 "p_value": c.test.p_value,
                 "p_holm": c.p_holm,
                 "only_a": c.test.only_a,
@@ -111,13 +96,13 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
         "images": figures.images,
         "correct": figures.correct,
         "top1": figures.top1,
-        "top1_interval": _ends(figures.top1_interval),
+        "top1_interval": ends(figures.top1_interval),
         "top5": figures.top5,
-        "top5_interval": _ends(figures.top5_interval),
+        "top5_interval": ends(figures.top5_interval),
         "balanced_accuracy": figures.balanced,
-        "balanced_accuracy_interval": _ends(figures.balanced_interval),
+        "balanced_accuracy_interval": ends(figures.balanced_interval),
         "macro_f1": figures.macro_f1,
-        "macro_f1_interval": _ends(figures.macro_f1_interval),
+        "macro_f1_interval": ends(figures.macro_f1_interval),
         **({} if run.calibration is None else _calibration_numbers(run.calibration)),
         "optimism": None if run.optimism is None else run.optimism.value,
         "confusion": run.confusion.counts.tolist(),
@@ -126,7 +111,7 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
                 "class": name,
                 "images": each.support,
                 "recall": _finite(each.recall),
-                "recall_interval": _ends(each.recall_interval),
+                "recall_interval": ends(each.recall_interval),
                 "precision": _finite(each.precision),
                 "f1": _finite(each.f1),
             }
@@ -149,7 +134,7 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
 def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
     return {
         "ece": calibration.ece,
-        "ece_interval": _ends(calibration.ece_interval),
+        "ece_interval": ends(calibration.ece_interval),
         "reliability": [
             {
                 "low": b.low,
@@ -157,7 +142,7 @@ def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
                 "images": b.images,
                 "confidence": b.confidence,
                 "accuracy": b.accuracy,
-                "accuracy_interval": _ends(b.accuracy_interval),
+                "accuracy_interval": ends(b.accuracy_interval),
             }
             for b in calibration.bins
         ],
@@ -191,18 +176,8 @@ def _table(collected: Collected) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _setting(value: Any) -> str:
-    """A field's value in a line; long fractions are cut."""
-    if value is None:
-        return "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(_setting(each) for each in value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _ends(interval: Interval | None) -> list[float] | None:
+def ends(interval: Interval | None) -> list[float] | None:
+    """[low, high] for JSON."""
     return None if interval is None else [interval.low, interval.high]
 
 

@@ -26,7 +26,7 @@ from snellen.insight.optimism import Optimism, optimism
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import wilson
-from snellen.insight.sentence import verdict
+from snellen.insight.sentence import listed, verdict
 from snellen.insight.separability import Separability, separability
 
 _FEWEST_FOR_TSNE = 10
@@ -34,7 +34,7 @@ _MOST_EPOCHS_SHOWN = 6
 _COLOURS = 8  # of runs, in report.css
 _LEVEL = 0.05
 # What two runs may differ in without anybody being told: it changes no result.
-_IRRELEVANT = ("name", "hardware.threads", "data.cache_mib", "budget")
+IRRELEVANT = ("name", "hardware.threads", "data.cache_mib", "budget")
 
 
 @dataclass(frozen=True)
@@ -309,11 +309,6 @@ def _summary(runs: list[RunFigures], comparisons: list[Comparison]) -> list[str]
     return sentences
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence: 'a, b and c'."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def collect(runs: Sequence[Run]) -> Collected:
     """Figures of runs, and their comparisons where they were scored on the same images."""
     kinds = {run.recipe.task for run in runs}
@@ -324,11 +319,11 @@ def collect(runs: Sequence[Run]) -> Collected:
     figures = [RunFigures(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
     first = figures[0].samples[["path", "class"]]
     same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
-    found = [row for row in differences([_conditions(each) for each in figures]) if row.key not in _IRRELEVANT]
+    found = [row for row in differences([conditions(each) for each in figures]) if row.key not in IRRELEVANT]
     return Collected(figures, _compare(figures) if same else [], found, same)
 
 
-def _conditions(run: RunFigures) -> dict[str, Any]:
+def conditions(run: RunFigures) -> dict[str, Any]:
     """All that a result may depend on: the recipe, the data as they were, the arithmetic, the machine, the versions."""
     environment, data = run.run.environment, run.run.data
     arithmetic = {key: environment[key] for key in ("device", "precision", "channels_last", "compiled", "unfolded")}

@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from snellen.engine.run_directory import Run
 from snellen.insight.classification import ClassFigures
+from snellen.insight.sentence import listed
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
-from snellen.reporting.collect import Collected, RunFigures, class_names, image_path, listed
+from snellen.reporting.collect import Collected, RunFigures, class_names, image_path
 from snellen.reporting.evolution import evolutions
 from snellen.reporting.pictures import thumbnail
 
@@ -33,13 +34,13 @@ def context(collected: Collected) -> dict[str, Any]:
         "top1_chart": _top1(scored),
         "difference_chart": _differences(collected),
         "curves": _pretraining_curves(runs) if collected.pretraining else _curves(runs),
-        "cost": [_cost(run) for run in runs],
+        "cost": [cost(run) for run in runs],
         "class_chart": _classes(scored),
         "class_rows": _class_rows(scored),
         "confusions": [_confusion(run) for run in scored],
         "reliabilities": [_reliability(run) for run in scored if run.calibration is not None],
         "galleries": [_mistakes(run) for run in scored] + _disagreements(collected),
-        "datasets": _datasets(runs),
+        "datasets": datasets(runs),
         "evolutions": evolutions(runs),
         "names": class_names(runs),
         "grouped": any(run.groups is not None for run in scored),
@@ -125,19 +126,20 @@ def _pretraining_curves(runs: list[RunFigures]) -> list[tuple[str, Markup]]:
     return made
 
 
-def _cost(run: RunFigures) -> dict[str, str]:
+def cost(run: RunFigures) -> dict[str, str]:
+    """What a run cost, in words for a table."""
     status, environment = run.status, run.run.environment
     speed, macs, trainable = status["images_per_second"], environment["macs"], environment["trainable_parameters"]
-    parameters, trained = _si(environment["parameters"]), _si(trainable)
+    parameters, trained = si(environment["parameters"]), si(trainable)
     return {
         "label": run.label,
         "colour": run.colour,
-        "time": _duration(status["seconds_training"] + status["seconds_evaluating"]),
+        "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
         "epochs": f"{status['epochs_done']} of {status['epochs']}",
         "speed": "–" if speed is None else f"{speed:,.0f} images/s",
         "memory": f"{status['peak_memory_mib'] / 1024:.1f} GiB",
         "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
-        "macs": "–" if macs is None else _si(macs),
+        "macs": "–" if macs is None else si(macs),
         "mode": str(run.run.mode),
         "where": environment["gpu"] or f"{environment['cpu']}, {environment['threads']} threads",
         "weights": environment["weights"]["source"],
@@ -145,7 +147,7 @@ def _cost(run: RunFigures) -> dict[str, str]:
     }
 
 
-def _si(number: float) -> str:
+def si(number: float) -> str:
     """Three digits and a unit: 127,106 is '127 k'."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if number >= 0.9995 * size:
@@ -154,7 +156,8 @@ def _si(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds for people."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
@@ -262,7 +265,7 @@ def _picture(run: RunFigures, row: int, prediction: int, confidence: float, own:
     }
 
 
-def _datasets(runs: list[RunFigures]) -> list[dict[str, Any]]:
+def datasets(runs: list[RunFigures]) -> list[dict[str, Any]]:
     """Each set of images once, with the runs that were trained on it."""
     made: dict[str, dict[str, Any]] = {}
     for run in runs:

@@ -21,6 +21,7 @@ from snellen.data.decode import UnreadableImageError
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
+from snellen.data.split import fraction_rows
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
 from snellen.engine.device import find_device, make_fabric, prepare_process
@@ -69,6 +70,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     prepare_process(recipe.hardware)
     device = find_device(recipe.hardware)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
+    images = fewer(images, recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     images, train_pixels, validation_pixels = decode_images(images, recipe, recipe.data, console)
     if recorded:
@@ -149,6 +151,14 @@ def decode_images(
     left_out = (*loaded[0].left_out, *loaded[1].left_out)
     images = dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out)
     return images, loaded[0].pixels, loaded[1].pixels
+
+
+def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
+    """The images with a share of the training images: data.fraction."""
+    if fraction == 1:
+        return images
+    rows = fraction_rows([sample.label for sample in images.train], fraction, seed)
+    return dataclasses.replace(images, train=tuple(images.train[row] for row in rows))
 
 
 @dataclasses.dataclass(frozen=True)

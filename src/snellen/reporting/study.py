@@ -1,0 +1,240 @@
+"""The report of a study: one HTML file from its runs, and the same numbers as JSON and CSV beside it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from snellen.errors import UserError
+from snellen.files import write_json, write_text
+from snellen.insight.differences import differences
+from snellen.reporting import charts
+from snellen.reporting.charts import Entry, Series
+from snellen.reporting.collect import IRRELEVANT, RunFigures, class_names, conditions, image_path
+from snellen.reporting.evolution import evolutions
+from snellen.reporting.pictures import thumbnail
+from snellen.reporting.sections import cost, datasets, duration, si
+from snellen.reporting.template import render
+from snellen.study.answer import answer, verdict
+from snellen.study.directory import Study
+from snellen.study.results import Cell, Pair, Results, read_results
+
+_PICTURES = 8
+_MOST_FEATURES = 6  # settings whose features are drawn
+
+
+def build_study_report(study: Study, out: Path) -> Path:
+    """Writes the report of a study, finished or not, and returns its path.
+
+    Beside `out` lie the same numbers: .json with all of them, .csv with one row for each setting and share of the
+    labels. Raises UserError when no run is finished, or when `out` is no .html file.
+    """
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
+    results = read_results(study)
+    write_text(out, _page(results))
+    write_json(out.with_suffix(".json"), _numbers(results))
+    table = io.StringIO()
+    pd.DataFrame([cell.as_dict() for cell in results.cells]).to_csv(table, index=False)
+    write_text(out.with_suffix(".csv"), table.getvalue())
+    return out
+
+
+def _page(results: Results) -> str:
+    spec = results.study.spec
+    shown = _representatives(results)
+    evolved = evolutions(shown[:_MOST_FEATURES])
+    return render(
+        "study.html.j2",
+        title=spec.name,
+        description=spec.description,
+        results=results,
+        answers=answer(results),
+        colours={run.label: run.colour for run in shown},
+        descriptions={setting.name: setting.description for setting in spec.all_settings},
+        tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
+        means_chart=_means(results),
+        difference_charts=_difference_charts(results),
+        verdicts=[verdict(pair) for pair in results.pairs],
+        curves=_curves(results),
+        evolutions=evolved,
+        names=class_names(shown),
+        galleries=_galleries(results),
+        differing=[row for row in differences([conditions(run) for run in shown]) if row.key not in IRRELEVANT],
+        shown=shown,
+        cost=[cost(run) for run in shown],
+        datasets=datasets(shown[:1]),
+        pretraining=_pretraining(results.study),
+        recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
+    )
+
+
+def _representatives(results: Results) -> list[RunFigures]:
+    """One run for each setting: the first seed, with the most labels."""
+    found: dict[str, Cell] = {}
+    for cell in results.cells:
+        if cell.setting not in found or cell.fraction > found[cell.setting].fraction:
+            found[cell.setting] = cell
+    return [RunFigures(name, cell.first, number) for number, (name, cell) in enumerate(found.items())]
+
+
+def _colour(results: Results, setting: str) -> str:
+    return f"run{results.settings.index(setting) % 8}"
+
+
+def _row(cell: Cell) -> dict[str, Any]:
+    figures = cell.as_dict()
+    parameters, trained = si(figures["parameters"]), si(figures["trainable_parameters"])
+    single = figures["seed_share"] is None or np.isnan(figures["seed_share"])
+    return {
+        "cell": cell,
+        "images": figures["labelled_images"],
+        "seed_share": "–" if single else f"{figures['seed_share']:.0%}",
+        "time": duration(cell.seconds),
+        "macs": "–" if figures["macs"] is None else si(figures["macs"]),
+        "trained": trained,
+        "parameters": parameters,
+    }
+
+
+def _means(results: Results) -> Markup:
+    """Means with intervals: a row for each setting, or for each share of the labels where there are several."""
+    rows = []
+    for fraction in results.fractions:
+        cells = results.at(fraction)
+        entries = [Entry(_colour(results, cell.setting), cell.over.mean, cell.interval, cell.setting) for cell in cells]
+        if len(results.fractions) == 1:
+            rows += [(cell.setting, [entry]) for cell, entry in zip(cells, entries, strict=True)]
+        else:
+            count = cells[0].first.data["counts"]["train"]
+            rows.append((f"{100 * fraction:g}% · {count:,}", entries))
+    return Markup(charts.forest(rows, "Mean top-1 with 95% intervals"))
+
+
+def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
+    """(share of the labels, chart) of all pairs; empty where there is nothing to compare."""
+    made = []
+    for fraction in results.fractions:
+        rows = []
+        for pair in results.pairs:
+            if pair.a.fraction == fraction:
+                colour = "none" if pair.better is None else _colour(results, pair.better.setting)
+                entry = Entry(colour, pair.over.mean, pair.over.interval, verdict(pair))
+                rows.append((f"{pair.a.setting} − {pair.b.setting}", [entry]))
+        if rows:
+            chart = charts.forest(rows, "Differences of top-1 with 95% intervals", zero=True)
+            made.append((f"{100 * fraction:g}% of the labels", Markup(chart)))
+    return made
+
+
+def _curves(results: Results) -> list[tuple[str, Markup]]:
+    """(caption, chart): validation top-1 by epoch and by minutes, the mean over the seeds, for each share."""
+    made = []
+    for fraction, (column, unit, caption) in itertools.product(
+        results.fractions, (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes"))
+    ):
+        series = []
+        for cell in results.at(fraction):
+            tables = [run.metrics()[["epoch", "seconds", "validation_top1"]] for run in cell.runs.values()]
+            mean = pd.concat(tables).apply(pd.to_numeric).groupby("epoch", as_index=False).mean().dropna()
+            x, y = (mean[column] / unit).tolist(), mean["validation_top1"].tolist()
+            series.append(Series(cell.setting, _colour(results, cell.setting), x, y))
+        share = "" if len(results.fractions) == 1 else f", {100 * fraction:g}% of the labels"
+        chart = charts.line_chart(series, caption, "top-1", True, f"top-1 against {caption}{share}")
+        made.append((f"by {caption}{share}", Markup(chart)))
+    return made
+
+
+def _galleries(results: Results) -> list[dict[str, Any]]:
+    """The best setting beside each other one, with the most labels: what only one of the two has right."""
+    cells = results.at(results.fractions[-1])
+    if len(cells) < 2:
+        return []
+    best = max(cells, key=lambda cell: cell.over.mean)
+    made = []
+    for other in sorted((c for c in cells if c is not best), key=lambda cell: -cell.over.mean):
+        for winner, loser in ((best, other), (other, best)):
+            rows = _only(winner, loser)
+            made.append(
+                {
+                    "name": f"{winner.setting} right, {loser.setting} wrong",
+                    "colour": _colour(results, winner.setting),
+                    "count": len(rows),
+                    "shown": [_picture(loser, int(row)) for row in rows[:_PICTURES]],
+                }
+            )
+    return made
+
+
+def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Images that most of the one's seeds have right and most of the other's wrong, the clearest first."""
+    gap = winner.correct.mean(0) - loser.correct.mean(0)
+    rows = np.flatnonzero((winner.correct.mean(0) > 0.5) & (loser.correct.mean(0) < 0.5))
+    return rows[np.argsort(-gap[rows], kind="stable")]
+
+
+def _picture(loser: Cell, row: int) -> dict[str, Any]:
+    figures = RunFigures(loser.setting, loser.first, 0)
+    votes = np.stack([run.validation().probabilities[row] for run in loser.runs.values()]).mean(0)
+    taken = loser.first.classes[int(votes.argmax())]
+    own = str(figures.samples["class"].iloc[row])
+    return {
+        "picture": thumbnail(image_path(loser.first, figures.samples, row)),
+        "path": figures.samples["path"].iloc[row],
+        "own": own,
+        "taken": taken if taken != own else "another, by most seeds",
+    }
+
+
+def _pretraining(study: Study) -> dict[str, str] | None:
+    """What the pretraining was, in words."""
+    run = study.pretraining
+    if run is None:
+        return None
+    metrics, status = run.metrics(), run.status
+    knn = pd.to_numeric(metrics["knn_top1"]).dropna().tolist() if "knn_top1" in metrics else []
+    return {
+        "name": run.recipe.name,
+        "backbone": run.recipe.model.backbone,
+        "images": f"{run.data['counts']['train']:,}",
+        "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
+        "epochs": f"{status['epochs_done']} of {status['epochs']}",
+        "knn": f"{knn[0]:.1%} after its first epoch, {knn[-1]:.1%} after its last" if knn else "",
+        "notes": " ".join(run.data["notes"]),
+    }
+
+
+def _numbers(results: Results) -> dict[str, Any]:
+    return {
+        "study": results.study.spec.name,
+        "answer": answer(results),
+        "settings": [cell.as_dict() for cell in results.cells],
+        "pairs": [_pair_numbers(pair) for pair in results.pairs],
+        "missing": results.missing,
+    }
+
+
+def _pair_numbers(pair: Pair) -> dict[str, Any]:
+    return {
+        "a": pair.a.setting,
+        "b": pair.b.setting,
+        "fraction": pair.a.fraction,
+        "difference": pair.over.mean,
+        "interval": [pair.over.interval.low, pair.over.interval.high],
+        "p_value": pair.over.p_value,
+        "p_holm": pair.p_holm,
+        "seeds": pair.over.seeds,
+        "images": pair.over.images,
+        "better": None if pair.better is None else pair.better.setting,
+        "images_needed": pair.needed.images,
+        "seeds_needed": pair.needed.seeds,
+        "smallest_difference": pair.needed.smallest,
+        "sentence": verdict(pair),
+    }

@@ -1,0 +1,95 @@
+"""The answer of a study in words that its numbers support."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snellen.insight.seeds import Needed, OverSeeds
+from snellen.insight.sentence import listed, p_text, points, rounded
+from snellen.study.results import Cell, Pair, Results
+
+
+def answer(results: Results) -> list[str]:
+    """A paragraph for each share of the labels: which setting, by how much, how sure, what would make it surer."""
+    return [_paragraph(results, fraction) for fraction in results.fractions]
+
+
+def verdict(pair: Pair) -> str:
+    """One sentence or two on a pair."""
+    a, b, over = pair.a.setting, pair.b.setting, pair.over
+    low, high = 100 * over.interval.low, 100 * over.interval.high
+    seeds = f"{over.seeds} seed{'s' if over.seeds > 1 else ''} each"
+    if pair.better is not None:
+        other = b if pair.better is pair.a else a
+        near, far = sorted((abs(low), abs(high)))
+        return (
+            f"{pair.better.setting} beats {other} by {points(over.mean)}, 95% interval {near:.1f} to {far:.1f} "
+            f"(p {p_text(pair.p_holm)}, {seeds})."
+        )
+    return (
+        f"{a} and {b} cannot be told apart: difference {_signed(100 * over.mean)} points, 95% interval "
+        f"{_signed(low)} to {_signed(high)} (p {p_text(pair.p_holm)}, {seeds}). {surer(over, pair.needed)}"
+    )
+
+
+def surer(over: OverSeeds, more: Needed) -> str:
+    """What would show a difference as large as the one seen."""
+    if more.smallest >= 1:
+        return "So few seeds and images could not have shown any difference; more seeds would say most."
+    found = f"a true difference of {points(more.smallest)} would have been found four times in five"
+    if over.mean == 0:
+        return f"{found[0].upper()}{found[1:]}."
+    ways = []
+    if more.images is not None and more.images > over.images:
+        ways.append(f"about {rounded(more.images)} images")
+    if more.seeds is not None and more.seeds > over.seeds:
+        ways.append(f"about {more.seeds} seeds")
+    if ways:
+        return f"If the difference is real, {' or '.join(ways)} would show it; {found}."
+    if over.seeds == 1:
+        return f"More seeds would say how much of it is luck; {found}."
+    return f"Neither more seeds nor more images alone would show a difference this small; {found}."
+
+
+def _paragraph(results: Results, fraction: float) -> str:
+    cells = results.at(fraction)
+    best = max(cells, key=lambda cell: cell.over.mean)
+    interval, images = best.interval, best.correct.shape[1]
+    share = "" if results.fractions == [1.0] else f"With {100 * fraction:g}% of the labels ({_labelled(best)}), "
+    seeds = f"{len(best.runs)} seed{'s' if len(best.runs) > 1 else ''}"
+    text = (
+        f"{share}{best.setting} has the highest top-1, {best.over.mean:.1%} over {seeds} on {images:,} images (95% "
+        f"interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
+    )
+    own = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a.fraction == fraction]
+    beaten = [_other(pair, best) for pair in own if pair.better is best]
+    level = [pair for pair in own if pair.better is None]
+    if beaten:
+        text += f" It beats {listed([cell.setting for cell in beaten])}{_by(own, beaten, best)}."
+    if level:
+        text += f" It cannot be told apart from {listed([_other(pair, best).setting for pair in level])}."
+        closest = min(level, key=lambda pair: abs(pair.over.mean))
+        where = f" ({_other(closest, best).setting})" if len(level) > 1 else ""
+        text += f" {surer(closest.over, closest.needed)[:-1]}{where}."
+    return text
+
+
+def _by(pairs: Sequence[Pair], beaten: Sequence[Cell], best: Cell) -> str:
+    """By how much, where one setting was beaten, or the smallest of several differences."""
+    gaps = [(abs(pair.over.mean), pair) for pair in pairs if _other(pair, best) in beaten]
+    size, pair = min(gaps, key=lambda gap: gap[0])
+    near, far = sorted((abs(100 * pair.over.interval.low), abs(100 * pair.over.interval.high)))
+    least = "at least " if len(beaten) > 1 else ""
+    return f" by {least}{points(size)} (95% interval {near:.1f} to {far:.1f}, p {p_text(pair.p_holm)})"
+
+
+def _other(pair: Pair, cell: Cell) -> Cell:
+    return pair.b if pair.a is cell else pair.a
+
+
+def _labelled(cell: Cell) -> str:
+    return f"{cell.first.data['counts']['train']:,} images"
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "−")

@@ -1,0 +1,131 @@
+"""The folder that a study leaves: what is in it, how it is read back.
+
+    study.yaml     the study as it was asked for, every field
+    study.json     data source and fingerprint; its runs: setting, fraction, seed, key, folder; the pretraining's folder
+    runs/          one run directory for each (setting, share of the labels, seed), the key in its name
+    pretraining-…  the run of the pretraining, where the study did one
+    report.html    the report, with report.json and report.csv
+
+A run is known again by its key, which stands for its recipe, its images and the weights that it starts from.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.files import write_json, write_text
+from snellen.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snellen.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A run of a study, done or not."""
+
+    setting: str
+    fraction: float
+    seed: int
+    key: str
+    path: Path
+
+    @property
+    def state(self) -> str:
+        """As in status.json, or "not started"."""
+        file = self.path / "status.json"
+        if not (self.path / "recipe.yaml").is_file() or not file.is_file():
+            return "not started"
+        return str(json.loads(file.read_text(encoding="utf-8"))["state"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's folder, opened for reading."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not is_study(self.path):
+            raise UserError(f"{self.path}: not the folder of a study (it holds no study.json).")
+
+    @cached_property
+    def spec(self) -> StudySpec:
+        """What was asked for."""
+        from snellen.study.load import load_study
+
+        return load_study(self.path / "study.yaml")
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """study.json."""
+        facts: dict[str, Any] = json.loads((self.path / "study.json").read_text(encoding="utf-8"))
+        return facts
+
+    @cached_property
+    def runs(self) -> list[StudyRun]:
+        """All planned runs, in the order in which they are done."""
+        return [
+            StudyRun(run["setting"], run["fraction"], run["seed"], run["key"], self.path / run["folder"])
+            for run in self.facts["runs"]
+        ]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all runs are done."""
+        return all(run.state == "finished" for run in self.runs)
+
+    @property
+    def pretraining(self) -> Run | None:
+        """The pretraining that it did, where it did one."""
+        folder = self.facts["pretraining"]
+        return Run(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
+
+    def table(self) -> pd.DataFrame:
+        """One row for each setting and share of the labels: mean top-1 over the seeds, its interval, cost."""
+        import pandas as pd
+
+        from snellen.study.results import read_results
+
+        return pd.DataFrame([cell.as_dict() for cell in read_results(self).cells])
+
+    def report(self) -> Path:
+        """Writes report.html (anew) and returns its path."""
+        from snellen.reporting.study import build_study_report
+
+        return build_study_report(self, self.path / "report.html")
+
+
+def is_study(path: Path) -> bool:
+    """Whether a folder holds a study."""
+    return (path / "study.json").is_file()
+
+
+def write_study(path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str) -> Study:
+    """study.yaml and study.json; what was planned there before is replaced, runs stay."""
+    runs = [
+        {
+            "setting": run.setting,
+            "fraction": run.fraction,
+            "seed": run.seed,
+            "key": run.key,
+            "folder": run.path.relative_to(path).as_posix(),
+        }
+        for run in plan.runs
+    ]
+    pretraining = None if plan.pretraining is None else plan.pretraining.path.relative_to(path).as_posix()
+    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(path / "study.yaml", text)
+    facts = {"source": source, "fingerprint": fingerprint, "pretraining": pretraining, "runs": runs}
+    write_json(path / "study.json", facts)
+    return Study(path)

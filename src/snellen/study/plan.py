@@ -1,0 +1,163 @@
+"""Which runs a study consists of: each setting, with each share of the labels, with each seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snellen.data.fingerprint import content_hashes, text_hash
+from snellen.errors import UserError
+from snellen.recipe.load import apply_overrides, dotted, load_for, read_fields
+from snellen.recipe.schema import PretrainingRecipe, Recipe
+from snellen.study.spec import SettingSpec, StudySpec
+
+# What changes no result, and so makes no other run.
+_IRRELEVANT = {"name": "", "data.cache_mib": 0, "hardware": {}}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training. key: of what decides its result: the recipe, the images, the weights that it starts from.
+
+    path: the run's folder, with the key in its name, so that a run which is done is known again.
+    """
+
+    setting: str
+    fraction: float
+    seed: int
+    recipe: Recipe
+    key: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class PlannedPretraining:
+    """The pretraining that comes first. source: its images. path: its run's folder."""
+
+    recipe: PretrainingRecipe
+    source: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs in the order in which they are done: all settings with the first seed, then with the second, …"""
+
+    pretraining: PlannedPretraining | None
+    runs: tuple[PlannedRun, ...]
+
+
+def make_plan(study: StudySpec, data: str, fingerprint: str, out: Path) -> Plan:
+    """The runs of a study, their recipes validated.
+
+    data, fingerprint: the labelled images and a hash of them. out: the study's folder; nothing is written to it.
+    Raises UserError for recipes that cannot be, weights that are missing, and two settings that are the same run.
+    """
+    pretraining = _pretraining(study, data, fingerprint, out)
+    starts = {setting.name: _weights(study, setting, pretraining) for setting in study.chosen}
+    runs: dict[str, PlannedRun] = {}
+    for seed in study.seeds:
+        for fraction in study.fractions:
+            for setting in study.chosen:
+                run = _run(study, setting, fraction, seed, starts[setting.name], fingerprint, out)
+                if run.key in runs:
+                    raise UserError(
+                        f"study '{study.name}': settings '{runs[run.key].setting}' and '{setting.name}' are the same "
+                        "run; their recipes do not differ. Change one, or leave it out with only=[…]."
+                    )
+                runs[run.key] = run
+    return Plan(pretraining, tuple(runs.values()))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """value: for model.weights. identity: what stands for them in a run's key, whatever the path."""
+
+    value: str | None
+    identity: str
+
+
+def _weights(study: StudySpec, setting: SettingSpec, pretraining: PlannedPretraining | None) -> _Weights | None:
+    """Where a setting starts; None: wherever its recipe says."""
+    if setting.start is None:
+        return None
+    if setting.start == "scratch":
+        return _Weights(None, "scratch")
+    label = f"study '{study.name}', setting '{setting.name}'"
+    if setting.start == "supervised":
+        if study.supervised is None:
+            raise UserError(f"{label}: it starts from supervised weights. Give supervised=imagenet, or a file or run.")
+        return _given(study.supervised, f"{label}: supervised")
+    if study.self_supervised is not None:
+        return _given(study.self_supervised, f"{label}: self_supervised")
+    if pretraining is None:
+        raise UserError(
+            f"{label}: it starts from self-supervised weights, and there are none. Give self_supervised=RUN, a run of "
+            "`snellen pretrain`, or let the study pretrain: pretraining.recipe=byol-small"
+        )
+    return _Weights(str(pretraining.path), pretraining.path.name)
+
+
+def _given(source: str, label: str) -> _Weights:
+    if source == "imagenet":
+        return _Weights(source, source)
+    path = Path(source)
+    file = path / "checkpoints" / "best.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{label}={source}: no such weights. Give imagenet, a .safetensors file, or a finished run.")
+    return _Weights(str(path.resolve()), content_hashes([file])[0])
+
+
+def _run(
+    study: StudySpec,
+    setting: SettingSpec,
+    fraction: float,
+    seed: int,
+    weights: _Weights | None,
+    fingerprint: str,
+    out: Path,
+) -> PlannedRun:
+    source = setting.recipe if setting.recipe is not None else study.recipe
+    assert source is not None  # StudySpec sees to it
+    fields, _ = read_fields(source)
+    changes = dotted(study.changes) | dotted(setting.changes)
+    changes |= {"name": setting.name, "seed": seed, "data.fraction": fraction}
+    if weights is not None:
+        changes["model.weights"] = weights.value
+    try:
+        recipe = load_for(Recipe, apply_overrides(fields, changes), None)
+    except UserError as error:
+        raise UserError(f"study '{study.name}', setting '{setting.name}': {error}") from error
+    identity = weights.identity if weights is not None else str(recipe.model.weights)
+    key = _key(recipe.model_dump(mode="json"), identity, fingerprint)
+    share = f"-{100 * fraction:g}pct" if len(study.fractions) > 1 or fraction != 1 else ""
+    name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', setting.name)}{share}-seed{seed}-{key}"
+    return PlannedRun(setting.name, fraction, seed, recipe, key, out / "runs" / name)
+
+
+def _pretraining(study: StudySpec, data: str, fingerprint: str, out: Path) -> PlannedPretraining | None:
+    step = study.pretraining
+    wanted = any(setting.start == "self-supervised" for setting in study.chosen)
+    if not wanted or study.self_supervised is not None or step is None:
+        return None
+    source = data if step.data is None else step.data
+    changes = {"evaluation.data": data} | dotted(step.changes)
+    try:
+        recipe = load_for(PretrainingRecipe, step.recipe, changes)
+    except UserError as error:
+        raise UserError(f"study '{study.name}', pretraining: {error}") from error
+    identity = str(Path(source).resolve()) if step.data is not None else "the study's own images"
+    key = _key(recipe.model_dump(mode="json"), identity, fingerprint)
+    return PlannedPretraining(recipe, source, out / f"pretraining-{key}")
+
+
+def _key(fields: Mapping[str, Any], weights: str, fingerprint: str) -> str:
+    settled = apply_overrides(fields, _IRRELEVANT | {"model.weights": weights})
+    if "labelled" in settled:
+        settled = apply_overrides(settled, {"evaluation.data": None})
+    import json
+
+    return text_hash(json.dumps([settled, fingerprint], sort_keys=True))[:12]

@@ -1,0 +1,198 @@
+"""What a study found: from its runs, through the statistics, to plain dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.insight.holm import holm
+from snellen.insight.optimism import optimism
+from snellen.insight.proportions import Interval, wilson
+from snellen.insight.seeds import Needed, OverSeeds, needed, over_seeds
+from snellen.study.directory import Study
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting with one share of the labels: its finished runs, by seed.
+
+    correct: (S, N) which scored images each run has right. groups: (N,) or None.
+    """
+
+    setting: str
+    fraction: float
+    runs: dict[int, Run]
+    correct: NDArray[np.bool_]
+    groups: NDArray[np.int64] | None
+
+    @cached_property
+    def over(self) -> OverSeeds:
+        """Mean top-1 over seeds and images."""
+        return over_seeds(by_unit(self.correct.astype(np.float64), self.groups))
+
+    @property
+    def interval(self) -> Interval:
+        """95% interval of the mean: for one seed, Wilson's."""
+        if len(self.runs) == 1 and self.groups is None:
+            return wilson(int(self.correct.sum()), self.correct.size)
+        return Interval(max(0.0, self.over.interval.low), min(1.0, self.over.interval.high))
+
+    @property
+    def seconds(self) -> float:
+        """Training and scoring, the mean over the seeds."""
+        spent = [run.status["seconds_training"] + run.status["seconds_evaluating"] for run in self.runs.values()]
+        return float(np.mean(spent))
+
+    @property
+    def first(self) -> Run:
+        """The run of the first seed."""
+        return next(iter(self.runs.values()))
+
+    @cached_property
+    def optimism(self) -> float | None:
+        """Mean of what choosing the epoch on the scored images added; None where it was not chosen so."""
+        runs = [run for run in self.runs.values() if run.recipe.evaluation.choose == "best"]
+        tables = [run.correct_by_epoch() for run in runs]
+        values = [optimism(table).value for table in tables if len(table) > 1]
+        return float(np.mean(values)) if values else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For tables and JSON."""
+        environment, one = self.first.environment, len(self.runs) == 1
+        return {
+            "setting": self.setting,
+            "fraction": self.fraction,
+            "labelled_images": int(self.first.data["counts"]["train"]),
+            "seeds": len(self.runs),
+            "images": self.correct.shape[1],
+            "top1": self.over.mean,
+            "top1_low": self.interval.low,
+            "top1_high": self.interval.high,
+            "seed_share": None if one else self.over.seed_share,
+            "optimism": self.optimism,
+            "seconds": self.seconds,
+            "parameters": environment["parameters"],
+            "trainable_parameters": environment["trainable_parameters"],
+            "macs": environment["macs"],
+        }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two settings with the same share of the labels, seed by seed and image by image.
+
+    over: of A's top-1 minus B's. p_holm: corrected for all pairs of the study. needed: what would make it surer.
+    """
+
+    a: Cell
+    b: Cell
+    over: OverSeeds
+    p_holm: float
+    needed: Needed
+
+    @property
+    def better(self) -> Cell | None:
+        """The better one; None where they cannot be told apart."""
+        if self.p_holm >= LEVEL or self.over.interval.low <= 0 <= self.over.interval.high:
+            return None
+        return self.a if self.over.mean > 0 else self.b
+
+
+@dataclass(frozen=True)
+class Results:
+    """cells, pairs: in the order of the plan. missing: folders of runs that are not finished."""
+
+    study: Study
+    cells: list[Cell]
+    pairs: list[Pair]
+    missing: list[str]
+
+    @property
+    def settings(self) -> list[str]:
+        """Names, in the order of the plan."""
+        return list(dict.fromkeys(cell.setting for cell in self.cells))
+
+    @property
+    def fractions(self) -> list[float]:
+        """Shares of the labels, from small to large."""
+        return sorted({cell.fraction for cell in self.cells})
+
+    def at(self, fraction: float) -> list[Cell]:
+        """The settings with this share of the labels."""
+        return [cell for cell in self.cells if cell.fraction == fraction]
+
+
+def read_results(study: Study) -> Results:
+    """Figures of a study from its finished runs. Raises UserError when none is finished."""
+    cells, missing = [], []
+    for setting, fraction in dict.fromkeys((run.setting, run.fraction) for run in study.runs):
+        planned = [run for run in study.runs if (run.setting, run.fraction) == (setting, fraction)]
+        missing += [run.path.name for run in planned if run.state != "finished"]
+        runs = {run.seed: Run(run.path) for run in planned if run.state == "finished"}
+        if runs:
+            cells.append(_cell(setting, fraction, runs))
+    if not cells:
+        raise UserError(f"{study.path}: no run of this study is finished yet; the same `snellen compare` goes on.")
+    for cell in cells[1:]:
+        if _scored_paths(cell) != _scored_paths(cells[0]):
+            raise UserError(f"{cell.first.path}: it was not scored on the images that the other runs were scored on.")
+    return Results(study, cells, _pairs(cells), missing)
+
+
+def _within(over: OverSeeds) -> OverSeeds:
+    """No difference of two shares is beyond -1 and 1."""
+    interval = Interval(max(-1.0, over.interval.low), min(1.0, over.interval.high))
+    return dataclasses.replace(over, interval=interval)
+
+
+def _scored_paths(cell: Cell) -> list[str]:
+    samples = cell.first.samples()
+    paths: list[str] = samples.loc[samples["split"] == "validation", "path"].tolist()
+    return paths
+
+
+def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """(S, G) values of groups, whose mean is that of the images; (S, N) as they are where images stand alone."""
+    if groups is None:
+        return values
+    names, number = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(values), len(names)))
+    for row, out in zip(values, sums, strict=True):
+        out += np.bincount(number, row, len(names))
+    return np.asarray(sums * (len(names) / values.shape[1]))
+
+
+def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
+    scored = [run.validation() for run in runs.values()]
+    correct = np.stack([each.probabilities.argmax(1) == each.target for each in scored])
+    first = next(iter(runs.values()))
+    groups = None
+    if first.data["group"]:
+        samples = first.samples()
+        groups = pd.factorize(samples.loc[samples["split"] == "validation", "group"])[0].astype(np.int64)
+    return Cell(setting, fraction, runs, correct, groups)
+
+
+def _pairs(cells: Sequence[Cell]) -> list[Pair]:
+    found = []
+    for a, b in itertools.combinations(cells, 2):
+        common = [seed for seed in a.runs if seed in b.runs]
+        if a.fraction != b.fraction or not common:
+            continue
+        right_a, right_b = (cell.correct[[list(cell.runs).index(seed) for seed in common]] for cell in (a, b))
+        values = by_unit(right_a.astype(np.float64) - right_b, a.groups)
+        found.append((a, b, _within(over_seeds(values)), needed(values)))
+    corrected = holm([over.p_value for _, _, over, _ in found])
+    return [Pair(a, b, over, p, more) for (a, b, over, more), p in zip(found, corrected, strict=True)]

@@ -1,0 +1,111 @@
+"""A study: which recipe, which settings of it, how many labels, which seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from snellen.spec import Spec
+
+Start = Literal["scratch", "supervised", "self-supervised"]
+
+
+class SettingSpec(Spec):
+    """One of the things that are compared."""
+
+    name: str = Field(min_length=1, max_length=60, description="What it is called in folders, tables and sentences.")
+    description: str = Field("", description="The same in a few words.")
+    recipe: str | dict[str, Any] | None = Field(
+        None, description="A recipe's name, file or fields, in place of the study's."
+    )
+    start: Start | None = Field(
+        None,
+        description="Where the backbone's weights come from: scratch, the study's `supervised` weights, or its "
+        "`self_supervised` ones. null: whatever the recipe says.",
+    )
+    changes: dict[str, Any] = Field(default_factory=dict, description="Fields of the recipe that this setting changes.")
+
+
+class PretrainingStep(Spec):
+    """The pretraining that a study does first, once, where no `self_supervised` weights are given."""
+
+    recipe: str | dict[str, Any] = Field("byol-small", description="A pretraining recipe's name, file or fields.")
+    changes: dict[str, Any] = Field(default_factory=dict, description="Fields of that recipe that are changed.")
+    data: str | None = Field(
+        None, description="Images without labels. null: the study's own training images, their labels unused."
+    )
+
+
+class StudySpec(Spec):
+    """Runs of one recipe along up to three axes: setting, share of the labels, seed."""
+
+    name: str = Field("study", min_length=1, description="What the study is called.")
+    description: str = Field("", description="The question it answers.")
+    recipe: str | dict[str, Any] | None = Field(None, description="A recipe's name, file or fields, for all settings.")
+    changes: dict[str, Any] = Field(default_factory=dict, description="Fields of the recipe changed for all settings.")
+    settings: tuple[SettingSpec, ...] = Field((), description="What is compared.")
+    recipes: tuple[str, ...] = Field((), description="In place of settings: recipes, each a setting by its name.")
+    only: tuple[str, ...] = Field((), description="Names of the settings to run. Empty: all.")
+    fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="Shares of the training images' labels.")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds; each setting is run with each.")
+    supervised: str | None = Field(
+        "imagenet", description="Weights for start=supervised: imagenet (a hub), a file or a run."
+    )
+    self_supervised: str | None = Field(
+        None,
+        description="Weights for start=self-supervised: a file or a pretraining run. null: `pretraining` makes them.",
+    )
+    pretraining: PretrainingStep | None = Field(None, description="How they are made.")
+
+    @field_validator("fractions")
+    @classmethod
+    def _shares(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < fraction <= 1 for fraction in fractions):
+            raise ValueError("wanted shares of the training images, above 0 and at most 1")
+        return _once(fractions)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 <= seed < 2**31 for seed in seeds):
+            raise ValueError("wanted whole numbers from 0 to 2,147,483,647")
+        return _once(seeds)
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> StudySpec:
+        if bool(self.settings) == bool(self.recipes):
+            raise ValueError("a study has either `settings` or `recipes`: what is to be compared")
+        names = [setting.name for setting in self.all_settings]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"two settings are called '{twice[0]}'; give each a name of its own")
+        unknown = [name for name in self.only if name not in names]
+        if unknown:
+            raise ValueError(f"only: there is no setting '{unknown[0]}'. There are: {', '.join(names)}")
+        without = [s.name for s in self.all_settings if s.recipe is None and self.recipe is None]
+        if without:
+            raise ValueError(f"setting '{without[0]}' has no recipe, and neither has the study")
+        return self
+
+    @property
+    def all_settings(self) -> tuple[SettingSpec, ...]:
+        """The settings, those of `recipes` included."""
+        return self.settings or tuple(SettingSpec(name=_stem(recipe), recipe=recipe) for recipe in self.recipes)
+
+    @property
+    def chosen(self) -> tuple[SettingSpec, ...]:
+        """The settings that are to be run."""
+        return tuple(s for s in self.all_settings if not self.only or s.name in self.only)
+
+
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("each may be given once")
+    return values
+
+
+def _stem(recipe: str) -> str:
+    """my/recipe.yaml is called recipe."""
+    return recipe.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
