@@ -30,7 +30,10 @@ class SegmentationLossSpec(Spec):
         "lovasz: a continuous form of 1 - IoU, the same mean.",
     )
     smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Label smoothing of cross_entropy and poly1: this share is spread over all classes."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Label smoothing of cross_entropy and poly1: this share is spread over all classes.",
     )
     epsilon: float = Field(1.0, description="Weight of poly1's extra term.")
     gamma: float = Field(2.0, ge=0, description="Exponent of focal.")
@@ -40,7 +43,9 @@ class SegmentationLossSpec(Spec):
         "focal; their mean is divided by the sum of the weights. balanced: 1 / ln(1.02 + share of the training pixels), "
         "as Paszke et al. 2016.",
     )
-    auxiliary: float = Field(0.4, ge=0, description="Weight of the same loss of the auxiliary head, where there is one.")
+    auxiliary: float = Field(
+        0.4, ge=0, description="Weight of the same loss of the auxiliary head, where there is one."
+    )
 
     @field_validator("terms")
     @classmethod
