@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,22 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
     enlarged. Grey, palette, CMYK and 16-bit images are converted (16 bits keep their upper eight); transparency is
     laid over white. Raises UnreadableImageError for anything that cannot be decoded whole.
     """
+    with opened_image(path) as opened:
+        if shorter is not None and opened.format == "JPEG" and min(opened.size) >= 2 * shorter:
+            factor = 2 * shorter / min(opened.size)
+            opened.draft(None, (int(opened.width * factor), int(opened.height * factor)))
+        image = _as_rgb(opened, path)
+        image = ImageOps.exif_transpose(image)
+    if shorter is not None and min(image.size) > shorter:
+        factor = shorter / min(image.size)
+        size = [max(shorter, round(side * factor)) for side in image.size]
+        image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """An image file, open; whatever is wrong with it, also while its pixels are read, is an UnreadableImageError."""
     try:
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("ignore")  # odd metadata in a good image is no news
@@ -39,11 +57,7 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
                 raise UnreadableImageError(
                     path, f"{opened.width} x {opened.height} pixels, more than a thousand million"
                 )
-            if shorter is not None and opened.format == "JPEG" and min(opened.size) >= 2 * shorter:
-                factor = 2 * shorter / min(opened.size)
-                opened.draft(None, (int(opened.width * factor), int(opened.height * factor)))
-            image = _as_rgb(opened, path)
-            image = ImageOps.exif_transpose(image)
+            yield opened
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         raise UnreadableImageError(path, "the file is empty" if empty else "not an image that can be read") from None
@@ -51,11 +65,6 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
         raise UnreadableImageError(path, "no such file") from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
         raise UnreadableImageError(path, f"damaged image ({str(error) or type(error).__name__})") from error
-    if shorter is not None and min(image.size) > shorter:
-        factor = shorter / min(image.size)
-        size = [max(shorter, round(side * factor)) for side in image.size]
-        image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
