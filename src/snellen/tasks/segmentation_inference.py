@@ -175,7 +175,7 @@ class TiledPredictor:
             if probabilities:
                 image.probabilities = np.empty((height, image.raster.width, self._classes), np.float16)
         here = slice(block.left, block.left + width)
-        image.labels[:, here] = block.scores.argmax(0).to(torch.uint8).cpu().numpy()
+        image.labels[:, here] = block.scores.max(0).indices.to(torch.uint8).cpu().numpy()
         if image.probabilities is not None:
             image.probabilities[:, here] = block.scores.softmax(0).half().permute(1, 2, 0).cpu().numpy()
         if here.stop < image.raster.width:

@@ -146,7 +146,7 @@ class Blender:
         row, column = divmod(self._next, len(columns.starts))
         self._next += 1
         tile = self.plan.tiles[row * len(columns.starts) + column]
-        total = scores.float() * self._row_weights[row][:, None] * self._column_weights[column]
+        total = scores.float() * (self._row_weights[row][:, None] * self._column_weights[column])
         total[:, :, : self._right.shape[2]] += self._right
         last_row, last_column = row == len(rows.starts) - 1, column == len(columns.starts) - 1
         wide = tile.width if last_column else columns.starts[column + 1] - tile.left
