@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.transform import from_origin
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize
 
 from snellen import UserError
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.tasks.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
 from snellen.tasks.segmentation_inference import Rows, TiledPredictor
@@ -89,6 +91,21 @@ def test_a_batch_holds_tiles_of_one_size(network: nn.Module, images: list[Path])
     paths = [images[1]] * 9
     assert sum(part.last for part in predictor(noting).predict(paths)) == 9  # type: ignore[arg-type, union-attr]
     assert shapes == [(9, 3, 64, 64)]
+
+
+@torch.inference_mode()
+def test_a_resized_image_is_scored_at_its_own_size(
+    network: nn.Module, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torchvision's resize and torch's interpolation, in several bands."""
+    monkeypatch.setattr("snellen.tasks.segmentation_inference._BAND_SCORES", 5 * 130 * 70)
+    shown, cpu = MaskEvaluationTransformSpec(resize=(128, 96)), torch.device("cpu")
+    resized = TiledPredictor(network, 5, NORMALIZATION, cpu, tile=96, overlap=32, shown=shown)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
+    image = resize(decode(images[2]), [128, 96], antialias=True)
+    logits = nn.functional.interpolate(network(((image.float() / 255 - mean) / std)[None]), (200, 130), mode="bilinear")
+    _, probabilities = joined(resized.predict(images[2:3], probabilities=True))
+    np.testing.assert_allclose(probabilities, logits[0].softmax(0).permute(1, 2, 0), atol=2e-3)
 
 
 def test_unreadable_images_are_told_and_the_rest_is_done(network: nn.Module, images: list[Path]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from snellen.tasks.tiling import Blender, plan_tiles
+from snellen.tasks.tiling import Blender, plan_tiles, stretched
 
 SIDES = st.integers(1, 300)
 CPU = torch.device("cpu")
@@ -84,6 +84,19 @@ def test_tiles_give_what_the_whole_image_gives(height: int, width: int) -> None:
         whole = network(padded[None])[0, :, :height, :width]
         tiled = blended(network, image, 64, 16)
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 50), st.integers(1, 50), st.data())
+def test_stretched_rows_are_those_of_the_whole(
+    own: int, wide: int, height: int, width: int, data: st.DataObject
+) -> None:
+    top = data.draw(st.integers(0, height - 1))
+    rows = data.draw(st.integers(1, height - top))
+    scores = torch.rand(2, own, wide)
+    whole = nn.functional.interpolate(scores[None], size=(height, width), mode="bilinear")[0]
+    torch.testing.assert_close(
+        stretched(scores, height, width, top, rows), whole[:, top : top + rows], atol=1e-5, rtol=0
+    )
 
 
 def test_a_small_image_is_one_tile() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.data.masks.classes import IGNORE
 from snellen.data.png import PngWriter
 from snellen.data.rasters import Raster
 from snellen.errors import UserError
@@ -30,7 +31,6 @@ from snellen.tasks.segmentation_inference import Rows
 if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
 
-IGNORE = 255
 _OPACITY = 0.5  # of the colours in overlays
 _TILED = {"driver": "GTiff", "tiled": True, "compress": "deflate", "BIGTIFF": "IF_SAFER"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,19 +17,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.data.decode import UnreadableImageError
+from snellen.data.masks.augment import MaskEvaluationTransformSpec
+from snellen.data.masks.resize import resize_image, resized_size
 from snellen.data.normalization import Normalization
 from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.tasks.inference import own_arithmetic
-from snellen.tasks.tiling import Blender, Block, Tile, TilePlan, plan_tiles
+from snellen.tasks.tiling import Blender, Block, Tile, TilePlan, plan_tiles, stretched
 
 Network = Callable[[Tensor], Tensor]
-"""Normalised images (B, 3, h, w) float32 to logits (B, C, h, w), for any h and w that are multiples of 32."""
+"""Normalised images (B, 3, h, w) float32 to logits (B, C, h, w)."""
 
 TILE, OVERLAP = 768, 128
+_ALIGN = 32  # px, of tiles: no network here halves its input more than five times
 _SMALL = 4_000_000  # pixels up to which an image is decoded before its turn
 _BATCH_PIXELS = {"cuda": 8_000_000, "cpu": 600_000}  # of the tiles that go through the network at once
+_BAND_SCORES = 20_000_000  # numbers in a band of rows that is stretched, about
 _BATCH_SCORES = 500_000_000  # numbers in the logits of a batch, at most
 Item = TypeVar("Item")
 
@@ -61,6 +66,7 @@ class _Image:
     raster: Raster
     plan: TilePlan
     blender: Blender | None = None
+    small: Tensor | None = None  # (C, h, w) scores of an image that is shown at another size
     labels: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
     probabilities: NDArray[np.float16] | None = None
 
@@ -79,7 +85,8 @@ class TiledPredictor:
 
     Held in memory: an image as its file has it (GeoTIFF and large TIFF: nothing), the rows of tiles that are open, a
     few tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
-    fits into one tile is shown whole, padded to a multiple of 32 with the mean colour, as in validation.
+    fits into one tile is shown whole. shown: how images are shown in validation: what they are brought to before (scores
+    are then stretched to the image's own size), and to what multiple of pixels they are padded with the mean colour.
     """
 
     def __init__(
@@ -91,10 +98,11 @@ class TiledPredictor:
         *,
         tile: int = TILE,
         overlap: int = OVERLAP,
+        shown: MaskEvaluationTransformSpec | None = None,
         layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self._network, self._classes, self._device, self._layout = network, classes, device, layout
-        self._tile, self._overlap = tile, overlap
+        self._tile, self._overlap, self._shown = tile, overlap, shown or MaskEvaluationTransformSpec()
         self._mean, self._std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
         )
@@ -110,8 +118,7 @@ class TiledPredictor:
                     image = piece.image
                     if image.blender is None:
                         image.blender = Blender(image.plan, self._classes, self._device)
-                    rows = self._collect(image, image.blender.add(scores), probabilities)
-                    if rows is not None:
+                    for rows in self._rows(image, image.blender.add(scores), probabilities):
                         yield rows
                         if rows.last:
                             image.raster.close()
@@ -122,11 +129,15 @@ class TiledPredictor:
                 yield opened
                 continue
             path, raster = opened
-            plan = plan_tiles(raster.height, raster.width, self._tile, self._overlap)
-            image = _Image(path, raster, plan)
+            own = raster.height, raster.width
+            shown = resized_size(own, self._shown.resize)
+            align = self._shown.multiple if max(shown) <= self._tile else math.lcm(_ALIGN, self._shown.multiple)
+            image = _Image(path, raster, plan_tiles(*shown, self._tile, self._overlap, align))
             try:
-                for tile in plan.tiles:
-                    yield _Piece(image, tile, raster.read(tile.top, tile.left, tile.height, tile.width))
+                resized = None if shown == own else _resized(raster, shown)
+                for tile in image.plan.tiles:
+                    place = tile.top, tile.left, tile.height, tile.width
+                    yield _Piece(image, tile, raster.read(*place) if resized is None else _part(resized, *place))
             except UnreadableImageError as error:
                 raster.close()
                 yield error
@@ -167,8 +178,28 @@ class TiledPredictor:
             place[:, :, piece.tile.width :] = 0
         return self._network(images.contiguous(memory_format=self._layout))
 
-    def _collect(self, image: _Image, block: Block, probabilities: bool) -> Rows | None:
-        """Puts a block into the band of rows that is open; returns the band when it is full."""
+    def _rows(self, image: _Image, block: Block, probabilities: bool) -> Iterator[Rows]:
+        """The rows of the image that are finished by a block, at the image's own size."""
+        height, width = image.plan.rows.length, image.plan.columns.length
+        if (height, width) == (image.raster.height, image.raster.width):
+            if self._collect(image, block, probabilities):
+                yield Rows(image.path, image.raster, block.top, image.labels, image.probabilities)
+            return
+        if image.small is None:
+            image.small = torch.empty(self._classes, height, width, device=self._device)
+        bottom, right = block.top + block.scores.shape[1], block.left + block.scores.shape[2]
+        image.small[:, block.top : bottom, block.left : right] = block.scores
+        if (bottom, right) != (height, width):
+            return
+        height, width = image.raster.height, image.raster.width
+        step = max(1, _BAND_SCORES // (self._classes * width))
+        for top in range(0, height, step):
+            scores = stretched(image.small, height, width, top, min(step, height - top))
+            self._collect(image, Block(top, 0, scores), probabilities)
+            yield Rows(image.path, image.raster, top, image.labels, image.probabilities)
+
+    def _collect(self, image: _Image, block: Block, probabilities: bool) -> bool:
+        """Puts a block into the band of rows that is open; returns whether the band is full."""
         _, height, width = block.scores.shape
         if block.left == 0:
             image.labels = np.empty((height, image.raster.width), np.uint8)
@@ -178,9 +209,17 @@ class TiledPredictor:
         image.labels[:, here] = block.scores.max(0).indices.to(torch.uint8).cpu().numpy()
         if image.probabilities is not None:
             image.probabilities[:, here] = block.scores.softmax(0).half().permute(1, 2, 0).cpu().numpy()
-        if here.stop < image.raster.width:
-            return None
-        return Rows(image.path, image.raster, block.top, image.labels, image.probabilities)
+        return bool(here.stop == image.raster.width)
+
+
+def _resized(raster: Raster, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A whole image at another size, (height, width, 3), as validation resizes it."""
+    pixels = torch.from_numpy(raster.read(0, 0, raster.height, raster.width)).permute(2, 0, 1)
+    return np.asarray(resize_image(pixels, size).permute(1, 2, 0).contiguous())
+
+
+def _part(pixels: NDArray[np.uint8], top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+    return pixels[top : top + height, left : left + width]
 
 
 def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPredictor:
@@ -200,7 +239,11 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPre
             return cast(Tensor, model(images))
 
     return TiledPredictor(
-        network, len(run.classes), own.normalization, own.device, tile=tile, overlap=overlap, layout=own.layout
+        *(network, len(run.classes), own.normalization, own.device),
+        tile=tile,
+        overlap=overlap,
+        shown=run.segmentation.evaluation,
+        layout=own.layout,
     )
 
 

@@ -163,3 +163,17 @@ class Blender:
 
     def _on_device(self, axis: Axis) -> list[Tensor]:
         return [torch.from_numpy(weights).float().to(self.device) for weights in axis.weights]
+
+
+def stretched(scores: Tensor, height: int, width: int, top: int, rows: int) -> Tensor:
+    """Rows [top, top + rows) of (C, h, w) scores brought to (C, height, width), bilinear; (C, rows, width).
+
+    The same as torch's interpolate with align_corners=False, of a part.
+    """
+    own = scores.shape[1]
+    places = (torch.arange(top, top + rows, device=scores.device) + 0.5) * (own / height) - 0.5
+    places = places.clamp(0, own - 1)
+    above = places.long()
+    below = (above + 1).clamp(max=own - 1)
+    part = torch.lerp(scores[:, above], scores[:, below], (places - above)[:, None])
+    return torch.nn.functional.interpolate(part[None], size=(rows, width), mode="bilinear")[0]
