@@ -85,7 +85,7 @@ class TiledPredictor:
 
     Held in memory: an image as its file has it (GeoTIFF and large TIFF: nothing), the rows of tiles that are open, a
     few tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
-    fits into one tile is shown whole. shown: how images are shown in validation: what they are brought to before (scores
+    fits into one tile is shown whole. shown: how validation shows images: what they are brought to before (scores
     are then stretched to the image's own size), and to what multiple of pixels they are padded with the mean colour.
     """
 
