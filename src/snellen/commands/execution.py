@@ -121,8 +121,11 @@ def write_status(path: Path, state: str, job: Job, progress: Progress, error: st
         "images_per_second": round(progress.images / seconds, 1) if seconds else None,
         "peak_memory_mib": round(peak_memory_mib(job.feed.device), 1),
         "chosen_epoch": progress.chosen_epoch or None,
-        "top1": quality if progress.chosen_epoch and math.isfinite(quality) else None,
+        "top1": None,
+        "miou": None,
     }
+    if progress.chosen_epoch and math.isfinite(quality):
+        status[job.task.figure] = quality
     write_json(path / "status.json", status | ({"error": error} if error else {}))
 
 
@@ -179,7 +182,7 @@ def _advice(error: Exception, job: Job) -> str:
         parts = f"accumulation={job.recipe.accumulation * 2} (the same batch in smaller parts) or "
         return (
             f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
-            f"{parts if job.recipe.task == 'classification' else ''}a smaller batch_size."
+            f"{'' if job.recipe.task == 'pretraining' else parts}a smaller batch_size."
         )
     return str(error)
 

@@ -80,6 +80,11 @@ class Scores:
         return cast("NDArray[np.bool_]", (self.logits.argmax(1) == self.target).numpy())
 
     @property
+    def per_image(self) -> NDArray[np.bool_]:
+        """(N,) which images are right: a byte each."""
+        return self.correct
+
+    @property
     def quality(self) -> float:
         """Top-1."""
         return float(self.correct.mean())
@@ -140,6 +145,8 @@ class Classification:
 
     measure = "top1"
     columns = ("validation_loss", "validation_top1", "validation_top5")
+    record = "predictions/correct.u8"
+    figure = "top1"
 
     def __init__(self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64]) -> None:
         self._run = run
@@ -158,6 +165,10 @@ class Classification:
         dominant = batch.target if batch.soft is None else batch.soft.argmax(1)
         correct = (logits.detach().argmax(1) == dominant).sum()
         return compute_loss(self._loss, logits, target), correct
+
+    def share(self, part: Batch, whole: Batch) -> float:
+        """By images."""
+        return len(part) / len(whole)
 
     def after_step(self, model: Classifier, done: int, total: int) -> None:
         """Nothing follows a step."""

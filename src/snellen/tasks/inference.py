@@ -23,6 +23,7 @@ from snellen.data.normalization import Normalization
 from snellen.engine.device import HardwareSpec, find_device, make_fabric
 from snellen.engine.environment import processor
 from snellen.engine.run_directory import Run
+from snellen.models.classifier import load_trained
 from snellen.tasks.classification import scored_logits
 from snellen.tasks.preparation import cached_side
 
@@ -71,7 +72,7 @@ class Predictor:
             self._recipe.augmentation, self._recipe.evaluation, own.normalization, own.device
         )
         self._autocast, self._layout = own.autocast, own.layout
-        self._model = run.model().to(own.device).to(memory_format=own.layout)
+        self._model = load_trained(run).to(own.device).to(memory_format=own.layout)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""
