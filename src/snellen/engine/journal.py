@@ -34,8 +34,8 @@ def epoch_fields(measure: str, columns: Sequence[str]) -> list[str]:
 class Journal:
     """The growing files of a run directory. Cut back to the checkpoint when a run is resumed.
 
-    measure, columns: what the task adds to epochs.csv. record: the file of what is kept of each image. Raises UserError,
-    naming the step, when a loss is no number.
+    measure, columns: what the task adds to epochs.csv. record: the file of what is kept of each image. Raises
+    UserError, naming the step, when a loss is no number.
     """
 
     def __init__(self, run: Path, progress: Progress, measure: str, columns: Sequence[str], record: str) -> None:

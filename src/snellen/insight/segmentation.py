@@ -127,14 +127,27 @@ def mask_figures(
     share = _ratio(total[:, 0] + total[:, 2], total[:, [0, 2]].sum())
     per_class = [
         MaskClassFigures(
-            *(float(share[c]), float(values[4 + c]), None if np.isnan(values[4 + c]) else ranges[4 + c]),
-            *(float(dice[c]), float(recall[c]), float(precision[c]), float(f_score[c])),
+            share=float(share[c]),
+            iou=float(values[4 + c]),
+            iou_interval=None if np.isnan(values[4 + c]) else ranges[4 + c],
+            dice=float(dice[c]),
+            recall=float(recall[c]),
+            precision=float(precision[c]),
+            boundary_f=float(f_score[c]),
         )
         for c in range(classes)
     ]
     return MaskFigures(
-        *(images, float(values[0]), ranges[0], float(values[1]), ranges[1]),
-        *(float(values[2]), ranges[2], float(values[3]), ranges[3], per_class),
+        images=images,
+        miou=float(values[0]),
+        miou_interval=ranges[0],
+        pixel_accuracy=float(values[1]),
+        pixel_accuracy_interval=ranges[1],
+        dice=float(values[2]),
+        dice_interval=ranges[2],
+        boundary_f=float(values[3]),
+        boundary_f_interval=ranges[3],
+        classes=per_class,
     )
 
 
@@ -157,8 +170,13 @@ def paired_masks(
     a, b = by_image(confusion_a)[0], by_image(confusion_b)[0]
     method = f"paired bootstrap over {'images' if groups is None else 'groups'}"
     return PairedMasks(
-        *(float(difference(np.ones((1, images)))[0]), Interval(float(low), float(high)), two_sided(draws)),
-        *(int((a > b).sum()), int((b > a).sum()), images, method),
+        difference=float(difference(np.ones((1, images)))[0]),
+        interval=Interval(float(low), float(high)),
+        p_value=two_sided(draws),
+        better_a=int((a > b).sum()),
+        better_b=int((b > a).sum()),
+        total=images,
+        method=method,
     )
 
 

@@ -45,9 +45,14 @@ class SnapshotSpec(Spec):
         None, description="Epochs, counted from 1. None: the first, the middle and the last."
     )
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is kept at all."""
+        return self.images > 0
+
     def due(self, total: int) -> set[int]:
-        """The epochs of a run of `total` epochs after which features are kept."""
-        if self.images == 0:
+        """The epochs of a run of `total` epochs after which something is kept."""
+        if not self.wanted:
             return set()
         return {1, (total + 1) // 2, total} if self.epochs is None else {e for e in self.epochs if e <= total}
 

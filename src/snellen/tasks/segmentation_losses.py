@@ -40,8 +40,8 @@ class SegmentationLossSpec(Spec):
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(
         None,
         description="Weights of a pixel by its class's name, 1 where it is not named, for cross_entropy, poly1 and "
-        "focal; their mean is divided by the sum of the weights. balanced: 1 / ln(1.02 + share of the training pixels), "
-        "as Paszke et al. 2016.",
+        "focal; their mean is divided by the sum of the weights. balanced: 1 / ln(1.02 + share of the "
+        "training pixels), as Paszke et al. 2016.",
     )
     auxiliary: float = Field(
         0.4, ge=0, description="Weight of the same loss of the auxiliary head, where there is one."
@@ -72,7 +72,7 @@ def class_weights(
     if spec.class_weights is None:
         return None
     if spec.class_weights == "balanced":
-        return 1 / np.log(1.02 + pixels / max(1, pixels.sum()))
+        return np.asarray(1 / np.log(1.02 + pixels / max(1, pixels.sum())))
     for name in spec.class_weights:
         if name not in classes:
             close = difflib.get_close_matches(name, classes, n=1)
@@ -162,7 +162,7 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     truth = (_one_hot(target, logits.shape[1]) & scored[:, None]).transpose(0, 1).flatten(1)  # (C, P)
     p = logits.softmax(1).transpose(0, 1).flatten(1)
     errors = (truth.to(p.dtype) - p).abs().where(scored.flatten(), 0)  # ignored ones add nothing, and come last
-    sorted_errors, order = errors.sort(1, descending=True, stable=True)
+    sorted_errors, order = errors.sort(dim=1, descending=True, stable=True)
     hits = truth.gather(1, order).long()
     size = hits.sum(1, keepdim=True)
     found = hits.cumsum(1)
@@ -170,7 +170,8 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     jaccard = 1 - (size - found).double() / (size + rank - found).clamp(min=1)  # after the first `rank` errors
     steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], 1).to(p.dtype)
     present = size[:, 0] > 0
-    return ((sorted_errors * steps).sum(1) * present).sum() / present.sum().clamp(min=1)
+    loss: Tensor = ((sorted_errors * steps).sum(1) * present).sum() / present.sum().clamp(min=1)
+    return loss
 
 
 def _one_hot(target: Tensor, classes: int) -> Tensor:
