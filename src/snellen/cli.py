@@ -136,13 +136,23 @@ def pretrain(
 def predict(
     run: RunArgument,
     images: Annotated[list[str], typer.Argument(help="Files, folders or globs.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="CSV table to write.")] = Path("predictions.csv"),
-    top_k: Annotated[int, typer.Option(min=1, help="Classes listed for each image.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV table of classes (predictions.csv), or folder for masks (masks).")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Classes listed for each image; 5 without it.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Masks: write probabilities too.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Masks: write them over the images too.")] = False,
+    tile: Annotated[
+        int | None, typer.Option(help="Masks: side of a tile of a large image, px; 768 without it.")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="Masks: px that tiles share; 128 without it.")] = None,
 ) -> None:
-    """Predict the class of images with a trained run."""
+    """Predict the classes of images, or their masks, with a trained run."""
     from snellen.commands.predict import predict as run_predict
 
-    done = run_predict(run, images, out, top_k=top_k)
+    done = run_predict(
+        run, images, out, top_k=top_k, probabilities=probabilities, overlays=overlays, tile=tile, overlap=overlap
+    )
     print(f"{done.predicted:,} images predicted, {done.unreadable:,} unreadable: {done.path}")
 
 
