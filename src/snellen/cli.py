@@ -88,14 +88,14 @@ def train(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
             help="RECIPE: a name from `snellen recipes` or a YAML file; without it one is chosen, and said. "
-            "DATA: a folder of images, a CSV or Parquet table, or torchvision:NAME. "
+            "DATA: a folder of images in classes or of images with masks, a CSV or Parquet table, or torchvision:NAME. "
             "key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for the run; runs/RECIPE-TIME without it.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
 ) -> None:
-    """Train a classifier and write its report. Ctrl-C stops and saves; --resume RUN goes on."""
+    """Train a classifier, or on masks a segmenter, and write its report. Ctrl-C saves; --resume RUN goes on."""
     positional, overrides = _split(arguments or [])
     if resume is not None:
         _resume(resume, bool(arguments or out))
@@ -159,10 +159,13 @@ def predict(
 @app.command()
 def evaluate(
     run: RunArgument,
-    data: Annotated[str, typer.Argument(help="Labelled images, in any layout that train takes.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(help="Labelled images, or images with masks, in any layout that train takes.", show_default=False),
+    ],
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
 ) -> None:
-    """Score a trained run on new labelled images, with 95% intervals."""
+    """Score a trained run on new labelled images or masks, with 95% intervals."""
     from rich.console import Console
 
     from snellen.commands.evaluate import evaluate as run_evaluate
@@ -184,7 +187,7 @@ def report(
 
 @app.command()
 def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs")) -> None:
-    """List runs: state, epochs, top-1."""
+    """List runs: state, epochs, top-1 or mIoU."""
     from rich.console import Console
 
     from snellen.commands.runs import runs_table
