@@ -16,10 +16,10 @@ from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe
+    from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
 
 
-Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe")
+Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe", "SegmentationRecipe")
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
@@ -37,10 +37,14 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
 
 
 def load_for(kind: type[Kind], source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None) -> Kind:
-    """A recipe that must be of one kind, Recipe or PretrainingRecipe. Raises UserError for one of the other."""
+    """A recipe that must be of one kind. Raises UserError for one of another."""
+    return of_kind(kind, load_recipe(source, overrides))
+
+
+def of_kind(kind: type[Kind], recipe: AnyRecipe) -> Kind:
+    """The recipe itself. Raises UserError when it is of another kind, with the command that takes it."""
     from snellen.recipe.schema import PretrainingRecipe
 
-    recipe = load_recipe(source, overrides)
     if isinstance(recipe, kind):
         return recipe
     command = "pretrain" if isinstance(recipe, PretrainingRecipe) else "train"
@@ -55,9 +59,13 @@ def read_resolved(path: Path) -> AnyRecipe:
 
 def validate(fields: Mapping[str, Any], label: str) -> AnyRecipe:
     """Fields as a recipe of the kind that `task` says. Raises UserError with one line for each field that is wrong."""
-    from snellen.recipe.schema import PretrainingRecipe, Recipe
+    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 
-    kinds: dict[str, type[AnyRecipe]] = {"classification": Recipe, "pretraining": PretrainingRecipe}
+    kinds: dict[str, type[AnyRecipe]] = {
+        "classification": Recipe,
+        "pretraining": PretrainingRecipe,
+        "segmentation": SegmentationRecipe,
+    }
     task = fields.get("task", "classification")
     if task not in kinds:
         raise UserError(f"{label}, task: {_not_one_of(str(task), list(kinds))}")

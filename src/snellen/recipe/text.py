@@ -14,6 +14,7 @@ from snellen.errors import UserError
 _ORDER = [
     *("vgg13-scratch", "airnet-scratch", "resnet152-mixup", "finetune-lite", "finetune-large"),
     *("byol-resnet50", "byol-small", "linear-probe"),
+    *("fcn32s-vgg16", "deeplabv3-resnet50-poly1", "segment-lite", "segment-large"),
 ]
 
 

@@ -21,6 +21,7 @@ from snellen.data.normalization import Normalization
 from snellen.engine.device import HardwareSpec, find_device, make_fabric
 from snellen.engine.environment import processor
 from snellen.engine.run_directory import Run
+from snellen.models.classifier import load_trained
 from snellen.tasks.classification import scored_logits
 from snellen.tasks.preparation import cached_side
 
@@ -57,7 +58,7 @@ class Predictor:
         self._autocast = fabric.autocast
         layout = torch.channels_last if run.environment["channels_last"] else torch.contiguous_format
         self._layout = layout
-        self._model = run.model().to(self._device).to(memory_format=layout)
+        self._model = load_trained(run).to(self._device).to(memory_format=layout)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""
