@@ -69,15 +69,23 @@ def demo(
 
 
 @app.command()
-def check(arguments: Annotated[list[str], typer.Argument(metavar="DATA [key=value …]", show_default=False)]) -> None:
-    """Say what was found in DATA: classes, counts, sizes, unreadable files, leaks between training and validation."""
+def check(
+    arguments: Annotated[list[str], typer.Argument(metavar="DATA [key=value …]", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Of images with masks: a folder for overlays.")] = None,
+    overlays: Annotated[int, typer.Option(min=1, help="How many overlays are drawn.")] = 12,
+) -> None:
+    """Say what was found in DATA: classes, counts, sizes, unreadable files, leaks between training and validation.
+
+    Of images with masks also each class's share of the pixels, values in no class, and files without a partner.
+    """
     from rich.console import Console
 
     from snellen.commands.check import check as run_check
     from snellen.commands.check import render
 
     positional, overrides = _split(arguments)
-    Console().print(render(run_check(_only(positional, "DATA"), overrides=_parsed(overrides))))
+    found = run_check(_only(positional, "DATA"), out=out, overlays=overlays, overrides=_parsed(overrides))
+    Console().print(render(found))
 
 
 @app.command()
