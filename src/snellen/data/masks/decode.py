@@ -118,7 +118,7 @@ def _whole(path: Path, values: NDArray[np.number]) -> NDArray[np.unsignedinteger
     whole = np.isfinite(values).all() and (values == np.round(values)).all() and (values >= 0).all()
     if not whole:
         raise UnreadableImageError(path, "a mask of fractions or negative numbers; wanted whole class numbers")
-    numbers: NDArray[np.uint32] = np.minimum(values, _BEYOND).astype(np.uint32)
+    numbers: NDArray[np.uint32] = np.minimum(values, np.float64(_BEYOND)).astype(np.uint32)
     return numbers
 
 

@@ -103,7 +103,7 @@ def _said_by(folder: str) -> tuple[str, Role | None]:
     name = folder.lower()
     if name in _ROLES:
         return "", _ROLES[name]
-    joined = re.fullmatch(r"(train|val|test)(annot|masks?|labels?|images?)", name)
+    joined = re.fullmatch(rf"({'|'.join(_SIDES)})(annot|masks?|labels?|images?)", name)
     words = list(joined.groups()) if joined else [word for word in re.split(r"[ _.-]", name) if word]
     words = [word for word in words if word not in _FILLERS]
     parts = [_SIDES[word] for word in words if word in _SIDES]
