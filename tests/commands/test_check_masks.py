@@ -47,7 +47,7 @@ def test_counts_lists_and_overlays(tmp_path: Path) -> None:
     assert f"{share:.2%}" in shown
     files = sorted((tmp_path / "overlays").iterdir())
     assert files == sorted(found.overlays)
-    assert [path.name for path in files][0] == "train__0000_sat.png"
+    assert files[0].name == "train__0000_sat.png"
     with Image.open(files[0]) as sheet:
         assert sheet.width == 3 * 256  # small images are enlarged
 

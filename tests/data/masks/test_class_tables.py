@@ -110,6 +110,13 @@ def test_land_cover_is_recognised_only_where_it_fits(tmp_path: Path, write: Writ
         found(tmp_path)
 
 
+def test_land_cover_with_a_palette(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 2], [6, 3]], dtype=np.uint8), mode="P")
+    image.putpalette([channel for colour in (*LAND_COVER.colours, (0, 0, 0)) for channel in colour])
+    image.save(tmp_path / "a.png")
+    assert found(tmp_path)[0] == LAND_COVER
+
+
 def test_classes_are_named_by_value_where_there_is_no_table(tmp_path: Path, write: Write) -> None:
     mask = np.array([[0, 3], [3, 255]], dtype=np.uint8)
     write("a.png", mask)

@@ -167,6 +167,9 @@ def test_scoring_takes_the_validation_part_and_the_runs_classes(tmp_path: Path, 
             write(f"{side}/masks/{number}.png", MASK)
     scored = masks_to_score(tmp_path, MaskDataSpec(), ("0", "1", "2", "3"))
     assert [sample.image for sample in scored.validation] == ["val/images/0.png", "val/images/1.png"]
+    write("val/masks/0.png", MASK * np.uint8(0))
+    write("val/masks/1.png", MASK // np.uint8(2))
+    assert masks_to_score(tmp_path, MaskDataSpec(), ("0", "1", "2", "3")).classes.names == ("0", "1", "2", "3")
     with pytest.raises(UserError, match="not those of the run"):
         masks_to_score(tmp_path, MaskDataSpec(), ("sky", "road"))
 

@@ -73,7 +73,10 @@ def decode_mask(path: Path, reading: MaskReading, size: tuple[int, int] | None =
     mask = open_mask(path)
     height, width = mask.size
     if size is not None and mask.size != size:
-        raise UnreadableImageError(path, f"a mask of {width} x {height} px, but its image has {size[1]} x {size[0]}")
+        turned = ", turned upright by its EXIF data" if size == (width, height) else ""
+        raise UnreadableImageError(
+            path, f"a mask of {width} x {height} px, but its image has {size[1]} x {size[0]}{turned}"
+        )
     if reading.table.coding == "index":
         return torch.from_numpy(_by_value(path, mask, reading))
     return torch.from_numpy(_by_colour(path, mask, reading))
