@@ -23,7 +23,7 @@ from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 
 Mask = NDArray[np.uint8]
-WRONG = (213, 94, 0)  # of the error map: vermillion (Okabe & Ito), seen by people with any colour vision
+WRONG = (220, 38, 127)  # of the error map, over a grey image: stands out for people with any colour vision
 
 
 class TrueMasks:
