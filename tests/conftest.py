@@ -1,4 +1,4 @@
-"""Small real images for all tests: scikit-learn's digits, written out as files."""
+"""Small real images for all tests: scikit-learn's digits, written out as files, and its photographs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
+from torch import Tensor
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,15 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = (data.images[row] * (255 / 16)).astype(np.uint8)
             Image.fromarray(pixels).resize((16, 16)).save(path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Tensor:
+    """(3, 427, 640) uint8, a real photograph."""
+    return torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1).contiguous()
+
+
+@pytest.fixture(scope="session")
+def flower() -> Tensor:
+    """(3, 427, 640) uint8, another one."""
+    return torch.from_numpy(load_sample_image("flower.jpg").copy()).permute(2, 0, 1).contiguous()

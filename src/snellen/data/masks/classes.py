@@ -127,7 +127,8 @@ def rgb_text(colour: Rgb | None) -> str:
 
 def _check(entries: Sequence[MaskClass], scored: Sequence[MaskClass], coding: Coding, source: str) -> None:
     if len(scored) < 2:
-        raise UserError(f"{source}: {len(scored)} scored classes; wanted at least two.")
+        what = f"only one scored class ('{scored[0].name}')" if scored else "no scored class"
+        raise UserError(f"{source}: {what}; wanted at least two.")
     if len(scored) > MOST_CLASSES:
         raise UserError(f"{source}: {len(scored)} scored classes; at most {MOST_CLASSES} fit into a mask.")
     names = [entry.name for entry in entries]
