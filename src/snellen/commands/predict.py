@@ -54,15 +54,23 @@ def predict(
     console = console or Console(stderr=True)
     opened = run if isinstance(run, Run) else Run(Path(run))
     paths = list_images([images] if isinstance(images, str | Path) else images)
-    masks = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
     if opened.recipe.task == "segmentation":
         if top_k is not None:
             raise UserError(f"{opened.path}: a segmentation run, whose masks have no top_k.")
         from snellen.commands.predict_masks import predict_masks
+        from snellen.tasks.segmentation_inference import OVERLAP, TILE
 
-        chosen = {name: value for name, value in masks.items() if value is not None}
-        return Predicted(*predict_masks(opened, paths, Path(out or "masks"), console, **chosen))
-    if wrong := [name for name, value in masks.items() if value not in (None, False)]:
+        return Predicted(
+            *predict_masks(
+                *(opened, paths, Path(out or "masks"), console),
+                probabilities=probabilities,
+                overlays=overlays,
+                tile=TILE if tile is None else tile,
+                overlap=OVERLAP if overlap is None else overlap,
+            )
+        )
+    of_masks = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
+    if wrong := [name for name, value in of_masks.items() if value not in (None, False)]:
         raise UserError(f"{opened.path}: a {opened.recipe.task} run writes a table; it has no {', '.join(wrong)}.")
     return _predict_classes(opened, paths, Path(out or "predictions.csv"), 5 if top_k is None else top_k, console)
 

@@ -15,7 +15,7 @@ from snellen.data.decode import UnreadableImageError
 from snellen.engine.run_directory import Run
 from snellen.files import write_text
 from snellen.tasks.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
-from snellen.tasks.segmentation_inference import OVERLAP, TILE, Rows, predictor_of
+from snellen.tasks.segmentation_inference import Rows, predictor_of
 
 
 def predict_masks(
@@ -24,10 +24,10 @@ def predict_masks(
     out: Path,
     console: Console,
     *,
-    probabilities: bool = False,
-    overlays: bool = False,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
+    probabilities: bool,
+    overlays: bool,
+    tile: int,
+    overlap: int,
 ) -> tuple[Path, int, int]:
     """Writes the files of each image below `out`; returns it, and how many images were predicted and unreadable.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from snellen.data.normalization import Normalization
 from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.tasks.inference import own_arithmetic
+from snellen.tasks.segmentation import mask_logits
 from snellen.tasks.tiling import Blender, Block, Tile, TilePlan, plan_tiles, stretched
 
 Network = Callable[[Tensor], Tensor]
@@ -232,11 +234,12 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPre
             f"tile={tile}, overlap={overlap}: wanted a tile of 64 px or more, overlapping by less than half."
         )
     own = own_arithmetic(run)
-    model = run.model().to(own.device).to(memory_format=own.layout)
+    model = load_trained_segmenter(run).to(own.device).to(memory_format=own.layout)
+
+    flip = run.segmentation.evaluation.flip
 
     def network(images: Tensor) -> Tensor:
-        with own.autocast():
-            return cast(Tensor, model(images))
+        return mask_logits(model, images, own.autocast, flip)
 
     return TiledPredictor(
         *(network, len(run.classes), own.normalization, own.device),
