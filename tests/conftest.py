@@ -1,4 +1,4 @@
-"""Small real images for all tests: scikit-learn's digits, written out as files."""
+"""Small real images for all tests: scikit-learn's digits and photographs, and drawn scenes with masks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
+from torch import Tensor
+
+from snellen.data.masks.scenes import draw_scenes
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +25,24 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.parent.mkdir(exist_ok=True)
             pixels = (data.images[row] * (255 / 16)).astype(np.uint8)
             Image.fromarray(pixels).resize((16, 16)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Tensor:
+    """(3, 427, 640) uint8, a real photograph."""
+    return torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1).contiguous()
+
+
+@pytest.fixture(scope="session")
+def flower() -> Tensor:
+    """(3, 427, 640) uint8, another one."""
+    return torch.from_numpy(load_sample_image("flower.jpg").copy()).permute(2, 0, 1).contiguous()
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Land-cover scenes of 48 x 48 px: 11 to train on, 5 to score, with masks in the reference's colours and layout."""
+    folder = tmp_path_factory.mktemp("scenes")
+    draw_scenes(folder, 16, size=48, validation_share=0.3)
     return folder

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snellen.engine.run_directory import Run, load
     from snellen.errors import UserError
     from snellen.recipe.load import load_recipe
-    from snellen.recipe.schema import PretrainingRecipe, Recipe
+    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
     from snellen.study.directory import Study
 
 _HOMES = {
@@ -37,12 +37,14 @@ _HOMES = {
     "load_recipe": "snellen.recipe.load",
     "PretrainingRecipe": "snellen.recipe.schema",
     "Recipe": "snellen.recipe.schema",
+    "SegmentationRecipe": "snellen.recipe.schema",
 }
 
 __all__ = [
     "PretrainingRecipe",
     "Recipe",
     "Run",
+    "SegmentationRecipe",
     "Study",
     "UserError",
     "check",

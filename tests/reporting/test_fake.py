@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.reporting.fake_runs import Images, Plan, write_images, write_run
 
 from snellen import Run, UserError, report, train
-from snellen.reporting.sections import si
+from snellen.reporting.shared import si
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,16 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import track
 from rich.table import Table
 
+from snellen.commands.check_masks import MaskCheck, check_masks, render_masks
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.masks.sources import is_masked
 from snellen.data.sources import ImageSet, Unreadable, read_images
+from snellen.errors import UserError
 from snellen.recipe.load import load_for
-from snellen.recipe.schema import Recipe
+from snellen.recipe.schema import Recipe, SegmentationRecipe
 
 _MOST_LISTED = 20
+_MASKED = frozenset({"data.image_pattern", "data.mask_pattern"})  # who gives them has images with masks
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,24 @@ class Check:
     unreadable: list[Unreadable]
 
 
-def check(data: str | Path, *, overrides: Mapping[str, Any] | None = None, console: Console | None = None) -> Check:
-    """Reads and decodes every image of `data`, as training would.
+def check(
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    overlays: int = 12,
+    overrides: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> Check | MaskCheck:
+    """Reads and decodes every image of `data`, as training would; of images with masks, the masks too.
 
-    overrides: recipe fields such as {"data.group": …}. Raises UserError where training would, except for unreadable
-    images, which are listed.
+    out: a folder for drawings of masks over their images, `overlays` of them. overrides: recipe fields such as
+    {"data.group": …}. Raises UserError where training would, except for files that cannot be used, which are listed.
     """
+    if is_masked(data) or _MASKED & (overrides or {}).keys():
+        masks = load_for(SegmentationRecipe, {"task": "segmentation"}, overrides).data
+        return check_masks(data, masks, out=None if out is None else Path(out), count=overlays, console=console)
+    if out is not None:
+        raise UserError(f"{data}: no images with masks, so there are no overlays to draw. Leave --out away.")
     spec = load_for(Recipe, {}, overrides).data
     images = read_images(data, spec)
     paths = [images.root / sample.path for sample in (*images.train, *images.validation)]
@@ -60,8 +76,10 @@ def check(data: str | Path, *, overrides: Mapping[str, Any] | None = None, conso
     return Check(images, dict(formats.most_common()), shown, unreadable)
 
 
-def render(check: Check) -> RenderableType:
+def render(check: Check | MaskCheck) -> RenderableType:
     """A check as text for people."""
+    if isinstance(check, MaskCheck):
+        return render_masks(check)
     images = check.images
     table = Table(box=None, pad_edge=False)
     for column in ("class", "training", "validation"):

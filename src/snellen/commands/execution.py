@@ -29,15 +29,17 @@ from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
+from snellen.insight.segmentation import by_image
 from snellen.models.classifier import count_macs, count_parameters
 from snellen.models.weights import WeightsReport
+from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
-from snellen.recipe.schema import PretrainingRecipe, Recipe
+from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.tasks.preparation import Recorded
 
 _SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
 
-AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe)
+AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
 
 
 def with_absolute_weights(recipe: AnyKind) -> AnyKind:
@@ -57,7 +59,17 @@ def absolute(source: str | Path) -> str:
 def say_notes(console: Console, notes: Sequence[str]) -> None:
     """Prints what a person should know of the data."""
     for note in notes:
-        console.print(f"[yellow]note:[/] {note}", highlight=False)
+        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+
+
+def say_choice(console: Console, choice: Choice, fields: Mapping[str, Any], images: int) -> None:
+    """Prints which recipe was chosen and why, and which of its fields were set for so few training images."""
+    console.print(
+        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
+    )
+    if fields:
+        changes = " ".join(f"{key}={value:g}" for key, value in fields.items())
+        console.print(f"for only {images:,} training images: {changes}", highlight=False)
 
 
 def write_start(
@@ -68,10 +80,12 @@ def write_start(
     data: Mapping[str, Any],
     weights: WeightsReport,
     measured: Sequence[Measured],
+    shown: tuple[int, int],
 ) -> None:
     """Everything that is known before the first step; recipe.yaml last, since it makes the folder a run.
 
-    kept: the network that the run leaves. samples, data: samples.csv and data.json.
+    kept: the network that the run leaves. samples, data: samples.csv and data.json. shown: height and width of a scored
+    image as the network sees it, for which its arithmetic is counted.
     """
     write_text(path / "samples.csv", samples)
     write_json(path / "data.json", dict(data))
@@ -82,7 +96,7 @@ def write_start(
         "measured": [entry.as_dict() for entry in measured],
         "parameters": count_parameters(kept),
         "trainable_parameters": sum(p.numel() for p in kept.parameters() if p.requires_grad),
-        "macs": count_macs(kept, job.recipe.evaluation.size),
+        "macs": count_macs(kept, *shown),
         "weights": {
             "source": weights.source,
             "loaded": weights.loaded,
@@ -121,8 +135,11 @@ def write_status(path: Path, state: str, job: Job, progress: Progress, error: st
         "images_per_second": round(progress.images / seconds, 1) if seconds else None,
         "peak_memory_mib": round(peak_memory_mib(job.feed.device), 1),
         "chosen_epoch": progress.chosen_epoch or None,
-        "top1": quality if progress.chosen_epoch and math.isfinite(quality) else None,
+        "top1": None,
+        "miou": None,
     }
+    if progress.chosen_epoch and math.isfinite(quality):
+        status[job.task.figure] = quality
     write_json(path / "status.json", status | ({"error": error} if error else {}))
 
 
@@ -179,7 +196,7 @@ def _advice(error: Exception, job: Job) -> str:
         parts = f"accumulation={job.recipe.accumulation * 2} (the same batch in smaller parts) or "
         return (
             f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
-            f"{parts if job.recipe.task == 'classification' else ''}a smaller batch_size."
+            f"{'' if job.recipe.task == 'pretraining' else parts}a smaller batch_size."
         )
     return str(error)
 
@@ -187,9 +204,14 @@ def _advice(error: Exception, job: Job) -> str:
 def _write_predictions(run: Run) -> None:
     if not (run.path / "predictions" / "validation.npz").is_file():
         return  # nothing is scored, or it was stopped before the first evaluation
-    scored = run.validation()
     samples = run.samples()
     samples = samples[samples["split"] == "validation"]
+    if run.recipe.task == "segmentation":
+        figures = zip(("miou", "pixel_accuracy"), by_image(run.mask_validation().confusion), strict=True)
+        table = samples[["path"]].assign(**{name: values.round(6) for name, values in figures})
+        write_text(run.path / "predictions" / "validation.csv", table.to_csv(index=False))
+        return
+    scored = run.validation()
     names = np.array(run.classes)
     chosen = scored.probabilities.argmax(1)
     table = samples[["path", "class"]].assign(

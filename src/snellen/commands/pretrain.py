@@ -62,7 +62,7 @@ def pretrain(
         say_notes(console, facts["notes"][len(images.notes) :])
         write_start(
             *(path, prepared.job, prepared.method.backbone, _samples(prepared), facts),
-            *(prepared.weights, prepared.measured),
+            *(prepared.weights, prepared.measured, (loaded.evaluation.size, loaded.evaluation.size)),
         )
         return execute(path, prepared.job, console)
 

@@ -1,4 +1,4 @@
-"""Training a classifier: from a recipe and labelled images to a finished run directory."""
+"""Training a classifier or a segmenter: from a recipe and images to a finished run directory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from snellen.commands.execution import (
     execute,
     recorded_of,
     samples_csv,
+    say_choice,
     say_notes,
     with_absolute_weights,
     write_start,
 )
 from snellen.commands.pretrain import resume_pretraining
+from snellen.commands.train_segmenter import resume_segmenter, train_segmenter
+from snellen.data.masks.sources import is_masked
 from snellen.data.sources import ImageSet, read_images
 from snellen.engine.claim import locked, new_run
 from snellen.engine.device import find_device
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.recipe.choose import choose_recipe
-from snellen.recipe.load import load_for
-from snellen.recipe.schema import Recipe
+from snellen.recipe.load import load_for, load_recipe, of_kind
+from snellen.recipe.schema import Recipe, SegmentationRecipe
 from snellen.tasks.preparation import Prepared, prepare
 
 
@@ -40,10 +43,11 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Run:
-    """Trains a classifier and returns its run.
+    """Trains a classifier, or on images with masks a segmenter, and returns its run.
 
-    data: a folder, a table of path and label, or torchvision:NAME. recipe: a shipped recipe's name, a YAML file, or a
-    dictionary of fields; None chooses one by the images' size and the hardware. out: a new or empty folder for the
+    data: a folder, a table of path and label, or torchvision:NAME; for a segmenter a folder of images with masks.
+    recipe: a shipped recipe's name, a YAML file, or a dictionary of fields; None chooses one by what the data are, the
+    images' size and the hardware. out: a new or empty folder for the
     run; None makes runs/<recipe>-<time>. overrides: recipe fields by dotted key, {"epochs": 5, "optimizer.lr": 0.01}.
 
     A run that was stopped by Ctrl-C is returned with run.status["state"] == "interrupted"; `resume` goes on with it.
@@ -51,12 +55,17 @@ def train(
     """
     console = console or Console(stderr=True)
     overrides = overrides or {}
+    if recipe is None and is_masked(data):
+        return train_segmenter(data, None, overrides, out, console)
     if recipe is None:
         images, recipe, fields = _choose(data, overrides, console)
         loaded = load_for(Recipe, recipe, fields | dict(overrides))
     else:
-        loaded = load_for(Recipe, recipe, overrides)
-        images = read_images(data, loaded.data)
+        any_kind = load_recipe(recipe, overrides)
+        if isinstance(any_kind, SegmentationRecipe):
+            return train_segmenter(data, any_kind, overrides, out, console)
+        loaded = of_kind(Recipe, any_kind)
+        images = _read(data, loaded)
     return train_on(images, data, loaded, Path(out) if out is not None else None, console)
 
 
@@ -70,7 +79,9 @@ def train_on(
         prepared = prepare(path, recipe, images, console, recorded=None)
         job, images = prepared.job, prepared.images
         samples = samples_csv([("train", images.train), ("validation", images.validation)], images.classes)
-        write_start(path, job, job.model, samples, _data_json(prepared, data), prepared.weights, prepared.measured)
+        shown = recipe.evaluation.size, recipe.evaluation.size
+        facts = _data_json(prepared, data)
+        write_start(path, job, job.model, samples, facts, prepared.weights, prepared.measured, shown)
         return execute(path, job, console, report)
 
 
@@ -88,11 +99,25 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
     recipe = opened.recipe
     if recipe.task == "pretraining":
         return resume_pretraining(opened, recipe, console)
+    if recipe.task == "segmentation":
+        return resume_segmenter(opened, recipe, console)
     with locked(opened.path):
         images = read_images(opened.data["source"], recipe.data)
         check_unchanged(opened, "fingerprint", images.fingerprint)
         prepared = prepare(opened.path, recipe, images, console, recorded_of(opened))
         return execute(opened.path, prepared.job, console)
+
+
+def _read(data: str | Path, recipe: Recipe) -> ImageSet:
+    try:
+        return read_images(data, recipe.data)
+    except UserError as error:
+        if is_masked(data):
+            raise UserError(
+                f"{error}\nThese are images with masks, and {recipe.name} is for images in classes. To train on the "
+                f"masks: snellen train segment-lite {data}"
+            ) from error
+        raise
 
 
 def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, str, dict[str, Any]]:
@@ -104,12 +129,7 @@ def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) ->
     fields = {key: value for key, value in choice.fields.items() if key not in overrides}
     if "budget" in overrides:
         fields.pop("epochs", None)
-    console.print(
-        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
-    )
-    if fields:
-        changes = " ".join(f"{key}={value:g}" for key, value in fields.items())
-        console.print(f"for only {len(images.train):,} training images: {changes}", highlight=False)
+    say_choice(console, choice, fields, len(images.train))
     return images, choice.name, fields
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,25 +16,29 @@ from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.normalization import Triple
 
 _STATISTICS_IMAGES = 5000
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 class Pixels:
     """Decoded images in a fixed order: all in memory, or those that fit, the others decoded when they are asked for.
 
-    complete: whether all are in memory. Build one with `load_pixels`.
+    read: gives the image of a row, (C, h, w) uint8. kept: the images in memory, None for those that are not; the list
+    is taken over. fill: what lies beyond an image in a batch. complete: whether all are in memory. Build one with
+    `load_pixels`.
     """
 
-    def __init__(self, paths: Sequence[Path], shorter: int | None, kept: list[Tensor | None]) -> None:
-        self._paths = paths
-        self._shorter = shorter
+    def __init__(self, read: Callable[[int], Tensor], kept: list[Tensor | None], fill: int = 0) -> None:
+        self._read = read
         self._kept = kept
+        self._fill = fill
         self.complete = all(image is not None for image in kept)
         shapes = {image.shape for image in kept if image is not None}
         self._block = _as_block(kept) if self.complete and len(shapes) == 1 else None
         self._pool = None if self.complete else ThreadPoolExecutor(os.cpu_count())
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._kept)
 
     def gather(self, rows: Tensor) -> RawBatch:
         """The images of `rows`, (B,) int64, as a batch."""
@@ -43,12 +48,12 @@ class Pixels:
             return RawBatch(pixels, sizes, uniform=True)
         wanted = rows.tolist()
         if self._pool is None:
-            return pad([self._image(row) for row in wanted])
-        return pad(list(self._pool.map(self._image, wanted)))
+            return pad([self._image(row) for row in wanted], self._fill)
+        return pad(list(self._pool.map(self._image, wanted)), self._fill)
 
     def _image(self, row: int) -> Tensor:
         image = self._kept[row]
-        return decode(self._paths[row], self._shorter) if image is None else image
+        return self._read(row) if image is None else image
 
 
 def load_pixels(
@@ -62,7 +67,7 @@ def load_pixels(
     shorter: as in `decode`. on_progress: called with the number of images done. Unreadable images are listed and are
     not among the Pixels; the others keep their order.
     """
-    room = min(limit_mib * 2**20, _free_memory() // 2)
+    room = min(limit_mib * 2**20, free_memory() // 2)
     kept: list[Tensor | None] = []
     readable: list[Path] = []
     unreadable: list[UnreadableImageError] = []
@@ -74,7 +79,7 @@ def load_pixels(
             return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (path, result) in enumerate(zip(paths, _bounded_map(pool, attempt, paths), strict=True), start=1):
+        for done, (path, result) in enumerate(zip(paths, bounded_map(pool, attempt, paths), strict=True), start=1):
             if isinstance(result, UnreadableImageError):
                 unreadable.append(result)
             else:
@@ -83,17 +88,17 @@ def load_pixels(
                 readable.append(path)
             if on_progress is not None and (done % 256 == 0 or done == len(paths)):
                 on_progress(done)
-    return Pixels(readable, shorter, kept), unreadable
+    return Pixels(lambda row: decode(readable[row], shorter), kept), unreadable
 
 
-def pad(images: Sequence[Tensor]) -> RawBatch:
-    """(3, h, w) uint8 images of any sizes as one batch, black beyond each image."""
+def pad(images: Sequence[Tensor], fill: int = 0) -> RawBatch:
+    """(C, h, w) uint8 images of any sizes as one batch; beyond each image, what `fill` says: 0 is black."""
     sizes = torch.tensor([image.shape[1:] for image in images]).reshape(-1, 2)
     height, width = sizes.max(0).values.tolist()
     uniform = bool((sizes == sizes[0]).all())
     if uniform:
         return RawBatch(torch.stack(list(images)), sizes, uniform=True)
-    pixels = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
+    pixels = torch.full((len(images), len(images[0]), height, width), fill, dtype=torch.uint8)
     for place, image in zip(pixels, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image
     return RawBatch(pixels, sizes, uniform=False)
@@ -134,15 +139,15 @@ def _as_block(kept: list[Tensor | None]) -> Tensor | None:
     return block
 
 
-def _bounded_map(
-    pool: ThreadPoolExecutor, function: Callable[[Path], Tensor | UnreadableImageError], paths: Sequence[Path]
-) -> Iterable[Tensor | UnreadableImageError]:
-    """pool.map, but never more than a few hundred decoded images wait to be taken."""
-    for start in range(0, len(paths), 512):
-        yield from pool.map(function, paths[start : start + 512], chunksize=16)
+def bounded_map(
+    pool: ThreadPoolExecutor, function: Callable[[Given], Result], items: Sequence[Given]
+) -> Iterable[Result]:
+    """pool.map, but never more than a few hundred results (decoded images) wait to be taken."""
+    for start in range(0, len(items), 512):
+        yield from pool.map(function, items[start : start + 512], chunksize=16)
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Bytes that can be had without swapping; half of all memory where the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,25 +34,12 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
     enlarged. Grey, palette, CMYK and 16-bit images are converted (16 bits keep their upper eight); transparency is
     laid over white. Raises UnreadableImageError for anything that cannot be decoded whole.
     """
-    try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("ignore")  # odd metadata in a good image is no news
-            if opened.width * opened.height > _MOST_PIXELS:
-                raise UnreadableImageError(
-                    path, f"{opened.width} x {opened.height} pixels, more than a thousand million"
-                )
-            if shorter is not None and opened.format == "JPEG" and min(opened.size) >= 2 * shorter:
-                factor = 2 * shorter / min(opened.size)
-                opened.draft(None, (int(opened.width * factor), int(opened.height * factor)))
-            image = _as_rgb(opened, path)
-            image = ImageOps.exif_transpose(image)
-    except UnidentifiedImageError:
-        empty = path.stat().st_size == 0
-        raise UnreadableImageError(path, "the file is empty" if empty else "not an image that can be read") from None
-    except FileNotFoundError:
-        raise UnreadableImageError(path, "no such file") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
-        raise UnreadableImageError(path, f"damaged image ({str(error) or type(error).__name__})") from error
+    with opened_image(path) as opened:
+        if shorter is not None and opened.format == "JPEG" and min(opened.size) >= 2 * shorter:
+            factor = 2 * shorter / min(opened.size)
+            opened.draft(None, (int(opened.width * factor), int(opened.height * factor)))
+        image = as_rgb(opened, path)
+        image = ImageOps.exif_transpose(image)
     if shorter is not None and min(image.size) > shorter:
         factor = shorter / min(image.size)
         size = [max(shorter, round(side * factor)) for side in image.size]
@@ -58,7 +47,28 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """An image file, open; whatever is wrong with it, also while its pixels are read, is an UnreadableImageError."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as opened:
+            warnings.simplefilter("ignore")  # odd metadata in a good image is no news
+            if opened.width * opened.height > _MOST_PIXELS:
+                raise UnreadableImageError(
+                    path, f"{opened.width} x {opened.height} pixels, more than a thousand million"
+                )
+            yield opened
+    except UnidentifiedImageError:
+        empty = path.stat().st_size == 0
+        raise UnreadableImageError(path, "the file is empty" if empty else "not an image that can be read") from None
+    except FileNotFoundError:
+        raise UnreadableImageError(path, "no such file") from None
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
+        raise UnreadableImageError(path, f"damaged image ({str(error) or type(error).__name__})") from error
+
+
+def as_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """An image, or a part of one, of any of Pillow's modes as RGB. path: for the message of UnreadableImageError."""
     exif = image.getexif()
     if image.mode.startswith("I"):
         values = np.asarray(image)

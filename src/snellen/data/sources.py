@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.split import validation_rows
@@ -20,6 +20,17 @@ from snellen.spec import Spec
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+
+
+def _check_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
 
 class DataSpec(Spec):
@@ -35,12 +46,12 @@ class DataSpec(Spec):
         description="Share of the training images that is used, each class in proportion, drawn by the recipe's seed. "
         "A smaller share is part of a larger one; the scored images stay the same.",
     )
-    group: str | None = Field(
+    group: Pattern | None = Field(
         None,
         description="What ties images together (patient, video, field): a column of the table, or a regular expression "
         "with one pair of parentheses on the path. Images of one group stay on one side of the split.",
     )
-    name_pattern: str | None = Field(
+    name_pattern: Pattern | None = Field(
         None, description="Regular expression with (?P<class>…) on the file name, for flat folders. null: NAME_NUMBER."
     )
     image_column: str | None = Field(None, description="Column of paths in a table. null: found by its name.")
@@ -50,16 +61,6 @@ class DataSpec(Spec):
     cache_mib: int = Field(
         8192, ge=0, description="Decoded images kept in memory, in MiB; never more than half of what is free."
     )
-
-    @field_validator("name_pattern", "group")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression ({error})") from None
-        return pattern
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
     source: a folder, a table, or torchvision:NAME. Raises UserError, with the file or folder, when it cannot be used.
     """
     listing = _list(source, spec)
-    images = _grouped(listing.images, spec)
+    images = grouped(listing.images, spec.group)
     hashes = content_hashes([listing.root / image.path for image in images])
     notes = list(listing.notes)
     sides: list[Side] = [image.side for image in images]
@@ -140,11 +141,11 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
         by = "group" if spec.group else "content hash"
         split = f"{spec.validation_share:.0%} held out by {by}"
         if not spec.group:
-            notes += _neighbour_note(listing.root, images)
+            notes += neighbour_notes(listing.root, images)
     else:
         split = "split as given"
     _check_sides(images, sides, listing.root)
-    notes += _leak_notes(images, sides, hashes, spec)
+    notes += leak_notes(images, sides, hashes)
     classes = sorted({image.label for image in images}, key=natural)
     number = {name: index for index, name in enumerate(classes)}
     samples: dict[Side, list[Sample]] = {"train": [], "validation": []}
@@ -164,7 +165,7 @@ def labelled_images(source: str | Path, spec: DataSpec, classes: Sequence[str]) 
     Of a source that is split, only the validation part. Raises UserError for a class that the run does not know.
     """
     listing = _list(source, spec)
-    images = _grouped(listing.images, spec)
+    images = grouped(listing.images, spec.group)
     if any(image.side == "validation" for image in images):
         images = [image for image in images if image.side == "validation"]
     number = {name: index for index, name in enumerate(classes)}
@@ -239,22 +240,26 @@ def _nearest(path: Path) -> str:
     return f" Did you mean '{path.parent / close[0]}'?" if close else ""
 
 
-def _grouped(images: list[Found], spec: DataSpec) -> list[Found]:
-    if spec.group is None or any(image.group is not None for image in images):
+def grouped(images: list[Found], group: str | None) -> list[Found]:
+    """The images with what `group`, a regular expression with one pair of parentheses, finds in their paths.
+
+    Raises UserError where it does not fit.
+    """
+    if group is None or any(image.group is not None for image in images):
         return images  # a table has read its own column
-    pattern = re.compile(spec.group)
+    pattern = re.compile(group)
     if pattern.groups != 1:
         raise UserError(
-            f"data.group={spec.group}: no column of that name, and as a regular expression it needs exactly one pair "
+            f"data.group={group}: no column of that name, and as a regular expression it needs exactly one pair "
             "of parentheses around what names the group, as in '(patient\\d+)_'."
         )
-    grouped = []
+    result = []
     for image in images:
         match = pattern.search(image.path)
         if match is None:
-            raise UserError(f"data.group={spec.group}: it does not match '{image.path}'. Every image needs a group.")
-        grouped.append(Found(image.path, image.label, image.side, match[1]))
-    return grouped
+            raise UserError(f"data.group={group}: it does not match '{image.path}'. Every image needs a group.")
+        result.append(Found(image.path, image.label, image.side, match[1]))
+    return result
 
 
 def _check_sides(images: list[Found], sides: list[Side], root: Path) -> None:
@@ -275,7 +280,8 @@ def _check_sides(images: list[Found], sides: list[Side], root: Path) -> None:
             )
 
 
-def _leak_notes(images: list[Found], sides: list[Side], hashes: list[str], spec: DataSpec) -> list[str]:
+def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> list[str]:
+    """Notes on images and groups on both sides of the split, and on images or classes that are there twice."""
     trained = {digest for digest, side in zip(hashes, sides, strict=True) if side == "train"}
     leaked = [
         image.path
@@ -285,13 +291,10 @@ def _leak_notes(images: list[Found], sides: list[Side], hashes: list[str], spec:
     notes = []
     if leaked:
         notes.append(f"{len(leaked)} validation images are also among the training images, such as {leaked[0]}")
-    if spec.group:
-        groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"}
-        across = {i.group for i, side in zip(images, sides, strict=True) if side == "validation"} & groups
-        if across:
-            notes.append(
-                f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'"
-            )
+    groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"} - {None}
+    across = {image.group for image, side in zip(images, sides, strict=True) if side == "validation"} & groups
+    if across:
+        notes.append(f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'")
     labels: dict[str, set[str]] = {}
     for image, digest in zip(images, hashes, strict=True):
         labels.setdefault(digest, set()).add(image.label)
@@ -303,7 +306,8 @@ def _leak_notes(images: list[Found], sides: list[Side], hashes: list[str], spec:
     return notes
 
 
-def _neighbour_note(root: Path, images: Iterable[Found]) -> list[str]:
+def neighbour_notes(root: Path, images: Iterable[Found]) -> list[str]:
+    """A note where images look like frames of one video."""
     from snellen.data.neighbours import neighbours_look_alike
 
     if not neighbours_look_alike(root, [image.path for image in images]):

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: metrics by step and epoch, correctness by image, TensorBoard events."""
+"""What a run writes as it goes: metrics by step and epoch, what is kept of each scored image, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_STEPS, _EPOCHS, _CORRECT = "steps.csv", "epochs.csv", "predictions/correct.u8"
+_STEPS, _EPOCHS = "steps.csv", "epochs.csv"
 _STEP_FIELDS = ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"]
 _EPOCH_FIELDS = ["epoch", "step", "learning_rate", "train_loss"]
 _FLUSH_SECONDS = 0.5  # reading a loss waits for the device; twice a second costs nothing
@@ -34,16 +34,18 @@ def epoch_fields(measure: str, columns: Sequence[str]) -> list[str]:
 class Journal:
     """The growing files of a run directory. Cut back to the checkpoint when a run is resumed.
 
-    measure, columns: what the task adds to epochs.csv. Raises UserError, naming the step, when a loss is no number.
+    measure, columns: what the task adds to epochs.csv. record: the file of what is kept of each image. Raises
+    UserError, naming the step, when a loss is no number.
     """
 
-    def __init__(self, run: Path, progress: Progress, measure: str, columns: Sequence[str]) -> None:
+    def __init__(self, run: Path, progress: Progress, measure: str, columns: Sequence[str], record: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._progress = progress
         self._fields = epoch_fields(measure, columns)
+        self._record = record
         self._files: dict[str, IO[bytes]] = {}
-        for name in (_STEPS, _EPOCHS, _CORRECT):
+        for name in (_STEPS, _EPOCHS, record):
             path = run / name
             path.parent.mkdir(exist_ok=True)
             file = path.open("ab")
@@ -102,11 +104,11 @@ class Journal:
         self._pending.clear()
         self._files[_STEPS].flush()
 
-    def epoch(self, values: Mapping[str, Any], correct: NDArray[np.bool_] | None) -> None:
-        """Writes the row of an epoch and, where it was scored, which validation images were right."""
+    def epoch(self, values: Mapping[str, Any], per_image: NDArray[np.bool_] | NDArray[np.uint32] | None) -> None:
+        """Writes the row of an epoch and, where it was scored, what is kept of each image."""
         self._row(_EPOCHS, ["" if values.get(name) is None else values[name] for name in self._fields])
-        if correct is not None:
-            self._files[_CORRECT].write(correct.astype("u1").tobytes())
+        if per_image is not None:
+            self._files[self._record].write(per_image.tobytes())
         for name in self._fields[3:]:
             if values.get(name) is not None:
                 self._event(name.replace("_", "/", 1), values[name], self._progress.step)

@@ -74,8 +74,8 @@ class Evaluation(Protocol):
         """How many images it took."""
 
     @property
-    def correct(self) -> NDArray[np.bool_] | None:
-        """(N,) which validation images were right, where that is known."""
+    def per_image(self) -> NDArray[np.bool_] | NDArray[np.uint32] | None:
+        """(N, …) what is kept of every scored image in the task's growing file; None where nothing is."""
 
     @property
     def fatal(self) -> str | None:
@@ -99,8 +99,19 @@ class Task(Protocol):
     def columns(self) -> Sequence[str]:
         """Names of what `Evaluation.row` holds, in the order of epochs.csv."""
 
+    @property
+    def record(self) -> str:
+        """The growing file that takes `Evaluation.per_image` of every scored epoch, relative to the run."""
+
+    @property
+    def figure(self) -> str:
+        """What `Evaluation.quality` is called in status.json: "top1" or "miou"."""
+
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """The scalar to minimise, and the sum of the measure over the batch's images."""
+
+    def share(self, part: Any, whole: Any) -> Tensor | float:
+        """The part's share in the mean loss of the whole batch, for gradient accumulation."""
 
     def after_step(self, model: Any, done: int, total: int) -> None:
         """What follows an optimiser step: the `done`-th, counted from 1, of `total`."""
@@ -167,7 +178,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
     due = recipe.snapshots.due(recipe.epochs)
-    with Journal(job.path, progress, job.task.measure, job.task.columns) as journal:
+    with Journal(job.path, progress, job.task.measure, job.task.columns, job.task.record) as journal:
         while progress.epoch <= recipe.epochs:
             epoch = progress.epoch
             job.model.train()
@@ -247,7 +258,7 @@ def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Te
     total, sums = [], []
     for part in parts:
         loss, measured = job.task.loss(trained, part)
-        share = len(part) / len(batch)
+        share = job.task.share(part, batch)
         job.fabric.backward(loss * share if len(parts) > 1 else loss)
         total.append(loss.detach() * share)
         sums.append(measured)
@@ -285,5 +296,5 @@ def _write_epoch(
     if evaluation is not None:
         row |= evaluation.row()
         text = f"  {evaluation.text()}"
-    journal.epoch(row, None if evaluation is None else evaluation.correct)
+    journal.epoch(row, None if evaluation is None else evaluation.per_image)
     display.epoch(progress.epoch, loss, shown(job.task.measure, measured), text, speed)

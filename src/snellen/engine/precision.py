@@ -17,6 +17,8 @@ from snellen.models.unfolded import unfold_convolutions
 
 Precision = Literal["fp32", "bf16"]
 _PROBE_SECONDS = 0.6  # what one timed step of the measurement may take, about
+_SLOW = 2.0  # a step of so many seconds is timed once
+_HOPELESS = 2.0  # a mode that takes so many times the best one's time is given up after its first step
 _WORTH_IT = 0.95  # another mode than plain fp32 must save at least 5%
 
 
@@ -102,36 +104,47 @@ def measure(
 ) -> list[Measured]:
     """Times a forward and backward pass of copies of `model` in each mode.
 
-    images: (B, 3, S, S) float32 on the device; fewer of them are used when the network is slow. loss(model, images)
-    gives the scalar to differentiate. `model` is left as it was.
+    images: (B, 3, H, W) float32 on the device; fewer of them are used when the network is slow. loss(model, images)
+    gives the scalar to differentiate. A mode that is much slower than another is not timed to the end. `model` is left
+    as it was.
     """
     count = _affordable(modes[0], model, images, loss)
-    return [Measured(mode, count, _seconds(mode, model, images[:count], loss)) for mode in modes]
+    measured: list[Measured] = []
+    for mode in modes:
+        limit = max(_SLOW, _HOPELESS * min((entry.seconds for entry in measured), default=float("inf")))
+        measured.append(Measured(mode, count, _seconds(mode, model, images[:count], loss, limit=limit)))
+    return measured
 
 
 def _affordable(mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]) -> int:
-    probe = min(len(images), 4)
-    seconds = _seconds(mode, model, images[:probe], loss, repeats=1)
+    probe = min(len(images), 2)
+    seconds = _seconds(mode, model, images[:probe], loss, limit=_SLOW)
     return max(probe, min(len(images), int(probe * _PROBE_SECONDS / seconds)))
 
 
 def _seconds(
-    mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], repeats: int = 2
+    mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], limit: float
 ) -> float:
+    """Time of a step after a first one that warms up; of the first one itself where that is above `limit` already."""
     trial = copy.deepcopy(model)
     mode.apply(trial)
     trial.train()
     runner: nn.Module = torch.compile(trial) if mode.compiled else trial  # type: ignore[assignment]
     images = images.contiguous(memory_format=mode.memory_format)
-    best = float("inf")
-    for repeat in range(repeats + 1):  # the first one warms up
+
+    def step() -> float:
         synchronise(images.device)
         start = time.perf_counter()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=mode.precision == "bf16"):
             value = loss(runner, images)
         value.backward()  # type: ignore[no-untyped-call]
         synchronise(images.device)
-        if repeat:
-            best = min(best, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
         trial.zero_grad(set_to_none=True)
-    return best
+        return seconds
+
+    first = step()
+    if first > limit and not mode.compiled:
+        return first
+    second = step()
+    return second if second > _SLOW else min(second, step())

@@ -17,6 +17,21 @@
     report.html             the report
 
 Validation arrays are in the order of the validation rows of samples.csv.
+
+A segmentation run has these in place of the files of the same name, or of correct.u8:
+
+    data.json               beside the class names "colours", [r, g, b] of each, and "ignored", what is not scored
+    samples.csv             row, split, path, mask, group
+    predictions/counts.u4   (epochs, N, C, 3) uint32 row-major: true positive, false positive and false negative pixels
+                            of each image and class at each scored epoch
+    predictions/validation.npz   chosen epoch: confusion (N, C, C) int64, pixels by [truth, prediction]; boundary
+                            (N, C, 4) int64: predicted boundary pixels, of these matched, true ones, of these matched;
+                            epoch ()
+    predictions/validation.csv   path, miou, pixel_accuracy of each image
+    snapshots/epoch_NNNN.npz     masks (n, H, W) uint8, what is predicted at the size of the image's own mask, 255
+                            beyond it; sizes (n, 2) int64; rows (n,) int64 into the validation images
+
+Ignored pixels, 255 in a mask, are in no count.
 """
 
 from __future__ import annotations
@@ -38,7 +53,8 @@ if TYPE_CHECKING:
 
     from snellen.engine.precision import Mode
     from snellen.models.classifier import Classifier
-    from snellen.recipe.schema import AnyRecipe, Recipe
+    from snellen.models.segmenters.segmenter import Segmenter
+    from snellen.recipe.schema import AnyRecipe, Recipe, SegmentationRecipe
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,33 @@ class Snapshot:
     features: NDArray[np.float32]
     rows: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class MaskPredictions:
+    """How the chosen network's masks of the validation images compare with the true ones, ignored pixels left out.
+
+    confusion: (N, C, C) int64 pixels by [truth, prediction]. boundary: (N, C, 4) int64: predicted boundary pixels, of
+    these matched, true boundary pixels, of these matched. epoch: counted from 1.
+    """
+
+    confusion: NDArray[np.int64]
+    boundary: NDArray[np.int64]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class MaskSnapshot:
+    """Predicted masks of some validation images after one epoch.
+
+    masks: (n, H, W) uint8; mask i fills [: sizes[i, 0], : sizes[i, 1]], beyond it is 255. rows: (n,) int64, which
+    validation images. epoch: counted from 1.
+    """
+
+    masks: NDArray[np.uint8]
+    sizes: NDArray[np.int64]
+    rows: NDArray[np.int64]
     epoch: int
 
 
@@ -94,12 +137,24 @@ class Run:
         """The resolved recipe of a classification run. Raises UserError for a run of another kind."""
         from snellen.recipe.schema import Recipe
 
-        if isinstance(self.recipe, Recipe):
-            return self.recipe
+        recipe = self.recipe
+        if isinstance(recipe, Recipe):
+            return recipe
+        if recipe.task == "segmentation":
+            raise UserError(f"{self.path}: a segmentation run; it says of pixels, not of images, what they are.")
         raise UserError(
-            f"{self.path}: a {self.recipe.task} run has a backbone and no classes. To train a classifier on it: "
-            f"snellen train RECIPE DATA model.weights={self.path} model.backbone={self.recipe.model.backbone}"
+            f"{self.path}: a {recipe.task} run has a backbone and no classes. To train a classifier on it: "
+            f"snellen train RECIPE DATA model.weights={self.path} model.backbone={recipe.model.backbone}"
         )
+
+    @property
+    def segmentation(self) -> SegmentationRecipe:
+        """The resolved recipe of a segmentation run. Raises UserError for a run of another kind."""
+        from snellen.recipe.schema import SegmentationRecipe
+
+        if isinstance(self.recipe, SegmentationRecipe):
+            return self.recipe
+        raise UserError(f"{self.path}: a {self.recipe.task} run; it predicts no masks.")
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -130,7 +185,7 @@ class Run:
 
     def samples(self) -> pd.DataFrame:
         """samples.csv: one row an image."""
-        return self._csv("samples.csv", dtype={"path": str, "class": str, "group": str})
+        return self._csv("samples.csv", dtype={"path": str, "mask": str, "class": str, "group": str})
 
     def metrics(self) -> pd.DataFrame:
         """epochs.csv: one row an epoch."""
@@ -155,29 +210,53 @@ class Run:
         return flat.reshape(-1, int(self.data["counts"]["validation"])).astype(bool)
 
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots, by epoch."""
-        found = []
-        for file in sorted((self.path / "snapshots").glob("epoch_*.npz")):
-            epoch = int(re.fullmatch(r"epoch_(\d+)", file.stem)[1])  # type: ignore[index]
-            with np.load(file, allow_pickle=False) as arrays:
-                found.append(Snapshot(arrays["features"], arrays["rows"], arrays["probabilities"], epoch))
-        return sorted(found, key=lambda snapshot: snapshot.epoch)
+        """All snapshots of features, by epoch."""
+        return [
+            Snapshot(arrays["features"], arrays["rows"], arrays["probabilities"], epoch)
+            for epoch, arrays in self._snapshot_files()
+        ]
+
+    def mask_validation(self) -> MaskPredictions:
+        """Of a segmentation run: what was counted on the validation images at the chosen epoch."""
+        with np.load(self._file("predictions/validation.npz"), allow_pickle=False) as arrays:
+            return MaskPredictions(arrays["confusion"], arrays["boundary"], int(arrays["epoch"]))
+
+    def counts_by_epoch(self) -> NDArray[np.uint32]:
+        """Of a segmentation run: (scored epochs, N, C, 3) true positive, false positive and false negative pixels."""
+        flat = np.fromfile(self._file("predictions/counts.u4"), dtype="<u4")
+        return flat.reshape(-1, int(self.data["counts"]["validation"]), len(self.classes), 3)
+
+    def mask_snapshots(self) -> list[MaskSnapshot]:
+        """All snapshots of masks, by epoch."""
+        return [
+            MaskSnapshot(arrays["masks"], arrays["sizes"], arrays["rows"], epoch)
+            for epoch, arrays in self._snapshot_files()
+        ]
 
     def image(self, sample_path: str) -> Path:
         """Where an image of samples.csv lies: absolute, or below the data's root. It may be gone by now."""
         return Path(self.data["root"]) / sample_path
 
-    def model(self, which: str = "best") -> Classifier:
+    def model(self, which: str = "best") -> Classifier | Segmenter:
         """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
         from snellen.models.classifier import load_trained
+        from snellen.models.segmenters.build import load_trained_segmenter
 
-        return load_trained(self, which)
+        return load_trained_segmenter(self, which) if self.recipe.task == "segmentation" else load_trained(self, which)
 
     def report(self) -> Path:
         """Writes report.html (anew) and returns its path."""
         from snellen.reporting.build import build_report
 
         return build_report([self], self.path / "report.html")
+
+    def _snapshot_files(self) -> list[tuple[int, dict[str, NDArray[Any]]]]:
+        found = []
+        for file in (self.path / "snapshots").glob("epoch_*.npz"):
+            epoch = int(re.fullmatch(r"epoch_(\d+)", file.stem)[1])  # type: ignore[index]
+            with np.load(file, allow_pickle=False) as arrays:
+                found.append((epoch, dict(arrays)))
+        return sorted(found, key=lambda entry: entry[0])
 
     def _file(self, name: str) -> Path:
         path = self.path / name

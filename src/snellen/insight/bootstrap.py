@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -36,14 +37,31 @@ def interval(
     statistic: Callable[[Floats], Floats], count: int, groups: NDArray[np.int64] | None = None, seed: int = 0
 ) -> Interval:
     """95% percentile interval of a statistic. statistic: weights of the images, (r, N), to its values, (r,)."""
+    return intervals(lambda weights: statistic(weights)[:, None], count, groups, seed)[0]
+
+
+def intervals(
+    statistic: Callable[[Floats], Floats], count: int, groups: NDArray[np.int64] | None = None, seed: int = 0
+) -> list[Interval]:
+    """The same of K statistics from the same resamples. statistic: weights of the images, (r, N), to (r, K).
+
+    Resamples in which a statistic is NaN are left out of its interval; where it always is, so are the bounds.
+    """
     values = np.concatenate([statistic(weights) for weights in resamples(count, groups, seed)])
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return Interval(float(low), float(high))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "all-NaN slice"
+        low, high = np.nanquantile(values, [0.025, 0.975], axis=0)
+    return [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]
 
 
 def mean_interval(values: Floats, groups: NDArray[np.int64] | None, seed: int = 0) -> tuple[Interval, float]:
     """95% interval of a mean, (N,) values, and the two-sided p-value of a mean of zero."""
     draws = np.concatenate([(w @ values) / w.sum(1) for w in resamples(len(values), groups, seed)])
     low, high = np.quantile(draws, [0.025, 0.975])
+    return Interval(float(low), float(high)), two_sided(draws)
+
+
+def two_sided(draws: Floats) -> float:
+    """The two-sided p-value of no effect: twice the smaller share of resamples, (r,), on the other side of zero."""
     beyond = min((draws <= 0).sum(), (draws >= 0).sum())
-    return Interval(float(low), float(high)), min(1.0, 2 * (int(beyond) + 1) / (len(draws) + 1))
+    return min(1.0, 2 * (int(beyond) + 1) / (len(draws) + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+import dataclasses
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.models.backbones import build_backbone, own_normalization
-from snellen.models.weights import WeightsReport, fit_weights, read_weights
+from snellen.models.weights import WeightsReport, fit_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.spec import Spec
 
@@ -112,10 +112,15 @@ def start_backbone(spec: BackboneSpec, size: int, seed: int) -> tuple[nn.Module,
 
     size: side of the images in pixels. Raises UserError for what cannot be built or loaded.
     """
+    backbone, report = initial_backbone(spec, size, seed)
+    return backbone, _feature_width(spec, backbone, size), report
+
+
+def initial_backbone(spec: BackboneSpec, size: int, seed: int) -> tuple[nn.Module, WeightsReport]:
+    """As `start_backbone`, for callers that do not need the pooled features."""
     torch.manual_seed(derive(seed, "backbone"))
     backbone = build_backbone(spec, size, download=spec.weights == "imagenet")
-    report = _load(spec, backbone)
-    return backbone, _feature_width(spec, backbone, size), report
+    return backbone, _load(spec, backbone)
 
 
 def load_trained(run: Run, which: str = "best") -> Classifier:
@@ -142,14 +147,14 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(model: nn.Module, size: int) -> int:
-    """Multiply-accumulates of one image of (3, size, size); counted by torch on the operators that it knows."""
+def count_macs(model: nn.Module, height: int, width: int) -> int:
+    """Multiply-accumulates of one image of (3, height, width); counted by torch on the operators that it knows."""
     from torch.utils.flop_counter import FlopCounterMode
 
     device = next(model.parameters()).device
     counted = copy.deepcopy(model).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        counted(torch.zeros(1, 3, size, size, device=device))
+        counted(torch.zeros(1, 3, height, width, device=device))
     return int(counter.get_total_flops()) // 2
 
 
@@ -171,18 +176,9 @@ def _load(spec: BackboneSpec, backbone: nn.Module) -> WeightsReport:
     normalization = None if own is None else Normalization(*own, source=f"the configuration of {spec.backbone}")
     if spec.weights == "imagenet":
         return WeightsReport(f"ImageNet weights of {spec.backbone}", normalization, len(backbone.state_dict()))
-    path = Path(spec.weights)
-    if path.is_dir():
-        from snellen.engine.run_directory import Run
-
-        run = Run(path)
-        values = run.data["normalization"]
-        normalization = Normalization(tuple(values["mean"]), tuple(values["std"]), f"that of the run {run.name}")
-        path = path / "checkpoints" / "best.safetensors"
-    report = fit_weights(backbone, read_weights(path), str(spec.weights), spec.partial)
-    return WeightsReport(
-        report.source, normalization, report.loaded, report.missing, report.unexpected, report.mismatched
-    )
+    path, of_run = locate_weights(spec.weights)
+    report = fit_weights(backbone, read_weights(path), spec.weights, spec.partial)
+    return dataclasses.replace(report, normalization=of_run or normalization)
 
 
 def _feature_width(spec: BackboneSpec, backbone: nn.Module, size: int) -> int:

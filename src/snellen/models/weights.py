@@ -34,6 +34,19 @@ class WeightsReport:
     mismatched: tuple[str, ...] = ()
 
 
+def locate_weights(weights: str) -> tuple[Path, Normalization | None]:
+    """The file that `model.weights` means, and of a run directory the normalisation that it was trained with."""
+    path = Path(weights)
+    if not path.is_dir():
+        return path, None
+    from snellen.engine.run_directory import Run
+
+    run = Run(path)
+    values = run.data["normalization"]
+    normalization = Normalization(tuple(values["mean"]), tuple(values["std"]), f"that of the run {run.name}")
+    return path / "checkpoints" / "best.safetensors", normalization
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a safetensors file or of a state dict saved by torch; nothing in the file is executed.
 
@@ -59,11 +72,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _unwrapped(value, path)
 
 
-def fit_weights(backbone: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool) -> WeightsReport:
+def fit_weights(
+    backbone: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool, new: tuple[str, ...] = ()
+) -> WeightsReport:
     """Copies tensors into the backbone's layers of the same name and shape; a classifier in the file is left alone.
 
-    partial: whether to go on when some layers do not fit. Raises UserError, with the layers' names, when they do not
-    and `partial` is false, and always when nothing fits.
+    partial: whether to go on when some layers do not fit. new: beginnings of the names of layers that may start anew.
+    Raises UserError, with the layers' names, when others do not fit and `partial` is false, and always when nothing
+    fits.
     """
     own = backbone.state_dict()
     renamed = _best_names(tensors, own)
@@ -71,9 +87,13 @@ def fit_weights(backbone: nn.Module, tensors: Mapping[str, Tensor], source: str,
     mismatched = [
         f"{name} (file {tuple(t.shape)}, network {tuple(own[name].shape)})"
         for name, t in renamed.items()
-        if name in own and name not in fitting
+        if name in own and name not in fitting and not name.startswith(new)
     ]
-    missing = [name for name in own if name not in renamed and not name.endswith("num_batches_tracked")]
+    missing = [
+        name
+        for name in own
+        if name not in renamed and not name.endswith("num_batches_tracked") and not name.startswith(new)
+    ]
     unexpected = [name for name in renamed if name not in own and not name.startswith(_HEADS)]
     if not fitting:
         raise UserError(

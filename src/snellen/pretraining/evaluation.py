@@ -71,6 +71,11 @@ class Representation:
         return None if self.probabilities is None else np.asarray(self.probabilities.argmax(1) == self.target)
 
     @property
+    def per_image(self) -> NDArray[np.bool_] | None:
+        """As `correct`: a byte each."""
+        return self.correct
+
+    @property
     def quality(self) -> float:
         """k-NN top-1; NaN where there are no labels."""
         return math.nan if self.correct is None else float(self.correct.mean())

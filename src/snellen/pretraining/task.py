@@ -55,6 +55,8 @@ class Pretraining:
 
     measure = "projection_deviation"
     columns = COLUMNS
+    record = "predictions/correct.u8"
+    figure = "top1"
 
     def __init__(
         self,
@@ -80,6 +82,10 @@ class Pretraining:
         """The method's loss, a scalar, and the deviation of the projections times the number of images."""
         loss, projections = model(batch.first, batch.second)
         return loss, projection_deviation(projections) * len(batch)
+
+    def share(self, part: ViewBatch, whole: ViewBatch) -> float:
+        """By images."""
+        return len(part) / len(whole)
 
     def after_step(self, model: Method, done: int, total: int) -> None:
         """Moves the method's target network."""

@@ -13,7 +13,13 @@ from PIL import Image
 
 _SMALL_SIDE = 64
 _LOOKED_AT = 200
-_FEWEST_STEPS = {"airnet-scratch": 1500, "finetune-lite": 400, "finetune-large": 600}
+_FEWEST_STEPS = {
+    "airnet-scratch": 1500,
+    "finetune-lite": 400,
+    "finetune-large": 600,
+    "segment-lite": 800,
+    "segment-large": 3000,
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,13 @@ def choose_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
     else:
         name, reason = "finetune-lite", f"the images' shorter side is {side:.0f} px and there is no GPU"
     return Choice(name, reason, _for_few_images(name, len(paths)))
+
+
+def choose_segmentation_recipe(images: int, gpu: bool) -> Choice:
+    """A recipe for so many training images with masks, from their number and the hardware."""
+    name = "segment-large" if gpu else "segment-lite"
+    reason = f"the images have masks and there is {'a' if gpu else 'no'} GPU"
+    return Choice(name, reason, _for_few_images(name, images))
 
 
 def _for_few_images(name: str, images: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,10 +17,13 @@ from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe
+    from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
 
 
-Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe")
+# Among the keys pydantic puts which kind of value it tried, as in literal['balanced'] or dict[str,float].
+_TRIED_KIND = re.compile(r"(literal|dict|tuple)\[.*\]$")
+
+Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe", "SegmentationRecipe")
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
@@ -41,10 +45,14 @@ def read_fields(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any],
 
 
 def load_for(kind: type[Kind], source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None) -> Kind:
-    """A recipe that must be of one kind, Recipe or PretrainingRecipe. Raises UserError for one of the other."""
+    """A recipe that must be of one kind. Raises UserError for one of another."""
+    return of_kind(kind, load_recipe(source, overrides))
+
+
+def of_kind(kind: type[Kind], recipe: AnyRecipe) -> Kind:
+    """The recipe itself. Raises UserError when it is of another kind, with the command that takes it."""
     from snellen.recipe.schema import PretrainingRecipe
 
-    recipe = load_recipe(source, overrides)
     if isinstance(recipe, kind):
         return recipe
     command = "pretrain" if isinstance(recipe, PretrainingRecipe) else "train"
@@ -59,9 +67,13 @@ def read_resolved(path: Path) -> AnyRecipe:
 
 def validate(fields: Mapping[str, Any], label: str) -> AnyRecipe:
     """Fields as a recipe of the kind that `task` says. Raises UserError with one line for each field that is wrong."""
-    from snellen.recipe.schema import PretrainingRecipe, Recipe
+    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 
-    kinds: dict[str, type[AnyRecipe]] = {"classification": Recipe, "pretraining": PretrainingRecipe}
+    kinds: dict[str, type[AnyRecipe]] = {
+        "classification": Recipe,
+        "pretraining": PretrainingRecipe,
+        "segmentation": SegmentationRecipe,
+    }
     task = fields.get("task", "classification")
     if task not in kinds:
         raise UserError(f"{label}, task: {_not_one_of(str(task), list(kinds))}")
@@ -139,7 +151,7 @@ def _read(source: str | Path) -> tuple[str, str]:
 
 def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     """What is wrong with a field and what would be right, from what pydantic says of it."""
-    location = [str(part) for part in detail["loc"]]
+    location = [str(part) for part in detail["loc"] if not _TRIED_KIND.match(str(part))]
     key = ".".join(_without_tags(model, location)) or "as a whole"
     if detail["type"] == "extra_forbidden":
         fields = _fields_at(model, location[:-1])

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from snellen.data.augment.mixing import MixSpec
 from snellen.data.augment.pipeline import AugmentationSpec
+from snellen.data.masks.augment import MaskAugmentationSpec
+from snellen.data.masks.sources import MaskDataSpec
 from snellen.data.normalization import NormalizationSpec
 from snellen.data.sources import DataSpec
 from snellen.data.unlabelled import UnlabelledSpec
@@ -17,12 +19,15 @@ from snellen.engine.ema import EmaSpec
 from snellen.engine.optimizer import OptimizerSpec
 from snellen.engine.schedule import ScheduleSpec
 from snellen.models.classifier import BackboneSpec, ModelSpec
+from snellen.models.segmenters.build import SegmenterSpec
 from snellen.pretraining.evaluation import RepresentationSpec
 from snellen.pretraining.methods.build import AnyMethodSpec
 from snellen.pretraining.methods.byol import ByolSpec
 from snellen.spec import Spec
 from snellen.tasks.classification import EvaluationSpec, SnapshotSpec
 from snellen.tasks.losses import LossSpec
+from snellen.tasks.segmentation import MaskSnapshotSpec, SegmentationEvaluationSpec
+from snellen.tasks.segmentation_losses import SegmentationLossSpec
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -63,9 +68,6 @@ class CommonRecipe(Spec):
     normalization: NormalizationSpec = Field(
         default_factory=NormalizationSpec, description="Mean and deviation that pixels are normalised by."
     )
-    augmentation: AugmentationSpec = Field(
-        default_factory=AugmentationSpec, description="What a training image goes through; drawn for each image."
-    )
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="How the loss is minimised.")
     schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="The learning rate over the run.")
     hardware: HardwareSpec = Field(
@@ -87,6 +89,9 @@ class Recipe(CommonRecipe):
         False, description="Leave out the last, smaller batch of an epoch (other images each epoch, by the shuffle)."
     )
     data: DataSpec = Field(default_factory=DataSpec, description="How images and labels are found and split.")
+    augmentation: AugmentationSpec = Field(
+        default_factory=AugmentationSpec, description="What a training image goes through; drawn for each image."
+    )
     mix: MixSpec = Field(default_factory=MixSpec, description="Mixup and CutMix: two images and their labels blended.")
     evaluation: EvaluationSpec = Field(
         default_factory=EvaluationSpec, description="How validation images are shown, how often, which epoch is kept."
@@ -122,6 +127,9 @@ class PretrainingRecipe(CommonRecipe):
 
     task: Literal["pretraining"] = Field("pretraining", description="Features are learnt from images without labels.")
     data: UnlabelledSpec = Field(default_factory=UnlabelledSpec, description="How images are found and kept.")
+    augmentation: AugmentationSpec = Field(
+        default_factory=AugmentationSpec, description="What a training image goes through; drawn for each image."
+    )
     method: AnyMethodSpec = Field(default_factory=ByolSpec, description="How features are learnt; by its name.")
     evaluation: RepresentationSpec = Field(
         default_factory=RepresentationSpec, description="How, how often and on what the features are looked at."
@@ -142,4 +150,43 @@ class PretrainingRecipe(CommonRecipe):
         return None
 
 
-AnyRecipe = Recipe | PretrainingRecipe
+class SegmentationRecipe(CommonRecipe):
+    """Everything that decides what a segmentation run computes, except the images and masks themselves."""
+
+    task: Literal["segmentation"] = Field("segmentation", description="What every pixel is, is learnt from masks.")
+    batch_size: int = Field(8, ge=2, description="Images in one optimiser step.")
+    accumulation: int = Field(
+        1, ge=1, description="Parts that a batch is split into to fit in memory; the gradient is that of the whole."
+    )
+    drop_last: bool = Field(
+        False, description="Leave out the last, smaller batch of an epoch (other images each epoch, by the shuffle)."
+    )
+    data: MaskDataSpec = Field(
+        default_factory=MaskDataSpec, description="How images and masks are found, understood and split."
+    )
+    augmentation: MaskAugmentationSpec = Field(
+        default_factory=MaskAugmentationSpec,
+        description="What a training image and its mask go through; drawn for each image.",
+    )
+    evaluation: SegmentationEvaluationSpec = Field(
+        default_factory=SegmentationEvaluationSpec,
+        description="How validation images are shown, how often, which epoch is kept.",
+    )
+    model: SegmenterSpec = Field(
+        default_factory=SegmenterSpec, description="The network and where its weights come from."
+    )
+    loss: SegmentationLossSpec = Field(default_factory=SegmentationLossSpec, description="What is minimised.")
+    ema: EmaSpec | None = Field(None, description="Moving average of the weights; when set, it is what is scored.")
+    snapshots: MaskSnapshotSpec = Field(
+        default_factory=MaskSnapshotSpec, description="When masks of validation images are kept for the report."
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> SegmentationRecipe:
+        if self.accumulation > self.batch_size // 2:
+            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
+        return self
+
+
+ImageRecipe = Recipe | PretrainingRecipe
+AnyRecipe = Recipe | PretrainingRecipe | SegmentationRecipe

@@ -14,13 +14,14 @@ from markupsafe import Markup
 
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
-from snellen.insight.differences import differences
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
-from snellen.reporting.collect import IRRELEVANT, RunFigures, class_names, conditions, image_path
+from snellen.reporting.collect import RunFigures
 from snellen.reporting.evolution import evolutions
 from snellen.reporting.pictures import thumbnail
-from snellen.reporting.sections import cost, datasets, duration, si
+from snellen.reporting.runs import class_names, differing, ends, image_path
+from snellen.reporting.sections import datasets
+from snellen.reporting.shared import cost, duration, si
 from snellen.reporting.template import render
 from snellen.study.answer import answer, verdict
 from snellen.study.directory import Study
@@ -53,6 +54,8 @@ def _page(results: Results) -> str:
     evolved = evolutions(shown[:_MOST_FEATURES])
     return render(
         "study.html.j2",
+        ("report.css",),
+        ("report.js", "features.js"),
         title=spec.name,
         description=spec.description,
         results=results,
@@ -67,7 +70,7 @@ def _page(results: Results) -> str:
         evolutions=evolved,
         names=class_names(shown),
         galleries=_galleries(results),
-        differing=[row for row in differences([conditions(run) for run in shown]) if row.key not in IRRELEVANT],
+        differing=differing(shown),
         shown=shown,
         cost=[cost(run) for run in shown],
         datasets=datasets(shown[:1]),
@@ -196,7 +199,7 @@ def _picture(loser: Cell, row: int) -> dict[str, Any]:
 def _pretraining(study: Study) -> dict[str, str] | None:
     """What the pretraining was, in words."""
     run = study.pretraining
-    if run is None:
+    if run is None or run.recipe.task != "pretraining":
         return None
     metrics, status = run.metrics(), run.status
     knn = pd.to_numeric(metrics["knn_top1"]).dropna().tolist() if "knn_top1" in metrics else []
@@ -227,7 +230,7 @@ def _pair_numbers(pair: Pair) -> dict[str, Any]:
         "b": pair.b.setting,
         "fraction": pair.a.fraction,
         "difference": pair.over.mean,
-        "interval": [pair.over.interval.low, pair.over.interval.high],
+        "interval": ends(pair.over.interval),
         "p_value": pair.over.p_value,
         "p_holm": pair.p_holm,
         "seeds": pair.over.seeds,

@@ -45,9 +45,14 @@ class SnapshotSpec(Spec):
         None, description="Epochs, counted from 1. None: the first, the middle and the last."
     )
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is kept at all."""
+        return self.images > 0
+
     def due(self, total: int) -> set[int]:
-        """The epochs of a run of `total` epochs after which features are kept."""
-        if self.images == 0:
+        """The epochs of a run of `total` epochs after which something is kept."""
+        if not self.wanted:
             return set()
         return {1, (total + 1) // 2, total} if self.epochs is None else {e for e in self.epochs if e <= total}
 
@@ -78,6 +83,11 @@ class Scores:
     def correct(self) -> NDArray[np.bool_]:
         """(N,) whether the most probable class is the image's own."""
         return cast("NDArray[np.bool_]", (self.logits.argmax(1) == self.target).numpy())
+
+    @property
+    def per_image(self) -> NDArray[np.bool_]:
+        """(N,) which images are right: a byte each."""
+        return self.correct
 
     @property
     def quality(self) -> float:
@@ -140,6 +150,8 @@ class Classification:
 
     measure = "top1"
     columns = ("validation_loss", "validation_top1", "validation_top5")
+    record = "predictions/correct.u8"
+    figure = "top1"
 
     def __init__(self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64]) -> None:
         self._run = run
@@ -158,6 +170,10 @@ class Classification:
         dominant = batch.target if batch.soft is None else batch.soft.argmax(1)
         correct = (logits.detach().argmax(1) == dominant).sum()
         return compute_loss(self._loss, logits, target), correct
+
+    def share(self, part: Batch, whole: Batch) -> float:
+        """By images."""
+        return len(part) / len(whole)
 
     def after_step(self, model: Classifier, done: int, total: int) -> None:
         """Nothing follows a step."""

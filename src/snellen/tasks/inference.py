@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,9 @@ from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.normalization import Normalization
 from snellen.engine.device import HardwareSpec, find_device, make_fabric
 from snellen.engine.environment import processor
+from snellen.engine.precision import Mode
 from snellen.engine.run_directory import Run
+from snellen.models.classifier import load_trained
 from snellen.tasks.classification import scored_logits
 from snellen.tasks.preparation import cached_side
 
@@ -37,28 +41,41 @@ class PredictedBatch:
     unreadable: list[UnreadableImageError]
 
 
-class Predictor:
-    """The chosen epoch's network of a run, with the run's own way of showing images.
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a run's network is run again. autocast: makes the context of a forward pass."""
 
-    Arithmetic is the run's own on the same processor or GPU, else plain fp32.
-    """
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    mode: Mode
+    normalization: Normalization
+
+
+def own_arithmetic(run: Run) -> Arithmetic:
+    """The run's own on the same kind of processor or GPU, else plain fp32; the run's normalisation."""
+    device = find_device(HardwareSpec(device=run.recipe.hardware.device))
+    same = device.type == torch.device(run.environment["device"]).type and (
+        device.type != "cpu" or run.environment["cpu"] == processor()
+    )
+    mode = run.mode if same else dataclasses.replace(run.mode, precision="fp32", unfolded=False)
+    autocast = make_fabric(device, mode.precision).autocast
+    saved = run.data["normalization"]
+    normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])
+    return Arithmetic(device, autocast, mode, normalization)
+
+
+class Predictor:
+    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic."""
 
     def __init__(self, run: Run) -> None:
         self._recipe = run.classification
-        self._device = find_device(HardwareSpec(device=run.recipe.hardware.device))
-        saved = run.data["normalization"]
-        normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])
+        own = own_arithmetic(run)
         self._augmentation = Augmentation(
-            self._recipe.augmentation, self._recipe.evaluation, normalization, self._device
+            self._recipe.augmentation, self._recipe.evaluation, own.normalization, own.device
         )
-        same = self._device.type == torch.device(run.environment["device"]).type and (
-            self._device.type != "cpu" or run.environment["cpu"] == processor()
-        )
-        mode = run.mode if same else dataclasses.replace(run.mode, precision="fp32", unfolded=False)
-        self._autocast = make_fabric(self._device, mode.precision).autocast
-        self._layout = mode.memory_format
-        self._model = run.model().to(self._device)
-        mode.apply(self._model)
+        self._autocast, self._layout = own.autocast, own.mode.memory_format
+        self._model = load_trained(run).to(own.device)
+        own.mode.apply(self._model)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""

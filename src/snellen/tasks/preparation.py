@@ -34,7 +34,7 @@ from snellen.models.airnet import AirNet
 from snellen.models.classifier import build_classifier
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
-from snellen.recipe.schema import AnyRecipe, Recipe, seconds
+from snellen.recipe.schema import AnyRecipe, ImageRecipe, Recipe, seconds
 from snellen.tasks.classification import Classification
 from snellen.tasks.frozen import FeatureFeed, best_rate, extracted
 
@@ -136,7 +136,7 @@ def within_budget(job: Job, budget: float, console: Console) -> Job:
 
 
 def decode_images(
-    images: ImageSet, recipe: AnyRecipe, spec: DataSpec, console: Console
+    images: ImageSet, recipe: ImageRecipe, spec: DataSpec, console: Console
 ) -> tuple[ImageSet, Pixels, Pixels]:
     """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so."""
     sides = images.train, images.validation
@@ -171,7 +171,7 @@ class Decoded:
 
 
 def decode_paths(
-    paths: Sequence[Path], recipe: AnyRecipe, spec: DataSpec | UnlabelledSpec, console: Console
+    paths: Sequence[Path], recipe: ImageRecipe, spec: DataSpec | UnlabelledSpec, console: Console
 ) -> Decoded:
     """Decodes image files. Raises UserError for unreadable ones, unless `spec` says to leave them out."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -195,7 +195,7 @@ def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
     return "\n".join([*lines, "To leave such files out and list them: data.unreadable=skip"])
 
 
-def cached_side(recipe: AnyRecipe) -> int | None:
+def cached_side(recipe: ImageRecipe) -> int | None:
     """The shorter side in pixels that decoded images are kept at, enough for every crop; None keeps their own size."""
     augmentation, evaluation = recipe.augmentation, recipe.evaluation
     shown = evaluation.resize or evaluation.size

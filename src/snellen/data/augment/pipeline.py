@@ -8,8 +8,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Generator, Tensor
 
-from snellen.data.augment.blur import blur
-from snellen.data.augment.colour import grey, jitter
+from snellen.data.augment.appearance import AppearanceSpec, Pair, change_appearance, check_ordered
 from snellen.data.augment.erasing import erase
 from snellen.data.augment.framing import Interpolation, Mirrored, frame
 from snellen.data.augment.geometry import Views, central_windows, random_windows, resized_crops, squashed
@@ -17,8 +16,6 @@ from snellen.data.augment.rotation import rotate
 from snellen.data.batch import RawBatch
 from snellen.data.normalization import Normalization
 from snellen.spec import Spec
-
-Pair = tuple[float, float]
 
 
 class EvaluationTransformSpec(Spec):
@@ -42,7 +39,7 @@ class EvaluationTransformSpec(Spec):
         return self
 
 
-class AugmentationSpec(Spec):
+class AugmentationSpec(AppearanceSpec):
     """Drawn anew for each image and epoch, applied in this order: crop, rotation, flips, colours, blur, erasing."""
 
     size: int = Field(224, ge=2, le=8192, description="Side in pixels of the square that the network sees.")
@@ -67,24 +64,14 @@ class AugmentationSpec(Spec):
         "second, and so on, so that two epochs show each image both ways (Jordan 2024, arXiv 2404.00498).",
     )
     vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of an upside-down flip.")
-    jitter: tuple[float, float, float, float] = Field(
-        (0.0, 0.0, 0.0, 0.0), description="Strength of changes in brightness, contrast, saturation, hue (at most 0.5)."
-    )
-    jitter_probability: float = Field(1.0, ge=0, le=1, description="Chance of these changes.")
-    grey: float = Field(0.0, ge=0, le=1, description="Chance of losing all colour.")
-    blur: float = Field(0.0, ge=0, le=1, description="Chance of a Gaussian blur.")
-    blur_sigma: Pair = Field((0.1, 2.0), description="Smallest and largest deviation of the blur in pixels.")
-    blur_kernel: int = Field(5, ge=3, le=101, description="Width of the blur's kernel in pixels, odd.")
     erasing: float = Field(0.0, ge=0, le=1, description="Chance that a rectangle is blanked.")
     erasing_scale: Pair = Field((0.02, 0.33), description="Smallest and largest share of the area that is blanked.")
     erasing_ratio: Pair = Field((0.3, 3.3), description="Smallest and largest height over width of the rectangle.")
 
-    @field_validator("scale", "ratio", "blur_sigma", "erasing_scale", "erasing_ratio")
+    @field_validator("scale", "ratio", "erasing_scale", "erasing_ratio")
     @classmethod
     def _ordered(cls, pair: Pair) -> Pair:
-        if not 0 < pair[0] <= pair[1]:
-            raise ValueError("wanted two numbers above 0, the smaller one first")
-        return pair
+        return check_ordered(pair)
 
     @field_validator("scale", "erasing_scale")
     @classmethod
@@ -92,20 +79,6 @@ class AugmentationSpec(Spec):
         if pair[1] > 1:
             raise ValueError("wanted shares of the area, at most 1")
         return pair
-
-    @field_validator("jitter")
-    @classmethod
-    def _strengths(cls, jitter: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        if min(jitter) < 0 or jitter[3] > 0.5:
-            raise ValueError("wanted four numbers of at least 0, the last (hue) at most 0.5")
-        return jitter
-
-    @field_validator("blur_kernel")
-    @classmethod
-    def _odd(cls, width: int) -> int:
-        if width % 2 == 0:
-            raise ValueError("wanted an odd number")
-        return width
 
     @model_validator(mode="after")
     def _covers(self) -> Self:
@@ -186,18 +159,9 @@ class Augmentation:
 
     def _coloured(self, images: Tensor, generator: Generator) -> Tensor:
         """Colour changes and blur, then normalisation. images: (B, 3, S, S) in [0, 255]."""
-        spec = self._spec
-        jittered = any(spec.jitter) and spec.jitter_probability > 0
-        if not (jittered or spec.grey or spec.blur):
+        if not self._spec.changes_pixels:
             return self._normalised(images, white=255)
-        images = images.float().mul_(1 / 255)
-        if jittered:
-            images = jitter(images, spec.jitter, spec.jitter_probability, generator)
-        if spec.grey:
-            images = grey(images, spec.grey, generator)
-        if spec.blur:
-            images = blur(images, spec.blur, spec.blur_sigma, spec.blur_kernel, generator)
-        return self._normalised(images, white=1)
+        return self._normalised(change_appearance(images.float().mul_(1 / 255), self._spec, generator), white=1)
 
     def _normalised(self, images: Tensor, white: int) -> Tensor:
         return images.float().mul_(1 / (white * self._std)).sub_(self._mean / self._std)

@@ -1,0 +1,177 @@
+"""What a folder of images with masks holds, before any training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.masks.classes import IGNORE
+from snellen.data.masks.decode import decode_mask
+from snellen.data.masks.overlay import sheet
+from snellen.data.masks.sources import MaskDataSpec, MaskedSample, MaskedSet, read_masked
+from snellen.data.sources import Unreadable
+from snellen.errors import UserError
+from snellen.files import replacing
+
+_MOST_LISTED = 20
+_MOST_SIZES = 4
+
+
+@dataclass(frozen=True)
+class MaskCheck:
+    """images: the index. sizes: how many pairs are of each (width, height). formats: how many masks of each kind.
+
+    train, validation: (C + 1,) int64, pixels of each class, those that are not scored last. train_masks,
+    validation_masks: (C + 1,) int64, masks that have such pixels. unreadable: pairs that cannot be used, and why.
+    overlays: files that were drawn.
+    """
+
+    images: MaskedSet
+    sizes: dict[tuple[int, int], int]
+    formats: dict[str, int]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    train_masks: NDArray[np.int64]
+    validation_masks: NDArray[np.int64]
+    unreadable: list[Unreadable]
+    overlays: list[Path]
+
+
+def check_masks(
+    data: str | Path, spec: MaskDataSpec, *, out: Path | None, count: int, console: Console | None = None
+) -> MaskCheck:
+    """Reads and decodes every pair of `data`, as training would.
+
+    out: a folder for `count` overlays, evenly spaced over the pairs. Raises UserError where training would, except for
+    files without a partner and for pairs that cannot be used, which are listed.
+    """
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"{out}: not a folder. Choose another for the overlays.")
+    images = read_masked(data, spec.model_copy(update={"unpaired": "skip"}))
+    samples = [*images.train, *images.validation]
+    reading = spec.reading(images.classes)
+    sizes: Counter[tuple[int, int]] = Counter()
+    formats: Counter[str] = Counter()
+    unreadable: list[Unreadable] = []
+    pixels = np.zeros((len(samples), len(images.classes) + 1), dtype=np.int64)
+
+    def look(sample: MaskedSample) -> tuple[tuple[int, int], str, NDArray[np.int64]] | UnreadableImageError:
+        path = images.root / sample.mask
+        try:
+            height, width = decode(images.root / sample.image).shape[1:]
+            counts = np.bincount(decode_mask(path, reading, (height, width)).numpy().ravel(), minlength=IGNORE + 1)
+        except UnreadableImageError as error:
+            return error
+        with Image.open(path) as opened:
+            kind = f"{opened.format} {opened.mode}"
+        return (width, height), kind, np.append(counts[: len(images.classes)], counts[IGNORE])
+
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(look, samples)
+        console = console or Console(stderr=True)
+        for row, result in enumerate(track(found, "decoding", len(samples), console=console, transient=True)):
+            if isinstance(result, UnreadableImageError):
+                unreadable.append(Unreadable(str(result.path), result.reason))
+                continue
+            size, kind, pixels[row] = result
+            sizes[size] += 1
+            formats[kind] += 1
+    train, validation = np.split(pixels, [len(images.train)])
+    bad = {entry.path for entry in unreadable}
+    usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.image)} & bad]
+    overlays = [] if out is None else _draw(images, _spread(usable, count), spec, out)
+    return MaskCheck(
+        *(images, dict(sizes.most_common()), dict(formats.most_common())),
+        *(train.sum(0), validation.sum(0), (train > 0).sum(0), (validation > 0).sum(0)),
+        *(unreadable, overlays),
+    )
+
+
+def render_masks(check: MaskCheck) -> RenderableType:
+    """A check as text for people."""
+    images, table = check.images, Table(box=None, pad_edge=False)
+    for column in ("", "class", "training pixels", "masks", "validation pixels", "masks"):
+        table.add_column(column, justify="left" if column in {"", "class"} else "right")
+    scored = check.train[:-1].sum(), check.validation[:-1].sum()
+    for label, (name, colour) in enumerate(zip(images.classes.names, images.classes.colours, strict=True)):
+        swatch = Text("██", style=f"rgb({colour[0]},{colour[1]},{colour[2]})")
+        table.add_row(swatch, escape(name), *_row(check, label, scored))
+    everything = check.train.sum(), check.validation.sum()
+    table.add_row("", "[dim]not scored[/]", *_row(check, len(images.classes), everything))
+    table.add_row(
+        "", "[bold]pairs[/]", "", f"[bold]{len(images.train):,}[/]", "", f"[bold]{len(images.validation):,}[/]"
+    )
+    sizes = [f"{width} x {height} px ({number:,})" for (width, height), number in check.sizes.items()]
+    more = [f"{len(sizes) - _MOST_SIZES} other sizes"] if len(sizes) > _MOST_SIZES else []
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in check.formats.items())
+    lines = [
+        f"{images.root}: {images.layout}; {images.split}",
+        f"sizes: {', '.join([*sizes[:_MOST_SIZES], *more]) or 'none'}; masks: {kinds or 'none'}",
+        f"not scored: {images.classes.ignored_text}; shares are of the scored pixels, the last of all",
+    ]
+    shown = [escape(line) for line in lines]
+    shown += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *_missing(check))]
+    shown += _listed("unpaired", images.left_out, "data.unpaired=skip")
+    shown += _listed("unusable", check.unreadable, "data.unreadable=skip")
+    if check.overlays:
+        shown.append(escape(f"{len(check.overlays)} overlays drawn in {check.overlays[0].parent}"))
+    return Group(table, "", *shown)
+
+
+def _row(check: MaskCheck, label: int, totals: tuple[int, int]) -> list[str]:
+    cells = []
+    sides = ((check.train, check.train_masks), (check.validation, check.validation_masks))
+    for (pixels, masks), total in zip(sides, totals, strict=True):
+        cells += [f"{pixels[label] / max(1, total):.2%}", f"{masks[label]:,}"]
+    return cells
+
+
+def _missing(check: MaskCheck) -> list[str]:
+    notes = []
+    for label, name in enumerate(check.images.classes.names):
+        if not check.train[label] and not check.validation[label]:
+            notes.append(f"class '{name}' occurs in no mask")
+        elif not check.train[label]:
+            notes.append(f"class '{name}' is never seen in training")
+        elif not check.validation[label]:
+            notes.append(f"class '{name}' occurs in no validation mask, so nothing can be said of it")
+    return notes
+
+
+def _listed(what: str, entries: tuple[Unreadable, ...] | list[Unreadable], remedy: str) -> list[str]:
+    lines = [f"[red]{what}:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in entries[:_MOST_LISTED]]
+    if len(entries) > _MOST_LISTED:
+        lines.append(f"… and {len(entries) - _MOST_LISTED} more {what} files")
+    if entries:
+        lines.append(f"To train without {what} files: {remedy}")
+    return lines
+
+
+def _spread(samples: list[MaskedSample], count: int) -> list[MaskedSample]:
+    """Up to `count` of the samples, evenly spaced."""
+    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+    return [samples[place] for place in places]
+
+
+def _draw(images: MaskedSet, samples: list[MaskedSample], spec: MaskDataSpec, folder: Path) -> list[Path]:
+    files = []
+    for sample in samples:
+        image = decode(images.root / sample.image).permute(1, 2, 0).numpy()
+        mask = decode_mask(images.root / sample.mask, spec.reading(images.classes)).numpy()
+        path = folder / f"{str(PurePosixPath(sample.image).with_suffix('')).replace('/', '__')}.png"
+        with replacing(path) as temporary:
+            sheet(image, mask, images.classes).save(temporary, format="PNG")
+        files.append(path)
+    return files

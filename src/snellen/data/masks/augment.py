@@ -1,0 +1,116 @@
+"""What images with masks go through on their way to the network, in batches, on the training device."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Generator, Tensor
+
+from snellen.data.augment.appearance import AppearanceSpec, Pair, change_appearance, check_ordered
+from snellen.data.batch import RawBatch
+from snellen.data.masks.cache import RawPairs
+from snellen.data.masks.warp import random_windows, warp
+from snellen.data.normalization import Normalization
+from snellen.spec import Spec
+
+Side = Annotated[int, Field(ge=2, le=16384)]
+
+
+class MaskEvaluationTransformSpec(Spec):
+    """How images are shown when they are scored or predicted. Scores are at the masks' own size."""
+
+    resize: Side | tuple[Side, Side] | None = Field(
+        None, description="What images are brought to: the shorter side, or height and width. null: their own size."
+    )
+    multiple: int = Field(
+        32, ge=1, le=1024, description="Images are padded, right and below, to a multiple of this many pixels."
+    )
+
+
+class MaskAugmentationSpec(AppearanceSpec):
+    """Drawn anew for each image and epoch, applied in this order: scale, crop, rotation, flips, colours, blur.
+
+    Image and mask go through the same; what comes in from beyond an image is its mean colour, and is not scored.
+    """
+
+    size: tuple[Side, Side] | None = Field(
+        None, description="Height and width of the crop that the network sees. null: whole images."
+    )
+    resize: Side | tuple[Side, Side] | None = Field(
+        None,
+        description="What images and masks are brought to before anything else: the shorter side, or height and "
+        "width. null: their own size.",
+    )
+    scale: Pair = Field((1.0, 1.0), description="Smallest and largest factor of both sides, before the crop.")
+    rotation: float = Field(0.0, ge=0, le=180, description="Rotation by up to this many degrees, either way.")
+    flip: float = Field(0.5, ge=0, le=1, description="Chance of a left-right flip.")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of an upside-down flip.")
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_ordered(cls, pair: Pair) -> Pair:
+        return check_ordered(pair)
+
+    @model_validator(mode="after")
+    def _scale_is_sane(self) -> Self:
+        if self.scale[0] < 0.1 or self.scale[1] > 10:
+            raise ValueError(f"scale={self.scale}: wanted factors between 0.1 and 10; to change all images use resize")
+        return self
+
+
+class MaskAugmentation:
+    """Training and scoring views of raw pairs, on `device`."""
+
+    def __init__(
+        self,
+        spec: MaskAugmentationSpec,
+        evaluation: MaskEvaluationTransformSpec,
+        normalization: Normalization,
+        device: torch.device,
+    ) -> None:
+        self._spec = spec
+        self._evaluation = evaluation
+        self._device = device
+        self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
+        self._std = torch.tensor(normalization.std, device=device)[:, None, None]
+
+    def train(self, raw: RawPairs, generator: Generator) -> tuple[Tensor, Tensor]:
+        """(B, 3, h, w) float32, normalised, and (B, h, w) uint8 class numbers, IGNORE where nothing is scored.
+
+        generator: of this batch alone; parameters are drawn on the CPU, so they are the same for every device.
+        """
+        spec = self._spec
+        images = RawBatch(self._there(raw.images.pixels), raw.images.sizes.cpu(), raw.images.uniform)
+        windows = random_windows(
+            images.sizes, spec.size, spec.scale, spec.rotation, (spec.flip, spec.vertical_flip), generator
+        )
+        shown = warp(images, self._there(raw.masks.pixels), windows)
+        pixels = shown.pixels.mul_(1 / 255)
+        if spec.changes_pixels:
+            pixels = change_appearance(pixels, spec, generator)
+        pixels = self._normalised(pixels, white=1)
+        if shown.covered is not None:
+            pixels *= shown.covered[:, None]  # 0 is the mean
+        return pixels, shown.labels
+
+    def evaluate(self, images: RawBatch) -> Tensor:
+        """(B, 3, h, w) float32, normalised: whole images, padded with the mean to a multiple of the spec's pixels."""
+        multiple = self._evaluation.multiple
+        count, channels, *sides = images.pixels.shape
+        height, width = (-(-side // multiple) * multiple for side in sides)
+        shown = torch.zeros(count, channels, height, width, device=self._device)
+        normalised = self._normalised(self._there(images.pixels), white=255)
+        shown[:, :, : sides[0], : sides[1]] = normalised
+        if not images.uniform:
+            for place, (rows, columns) in zip(shown, images.sizes.tolist(), strict=True):
+                place[:, rows:] = 0
+                place[:, :, columns:] = 0
+        return shown
+
+    def _there(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self._device, non_blocking=True)
+
+    def _normalised(self, images: Tensor, white: int) -> Tensor:
+        return images.float().mul_(1 / (white * self._std)).sub_(self._mean / self._std)

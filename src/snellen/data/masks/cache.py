@@ -1,0 +1,197 @@
+"""Images and masks decoded once and kept as bytes, up to a bound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from snellen.data.batch import RawBatch
+from snellen.data.cache import Pixels, bounded_map, free_memory
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.masks.classes import IGNORE
+from snellen.data.masks.decode import MaskReading, decode_mask
+from snellen.data.masks.resize import Resize, resize_image, resize_mask, resized_size
+from snellen.data.masks.sources import MaskDataSpec, MaskedSet
+from snellen.data.sources import Unreadable
+from snellen.errors import UserError
+
+_MOST_LISTED = 10
+
+
+@dataclass(frozen=True)
+class RawPairs:
+    """images: (B, 3, H, W) uint8 with their sizes. masks: (B, 1, H', W') uint8 with theirs, IGNORE beyond each mask."""
+
+    images: RawBatch
+    masks: RawBatch
+
+
+@dataclass(frozen=True)
+class PairPixels:
+    """Decoded images and masks in a fixed order; both of a pair are in memory, or neither.
+
+    class_pixels: (N, C + 1) int64, pixels of each class in each mask, those that are not scored last.
+    """
+
+    images: Pixels
+    masks: Pixels
+    class_pixels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def gather(self, rows: Tensor) -> RawPairs:
+        """The pairs of `rows`, (B,) int64, as a batch."""
+        return RawPairs(self.images.gather(rows), self.masks.gather(rows))
+
+
+@dataclass(frozen=True)
+class DecodedSet:
+    """images: the set without the pairs that were left out. train, validation: their pixels. notes: on classes."""
+
+    images: MaskedSet
+    train: PairPixels
+    validation: PairPixels
+    notes: tuple[str, ...]
+
+
+def decode_set(
+    images: MaskedSet,
+    spec: MaskDataSpec,
+    train_resize: Resize,
+    validation_resize: Resize,
+    on_progress: Callable[[int], None] | None = None,
+) -> DecodedSet:
+    """The pixels of a set. Training masks are resized with their images, validation masks are kept as they are.
+
+    on_progress: called with the number of pairs done. Raises UserError for pairs that cannot be used, unless `spec`
+    says to leave them out, and where nothing is left.
+    """
+    reading = spec.reading(images.classes)
+    loaded = []
+    before = 0
+    for samples, resize, masks_too in (
+        (images.train, train_resize, True),
+        (images.validation, validation_resize, False),
+    ):
+        paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
+        shown = None if on_progress is None else lambda done, start=before: on_progress(start + done)
+        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown))
+        before += len(samples)
+    failed = [error for each in loaded for error in each.failed]
+    if failed and spec.unreadable == "error":
+        lines = [f"{error.path}: {error.reason}" for error in failed[:_MOST_LISTED]]
+        more = [f"… and {len(failed) - _MOST_LISTED} more"] if len(failed) > _MOST_LISTED else []
+        raise UserError("\n".join([*lines, *more, "To leave such pairs out and list them: data.unreadable=skip"]))
+    train, validation = (
+        tuple(samples[row] for row in each.rows)
+        for samples, each in zip((images.train, images.validation), loaded, strict=True)
+    )
+    if not train or not validation:
+        raise UserError(f"{images.root}: no usable {'validation' if train else 'training'} images are left.")
+    left_out = (*images.left_out, *(Unreadable(str(error.path), error.reason) for error in failed))
+    images = replace(images, train=train, validation=validation, left_out=left_out)
+    notes = _occurrence_notes(images, loaded[0].pixels.class_pixels, loaded[1].pixels.class_pixels)
+    if not loaded[0].pixels.class_pixels[:, :-1].any():
+        raise UserError(
+            f"{images.root}: no pixel of the training masks is scored. Ignored: {images.classes.ignored_text}."
+        )
+    return DecodedSet(images, loaded[0].pixels, loaded[1].pixels, notes)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """pixels: of the pairs that can be used. rows: their numbers in the list that was given. failed: the others."""
+
+    pixels: PairPixels
+    rows: list[int]
+    failed: list[UnreadableImageError]
+
+
+def load_pairs(
+    paths: Sequence[tuple[Path, Path]],
+    reading: MaskReading,
+    resize: Resize,
+    masks_too: bool,
+    limit_mib: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Loaded:
+    """Decodes all pairs once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
+
+    paths: of image and mask. resize: of the images; of the masks where masks_too. on_progress: called with the number
+    of pairs done.
+    """
+    room = min(limit_mib * 2**20, free_memory() // 2)
+    images: list[Tensor | None] = []
+    masks: list[Tensor | None] = []
+    counts: list[Tensor] = []
+    rows: list[int] = []
+    failed: list[UnreadableImageError] = []
+
+    def read_image(path: Path) -> tuple[Tensor, tuple[int, int]]:
+        image = decode(path)
+        size = int(image.shape[1]), int(image.shape[2])
+        return resize_image(image, resized_size(size, resize)).contiguous(), size
+
+    def read_mask(path: Path, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        mask = decode_mask(path, reading, size)
+        count = _class_pixels(mask, len(reading.table))
+        height, width = mask.shape
+        return resize_mask(mask, resized_size((height, width), resize) if masks_too else (height, width))[None], count
+
+    def attempt(pair: tuple[Path, Path]) -> tuple[Tensor, Tensor, Tensor] | UnreadableImageError:
+        try:
+            image, size = read_image(pair[0])
+            return image, *read_mask(pair[1], size)
+        except UnreadableImageError as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for row, result in enumerate(bounded_map(pool, attempt, paths)):
+            if isinstance(result, UnreadableImageError):
+                failed.append(result)
+            else:
+                image, mask, count = result
+                room -= image.nbytes + mask.nbytes
+                images.append(image if room >= 0 else None)
+                masks.append(mask if room >= 0 else None)
+                counts.append(count)
+                rows.append(row)
+            if on_progress is not None and ((row + 1) % 64 == 0 or row + 1 == len(paths)):
+                on_progress(row + 1)
+    usable = [paths[row] for row in rows]
+    pixels = PairPixels(
+        Pixels(lambda row: read_image(usable[row][0])[0], images),
+        Pixels(lambda row: read_mask(usable[row][1], None)[0], masks, fill=IGNORE),
+        torch.stack(counts) if counts else torch.zeros(0, len(reading.table) + 1, dtype=torch.int64),
+    )
+    return Loaded(pixels, rows, failed)
+
+
+def _class_pixels(mask: Tensor, classes: int) -> Tensor:
+    """(C + 1,) int64: pixels of each class, those that are not scored last."""
+    counts = torch.bincount(mask.flatten(), minlength=IGNORE + 1)
+    return torch.cat([counts[:classes], counts[IGNORE:]])
+
+
+def _occurrence_notes(images: MaskedSet, train: Tensor, validation: Tensor) -> tuple[str, ...]:
+    """Notes on classes without pixels, and on images without scored ones."""
+    notes = []
+    sides = (("training", train.sum(0)), ("validation", validation.sum(0)))
+    for label, name in enumerate(images.classes.names):
+        missing = [what for what, pixels in sides if pixels[label] == 0]
+        if len(missing) == 2:
+            notes.append(f"class '{name}' occurs in no mask")
+        elif missing:
+            notes.append(f"class '{name}' occurs in no {missing[0]} mask")
+    for what, pixels in (("training", train), ("validation", validation)):
+        empty = int((pixels[:, :-1].sum(1) == 0).sum())
+        if empty:
+            notes.append(f"{empty} {what} masks have no scored pixel")
+    return tuple(notes)

@@ -1,0 +1,210 @@
+"""Mask files as class numbers, whatever their kind: index, palette, colour, grey, 1-bit, 16-bit, with transparency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from snellen.data.decode import UnreadableImageError, opened_image
+from snellen.data.masks.classes import IGNORE, ClassTable, rgb_text
+
+_JPEG_TOLERANCE = 48
+_JPEG_BLURRED = 0.1  # share of a JPEG's pixels, at borders of classes, that may fit no colour
+_MOST_NAMED = 5
+_BEYOND = 65536  # stands for all values above 16 bits
+
+
+@dataclass(frozen=True)
+class MaskReading:
+    """How masks are understood.
+
+    tolerance: greatest distance of a colour's channels from the class's colour; None: 0, or 48 in a JPEG. unlisted:
+    what to do with values and colours in no class.
+    """
+
+    table: ClassTable
+    tolerance: int | None = None
+    unlisted: Literal["error", "ignore"] = "error"
+
+
+@dataclass(frozen=True)
+class MaskPixels:
+    """A mask file before its classes are known.
+
+    image: its pixels, upright. values: (h, w) unsigned whole numbers as stored (of a palette: the indices), None for a
+    colour mask. mode: Pillow's name of the pixels' kind. jpeg: whether it was compressed with loss.
+    """
+
+    image: Image.Image
+    values: NDArray[np.unsignedinteger] | None
+    mode: str
+    jpeg: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image.height, self.image.width
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """(n, 3) colours of the indices; n = 0 where the file has no palette."""
+        return np.array(self.image.getpalette() or [], dtype=np.uint8).reshape(-1, 3)
+
+    @property
+    def colours(self) -> NDArray[np.uint8]:
+        """(h, w, 3); transparency is passed over."""
+        return np.array(self.image.convert("RGB"))
+
+
+def decode_mask(path: Path, reading: MaskReading, size: tuple[int, int] | None = None) -> Tensor:
+    """The mask as (h, w) uint8: class numbers, IGNORE where nothing is scored.
+
+    size: height and width that it must have, those of its image. Raises UnreadableImageError for a file that cannot be
+    decoded, has another size, or holds values or colours in no class (unless `reading` ignores them).
+    """
+    mask = open_mask(path)
+    height, width = mask.size
+    if size is not None and mask.size != size:
+        turned = ", turned upright by its EXIF data" if size == (width, height) else ""
+        raise UnreadableImageError(
+            path, f"a mask of {width} x {height} px, but its image has {size[1]} x {size[0]}{turned}"
+        )
+    if reading.table.coding == "index":
+        return torch.from_numpy(_by_value(path, mask, reading))
+    return torch.from_numpy(_by_colour(path, mask, reading))
+
+
+def open_mask(path: Path) -> MaskPixels:
+    """The pixels of a mask file, upright by its EXIF orientation. Raises UnreadableImageError."""
+    with opened_image(path) as opened:
+        mode, jpeg = opened.mode, opened.format in {"JPEG", "MPO"}
+        image = ImageOps.exif_transpose(opened)
+        if mode in {"LA", "La"}:
+            image = image.getchannel(0)
+        if mode in {"1", "L", "LA", "La", "P"}:
+            return MaskPixels(image, np.array(image).astype(np.uint8), mode, jpeg)
+        if mode.startswith("I") or mode == "F":
+            values = _whole(path, np.array(image))
+            image = Image.fromarray(np.where(values > 255, 0, values).astype(np.uint8))
+            return MaskPixels(image, values, mode, jpeg)
+        image = image.convert("RGB")
+        rgb = np.array(image)
+        grey = bool((rgb[..., :1] == rgb).all())
+        return MaskPixels(image, np.ascontiguousarray(rgb[..., 0]) if grey else None, mode, jpeg)
+
+
+def packed(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """(..., 3) colours as one number each."""
+    red, green, blue = (colours[..., channel].astype(np.int32) for channel in range(3))
+    return (red << 16) | (green << 8) | blue
+
+
+def unpacked(numbers: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """The inverse of `packed`."""
+    return np.stack([numbers >> 16, (numbers >> 8) & 255, numbers & 255], axis=-1).astype(np.uint8)
+
+
+def binarised(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each channel as 0 or 255, parted at 128."""
+    return np.where(colours >= 128, 255, 0).astype(np.uint8)
+
+
+def _whole(path: Path, values: NDArray[np.number]) -> NDArray[np.unsignedinteger]:
+    whole = np.isfinite(values).all() and (values == np.round(values)).all() and (values >= 0).all()
+    if not whole:
+        raise UnreadableImageError(path, "a mask of fractions or negative numbers; wanted whole class numbers")
+    numbers: NDArray[np.uint32] = np.minimum(values, np.float64(_BEYOND)).astype(np.uint32)
+    return numbers
+
+
+def _by_value(path: Path, mask: MaskPixels, reading: MaskReading) -> NDArray[np.uint8]:
+    if mask.values is None:
+        raise UnreadableImageError(path, "a colour mask, but the classes are told by index. Give the table colours")
+    if mask.jpeg:
+        raise UnreadableImageError(path, "a JPEG mask, whose compression mixes up class numbers. Save masks as PNG")
+    lookup = np.full(_BEYOND + 1, -1, dtype=np.int16)
+    for value, label in reading.table.values:
+        lookup[value] = label
+    labels: NDArray[np.int16] = lookup[mask.values]
+    stray = labels < 0
+    if stray.any():
+        if reading.unlisted == "error":
+            raise UnreadableImageError(path, _stray_values(mask.values[stray], reading.table))
+        labels[stray] = IGNORE
+    return labels.astype(np.uint8)
+
+
+def _stray_values(values: NDArray[np.unsignedinteger], table: ClassTable) -> str:
+    found, counts = np.unique(values, return_counts=True)
+    listed = [f"{value} ({count:,} pixels)" for value, count in zip(found, counts, strict=True)]
+    return f"{'value' if len(listed) == 1 else 'values'} {_named(listed)} in no class. {_advice('index')}"
+
+
+def _by_colour(path: Path, mask: MaskPixels, reading: MaskReading) -> NDArray[np.uint8]:
+    table = reading.table
+    if mask.values is not None and mask.values.max(initial=0) > 255:
+        raise UnreadableImageError(path, "a 16-bit mask, but the classes are told by colour. Give them indices")
+    colours = binarised(mask.colours) if table.coding == "binarised" else mask.colours
+    numbers = packed(colours)
+    labels = np.full(numbers.shape, -1, dtype=np.int16)
+    for colour, label in table.keys:
+        red, green, blue = colour
+        labels[numbers == (red << 16 | green << 8 | blue)] = label
+    stray = labels < 0
+    if not stray.any():
+        return labels.astype(np.uint8)
+    tolerance = reading.tolerance if reading.tolerance is not None else _JPEG_TOLERANCE if mask.jpeg else 0
+    if tolerance:
+        labels[stray] = _nearest(numbers[stray], table, tolerance)
+        stray = labels < 0
+    if reading.unlisted == "error" and stray.mean() > (_JPEG_BLURRED if mask.jpeg else 0):
+        raise UnreadableImageError(path, _stray_colours(numbers[stray], stray.size, mask.jpeg))
+    labels[stray] = IGNORE
+    return labels.astype(np.uint8)
+
+
+def _nearest(numbers: NDArray[np.int32], table: ClassTable, tolerance: int) -> NDArray[np.int16]:
+    """(n,) the class of the nearest colour by the largest difference of a channel; -1 beyond `tolerance`."""
+    found, place = np.unique(numbers, return_inverse=True)
+    keys = np.array([colour for colour, _ in table.keys], dtype=np.int16)
+    labels = np.array([label for _, label in table.keys], dtype=np.int16)
+    best = np.full(len(found), 256, dtype=np.int16)
+    chosen = np.full(len(found), -1, dtype=np.int16)
+    colours = unpacked(found).astype(np.int16)
+    for key, label in zip(keys, labels, strict=True):
+        distance = np.abs(colours - key).max(1)
+        nearer = distance < best
+        best[nearer], chosen[nearer] = distance[nearer], label
+    chosen[best > tolerance] = -1
+    return chosen[place]
+
+
+def _stray_colours(numbers: NDArray[np.int32], total: int, jpeg: bool) -> str:
+    found, counts = np.unique(numbers, return_counts=True)
+    common = np.argsort(-counts, kind="stable")[:_MOST_NAMED]
+    shown = [
+        f"{rgb_text(tuple(map(int, colour)))} ({count:,} pixels)"  # type: ignore[arg-type]
+        for colour, count in zip(unpacked(found[common]), counts[common], strict=True)
+    ]
+    more = f" and {len(found) - len(shown):,} more" if len(found) > len(shown) else ""
+    kind = "a JPEG mask, blurred by its compression: " if jpeg else ""
+    share = len(numbers) / total
+    return f"{kind}colours in no class in {share:.2%} of the pixels: {', '.join(shown)}{more}. {_advice('colour')}"
+
+
+def _named(listed: Sequence[str]) -> str:
+    more = f" and {len(listed) - _MOST_NAMED} more" if len(listed) > _MOST_NAMED else ""
+    return ", ".join(listed[:_MOST_NAMED]) + more
+
+
+def _advice(kind: str) -> str:
+    tolerance = ", allow for noise with data.tolerance=N" if kind == "colour" else ""
+    return f"Add them to the class table{tolerance}, or leave such pixels unscored with data.unlisted=ignore"

@@ -1,0 +1,117 @@
+"""From cached pairs to batches on the training device, in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from snellen.data.feed import order, produced, steps_in_epoch
+from snellen.data.masks.augment import MaskAugmentation
+from snellen.data.masks.cache import PairPixels
+from snellen.randomness import derive
+
+
+@dataclass(frozen=True)
+class MaskBatch:
+    """What one optimiser step, or one step of an evaluation, sees.
+
+    images: (B, 3, H, W) float, normalised, on the training device. target: (B, H', W') int64 class numbers there, 255
+    where nothing is scored; in training H' = H and W' = W, in evaluation they are those of the largest mask as stored.
+    shown, sizes: (B, 2) int64 on the CPU, height and width of each image (without padding) and of each mask.
+    """
+
+    images: Tensor
+    target: Tensor
+    shown: Tensor
+    sizes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def split(self, parts: int) -> list[MaskBatch]:
+        """The batch in `parts` nearly equal parts, for gradient accumulation."""
+        fields = (self.images, self.target, self.shown, self.sizes)
+        pieces = zip(*(field.tensor_split(parts) for field in fields), strict=True)
+        return [MaskBatch(*piece) for piece in pieces]
+
+    def at_target(self, logits: Tensor) -> Tensor:
+        """(B, C, H', W') of a network's (B, C, H, W): padding cut off, brought to the size of each mask, bilinear.
+
+        Beyond a mask that is smaller than the largest it is zero; nothing is scored there.
+        """
+        height, width = self.target.shape[1:]
+        whole = bool((self.sizes == torch.tensor([height, width])).all())
+        if whole and bool((self.shown == self.shown[0]).all()):
+            rows, columns = self.shown[0].tolist()
+            return _resized(logits[:, :, :rows, :columns], (height, width))
+        out = logits.new_zeros(*logits.shape[:2], height, width)
+        for place, each, shown, size in zip(out, logits, self.shown.tolist(), self.sizes.tolist(), strict=True):
+            place[:, : size[0], : size[1]] = _resized(each[None, :, : shown[0], : shown[1]], (size[0], size[1]))[0]
+        return out
+
+
+@dataclass(frozen=True)
+class MaskFeed:
+    """Batches of one set of images with masks.
+
+    device: where batches are wanted. seed: of order and augmentation. channels_last: the memory format of the images.
+    """
+
+    pixels: PairPixels
+    augmentation: MaskAugmentation
+    batch_size: int
+    drop_last: bool
+    seed: int
+    device: torch.device
+    channels_last: bool
+
+    @property
+    def count(self) -> int:
+        """How many images."""
+        return len(self.pixels)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return steps_in_epoch(self.count, self.batch_size, self.drop_last)
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[MaskBatch]:
+        """The augmented batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
+
+        def make(step: int) -> MaskBatch:
+            rows = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
+            generator = torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
+            images, labels = self.augmentation.train(self.pixels.gather(rows), generator)
+            sizes = torch.tensor(labels.shape[1:]).expand(len(rows), 2)
+            return self._on_device(images, labels, sizes, sizes)
+
+        shuffled = order(self.seed, epoch, self.count)
+        return produced(make, range(start, self.steps), self.pixels.images, self.device)
+
+    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[MaskBatch]:
+        """Batches of all images, or of those in `rows`, in order, as they are shown for scoring; whole masks."""
+
+        def make(step: int) -> MaskBatch:
+            raw = self.pixels.gather(every[step * self.batch_size : (step + 1) * self.batch_size])
+            images = self.augmentation.evaluate(raw.images)
+            return self._on_device(images, raw.masks.pixels[:, 0], raw.images.sizes, raw.masks.sizes)
+
+        every = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
+        return produced(make, range(-(-len(every) // self.batch_size)), self.pixels.images, self.device)
+
+    def _on_device(self, images: Tensor, labels: Tensor, shown: Tensor, sizes: Tensor) -> MaskBatch:
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        images = images.to(self.device, non_blocking=True).contiguous(memory_format=memory_format)
+        return MaskBatch(images, labels.to(self.device, non_blocking=True).long(), shown, sizes)
+
+
+def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(logits.shape[2:]) == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,207 @@
+"""Which classes a set of masks has: from the recipe, a table beside the images, known colours, or the values there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.data.cache import bounded_map
+from snellen.data.decode import UnreadableImageError
+from snellen.data.masks.class_files import BUILT_IN, FILE_NAMES, read_class_file
+from snellen.data.masks.classes import (
+    IGNORE,
+    LAND_COVER,
+    MOST_CLASSES,
+    ClassTable,
+    Coding,
+    MaskClass,
+    Rgb,
+    build_table,
+    entry_values,
+    rgb_text,
+)
+from snellen.data.masks.decode import MaskPixels, binarised, open_mask, packed, unpacked
+from snellen.errors import UserError
+
+BLACK_AND_WHITE_NAMES = ("0", "255")
+_LOOKED_AT = 48  # masks, where a few tell as much as all
+_MOST_COLOURS = 4096  # counted in one mask
+_LAND_COVER_SHARE = 0.99  # of the pixels, whose channels lie within a quarter of the range from 0 or 255
+_QUARTER = 64
+_BLACK_AND_WHITE = frozenset({(0, 0, 0), (255, 255, 255)})
+
+
+@dataclass
+class _Seen:
+    """What a number of masks hold. values: of masks without colour. colours: pixels of each packed colour."""
+
+    values: set[int] = field(default_factory=set)
+    colours: dict[int, int] = field(default_factory=dict)
+    palettes: dict[int, Rgb] = field(default_factory=dict)
+    coloured: Path | None = None  # one that is no grey
+    jpeg: Path | None = None
+    bits: bool = True  # whether all are 1-bit
+
+
+def find_classes(
+    masks: Sequence[Path], entries: Sequence[MaskClass], table: str | None, folders: Sequence[Path]
+) -> tuple[ClassTable, list[str]]:
+    """The class table of these masks, and notes for people.
+
+    entries: lines given by the recipe. table: a file, or the name of a built-in table. folders: where a table may lie
+    under one of its usual names. Raises UserError where the masks do not say what their classes are.
+    """
+    entries, source = _given(entries, table, folders)
+    sample = masks[:: max(1, len(masks) // _LOOKED_AT)]
+    if entries:
+        if table in BUILT_IN:
+            return build_table(entries, "binarised", source), []
+        seen = _look(sample)
+        entries, coding = _spelling(entries, seen)
+        return build_table(entries, coding, source), [f"classes from {source}"]
+    seen = _look(sample)
+    if (seen.coloured is not None or seen.palettes) and _is_land_cover(seen):
+        return LAND_COVER, ["the masks' colours are those of land cover; for other classes give data.class_table"]
+    if seen.coloured is not None:
+        raise UserError(_unknown_colours(seen))
+    return _named_by_value(_look(masks) if len(sample) < len(masks) else seen)
+
+
+def _given(entries: Sequence[MaskClass], table: str | None, folders: Sequence[Path]) -> tuple[Sequence[MaskClass], str]:
+    if entries and table is not None:
+        raise UserError("data.classes and data.class_table say the same thing; give one of them.")
+    if entries:
+        return entries, "data.classes"
+    if table is not None:
+        return (BUILT_IN[table], table) if table in BUILT_IN else (read_class_file(Path(table)), table)
+    found = [folder / name for folder in folders for name in FILE_NAMES if (folder / name).is_file()]
+    if len(found) > 1:
+        raise UserError(f"several class tables ({', '.join(map(str, found))}). Name one: data.class_table=FILE")
+    return (read_class_file(found[0]), str(found[0])) if found else ((), "")
+
+
+def _look(masks: Sequence[Path]) -> _Seen:
+    """What the masks hold; those that cannot be read are passed over, decoding will tell."""
+    seen = _Seen()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, found in zip(masks, bounded_map(pool, _contents, masks), strict=True):
+            if found is None:
+                continue
+            pixels, values, colours = found
+            seen.bits &= pixels.mode == "1"
+            if pixels.jpeg:
+                seen.jpeg = path
+            if pixels.values is None:
+                seen.coloured = path
+            seen.values |= values
+            for colour, count in colours.items():
+                seen.colours[colour] = seen.colours.get(colour, 0) + count
+            for value in values if pixels.mode == "P" else ():
+                if value < len(pixels.palette):
+                    red, green, blue = map(int, pixels.palette[value])
+                    seen.palettes[value] = (red, green, blue)
+    return seen
+
+
+def _contents(path: Path) -> tuple[MaskPixels, set[int], dict[int, int]] | None:
+    try:
+        pixels = open_mask(path)
+    except UnreadableImageError:
+        return None
+    values = set() if pixels.values is None else set(np.unique(pixels.values).tolist())
+    if pixels.values is not None and pixels.mode != "P":
+        numbers, counts = np.unique(pixels.values, return_counts=True)
+        white = 255 if pixels.mode == "1" else 1
+        colours = {int(n) * white * 0x010101: int(c) for n, c in zip(numbers, counts, strict=True) if n <= 255}
+    else:
+        found, counts = np.unique(packed(pixels.colours), return_counts=True)
+        common = np.argsort(-counts)[:_MOST_COLOURS]
+        colours = dict(zip(found[common].tolist(), counts[common].tolist(), strict=True))
+    return pixels, values, colours
+
+
+def _spelling(entries: Sequence[MaskClass], seen: _Seen) -> tuple[Sequence[MaskClass], Coding]:
+    """How masks spell the classes of a table; of two classes without numbers, black and white masks are understood."""
+    values = set(entry_values(entries))
+    told = any(entry.value is not None for entry in entries)
+    colours = {entry.colour for entry in entries if entry.colour is not None}
+    if seen.coloured is not None:
+        return entries, "colour"
+    fits = seen.colours and all(_unpacked(number) in colours for number in seen.colours)
+    if fits and not (told and seen.values <= values):
+        return entries, "colour"
+    scored = [entry for entry in entries if not entry.is_ignored]
+    if seen.values == {0, IGNORE} and IGNORE not in values and len(entries) == len(scored) == 2 and not colours:
+        black, white = sorted(entries, key=lambda entry: entry_values(entries)[list(entries).index(entry)])
+        spelled = (black.model_copy(update={"colour": (0, 0, 0)}), white.model_copy(update={"colour": (255,) * 3}))
+        return spelled, "binarised"
+    return entries, "index"
+
+
+def _is_land_cover(seen: _Seen) -> bool:
+    numbers = np.array(list(seen.colours), dtype=np.int32)
+    counts = np.array(list(seen.colours.values()), dtype=np.float64)
+    colours = unpacked(numbers)
+    known = {colour for colour, _ in LAND_COVER.keys}
+    plain = ((colours < _QUARTER) | (colours >= 256 - _QUARTER)).all(1)
+    pure = [_rgb(colour) for colour in binarised(colours)]
+    if not set(pure) - _BLACK_AND_WHITE:
+        return False  # black and white can be any two classes
+    fits = plain & np.array([colour in known for colour in pure])
+    return bool(counts[fits].sum() >= _LAND_COVER_SHARE * counts.sum())
+
+
+def _named_by_value(seen: _Seen) -> tuple[ClassTable, list[str]]:
+    if seen.values == {0, IGNORE} or (seen.jpeg is not None and _mostly_black_and_white(seen)):
+        black, white = BLACK_AND_WHITE_NAMES
+        entries = [MaskClass(name=black, colour=(0, 0, 0)), MaskClass(name=white, colour=(255, 255, 255))]
+        note = "the masks are black and white, taken as classes '0' and '255'; to name them give data.class_table"
+        return build_table(entries, "binarised", "the masks"), [note]
+    if seen.jpeg is not None:
+        raise UserError(
+            f"{seen.jpeg}: a grey JPEG mask, whose compression mixes up class numbers. Save masks as PNG; or, if their "
+            "grey levels are far apart, give the colours of the classes in data.class_table."
+        )
+    values = sorted(seen.values - {IGNORE})
+    if not values:
+        raise UserError("the masks hold nothing but 255, which is not scored, or none could be read.")
+    if len(values) > MOST_CLASSES:
+        raise UserError(
+            f"the masks hold {len(values)} different values, {values[0]} to {values[-1]}; at most {MOST_CLASSES} "
+            "classes are possible. If only some of them matter, list those in data.class_table."
+        )
+    entries = [MaskClass(name=str(value), value=value, colour=seen.palettes.get(value)) for value in values]
+    shown = ", ".join(map(str, values[:12])) + (" …" if len(values) > 12 else "")
+    notes = [f"no class table: classes are named by their values, {shown}; to name them give data.class_table"]
+    if IGNORE in seen.values:
+        notes.append("pixels of value 255 are not scored, as is usual; to score them give them a class")
+    return build_table(entries, "index", "the masks"), notes
+
+
+def _mostly_black_and_white(seen: _Seen) -> bool:
+    return all(value < _QUARTER or value >= 256 - _QUARTER for value in seen.values) and max(seen.values) >= 128
+
+
+def _unknown_colours(seen: _Seen) -> str:
+    common = sorted(seen.colours, key=lambda number: -seen.colours[number])
+    lines = "\n".join(f"class{place},{rgb_text(_unpacked(number))}" for place, number in enumerate(common[:12]))
+    more = f"\n… and {len(common) - 12:,} more colours" if len(common) > 12 else ""
+    return (
+        f"{seen.coloured}: a colour mask, and no class table says what its colours mean. Write one, classes.txt beside "
+        f"the images, or name it with data.class_table. The colours found, commonest first:\n{lines}{more}"
+    )
+
+
+def _unpacked(number: int) -> Rgb:
+    return number >> 16, (number >> 8) & 255, number & 255
+
+
+def _rgb(colour: NDArray[np.uint8]) -> Rgb:
+    red, green, blue = map(int, colour)
+    return red, green, blue

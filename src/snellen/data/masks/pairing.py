@@ -1,0 +1,264 @@
+"""Which image goes with which mask: by folders (images/ and masks/), by endings of names (_sat, _mask), or as told."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from snellen.data.sources import IMAGE_SUFFIXES, Side, Unreadable
+from snellen.errors import UserError
+
+Role = Literal["image", "mask"]
+Key = tuple[str, str]  # the part of the split, and what an image and its mask have in common
+
+_SIDES: dict[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_ROLES: dict[str, Role] = {
+    **dict.fromkeys(("image", "images", "img", "imgs", "input", "inputs", "photos", "rgb", "jpegimages"), "image"),
+    **dict.fromkeys(("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "ann", "gt"), "mask"),
+    **dict.fromkeys(("groundtruth", "ground_truth", "target", "targets", "seg", "segmentation"), "mask"),
+    **dict.fromkeys(("segmentations", "segmentationclass"), "mask"),
+}
+_FILLERS = frozenset({"dir", "dirs", "folder"})  # img_dir, ann_dir
+_MASK_ENDING = re.compile(
+    r"(?P<id>.+?)[ _.-](masks?|labels?|gt|seg|segmentation|annotations?|annot|groundtruth|labelids|trainids|color)$",
+    re.IGNORECASE,
+)
+_FEWEST_PAIRED = 0.5
+_MOST_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """image, mask: paths relative to the root, with forward slashes."""
+
+    image: str
+    mask: str
+    side: Side
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """layout: in words. pairs: sorted by image. unpaired: files that have no partner or several, and why."""
+
+    layout: str
+    pairs: tuple[Pair, ...]
+    unpaired: tuple[Unreadable, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    part: str  # train, validation, test, or nothing
+    role: Role | None  # as its folders say
+    rest: str  # the path without the folders that say part or role, and without the suffix
+
+
+def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) -> Pairing | None:
+    """The pairs below a folder, None where it holds no images with masks.
+
+    image_pattern, mask_pattern: regular expressions on file names, with one pair of parentheses around what an image
+    and its mask have in common; both or neither. Raises UserError for patterns that fit nothing.
+    """
+    files = [_classified(path) for path in _images_below(root)]
+    found: _Found | None
+    if image_pattern is not None or mask_pattern is not None:
+        found, layout = _as_told(files, image_pattern, mask_pattern, root), "files paired by the patterns given"
+    elif any(file.role == "mask" for file in files):
+        found, layout = _by_folders(files), "folders of images and of masks"
+    else:
+        found, layout = _by_endings(files)
+    if found is None:
+        return None
+    images, masks, notes = found
+    pairing = _matched(images, masks, layout, notes)
+    paired = len(pairing.pairs)
+    told = image_pattern is not None
+    if not told and paired < _FEWEST_PAIRED * min(len(images), len(masks)):
+        return None
+    return _with_sides(pairing)
+
+
+def _images_below(root: Path) -> list[str]:
+    """As `images_below`, sorted, but paths relative to the root as text: several times as fast."""
+    found = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".") and name != "__MACOSX"]
+        prefix = "" if folder == str(root) else Path(folder).relative_to(root).as_posix() + "/"
+        shown = (name for name in names if not name.startswith("."))
+        found += [prefix + name for name in shown if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+    return sorted(found)
+
+
+def _classified(path: str) -> _File:
+    *folders, name = path.split("/")
+    part, role, rest = "", None, []
+    for folder in folders:
+        said_part, said_role = _said_by(folder)
+        part, role = said_part or part, said_role or role
+        if not (said_part or said_role):
+            rest.append(folder)
+    return _File(path, part, role, "/".join([*rest, os.path.splitext(name)[0]]))
+
+
+@cache
+def _said_by(folder: str) -> tuple[str, Role | None]:
+    """The part of the split and the role that a folder's name stands for: 'train_masks' for both, 'x' for neither."""
+    name = folder.lower()
+    if name in _ROLES:
+        return "", _ROLES[name]
+    joined = re.fullmatch(rf"({'|'.join(_SIDES)})(annot|masks?|labels?|images?)", name)
+    words = list(joined.groups()) if joined else [word for word in re.split(r"[ _.-]", name) if word]
+    words = [word for word in words if word not in _FILLERS]
+    parts = [_SIDES[word] for word in words if word in _SIDES]
+    roles = [_ROLES[word] for word in words if word in _ROLES]
+    if parts and words[0] in _SIDES:
+        return parts[0], roles[-1] if roles else None  # train, train_50, train_masks
+    if roles and len(parts) + len(roles) == len(words):
+        return parts[0] if parts else "", roles[-1]  # masks_train, img_dir
+    return "", None
+
+
+_Keyed = dict[Key, list[str]]
+_Found = tuple[_Keyed, _Keyed, list[str]]
+
+
+def _by_folders(files: list[_File]) -> _Found:
+    notes = []
+    named = any(file.role == "image" for file in files)
+    images = [file for file in files if file.role == ("image" if named else None)]
+    masks = [file for file in files if file.role == "mask"]
+    others = len(files) - len(images) - len(masks)
+    if others:
+        notes.append(f"{others} images outside the folders of images and masks were passed over")
+    plain = _keyed(images), _keyed(masks)
+    if len(plain[0].keys() & plain[1].keys()) < _FEWEST_PAIRED * min(len(plain[0]), len(plain[1])):
+        ended, ending = _same_ending(images, masks)  # 0013.jpg or 0013_sat.jpg, and 0013_mask.png
+        if ended is not None:
+            return (*ended, [*notes, ending])
+    return (*plain, notes)
+
+
+def _by_endings(files: list[_File]) -> tuple[_Found | None, str]:
+    masks = [file for file in files if _MASK_ENDING.match(file.rest)]
+    others = [file for file in files if not _MASK_ENDING.match(file.rest)]
+    ended, ending = _same_ending(others, masks)
+    return (None if ended is None else (*ended, [])), f"one folder, {ending}"
+
+
+def _same_ending(images: list[_File], masks: list[_File]) -> tuple[tuple[_Keyed, _Keyed] | None, str]:
+    """Images and masks keyed by their names without endings, and the endings in words.
+
+    The ending of the images is the one that pairs most of them; images with others are no part of the set.
+    """
+    keyed_masks: _Keyed = defaultdict(list)
+    endings: Counter[str] = Counter()
+    for file in masks:
+        match = _MASK_ENDING.match(file.rest)
+        if match:
+            keyed_masks[file.part, match["id"]].append(file.path)
+            endings[file.rest[len(match["id"]) :]] += 1
+    if not keyed_masks:
+        return None, ""
+    candidates: dict[str, _Keyed] = defaultdict(lambda: defaultdict(list))
+    for file in images:
+        for name, ending in _possible_endings(file.rest):
+            if (file.part, name) in keyed_masks:
+                candidates[ending][file.part, name].append(file.path)
+    if not candidates:
+        return None, ""
+    best = max(candidates, key=lambda ending: (len(candidates[ending]), -len(ending)))
+    for file in images:  # also those that have no mask
+        for name, ending in _possible_endings(file.rest):
+            if ending == best and (file.part, name) not in keyed_masks:
+                candidates[best][file.part, name].append(file.path)
+    shown = f"'{best}'" if best else "no ending"
+    return (candidates[best], keyed_masks), f"images with {shown}, masks with '{endings.most_common(1)[0][0]}'"
+
+
+def _possible_endings(rest: str) -> Iterator[tuple[str, str]]:
+    yield rest, ""
+    for match in re.finditer(r"[ _.-]", rest):
+        if match.start() > 0 and "/" not in rest[match.start() :] and rest[match.start() - 1] != "/":
+            yield rest[: match.start()], rest[match.start() :]
+
+
+def _as_told(files: list[_File], image_pattern: str | None, mask_pattern: str | None, root: Path) -> _Found:
+    if image_pattern is None or mask_pattern is None:
+        raise UserError("data.image_pattern and data.mask_pattern go together: give both, or neither.")
+    found: list[_Keyed] = []
+    for key, text in (("image_pattern", image_pattern), ("mask_pattern", mask_pattern)):
+        pattern = re.compile(text)
+        if pattern.groups != 1:
+            raise UserError(
+                f"data.{key}={text}: it needs exactly one pair of parentheses around what an image and its mask have "
+                r"in common, as in '(.+)_mask\.png'."
+            )
+        keyed: _Keyed = defaultdict(list)
+        for file in files:
+            match = pattern.fullmatch(PurePosixPath(file.path).name) or pattern.fullmatch(file.path)
+            if match:
+                keyed[file.part, match[1]].append(file.path)
+        if not keyed:
+            example = f" The first file there is '{files[0].path}'." if files else ""
+            raise UserError(f"data.{key}={text}: no file below {root} has such a name.{example}")
+        found.append(keyed)
+    return found[0], found[1], []
+
+
+def _keyed(files: Iterable[_File]) -> _Keyed:
+    keyed: _Keyed = defaultdict(list)
+    for file in files:
+        keyed[file.part, file.rest].append(file.path)
+    return keyed
+
+
+def _matched(images: _Keyed, masks: _Keyed, layout: str, notes: list[str]) -> Pairing:
+    pairs: list[Pair] = []
+    unpaired: list[Unreadable] = []
+    for key in sorted(images.keys() | masks.keys()):
+        those, theirs = sorted(images.get(key, [])), sorted(masks.get(key, []))
+        if len(those) == 1 and len(theirs) == 1:
+            pairs.append(Pair(those[0], theirs[0], "unknown"))
+        elif not theirs:
+            unpaired += [Unreadable(path, "an image with no mask") for path in those]
+        elif not those:
+            unpaired += [Unreadable(path, "a mask with no image") for path in theirs]
+        else:
+            what = f"{len(theirs)} masks" if len(theirs) > 1 else f"{len(those)} images"
+            listed = ", ".join((theirs if len(theirs) > 1 else those)[:_MOST_LISTED])
+            unpaired.append(Unreadable(those[0], f"{what} of one name: {listed}"))
+    return Pairing(layout, tuple(sorted(pairs, key=lambda pair: pair.image)), tuple(unpaired), tuple(notes))
+
+
+def _with_sides(pairing: Pairing) -> Pairing:
+    """Pairs of train/ and of val/ told apart; without a val/, test/ is scored; without either, the split is drawn."""
+    parts = {_classified(pair.image).part for pair in pairing.pairs}
+    notes = list(pairing.notes)
+    scored = "validation" if "validation" in parts else "test"
+    if "train" not in parts or scored not in parts:
+        if parts - {""}:
+            notes.append(f"only {' and '.join(sorted(parts - {''}))} is there: the split is drawn within it")
+        return replace(pairing, notes=tuple(notes))
+    pairs = []
+    for pair in pairing.pairs:
+        part = _classified(pair.image).part
+        if part in {"train", scored}:
+            pairs.append(replace(pair, side="train" if part == "train" else "validation"))
+    if len(parts & {"validation", "test"}) == 2:
+        notes.append("the validation part is scored, the test part is left out")
+    if "" in parts:
+        notes.append("images outside the folders of the split were passed over")
+    unpaired = tuple(entry for entry in pairing.unpaired if _classified(entry.path).part in {"train", scored})
+    layout = f"{pairing.layout}, split by folders"
+    return Pairing(layout, tuple(pairs), unpaired, tuple(notes))

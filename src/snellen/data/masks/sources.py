@@ -1,0 +1,204 @@
+"""From a folder of images and masks to an index of pairs, split in two, with their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from snellen.data.fingerprint import combined, content_hashes
+from snellen.data.masks.classes import ClassTable, MaskClass
+from snellen.data.masks.decode import MaskReading
+from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
+from snellen.data.masks.pairing import Pairing, find_pairs
+from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped, leak_notes, neighbour_notes
+from snellen.data.split import validation_rows
+from snellen.errors import UserError
+from snellen.spec import Spec
+
+_MOST_LISTED = 5
+
+
+class MaskDataSpec(Spec):
+    """How images and masks are found, understood and split."""
+
+    validation_share: float = Field(
+        0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
+    )
+    group: Pattern | None = Field(
+        None,
+        description="What ties images together (patient, video, field): a regular expression with one pair of "
+        "parentheses on the image's path. Images of one group stay on one side of the split.",
+    )
+    image_pattern: Pattern | None = Field(
+        None,
+        description="Regular expression on images' file names, with one pair of parentheses around what they have in "
+        r"common with their masks, as in (.+)_sat\.jpg. null: found by itself.",
+    )
+    mask_pattern: Pattern | None = Field(None, description=r"The same for masks, as in (.+)_mask\.png.")
+    class_table: str | None = Field(
+        None,
+        description="File that lists the classes (name, index or colour, ignored or not), or land-cover. null: "
+        "classes.txt or a CSV beside the images, else found in the masks.",
+    )
+    classes: tuple[MaskClass, ...] = Field((), description="The classes themselves, in place of class_table.")
+    tolerance: int | None = Field(
+        None,
+        ge=0,
+        le=127,
+        description="Greatest difference, in each channel, of a mask's colour from a class's colour. null: none, and "
+        "48 in a JPEG.",
+    )
+    unlisted: Literal["error", "ignore"] = Field(
+        "error", description="What to do with values and colours that are in no class: stop, or do not score them."
+    )
+    unreadable: Literal["error", "skip"] = Field(
+        "error", description="What to do with pairs that cannot be decoded, or whose mask does not fit its image."
+    )
+    unpaired: Literal["error", "skip"] = Field(
+        "error", description="What to do with images without a mask, masks without an image, and double ones."
+    )
+    cache_mib: int = Field(
+        8192, ge=0, description="Decoded pairs kept in memory, in MiB; never more than half of what is free."
+    )
+
+    def reading(self, table: ClassTable) -> MaskReading:
+        """How masks of these classes are decoded."""
+        return MaskReading(table, self.tolerance, self.unlisted)
+
+
+@dataclass(frozen=True)
+class MaskedSample:
+    """image, mask: paths relative to the root, with forward slashes. group: what it belongs to, if known."""
+
+    image: str
+    mask: str
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class MaskedSet:
+    """Images with masks of one source.
+
+    layout, split: how they were found and told apart, in words. notes: what a person should know. fingerprint: a hash
+    over split, paths and contents of every pair, and the classes. left_out: files that are not used, and why.
+    """
+
+    root: Path
+    layout: str
+    split: str
+    classes: ClassTable
+    train: tuple[MaskedSample, ...]
+    validation: tuple[MaskedSample, ...]
+    fingerprint: str
+    notes: tuple[str, ...]
+    left_out: tuple[Unreadable, ...]
+
+
+def is_masked(data: str | Path) -> bool:
+    """Whether `data` is a folder of images with masks, told from names alone."""
+    root = Path(data)
+    return root.is_dir() and find_pairs(root, None, None) is not None
+
+
+def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
+    """The images and masks of a folder, split into training and validation.
+
+    Raises UserError, with the file or folder, when it cannot be used; files without partner are left out and listed
+    where `spec` says so.
+    """
+    root, pairing = _pairs(data, spec)
+    images = grouped([Found(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
+    hashes = content_hashes([root / pair.image for pair in pairing.pairs])
+    mask_hashes = content_hashes([root / pair.mask for pair in pairing.pairs])
+    notes = list(pairing.notes)
+    sides: list[Side] = [pair.side for pair in pairing.pairs]
+    if all(side == "unknown" for side in sides):
+        if len(images) < 2:
+            raise UserError(f"{root}: one image with a mask only; wanted at least two, to train on and to score.")
+        chosen, _ = validation_rows(
+            [image.label for image in images], hashes, [image.group for image in images], spec.validation_share
+        )
+        sides = ["validation" if row in chosen else "train" for row in range(len(images))]
+        split = f"{spec.validation_share:.0%} held out by {'group' if spec.group else 'content hash'}"
+        if not spec.group:
+            notes += neighbour_notes(root, images)
+    else:
+        split = "split as given"
+    missing = {"train", "validation"} - set(sides)
+    if missing:
+        what = "training" if "train" in missing else "validation"
+        raise UserError(f"{root}: no {what} images. All of them are of one group, or have one content.")
+    notes += leak_notes(images, sides, hashes)
+    masks = [root / pair.mask for pair in pairing.pairs]
+    classes, more = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
+    samples = [
+        MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairing.pairs, images, strict=True)
+    ]
+    rows = zip(sides, pairing.pairs, hashes, mask_hashes, strict=True)
+    lines = [f"{side} {digest} {mask_digest} {pair.image}" for side, pair, digest, mask_digest in rows]
+    lines.append(f"classes {classes.names} {classes.coding} {classes.values} {classes.keys}")
+    return MaskedSet(
+        *(root, pairing.layout, split, classes),
+        tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "train"),
+        tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "validation"),
+        *(combined(lines), (*notes, *more), pairing.unpaired),
+    )
+
+
+def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str]) -> MaskedSet:
+    """All pairs of `data` as validation pairs, for scoring a trained run; of a split source only its validation part.
+
+    Raises UserError where its classes are not those that the run knows, in the same order.
+    """
+    root, pairing = _pairs(data, spec)
+    pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
+    masks = [root / pair.mask for pair in pairs]
+    entries = spec.classes
+    if not (entries or spec.class_table) and _named_by_value(classes):  # of which not all have to occur here
+        entries = tuple(MaskClass(name=name, value=int(name)) for name in classes)
+    table, notes = find_classes(masks, entries, spec.class_table, table_folders(root))
+    if table.names != tuple(classes):
+        raise UserError(
+            f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(classes)}). Give the "
+            "run's class table with data.class_table=FILE"
+        )
+    images = grouped([Found(pair.image, "", pair.side) for pair in pairs], spec.group)
+    hashes = content_hashes([root / pair.image for pair in pairs])
+    mask_hashes = content_hashes(masks)
+    samples = [MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairs, images, strict=True)]
+    fingerprint = combined(f"{digest} {mask}" for digest, mask in zip(hashes, mask_hashes, strict=True))
+    return MaskedSet(
+        *(root, pairing.layout, "all scored", table, (), tuple(samples)),
+        *(fingerprint, (*pairing.notes, *notes), pairing.unpaired),
+    )
+
+
+def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
+    root = Path(data)
+    if not root.is_dir():
+        raise UserError(f"{data}: no such folder. Wanted one that holds images and masks.")
+    pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)
+    if pairing is None or not pairing.pairs:
+        raise UserError(
+            f"{root}: no images with masks. Wanted folders images/ and masks/ whose files have the same names, or "
+            r"names such as 0013_sat.jpg and 0013_mask.png; or give data.image_pattern and data.mask_pattern."
+        )
+    if pairing.unpaired and spec.unpaired == "error":
+        lines = [f"{root / entry.path}: {entry.reason}" for entry in pairing.unpaired[:_MOST_LISTED]]
+        if len(pairing.unpaired) > _MOST_LISTED:
+            lines.append(f"… and {len(pairing.unpaired) - _MOST_LISTED} more")
+        raise UserError("\n".join([*lines, "To leave such files out and list them: data.unpaired=skip"]))
+    return root, pairing
+
+
+def _named_by_value(classes: Sequence[str]) -> bool:
+    return all(name.isdecimal() for name in classes) and tuple(classes) != BLACK_AND_WHITE_NAMES
+
+
+def table_folders(root: Path) -> list[Path]:
+    """Where a class table may lie: in the folder, or in one just below it."""
+    return [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]

@@ -1,0 +1,234 @@
+"""From a recipe's name of an architecture to a network with its first weights."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from snellen.data.normalization import Normalization
+from snellen.errors import UserError
+from snellen.models.backbones import build_backbone, own_normalization
+from snellen.models.classifier import BackboneSpec, initial_backbone
+from snellen.models.segmenters import deeplabv3, smp
+from snellen.models.segmenters.deeplabv3 import DeepLabV3
+from snellen.models.segmenters.fcn import Fcn
+from snellen.models.segmenters.segmenter import Segmenter
+from snellen.models.weights import WeightsReport, fit_weights, locate_weights, read_weights
+from snellen.randomness import derive
+from snellen.spec import Spec
+
+if TYPE_CHECKING:
+    from snellen.engine.run_directory import Run
+
+_FCN_STEPS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8}
+_TORCHVISION = "torchvision/"
+_IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet's")
+_WRAPPERS = ("", "module.", "model.", "_orig_mod.")
+
+
+class SegmenterSpec(Spec):
+    """The network that says of every pixel what it is, and where its weights come from."""
+
+    architecture: str = Field(
+        "unet/resnet34",
+        description="DECODER/ENCODER: one of segmentation-models-pytorch's decoders (unet, fpn, deeplabv3plus, "
+        "segformer, …) on any encoder that timm knows, or mit_b0 to mit_b5; fcn32s, fcn16s or fcn8s on a VGG of timm "
+        "or torchvision (fcn32s/torchvision/vgg16); or torchvision/deeplabv3_resnet50 or 101.",
+    )
+    weights: str | None = Field(
+        None,
+        description="null: from scratch. imagenet: the encoder's, from its hub. coco: of torchvision's DeepLabV3, all "
+        "but the output layers. Else a file or a run directory: of the encoder (a classifier or a pretraining run), "
+        "or of such a segmenter.",
+    )
+    partial: bool = Field(False, description="Go on when some layers of `weights` do not fit.")
+    freeze: bool = Field(False, description="The encoder is not trained; it keeps its batch-norm statistics too.")
+    width: int = Field(512, ge=1, description="Channels of the two convolutions that fcn puts on VGG.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of channels set to zero after each of these two.")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth, for timm encoders that have it.")
+
+
+def build_segmenter(spec: SegmenterSpec, classes: int, seed: int) -> tuple[Segmenter, WeightsReport]:
+    """The network of a recipe, on the CPU, in training mode.
+
+    classes: C. The start of what is not loaded depends on `seed` and the architecture alone, so that runs with
+    different weights are comparable. Raises UserError for what cannot be built or loaded, naming the layers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "segmenter"))
+        segmenter = _from_scratch(spec, classes)
+        report = _load(spec, segmenter, seed)
+    if spec.freeze:
+        segmenter.freeze()
+    return segmenter.train(), report
+
+
+def check_sizes(segmenter: Segmenter, architecture: str, sizes: Iterable[tuple[int, int]]) -> None:
+    """Raises UserError when the network cannot take images of one of the sizes (height, width); computes nothing."""
+    hollow = copy.deepcopy(segmenter).to("meta").eval()
+    for height, width in sizes:
+        try:
+            with torch.no_grad():
+                hollow(torch.empty(2, 3, height, width, device="meta"))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"model.architecture={architecture}: it cannot take images of {height} x {width} px ({reason}). Choose "
+                "another augmentation.size and evaluation.resize, or another architecture."
+            ) from error
+
+
+def load_trained_segmenter(run: Run, which: str = "best") -> Segmenter:
+    """The trained network of a run, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
+    from safetensors.torch import load_file
+
+    if which not in {"best", "last"}:
+        raise UserError(f"which='{which}': wanted 'best' or 'last'.")
+    path = run.path / "checkpoints" / f"{which}.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
+    recipe = run.segmentation
+    spec = recipe.model.model_copy(update={"weights": None})
+    segmenter, _ = build_segmenter(spec, len(run.classes), recipe.seed)
+    try:
+        segmenter.load_state_dict(load_file(path))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"{path}: does not fit the run's recipe ({str(error).splitlines()[0]}).") from error
+    return segmenter.eval()
+
+
+def _from_scratch(spec: SegmenterSpec, classes: int) -> Segmenter:
+    family, _, encoder = spec.architecture.partition("/")
+    if family in _FCN_STEPS and encoder:
+        return Fcn(encoder, _vgg(encoder), _FCN_STEPS[family], classes, spec.width, spec.dropout)
+    if spec.architecture.removeprefix(_TORCHVISION) in deeplabv3.NAMES and family == "torchvision":
+        return DeepLabV3(encoder, classes)
+    if family in smp.architectures() and encoder:
+        return smp.build_smp(spec.architecture, classes, spec.drop_path, spec.weights == "imagenet")
+    families = [*_FCN_STEPS, *smp.architectures()]
+    known = [f"{_TORCHVISION}{name}" for name in deeplabv3.NAMES]
+    close = difflib.get_close_matches(spec.architecture, known, n=1) or [
+        f"{name}/{encoder or 'resnet34'}" for name in difflib.get_close_matches(family, families, n=1)
+    ]
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise UserError(
+        f"model.architecture={spec.architecture}: wanted DECODER/ENCODER, such as unet/resnet34, with one of "
+        f"{', '.join(families)}; or {' or '.join(known)}.{hint}"
+    )
+
+
+def _vgg(name: str) -> nn.Sequential:
+    backbone = build_backbone(BackboneSpec(backbone=name), 224, download=False)
+    features = getattr(backbone, "features", None)
+    pools = [] if features is None else [layer for layer in features if isinstance(layer, nn.MaxPool2d)]
+    if not isinstance(features, nn.Sequential) or len(pools) != 5:
+        raise UserError(
+            f"model.architecture: fcn is put on a VGG, which {name} is not. Use torchvision/vgg16, vgg16_bn or "
+            "another of torchvision or timm."
+        )
+    return features
+
+
+def _load(spec: SegmenterSpec, segmenter: Segmenter, seed: int) -> WeightsReport:
+    if spec.weights is None:
+        return WeightsReport("from scratch")
+    if spec.weights == "coco":
+        return _load_coco(spec, segmenter)
+    if spec.weights == "imagenet":
+        return _load_encoder(spec, segmenter, seed, None)
+    path, of_run = locate_weights(spec.weights)
+    tensors = _with_our_names(read_weights(path), segmenter)
+    if _is_segmenter(tensors, segmenter):
+        report = fit_weights(segmenter, tensors, spec.weights, spec.partial, segmenter.new)
+        return dataclasses.replace(report, normalization=of_run or _own(segmenter))
+    return _load_encoder(spec, segmenter, seed, tensors)
+
+
+def _load_coco(spec: SegmenterSpec, segmenter: Segmenter) -> WeightsReport:
+    if not isinstance(segmenter, DeepLabV3):
+        known = " and ".join(f"{_TORCHVISION}{name}" for name in deeplabv3.NAMES)
+        raise UserError(f"model.weights=coco: only {known} have such weights. Use imagenet, a file, a run or null.")
+    try:
+        tensors = deeplabv3.coco_weights(spec.architecture.removeprefix(_TORCHVISION))
+    except Exception as error:  # whatever the connection raises
+        raise UserError(
+            f"model.weights=coco: the weights of {spec.architecture} could not be fetched ({error}). Check the "
+            "connection, or give a local file with model.weights=FILE, or start with imagenet or null."
+        ) from error
+    report = fit_weights(segmenter, tensors, spec.weights or "", spec.partial, segmenter.new)
+    return dataclasses.replace(
+        report, source=f"COCO weights of {spec.architecture}, new output layers", normalization=_own(segmenter)
+    )
+
+
+def _load_encoder(
+    spec: SegmenterSpec, segmenter: Segmenter, seed: int, tensors: Mapping[str, Tensor] | None
+) -> WeightsReport:
+    """Weights of the encoder. tensors: of spec.weights, read already; None for imagenet."""
+    if segmenter.encoder_name is None:
+        if tensors is None:  # smp has fetched them
+            count = len(segmenter.backbone.state_dict())
+            return WeightsReport(f"ImageNet weights of {spec.architecture.partition('/')[2]}", _IMAGENET, count)
+        report = fit_weights(segmenter.backbone, tensors, str(spec.weights), spec.partial)
+        return dataclasses.replace(report, normalization=_IMAGENET)
+    encoder = BackboneSpec(backbone=segmenter.encoder_name, weights=spec.weights, partial=spec.partial)
+    backbone, report = initial_backbone(encoder, _own_size(segmenter.encoder_name), seed)
+    _transfer(backbone, segmenter.backbone)
+    return report
+
+
+def _transfer(whole: nn.Module, part: nn.Module) -> None:
+    """Copies the weights of a classifier's backbone into the encoder made of it.
+
+    timm's feature extractors and torchvision's hold the same layers, fewer of them, under names that differ in dots
+    and underscores (stages.0 is stages_0) and in a prefix.
+    """
+    given = {name.replace(".", "_"): tensor for name, tensor in whole.state_dict().items()}
+    own = part.state_dict()
+
+    def found(prefix: str) -> dict[str, Tensor]:
+        keys = {name: name.removeprefix(prefix).replace(".", "_") for name in own}
+        return {name: given[key] for name, key in keys.items() if key in given and given[key].shape == own[name].shape}
+
+    taken = max((found(prefix) for prefix in ("", "model.", "model.model.")), key=len)
+    left = [name for name in own if name not in taken and ".head." not in f".{name}"]
+    if left:
+        raise UserError(f"model.weights: {len(left)} layers of the encoder find no weights, such as {left[0]}.")
+    part.load_state_dict(taken, strict=False)
+
+
+def _with_our_names(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> dict[str, Tensor]:
+    """smp's files call the backbone encoder."""
+    if not isinstance(segmenter, smp.SmpSegmenter):
+        return dict(tensors)
+    return {re.sub(r"^(module\.|model\.)?encoder\.", r"\1backbone.", name): t for name, t in tensors.items()}
+
+
+def _is_segmenter(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> bool:
+    """Whether the tensors are those of a network like this one, rather than of an encoder alone."""
+    outside = [name for name in segmenter.state_dict() if not name.startswith("backbone.")]
+    there = max(sum(f"{prefix}{name}" in tensors for name in outside) for prefix in _WRAPPERS)
+    return there > len(outside) / 2
+
+
+def _own(segmenter: Segmenter) -> Normalization | None:
+    if segmenter.encoder_name is None:
+        return _IMAGENET
+    own = own_normalization(BackboneSpec(backbone=segmenter.encoder_name))
+    return None if own is None else Normalization(*own, source=f"the configuration of {segmenter.encoder_name}")
+
+
+def _own_size(encoder: str) -> int:
+    """The side of images that an encoder's published weights were made for; decides the shape of some of its layers."""
+    import timm
+
+    config = None if encoder.startswith(_TORCHVISION) else timm.get_pretrained_cfg(encoder)
+    return 224 if config is None else int(config.input_size[-1])

@@ -1,0 +1,93 @@
+"""Decoders of segmentation-models-pytorch on encoders of timm, and on the few encoders that only smp has."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from typing import Any
+
+from torch import Tensor, nn
+
+from snellen.errors import UserError
+from snellen.models.segmenters.segmenter import Segmenter
+
+
+class SmpSegmenter(Segmenter):
+    """smp's network under smp's names of layers, but that its encoder is called backbone here as elsewhere."""
+
+    new = ("segmentation_head.",)
+
+    def __init__(self, network: Any, encoder_name: str | None) -> None:
+        super().__init__()
+        self.encoder_name = encoder_name
+        self.backbone = network.encoder
+        self.decoder: nn.Module = network.decoder
+        self.segmentation_head: nn.Module = network.segmentation_head
+        self.stride = int(getattr(network.encoder, "output_stride", 32))
+        if hasattr(network.encoder, "output_strides"):  # plain vision transformers: dpt halves their grid of patches
+            self.stride = 2 * max(network.encoder.output_strides)
+
+    def heads(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        features = self.backbone(images)
+        decoded = self.decoder(*features) if isinstance(features, tuple) else self.decoder(features)
+        return self.segmentation_head(decoded), None
+
+
+def architectures() -> list[str]:
+    """smp's decoders by name."""
+    from segmentation_models_pytorch import MODEL_ARCHITECTURES_MAPPING
+
+    return sorted(MODEL_ARCHITECTURES_MAPPING)
+
+
+def build_smp(architecture: str, classes: int, drop_path: float, download: bool) -> SmpSegmenter:
+    """DECODER/ENCODER from scratch. Draws from torch's own generator.
+
+    An encoder that timm knows is timm's, so that classifiers' weights fit; others are smp's own, such as mit_b0.
+    download: with the ImageNet weights of smp's hub, for an encoder of smp's own only. Raises UserError for an encoder
+    that nobody knows or that this decoder cannot use.
+    """
+    import segmentation_models_pytorch as smp
+    import timm
+
+    decoder, _, encoder = architecture.partition("/")
+    by_timm = timm.is_model(encoder)
+    if not by_timm and encoder not in smp.encoders.encoders:
+        known = sorted({*timm.list_models(), *smp.encoders.encoders})
+        close = difflib.get_close_matches(encoder, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "See timm.list_models()."
+        raise UserError(f"model.architecture={architecture}: no such encoder. {hint}")
+    if drop_path and not by_timm:
+        raise UserError(f"model.drop_path: {encoder} has no such option; a timm encoder has.")
+    name = f"tu-{encoder}" if by_timm else encoder
+    weights = "imagenet" if download and not by_timm else None
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    options |= _any_size(decoder, encoder) if by_timm else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # smp's advice on options that are not ours
+            network = smp.create_model(decoder, name, weights, classes=classes, **options)
+    except Exception as error:  # smp and timm raise what their many builders raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if weights is not None:
+            raise UserError(
+                f"model.weights=imagenet: the weights of {encoder} could not be fetched ({reason}). Check the "
+                "connection, or give a local file with model.weights=FILE, or train from scratch with null."
+            ) from error
+        raise UserError(
+            f"model.architecture={architecture}: this decoder cannot be put on this encoder ({reason}). "
+            "Choose another of the two."
+        ) from error
+    return SmpSegmenter(network, encoder if by_timm else None)
+
+
+def _any_size(decoder: str, encoder: str) -> dict[str, Any]:
+    """Options by which an encoder that is made for one size of images takes others."""
+    import timm
+
+    if decoder == "dpt":
+        return {"dynamic_img_size": True}
+    config = timm.get_pretrained_cfg(encoder)
+    if config is not None and config.fixed_input_size and encoder.startswith("swin"):
+        return {"strict_img_size": False}
+    return {}

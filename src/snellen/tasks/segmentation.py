@@ -1,0 +1,236 @@
+"""Segmentation: what is minimised in training, and what is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snellen.data.masks.augment import MaskEvaluationTransformSpec
+from snellen.data.masks.classes import IGNORE
+from snellen.data.masks.feed import MaskBatch, MaskFeed
+from snellen.engine.checkpoint import save_weights
+from snellen.files import replacing
+from snellen.insight.segmentation import counts_of, miou
+from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
+from snellen.tasks.boundary import boundary_counts
+from snellen.tasks.classification import SnapshotSpec
+from snellen.tasks.segmentation_losses import SegmentationLossSpec, compute_segmentation_loss, total_weight
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class SegmentationEvaluationSpec(MaskEvaluationTransformSpec):
+    """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
+
+    every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
+    choose: Literal["best", "last"] = Field(
+        "best",
+        description="Which epoch is the run's result: the one with the best validation mIoU (the report then "
+        "estimates the optimism of that choice), or the last.",
+    )
+    flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
+    tolerance: int = Field(
+        3, ge=0, le=64, description="Pixels by which a boundary may be off and still count in the boundary F-score."
+    )
+
+
+class MaskSnapshotSpec(SnapshotSpec):
+    """Masks that are predicted for the same validation images after several epochs."""
+
+    images: int = Field(24, ge=0, description="Validation images whose masks are kept, drawn once; 0 for none.")
+    names: tuple[str, ...] = Field(
+        (), description="Validation images whose masks are kept too: file names, with or without folder and ending."
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is kept at all."""
+        return self.images > 0 or len(self.names) > 0
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """What predicted masks and true ones have in common, by image, at the true masks' own resolution.
+
+    confusion: (N, C, C) int64 pixels by [truth, prediction]. boundary: (N, C, 4) int64 as `boundary_counts`. loss: the
+    sum of the cross-entropy in nats over the scored pixels.
+    """
+
+    confusion: NDArray[np.int64]
+    boundary: NDArray[np.int64]
+    loss: float
+
+    fatal = None
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.confusion)
+
+    @property
+    def quality(self) -> float:
+        """mIoU of the whole set; NaN where nothing is scored."""
+        return miou(self.confusion)
+
+    @property
+    def per_image(self) -> NDArray[np.uint32]:
+        """(N, C, 3) true positive, false positive and false negative pixels."""
+        return counts_of(self.confusion).astype("<u4")
+
+    def row(self) -> dict[str, float]:
+        """Mean cross-entropy over the scored pixels, mIoU, and the share of these pixels that is right."""
+        scored = max(1, int(self.confusion.sum()))
+        return {
+            "validation_loss": self.loss / scored,
+            "validation_miou": self.quality,
+            "validation_pixel_accuracy": float(np.trace(self.confusion.sum(0))) / scored,
+        }
+
+    def text(self) -> str:
+        """The same for people."""
+        row = self.row()
+        return (
+            f"validation loss {row['validation_loss']:.3f}, mIoU {row['validation_miou']:.4f}, "
+            f"pixel accuracy {row['validation_pixel_accuracy']:.2%}"
+        )
+
+
+@torch.inference_mode()
+def score_masks(
+    model: Segmenter, batches: Iterator[MaskBatch], classes: int, autocast: Autocast, flip: bool, tolerance: int
+) -> MaskScores:
+    """Scores of the images of `batches`, in their order. Arguments as in SegmentationEvaluationSpec."""
+    model.eval()
+    confusions, boundaries, losses = [], [], []
+    for batch in batches:
+        logits = batch.at_target(mask_logits(model, batch.images, autocast, flip))  # (B, C, H', W')
+        prediction = logits.argmax(1)
+        confusions.append(confusion_counts(prediction, batch.target, classes))
+        boundaries.append(boundary_counts(prediction, batch.target, classes, tolerance))
+        losses.append(
+            F.cross_entropy(logits, batch.target, ignore_index=IGNORE, reduction="none").sum(dtype=torch.double)
+        )
+    confusion, boundary = (torch.cat(each).cpu().numpy() for each in (confusions, boundaries))
+    return MaskScores(confusion, boundary, float(torch.stack(losses).sum()))
+
+
+def mask_logits(model: Segmenter, images: Tensor, autocast: Autocast, flip: bool) -> Tensor:
+    """(B, C, H, W) float32 logits of normalised images, or the mean with those of their mirror images."""
+    with autocast():
+        logits = cast("Tensor", model(images)).float()
+        if flip:
+            logits = (logits + cast("Tensor", model(images.flip(-1))).float().flip(-1)) / 2
+    return logits
+
+
+def confusion_counts(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
+    """(B, C, C) int64 pixels by [truth, prediction] of each image.
+
+    prediction: (B, H, W) int64 in [0, C). target: the same, or 255 where it is not scored. One pass of bincount.
+    """
+    images = len(target)
+    first = torch.arange(images, device=target.device)[:, None, None] * classes
+    cell = (first + target) * classes + prediction
+    nowhere = images * classes * classes
+    counts = torch.bincount(cell.where(target != IGNORE, nowhere).flatten(), minlength=nowhere + 1)
+    return counts[:nowhere].reshape(images, classes, classes)
+
+
+class Segmentation:
+    """Every pixel one class.
+
+    run: the directory that weights, predictions and snapshots go to. weights: (C,) float32 of the classes in the loss.
+    validation: the scored images. rows: (n,) int64, which of them predicted masks are kept of.
+    """
+
+    measure = "pixel_accuracy"
+    columns = ("validation_loss", "validation_miou", "validation_pixel_accuracy")
+    record = "predictions/counts.u4"
+    figure = "miou"
+
+    def __init__(
+        self,
+        run: Path,
+        loss: SegmentationLossSpec,
+        weights: Tensor | None,
+        classes: int,
+        validation: MaskFeed,
+        evaluation: SegmentationEvaluationSpec,
+        rows: NDArray[np.int64],
+    ) -> None:
+        self._run = run
+        self._loss = loss
+        self._weights = None if weights is None else weights.to(validation.device)
+        self._classes = classes
+        self._validation = validation
+        self._evaluation = evaluation
+        self._rows = rows
+
+    def loss(self, model: nn.Module, batch: MaskBatch) -> tuple[Tensor, Tensor]:
+        """The loss to minimise, a scalar, and the share of the scored pixels that is right times the images."""
+        output = model(batch.images)
+        logits, auxiliary = output if isinstance(output, SegmenterOutput) else (output, None)
+        logits = logits.float()
+        loss = compute_segmentation_loss(self._loss, logits, batch.target, self._weights)
+        if auxiliary is not None and self._loss.auxiliary:
+            beside = compute_segmentation_loss(self._loss, auxiliary.float(), batch.target, self._weights)
+            loss = loss + self._loss.auxiliary * beside
+        right = (logits.detach().argmax(1) == batch.target).sum()
+        return loss, right / (batch.target != IGNORE).sum().clamp(min=1) * len(batch)
+
+    def share(self, part: MaskBatch, whole: MaskBatch) -> Tensor:
+        """By the weights of the scored pixels, which the loss is a mean over."""
+        return total_weight(part.target, self._weights) / total_weight(whole.target, self._weights).clamp(min=1e-9)
+
+    def after_step(self, model: Segmenter, done: int, total: int) -> None:
+        """Nothing follows a step."""
+
+    @property
+    def evaluated_images(self) -> int:
+        """How many images are scored."""
+        return self._validation.count
+
+    def evaluate(self, model: Segmenter, autocast: Autocast, limit: int | None = None) -> MaskScores:
+        """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
+        rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
+        batches = self._validation.evaluate(rows)
+        return score_masks(model, batches, self._classes, autocast, self._evaluation.flip, self._evaluation.tolerance)
+
+    def weights(self, model: Segmenter) -> nn.Module:
+        """All of it."""
+        return model
+
+    def keep(self, model: Segmenter, evaluation: MaskScores, epoch: int) -> None:
+        """Writes best.safetensors and the counts of the epoch that is now the chosen one."""
+        save_weights(self._run / "checkpoints" / "best.safetensors", model, {"epoch": str(epoch)})
+        with replacing(self._run / "predictions" / "validation.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file, confusion=evaluation.confusion, boundary=evaluation.boundary, epoch=np.int64(epoch)
+            )
+
+    @torch.inference_mode()
+    def snapshot(self, model: Segmenter, autocast: Autocast, epoch: int) -> None:
+        """Writes what is predicted for the chosen validation images, at the sizes of their masks."""
+        model.eval()
+        predicted: list[NDArray[np.uint8]] = []
+        for batch in self._validation.evaluate(self._rows):
+            masks = batch.at_target(mask_logits(model, batch.images, autocast, self._evaluation.flip)).argmax(1)
+            for mask, (height, width) in zip(masks.byte().cpu().numpy(), batch.sizes.tolist(), strict=True):
+                predicted.append(mask[:height, :width])
+        sizes = np.array([mask.shape for mask in predicted], np.int64)
+        padded = np.full((len(predicted), *sizes.max(0)), IGNORE, np.uint8)
+        for place, mask in zip(padded, predicted, strict=True):
+            place[: mask.shape[0], : mask.shape[1]] = mask
+        path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, masks=padded, sizes=sizes, rows=self._rows)

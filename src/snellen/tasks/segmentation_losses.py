@@ -1,0 +1,179 @@
+"""Losses of segmenters: means over the pixels of a batch that are scored."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from snellen.data.masks.classes import IGNORE
+from snellen.errors import UserError
+from snellen.spec import Spec
+
+Term = Literal["cross_entropy", "poly1", "focal", "dice", "lovasz"]
+
+
+class SegmentationLossSpec(Spec):
+    """What is minimised: a weighted sum of terms, each over the scored pixels of a batch."""
+
+    terms: dict[Term, float] = Field(
+        {"cross_entropy": 1.0},
+        description="Weights of: cross_entropy. poly1: cross-entropy + epsilon * (1 - p of the right class), pixel by "
+        "pixel. focal: cross-entropy * (1 - p)^gamma. dice: 1 - soft Dice, the mean over the classes in the batch. "
+        "lovasz: a continuous form of 1 - IoU, the same mean.",
+    )
+    smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Label smoothing of cross_entropy and poly1: this share is spread over all classes.",
+    )
+    epsilon: float = Field(1.0, description="Weight of poly1's extra term.")
+    gamma: float = Field(2.0, ge=0, description="Exponent of focal.")
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+        None,
+        description="Weights of a pixel by its class's name, 1 where it is not named, for cross_entropy, poly1 and "
+        "focal; their mean is divided by the sum of the weights. balanced: 1 / ln(1.02 + share of the "
+        "training pixels), as Paszke et al. 2016.",
+    )
+    auxiliary: float = Field(
+        0.4, ge=0, description="Weight of the same loss of the auxiliary head, where there is one."
+    )
+
+    @field_validator("terms")
+    @classmethod
+    def _some(cls, terms: dict[Term, float]) -> dict[Term, float]:
+        if not any(terms.values()) or min(terms.values()) < 0:
+            raise ValueError("wanted weights of at least 0, one of them above 0, as in {cross_entropy: 1, dice: 0.5}")
+        return terms
+
+    @field_validator("class_weights")
+    @classmethod
+    def _positive(cls, weights: Literal["balanced"] | dict[str, float] | None) -> object:
+        if isinstance(weights, dict) and min(weights.values(), default=1) < 0:
+            raise ValueError("wanted weights of at least 0")
+        return weights
+
+
+def class_weights(
+    spec: SegmentationLossSpec, classes: Sequence[str], pixels: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """(C,) weights of the classes, None where all are 1. pixels: (C,) training pixels of each class.
+
+    Raises UserError for a name that is no class.
+    """
+    if spec.class_weights is None:
+        return None
+    if spec.class_weights == "balanced":
+        return np.asarray(1 / np.log(1.02 + pixels / max(1, pixels.sum())))
+    for name in spec.class_weights:
+        if name not in classes:
+            close = difflib.get_close_matches(name, classes, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"There are: {', '.join(classes)}."
+            raise UserError(f"loss.class_weights: there is no class '{name}'. {hint}")
+    return np.array([spec.class_weights.get(name, 1.0) for name in classes])
+
+
+def compute_segmentation_loss(
+    spec: SegmentationLossSpec, logits: Tensor, target: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """The loss of a batch, a scalar; 0 with zero gradient when nothing is scored.
+
+    logits: (B, C, H, W) float32. target: (B, H, W) int64 in [0, C) or 255, which is ignored. weights: (C,) float32, of
+    the classes. A batch without any scored pixel has the loss 0.
+    """
+    terms = {name: weight for name, weight in spec.terms.items() if weight}
+    total = logits.new_zeros(())
+    if any(name in terms for name in ("cross_entropy", "poly1", "focal")):
+        each = _pixel_losses(spec, terms, logits, target)  # (B, H, W), 0 where ignored
+        total = total + (each * pixel_weights(target, weights)).sum() / total_weight(target, weights).clamp(min=1e-9)
+    if "dice" in terms:
+        total = total + terms["dice"] * dice(logits, target)
+    if "lovasz" in terms:
+        total = total + terms["lovasz"] * lovasz(logits, target)
+    return total
+
+
+def pixel_weights(target: Tensor, weights: Tensor | None) -> Tensor:
+    """(B, H, W) float32: the weight of each pixel's class, 0 where it is ignored."""
+    scored = target != IGNORE
+    return scored.float() if weights is None else weights[target.where(scored, 0)] * scored
+
+
+def total_weight(target: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum of the weights of the scored pixels, a scalar: what the mean over pixels is divided by."""
+    return pixel_weights(target, weights).sum()
+
+
+def _pixel_losses(spec: SegmentationLossSpec, terms: dict[Term, float], logits: Tensor, target: Tensor) -> Tensor:
+    """The weighted sum of cross-entropy, Poly-1 and focal loss of each pixel.
+
+    Sources: Poly-1: Leng et al. 2022, arXiv 2204.12511, eq. 6, with each pixel's own p, not the batch's. Focal: Lin
+    et al. 2017, arXiv 1708.02002, eq. 4. Smoothing changes the target of cross-entropy and of Poly-1's p alike.
+    """
+    smoothing, classes = spec.smoothing, logits.shape[1]
+    smoothed = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none", label_smoothing=smoothing)
+    total = (terms.get("cross_entropy", 0.0) + terms.get("poly1", 0.0)) * smoothed
+    if "poly1" not in terms and "focal" not in terms:
+        return total
+    plain = smoothed
+    if smoothing:
+        plain = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+    right = (-plain).exp()  # the probability of the pixel's own class; 1 where it is ignored
+    if "poly1" in terms:
+        expected = (1 - smoothing) * right + smoothing / classes
+        total = total + terms["poly1"] * spec.epsilon * (1 - expected) * (target != IGNORE)
+    if "focal" in terms:
+        total = total + terms["focal"] * (1 - right).clamp(min=1e-6) ** spec.gamma * plain
+    return total
+
+
+def dice(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - 2 |P T| / (|P| + |T|) with probabilities for P, the mean over the classes that the batch's pixels have.
+
+    Sums run over all scored pixels of the batch. Arguments as in `compute_segmentation_loss`. A class that is in no
+    pixel has no part; smp's DiceLoss counts it as perfect.
+    Source: Milletari et al. 2016, arXiv 1606.04797, without squares, for several classes.
+    """
+    scored = (target != IGNORE)[:, None]
+    p = logits.softmax(1) * scored
+    truth = _one_hot(target, logits.shape[1]) & scored
+    own = (p * truth).sum((0, 2, 3))
+    size = truth.sum((0, 2, 3))
+    loss = 1 - 2 * own / (p.sum((0, 2, 3)) + size).clamp(min=1e-9)
+    return (loss * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
+
+
+def lovasz(logits: Tensor, target: Tensor) -> Tensor:
+    """Lovász-Softmax: the continuous extension of 1 - IoU, the mean over the classes that the batch's pixels have.
+
+    Arguments as in `compute_segmentation_loss`. Ranks are counted in integers: the same bits each time, on a GPU too.
+    Source: Berman, Rannen Triki & Blaschko 2018, arXiv 1705.08790, algorithm 1. smp's LovaszLoss is the same where
+    something is scored, and fails where nothing is.
+    """
+    scored = target != IGNORE  # (B, H, W)
+    truth = (_one_hot(target, logits.shape[1]) & scored[:, None]).transpose(0, 1).flatten(1)  # (C, P)
+    p = logits.softmax(1).transpose(0, 1).flatten(1)
+    errors = (truth.to(p.dtype) - p).abs().where(scored.flatten(), 0)  # ignored ones add nothing, and come last
+    sorted_errors, order = errors.sort(dim=1, descending=True, stable=True)
+    hits = truth.gather(1, order).long()
+    size = hits.sum(1, keepdim=True)
+    found = hits.cumsum(1)
+    rank = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    jaccard = 1 - (size - found).double() / (size + rank - found).clamp(min=1)  # after the first `rank` errors
+    steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], 1).to(p.dtype)
+    present = size[:, 0] > 0
+    loss: Tensor = ((sorted_errors * steps).sum(1) * present).sum() / present.sum().clamp(min=1)
+    return loss
+
+
+def _one_hot(target: Tensor, classes: int) -> Tensor:
+    """(B, C, H, W) bool; no class where the target is ignored."""
+    return target[:, None] == torch.arange(classes, device=target.device)[:, None, None]

@@ -1,0 +1,153 @@
+"""Image and mask move together, and as torchvision would move them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
+from torch import Generator, Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as tv
+
+from snellen.data.augment.framing import Mirrored
+from snellen.data.batch import RawBatch
+from snellen.data.cache import pad
+from snellen.data.masks.classes import IGNORE
+from snellen.data.masks.warp import Warped, Windows, random_windows, warp
+
+SIZE = (40, 60)
+
+
+def coordinates(height: int, width: int) -> Tensor:
+    """(3, h, w) uint8 whose red is 4 x, whose green is 4 y."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([4 * x, 4 * y, torch.full_like(x, 200)]).to(torch.uint8)
+
+
+def labels(height: int, width: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 250, (1, height, width), generator=Generator().manual_seed(seed)).to(torch.uint8)
+
+
+def one(image: Tensor, mask: Tensor, windows: Windows) -> Warped:
+    return warp(pad([image]), mask[None], windows)
+
+
+def windows(
+    scaled: tuple[int, int], corner: tuple[int, int], shown: tuple[int, int], degrees: float = 0.0, flips: str = ""
+) -> Windows:
+    return Windows(
+        torch.tensor([scaled]),
+        torch.tensor([corner]),
+        torch.tensor([shown]),
+        torch.tensor([degrees], dtype=torch.float64),
+        Mirrored(torch.tensor(["s" in flips]), torch.tensor(["u" in flips])),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.4, 2.5), st.floats(0, 180), st.booleans(), st.sampled_from([None, (37, 50)]))
+def test_masks_stay_aligned_with_images(
+    seed: int, scale: float, rotation: float, flip: bool, size: tuple[int, int] | None
+) -> None:
+    """Where the image says that it came from, there the mask has its class from."""
+    mask = labels(*SIZE, seed)
+    sizes = torch.tensor([SIZE])
+    chosen = random_windows(sizes, size, (scale, scale), rotation, (float(flip), 0.5), Generator().manual_seed(seed))
+    found = one(coordinates(*SIZE), mask, chosen)
+    x, y = (found.pixels[0, channel].double() / 4 for channel in (0, 1))
+    covered = torch.ones_like(x, dtype=torch.bool) if found.covered is None else found.covered[0]
+    assert (found.labels[0] == IGNORE).equal(~covered)
+    inner = covered & (x > 0.1) & (x < SIZE[1] - 1.1) & (y > 0.1) & (y < SIZE[0] - 1.1)
+    for place in (x, y):  # within 0.01 px of the border of two pixels, either class is right
+        inner &= ((place + 0.5).frac() - 0.5).abs() < 0.49
+    wanted = mask[0][(y + 0.5).long().clamp(0, SIZE[0] - 1), (x + 0.5).long().clamp(0, SIZE[1] - 1)]
+    assert found.labels[0][inner].equal(wanted[inner])
+
+
+@pytest.mark.parametrize("scaled", [(80, 120), (61, 77), (40, 60)])
+@pytest.mark.parametrize("flips", ["", "s", "u", "su"])
+def test_scale_crop_and_flips_are_those_of_torchvision(photograph: Tensor, scaled: tuple[int, int], flips: str) -> None:
+    image, mask = photograph[:, : SIZE[0], : SIZE[1]], labels(*SIZE)
+    found = one(image, mask, windows(scaled, (3, 5), (32, 48), flips=flips))
+    large = tv.resize(image.float(), list(scaled), InterpolationMode.BILINEAR, antialias=False)
+    classes = tv.resize(mask, list(scaled), InterpolationMode.NEAREST_EXACT)
+    axes = [axis for axis, flip in ((1, "u"), (2, "s")) if flip in flips]
+    cut, classes = (tv.crop(each, 3, 5, 32, 48).flip(axes) for each in (large, classes))
+    assert (found.pixels[0] - cut).abs().max() < 0.1
+    assert (found.labels == classes).float().mean() > 0.999  # ties of the nearest pixel
+
+
+@pytest.mark.parametrize("angle", [10.0, -33.0, 90.0])
+def test_rotation_is_that_of_torchvision(photograph: Tensor, angle: float) -> None:
+    image, mask = photograph[:, :48, :48], labels(48, 48)
+    found = one(image, mask, windows((48, 48), (0, 0), (48, 48), angle))
+    wanted = tv.rotate(image.float(), angle, InterpolationMode.BILINEAR, fill=None)
+    classes = tv.rotate(mask, angle, InterpolationMode.NEAREST, fill=[IGNORE])
+    shares = tv.rotate(torch.ones(1, 48, 48), angle, InterpolationMode.BILINEAR, fill=None)[0]
+    inside = shares > 0.9999  # torchvision blends the outermost pixels with black
+    assert (found.pixels[0] - wanted)[:, inside].abs().max() < 0.1
+    assert (found.labels == classes).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [(24, 90), (30, 30)])
+def test_the_distribution_is_that_of_torchvision(size: tuple[int, int]) -> None:
+    """Scale, place, flips and share of padding of a coordinate image, against ScaleJitter, RandomCrop and flips."""
+    count = 1500
+    image, mask = coordinates(*SIZE), torch.zeros(1, *SIZE, dtype=torch.uint8)
+    joint = v2.Compose(
+        [
+            v2.ScaleJitter(SIZE[::-1], (0.6, 1.9), antialias=False),  # it takes width before height
+            v2.RandomCrop(size, pad_if_needed=True, fill={tv_tensors.Image: 0, tv_tensors.Mask: IGNORE}),
+            v2.RandomHorizontalFlip(0.3),
+        ]
+    )
+    torch.manual_seed(0)
+    theirs = []
+    for _ in range(count):
+        pixels, classes = joint(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        theirs.append(described(pixels.float(), classes[0]))
+    chosen = random_windows(
+        torch.tensor([SIZE]).expand(count, 2), size, (0.6, 1.9), 0, (0.3, 0), Generator().manual_seed(0)
+    )
+    raw = RawBatch(image.expand(count, -1, -1, -1), torch.tensor([SIZE]).expand(count, 2), True)
+    found = warp(raw, mask.expand(count, 1, -1, -1), chosen)
+    ours = [described(*pair) for pair in zip(found.pixels, found.labels, strict=True)]
+    for name, our, their in zip(("x", "y", "step", "padded"), np.transpose(ours), np.transpose(theirs), strict=True):
+        assert ks_2samp(our, their).pvalue > 0.001, name
+
+
+def described(pixels: Tensor, classes: Tensor) -> tuple[float, float, float, float]:
+    """Mean x and y that the scored pixels came from, the step of x from one to the next, and the share of padding."""
+    inside = classes != IGNORE
+    rows, columns = torch.nonzero(inside.any(1))[:, 0], torch.nonzero(inside.any(0))[:, 0]
+    part = pixels[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    step = (part[0, 0, -1] - part[0, 0, 0]) / max(1, part.shape[2] - 1)
+    padded = 1 - inside.float().mean()
+    return tuple(round(float(v), 2) for v in (part[0].mean(), part[1].mean(), step, padded))  # type: ignore[return-value]
+
+
+def test_each_image_has_its_own_parameters_and_a_batch_changes_none(photograph: Tensor) -> None:
+    """Images of different sizes in one batch come out as they would alone, and the rest of the batch is not scored."""
+    images = [photograph[:, :40, :60], photograph[:, 50:100, 10:40]]
+    masks = [labels(40, 60), labels(50, 30)]
+    raw, raw_masks = pad(images), pad(masks, fill=IGNORE)
+    chosen = random_windows(raw.sizes, None, (0.5, 2.0), 20, (0.5, 0.5), Generator().manual_seed(3))
+    assert len(chosen.degrees.unique()) == 2
+    together = warp(raw, raw_masks.pixels, chosen)
+    for row in range(2):
+        part = slice(row, row + 1)
+        mirrored = Mirrored(chosen.mirrored.sideways[part], chosen.mirrored.upside_down[part])
+        parameters = Windows(
+            chosen.scaled[part], chosen.corner[part], chosen.shown[part], chosen.degrees[part], mirrored
+        )
+        alone = one(images[row], masks[row], parameters)
+        height, width = alone.labels.shape[1:]
+        assert together.labels[row, :height, :width].equal(alone.labels[0])
+        covered = alone.covered[0]  # type: ignore[index]
+        assert (together.pixels[row, :, :height, :width] - alone.pixels[0])[:, covered].abs().max() < 0.01
+        assert (together.labels[row, height:] == IGNORE).all()
+        assert (together.labels[row, :, width:] == IGNORE).all()
