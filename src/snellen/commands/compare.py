@@ -67,7 +67,7 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         done = write_study(folder, spec, plan, absolute(data), images.fingerprint)
-        if not _pretrained(plan.pretraining, console):
+        if not _pretrained(plan.pretraining, images, console):
             return _interrupted(done, console)
         jobs = jobs or _devices()
         context = _Context(images, data, speeds, console)
@@ -166,14 +166,18 @@ def _state(path: Path) -> str:
     return StudyRun("", 1.0, 0, "", path).state
 
 
-def _pretrained(planned: PlannedPretraining | None, console: Console) -> bool:
+def _pretrained(planned: PlannedPretraining | None, images: ImageSet, console: Console) -> bool:
     """Does the pretraining unless it is done. False when it was interrupted."""
     if planned is None or _state(planned.path) == "finished":
         return True
     console.rule("pretraining")
     if _state(planned.path) == "not started":
         fields = planned.recipe.model_dump(mode="json")
-        run = pretrain(planned.source, fields, out=planned.path, console=console)
+        source = planned.source
+        if source is None:
+            source = str(planned.path.with_suffix(".txt"))
+            write_text(Path(source), "".join(f"{(images.root / s.path).resolve()}\n" for s in images.train))
+        run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)
     return bool(run.status["state"] == "finished")

@@ -37,7 +37,7 @@ class UnlabelledSet:
 
 
 def read_unlabelled(source: str | Path) -> UnlabelledSet:
-    """The images below `source`, a folder or torchvision:NAME.
+    """The images below `source`, a folder or torchvision:NAME, or those that a .txt file lists, a path a line.
 
     Of a folder with train/ and val/ (or test/) only train/ is taken, so that images which are scored later are not
     learnt from. Raises UserError when there is no such folder or fewer than two images.
@@ -45,22 +45,45 @@ def read_unlabelled(source: str | Path) -> UnlabelledSet:
     from snellen.data.torchvision_sets import PREFIX, write_set
 
     path = write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else Path(source)
-    if not path.is_dir():
-        raise UserError(f"{source}: wanted a folder of images, at any depth, or torchvision:NAME.")
-    train, held_out, _ = split_folders(path)
-    folder, notes = path, []
-    if train is not None and held_out is not None:
-        folder = train
-        notes.append(f"only {train.name}/ is learnt from; {held_out.name}/ is left to be scored")
-    found = list(images_below(folder))
+    if path.suffix.lower() == ".txt" and path.is_file():
+        root, found, layout, notes = path.parent, _listed(path), f"listed in {path.name}", list[str]()
+    elif path.is_dir():
+        root, (found, layout, notes) = path, _below(path)
+    else:
+        raise UserError(
+            f"{source}: wanted a folder of images, at any depth, torchvision:NAME, or a .txt file with a path a line."
+        )
     if len(found) < 2:
         what = "no images" if not found else "one image only"
-        raise UserError(f"{folder}: {what} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining wants many.")
-    paths = tuple(image.relative_to(path).as_posix() for image in found)
+        raise UserError(f"{source}: {what} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining wants many.")
+    paths = tuple(_relative(image, root) for image in found)
     hashes = content_hashes(found)
     repeated = len(hashes) - len(set(hashes))
     if repeated:
         notes.append(f"{repeated} images are there more than once")
     fingerprint = combined(f"{digest} {name}" for digest, name in zip(hashes, paths, strict=True))
-    layout = "images at any depth" + (f" of {folder.name}/" if folder != path else "")
-    return UnlabelledSet(path, layout, paths, tuple(notes), (), fingerprint)
+    return UnlabelledSet(root, layout, paths, tuple(notes), (), fingerprint)
+
+
+def _below(path: Path) -> tuple[list[Path], str, list[str]]:
+    train, held_out, _ = split_folders(path)
+    if train is None or held_out is None:
+        return list(images_below(path)), "images at any depth", []
+    note = f"only {train.name}/ is learnt from; {held_out.name}/ is left to be scored"
+    return list(images_below(train)), f"images at any depth of {train.name}/", [note]
+
+
+def _listed(file: Path) -> list[Path]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not a text file in UTF-8. Wanted the path of an image in each line.") from None
+    found = [file.parent / line.strip() for line in lines if line.strip()]  # an absolute path stays one
+    for number, image in enumerate(found, start=1):
+        if not image.is_file():
+            raise UserError(f"{file}, image {number}: {image} is no file. Paths are absolute or relative to the list.")
+    return found
+
+
+def _relative(image: Path, root: Path) -> str:
+    return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,10 +36,10 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PlannedPretraining:
-    """The pretraining that comes first. source: its images. path: its run's folder."""
+    """The pretraining that comes first. source: its images, None for the study's own. path: its run's folder."""
 
     recipe: PretrainingRecipe
-    source: str
+    source: str | None
     path: Path
 
 
@@ -122,12 +123,14 @@ def _run(
 ) -> PlannedRun:
     source = setting.recipe if setting.recipe is not None else study.recipe
     assert source is not None  # StudySpec sees to it
-    fields, _ = read_fields(source)
     changes = dotted(study.changes) | dotted(setting.changes)
     changes |= {"name": setting.name, "seed": seed, "data.fraction": fraction}
     if weights is not None:
         changes["model.weights"] = weights.value
     try:
+        fields, label = read_fields(source)
+        if fields.get("task", "classification") != "classification":
+            raise UserError(f"{label} is for {fields['task']}; a study compares classifiers.")
         recipe = load_for(Recipe, apply_overrides(fields, changes), None)
     except UserError as error:
         raise UserError(f"study '{study.name}', setting '{setting.name}': {error}") from error
@@ -143,21 +146,18 @@ def _pretraining(study: StudySpec, data: str, fingerprint: str, out: Path) -> Pl
     wanted = any(setting.start == "self-supervised" for setting in study.chosen)
     if not wanted or study.self_supervised is not None or step is None:
         return None
-    source = data if step.data is None else step.data
     changes = {"evaluation.data": data} | dotted(step.changes)
     try:
         recipe = load_for(PretrainingRecipe, step.recipe, changes)
     except UserError as error:
         raise UserError(f"study '{study.name}', pretraining: {error}") from error
-    identity = str(Path(source).resolve()) if step.data is not None else "the study's own images"
+    identity = "the study's own images" if step.data is None else str(Path(step.data).resolve())
     key = _key(recipe.model_dump(mode="json"), identity, fingerprint)
-    return PlannedPretraining(recipe, source, out / f"pretraining-{key}")
+    return PlannedPretraining(recipe, step.data, out / f"pretraining-{key}")
 
 
 def _key(fields: Mapping[str, Any], weights: str, fingerprint: str) -> str:
     settled = apply_overrides(fields, _IRRELEVANT | {"model.weights": weights})
     if "labelled" in settled:
         settled = apply_overrides(settled, {"evaluation.data": None})
-    import json
-
     return text_hash(json.dumps([settled, fingerprint], sort_keys=True))[:12]

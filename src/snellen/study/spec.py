@@ -34,7 +34,8 @@ class PretrainingStep(Spec):
     recipe: str | dict[str, Any] = Field("byol-small", description="A pretraining recipe's name, file or fields.")
     changes: dict[str, Any] = Field(default_factory=dict, description="Fields of that recipe that are changed.")
     data: str | None = Field(
-        None, description="Images without labels. null: the study's own training images, their labels unused."
+        None,
+        description="Images without labels. null: all training images of the study, their labels unused.",
     )
 
 

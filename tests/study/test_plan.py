@@ -1,0 +1,88 @@
+"""Which runs a study consists of, what makes two of them the same, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snellen.errors import UserError
+from snellen.study.load import load_study, shipped_studies
+from snellen.study.plan import make_plan
+
+BASE: dict[str, Any] = {
+    "name": "two",
+    "seeds": [0, 1],
+    "fractions": [0.5, 1.0],
+    "recipe": "airnet-scratch",
+    "settings": [
+        {"name": "A", "start": "scratch"},
+        {"name": "B", "start": "scratch", "changes": {"optimizer.lr": 0.1}},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_every_shipped_study_can_be_planned(name: str, tmp_path: Path) -> None:
+    study = load_study(name)
+    plan = make_plan(study, str(tmp_path), "images", tmp_path)
+    assert len(plan.runs) == len(study.chosen) * len(study.seeds) * len(study.fractions)
+    assert (plan.pretraining is not None) == any(s.start == "self-supervised" for s in study.chosen)
+
+
+def test_the_runs_of_a_seed_differ_in_what_is_compared_alone(tmp_path: Path) -> None:
+    plan = make_plan(load_study(BASE), "photos", "images", tmp_path)
+    assert [(run.seed, run.fraction, run.setting) for run in plan.runs] == [
+        (seed, fraction, setting) for seed in (0, 1) for fraction in (0.5, 1.0) for setting in "AB"
+    ]
+    a, b = plan.runs[:2]
+    assert a.recipe.seed == b.recipe.seed == 0
+    assert (a.recipe.optimizer.lr, b.recipe.optimizer.lr) == (0.75, 0.1)
+    same = {"name": "", "optimizer": a.recipe.optimizer}
+    assert a.recipe.model_copy(update=same) == b.recipe.model_copy(update=same)
+
+
+def test_a_run_is_known_again_by_what_decides_its_result(tmp_path: Path) -> None:
+    def keys(fields: dict[str, Any], fingerprint: str = "images", **overrides: Any) -> set[str]:
+        return {run.key for run in make_plan(load_study(fields, overrides), "photos", fingerprint, tmp_path).runs}
+
+    before = keys(BASE)
+    assert len(before) == 8
+    assert keys(BASE, **{"changes.hardware.threads": 1, "changes.data.cache_mib": 10}) == before
+    assert keys(BASE, seeds=[0, 1, 2]) > before, "more seeds add runs, and repeat none"
+    assert not keys(BASE, fingerprint="other images") & before
+    assert not keys(BASE, **{"changes.epochs": 3}) & before
+
+
+def test_weights_count_by_their_content(tmp_path: Path) -> None:
+    study = BASE | {"settings": [{"name": "C", "start": "self-supervised"}]}
+    keys = []
+    for name, content in (("one", b"a"), ("two", b"a"), ("three", b"b")):
+        (tmp_path / name).write_bytes(content)
+        loaded = load_study(study, {"self_supervised": str(tmp_path / name)})
+        keys.append(make_plan(loaded, "photos", "images", tmp_path).runs[0].key)
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"settings": [*BASE["settings"], {"name": "A"}]}, "two settings are called 'A'"),
+        ({"settings": []}, "either `settings` or `recipes`"),
+        ({"recipe": None}, "setting 'A' has no recipe"),
+        ({"only": ["Z"]}, r"there is no setting 'Z'\. There are: A, B"),
+        ({"seeds": [1, 1]}, "each may be given once"),
+        ({"fractions": [0.0]}, "above 0 and at most 1"),
+        ({"seed": [1]}, r"seed: no such field\. Did you mean 'seeds'"),
+        ({"recipe": "airnet-skratch"}, r"setting 'A': recipe 'airnet-skratch': no such recipe\. Did you mean"),
+        ({"changes": {"optimizer": {"lrr": 1}}}, r"optimizer\.lrr: no such field\. Did you mean 'lr'"),
+        ({"settings": [{"name": "A"}, {"name": "B"}]}, "'A' and 'B' are the same run"),
+        ({"settings": [{"name": "C", "start": "self-supervised"}]}, "and there are none. Give self_supervised=RUN"),
+        ({"settings": [{"name": "B", "start": "supervised"}], "supervised": "gone.pt"}, "no such weights"),
+        ({"recipe": "byol-small"}, "is for pretraining; a study compares classifiers"),
+    ],
+)
+def test_what_cannot_be(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        make_plan(load_study(BASE | changed), "photos", "images", tmp_path)

@@ -1,0 +1,101 @@
+"""What a study says, against its runs' predictions computed by hand and against studies made up of known numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from snellen.insight.holm import holm
+from snellen.insight.proportions import wilson
+from snellen.insight.seeds import over_seeds
+from snellen.study.answer import answer, verdict
+from snellen.study.results import Cell, Results, _pairs, by_unit
+
+
+@dataclass
+class _Counts:
+    """As much of a run as the sentences ask for."""
+
+    data: dict[str, Any]
+
+
+def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
+    run: Any = _Counts({"counts": {"train": 100}})
+    return [Cell(name, fraction, dict.fromkeys(range(len(r)), run), r, None) for name, r in rights.items()]
+
+
+def drawn(accuracies: dict[str, float], seeds: int, images: int, seed: int = 0) -> dict[str, NDArray[np.bool_]]:
+    """Right and wrong with a common difficulty of each image."""
+    generator = np.random.default_rng(seed)
+    difficulty = generator.random((1, images))
+    noise = 0.2
+    return {
+        name: (1 - noise) * difficulty + noise * generator.random((seeds, images)) < accuracy
+        for name, accuracy in accuracies.items()
+    }
+
+
+def results(made: list[Cell]) -> Results:
+    study: Any = None
+    return Results(study, made, _pairs(made), [])
+
+
+def test_pairs_are_paired_by_seed_and_image_and_corrected_together() -> None:
+    rights = drawn({"A": 0.7, "B": 0.75, "C": 0.9}, seeds=3, images=400)
+    found = results(cells(rights))
+    assert [(pair.a.setting, pair.b.setting) for pair in found.pairs] == [("A", "B"), ("A", "C"), ("B", "C")]
+    values = [rights[a].astype(float) - rights[b] for a, b in (("A", "B"), ("A", "C"), ("B", "C"))]
+    assert [pair.over.mean for pair in found.pairs] == [pytest.approx(each.mean()) for each in values]
+    assert [pair.p_holm for pair in found.pairs] == holm([over_seeds(each).p_value for each in values])
+    assert found.pairs[2].better is found.cells[2]
+    assert answer(found)[0].startswith(f"C has the highest top-1, {rights['C'].mean():.1%} over 3 seeds on 400 images")
+    assert "It beats A and B by at least" in answer(found)[0]
+
+
+def test_what_cannot_be_told_apart_is_never_called_equal() -> None:
+    found = results(cells(drawn({"A": 0.70, "B": 0.705}, seeds=2, images=200)))
+    sentence = verdict(found.pairs[0])
+    assert found.pairs[0].better is None
+    assert sentence.startswith("A and B cannot be told apart: difference")
+    assert "equal" not in sentence
+    assert "cannot be told apart from" in answer(found)[0]
+
+
+def test_one_seed_has_the_interval_of_its_images() -> None:
+    rights = drawn({"A": 0.8}, seeds=1, images=300)
+    cell = cells(rights)[0]
+    assert cell.interval == wilson(int(rights["A"].sum()), 300)
+
+
+def test_settings_are_compared_at_the_same_share_of_the_labels() -> None:
+    few, many = drawn({"A": 0.5, "B": 0.6}, 2, 100), drawn({"A": 0.8, "B": 0.9}, 2, 100, seed=1)
+    found = results(cells(few, 0.1) + cells(many, 1.0))
+    assert [(pair.a.fraction, pair.b.fraction) for pair in found.pairs] == [(0.1, 0.1), (1.0, 1.0)]
+    texts = answer(found)
+    assert texts[0].startswith("With 10% of the labels (100 images), ")
+    assert len(texts) == 2
+
+
+def test_a_seed_that_is_missing_is_left_out_of_the_pair() -> None:
+    rights = drawn({"A": 0.7, "B": 0.8}, seeds=3, images=150)
+    a, b = cells(rights)
+    short = Cell("B", 1.0, {seed: b.runs[seed] for seed in (0, 2)}, rights["B"][[0, 2]], None)
+    pair = results([a, short]).pairs[0]
+    assert pair.over.seeds == 2
+    assert pair.over.mean == pytest.approx((rights["A"][[0, 2]].astype(float) - rights["B"][[0, 2]]).mean())
+
+
+def test_groups_stay_together() -> None:
+    """Ten copies of each image in one group: the interval is that of the images, not of the copies."""
+    rights = drawn({"A": 0.6}, seeds=2, images=60)["A"]
+    copied = np.repeat(rights, 10, axis=1)
+    groups = np.repeat(np.arange(60), 10)
+    alone, grouped = over_seeds(rights.astype(float)), over_seeds(by_unit(copied.astype(float), groups))
+    assert grouped.mean == pytest.approx(alone.mean)
+    assert grouped.interval.low == pytest.approx(alone.interval.low)
+    uneven = by_unit(rights.astype(float), np.arange(60) // 7)
+    assert uneven.mean() == pytest.approx(rights.mean())
