@@ -159,7 +159,7 @@ def _plain(images: ImageSet, recipe: Recipe, device: torch.device) -> Iterator[i
 
 
 def _plain_masks(images: MaskedSet, recipe: SegmentationRecipe, device: torch.device) -> Iterator[int]:
-    """The same for masks, with torchvision's reference loss: cross-entropy, with half the weight for an auxiliary head."""
+    """The same for masks, with torchvision's reference loss: cross-entropy, at half weight for an auxiliary head."""
     from_scratch = recipe.model.model_copy(update={"weights": None})
     network, _ = build_segmenter(from_scratch, len(images.classes), recipe.seed)
 
