@@ -169,7 +169,9 @@ def evaluate(
     run: RunArgument,
     data: Annotated[
         str,
-        typer.Argument(help="Labelled images, or images with masks, in any layout that train takes.", show_default=False),
+        typer.Argument(
+            help="Labelled images, or images with masks, in any layout that train takes.", show_default=False
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
 ) -> None:
