@@ -73,7 +73,10 @@ def decode_mask(path: Path, reading: MaskReading, size: tuple[int, int] | None =
     mask = open_mask(path)
     height, width = mask.size
     if size is not None and mask.size != size:
-        raise UnreadableImageError(path, f"a mask of {width} x {height} px, but its image has {size[1]} x {size[0]}")
+        turned = ", turned upright by its EXIF data" if size == (width, height) else ""
+        raise UnreadableImageError(
+            path, f"a mask of {width} x {height} px, but its image has {size[1]} x {size[0]}{turned}"
+        )
     if reading.table.coding == "index":
         return torch.from_numpy(_by_value(path, mask, reading))
     return torch.from_numpy(_by_colour(path, mask, reading))
@@ -118,7 +121,7 @@ def _whole(path: Path, values: NDArray[np.number]) -> NDArray[np.unsignedinteger
     whole = np.isfinite(values).all() and (values == np.round(values)).all() and (values >= 0).all()
     if not whole:
         raise UnreadableImageError(path, "a mask of fractions or negative numbers; wanted whole class numbers")
-    numbers: NDArray[np.uint32] = np.minimum(values, _BEYOND).astype(np.uint32)
+    numbers: NDArray[np.uint32] = np.minimum(values, np.float64(_BEYOND)).astype(np.uint32)
     return numbers
 
 

@@ -29,6 +29,7 @@ from snellen.data.masks.classes import (
 from snellen.data.masks.decode import MaskPixels, binarised, open_mask, packed, unpacked
 from snellen.errors import UserError
 
+BLACK_AND_WHITE_NAMES = ("0", "255")
 _LOOKED_AT = 48  # masks, where a few tell as much as all
 _MOST_COLOURS = 4096  # counted in one mask
 _LAND_COVER_SHARE = 0.99  # of the pixels, whose channels lie within a quarter of the range from 0 or 255
@@ -65,9 +66,9 @@ def find_classes(
         entries, coding = _spelling(entries, seen)
         return build_table(entries, coding, source), [f"classes from {source}"]
     seen = _look(sample)
+    if (seen.coloured is not None or seen.palettes) and _is_land_cover(seen):
+        return LAND_COVER, ["the masks' colours are those of land cover; for other classes give data.class_table"]
     if seen.coloured is not None:
-        if _is_land_cover(seen):
-            return LAND_COVER, ["the masks' colours are those of land cover; for other classes give data.class_table"]
         raise UserError(_unknown_colours(seen))
     return _named_by_value(_look(masks) if len(sample) < len(masks) else seen)
 
@@ -149,13 +150,17 @@ def _is_land_cover(seen: _Seen) -> bool:
     colours = unpacked(numbers)
     known = {colour for colour, _ in LAND_COVER.keys}
     plain = ((colours < _QUARTER) | (colours >= 256 - _QUARTER)).all(1)
-    fits = plain & np.array([_rgb(colour) in known for colour in binarised(colours)])
+    pure = [_rgb(colour) for colour in binarised(colours)]
+    if not set(pure) - _BLACK_AND_WHITE:
+        return False  # black and white can be any two classes
+    fits = plain & np.array([colour in known for colour in pure])
     return bool(counts[fits].sum() >= _LAND_COVER_SHARE * counts.sum())
 
 
 def _named_by_value(seen: _Seen) -> tuple[ClassTable, list[str]]:
     if seen.values == {0, IGNORE} or (seen.jpeg is not None and _mostly_black_and_white(seen)):
-        entries = [MaskClass(name="0", colour=(0, 0, 0)), MaskClass(name="255", colour=(255, 255, 255))]
+        black, white = BLACK_AND_WHITE_NAMES
+        entries = [MaskClass(name=black, colour=(0, 0, 0)), MaskClass(name=white, colour=(255, 255, 255))]
         note = "the masks are black and white, taken as classes '0' and '255'; to name them give data.class_table"
         return build_table(entries, "binarised", "the masks"), [note]
     if seen.jpeg is not None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from snellen.data.sources import Side, Unreadable, images_below
+from snellen.data.sources import IMAGE_SUFFIXES, Side, Unreadable
 from snellen.errors import UserError
 
 Role = Literal["image", "mask"]
@@ -68,7 +70,7 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
     image_pattern, mask_pattern: regular expressions on file names, with one pair of parentheses around what an image
     and its mask have in common; both or neither. Raises UserError for patterns that fit nothing.
     """
-    files = [_classified(path.relative_to(root).as_posix()) for path in images_below(root)]
+    files = [_classified(path) for path in _images_below(root)]
     found: _Found | None
     if image_pattern is not None or mask_pattern is not None:
         found, layout = _as_told(files, image_pattern, mask_pattern, root), "files paired by the patterns given"
@@ -87,23 +89,35 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
     return _with_sides(pairing)
 
 
+def _images_below(root: Path) -> list[str]:
+    """As `images_below`, sorted, but paths relative to the root as text: several times as fast."""
+    found = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".") and name != "__MACOSX"]
+        prefix = "" if folder == str(root) else Path(folder).relative_to(root).as_posix() + "/"
+        shown = (name for name in names if not name.startswith("."))
+        found += [prefix + name for name in shown if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+    return sorted(found)
+
+
 def _classified(path: str) -> _File:
-    pure = PurePosixPath(path)
+    *folders, name = path.split("/")
     part, role, rest = "", None, []
-    for folder in pure.parts[:-1]:
+    for folder in folders:
         said_part, said_role = _said_by(folder)
         part, role = said_part or part, said_role or role
         if not (said_part or said_role):
             rest.append(folder)
-    return _File(path, part, role, "/".join([*rest, pure.stem]))
+    return _File(path, part, role, "/".join([*rest, os.path.splitext(name)[0]]))
 
 
+@cache
 def _said_by(folder: str) -> tuple[str, Role | None]:
     """The part of the split and the role that a folder's name stands for: 'train_masks' for both, 'x' for neither."""
     name = folder.lower()
     if name in _ROLES:
         return "", _ROLES[name]
-    joined = re.fullmatch(r"(train|val|test)(annot|masks?|labels?|images?)", name)
+    joined = re.fullmatch(rf"({'|'.join(_SIDES)})(annot|masks?|labels?|images?)", name)
     words = list(joined.groups()) if joined else [word for word in re.split(r"[ _.-]", name) if word]
     words = [word for word in words if word not in _FILLERS]
     parts = [_SIDES[word] for word in words if word in _SIDES]
@@ -154,12 +168,14 @@ def _same_ending(images: list[_File], masks: list[_File]) -> tuple[tuple[_Keyed,
         if match:
             keyed_masks[file.part, match["id"]].append(file.path)
             endings[file.rest[len(match["id"]) :]] += 1
+    if not keyed_masks:
+        return None, ""
     candidates: dict[str, _Keyed] = defaultdict(lambda: defaultdict(list))
     for file in images:
         for name, ending in _possible_endings(file.rest):
             if (file.part, name) in keyed_masks:
                 candidates[ending][file.part, name].append(file.path)
-    if not candidates or not endings:
+    if not candidates:
         return None, ""
     best = max(candidates, key=lambda ending: (len(candidates[ending]), -len(ending)))
     for file in images:  # also those that have no mask

@@ -12,7 +12,7 @@ from pydantic import Field
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.data.masks.decode import MaskReading
-from snellen.data.masks.find_classes import find_classes
+from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped, leak_notes, neighbour_notes
 from snellen.data.split import validation_rows
@@ -157,7 +157,10 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     root, pairing = _pairs(data, spec)
     pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
     masks = [root / pair.mask for pair in pairs]
-    table, notes = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
+    entries = spec.classes
+    if not (entries or spec.class_table) and _named_by_value(classes):  # of which not all have to occur here
+        entries = tuple(MaskClass(name=name, value=int(name)) for name in classes)
+    table, notes = find_classes(masks, entries, spec.class_table, table_folders(root))
     if table.names != tuple(classes):
         raise UserError(
             f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(classes)}). Give the "
@@ -190,6 +193,10 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
             lines.append(f"… and {len(pairing.unpaired) - _MOST_LISTED} more")
         raise UserError("\n".join([*lines, "To leave such files out and list them: data.unpaired=skip"]))
     return root, pairing
+
+
+def _named_by_value(classes: Sequence[str]) -> bool:
+    return all(name.isdecimal() for name in classes) and tuple(classes) != BLACK_AND_WHITE_NAMES
 
 
 def table_folders(root: Path) -> list[Path]:

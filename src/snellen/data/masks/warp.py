@@ -71,7 +71,8 @@ def warp(images: RawBatch, masks: Tensor, windows: Windows) -> Warped:
 
     images: pixels and masks, (B, 1, H, W) uint8, of equal sizes, on one device; images.sizes on the CPU. Images are
     sampled bilinearly, of masks each pixel takes the class at its centre. Beyond an image its border is repeated; so it
-    is beyond a window that is smaller than the largest one of the batch.
+    is beyond a window that is smaller than the largest one of the batch. Reducing is not antialiased: to half the size
+    every pixel still has its share, below that some are passed over.
     """
     canvas = windows.shown.max(0).values.tolist()
     still = bool((windows.degrees == 0).all()) and bool((windows.scaled == images.sizes).all())

@@ -1,0 +1,67 @@
+"""`snellen check` on images with masks: what it counts, lists and draws."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from snellen.commands.check import check, render
+from snellen.commands.check_masks import MaskCheck
+from snellen.data.masks.overlay import coloured, overlaid
+from snellen.data.masks.scenes import draw_scenes
+from snellen.errors import UserError
+
+
+def text(found: MaskCheck) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(found))
+    return console.export_text()
+
+
+def test_counts_lists_and_overlays(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    draw_scenes(data, 6, size=64, seed=5, validation_share=0.34)
+    masks = [np.asarray(Image.open(path)) for path in sorted(data.glob("*/*_mask.png"))]
+    water = sum(int((mask == (0, 0, 255)).all(-1).sum()) for mask in masks)
+    Image.new("RGB", (64, 64)).save(data / "train" / "9998_sat.jpg")
+    Image.new("RGB", (64, 64)).save(data / "train" / "9999_sat.jpg")
+    Image.new("RGB", (64, 60)).save(data / "train" / "9999_mask.png")
+    found = check(data, out=tmp_path / "overlays", overlays=3)
+    assert isinstance(found, MaskCheck)
+    place = found.images.classes.names.index("water")
+    assert found.train[place] + found.validation[place] == water
+    assert found.train.sum() + found.validation.sum() == 6 * 64 * 64
+    assert found.sizes == {(64, 64): 6}
+    assert found.formats == {"PNG RGB": 6}
+    shown = text(found)
+    assert "9998_sat.jpg: an image with no mask" in shown
+    assert "9999_mask.png: a mask of 64 x 60 px, but its image has 64 x 64" in shown
+    assert "data.unpaired=skip" in shown
+    assert "data.unreadable=skip" in shown
+    share = found.train[place] / found.train[:-1].sum()
+    assert f"{share:.2%}" in shown
+    files = sorted((tmp_path / "overlays").iterdir())
+    assert files == sorted(found.overlays)
+    assert files[0].name == "train__0000_sat.png"
+    with Image.open(files[0]) as sheet:
+        assert sheet.width == 3 * 256  # small images are enlarged
+
+
+def test_overlays_are_only_drawn_of_masks(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no images with masks, so there are no overlays"):
+        check(digits, out=tmp_path / "overlays")
+
+
+def test_an_overlay_is_between_image_and_class() -> None:
+    mask = np.array([[0, 0, 0], [0, 0, 255], [0, 0, 255]], dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    image = np.full((*mask.shape, 3), 100, dtype=np.uint8)
+    drawn = overlaid(image, mask, [(200, 0, 50)], opacity=0.25)
+    assert drawn[0, 0].tolist() == [125, 75, 88]
+    assert drawn[4, 8].tolist() == coloured(mask, [(200, 0, 50)])[4, 8].tolist()  # a border
+    grey = coloured(mask, [(200, 0, 50)])[mask == 255]
+    assert (grey.max(1) == grey.min(1)).all()
