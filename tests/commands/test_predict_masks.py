@@ -107,8 +107,8 @@ def test_a_geotiff_gives_geotiffs(trained: Run, tmp_path: Path) -> None:
 def test_arguments_of_the_other_kind_of_run(trained: Run, scenes: Scenes, tmp_path: Path) -> None:
     for arguments, message in [
         ({"top_k": 3}, "no top_k"),
-        ({"tile": 32}, "64 px"),
-        ({"overlap": 500}, "less than half"),
+        ({"tile": 32}, "half a tile"),
+        ({"overlap": 500}, "half a tile"),
     ]:
         with pytest.raises(UserError, match=message):
             predict(trained, scenes.root, tmp_path, console=QUIET, **arguments)  # type: ignore[arg-type]
