@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from snellen.recipe.choose import choose_recipe
-from snellen.recipe.load import load_recipe
+from snellen.recipe.choose import choose_recipe, choose_segmentation_recipe
+from snellen.recipe.load import load_for, load_recipe
+from snellen.recipe.schema import SegmentationRecipe
 
 
 @pytest.fixture
@@ -41,6 +42,16 @@ def test_few_images_get_as_many_steps(icon: Path, images: int) -> None:
     assert recipe.epochs * images / recipe.batch_size >= 1000
     assert 32 <= recipe.batch_size <= 512
     assert recipe.optimizer.lr == pytest.approx(0.75 * recipe.batch_size / 512)
+
+
+def test_masks_by_hardware_size_and_number(photo: Path, icon: Path) -> None:
+    assert choose_segmentation_recipe([photo] * 2000, gpu=True).name == "segment-large"
+    few = choose_segmentation_recipe([icon] * 20, gpu=False)
+    assert few.name == "segment-lite"
+    recipe = load_for(SegmentationRecipe, few.name, few.fields)
+    assert recipe.epochs * 20 / recipe.batch_size >= 800
+    assert recipe.evaluation.every > 2
+    assert (recipe.augmentation.size, recipe.augmentation.resize, recipe.evaluation.resize) == ((32, 32), None, None)
 
 
 def test_an_unreadable_image_is_no_obstacle(tmp_path: Path) -> None:

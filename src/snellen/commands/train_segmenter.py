@@ -69,7 +69,7 @@ def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) ->
     partial = load_for(SegmentationRecipe, {"task": "segmentation"}, given)
     images = read_masked(data, partial.data)
     gpu = find_device(partial.hardware).type != "cpu"
-    choice = choose_segmentation_recipe(len(images.train), gpu)
+    choice = choose_segmentation_recipe([images.root / sample.image for sample in images.train], gpu)
     fields = {key: value for key, value in choice.fields.items() if key not in overrides}
     if "budget" in overrides:
         fields.pop("epochs", None)

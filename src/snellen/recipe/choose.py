@@ -43,11 +43,23 @@ def choose_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
     return Choice(name, reason, _for_few_images(name, len(paths)))
 
 
-def choose_segmentation_recipe(images: int, gpu: bool) -> Choice:
-    """A recipe for so many training images with masks, from their number and the hardware."""
+def choose_segmentation_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
+    """A recipe for these training images with masks, from their size, their number and the hardware."""
+    from snellen.recipe.load import load_for
+    from snellen.recipe.schema import SegmentationRecipe
+
     name = "segment-large" if gpu else "segment-lite"
     reason = f"the images have masks and there is {'a' if gpu else 'no'} GPU"
-    return Choice(name, reason, _for_few_images(name, images))
+    fields = _for_few_images(name, len(paths))
+    side, recipe = _median_side(paths), load_for(SegmentationRecipe, name, {})
+    if "epochs" in fields:  # short epochs need no score each
+        fields["evaluation.every"] = max(recipe.evaluation.every, fields["epochs"] // recipe.epochs)
+    if isinstance(recipe.augmentation.resize, int) and side < recipe.augmentation.resize:  # small images stay small
+        fields |= {"augmentation.resize": None, "evaluation.resize": None}
+        crop = max(32, 32 * round(side / 32))
+        if recipe.augmentation.size is not None and crop < recipe.augmentation.size[0]:
+            fields["augmentation.size"] = [crop, crop]
+    return Choice(name, reason, fields)
 
 
 def _for_few_images(name: str, images: int) -> dict[str, Any]:

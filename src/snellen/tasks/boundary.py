@@ -20,23 +20,29 @@ def boundary_counts(prediction: Tensor, target: Tensor, classes: int, tolerance:
     matched when the other mask has a boundary pixel of the same class within `tolerance` pixels (Euclidean).
     Source of the measure: Csurka et al. 2013, BMVC, "What is a good evaluation measure for semantic segmentation?".
     """
-    predicted = prediction.where(target != IGNORE, IGNORE)
-    edges = [_on_boundary(labels) for labels in (predicted, target)]
+    labels = [prediction.where(target != IGNORE, IGNORE).byte(), target.byte()]
+    edges = [_on_boundary(each) for each in labels]
     counts = prediction.new_zeros(len(target), classes, 4)
     for first in range(0, classes, _CLASSES_AT_ONCE):
         some = min(_CLASSES_AT_ONCE, classes - first)
-        # A pixel's bit says of which class's boundary it is: all classes are widened in one pass.
-        bits = [
-            torch.where(
-                edge & (labels >= first) & (labels < first + some), 1 << (labels - first).clamp(0, some), 0
-            ).int()
-            for edge, labels in zip(edges, (predicted, target), strict=True)
-        ]
+        bits = [_as_bits(edge, each, first, some) for edge, each in zip(edges, labels, strict=True)]
         wide = [_widened(each, tolerance) for each in bits]
-        for place, (own, other, labels) in enumerate(((bits[0], wide[1], predicted), (bits[1], wide[0], target))):
-            for offset, chosen in enumerate((own != 0, (own & other) != 0)):
-                counts[:, first : first + some, 2 * place + offset] = _by_class(chosen, labels - first, some)
+        for place, (own, other, each) in enumerate(zip(bits, reversed(wide), labels, strict=True)):
+            where = own.flatten().nonzero()[:, 0]  # few pixels are on a boundary
+            cell = where // own[0].numel() * some + each.flatten()[where].long() - first
+            matched = (own.flatten()[where] & other.flatten()[where]) != 0
+            for offset, cells in enumerate((cell, cell[matched])):
+                counted = torch.bincount(cells, minlength=len(target) * some)
+                counts[:, first : first + some, 2 * place + offset] = counted.reshape(len(target), some)
     return counts
+
+
+def _as_bits(edge: Tensor, labels: Tensor, first: int, some: int) -> Tensor:
+    """(B, H, W) integers: bit c where a pixel is on the boundary of class first + c, so that one pass widens all."""
+    kind = torch.int16 if some < 16 else torch.int32
+    table = torch.zeros(IGNORE + 1, dtype=kind, device=labels.device)
+    table[first : first + some] = torch.tensor([1 << place for place in range(some)], dtype=kind)
+    return table[labels.int()].mul_(edge)
 
 
 def _on_boundary(labels: Tensor) -> Tensor:
@@ -70,10 +76,3 @@ def _add_shifted(out: Tensor, bits: Tensor, axis: int, by: int) -> None:
     if length > 0:
         out.narrow(axis, by, length).bitwise_or_(bits.narrow(axis, 0, length))
         out.narrow(axis, 0, length).bitwise_or_(bits.narrow(axis, by, length))
-
-
-def _by_class(chosen: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(B, C) int64: how many chosen pixels there are of each class."""
-    images = torch.arange(len(labels), device=labels.device)[:, None, None]
-    index = torch.where(chosen, images * classes + labels, len(labels) * classes)
-    return torch.bincount(index.flatten(), minlength=len(labels) * classes + 1)[:-1].reshape(len(labels), classes)

@@ -114,7 +114,7 @@ def score_masks(
     confusions, boundaries, losses = [], [], []
     for batch in batches:
         logits = batch.at_target(mask_logits(model, batch.images, autocast, flip))  # (B, C, H', W')
-        prediction = logits.argmax(1)
+        prediction = most_probable(logits)
         confusions.append(confusion_counts(prediction, batch.target, classes))
         boundaries.append(boundary_counts(prediction, batch.target, classes, tolerance))
         losses.append(
@@ -133,16 +133,29 @@ def mask_logits(model: Segmenter, images: Tensor, autocast: Autocast, flip: bool
     return logits
 
 
+def most_probable(logits: Tensor) -> Tensor:
+    """(B, H, W) int64 classes of (B, C, H, W) logits; on the CPU several times as fast as argmax, which is the same."""
+    return logits.max(1).indices
+
+
+def _right_share(logits: Tensor, target: Tensor) -> Tensor:
+    """The share of the scored pixels whose class has the highest logit; 0 where none is scored."""
+    scored = target != IGNORE
+    own = logits.gather(1, target.where(scored, 0)[:, None])[:, 0]
+    return ((own == logits.amax(1)) & scored).sum() / scored.sum().clamp(min=1)
+
+
 def confusion_counts(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
     """(B, C, C) int64 pixels by [truth, prediction] of each image.
 
     prediction: (B, H, W) int64 in [0, C). target: the same, or 255 where it is not scored. One pass of bincount.
     """
     images = len(target)
-    first = torch.arange(images, device=target.device)[:, None, None] * classes
-    cell = (first + target) * classes + prediction
     nowhere = images * classes * classes
-    counts = torch.bincount(cell.where(target != IGNORE, nowhere).flatten(), minlength=nowhere + 1)
+    cell = torch.add(prediction, target, alpha=classes)
+    cell += torch.arange(0, nowhere, classes * classes, device=target.device)[:, None, None]
+    cell.masked_fill_(target == IGNORE, nowhere)
+    counts = torch.bincount(cell.flatten(), minlength=nowhere + 1)
     return counts[:nowhere].reshape(images, classes, classes)
 
 
@@ -185,8 +198,7 @@ class Segmentation:
         if auxiliary is not None and self._loss.auxiliary:
             beside = compute_segmentation_loss(self._loss, auxiliary.float(), batch.target, self._weights)
             loss = loss + self._loss.auxiliary * beside
-        right = (logits.detach().argmax(1) == batch.target).sum()
-        return loss, right / (batch.target != IGNORE).sum().clamp(min=1) * len(batch)
+        return loss, _right_share(logits.detach(), batch.target) * len(batch)
 
     def share(self, part: MaskBatch, whole: MaskBatch) -> Tensor:
         """By the weights of the scored pixels, which the loss is a mean over."""
@@ -224,7 +236,7 @@ class Segmentation:
         model.eval()
         predicted: list[NDArray[np.uint8]] = []
         for batch in self._validation.evaluate(self._rows):
-            masks = batch.at_target(mask_logits(model, batch.images, autocast, self._evaluation.flip)).argmax(1)
+            masks = most_probable(batch.at_target(mask_logits(model, batch.images, autocast, self._evaluation.flip)))
             for mask, (height, width) in zip(masks.byte().cpu().numpy(), batch.sizes.tolist(), strict=True):
                 predicted.append(mask[:height, :width])
         sizes = np.array([mask.shape for mask in predicted], np.int64)

@@ -142,13 +142,17 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     pixel has no part; smp's DiceLoss counts it as perfect.
     Source: Milletari et al. 2016, arXiv 1606.04797, without squares, for several classes.
     """
-    scored = (target != IGNORE)[:, None]
-    p = logits.softmax(1) * scored
-    truth = _one_hot(target, logits.shape[1]) & scored
-    own = (p * truth).sum((0, 2, 3))
-    size = truth.sum((0, 2, 3))
-    loss = 1 - 2 * own / (p.sum((0, 2, 3)) + size).clamp(min=1e-9)
-    return (loss * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
+    classes = logits.shape[1]
+    scored = (target != IGNORE).flatten(1)  # (B, P)
+    label = target.flatten(1).where(scored, 0)
+    p = logits.softmax(1).flatten(2)  # (B, C, P)
+    right = p.gather(1, label[:, None])[:, 0] * scored  # summed in double precision: one class may fill the batch
+    own = right.new_zeros(classes, dtype=torch.double).index_add(0, label.flatten(), right.flatten().double())
+    size = torch.bincount(label[scored], minlength=classes)
+    predicted = torch.einsum("bcp,bp->c", p, scored.to(p.dtype))
+    loss = 1 - 2 * own / (predicted + size).clamp(min=1e-9)
+    mean = (loss * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
+    return mean.to(logits.dtype)
 
 
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:

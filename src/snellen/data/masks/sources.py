@@ -163,8 +163,8 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     table, notes = find_classes(masks, entries, spec.class_table, table_folders(root))
     if table.names != tuple(classes):
         raise UserError(
-            f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(classes)}). Give the "
-            "run's class table with data.class_table=FILE"
+            f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(classes)}). Put the "
+            "run's class table beside the images, as classes.txt."
         )
     images = grouped([Found(pair.image, "", pair.side) for pair in pairs], spec.group)
     hashes = content_hashes([root / pair.image for pair in pairs])
