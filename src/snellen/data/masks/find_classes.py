@@ -26,15 +26,15 @@ from snellen.data.masks.classes import (
     entry_values,
     rgb_text,
 )
-from snellen.data.masks.decode import MaskPixels, binarised, open_mask, packed, unpacked
+from snellen.data.masks.decode import MaskPixels, between, binarised, open_mask, packed, unpacked
 from snellen.errors import UserError
 
 BLACK_AND_WHITE_NAMES = ("0", "255")
 _LOOKED_AT = 48  # masks, where a few tell as much as all
 _MOST_COLOURS = 4096  # counted in one mask
-_LAND_COVER_SHARE = 0.99  # of the pixels, whose channels lie within a quarter of the range from 0 or 255
-_QUARTER = 64
-_BLACK_AND_WHITE = frozenset({(0, 0, 0), (255, 255, 255)})
+_LAND_COVER_SHARE = 0.99  # of a mask's pixels
+_JPEG_PLAIN = 0.75  # of these, near enough to pure colours in a JPEG
+_LAND_COVER_MASKS = 2 / 3  # of the masks; what the others hold is told when they are decoded
 
 
 @dataclass
@@ -46,7 +46,9 @@ class _Seen:
     palettes: dict[int, Rgb] = field(default_factory=dict)
     coloured: Path | None = None  # one that is no grey
     jpeg: Path | None = None
-    bits: bool = True  # whether all are 1-bit
+    masks: int = 0
+    land_cover: int = 0  # how many of them fit its colours
+    hued: bool = False  # whether any of these is more than black and white
 
 
 def find_classes(
@@ -66,7 +68,7 @@ def find_classes(
         entries, coding = _spelling(entries, seen)
         return build_table(entries, coding, source), [f"classes from {source}"]
     seen = _look(sample)
-    if (seen.coloured is not None or seen.palettes) and _is_land_cover(seen):
+    if seen.hued and seen.land_cover >= _LAND_COVER_MASKS * seen.masks:
         return LAND_COVER, ["the masks' colours are those of land cover; for other classes give data.class_table"]
     if seen.coloured is not None:
         raise UserError(_unknown_colours(seen))
@@ -94,7 +96,10 @@ def _look(masks: Sequence[Path]) -> _Seen:
             if found is None:
                 continue
             pixels, values, colours = found
-            seen.bits &= pixels.mode == "1"
+            seen.masks += 1
+            if _fits_land_cover(colours, pixels.jpeg):
+                seen.land_cover += 1
+                seen.hued |= _has_hue(colours)
             if pixels.jpeg:
                 seen.jpeg = path
             if pixels.values is None:
@@ -144,17 +149,20 @@ def _spelling(entries: Sequence[MaskClass], seen: _Seen) -> tuple[Sequence[MaskC
     return entries, "index"
 
 
-def _is_land_cover(seen: _Seen) -> bool:
-    numbers = np.array(list(seen.colours), dtype=np.int32)
-    counts = np.array(list(seen.colours.values()), dtype=np.float64)
-    colours = unpacked(numbers)
+def _fits_land_cover(colours: dict[int, int], jpeg: bool) -> bool:
+    """Whether nearly all pixels of a mask are of land-cover colours; in a JPEG, those that are not blurred."""
+    found = unpacked(np.array(list(colours), dtype=np.int32))
+    counts = np.array(list(colours.values()), dtype=np.float64)
     known = {colour for colour, _ in LAND_COVER.keys}
-    plain = ((colours < _QUARTER) | (colours >= 256 - _QUARTER)).all(1)
-    pure = [_rgb(colour) for colour in binarised(colours)]
-    if not set(pure) - _BLACK_AND_WHITE:
-        return False  # black and white can be any two classes
-    fits = plain & np.array([colour in known for colour in pure])
-    return bool(counts[fits].sum() >= _LAND_COVER_SHARE * counts.sum())
+    fits = np.array([_rgb(colour) in known for colour in binarised(found)])
+    least = _LAND_COVER_SHARE * counts.sum()
+    return bool(counts[fits].sum() >= least and counts[~between(found)].sum() >= (_JPEG_PLAIN if jpeg else 1) * least)
+
+
+def _has_hue(colours: dict[int, int]) -> bool:
+    """Whether any pixel, binarised, is neither black nor white: those two could be any two classes."""
+    pure = binarised(unpacked(np.array(list(colours), dtype=np.int32)))
+    return bool((pure != pure[:, :1]).any())
 
 
 def _named_by_value(seen: _Seen) -> tuple[ClassTable, list[str]]:
@@ -185,7 +193,7 @@ def _named_by_value(seen: _Seen) -> tuple[ClassTable, list[str]]:
 
 
 def _mostly_black_and_white(seen: _Seen) -> bool:
-    return all(value < _QUARTER or value >= 256 - _QUARTER for value in seen.values) and max(seen.values) >= 128
+    return not between(np.array([[value] for value in seen.values])).any() and max(seen.values) >= 128
 
 
 def _unknown_colours(seen: _Seen) -> str:
