@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from snellen.data.sources import DataSpec
-from snellen.recipe.schema import PretrainingRecipe, Recipe
+from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 
 PAGE = Path(__file__).with_name("recipe-reference.md")
 _INTRODUCTION = """# Every field of a recipe
@@ -29,6 +29,7 @@ def reference() -> str:
     kinds = [
         *_section("recipes of `snellen train`", Recipe, "", shown),
         *_section("recipes of `snellen pretrain`", PretrainingRecipe, "", shown),
+        *_section("recipes of `snellen train` for masks", SegmentationRecipe, "", shown),
     ]
     return _INTRODUCTION + "".join(kinds)
 
@@ -46,11 +47,9 @@ def _section(title: str, spec: type[BaseModel], prefix: str, seen: set[type[Base
         if inner:
             parts += [(f"{prefix}{name}", each, len(inner) > 1) for each in inner]
             continue
-        default = field.get_default(call_default_factory=True, validated_data={})
-        shown = "null" if default is None else str(list(default) if isinstance(default, tuple) else default).lower()
         values = _values(field).replace("|", "\\|")
         description = " ".join((field.description or "").split()).replace("|", "\\|")
-        yield f"| `{prefix}{name}` | {values} | `{shown}` | {description} |\n"
+        yield f"| `{prefix}{name}` | {values} | {_default(field)} | {description} |\n"
     above = [f"`{name}`{_shown_as(part, name)}" for name, part, _ in parts if part in seen]
     if above:
         yield f"\nAs above: {', '.join(above)}.\n"
@@ -71,6 +70,15 @@ def _specs_of(annotation: Any) -> list[type[BaseModel]]:
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "must be given"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, dict):
+        return f"`{{{', '.join(f'{key}: {value:g}' for key, value in default.items())}}}`"
+    return "`null`" if default is None else f"`{list(default) if isinstance(default, tuple) else default}`".lower()
+
+
 def _values(field: FieldInfo) -> str:
     names = {int: "whole number", float: "number", str: "text", bool: "true, false", type(None): "null"}
     bounds = {"Ge": "at least", "Gt": "above", "Le": "at most", "Lt": "below"}
@@ -85,6 +93,8 @@ def _values(field: FieldInfo) -> str:
             if arguments[-1] is Ellipsis:
                 return f"list of {of(arguments[0])}s"
             return f"{len(arguments)} numbers"
+        if origin is dict:
+            return f"{of(arguments[1])}s by name" + (f": {of(arguments[0])}" if arguments[0] is not str else "")
         if origin is typing.Annotated:
             return of(arguments[0])
         return names.get(annotation, str(annotation))

@@ -1,4 +1,4 @@
-"""Small real images for all tests: scikit-learn's digits, written out as files, and its photographs."""
+"""Small real images for all tests: scikit-learn's digits and photographs, and drawn scenes with masks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
+
+from snellen.data.masks.scenes import draw_scenes
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,11 @@ def photograph() -> Tensor:
 def flower() -> Tensor:
     """(3, 427, 640) uint8, another one."""
     return torch.from_numpy(load_sample_image("flower.jpg").copy()).permute(2, 0, 1).contiguous()
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Land-cover scenes of 48 x 48 px: 11 to train on, 5 to score, with masks in the reference's colours and layout."""
+    folder = tmp_path_factory.mktemp("scenes")
+    draw_scenes(folder, 16, size=48, validation_share=0.3)
+    return folder

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from snellen.engine.run_directory import Run, load
     from snellen.errors import UserError
     from snellen.recipe.load import load_recipe
-    from snellen.recipe.schema import PretrainingRecipe, Recipe
+    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 
 _HOMES = {
     "check": "snellen.commands.check",
@@ -33,12 +33,14 @@ _HOMES = {
     "load_recipe": "snellen.recipe.load",
     "PretrainingRecipe": "snellen.recipe.schema",
     "Recipe": "snellen.recipe.schema",
+    "SegmentationRecipe": "snellen.recipe.schema",
 }
 
 __all__ = [
     "PretrainingRecipe",
     "Recipe",
     "Run",
+    "SegmentationRecipe",
     "UserError",
     "check",
     "demo",

@@ -96,14 +96,14 @@ def train(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
             help="RECIPE: a name from `snellen recipes` or a YAML file; without it one is chosen, and said. "
-            "DATA: a folder of images, a CSV or Parquet table, or torchvision:NAME. "
+            "DATA: a folder of images in classes or of images with masks, a CSV or Parquet table, or torchvision:NAME. "
             "key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for the run; runs/RECIPE-TIME without it.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
 ) -> None:
-    """Train a classifier and write its report. Ctrl-C stops and saves; --resume RUN goes on."""
+    """Train a classifier, or on masks a segmenter, and write its report. Ctrl-C saves; --resume RUN goes on."""
     positional, overrides = _split(arguments or [])
     if resume is not None:
         _resume(resume, bool(arguments or out))
@@ -144,23 +144,38 @@ def pretrain(
 def predict(
     run: RunArgument,
     images: Annotated[list[str], typer.Argument(help="Files, folders or globs.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="CSV table to write.")] = Path("predictions.csv"),
-    top_k: Annotated[int, typer.Option(min=1, help="Classes listed for each image.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV table of classes (predictions.csv), or folder for masks (masks).")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Classes listed for each image; 5 without it.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Masks: write probabilities too.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Masks: write them over the images too.")] = False,
+    tile: Annotated[
+        int | None, typer.Option(help="Masks: side of a tile of a large image, px; 768 without it.")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="Masks: px that tiles share; 128 without it.")] = None,
 ) -> None:
-    """Predict the class of images with a trained run."""
+    """Predict the classes of images, or their masks, with a trained run."""
     from snellen.commands.predict import predict as run_predict
 
-    done = run_predict(run, images, out, top_k=top_k)
+    done = run_predict(
+        run, images, out, top_k=top_k, probabilities=probabilities, overlays=overlays, tile=tile, overlap=overlap
+    )
     print(f"{done.predicted:,} images predicted, {done.unreadable:,} unreadable: {done.path}")
 
 
 @app.command()
 def evaluate(
     run: RunArgument,
-    data: Annotated[str, typer.Argument(help="Labelled images, in any layout that train takes.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Labelled images, or images with masks, in any layout that train takes.", show_default=False
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
 ) -> None:
-    """Score a trained run on new labelled images, with 95% intervals."""
+    """Score a trained run on new labelled images or masks, with 95% intervals."""
     from rich.console import Console
 
     from snellen.commands.evaluate import evaluate as run_evaluate
@@ -182,7 +197,7 @@ def report(
 
 @app.command()
 def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs")) -> None:
-    """List runs: state, epochs, top-1."""
+    """List runs: state, epochs, top-1 or mIoU."""
     from rich.console import Console
 
     from snellen.commands.runs import runs_table

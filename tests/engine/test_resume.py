@@ -80,6 +80,14 @@ def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def assert_same(run: Run, whole: Run) -> None:
+    assert_same_metrics_and_weights(run, whole)
+    assert (run.correct_by_epoch() == whole.correct_by_epoch()).all()
+    assert (run.validation().probabilities == whole.validation().probabilities).all()
+    for ours, theirs in zip(run.snapshots(), whole.snapshots(), strict=True):
+        assert (ours.features == theirs.features).all()
+
+
+def assert_same_metrics_and_weights(run: Run, whole: Run) -> None:
     for name in ("best", "last"):
         ours, theirs = (load_file(r.path / "checkpoints" / f"{name}.safetensors") for r in (run, whole))
         assert ours.keys() == theirs.keys()
@@ -87,10 +95,6 @@ def assert_same(run: Run, whole: Run) -> None:
     timed = ["seconds", "images_per_second"]
     pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), whole.metrics().drop(columns=timed))
     pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), whole.steps().drop(columns="seconds"))
-    assert (run.correct_by_epoch() == whole.correct_by_epoch()).all()
-    assert (run.validation().probabilities == whole.validation().probabilities).all()
-    for ours, theirs in zip(run.snapshots(), whole.snapshots(), strict=True):
-        assert (ours.features == theirs.features).all()
     assert run.status["state"] == whole.status["state"] == "finished"
 
 
@@ -151,6 +155,62 @@ def test_pretraining_stopped_and_resumed(method: str, digits: Path, tmp_path: Pa
     ours, theirs = (torch.load(each.path / "checkpoints" / "last.pt", weights_only=True) for each in (run, whole))
     assert ours["model"].keys() == theirs["model"].keys()
     assert all(ours["model"][key].equal(theirs["model"][key]) for key in theirs["model"])
+
+
+# Dropout (fpn has some), augmentation, accumulation, an average of the weights, batches whose last one is smaller.
+MASKS: dict[str, Any] = {
+    "task": "segmentation",
+    "epochs": 3,
+    "batch_size": 4,
+    "accumulation": 2,
+    "augmentation": {
+        "size": [32, 40],
+        "scale": [0.7, 1.5],
+        "rotation": 10,
+        "vertical_flip": 0.5,
+        "jitter": [0.2, 0.2, 0.2, 0.1],
+    },
+    "evaluation": {"flip": True},
+    "model": {"architecture": "fpn/test_resnet"},
+    "loss": {"terms": {"cross_entropy": 1, "dice": 0.5, "lovasz": 0.5}, "class_weights": "balanced", "smoothing": 0.05},
+    "optimizer": {"name": "adamw", "lr": 0.003, "clip_norm": 1.0, "backbone_rate": 0.5},
+    "schedule": {"name": "poly", "warmup": 0.2},
+    "ema": {"decay": 0.9},
+    "hardware": RECIPE["hardware"],
+    "snapshots": {"images": 2},
+}
+MASK_STEPS = 3 * 3  # epochs of 11 training images in batches of 4
+
+
+@pytest.fixture(scope="module")
+def whole_masks(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_command.train(scenes, MASKS, out=tmp_path_factory.mktemp("whole") / "run", console=QUIET)
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.integers(0, MASK_STEPS - 1), more=st.integers(1, MASK_STEPS))
+def test_segmentation_stopped_twice_and_resumed(
+    first: int, more: int, whole_masks: Run, scenes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopAfter)
+        StopAfter.looks = first
+        run = train_command.train(scenes, MASKS, out=path, console=QUIET)
+        assert run.status["state"] == "interrupted"
+        StopAfter.looks = more
+        run = train_command.resume(path, console=QUIET)
+    if run.status["state"] == "interrupted":
+        run = train_command.resume(path, console=QUIET)
+    assert_same_metrics_and_weights(run, whole_masks)
+    assert (run.counts_by_epoch() == whole_masks.counts_by_epoch()).all()
+    assert len(run.counts_by_epoch()) == 3
+    ours, theirs = run.mask_validation(), whole_masks.mask_validation()
+    assert (ours.confusion == theirs.confusion).all()
+    assert (ours.boundary == theirs.boundary).all()
+    assert ours.epoch == theirs.epoch
+    for before, after in zip(run.mask_snapshots(), whole_masks.mask_snapshots(), strict=True):
+        assert (before.masks == after.masks).all()
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(digits: Path, tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snellen.data.masks.augment import MaskAugmentationSpec
+from snellen.engine.schedule import factor
 from snellen.errors import UserError
-from snellen.recipe.load import dump, load_recipe, parse_overrides, read_resolved
-from snellen.recipe.schema import seconds
+from snellen.recipe.load import dump, load_for, load_recipe, parse_overrides, read_resolved
+from snellen.recipe.schema import SegmentationRecipe, seconds
 from snellen.recipe.text import headline, shipped_names, shipped_text
 
 
@@ -36,6 +39,35 @@ def test_reference_recipes_are_the_references() -> None:
     assert (resnet.optimizer.momentum, resnet.optimizer.weight_decay, resnet.optimizer.clip_norm) == (0, 0, 10)
     assert (resnet.mix.mixup, resnet.mix.cutmix, resnet.loss.smoothing) == (0.1, 1.0, 0.1)
     assert (resnet.augmentation.resize, resnet.augmentation.size, resnet.evaluation.size) == (256, 224, 224)
+
+
+def test_reference_recipes_for_masks_are_the_references() -> None:
+    fcn, deeplab = (load_for(SegmentationRecipe, name, {}) for name in ("fcn32s-vgg16", "deeplabv3-resnet50-poly1"))
+    for recipe in (fcn, deeplab):  # normalised, nothing else
+        assert recipe.augmentation == MaskAugmentationSpec(flip=0)
+        assert recipe.evaluation.resize is None
+        assert (recipe.ema, recipe.loss.smoothing, recipe.loss.class_weights) == (None, 0, None)
+    assert (fcn.epochs, fcn.batch_size, fcn.schedule.name) == (50, 4, "constant")
+    assert (fcn.model.architecture, fcn.model.weights, fcn.model.width) == ("fcn32s/torchvision/vgg16", "imagenet", 512)
+    assert (fcn.optimizer.name, fcn.optimizer.lr, fcn.optimizer.weight_decay) == ("adam", 1e-3, 1e-5)
+    assert fcn.loss.terms == {"cross_entropy": 1}
+    assert (deeplab.epochs, deeplab.batch_size) == (80, 12)
+    assert (deeplab.model.architecture, deeplab.model.weights) == ("torchvision/deeplabv3_resnet50", "coco")
+    assert (deeplab.optimizer.name, deeplab.optimizer.lr, deeplab.optimizer.weight_decay) == ("adam", 1e-2, 0)
+    assert (deeplab.loss.terms, deeplab.loss.epsilon, deeplab.loss.auxiliary) == ({"poly1": 1}, 2, 1)
+    assert fcn.snapshots.due(50) == {1, 25, 50}
+
+
+def test_one_cycle_is_pytorchs() -> None:
+    steps = 200
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+    recipe = load_recipe("deeplabv3-resnet50-poly1")
+    for step in range(steps):
+        ours = recipe.optimizer.lr * factor(recipe.schedule, step, steps)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], abs=3e-4), step
+        optimizer.step()
+        theirs.step()
 
 
 def test_overrides() -> None:
@@ -97,12 +129,30 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = st.sampled_from(["epochs", "model", "optimizer", "augmentation", "mix", "data", "schedule", "ema", "snapshots"])
+KEYS = st.sampled_from(
+    [
+        "epochs",
+        "model",
+        "optimizer",
+        "augmentation",
+        "mix",
+        "data",
+        "schedule",
+        "ema",
+        "snapshots",
+        "loss",
+        "evaluation",
+    ]
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(KEYS | st.text(max_size=6), JSON, max_size=4))
-def test_any_dictionary_is_a_recipe_or_a_clear_error(fields: dict[str, Any]) -> None:
+@given(
+    st.dictionaries(KEYS | st.text(max_size=6), JSON, max_size=4),
+    st.sampled_from([{}, {"task": "pretraining"}, {"task": "segmentation"}]),
+)
+def test_any_dictionary_is_a_recipe_or_a_clear_error(fields: dict[str, Any], task: dict[str, str]) -> None:
+    fields = task | fields
     try:
         recipe = load_recipe(fields)
     except UserError as error:

@@ -47,14 +47,14 @@ class Images:
 
 @dataclass
 class Network:
-    """64 inputs, one hidden layer with ReLU, whose outputs are the features, and a linear layer."""
+    """One hidden layer with ReLU, whose outputs are the features, and a linear layer."""
 
     first: Floats
     last: Floats
 
     @classmethod
-    def new(cls, hidden: int, classes: int, generator: np.random.Generator) -> Network:
-        return cls(generator.normal(0, 0.18, (65, hidden)), generator.normal(0, 0.05, (hidden + 1, classes)))
+    def new(cls, hidden: int, classes: int, generator: np.random.Generator, inputs: int = 64) -> Network:
+        return cls(generator.normal(0, 0.18, (inputs + 1, hidden)), generator.normal(0, 0.05, (hidden + 1, classes)))
 
     def features(self, pixels: Floats) -> Floats:
         return np.maximum(0, _with_one(pixels) @ self.first)
@@ -122,8 +122,8 @@ def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | No
     recipe = load_recipe("airnet-scratch", fields | plan.overrides)
     (path / "recipe.yaml").write_text(dump(recipe))
     _write_samples(path, images, groups)
-    _write_json(path / "data.json", _data(images, groups is not None))
-    _write_json(path / "environment.json", _environment(plan, images))
+    write_json(path / "data.json", _data(images, groups is not None))
+    write_json(path / "environment.json", _environment(plan, images))
     done, chosen, top1 = _train(path, images, plan, recipe.evaluation.choose == "best", recipe.snapshots.due)
     images_seen = done * int(images.train.sum())
     status = {
@@ -138,7 +138,7 @@ def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | No
         "chosen_epoch": chosen or None,
         "top1": top1 if chosen else None,
     }
-    _write_json(path / "status.json", status)
+    write_json(path / "status.json", status)
     return Run(path)
 
 
@@ -179,8 +179,8 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
             arrays = {"features": network.features(pixels[rows]), "probabilities": shares[rows]}
             arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
             np.savez(path / "snapshots" / f"epoch_{epoch:04d}.npz", rows=rows, **arrays)
-    _write_rows(path / "epochs.csv", epoch_fields(Classification.measure, Classification.columns), epochs)
-    _write_rows(path / "steps.csv", ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"], steps)
+    write_rows(path / "epochs.csv", epoch_fields(Classification.measure, Classification.columns), epochs)
+    write_rows(path / "steps.csv", ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"], steps)
     (path / "predictions" / "correct.u8").write_bytes(np.array(correct, dtype=np.uint8).tobytes())
     if chosen:
         _write_predictions(path, images, kept_shares, chosen)
@@ -196,7 +196,7 @@ def _write_predictions(path: Path, images: Images, shares: Floats, epoch: int) -
         target=target,
         epoch=np.int64(epoch),
     )
-    _write_rows(
+    write_rows(
         path / "predictions" / "validation.csv",
         ["path", "class", "prediction", "confidence", "correct"],
         [
@@ -214,7 +214,7 @@ def _write_samples(path: Path, images: Images, groups: Sequence[str] | None) -> 
         group = "" if groups is None else groups[row]
         split = "train" if images.train[row] else "validation"
         rows.append([number, split, images.paths[row], label, images.classes[label], group])
-    _write_rows(path / "samples.csv", ["row", "split", "path", "target", "class", "group"], rows)
+    write_rows(path / "samples.csv", ["row", "split", "path", "target", "class", "group"], rows)
 
 
 def _data(images: Images, grouped: bool) -> dict[str, Any]:
@@ -239,6 +239,14 @@ def _data(images: Images, grouped: bool) -> dict[str, Any]:
 
 def _environment(plan: Plan, images: Images) -> dict[str, Any]:
     numbers = 65 * plan.hidden + (plan.hidden + 1) * len(images.classes)
+    trained = (plan.hidden + 1) * len(images.classes) if plan.frozen else numbers
+    return environment(plan.name, "airnet-scratch", images.root.name, plan.seed, numbers) | {
+        "trainable_parameters": trained
+    }
+
+
+def environment(name: str, recipe: str, data: str, seed: int, parameters: int) -> dict[str, Any]:
+    """environment.json of an invented machine."""
     mode = {"precision": "bf16", "channels_last": True, "compiled": False}
     return {
         "snellen": "0.1.0",
@@ -251,14 +259,14 @@ def _environment(plan: Plan, images: Images) -> dict[str, Any]:
         "gpu": None,
         "device": "cpu",
         "git": None,
-        "command": f"snellen train airnet-scratch {images.root.name} --out {plan.name}",
+        "command": f"snellen train {recipe} {data} --out {name}",
         "started": "2026-03-02T09:41:07+00:00",
-        "seed": plan.seed,
+        "seed": seed,
         **mode,
         "measured": [{**mode, "images": 64, "seconds_per_step": 0.06}],
-        "parameters": numbers,
-        "trainable_parameters": (plan.hidden + 1) * len(images.classes) if plan.frozen else numbers,
-        "macs": numbers,
+        "parameters": parameters,
+        "trainable_parameters": parameters,
+        "macs": parameters,
         "weights": {"source": "from scratch", "loaded": 0, "missing": [], "unexpected": [], "mismatched": []},
     }
 
@@ -276,13 +284,13 @@ def _with_one(values: Floats) -> Floats:
     return np.hstack([values, np.ones((len(values), 1))])
 
 
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([header, *rows])
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 

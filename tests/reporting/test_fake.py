@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.reporting.fake_runs import Images, Plan, write_images, write_run
 
 from snellen import Run, UserError, report, train
-from snellen.reporting.sections import _si
+from snellen.reporting.shared import si
 
 
 @pytest.fixture(scope="module")
@@ -146,4 +146,4 @@ def test_a_report_does_not_overwrite_itself(run: Run, tmp_path: Path, name: str)
     ("number", "text"), [(12, "12"), (999, "999"), (127_106, "127 k"), (999_600, "1.00 M"), (11.18e9, "11.2 G")]
 )
 def test_sizes_have_three_digits(number: float, text: str) -> None:
-    assert _si(number) == text
+    assert si(number) == text

@@ -1,4 +1,4 @@
-"""A trained run scored on new labelled images."""
+"""A trained run scored on new labelled images, or on new images with masks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
 from rich.table import Table
 
+from snellen.commands.evaluate_segmenter import EvaluatedMasks, evaluate_segmenter, render_masks
 from snellen.data.sources import labelled_images
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
@@ -36,14 +37,16 @@ class Evaluated:
 
 def evaluate(
     run: str | Path | Run, data: str | Path, out: str | Path | None = None, *, console: Console | None = None
-) -> Evaluated:
-    """Scores the run's chosen epoch on labelled images in any layout that `train` takes.
+) -> Evaluated | EvaluatedMasks:
+    """Scores the run's chosen epoch on labelled images, or images with masks, in any layout that `train` takes.
 
     Of data that are split, the validation part is scored. out: a JSON file for the figures. Raises UserError for a
     class that the run does not know, and for unreadable images unless the run's recipe skips them.
     """
     console = console or Console(stderr=True)
     opened = run if isinstance(run, Run) else Run(Path(run))
+    if opened.recipe.task == "segmentation":
+        return evaluate_segmenter(opened, data, out, console)
     images = labelled_images(data, opened.classification.data, opened.classes)
     labels = {images.root / sample.path: sample.label for sample in images.validation}
     probabilities: list[NDArray[np.float32]] = []
@@ -68,8 +71,10 @@ def evaluate(
     return done
 
 
-def render(evaluated: Evaluated) -> RenderableType:
+def render(evaluated: Evaluated | EvaluatedMasks) -> RenderableType:
     """The figures as text for people."""
+    if isinstance(evaluated, EvaluatedMasks):
+        return render_masks(evaluated)
     f, c = evaluated.figures, evaluated.calibration
     table = Table(box=None, pad_edge=False, show_header=False)
     rows: list[tuple[str, float, Interval]] = [("top-1", f.top1, f.top1_interval)]

@@ -59,7 +59,7 @@ def absolute(source: str | Path) -> str:
 def say_notes(console: Console, notes: Sequence[str]) -> None:
     """Prints what a person should know of the data."""
     for note in notes:
-        console.print(f"[yellow]note:[/] {note}", highlight=False)
+        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
 
 
 def say_choice(console: Console, choice: Choice, fields: Mapping[str, Any], images: int) -> None:

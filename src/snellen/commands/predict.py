@@ -1,4 +1,4 @@
-"""Classes of unlabelled images, as a table."""
+"""Classes of unlabelled images, as a table, or their masks, as files: whatever the run has learnt."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -13,13 +14,16 @@ from rich.progress import Progress
 
 from snellen.data.sources import list_images
 from snellen.engine.run_directory import Run
+from snellen.errors import UserError
 from snellen.files import replacing
-from snellen.tasks.inference import PredictedBatch, Predictor
+
+if TYPE_CHECKING:
+    from snellen.tasks.inference import PredictedBatch
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """path: the table. predicted, unreadable: how many images."""
+    """path: the table, or the folder of masks. predicted, unreadable: how many images."""
 
     path: Path
     predicted: int
@@ -29,37 +33,68 @@ class Predicted:
 def predict(
     run: str | Path | Run,
     images: str | Path | Sequence[str | Path],
-    out: str | Path = "predictions.csv",
+    out: str | Path | None = None,
     *,
-    top_k: int = 5,
+    top_k: int | None = None,
+    probabilities: bool = False,
+    overlays: bool = False,
+    tile: int | None = None,
+    overlap: int | None = None,
     console: Console | None = None,
 ) -> Predicted:
-    """Writes a CSV table with the most probable classes of each image, in bounded memory.
+    """Classes or masks of images, in bounded memory.
 
-    run: a run directory. images: files, folders (searched at any depth) or globs. Columns: path, class, probability,
-    then class_2, probability_2 … up to top_k, and error for images that could not be read; these have no class.
-    Raises UserError when no image is found or the run has no weights.
+    run: a run directory. images: files, folders (searched at any depth) or globs. Unreadable images are listed, the
+    others done. Of a classification run: `out` is a CSV table, predictions.csv unless given, with path, class,
+    probability, then class_2, probability_2 … up to top_k (5 unless given), and error. Of a segmentation run: `out` is
+    a folder, masks unless given, as tasks/mask_files.py describes it; probabilities, overlays: whether these are
+    written too; tile, overlap: px, of the tiles of large images. Raises UserError when no image is found, the run has
+    no weights, or an argument is for the other kind of run.
     """
     console = console or Console(stderr=True)
     opened = run if isinstance(run, Run) else Run(Path(run))
     paths = list_images([images] if isinstance(images, str | Path) else images)
-    top_k = min(top_k, len(opened.classes))
-    predictor = Predictor(opened)
+    if opened.recipe.task == "segmentation":
+        if top_k is not None:
+            raise UserError(f"{opened.path}: a segmentation run, whose masks have no top_k.")
+        from snellen.commands.predict_masks import predict_masks
+        from snellen.tasks.segmentation_inference import OVERLAP, TILE
+
+        return Predicted(
+            *predict_masks(
+                *(opened, paths, Path(out or "masks"), console),
+                probabilities=probabilities,
+                overlays=overlays,
+                tile=TILE if tile is None else tile,
+                overlap=OVERLAP if overlap is None else overlap,
+            )
+        )
+    of_masks = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
+    if wrong := [name for name, value in of_masks.items() if value not in (None, False)]:
+        raise UserError(f"{opened.path}: a {opened.recipe.task} run writes a table; it has no {', '.join(wrong)}.")
+    return _predict_classes(opened, paths, Path(out or "predictions.csv"), 5 if top_k is None else top_k, console)
+
+
+def _predict_classes(run: Run, paths: list[Path], out: Path, top_k: int, console: Console) -> Predicted:
+    from snellen.tasks.inference import Predictor
+
+    top_k = min(top_k, len(run.classes))
+    predictor = Predictor(run)
     predicted = unreadable = 0
-    with replacing(Path(out)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         more = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "probability")]
         writer.writerow(["path", "class", "probability", *more, "error"])
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("predicting", total=len(paths))
             for batch in predictor.predict(paths):
-                writer.writerows(_rows(batch, opened.classes, top_k))
+                writer.writerows(_rows(batch, run.classes, top_k))
                 predicted += len(batch.paths)
                 unreadable += len(batch.unreadable)
                 bar.advance(task, len(batch.paths) + len(batch.unreadable))
                 for error in batch.unreadable:
                     console.print(f"[yellow]unreadable:[/] {error.path}: {error.reason}", highlight=False)
-    return Predicted(Path(out), predicted, unreadable)
+    return Predicted(out, predicted, unreadable)
 
 
 def _rows(batch: PredictedBatch, classes: list[str], top_k: int) -> list[list[str]]:

@@ -22,19 +22,20 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def runs_table(folder: Path) -> Table:
-    """One line for each run: state, epochs, top-1, time. Raises UserError when there is none."""
+    """One line for each run: state, epochs, top-1 or mIoU, time. Raises UserError when there is none."""
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "state", "epochs", "top-1", "minutes"):
+    for column in ("run", "state", "epochs", "top-1", "mIoU", "minutes"):
         table.add_column(column, justify="left" if column in {"run", "state"} else "right")
     for path in find_runs(folder):
         status = json.loads((path / "status.json").read_text(encoding="utf-8"))
         top1 = "" if status["top1"] is None else f"{status['top1']:.2%}"
+        miou = "" if status.get("miou") is None else f"{status['miou']:.4f}"
         minutes = (status["seconds_training"] + status["seconds_evaluating"]) / 60
         epochs = f"{status['epochs_done']}/{status['epochs']}"
         state = status["state"]
         if state == "running" and not is_locked(path):
             state = "stopped"  # killed, before it could say so
-        table.add_row(str(path), state, epochs, top1, f"{minutes:.1f}")
+        table.add_row(str(path), state, epochs, top1, miou, f"{minutes:.1f}")
     if not table.row_count:
         raise UserError(f"{folder}: no runs here. `snellen train` leaves them in runs/.")
     return table

@@ -65,7 +65,7 @@ def train(
         if isinstance(any_kind, SegmentationRecipe):
             return train_segmenter(data, any_kind, overrides, out, console)
         loaded = of_kind(Recipe, any_kind)
-        images = read_images(data, loaded.data)
+        images = _read(data, loaded)
     loaded = with_absolute_weights(loaded)
     _say_images(console, images)
     with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
@@ -99,6 +99,18 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
         check_unchanged(opened, "fingerprint", images.fingerprint)
         prepared = prepare(opened.path, recipe, images, console, recorded_of(opened))
         return execute(opened.path, prepared.job, console)
+
+
+def _read(data: str | Path, recipe: Recipe) -> ImageSet:
+    try:
+        return read_images(data, recipe.data)
+    except UserError as error:
+        if is_masked(data):
+            raise UserError(
+                f"{error}\nThese are images with masks, and {recipe.name} is for images in classes. To train on the "
+                f"masks: snellen train segment-lite {data}"
+            ) from error
+        raise
 
 
 def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, str, dict[str, Any]]:

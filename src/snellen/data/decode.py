@@ -38,7 +38,7 @@ def decode(path: Path, shorter: int | None = None) -> Tensor:
         if shorter is not None and opened.format == "JPEG" and min(opened.size) >= 2 * shorter:
             factor = 2 * shorter / min(opened.size)
             opened.draft(None, (int(opened.width * factor), int(opened.height * factor)))
-        image = _as_rgb(opened, path)
+        image = as_rgb(opened, path)
         image = ImageOps.exif_transpose(image)
     if shorter is not None and min(image.size) > shorter:
         factor = shorter / min(image.size)
@@ -67,7 +67,8 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise UnreadableImageError(path, f"damaged image ({str(error) or type(error).__name__})") from error
 
 
-def _as_rgb(image: Image.Image, path: Path) -> Image.Image:
+def as_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """An image, or a part of one, of any of Pillow's modes as RGB. path: for the message of UnreadableImageError."""
     exif = image.getexif()
     if image.mode.startswith("I"):
         values = np.asarray(image)

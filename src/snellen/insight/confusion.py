@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class Confusion:
     """counts: (C, C) int64, rows the true class, columns the predicted one. pairs: the most frequent confusions first.
 
-    Each pair: (true class, predicted class, images).
+    Each pair: (true class, predicted class, how many).
     """
 
     counts: NDArray[np.int64]
@@ -22,8 +22,14 @@ class Confusion:
 def confusion(prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int, most: int = 10) -> Confusion:
     """Counts of every (true, predicted) pair. prediction, target: (N,) int64 in [0, C)."""
     counts = np.bincount(target * classes + prediction, minlength=classes * classes).reshape(classes, classes)
+    return ranked(counts.astype(np.int64), most)
+
+
+def ranked(counts: NDArray[np.int64], most: int = 10) -> Confusion:
+    """The most frequent confusions of (C, C) counts, of images or of pixels."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    classes = len(counts)
     pairs = [(int(i // classes), int(i % classes), int(wrong.flat[i])) for i in order if wrong.flat[i] > 0]
-    return Confusion(counts.astype(np.int64), pairs)
+    return Confusion(counts, pairs)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from snellen.insight.proportions import Interval
+
 _ALPHA = 0.05
 _POWER = 0.8
 
@@ -34,3 +36,19 @@ def smallest_difference(images: int, discordance: float, power: float = _POWER, 
         return math.nan
     smallest = 1e-6
     return float(brentq(lambda d: images_needed(d, discordance, power, alpha) - images, smallest, discordance))
+
+
+def images_by_interval(difference: float, interval: Interval, images: int) -> int:
+    """Images on which a test by a symmetric 95% interval finds a true difference with a power of 80%.
+
+    interval: of the difference on `images` images; its width falls with the root of their number. difference: not 0.
+    """
+    return math.ceil(images * (smallest_by_interval(interval) / difference) ** 2)
+
+
+def smallest_by_interval(interval: Interval) -> float:
+    """The smallest true difference that a test with an interval as wide as this 95% one finds with a power of 80%."""
+    from scipy.stats import norm
+
+    quantile, power = float(norm.ppf(1 - _ALPHA / 2)), float(norm.ppf(_POWER))
+    return (interval.high - interval.low) / (2 * quantile) * (quantile + power)

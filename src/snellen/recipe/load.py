@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
 
+
+# Among the keys pydantic puts which kind of value it tried, as in literal['balanced'] or dict[str,float].
+_TRIED_KIND = re.compile(r"(literal|dict|tuple)\[.*\]$")
 
 Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe", "SegmentationRecipe")
 
@@ -134,7 +138,7 @@ def _read(source: str | Path) -> tuple[str, str]:
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    location = [str(part) for part in detail["loc"]]
+    location = [str(part) for part in detail["loc"] if not _TRIED_KIND.match(str(part))]
     key = ".".join(_without_tags(model, location)) or "as a whole"
     if detail["type"] == "extra_forbidden":
         fields = _fields_at(model, location[:-1])

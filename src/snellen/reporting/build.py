@@ -5,25 +5,20 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import yaml
 
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
-from snellen.insight.calibration import Calibration
-from snellen.insight.proportions import Interval
-from snellen.pretraining.evaluation import COLUMNS
-from snellen.reporting.collect import Collected, RunFigures, collect
-from snellen.reporting.sections import context
-
-if TYPE_CHECKING:
-    import pandas as pd
+from snellen.reporting.runs import task_of
 
 
 def build_report(runs: Sequence[Run], out: Path) -> Path:
@@ -36,159 +31,73 @@ def build_report(runs: Sequence[Run], out: Path) -> Path:
         raise UserError("a report needs at least one run directory.")
     if out.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
-    collected = collect(runs)
-    write_text(out, _page(collected))
-    write_json(out.with_suffix(".json"), _numbers(collected))
+    content = _content(runs)
+    write_text(out, _page(content))
+    write_json(out.with_suffix(".json"), content.numbers)
     table = io.StringIO()
-    _table(collected).to_csv(table, index=False)
+    pd.DataFrame(content.rows).to_csv(table, index=False)
     write_text(out.with_suffix(".csv"), table.getvalue())
     return out
 
 
-def _page(collected: Collected) -> str:
-    from jinja2 import Environment, StrictUndefined
+@dataclass(frozen=True)
+class _Content:
+    """What differs from one kind of runs to another. rows: of the table, one a run."""
+
+    template: str
+    styles: tuple[str, ...]
+    scripts: tuple[str, ...]
+    collected: Any
+    context: dict[str, Any]
+    numbers: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def _content(runs: Sequence[Run]) -> _Content:
+    if task_of(runs) == "segmentation":
+        from snellen.reporting.segmentation import collect, numbers, sections
+
+        masks = collect.collect(runs)
+        return _Content(
+            *("segmentation.html.j2", ("report.css", "masks.css"), ("report.js", "masks.js"), masks),
+            *(sections.context(masks), numbers.numbers(masks), numbers.rows(masks)),
+        )
+    from snellen.reporting import collect as classes
+    from snellen.reporting import numbers as class_numbers
+    from snellen.reporting import sections as class_sections
+
+    collected = classes.collect(runs)
+    return _Content(
+        *("classes.html.j2", ("report.css",), ("report.js", "features.js"), collected),
+        *(class_sections.context(collected), class_numbers.numbers(collected), class_numbers.rows(collected)),
+    )
+
+
+def _page(content: _Content) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     folder = resources.files("snellen.reporting") / "page"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["points"] = lambda share: f"{100 * share:.1f}"
+    environment = Environment(
+        loader=PackageLoader("snellen.reporting", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["points"] = lambda share: "–" if math.isnan(share) else f"{100 * share:.1f}"
     environment.filters["percent"] = lambda share: "–" if share is None or math.isnan(share) else f"{share:.1%}"
     environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
     environment.filters["setting"] = _setting
     environment.filters["p"] = lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"
-    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        style=(folder / "report.css").read_text(encoding="utf-8"),
-        script=(folder / "report.js").read_text(encoding="utf-8"),
+    return environment.get_template(content.template).render(
+        style="".join((folder / name).read_text(encoding="utf-8") for name in content.styles),
+        script="".join((folder / name).read_text(encoding="utf-8") for name in content.scripts),
         made=f"{datetime.now():%d %B %Y}",
         snellen_version=version("snellen"),
-        collected=collected,
+        collected=content.collected,
         recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
-        **context(collected),
+        **content.context,
     )
-
-
-def _numbers(collected: Collected) -> dict[str, Any]:
-    return {
-        "headline": collected.headline,
-        "runs": [_run_numbers(run) for run in collected.runs],
-        "comparisons": [
-            {
-                "a": c.a,
-                "b": c.b,
-                "difference": c.test.difference,
-                "interval": _ends(c.test.interval),
-                "p_value": c.test.p_value,
-                "p_holm": c.p_holm,
-                "only_a": c.test.only_a,
-                "only_b": c.test.only_b,
-                "images": c.test.total,
-                "method": c.test.method,
-                "sentence": c.sentence,
-            }
-            for c in collected.comparisons
-        ],
-        "differing": [{"field": row.key, "values": list(row.values)} for row in collected.differing],
-    }
-
-
-def _run_numbers(run: RunFigures) -> dict[str, Any]:
-    numbers: dict[str, Any] = {
-        "label": run.label,
-        "path": str(run.run.path.resolve()),
-        "status": run.status,
-        "choice": run.choice,
-        "parameters": run.run.environment["parameters"],
-        "macs": run.run.environment["macs"],
-    }
-    figures = run.figures
-    if run.pretraining:
-        numbers["pretraining"] = {
-            name: _last(run.metrics, name) for name in (*COLUMNS, "train_loss", "train_projection_deviation")
-        }
-    if figures is None or run.confusion is None:
-        return numbers
-    numbers |= {
-        "images": figures.images,
-        "correct": figures.correct,
-        "top1": figures.top1,
-        "top1_interval": _ends(figures.top1_interval),
-        "top5": figures.top5,
-        "top5_interval": _ends(figures.top5_interval),
-        "balanced_accuracy": figures.balanced,
-        "balanced_accuracy_interval": _ends(figures.balanced_interval),
-        "macro_f1": figures.macro_f1,
-        "macro_f1_interval": _ends(figures.macro_f1_interval),
-        **({} if run.calibration is None else _calibration_numbers(run.calibration)),
-        "optimism": None if run.optimism is None else run.optimism.value,
-        "confusion": run.confusion.counts.tolist(),
-        "classes": [
-            {
-                "class": name,
-                "images": each.support,
-                "recall": _finite(each.recall),
-                "recall_interval": _ends(each.recall_interval),
-                "precision": _finite(each.precision),
-                "f1": _finite(each.f1),
-            }
-            for name, each in zip(run.run.classes, figures.classes, strict=True)
-        ],
-    }
-    if run.evolution is not None:
-        numbers["separability"] = [
-            {
-                "epoch": epoch,
-                "knn": _finite(each.knn),
-                "silhouette": _finite(each.silhouette),
-                "effective_rank": each.effective_rank,
-            }
-            for epoch, each in zip(run.evolution.epochs, run.evolution.separability, strict=True)
-        ]
-    return numbers
-
-
-def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
-    return {
-        "ece": calibration.ece,
-        "ece_interval": _ends(calibration.ece_interval),
-        "reliability": [
-            {
-                "low": b.low,
-                "high": b.high,
-                "images": b.images,
-                "confidence": b.confidence,
-                "accuracy": b.accuracy,
-                "accuracy_interval": _ends(b.accuracy_interval),
-            }
-            for b in calibration.bins
-        ],
-        "brier": calibration.brier,
-        "negative_log_likelihood": calibration.negative_log_likelihood,
-    }
-
-
-def _last(metrics: pd.DataFrame, name: str) -> float | None:
-    """The last value of a column that is there; a look need not have every figure."""
-    import pandas as pd
-
-    if name not in metrics:
-        return None
-    values = pd.to_numeric(metrics[name]).dropna().tolist()
-    return float(values[-1]) if values else None
-
-
-def _table(collected: Collected) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = []
-    for run in collected.runs:
-        numbers = _run_numbers(run)
-        flat = {key: value for key, value in numbers.items() if not isinstance(value, dict | list)}
-        for key in ("top1", "top5", "balanced_accuracy", "macro_f1", "ece"):
-            if numbers.get(f"{key}_interval"):
-                flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"]
-        status = {key: run.status[key] for key in ("state", "epochs_done", "seconds_training", "images_per_second")}
-        rows.append(flat | status)
-    return pd.DataFrame(rows)
 
 
 def _setting(value: Any) -> str:
@@ -200,11 +109,3 @@ def _setting(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _ends(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

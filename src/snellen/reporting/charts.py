@@ -152,12 +152,16 @@ def reliability(bins: Sequence[Bin], colour: str, title: str) -> str:
     )
 
 
-def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> str:
-    """Rows are true classes, shares of a row shade its cells: a table with counts, or a picture for many classes."""
-    return _table(counts, classes, title) if len(classes) <= _MOST_COUNTS else _picture(counts, classes, title)
+def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, shares: bool = False) -> str:
+    """Rows are true classes, shares of a row shade its cells: a table with counts, or a picture for many classes.
+
+    shares: the table's cells show percentages of the row, for counts of pixels.
+    """
+    many = len(classes) > _MOST_COUNTS
+    return _picture(counts, classes, title) if many else _table(counts, classes, title, shares)
 
 
-def _table(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> str:
+def _table(counts: NDArray[np.int64], classes: Sequence[str], title: str, shares: bool) -> str:
     totals = np.maximum(1, counts.sum(1))
     heads = "".join(f'<th scope="col"><span>{escape(_short(name, 18))}</span></th>' for name in classes)
     rows = []
@@ -168,7 +172,8 @@ def _table(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> str
             kind = "right" if row == column else "wrong"
             strong = " strong" if share > 0.5 else ""
             tip = f"{name} taken for {taken}: {count:,} ({share:.1%})"
-            shown = f'<td class="{kind}{strong}" style="--share:{share:.3f}" title="{escape(tip)}">{count or ""}</td>'
+            text = (f"{100 * share:.0f}" if share >= 0.005 else "") if shares else f"{count}"
+            shown = f'<td class="{kind}{strong}" style="--share:{share:.3f}" title="{escape(tip)}">{text}</td>'
             cells.append(shown if count else f'<td class="{kind}"></td>')
         rows.append(f'<tr><th scope="row">{escape(_short(name, 18))}</th>{"".join(cells)}</tr>')
     return (

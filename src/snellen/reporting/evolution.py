@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from snellen.insight.separability import Separability
-from snellen.reporting.collect import Evolution, RunFigures, class_names, image_path
+from snellen.reporting.collect import Evolution, RunFigures
 from snellen.reporting.pictures import sprite
+from snellen.reporting.runs import class_names, image_path
 
 
 def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from snellen.engine.run_directory import Run
 from snellen.insight.classification import ClassFigures
 from snellen.reporting import charts
-from snellen.reporting.charts import Entry, Series
-from snellen.reporting.collect import Collected, RunFigures, class_names, image_path, listed
+from snellen.reporting.charts import Entry
+from snellen.reporting.collect import Collected, RunFigures
 from snellen.reporting.evolution import evolutions
 from snellen.reporting.pictures import thumbnail
+from snellen.reporting.runs import class_names, image_path, listed
+from snellen.reporting.shared import Curve, cost, curves, difference_chart, share
 
 _MOST_CELLS = 60  # classes up to which a confusion matrix can be read
 _EXAMPLE_CLASSES = 12
@@ -30,10 +30,10 @@ def context(collected: Collected) -> dict[str, Any]:
     runs, scored = collected.runs, collected.scored
     return {
         "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
-        "top1_chart": _top1(scored),
-        "difference_chart": _differences(collected),
-        "curves": _pretraining_curves(runs) if collected.pretraining else _curves(runs),
-        "cost": [_cost(run) for run in runs],
+        "measure_chart": _top1(scored),
+        "difference_chart": difference_chart(runs, collected.comparisons, "top-1"),
+        "curves": curves(runs, _PRETRAINING_CURVES if collected.pretraining else _CURVES),
+        "cost": [cost(run) for run in runs],
         "class_chart": _classes(scored),
         "class_rows": _class_rows(scored),
         "confusions": [_confusion(run) for run in scored],
@@ -55,111 +55,28 @@ def _top1(scored: list[RunFigures]) -> Markup | None:
     return Markup(charts.forest(rows, "Top-1 with 95% intervals")) if rows else None
 
 
-def _differences(collected: Collected) -> Markup | None:
-    colours = {run.label: run.colour for run in collected.runs}
-    rows = []
-    for c in collected.comparisons:
-        colour = colours[c.better] if c.better else "none"
-        rows.append((f"{c.a} − {c.b}", [Entry(colour, c.test.difference, c.test.interval, c.sentence)]))
-    return Markup(charts.forest(rows, "Differences of top-1 with 95% intervals", zero=True)) if rows else None
-
-
-def _curves(runs: list[RunFigures]) -> list[tuple[str, Markup]]:
-    """(caption, chart) for accuracy and loss, over epochs and over time."""
-    made = []
-    for what, percent in (("top1", True), ("loss", False)):
-        for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes")):
-            series = []
-            for run in runs:
-                metrics = run.metrics
-                if metrics.empty:
-                    continue
-                x = metrics[column] / unit
-                validation, train = (pd.to_numeric(metrics[f"{part}_{what}"]) for part in ("validation", "train"))
-                chosen = x[metrics["epoch"] == run.status["chosen_epoch"]].tolist()
-                series += [
-                    Series(f"{run.label}, training", run.colour, x.tolist(), train.tolist(), dashed=True),
-                    Series(
-                        f"{run.label}, validation",
-                        run.colour,
-                        x.tolist(),
-                        validation.tolist(),
-                        mark=chosen[0] if chosen else None,
-                    ),
-                ]
-            name = "top-1" if what == "top1" else "loss"
-            chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
-            made.append((f"{name} by {caption}", Markup(chart)))
-    return made
-
-
-_PRETRAINING_CURVES = (
-    ("k-NN top-1", True, [("knn_top1", "", False), ("probe_top1", ", linear probe", True)]),
-    ("loss", False, [("train_loss", "", False)]),
-    ("effective rank", False, [("effective_rank", "", False)]),
-    ("deviation", False, [("train_projection_deviation", ", projections", True), ("feature_deviation", "", False)]),
+_CURVES = (
+    (
+        "top-1",
+        True,
+        [Curve("train_top1", ", training", dashed=True), Curve("validation_top1", ", validation", mark=True)],
+    ),
+    (
+        "loss",
+        False,
+        [Curve("train_loss", ", training", dashed=True), Curve("validation_loss", ", validation", mark=True)],
+    ),
 )
-
-
-def _pretraining_curves(runs: list[RunFigures]) -> list[tuple[str, Markup]]:
-    """(caption, chart) for what is looked at while features are learnt, over epochs and over time."""
-    made = []
-    for name, percent, columns in _PRETRAINING_CURVES:
-        for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes")):
-            series = [
-                Series(
-                    f"{run.label}{suffix}",
-                    run.colour,
-                    (run.metrics[column] / unit).tolist(),
-                    pd.to_numeric(run.metrics[what]).tolist(),
-                    dashed=dashed,
-                )
-                for run in runs
-                if not run.metrics.empty
-                for what, suffix, dashed in columns
-                if run.metrics[what].notna().any()
-            ]
-            if series or name == "loss":
-                chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
-                made.append((f"{name} by {caption}", Markup(chart)))
-    return made
-
-
-def _cost(run: RunFigures) -> dict[str, str]:
-    status, environment = run.status, run.run.environment
-    mode = f"{environment['precision']}{', channels last' if environment['channels_last'] else ''}"
-    speed, macs, trainable = status["images_per_second"], environment["macs"], environment["trainable_parameters"]
-    parameters, trained = _si(environment["parameters"]), _si(trainable)
-    return {
-        "label": run.label,
-        "colour": run.colour,
-        "time": _duration(status["seconds_training"] + status["seconds_evaluating"]),
-        "epochs": f"{status['epochs_done']} of {status['epochs']}",
-        "speed": "–" if speed is None else f"{speed:,.0f} images/s",
-        "memory": f"{status['peak_memory_mib'] / 1024:.1f} GiB",
-        "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
-        "macs": "–" if macs is None else _si(macs),
-        "mode": f"{mode}{', compiled' if environment['compiled'] else ''}",
-        "where": environment["gpu"] or f"{environment['cpu']}, {environment['threads']} threads",
-        "weights": environment["weights"]["source"],
-        "versions": f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",
-    }
-
-
-def _si(number: float) -> str:
-    """Three digits and a unit: 127,106 is '127 k'."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= 0.9995 * size:
-            scaled = number / size
-            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
-    return f"{number:.0f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+_PRETRAINING_CURVES = (
+    ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
+    ("loss", False, [Curve("train_loss", "")]),
+    ("effective rank", False, [Curve("effective_rank", "")]),
+    (
+        "deviation",
+        False,
+        [Curve("train_projection_deviation", ", projections", dashed=True), Curve("feature_deviation", "")],
+    ),
+)
 
 
 def _by_class(run: RunFigures) -> dict[str, ClassFigures]:
@@ -192,16 +109,12 @@ def _class_rows(scored: list[RunFigures]) -> list[tuple[str, int, list[tuple[str
     figures = [_by_class(run) for run in scored]
 
     def cells(each: ClassFigures | None) -> tuple[str, str, str]:
-        return ("–", "–", "–") if each is None else (_share(each.recall), _share(each.precision), _share(each.f1))
+        return ("–", "–", "–") if each is None else (share(each.recall), share(each.precision), share(each.f1))
 
     return [
         (name, max(each[name].support for each in figures if name in each), [cells(each.get(name)) for each in figures])
         for name in class_names(scored)
     ]
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else "–"
 
 
 def _confusion(run: RunFigures) -> dict[str, Any]:

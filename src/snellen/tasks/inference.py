@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,28 +39,40 @@ class PredictedBatch:
     unreadable: list[UnreadableImageError]
 
 
-class Predictor:
-    """The chosen epoch's network of a run, with the run's own way of showing images.
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a run's network is run again. autocast: makes the context of a forward pass. layout: of images, weights."""
 
-    Arithmetic is the run's own on the same processor or GPU, else plain fp32.
-    """
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    layout: torch.memory_format
+    normalization: Normalization
+
+
+def own_arithmetic(run: Run) -> Arithmetic:
+    """The run's own on the same kind of processor or GPU, else plain fp32; the run's normalisation."""
+    device = find_device(HardwareSpec(device=run.recipe.hardware.device))
+    same = device.type == torch.device(run.environment["device"]).type and (
+        device.type != "cpu" or run.environment["cpu"] == processor()
+    )
+    fabric = make_fabric(device, run.environment["precision"] if same else "fp32")
+    layout = torch.channels_last if run.environment["channels_last"] else torch.contiguous_format
+    saved = run.data["normalization"]
+    normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])
+    return Arithmetic(device, fabric.autocast, layout, normalization)
+
+
+class Predictor:
+    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic."""
 
     def __init__(self, run: Run) -> None:
         self._recipe = run.classification
-        self._device = find_device(HardwareSpec(device=run.recipe.hardware.device))
-        saved = run.data["normalization"]
-        normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])
+        own = own_arithmetic(run)
         self._augmentation = Augmentation(
-            self._recipe.augmentation, self._recipe.evaluation, normalization, self._device
+            self._recipe.augmentation, self._recipe.evaluation, own.normalization, own.device
         )
-        same = self._device.type == torch.device(run.environment["device"]).type and (
-            self._device.type != "cpu" or run.environment["cpu"] == processor()
-        )
-        fabric = make_fabric(self._device, run.environment["precision"] if same else "fp32")
-        self._autocast = fabric.autocast
-        layout = torch.channels_last if run.environment["channels_last"] else torch.contiguous_format
-        self._layout = layout
-        self._model = load_trained(run).to(self._device).to(memory_format=layout)
+        self._autocast, self._layout = own.autocast, own.layout
+        self._model = load_trained(run).to(own.device).to(memory_format=own.layout)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""

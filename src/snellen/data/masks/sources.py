@@ -134,7 +134,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
         raise UserError(f"{root}: no {what} images. All of them are of one group, or have one content.")
     notes += leak_notes(images, sides, hashes)
     masks = [root / pair.mask for pair in pairing.pairs]
-    classes, more = find_classes(masks, spec.classes, spec.class_table, _table_folders(root))
+    classes, more = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
     samples = [
         MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairing.pairs, images, strict=True)
     ]
@@ -160,7 +160,7 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     entries = spec.classes
     if not (entries or spec.class_table) and _named_by_value(classes):  # of which not all have to occur here
         entries = tuple(MaskClass(name=name, value=int(name)) for name in classes)
-    table, notes = find_classes(masks, entries, spec.class_table, _table_folders(root))
+    table, notes = find_classes(masks, entries, spec.class_table, table_folders(root))
     if table.names != tuple(classes):
         raise UserError(
             f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(classes)}). Give the "
@@ -199,6 +199,6 @@ def _named_by_value(classes: Sequence[str]) -> bool:
     return all(name.isdecimal() for name in classes) and tuple(classes) != BLACK_AND_WHITE_NAMES
 
 
-def _table_folders(root: Path) -> list[Path]:
+def table_folders(root: Path) -> list[Path]:
     """Where a class table may lie: in the folder, or in one just below it."""
     return [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]

@@ -1,0 +1,134 @@
+"""Tiled prediction, from file to files, against the network alone on tiles that are ready in memory; and its memory.
+
+Both run the same network on as many tiles of the same size; prediction also decodes, normalises, blends, finds the
+best class and writes index and colour PNG. Rounds are interleaved, the best of each counts. The last column is the
+process's peak memory, which holds the network's own.
+
+    python benchmarks/tiling.py                                              # DeepLabV3-ResNet50, 1,408 x 2,048 px
+    python benchmarks/tiling.py --network light --size 20000 20000 --rounds 1
+    python benchmarks/tiling.py --network light --size 20000 20000 --rounds 1 --suffix .tif
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from snellen.data.normalization import Normalization
+from snellen.engine.device import synchronise
+from snellen.tasks.mask_files import MaskFiles, Wanted
+from snellen.tasks.segmentation_inference import OVERLAP, TILE, Network, Rows, TiledPredictor
+from snellen.tasks.tiling import plan_tiles
+
+NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet")
+
+
+def build(name: str, classes: int, device: torch.device) -> Network:
+    """deeplabv3: torchvision's on ResNet50, untrained. light: one strided convolution, so that the rest can be seen."""
+    if name == "deeplabv3":
+        from torchvision.models.segmentation import deeplabv3_resnet50
+
+        model = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=classes).eval().to(device)
+        return lambda images: _tensor(model(images)["out"])
+    light = nn.Sequential(nn.Conv2d(3, classes, 8, stride=8), nn.Upsample(scale_factor=8)).eval().to(device)
+    return lambda images: _tensor(light(images))
+
+
+def write_image(path: Path, height: int, width: int) -> None:
+    """Smooth noise: neither trivial nor hopeless to decode."""
+    small = np.random.default_rng(0).integers(0, 256, (max(1, height // 40), max(1, width // 40), 3), np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    image.save(path, **({"compression": "tiff_deflate"} if path.suffix == ".tif" else {}))
+
+
+def predict(network: Network, classes: int, path: Path, out: Path, device: torch.device) -> float:
+    """Seconds from file to files."""
+    start = time.perf_counter()
+    events = TiledPredictor(network, classes, NORMALIZATION, device).predict([path])
+    first = next(events)
+    assert isinstance(first, Rows)
+    wanted = Wanted([(index, index, index) for index in range(classes)])
+    with MaskFiles(out, path.stem, first.raster, wanted) as files:
+        files.write(first)
+        for rows in events:
+            assert isinstance(rows, Rows)
+            files.write(rows)
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def ready(network: Network, size: tuple[int, int], count: int, device: torch.device) -> float:
+    """Seconds for `count` tiles that are normalised tensors on the device."""
+    tiles = torch.rand(1, 3, *size, device=device)
+    synchronise(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        network(tiles)
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=["deeplabv3", "light"], default="deeplabv3")
+    parser.add_argument("--size", type=int, nargs=2, default=[1408, 2048], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--classes", type=int, default=12)
+    parser.add_argument("--suffix", choices=[".png", ".jpg", ".tif"], default=".png")
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = build(options.network, options.classes, device)
+    height, width = options.size
+    plan = plan_tiles(height, width, TILE, OVERLAP)
+    count = len(plan.tiles)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"image{options.suffix}"
+        write_image_apart(path, height, width)
+        ready(network, plan.size, 1, device)  # warms up
+        alone, whole = [], []
+        for _ in range(options.rounds):
+            alone.append(ready(network, plan.size, count, device))
+            whole.append(predict(network, options.classes, path, Path(folder) / "out", device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    table = Table(title=f"{options.network}, torch {torch.__version__}, {platform.machine()}, {where}")
+    for column in ("image", "tiles", "network alone, s", "file to files, s", "share of its speed", "peak memory, GiB"):
+        table.add_column(column, justify="right")
+    table.add_row(
+        f"{height:,} x {width:,} {options.suffix}",
+        f"{count} of {plan.size[0]} x {plan.size[1]}",
+        f"{min(alone):.2f}",
+        f"{min(whole):.2f}",
+        f"{min(alone) / min(whole):.1%}",
+        f"{peak:.2f}",
+    )
+    Console(width=120).print(table)
+
+
+def write_image_apart(path: Path, height: int, width: int) -> None:
+    """In a process of its own, so that its memory is not counted."""
+    from multiprocessing import get_context
+
+    process = get_context("spawn").Process(target=write_image, args=(path, height, width))
+    process.start()
+    process.join()
+
+
+def _tensor(value: object) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value
+
+
+if __name__ == "__main__":
+    main()

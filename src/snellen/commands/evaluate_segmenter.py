@@ -1,0 +1,147 @@
+"""A trained segmentation run scored on new images with masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console, Group, RenderableType
+from rich.progress import track
+from rich.table import Table
+
+from snellen.data.masks.augment import MaskAugmentation
+from snellen.data.masks.cache import load_pairs
+from snellen.data.masks.feed import MaskFeed
+from snellen.data.masks.sources import masks_to_score
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.files import write_json
+from snellen.insight.proportions import Interval
+from snellen.insight.segmentation import MaskFigures, mask_figures
+from snellen.models.segmenters.build import load_trained_segmenter
+from snellen.tasks.inference import own_arithmetic
+from snellen.tasks.segmentation import MaskScores, score_masks
+
+
+@dataclass(frozen=True)
+class EvaluatedMasks:
+    """figures: as in the report. scores: what they are made of, by image of `paths`. unreadable: left out.
+
+    tolerance: of the boundary F-score, in pixels.
+    """
+
+    classes: list[str]
+    figures: MaskFigures
+    scores: MaskScores
+    paths: list[str]
+    tolerance: int
+    unreadable: list[str]
+
+
+def evaluate_segmenter(run: Run, data: str | Path, out: str | Path | None, console: Console) -> EvaluatedMasks:
+    """Scores the run's chosen epoch on images with masks, as its own validation was: at the masks' resolution.
+
+    Of data that are split, the validation part is scored. Raises UserError for other classes than the run's, and for
+    pairs that cannot be used unless the run's recipe skips them.
+    """
+    recipe = run.segmentation
+    own = own_arithmetic(run)
+    images = masks_to_score(data, recipe.data, run.classes)
+    paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
+    reading = recipe.data.reading(images.classes)
+    loaded = load_pairs(paths, reading, recipe.evaluation.resize, False, recipe.data.cache_mib)
+    if loaded.failed and recipe.data.unreadable == "error":
+        raise loaded.failed[0]
+    if not loaded.pixels.class_pixels[:, :-1].any():
+        raise UserError(f"{data}: no pixel of its masks is scored. Ignored: {images.classes.ignored_text}.")
+    augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, own.normalization, own.device)
+    last = own.layout is torch.channels_last
+    feed = MaskFeed(loaded.pixels, augmentation, recipe.batch_size, False, recipe.seed, own.device, last)
+    model = load_trained_segmenter(run).to(own.device).to(memory_format=own.layout)
+    total = -(-feed.count // feed.batch_size)
+    quiet = not console.is_terminal
+    batches = track(feed.evaluate(), "scoring", total, console=console, transient=True, disable=quiet)
+    evaluation = recipe.evaluation
+    scores = score_masks(model, iter(batches), len(run.classes), own.autocast, evaluation.flip, evaluation.tolerance)
+    samples = [images.validation[row] for row in loaded.rows]
+    groups = None
+    if any(sample.group is not None for sample in samples):
+        groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1].astype(np.int64)
+    done = EvaluatedMasks(
+        classes=run.classes,
+        figures=mask_figures(scores.confusion, scores.boundary, groups),
+        scores=scores,
+        paths=[sample.image for sample in samples],
+        tolerance=evaluation.tolerance,
+        unreadable=[f"{error.path}: {error.reason}" for error in loaded.failed],
+    )
+    if out is not None:
+        write_json(Path(out), _as_json(done))
+    return done
+
+
+def render_masks(evaluated: EvaluatedMasks) -> RenderableType:
+    """The figures as text for people."""
+    f = evaluated.figures
+    means = Table(box=None, pad_edge=False, show_header=False)
+    rows = [
+        ("mIoU", f.miou, f.miou_interval),
+        ("pixel accuracy", f.pixel_accuracy, f.pixel_accuracy_interval),
+        ("Dice", f.dice, f.dice_interval),
+        (f"boundary F, {evaluated.tolerance} px", f.boundary_f, f.boundary_f_interval),
+    ]
+    for name, value, interval in rows:
+        means.add_row(name, f"{value:.4f}", f"95% interval {interval.low:.4f} to {interval.high:.4f}")
+    classes = Table(box=None, pad_edge=False)
+    for column in ("class", "share of pixels", "IoU", "95% interval", "boundary F"):
+        classes.add_column(column, justify="left" if column == "class" else "right")
+    for name, each in zip(evaluated.classes, f.classes, strict=True):
+        bounds = "" if each.iou_interval is None else f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
+        classes.add_row(name, f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
+    lines = [f"{f.images:,} images, ignored pixels left out."]
+    lines += [f"[yellow]unreadable, left out:[/] {line}" for line in evaluated.unreadable]
+    return Group(means, "", classes, "", *lines)
+
+
+def _shown(value: float) -> str:
+    return "absent" if np.isnan(value) else f"{value:.3f}"
+
+
+def _as_json(evaluated: EvaluatedMasks) -> dict[str, Any]:
+    f = evaluated.figures
+
+    def pair(interval: Interval | None) -> list[float] | None:
+        return None if interval is None else [interval.low, interval.high]
+
+    def known(value: float) -> float | None:
+        return None if np.isnan(value) else value
+
+    return {
+        "images": f.images,
+        "miou": f.miou,
+        "miou_interval": pair(f.miou_interval),
+        "pixel_accuracy": f.pixel_accuracy,
+        "pixel_accuracy_interval": pair(f.pixel_accuracy_interval),
+        "dice": f.dice,
+        "dice_interval": pair(f.dice_interval),
+        "boundary_f": known(f.boundary_f),
+        "boundary_f_interval": None if np.isnan(f.boundary_f) else pair(f.boundary_f_interval),
+        "boundary_tolerance": evaluated.tolerance,
+        "classes": [
+            {
+                "class": name,
+                "share": each.share,
+                "iou": known(each.iou),
+                "iou_interval": pair(each.iou_interval),
+                "dice": known(each.dice),
+                "recall": known(each.recall),
+                "precision": known(each.precision),
+                "boundary_f": known(each.boundary_f),
+            }
+            for name, each in zip(evaluated.classes, f.classes, strict=True)
+        ],
+        "unreadable": evaluated.unreadable,
+    }

@@ -1,0 +1,261 @@
+"""What the reports of all kinds of runs have in common: a run seen from outside, comparisons, what differs."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.insight.differences import Difference, differences
+from snellen.insight.optimism import Optimism
+from snellen.insight.paired import PairedTest
+from snellen.insight.proportions import Interval
+from snellen.insight.segmentation import PairedMasks
+
+_COLOURS = 8  # of runs, in report.css
+_LEVEL = 0.05
+# What two runs may differ in without anybody being told: it changes no result.
+_IRRELEVANT = ("name", "hardware.threads", "data.cache_mib", "budget")
+
+
+@dataclass(frozen=True)
+class RunView(ABC):
+    """A run in a report. number: of the runs, from 0."""
+
+    label: str
+    run: Run
+    number: int
+
+    @property
+    def colour(self) -> str:
+        """The style sheet's name for the run's colour."""
+        return f"run{self.number % _COLOURS}"
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe as nested dictionaries."""
+        return self.run.recipe.model_dump(mode="json")
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """status.json."""
+        return self.run.status
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """epochs.csv; empty before the first epoch."""
+        return self.run.metrics() if (self.run.path / "epochs.csv").is_file() else pd.DataFrame()
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The validation rows of samples.csv, numbered from 0."""
+        samples = self.run.samples()
+        return samples[samples["split"] == "validation"].reset_index(drop=True)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64] | None:
+        """(N,) group of each validation image, None where the data have none."""
+        if not self.run.data["group"]:
+            return None
+        return np.asarray(pd.factorize(self.samples["group"])[0], dtype=np.int64)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are predictions."""
+        return (self.run.path / "predictions" / "validation.npz").is_file()
+
+    @property
+    @abstractmethod
+    def optimism(self) -> Optimism | None:
+        """What choosing the epoch on the scored images added; None where it was not chosen so."""
+
+    @property
+    def stopped_early(self) -> str | None:
+        """A warning, where the run did not reach its last epoch."""
+        if self.status["state"] == "finished":
+            return None
+        text = (
+            f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of {self.status['epochs']} epochs "
+            "are done. The learning rate's schedule was laid out for all of them and has not reached its end."
+        )
+        return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
+
+    @property
+    def choice(self) -> str:
+        """How the epoch was chosen, in words."""
+        if not self.status["chosen_epoch"]:
+            return f"{self.label}: no epoch was scored yet."
+        if self.run.recipe.evaluation.choose == "last":
+            return f"{self.label}: epoch {self.status['chosen_epoch']}, the last; it was not chosen by its score."
+        text = (
+            f"{self.label}: epoch {self.status['chosen_epoch']} of {self.status['epochs_done']}, chosen because it "
+            "scored best on the validation images, which are also the images reported here."
+        )
+        if self.optimism is None:
+            return text
+        return (
+            f"{text} Choosing among {self.optimism.epochs} epochs flatters the figure by about "
+            f"{100 * self.optimism.value:.1f} points (the epoch chosen on one half of the images, scored on the other)."
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same images. p_holm: corrected for the number of comparisons in the report."""
+
+    a: str
+    b: str
+    test: PairedTest | PairedMasks
+    p_holm: float
+    sentence: str
+
+    @property
+    def better(self) -> str | None:
+        """The label of the better run; None where they cannot be told apart. The rule is that of the sentence."""
+        if self.p_holm >= _LEVEL or self.test.interval.low <= 0 <= self.test.interval.high:
+            return None
+        return self.a if self.test.difference > 0 else self.b
+
+
+def task_of(runs: Sequence[Run]) -> str:
+    """What the runs of a report have learnt. Raises UserError where it is not the same."""
+    kinds = {run.recipe.task for run in runs}
+    if len(kinds) > 1:
+        raise UserError(f"runs of different kinds ({', '.join(sorted(kinds))}) do not fit into one report.")
+    return kinds.pop()
+
+
+def labels_of(runs: Sequence[Run]) -> list[str]:
+    """The recipes' names, or the folders' where those are not different, with numbers where not even these are."""
+    names = [run.recipe.name for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    folders = [run.name for run in runs]
+    return [name if folders.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(folders, start=1)]
+
+
+def differing(runs: Sequence[RunView]) -> list[Difference]:
+    """What differs between runs, of all that a result may depend on."""
+    return [row for row in differences([_conditions(each) for each in runs]) if row.key not in _IRRELEVANT]
+
+
+def _conditions(run: RunView) -> dict[str, Any]:
+    """All that a result may depend on: the recipe, the data as they were, the arithmetic, the machine, the versions."""
+    environment, data = run.run.environment, run.run.data
+    arithmetic = {key: environment[key] for key in ("device", "precision", "channels_last", "compiled")}
+    machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
+    return run.recipe | {
+        "images": {"fingerprint": data["fingerprint"][:12], "left_out": len(data["left_out"])},
+        "measured": data["normalization"] | arithmetic,
+        "machine": machine | environment["packages"],
+    }
+
+
+def summary(values: Mapping[str, float], comparisons: Sequence[Comparison], measure: str) -> list[str]:
+    """Which of many runs is at the top, and which others these images tell from it.
+
+    values: the measure of each run, by its label.
+    """
+    best = max(values, key=lambda label: values[label])
+    own = [c for c in comparisons if best in (c.a, c.b)]
+    beaten = [c.b if c.a == best else c.a for c in own if c.better == best]
+    level = [c.b if c.a == best else c.a for c in own if c.better is None]
+    images = comparisons[0].test.total
+    if not level:
+        sentences = [f"{best} beats all the others: {measure} {values[best]:.1%} on {images:,} images."]
+    else:
+        sentences = [
+            f"{best} has the highest {measure}, {values[best]:.1%}, but these {images:,} images cannot tell it apart "
+            f"from {listed(level)}." + (f" It beats {listed(beaten)}." if beaten else "")
+        ]
+    open_pairs = sum(c.better is None for c in comparisons)
+    told = len(comparisons) - open_pairs
+    sentences.append(
+        f"Of {len(comparisons)} pairs, {told} can be told apart and {open_pairs} cannot (paired tests, corrected by "
+        "Holm for their number)."
+    )
+    return sentences
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: 'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def typeset(sentence: str) -> str:
+    """With minus signs in place of hyphens before numbers."""
+    return re.sub(r"(?<= )-(?=\d)", "−", sentence)
+
+
+def class_names(runs: Sequence[RunView]) -> list[str]:
+    """The classes of all runs, each once, in the order in which they come."""
+    return list(dict.fromkeys(name for run in runs for name in run.run.classes))
+
+
+def image_path(run: Run, samples: pd.DataFrame, row: int) -> Path:
+    """The file of a validation image."""
+    return run.image(str(samples["path"].iloc[row]))
+
+
+def run_numbers(run: RunView) -> dict[str, Any]:
+    """What the JSON file says of every run."""
+    return {
+        "label": run.label,
+        "path": str(run.run.path.resolve()),
+        "status": run.status,
+        "choice": run.choice,
+        "parameters": run.run.environment["parameters"],
+        "macs": run.run.environment["macs"],
+    }
+
+
+def comparison_numbers(comparison: Comparison) -> dict[str, Any]:
+    """What the JSON file says of every comparison."""
+    test = comparison.test
+    return {
+        "a": comparison.a,
+        "b": comparison.b,
+        "difference": test.difference,
+        "interval": ends(test.interval),
+        "p_value": test.p_value,
+        "p_holm": comparison.p_holm,
+        "images": test.total,
+        "method": test.method,
+        "sentence": comparison.sentence,
+    }
+
+
+def differing_numbers(rows: Sequence[Difference]) -> list[dict[str, Any]]:
+    """Fields in which runs differ, for JSON."""
+    return [{"field": row.key, "values": list(row.values)} for row in rows]
+
+
+def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence[str]) -> dict[str, Any]:
+    """A run's row of the CSV file: its single numbers, the ends of intervals, its cost."""
+    flat = {key: value for key, value in numbers.items() if not isinstance(value, dict | list)}
+    for key in with_intervals:
+        if numbers.get(f"{key}_interval"):
+            flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"]
+    cost = ("state", "epochs_done", "seconds_training", "images_per_second")
+    return flat | {key: run.status[key] for key in cost}
+
+
+def ends(interval: Interval | None) -> list[float] | None:
+    """An interval for JSON."""
+    return None if interval is None else [interval.low, interval.high]
+
+
+def finite(value: float) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return value if math.isfinite(value) else None

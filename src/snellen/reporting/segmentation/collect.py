@@ -1,0 +1,121 @@
+"""The numbers of a report of segmenters: from run directories, through the insight functions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snellen.engine.run_directory import MaskPredictions, Run
+from snellen.insight.confusion import Confusion, ranked
+from snellen.insight.differences import Difference
+from snellen.insight.holm import holm
+from snellen.insight.optimism import Optimism
+from snellen.insight.segmentation import MaskFigures, by_image, mask_figures, mask_optimism, paired_masks
+from snellen.insight.sentence import verdict
+from snellen.reporting.runs import Comparison, RunView, differing, labels_of, summary, typeset
+
+
+@dataclass(frozen=True)
+class MaskRun(RunView):
+    """All figures of one segmentation run. What a run that stopped early does not have is None."""
+
+    @cached_property
+    def predictions(self) -> MaskPredictions:
+        """What was counted at the chosen epoch."""
+        return self.run.mask_validation()
+
+    @cached_property
+    def figures(self) -> MaskFigures | None:
+        """mIoU and its like."""
+        if not self.scored:
+            return None
+        return mask_figures(self.predictions.confusion, self.predictions.boundary, self.groups)
+
+    @cached_property
+    def miou_by_image(self) -> NDArray[np.float64]:
+        """(N,) mIoU of each validation image by itself at the chosen epoch; NaN where nothing of it is scored."""
+        return by_image(self.predictions.confusion)[0]
+
+    @cached_property
+    def confusion(self) -> Confusion | None:
+        """Which classes' pixels are taken for which."""
+        return ranked(self.predictions.confusion.sum(0)) if self.scored else None
+
+    @cached_property
+    def optimism(self) -> Optimism | None:
+        """What choosing the epoch on the scored images added; None where it was not chosen so."""
+        if not self.scored or self.run.segmentation.evaluation.choose != "best":
+            return None
+        by_epoch = self.run.counts_by_epoch()
+        return mask_optimism(by_epoch) if len(by_epoch) > 1 else None
+
+    @property
+    def tolerance(self) -> int:
+        """Pixels by which a boundary may be off."""
+        return self.run.segmentation.evaluation.tolerance
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Path and mask of each validation image."""
+        return self.samples[["path", "mask"]]
+
+
+@dataclass(frozen=True)
+class CollectedMasks:
+    """Everything that a report shows. same_images: whether the runs were scored on the same masks."""
+
+    runs: list[MaskRun]
+    comparisons: list[Comparison]
+    differing: list[Difference]
+    same_images: bool
+
+    measure = "mIoU"
+
+    @property
+    def scored(self) -> list[MaskRun]:
+        """The runs that have figures."""
+        return [run for run in self.runs if run.figures is not None]
+
+    @property
+    def headline(self) -> list[str]:
+        """The answer, in one sentence or a few."""
+        unscored = [f"{run.label} has not been scored yet." for run in self.runs if run.figures is None]
+        if len(self.comparisons) > 1:
+            values = {run.label: run.figures.miou for run in self.scored if run.figures is not None}
+            return summary(values, self.comparisons, self.measure) + unscored
+        if self.comparisons:
+            return [self.comparisons[0].sentence, *unscored]
+        return [_sentence(run.label, run.figures) for run in self.runs if run.figures is not None] + unscored
+
+
+def _sentence(label: str, figures: MaskFigures) -> str:
+    low, high = figures.miou_interval.low, figures.miou_interval.high
+    return (
+        f"{label} reaches a mean IoU of {figures.miou:.1%} on {figures.images:,} validation images, 95% interval "
+        f"{100 * low:.1f} to {100 * high:.1f}; {figures.pixel_accuracy:.1%} of the scored pixels are right."
+    )
+
+
+def collect(runs: Sequence[Run]) -> CollectedMasks:
+    """Figures of runs, and their comparisons where they were scored on the same masks by the same classes."""
+    labels = labels_of(runs)
+    views = [MaskRun(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+    first = views[0]
+    same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in views[1:])
+    return CollectedMasks(views, _compare(views) if same else [], differing(views), same)
+
+
+def _compare(runs: list[MaskRun]) -> list[Comparison]:
+    pairs = list(itertools.combinations([run for run in runs if run.scored], 2))
+    tests = [paired_masks(a.predictions.confusion, b.predictions.confusion, a.groups) for a, b in pairs]
+    corrected = holm([test.p_value for test in tests])
+    return [
+        Comparison(a.label, b.label, test, p, typeset(verdict(a.label, b.label, test, p)))
+        for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
+    ]

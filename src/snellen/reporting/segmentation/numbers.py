@@ -1,0 +1,65 @@
+"""The numbers of a report of segmenters, for JSON and CSV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snellen.insight.segmentation import PairedMasks
+from snellen.reporting.runs import comparison_numbers, differing_numbers, ends, finite, run_numbers, table_row
+from snellen.reporting.segmentation.collect import CollectedMasks, MaskRun
+
+_WITH_INTERVALS = ("miou", "pixel_accuracy", "dice", "boundary_f")
+
+
+def numbers(collected: CollectedMasks) -> dict[str, Any]:
+    """All of them."""
+    return {
+        "headline": collected.headline,
+        "runs": [_run_numbers(run) for run in collected.runs],
+        "comparisons": [
+            comparison_numbers(c) | {"better_a": c.test.better_a, "better_b": c.test.better_b}
+            for c in collected.comparisons
+            if isinstance(c.test, PairedMasks)
+        ],
+        "differing": differing_numbers(collected.differing),
+    }
+
+
+def rows(collected: CollectedMasks) -> list[dict[str, Any]]:
+    """A row a run."""
+    return [table_row(run, _run_numbers(run), _WITH_INTERVALS) for run in collected.runs]
+
+
+def _run_numbers(run: MaskRun) -> dict[str, Any]:
+    shared = run_numbers(run)
+    figures = run.figures
+    if figures is None or run.confusion is None:
+        return shared
+    single: dict[str, Any] = {}
+    for name in _WITH_INTERVALS:
+        single[name] = finite(getattr(figures, name))
+        interval = ends(getattr(figures, f"{name}_interval"))
+        single[f"{name}_interval"] = None if single[name] is None else interval
+    return {
+        **shared,
+        "images": figures.images,
+        **single,
+        "boundary_tolerance": run.tolerance,
+        "optimism": None if run.optimism is None else run.optimism.value,
+        "confusion": run.confusion.counts.tolist(),
+        "classes": [
+            {
+                "class": name,
+                "colour": colour,
+                "share_of_pixels": finite(each.share),
+                "iou": finite(each.iou),
+                "iou_interval": ends(each.iou_interval),
+                **{key: finite(getattr(each, key)) for key in ("dice", "recall", "precision", "boundary_f")},
+            }
+            for name, colour, each in zip(run.run.classes, run.run.data["colours"], figures.classes, strict=True)
+        ],
+        "per_image": [
+            {"path": path, "miou": finite(float(value))}
+            for path, value in zip(run.samples["path"], run.miou_by_image, strict=True)
+        ],
+    }

@@ -1,0 +1,110 @@
+"""Sections that the reports of all kinds of runs have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from markupsafe import Markup
+
+from snellen.reporting import charts
+from snellen.reporting.charts import Entry, Series
+from snellen.reporting.runs import Comparison, RunView
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line over epochs in every run. column: of epochs.csv. suffix: after the run's label. mark: the chosen epoch."""
+
+    column: str
+    suffix: str
+    dashed: bool = False
+    mark: bool = False
+
+
+def curves(
+    runs: Sequence[RunView], wanted: Sequence[tuple[str, bool, Sequence[Curve]]], needed: str = "loss"
+) -> list[tuple[str, Markup]]:
+    """(caption, chart) over epochs and over time of each (name, whether it is a share, lines).
+
+    Columns without a value are left out, and charts without a line, but for the one named `needed`.
+    """
+    made = []
+    for name, percent, lines in wanted:
+        for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes")):
+            series = [
+                _series(run, line, (run.metrics[column] / unit).tolist())
+                for run in runs
+                if not run.metrics.empty
+                for line in lines
+                if run.metrics[line.column].notna().any()
+            ]
+            if series or name == needed:
+                chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
+                made.append((f"{name} by {caption}", Markup(chart)))
+    return made
+
+
+def _series(run: RunView, line: Curve, x: list[float]) -> Series:
+    values = pd.to_numeric(run.metrics[line.column]).tolist()
+    chosen = [
+        place for place, epoch in zip(x, run.metrics["epoch"], strict=True) if epoch == run.status["chosen_epoch"]
+    ]
+    mark = chosen[0] if line.mark and chosen else None
+    return Series(f"{run.label}{line.suffix}", run.colour, x, values, dashed=line.dashed, mark=mark)
+
+
+def difference_chart(runs: Sequence[RunView], comparisons: Sequence[Comparison], measure: str) -> Markup | None:
+    """A forest of the differences, in grey where two runs cannot be told apart; None without comparisons."""
+    colours = {run.label: run.colour for run in runs}
+    rows = []
+    for c in comparisons:
+        colour = colours[c.better] if c.better else "none"
+        rows.append((f"{c.a} − {c.b}", [Entry(colour, c.test.difference, c.test.interval, c.sentence)]))
+    return Markup(charts.forest(rows, f"Differences of {measure} with 95% intervals", zero=True)) if rows else None
+
+
+def cost(run: RunView) -> dict[str, str]:
+    """What a run took, in words."""
+    status, environment = run.status, run.run.environment
+    mode = f"{environment['precision']}{', channels last' if environment['channels_last'] else ''}"
+    speed, macs, trainable = status["images_per_second"], environment["macs"], environment["trainable_parameters"]
+    parameters, trained = si(environment["parameters"]), si(trainable)
+    return {
+        "label": run.label,
+        "colour": run.colour,
+        "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
+        "epochs": f"{status['epochs_done']} of {status['epochs']}",
+        "speed": "–" if speed is None else f"{speed:,.0f} images/s",
+        "memory": f"{status['peak_memory_mib'] / 1024:.1f} GiB",
+        "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
+        "macs": "–" if macs is None else si(macs),
+        "mode": f"{mode}{', compiled' if environment['compiled'] else ''}",
+        "where": environment["gpu"] or f"{environment['cpu']}, {environment['threads']} threads",
+        "weights": environment["weights"]["source"],
+        "versions": f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",
+    }
+
+
+def si(number: float) -> str:
+    """Three digits and a unit: 127,106 is '127 k'."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= 0.9995 * size:
+            scaled = number / size
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def share(value: float) -> str:
+    """A share in points, or a dash."""
+    return f"{100 * value:.1f}" if math.isfinite(value) else "–"

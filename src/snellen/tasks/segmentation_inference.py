@@ -1,0 +1,282 @@
+"""Masks of image files of any size by a segmentation network, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snellen.data.decode import UnreadableImageError
+from snellen.data.masks.augment import MaskEvaluationTransformSpec
+from snellen.data.masks.resize import resize_image, resized_size
+from snellen.data.normalization import Normalization
+from snellen.data.rasters import Raster, open_raster, pixels_of
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.models.segmenters.build import load_trained_segmenter
+from snellen.tasks.inference import own_arithmetic
+from snellen.tasks.segmentation import mask_logits
+from snellen.tasks.tiling import Blender, Block, Tile, TilePlan, plan_tiles, stretched
+
+Network = Callable[[Tensor], Tensor]
+"""Normalised images (B, 3, h, w) float32 to logits (B, C, h, w)."""
+
+TILE, OVERLAP = 768, 128
+_ALIGN = 32  # px, of tiles: no network here halves its input more than five times
+_SMALL = 4_000_000  # pixels up to which an image is decoded before its turn
+_BATCH_PIXELS = {"cuda": 8_000_000, "cpu": 600_000}  # of the tiles that go through the network at once
+_BAND_SCORES = 20_000_000  # numbers in a band of rows that is stretched, about
+_BATCH_SCORES = 500_000_000  # numbers in the logits of a batch, at most
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of an image, in the image's full width; they come from top to bottom, image after image.
+
+    raster: the image, open until the item after its last rows is asked for. labels: (n, w) uint8, the most probable
+    class. probabilities: (n, w, C) float16, None where they were not wanted.
+    """
+
+    path: Path
+    raster: Raster
+    top: int
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float16] | None
+
+    @property
+    def last(self) -> bool:
+        """Whether the image is finished by these rows."""
+        return self.top + len(self.labels) == self.raster.height
+
+
+@dataclass
+class _Image:
+    """An image whose tiles are on their way, and its rows that are not finished."""
+
+    path: Path
+    raster: Raster
+    plan: TilePlan
+    blender: Blender | None = None
+    small: Tensor | None = None  # (C, h, w) scores of an image that is shown at another size
+    labels: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
+    probabilities: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A tile's pixels, (height, width, 3) uint8."""
+
+    image: _Image
+    tile: Tile
+    pixels: NDArray[np.uint8]
+
+
+class TiledPredictor:
+    """Runs a network over images by overlapping tiles, several tiles at once, reading ahead while it computes.
+
+    Held in memory: an image as its file has it (GeoTIFF and large TIFF: nothing), the rows of tiles that are open, a
+    few tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
+    fits into one tile is shown whole. shown: how validation shows images: what they are brought to before (scores
+    are then stretched to the image's own size), and to what multiple of pixels they are padded with the mean colour.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        classes: int,
+        normalization: Normalization,
+        device: torch.device,
+        *,
+        tile: int = TILE,
+        overlap: int = OVERLAP,
+        shown: MaskEvaluationTransformSpec | None = None,
+        layout: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self._network, self._classes, self._device, self._layout = network, classes, device, layout
+        self._tile, self._overlap, self._shown = tile, overlap, shown or MaskEvaluationTransformSpec()
+        self._mean, self._std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
+        )
+
+    def predict(self, paths: Sequence[Path], probabilities: bool = False) -> Iterator[Rows | UnreadableImageError]:
+        """Rows of all images in their order; of one that turns out to be unreadable an error, even after some rows."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
+            for batch in _ahead(self._batches(self._pieces(pool, paths))):
+                if isinstance(batch, UnreadableImageError):
+                    yield batch
+                    continue
+                for piece, scores in zip(batch, self._scores(batch), strict=True):
+                    image = piece.image
+                    if image.blender is None:
+                        image.blender = Blender(image.plan, self._classes, self._device)
+                    for rows in self._rows(image, image.blender.add(scores), probabilities):
+                        yield rows
+                        if rows.last:
+                            image.raster.close()
+
+    def _pieces(self, pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterator[_Piece | UnreadableImageError]:
+        for opened in _opened(pool, paths):
+            if isinstance(opened, UnreadableImageError):
+                yield opened
+                continue
+            path, raster = opened
+            own = raster.height, raster.width
+            shown = resized_size(own, self._shown.resize)
+            align = self._shown.multiple if max(shown) <= self._tile else math.lcm(_ALIGN, self._shown.multiple)
+            image = _Image(path, raster, plan_tiles(*shown, self._tile, self._overlap, align))
+            try:
+                resized = None if shown == own else _resized(raster, shown)
+                for tile in image.plan.tiles:
+                    place = tile.top, tile.left, tile.height, tile.width
+                    yield _Piece(image, tile, raster.read(*place) if resized is None else _part(resized, *place))
+            except UnreadableImageError as error:
+                raster.close()
+                yield error
+
+    def _batches(
+        self, pieces: Iterable[_Piece | UnreadableImageError]
+    ) -> Iterator[list[_Piece] | UnreadableImageError]:
+        """Neighbouring tiles of one size, as many as go through the network at once."""
+        batch: list[_Piece] = []
+        for piece in pieces:
+            size = None if isinstance(piece, UnreadableImageError) else piece.image.plan.size
+            if batch and size != batch[0].image.plan.size:
+                yield batch
+                batch = []
+            if isinstance(piece, UnreadableImageError):
+                yield piece
+                continue
+            batch.append(piece)
+            if len(batch) == self._room(piece.image.plan.size):
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _room(self, size: tuple[int, int]) -> int:
+        pixels = min(_BATCH_PIXELS.get(self._device.type, _BATCH_PIXELS["cpu"]), _BATCH_SCORES // self._classes)
+        return max(1, pixels // (size[0] * size[1]))
+
+    def _scores(self, batch: list[_Piece]) -> Tensor:
+        """(B, C, height, width) logits of tiles of one size."""
+        height, width = batch[0].image.plan.size
+        pixels = torch.zeros(len(batch), height, width, 3, dtype=torch.uint8)
+        for place, piece in zip(pixels, batch, strict=True):
+            place[: piece.tile.height, : piece.tile.width] = torch.from_numpy(piece.pixels)
+        images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(self._mean).div_(self._std)
+        for place, piece in zip(images, batch, strict=True):
+            place[:, piece.tile.height :] = 0
+            place[:, :, piece.tile.width :] = 0
+        return self._network(images.contiguous(memory_format=self._layout))
+
+    def _rows(self, image: _Image, block: Block, probabilities: bool) -> Iterator[Rows]:
+        """The rows of the image that are finished by a block, at the image's own size."""
+        height, width = image.plan.rows.length, image.plan.columns.length
+        if (height, width) == (image.raster.height, image.raster.width):
+            if self._collect(image, block, probabilities):
+                yield Rows(image.path, image.raster, block.top, image.labels, image.probabilities)
+            return
+        if image.small is None:
+            image.small = torch.empty(self._classes, height, width, device=self._device)
+        bottom, right = block.top + block.scores.shape[1], block.left + block.scores.shape[2]
+        image.small[:, block.top : bottom, block.left : right] = block.scores
+        if (bottom, right) != (height, width):
+            return
+        height, width = image.raster.height, image.raster.width
+        step = max(1, _BAND_SCORES // (self._classes * width))
+        for top in range(0, height, step):
+            scores = stretched(image.small, height, width, top, min(step, height - top))
+            self._collect(image, Block(top, 0, scores), probabilities)
+            yield Rows(image.path, image.raster, top, image.labels, image.probabilities)
+
+    def _collect(self, image: _Image, block: Block, probabilities: bool) -> bool:
+        """Puts a block into the band of rows that is open; returns whether the band is full."""
+        _, height, width = block.scores.shape
+        if block.left == 0:
+            image.labels = np.empty((height, image.raster.width), np.uint8)
+            if probabilities:
+                image.probabilities = np.empty((height, image.raster.width, self._classes), np.float16)
+        here = slice(block.left, block.left + width)
+        image.labels[:, here] = block.scores.max(0).indices.to(torch.uint8).cpu().numpy()
+        if image.probabilities is not None:
+            image.probabilities[:, here] = block.scores.softmax(0).half().permute(1, 2, 0).cpu().numpy()
+        return bool(here.stop == image.raster.width)
+
+
+def _resized(raster: Raster, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A whole image at another size, (height, width, 3), as validation resizes it."""
+    pixels = torch.from_numpy(raster.read(0, 0, raster.height, raster.width)).permute(2, 0, 1)
+    return np.asarray(resize_image(pixels, size).permute(1, 2, 0).contiguous())
+
+
+def _part(pixels: NDArray[np.uint8], top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+    return pixels[top : top + height, left : left + width]
+
+
+def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPredictor:
+    """The chosen epoch's network of a segmentation run, with the run's own arithmetic.
+
+    Raises UserError when the run has no weights or the tiles are impossible.
+    """
+    if tile < 64 or not 0 <= overlap <= tile // 2 - 32:
+        raise UserError(
+            f"tile={tile}, overlap={overlap}: wanted a tile of 64 px or more, overlapping by less than half."
+        )
+    own = own_arithmetic(run)
+    model = load_trained_segmenter(run).to(own.device).to(memory_format=own.layout)
+
+    flip = run.segmentation.evaluation.flip
+
+    def network(images: Tensor) -> Tensor:
+        return mask_logits(model, images, own.autocast, flip)
+
+    return TiledPredictor(
+        *(network, len(run.classes), own.normalization, own.device),
+        tile=tile,
+        overlap=overlap,
+        shown=run.segmentation.evaluation,
+        layout=own.layout,
+    )
+
+
+_Opened = tuple[Path, Raster]
+
+
+def _opened(pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterator[_Opened | UnreadableImageError]:
+    """Images in their order; the small ones are decoded ahead, a large one when it is its turn."""
+
+    def attempt(path: Path) -> _Opened | UnreadableImageError:
+        try:
+            return path, open_raster(path)
+        except UnreadableImageError as error:
+            return error
+
+    remaining = iter(paths)
+    waiting: deque[tuple[Path, Future[_Opened | UnreadableImageError] | None]] = deque()
+    while True:
+        while len(waiting) < 2 * (os.cpu_count() or 1) and (path := next(remaining, None)) is not None:
+            waiting.append((path, pool.submit(attempt, path) if 0 < pixels_of(path) <= _SMALL else None))
+        if not waiting:
+            return
+        path, future = waiting.popleft()
+        yield attempt(path) if future is None else future.result()
+
+
+def _ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items, each made in another thread while the ones before are used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, items, None) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item
