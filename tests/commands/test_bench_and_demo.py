@@ -15,7 +15,13 @@ from snellen.commands.bench import bench_train
 
 
 def test_bench_measures_all_three_loops(digits: Path) -> None:
-    fast = {"model.width": 0.125, "batch_size": 16, "hardware.precision": "fp32", "hardware.channels_last": False}
+    fast = {
+        "model.width": 0.125,
+        "batch_size": 16,
+        "hardware.precision": "fp32",
+        "hardware.channels_last": False,
+        "hardware.unfold": False,
+    }
     speed = bench_train("airnet-scratch", digits, seconds=0.05, overrides=fast, console=Console(quiet=True))
     assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
     assert speed.mode == "fp32"
@@ -24,13 +30,19 @@ def test_bench_measures_all_three_loops(digits: Path) -> None:
 def test_bench_of_masks(scenes: Path) -> None:
     fast = {"model.weights": None, "model.architecture": "unet/test_resnet", "batch_size": 4}
     fast |= {"augmentation.size": [32, 32], "augmentation.resize": None, "hardware.precision": "fp32"}
-    more = {"hardware.channels_last": False}
+    more = {"hardware.channels_last": False, "hardware.unfold": False}
     speed = bench_train("segment-lite", scenes, seconds=0.05, overrides=fast | more, console=Console(quiet=True))
     assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
 
 
 def test_demo_leaves_a_report_that_compares_two_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    brief = {"epochs": 1, "batch_size": 128, "hardware.precision": "fp32", "hardware.channels_last": True}
+    brief = {
+        "epochs": 1,
+        "batch_size": 128,
+        "hardware.precision": "fp32",
+        "hardware.channels_last": True,
+        "hardware.unfold": False,
+    }
     monkeypatch.setattr(demo_module, "_OVERRIDES", brief | {"budget": None, "snapshots.images": 50})
     page = demo(tmp_path / "demo", console=Console(quiet=True))
     numbers = json.loads(page.with_suffix(".json").read_text())

@@ -28,6 +28,7 @@ FAST = {
     "hardware.device": "cpu",
     "hardware.precision": "fp32",
     "hardware.channels_last": False,
+    "hardware.unfold": False,
     "hardware.threads": 1,
 }
 QUIET = Console(quiet=True)

@@ -27,6 +27,7 @@ FAST: dict[str, Any] = {
     "hardware.precision": "fp32",
     "hardware.threads": 1,
     "hardware.channels_last": False,
+    "hardware.unfold": False,
 }
 
 

@@ -80,7 +80,7 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
         ({"settings": [{"name": "A"}, {"name": "B"}]}, "'A' and 'B' are the same run"),
         ({"settings": [{"name": "C", "start": "self-supervised"}]}, "and there are none. Give self_supervised=RUN"),
         ({"settings": [{"name": "B", "start": "supervised"}], "supervised": "gone.pt"}, "no such weights"),
-        ({"recipe": "byol-small"}, "is for pretraining; a study compares classifiers"),
+        ({"recipe": "byol-small"}, "is for pretraining; a study compares classifiers, or segmenters"),
     ],
 )
 def test_what_cannot_be(changed: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -25,7 +25,10 @@ class _Counts:
 
 def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
     run: Any = _Counts({"counts": {"train": 100}})
-    return [Cell(name, fraction, dict.fromkeys(range(len(r)), run), r, None) for name, r in rights.items()]
+    return [
+        Cell(name, fraction, dict.fromkeys(range(len(r)), run), r.astype(float), r, r.shape[1])
+        for name, r in rights.items()
+    ]
 
 
 def drawn(accuracies: dict[str, float], seeds: int, images: int, seed: int = 0) -> dict[str, NDArray[np.bool_]]:
@@ -83,7 +86,8 @@ def test_settings_are_compared_at_the_same_share_of_the_labels() -> None:
 def test_a_seed_that_is_missing_is_left_out_of_the_pair() -> None:
     rights = drawn({"A": 0.7, "B": 0.8}, seeds=3, images=150)
     a, b = cells(rights)
-    short = Cell("B", 1.0, {seed: b.runs[seed] for seed in (0, 2)}, rights["B"][[0, 2]], None)
+    some = rights["B"][[0, 2]]
+    short = Cell("B", 1.0, {seed: b.runs[seed] for seed in (0, 2)}, some.astype(float), some, 150)
     pair = results([a, short]).pairs[0]
     assert pair.over.seeds == 2
     assert pair.over.mean == pytest.approx((rights["A"][[0, 2]].astype(float) - rights["B"][[0, 2]]).mean())

@@ -19,16 +19,20 @@ from rich.table import Table
 from snellen.commands.execution import absolute
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import resume, train_on
+from snellen.commands.train_segmenter import train_segmenter_on
+from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, read_masked
 from snellen.data.sources import DataSpec, ImageSet, read_images
 from snellen.engine.claim import locked
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_text
 from snellen.models.classifier import build_classifier
+from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
 from snellen.recipe.load import dump
+from snellen.recipe.schema import SegmentationRecipe
 from snellen.study.directory import Study, StudyRun, write_study
 from snellen.study.load import load_study
-from snellen.study.plan import Plan, PlannedPretraining, PlannedRun, make_plan
+from snellen.study.plan import Plan, PlannedPretraining, PlannedRun, TrainedRecipe, make_plan
 from snellen.study.timing import Speed, kind, time_steps
 
 
@@ -56,10 +60,10 @@ def compare(
     spec = load_study(study, overrides)
     folder = Path(out) if out is not None else Path("studies") / spec.name
     first = make_plan(spec, absolute(data), "", folder).runs[0].recipe  # its recipes are wrong before anything is read
-    images = read_images(data, first.data)
+    images = _read(data, first)
     plan = make_plan(spec, absolute(data), images.fingerprint, folder)
     _check_data_specs(plan, first.data)
-    _check_weights(plan, len(images.classes))
+    _check_weights(plan, images)
     speeds = _time(plan, images, console)
     console.print(_plan_table(plan, images, speeds))
     if dry_run:
@@ -80,9 +84,19 @@ def compare(
     return done
 
 
+def _read(data: str | Path, recipe: TrainedRecipe) -> ImageSet | MaskedSet:
+    if isinstance(recipe, SegmentationRecipe):
+        return read_masked(data, recipe.data)
+    if is_masked(data):
+        raise UserError(
+            f"{data}: these are images with masks, and the study is for classes. Give it recipes for masks."
+        )
+    return read_images(data, recipe.data)
+
+
 @dataclass(frozen=True)
 class _Context:
-    images: ImageSet
+    images: ImageSet | MaskedSet
     data: str | Path
     speeds: Mapping[str, Speed]
     console: Console
@@ -91,7 +105,7 @@ class _Context:
         return self.speeds[kind(run.recipe)].seconds(run.recipe, self.images)
 
 
-def _check_data_specs(plan: Plan, first: DataSpec) -> None:
+def _check_data_specs(plan: Plan, first: DataSpec | MaskDataSpec) -> None:
     """All settings are scored on the same images, or nothing can be paired."""
     for run in plan.runs:
         if run.recipe.data.model_copy(update={"fraction": first.fraction}) != first:
@@ -101,23 +115,25 @@ def _check_data_specs(plan: Plan, first: DataSpec) -> None:
             )
 
 
-def _check_weights(plan: Plan, classes: int) -> None:
+def _check_weights(plan: Plan, images: ImageSet | MaskedSet) -> None:
     """Finds out before the first run whether a network cannot be built or its weights do not fit."""
     seen = set()
     for run in plan.runs:
-        spec, size = run.recipe.model, run.recipe.augmentation.size
+        spec = run.recipe.model
         own = plan.pretraining is not None and spec.weights == str(plan.pretraining.path)
-        key = (spec.model_dump_json(), size)
+        key = (spec.model_dump_json(), run.recipe.augmentation.size)
         if not own and key not in seen:
             seen.add(key)
             try:
-                build_classifier(spec, classes, size, run.seed)
+                _build(run.recipe, images)
             except UserError as error:
                 raise UserError(f"setting '{run.setting}': {error}") from error
     if plan.pretraining is not None:
         theirs = plan.pretraining.recipe.model
         for run in plan.runs:
             ours = run.recipe.model
+            if isinstance(ours, SegmenterSpec):
+                continue  # an encoder has no name of its own; its weights are fitted when they are there
             if ours.weights == str(plan.pretraining.path) and (ours.backbone, ours.width) != (
                 theirs.backbone,
                 theirs.width,
@@ -129,7 +145,16 @@ def _check_weights(plan: Plan, classes: int) -> None:
                 )
 
 
-def _time(plan: Plan, images: ImageSet, console: Console) -> dict[str, Speed]:
+def _build(recipe: TrainedRecipe, images: ImageSet | MaskedSet) -> None:
+    if isinstance(recipe, SegmentationRecipe):
+        assert isinstance(images, MaskedSet)
+        build_segmenter(recipe.model, len(images.classes.names), recipe.seed)
+    else:
+        assert isinstance(images, ImageSet)
+        build_classifier(recipe.model, len(images.classes), recipe.augmentation.size, recipe.seed)
+
+
+def _time(plan: Plan, images: ImageSet | MaskedSet, console: Console) -> dict[str, Speed]:
     """The speed of each kind of step that is still to be done."""
     speeds: dict[str, Speed] = {}
     for run in plan.runs:
@@ -139,7 +164,7 @@ def _time(plan: Plan, images: ImageSet, console: Console) -> dict[str, Speed]:
     return speeds
 
 
-def _plan_table(plan: Plan, images: ImageSet, speeds: Mapping[str, Speed]) -> Table:
+def _plan_table(plan: Plan, images: ImageSet | MaskedSet, speeds: Mapping[str, Speed]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("setting", "labels", "seeds", "epochs", "about", "state"):
         table.add_column(column, justify="left" if column in {"setting", "state"} else "right")
@@ -166,7 +191,7 @@ def _state(path: Path) -> str:
     return StudyRun("", 1.0, 0, "", path).state
 
 
-def _pretrained(planned: PlannedPretraining | None, images: ImageSet, console: Console) -> bool:
+def _pretrained(planned: PlannedPretraining | None, images: ImageSet | MaskedSet, console: Console) -> bool:
     """Does the pretraining unless it is done. False when it was interrupted."""
     if planned is None or _state(planned.path) == "finished":
         return True
@@ -176,7 +201,7 @@ def _pretrained(planned: PlannedPretraining | None, images: ImageSet, console: C
         source = planned.source
         if source is None:
             source = str(planned.path.with_suffix(".txt"))
-            write_text(Path(source), "".join(f"{(images.root / s.path).resolve()}\n" for s in images.train))
+            write_text(Path(source), "".join(f"{path.resolve()}\n" for path in _training_paths(images)))
         run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)
@@ -207,7 +232,17 @@ def _train(run: PlannedRun, context: _Context) -> Run:
     if _state(run.path) != "not started":
         return resume(run.path, console=context.console)
     recipe = context.speeds[kind(run.recipe)].pinned(run.recipe)
+    if isinstance(recipe, SegmentationRecipe):
+        assert isinstance(context.images, MaskedSet)
+        return train_segmenter_on(context.images, context.data, recipe, run.path, context.console, report=False)
+    assert isinstance(context.images, ImageSet)
     return train_on(context.images, context.data, recipe, run.path, context.console, report=False)
+
+
+def _training_paths(images: ImageSet | MaskedSet) -> list[Path]:
+    if isinstance(images, MaskedSet):
+        return [images.root / sample.image for sample in images.train]
+    return [images.root / sample.path for sample in images.train]
 
 
 def _side_by_side(plan: Plan, context: _Context, jobs: int) -> bool:

@@ -43,16 +43,28 @@ def train_segmenter(
         images, recipe = _choose(data, overrides, console)
     else:
         images = read_masked(data, recipe.data)
+    return train_segmenter_on(images, data, recipe, Path(out) if out is not None else None, console)
+
+
+def train_segmenter_on(
+    images: MaskedSet,
+    data: str | Path,
+    recipe: SegmentationRecipe,
+    out: Path | None,
+    console: Console,
+    report: bool = True,
+) -> Run:
+    """`train_segmenter` on images that were read from `data` before. report: whether the run writes its own report."""
     recipe = _with_absolute_paths(recipe)
     _say_images(console, images)
-    with new_run(Path(out) if out is not None else None, recipe.name) as path, locked(path):
+    with new_run(out, recipe.name) as path, locked(path):
         prepared = prepare_segmentation(path, recipe, images, console, recorded=None)
         say_notes(console, prepared.decoded.notes)
         job = prepared.job
         facts = _data_json(prepared, data)
         weights, measured = prepared.weights, prepared.measured
         write_start(path, job, job.model, _samples(prepared.decoded.images), facts, weights, measured, prepared.shown)
-        return execute(path, job, console)
+        return execute(path, job, console, report)
 
 
 def resume_segmenter(run: Run, recipe: SegmentationRecipe, console: Console) -> Run:

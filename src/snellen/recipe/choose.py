@@ -59,7 +59,7 @@ def choose_segmentation_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
         fields |= {"augmentation.resize": None, "evaluation.resize": None}
         crop = max(32, 32 * round(side / 32))
         if recipe.augmentation.size is not None and crop < np.min(recipe.augmentation.size):
-            fields["augmentation.size"] = crop
+            fields["augmentation.size"] = [crop, crop]
     return Choice(name, reason, fields)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ from snellen.reporting.charts import Entry, Series
 from snellen.reporting.collect import RunFigures
 from snellen.reporting.evolution import evolutions
 from snellen.reporting.pictures import thumbnail
-from snellen.reporting.runs import class_names, differing, ends, image_path
+from snellen.reporting.runs import RunView, class_names, differing, ends, image_path
 from snellen.reporting.sections import datasets
+from snellen.reporting.segmentation.collect import CollectedMasks, MaskRun
+from snellen.reporting.segmentation.evolution import evolutions as mask_evolutions
+from snellen.reporting.segmentation.sections import class_colours
+from snellen.reporting.segmentation.sections import datasets as mask_datasets
 from snellen.reporting.shared import cost, duration, si
 from snellen.reporting.template import render
 from snellen.study.answer import answer, verdict
@@ -50,42 +55,59 @@ def build_study_report(study: Study, out: Path) -> Path:
 
 def _page(results: Results) -> str:
     spec = results.study.spec
+    masked = results.measure == "mIoU"
     shown = _representatives(results)
-    evolved = evolutions(shown[:_MOST_FEATURES])
+    task = _of_masks(shown) if masked else _of_classes(shown)
     return render(
         "study.html.j2",
-        ("report.css",),
-        ("report.js", "features.js"),
+        ("report.css", "masks.css") if masked else ("report.css",),
+        ("report.js", "masks.js") if masked else ("report.js", "features.js"),
         title=spec.name,
         description=spec.description,
         results=results,
+        masked=masked,
         answers=answer(results),
-        colours={run.label: run.colour for run in shown},
+        key_colours={run.label: run.colour for run in shown},
         descriptions={setting.name: setting.description for setting in spec.all_settings},
         tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
         means_chart=_means(results),
         difference_charts=_difference_charts(results),
         verdicts=[verdict(pair) for pair in results.pairs],
         curves=_curves(results),
-        evolutions=evolved,
         names=class_names(shown),
         galleries=_galleries(results),
         differing=differing(shown),
         shown=shown,
         cost=[cost(run) for run in shown],
-        datasets=datasets(shown[:1]),
         pretraining=_pretraining(results.study),
         recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
+        **task,
     )
 
 
-def _representatives(results: Results) -> list[RunFigures]:
+def _of_classes(shown: Sequence[RunView]) -> dict[str, Any]:
+    runs = [run for run in shown if isinstance(run, RunFigures)]
+    return {"evolutions": evolutions(runs[:_MOST_FEATURES]), "datasets": datasets(runs[:1])}
+
+
+def _of_masks(shown: Sequence[RunView]) -> dict[str, Any]:
+    runs = [run for run in shown if isinstance(run, MaskRun)]
+    together = CollectedMasks(runs[:_MOST_FEATURES], [], [], same_images=True)
+    return {
+        "evolutions": mask_evolutions(together),
+        "datasets": mask_datasets(runs[:1]),
+        "colours": class_colours(runs),
+    }
+
+
+def _representatives(results: Results) -> list[RunView]:
     """One run for each setting: the first seed, with the most labels."""
     found: dict[str, Cell] = {}
     for cell in results.cells:
         if cell.setting not in found or cell.fraction > found[cell.setting].fraction:
             found[cell.setting] = cell
-    return [RunFigures(name, cell.first, number) for number, (name, cell) in enumerate(found.items())]
+    view = MaskRun if results.measure == "mIoU" else RunFigures
+    return [view(name, cell.first, number) for number, (name, cell) in enumerate(found.items())]
 
 
 def _colour(results: Results, setting: str) -> str:
@@ -118,7 +140,7 @@ def _means(results: Results) -> Markup:
         else:
             count = cells[0].first.data["counts"]["train"]
             rows.append((f"{100 * fraction:g}% · {count:,}", entries))
-    return Markup(charts.forest(rows, "Mean top-1 with 95% intervals"))
+    return Markup(charts.forest(rows, f"Mean {results.measure} with 95% intervals"))
 
 
 def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
@@ -132,25 +154,27 @@ def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
                 entry = Entry(colour, pair.over.mean, pair.over.interval, verdict(pair))
                 rows.append((f"{pair.a.setting} − {pair.b.setting}", [entry]))
         if rows:
-            chart = charts.forest(rows, "Differences of top-1 with 95% intervals", zero=True)
+            chart = charts.forest(rows, f"Differences of {results.measure} with 95% intervals", zero=True)
             made.append((f"{100 * fraction:g}% of the labels", Markup(chart)))
     return made
 
 
 def _curves(results: Results) -> list[tuple[str, Markup]]:
-    """(caption, chart): validation top-1 by epoch and by minutes, the mean over the seeds, for each share."""
+    """(caption, chart): the measure by epoch and by minutes, the mean over the seeds, for each share."""
     made = []
+    name = results.measure
+    scored = "validation_miou" if name == "mIoU" else "validation_top1"
     for fraction, (column, unit, caption) in itertools.product(
         results.fractions, (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes"))
     ):
         series = []
         for cell in results.at(fraction):
-            tables = [run.metrics()[["epoch", "seconds", "validation_top1"]] for run in cell.runs.values()]
+            tables = [run.metrics()[["epoch", "seconds", scored]] for run in cell.runs.values()]
             mean = pd.concat(tables).apply(pd.to_numeric).groupby("epoch", as_index=False).mean().dropna()
-            x, y = (mean[column] / unit).tolist(), mean["validation_top1"].tolist()
+            x, y = (mean[column] / unit).tolist(), mean[scored].tolist()
             series.append(Series(cell.setting, _colour(results, cell.setting), x, y))
         share = "" if len(results.fractions) == 1 else f", {100 * fraction:g}% of the labels"
-        chart = charts.line_chart(series, caption, "top-1", True, f"top-1 against {caption}{share}")
+        chart = charts.line_chart(series, caption, name, True, f"{name} against {caption}{share}")
         made.append((f"by {caption}{share}", Markup(chart)))
     return made
 
@@ -158,7 +182,7 @@ def _curves(results: Results) -> list[tuple[str, Markup]]:
 def _galleries(results: Results) -> list[dict[str, Any]]:
     """The best setting beside each other one, with the most labels: what only one of the two has right."""
     cells = results.at(results.fractions[-1])
-    if len(cells) < 2:
+    if len(cells) < 2 or results.measure != "top-1":
         return []
     best = max(cells, key=lambda cell: cell.over.mean)
     made = []
@@ -178,9 +202,11 @@ def _galleries(results: Results) -> list[dict[str, Any]]:
 
 def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Images that most of the one's seeds have right and most of the other's wrong, the clearest first."""
-    gap = winner.correct.mean(0) - loser.correct.mean(0)
-    rows = np.flatnonzero((winner.correct.mean(0) > 0.5) & (loser.correct.mean(0) < 0.5))
-    return rows[np.argsort(-gap[rows], kind="stable")]
+    assert winner.correct is not None
+    assert loser.correct is not None
+    ours, theirs = winner.correct.mean(0), loser.correct.mean(0)
+    rows = np.flatnonzero((ours > 0.5) & (theirs < 0.5))
+    return rows[np.argsort(-(ours - theirs)[rows], kind="stable")]
 
 
 def _picture(loser: Cell, row: int) -> dict[str, Any]:

@@ -54,12 +54,12 @@ def surer(over: OverSeeds, more: Needed) -> str:
 def _paragraph(results: Results, fraction: float) -> str:
     cells = results.at(fraction)
     best = max(cells, key=lambda cell: cell.over.mean)
-    interval, images = best.interval, best.correct.shape[1]
+    interval, images = best.interval, best.images
     share = "" if results.fractions == [1.0] else f"With {100 * fraction:g}% of the labels ({_labelled(best)}), "
     seeds = f"{len(best.runs)} seed{'s' if len(best.runs) > 1 else ''}"
     text = (
-        f"{share}{best.setting} has the highest top-1, {best.over.mean:.1%} over {seeds} on {images:,} images (95% "
-        f"interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
+        f"{share}{best.setting} has the highest {best.measure}, {best.over.mean:.1%} over {seeds} on {images:,} images "
+        f"(95% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
     )
     own = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a.fraction == fraction]
     beaten = [_other(pair, best) for pair in own if pair.better is best]

@@ -92,7 +92,7 @@ class Study:
         return Run(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
 
     def table(self) -> pd.DataFrame:
-        """One row for each setting and share of the labels: mean top-1 over the seeds, its interval, cost."""
+        """One row for each setting and share of the labels: mean top-1 or mIoU over the seeds, its interval, cost."""
         import pandas as pd
 
         from snellen.study.results import read_results

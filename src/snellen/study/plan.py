@@ -7,16 +7,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from snellen.data.fingerprint import content_hashes, text_hash
+from snellen.data.masks.sources import is_masked
 from snellen.errors import UserError
-from snellen.recipe.load import apply_overrides, dotted, load_for, read_fields
-from snellen.recipe.schema import PretrainingRecipe, Recipe
+from snellen.recipe.load import apply_overrides, dotted, load_for, load_recipe, read_fields
+from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.study.spec import SettingSpec, StudySpec
 
 # What changes no result, and so makes no other run.
 _IRRELEVANT = {"name": "", "data.cache_mib": 0, "hardware": {}}
+
+
+TrainedRecipe: TypeAlias = Recipe | SegmentationRecipe
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class PlannedRun:
     setting: str
     fraction: float
     seed: int
-    recipe: Recipe
+    recipe: TrainedRecipe
     key: str
     path: Path
 
@@ -57,7 +61,7 @@ def make_plan(study: StudySpec, data: str, fingerprint: str, out: Path) -> Plan:
     data, fingerprint: the labelled images and a hash of them. out: the study's folder; nothing is written to it.
     Raises UserError for recipes that cannot be, weights that are missing, and two settings that are the same run.
     """
-    pretraining = _pretraining(study, data, fingerprint, out)
+    pretraining = _pretraining(study, data, is_masked(data), fingerprint, out)
     starts = {setting.name: _weights(study, setting, pretraining) for setting in study.chosen}
     runs: dict[str, PlannedRun] = {}
     for seed in study.seeds:
@@ -70,6 +74,12 @@ def make_plan(study: StudySpec, data: str, fingerprint: str, out: Path) -> Plan:
                         "run; their recipes do not differ. Change one, or leave it out with only=[…]."
                     )
                 runs[run.key] = run
+    tasks = {run.recipe.task: run.setting for run in runs.values()}
+    if len(tasks) > 1:
+        one, other = tasks.values()
+        raise UserError(
+            f"study '{study.name}': settings '{one}' and '{other}' are for different tasks ({', '.join(tasks)})."
+        )
     return Plan(pretraining, tuple(runs.values()))
 
 
@@ -129,9 +139,10 @@ def _run(
         changes["model.weights"] = weights.value
     try:
         fields, label = read_fields(source)
-        if fields.get("task", "classification") != "classification":
-            raise UserError(f"{label} is for {fields['task']}; a study compares classifiers.")
-        recipe = load_for(Recipe, apply_overrides(fields, changes), None)
+        if fields.get("task") == "pretraining":
+            raise UserError(f"{label} is for pretraining; a study compares classifiers, or segmenters.")
+        recipe = load_recipe(apply_overrides(fields, changes))
+        assert isinstance(recipe, TrainedRecipe)
     except UserError as error:
         raise UserError(f"study '{study.name}', setting '{setting.name}': {error}") from error
     identity = weights.identity if weights is not None else str(recipe.model.weights)
@@ -141,12 +152,12 @@ def _run(
     return PlannedRun(setting.name, fraction, seed, recipe, key, out / "runs" / name)
 
 
-def _pretraining(study: StudySpec, data: str, fingerprint: str, out: Path) -> PlannedPretraining | None:
+def _pretraining(study: StudySpec, data: str, masked: bool, fingerprint: str, out: Path) -> PlannedPretraining | None:
     step = study.pretraining
     wanted = any(setting.start == "self-supervised" for setting in study.chosen)
     if not wanted or study.self_supervised is not None or step is None:
         return None
-    changes = {"evaluation.data": data} | dotted(step.changes)
+    changes = {"evaluation.data": None if masked else data} | dotted(step.changes)
     try:
         recipe = load_for(PretrainingRecipe, step.recipe, changes)
     except UserError as error:

@@ -19,6 +19,7 @@ from snellen.insight.holm import holm
 from snellen.insight.optimism import optimism
 from snellen.insight.proportions import Interval, wilson
 from snellen.insight.seeds import Needed, OverSeeds, needed, over_seeds
+from snellen.insight.segmentation import mask_optimism, miou_by_unit
 from snellen.study.directory import Study
 
 LEVEL = 0.05
@@ -28,26 +29,33 @@ LEVEL = 0.05
 class Cell:
     """One setting with one share of the labels: its finished runs, by seed.
 
-    correct: (S, N) which scored images each run has right. groups: (N,) or None.
+    values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
+    scored images each run has right; None for masks. images: N.
     """
 
     setting: str
     fraction: float
     runs: dict[int, Run]
-    correct: NDArray[np.bool_]
-    groups: NDArray[np.int64] | None
+    values: NDArray[np.float64]
+    correct: NDArray[np.bool_] | None
+    images: int
 
     @cached_property
     def over(self) -> OverSeeds:
-        """Mean top-1 over seeds and images."""
-        return over_seeds(by_unit(self.correct.astype(np.float64), self.groups))
+        """Mean of the measure over seeds and images."""
+        return over_seeds(self.values)
 
     @property
     def interval(self) -> Interval:
-        """95% interval of the mean: for one seed, Wilson's."""
-        if len(self.runs) == 1 and self.groups is None:
-            return wilson(int(self.correct.sum()), self.correct.size)
+        """95% interval of the mean: for top-1 with one seed, Wilson's."""
+        if len(self.runs) == 1 and self.correct is not None and self.values.shape[1] == self.images:
+            return wilson(int(self.correct.sum()), self.images)
         return Interval(max(0.0, self.over.interval.low), min(1.0, self.over.interval.high))
+
+    @property
+    def measure(self) -> str:
+        """What is compared: top-1 or mIoU."""
+        return "mIoU" if self.correct is None else "top-1"
 
     @property
     def seconds(self) -> float:
@@ -64,8 +72,11 @@ class Cell:
     def optimism(self) -> float | None:
         """Mean of what choosing the epoch on the scored images added; None where it was not chosen so."""
         runs = [run for run in self.runs.values() if run.recipe.evaluation.choose == "best"]
-        tables = [run.correct_by_epoch() for run in runs]
-        values = [optimism(table).value for table in tables if len(table) > 1]
+        if self.correct is None:
+            counts = [run.counts_by_epoch() for run in runs]
+            values = [mask_optimism(table).value for table in counts if len(table) > 1]
+        else:
+            values = [optimism(table).value for table in (run.correct_by_epoch() for run in runs) if len(table) > 1]
         return float(np.mean(values)) if values else None
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,10 +87,11 @@ class Cell:
             "fraction": self.fraction,
             "labelled_images": int(self.first.data["counts"]["train"]),
             "seeds": len(self.runs),
-            "images": self.correct.shape[1],
-            "top1": self.over.mean,
-            "top1_low": self.interval.low,
-            "top1_high": self.interval.high,
+            "images": self.images,
+            "measure": self.measure,
+            "mean": self.over.mean,
+            "low": self.interval.low,
+            "high": self.interval.high,
             "seed_share": None if one else self.over.seed_share,
             "optimism": self.optimism,
             "seconds": self.seconds,
@@ -93,7 +105,7 @@ class Cell:
 class Pair:
     """Two settings with the same share of the labels, seed by seed and image by image.
 
-    over: of A's top-1 minus B's. p_holm: corrected for all pairs of the study. needed: what would make it surer.
+    over: of A's measure minus B's. p_holm: corrected for all pairs of the study. needed: what would make it surer.
     """
 
     a: Cell
@@ -118,6 +130,11 @@ class Results:
     cells: list[Cell]
     pairs: list[Pair]
     missing: list[str]
+
+    @property
+    def measure(self) -> str:
+        """What is compared."""
+        return self.cells[0].measure
 
     @property
     def settings(self) -> list[str]:
@@ -175,14 +192,18 @@ def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> ND
 
 
 def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
-    scored = [run.validation() for run in runs.values()]
-    correct = np.stack([each.probabilities.argmax(1) == each.target for each in scored])
     first = next(iter(runs.values()))
     groups = None
     if first.data["group"]:
         samples = first.samples()
         groups = pd.factorize(samples.loc[samples["split"] == "validation", "group"])[0].astype(np.int64)
-    return Cell(setting, fraction, runs, correct, groups)
+    if first.recipe.task == "segmentation":
+        confusions = [run.mask_validation().confusion for run in runs.values()]
+        values = np.stack([miou_by_unit(confusion, groups) for confusion in confusions])
+        return Cell(setting, fraction, runs, values, None, len(confusions[0]))
+    scored = [run.validation() for run in runs.values()]
+    correct = np.stack([each.probabilities.argmax(1) == each.target for each in scored])
+    return Cell(setting, fraction, runs, by_unit(correct.astype(np.float64), groups), correct, correct.shape[1])
 
 
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:
@@ -191,8 +212,8 @@ def _pairs(cells: Sequence[Cell]) -> list[Pair]:
         common = [seed for seed in a.runs if seed in b.runs]
         if a.fraction != b.fraction or not common:
             continue
-        right_a, right_b = (cell.correct[[list(cell.runs).index(seed) for seed in common]] for cell in (a, b))
-        values = by_unit(right_a.astype(np.float64) - right_b, a.groups)
+        of_a, of_b = (cell.values[[list(cell.runs).index(seed) for seed in common]] for cell in (a, b))
+        values = of_a - of_b
         found.append((a, b, _within(over_seeds(values)), needed(values)))
     corrected = holm([over.p_value for _, _, over, _ in found])
     return [Pair(a, b, over, p, more) for (a, b, over, more), p in zip(found, corrected, strict=True)]

@@ -7,19 +7,24 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
 
+from snellen.data.masks.sources import MaskedSet
 from snellen.data.sources import ImageSet
 from snellen.engine.budget import evaluation_seconds, step_seconds
+from snellen.engine.loop import Job
 from snellen.engine.precision import Mode
 from snellen.recipe.load import apply_overrides
 from snellen.recipe.schema import Recipe, seconds
-from snellen.tasks.preparation import fewer, prepare
+from snellen.study.plan import TrainedRecipe
+from snellen.tasks.preparation import prepare
+from snellen.tasks.segmentation_preparation import prepare_segmentation
 
-_TRAINING_IMAGES, _SCORED_IMAGES = 600, 300
+_TRAINING_IMAGES, _SCORED_IMAGES = 600, 300  # of masks a tenth
+AnySample = TypeVar("AnySample")
 # What has no part in the speed of a step.
 _IRRELEVANT: dict[str, Any] = {
     "name": "",
@@ -45,16 +50,16 @@ class Speed:
     train: float
     score: float
 
-    def seconds(self, recipe: Recipe, images: ImageSet) -> float:
+    def seconds(self, recipe: TrainedRecipe, images: ImageSet | MaskedSet) -> float:
         """What a run of `recipe` on `images` takes, about; decoding is not counted."""
         if recipe.budget:
             return seconds(recipe.budget)
-        trained, scored = len(fewer(images, recipe.data.fraction, recipe.seed).train), len(images.validation)
-        if recipe.model.cached:
+        trained, scored = round(recipe.data.fraction * len(images.train)), len(images.validation)
+        if isinstance(recipe, Recipe) and recipe.model.cached:
             return (trained + scored) * self.score
         return recipe.epochs * (trained * self.train + scored * self.score / recipe.evaluation.every)
 
-    def pinned(self, recipe: Recipe) -> Recipe:
+    def pinned(self, recipe: TrainedRecipe) -> TrainedRecipe:
         """The recipe in this mode, so that no run has to measure it again and all of a kind have the same."""
         mode = {
             "precision": self.mode.precision,
@@ -65,28 +70,45 @@ class Speed:
         return recipe.model_copy(update={"hardware": recipe.hardware.model_copy(update=mode)})
 
 
-def kind(recipe: Recipe) -> str:
+def kind(recipe: TrainedRecipe) -> str:
     """The same text for recipes whose steps take the same time."""
-    return json.dumps(apply_overrides(recipe.model_dump(mode="json"), _IRRELEVANT), sort_keys=True)
+    fields = recipe.model_dump(mode="json")
+    return json.dumps(apply_overrides(fields, {**_IRRELEVANT, "task": recipe.task}), sort_keys=True)
 
 
-def time_steps(recipe: Recipe, images: ImageSet, console: Console) -> Speed:
+def time_steps(recipe: TrainedRecipe, images: ImageSet | MaskedSet, console: Console) -> Speed:
     """Times steps and scoring on a few of the images. Raises UserError where training would."""
-    some = dataclasses.replace(
-        images, train=_spread(images.train, _TRAINING_IMAGES), validation=_spread(images.validation, _SCORED_IMAGES)
-    )
-    model = recipe.model.model_copy(update={"weights": None, "cached": False})
+    some = _some(images)
+    model = recipe.model.model_copy(update={"weights": None})
     data = recipe.data.model_copy(update={"fraction": 1.0})
-    plain = recipe.model_copy(update={"model": model, "data": data, "budget": None, "sweep": ()})
-    quiet = Console(quiet=True)
+    plain = recipe.model_copy(update={"model": model, "data": data, "budget": None})
     with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {recipe.name}"):
-        job = prepare(Path(folder), plain, some, quiet, recorded=None).job
-        train = step_seconds(job) / min(recipe.batch_size, len(some.train))
+        job = _job(Path(folder), plain, some)
+        step = step_seconds(job) / min(recipe.batch_size, len(some.train))
         score = evaluation_seconds(job) / job.task.evaluated_images
-    return Speed(job.mode, train, score)
+    return Speed(job.mode, step, score)
 
 
-def _spread(samples: tuple[Any, ...], most: int) -> tuple[Any, ...]:
+def _job(folder: Path, recipe: TrainedRecipe, images: ImageSet | MaskedSet) -> Job:
+    quiet = Console(quiet=True)
+    if isinstance(recipe, Recipe):
+        assert isinstance(images, ImageSet)
+        whole = recipe.model.model_copy(update={"cached": False})  # what is timed is a pass through the backbone
+        recipe = recipe.model_copy(update={"model": whole, "sweep": ()})
+        return prepare(folder, recipe, images, quiet, recorded=None).job
+    assert isinstance(images, MaskedSet)
+    return prepare_segmentation(folder, recipe, images, quiet, recorded=None).job
+
+
+def _some(images: ImageSet | MaskedSet) -> ImageSet | MaskedSet:
+    if isinstance(images, MaskedSet):
+        pairs = _spread(images.train, _TRAINING_IMAGES // 10), _spread(images.validation, _SCORED_IMAGES // 10)
+        return dataclasses.replace(images, train=pairs[0], validation=pairs[1])
+    sides = _spread(images.train, _TRAINING_IMAGES), _spread(images.validation, _SCORED_IMAGES)
+    return dataclasses.replace(images, train=sides[0], validation=sides[1])
+
+
+def _spread(samples: tuple[AnySample, ...], most: int) -> tuple[AnySample, ...]:
     """At most so many, evenly from the whole list, so that all classes are likely to be there."""
     if len(samples) <= most:
         return samples

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import DecodedSet, PairPixels, decode_set
 from snellen.data.masks.feed import MaskFeed
-from snellen.data.masks.sources import MaskedSample, MaskedSet
+from snellen.data.masks.sources import MaskedSample, MaskedSet, fewer_masked
 from snellen.data.normalization import Normalization
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
@@ -63,6 +63,7 @@ def prepare_segmentation(
     device = find_device(recipe.hardware)
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
+    images = fewer_masked(images, recipe.data.fraction, recipe.seed)
     classes = images.classes.names
     model, weights = build_segmenter(spec, len(classes), recipe.seed)
     decoded = _decode(images, recipe, console)

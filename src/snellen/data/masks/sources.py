@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from snellen.data.masks.decode import MaskReading
 from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped, leak_notes, neighbour_notes
-from snellen.data.split import validation_rows
+from snellen.data.split import fraction_rows, validation_rows
 from snellen.errors import UserError
 from snellen.spec import Spec
 
@@ -27,6 +27,13 @@ class MaskDataSpec(Spec):
 
     validation_share: float = Field(
         0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
+    )
+    fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training images that is used, drawn by the recipe's seed. A smaller share is part of "
+        "a larger one; the scored images stay the same.",
     )
     group: Pattern | None = Field(
         None,
@@ -96,6 +103,14 @@ class MaskedSet:
     fingerprint: str
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
+
+
+def fewer_masked(images: MaskedSet, fraction: float, seed: int) -> MaskedSet:
+    """The images with a share of the training images: data.fraction."""
+    if fraction == 1:
+        return images
+    rows = fraction_rows([0] * len(images.train), fraction, seed)
+    return replace(images, train=tuple(images.train[row] for row in rows))
 
 
 def is_masked(data: str | Path) -> bool:

@@ -49,12 +49,12 @@ def context(collected: CollectedMasks) -> dict[str, Any]:
         "curves": curves(runs, _CURVES),
         "cost": [cost(run) for run in runs],
         "names": class_names(runs),
-        "colours": _colours(runs),
+        "colours": class_colours(runs),
         "class_chart": _classes(scored),
         "class_rows": _class_rows(scored),
         "confusions": [_confusion(run) for run in scored],
         "evolutions": evolutions(collected),
-        "datasets": _datasets(runs),
+        "datasets": datasets(runs),
         "grouped": any(run.groups is not None for run in scored),
     }
 
@@ -68,7 +68,7 @@ def _miou(scored: list[MaskRun]) -> Markup | None:
     return Markup(charts.forest(rows, "mIoU with 95% intervals")) if rows else None
 
 
-def _colours(runs: list[MaskRun]) -> dict[str, str]:
+def class_colours(runs: list[MaskRun]) -> dict[str, str]:
     """Each class's colour, as the style sheet writes it."""
     return {
         name: f"rgb({red} {green} {blue})"
@@ -131,7 +131,7 @@ def _confusion(run: MaskRun) -> dict[str, Any]:
     return {"run": run, "chart": chart, "pairs": pairs}
 
 
-def _datasets(runs: list[MaskRun]) -> list[dict[str, Any]]:
+def datasets(runs: list[MaskRun]) -> list[dict[str, Any]]:
     """Each set of images once, with the runs that were trained on it."""
     made: dict[str, dict[str, Any]] = {}
     for run in runs:
