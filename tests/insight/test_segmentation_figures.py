@@ -18,6 +18,7 @@ from snellen.insight.segmentation import (
     mask_figures,
     mask_optimism,
     miou,
+    miou_by_unit,
     paired_masks,
 )
 from snellen.tasks.segmentation import confusion_counts
@@ -142,3 +143,16 @@ def test_optimism_of_the_best_of_equal_epochs() -> None:
     assert 0.005 < found.value < 0.1
     assert (found.epochs, found.images) == (20, 50)
     assert mask_optimism(epochs[:1]).value == pytest.approx(0, abs=0.003)
+
+
+def test_values_by_image_stand_for_the_miou() -> None:
+    """Their mean is the mIoU, their standard error that of a bootstrap over images; so too for groups."""
+    generator = np.random.default_rng(3)
+    difficulty = generator.beta(4, 2, (60, 1, 1))
+    confusion = generator.poisson(200 * (0.15 * (1 - difficulty) + np.eye(4) * difficulty)).astype(np.int64)
+    values = miou_by_unit(confusion)
+    assert values.mean() == pytest.approx(miou(confusion))
+    draws = [miou(confusion[generator.integers(0, 60, 60)]) for _ in range(3000)]
+    assert values.std(ddof=1) / np.sqrt(60) == pytest.approx(np.std(draws), rel=0.1)
+    doubled = np.repeat(confusion, 2, axis=0)
+    np.testing.assert_allclose(miou_by_unit(doubled, np.repeat(np.arange(60), 2)), values)
