@@ -162,6 +162,8 @@ def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """Names of the fields of the part that `location` leads to."""
     current, tagged = model, dict[str, type[BaseModel]]()
     for part in location:
+        if part.isdecimal():  # one of a list
+            continue
         specs = _specs_at(current, part)
         if part in tagged:
             specs = [tagged[part]]

@@ -166,6 +166,14 @@ def test_grey_jpegs_are_refused_unless_black_and_white(tmp_path: Path) -> None:
             (tmp_path / name).unlink()
     table, _ = found(tmp_path)
     assert (table.names, table.coding) == (("0", "255"), "binarised")
+    (tmp_path / "classes.txt").write_text("1 house\n0 ground\n")
+    table, _ = found(tmp_path)
+    assert dict(table.keys) == {(255, 255, 255): table.names.index("house"), (0, 0, 0): table.names.index("ground")}
+
+
+def test_values_above_eight_bits_are_named_too(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[1000, 40000]], dtype=np.uint16)).save(tmp_path / "a.png")
+    assert found(tmp_path)[0].names == ("1000", "40000")
 
 
 def test_two_tables_are_one_too_many(tmp_path: Path, write: Write) -> None:

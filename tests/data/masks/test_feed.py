@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,7 @@ from snellen.data.masks.augment import MaskAugmentation, MaskAugmentationSpec, M
 from snellen.data.masks.cache import DecodedSet, decode_set
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import MaskFeed
-from snellen.data.masks.resize import Resize
+from snellen.data.masks.resize import Resize, resized_size
 from snellen.data.masks.sources import MaskDataSpec, read_masked
 from snellen.data.normalization import Normalization
 
@@ -142,3 +143,20 @@ def test_a_batch_is_split_for_accumulation(tmp_path: Path, photograph: Tensor) -
     parts = batch.split(2)
     assert [len(part) for part in parts] == [3, 2]
     assert torch.cat([part.target for part in parts]).equal(batch.target)
+
+
+def test_one_number_is_a_square_crop_and_a_shorter_side() -> None:
+    assert MaskAugmentationSpec(size=32).size == 32
+    assert MaskAugmentationSpec(size=[32, 48], resize=64).size == (32, 48)
+    assert resized_size((40, 60), 20) == (20, 30)
+    assert resized_size((40, 60), (7, 9)) == (7, 9)
+    for wrong in (0, [1, 2, 3], "x", [32, 1]):
+        with pytest.raises(ValidationError, match="wanted one number of pixels, two"):
+            MaskAugmentationSpec(size=wrong)
+
+
+def test_a_square_crop_by_one_number_is_that_of_two(tmp_path: Path, photograph: Tensor) -> None:
+    found = decoded(write_pairs(tmp_path, photograph, [(40, 50)] * 2))
+    one, two = (next(feed(found, "train", MaskAugmentationSpec(size=size)).train(1)) for size in (24, (24, 24)))
+    assert one.images.shape == (2, 3, 24, 24)
+    assert one.images.equal(two.images)

@@ -130,6 +130,22 @@ def test_land_cover_masks_saved_as_jpeg(tmp_path: Path) -> None:
     assert (found == labels)[:, inner].all()
 
 
+def test_land_cover_is_binarised_but_not_guessed(tmp_path: Path) -> None:
+    """Blurred borders are binarised; a grey copy of a colour mask is told, and hidden where that is wanted."""
+    colours = np.array(LAND_COVER.colours, dtype=np.uint8)[blocks(6)]
+    colours[:, 31] = 120
+    colours[:, 63] = 140
+    found = decode_mask(saved(tmp_path / "a.png", Image.fromarray(colours)), MaskReading(LAND_COVER)).numpy()
+    assert (found[:, 31] == IGNORE).all()  # black, which is unknown
+    assert (found[:, 63] == 5).all()
+    path = saved(tmp_path / "b.png", Image.fromarray(colours).convert("L"))
+    with pytest.raises(UnreadableImageError, match="in no class in"):
+        decode_mask(path, MaskReading(LAND_COVER))
+    hidden = decode_mask(path, MaskReading(LAND_COVER, unlisted="ignore")).numpy()
+    grey = np.asarray(Image.open(path))
+    assert (hidden == IGNORE)[(grey > 63) & (grey < 192)].all()
+
+
 @pytest.mark.parametrize(
     ("image", "table", "message"),
     [

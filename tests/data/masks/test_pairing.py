@@ -138,6 +138,17 @@ def test_a_test_part_is_left_alone(tmp_path: Path, write: Write) -> None:
     assert any("the test part is left out" in note for note in images.notes)
 
 
+def test_a_test_part_without_masks_is_passed_over(tmp_path: Path, write: Write) -> None:
+    for side in ("train", "test"):
+        for number in range(3):
+            write(f"{side}/images/{number}.jpg")
+            if side == "train":
+                write(f"{side}/masks/{number}.png", MASK)
+    images = read_masked(tmp_path, MaskDataSpec())
+    assert set(pairs(images)) == {f"train/images/{n}.jpg" for n in range(3)}
+    assert any(note.startswith("3 images of the test part") for note in images.notes)
+
+
 def test_class_folders_are_no_masked_set(tmp_path: Path, write: Write, digits: Path) -> None:
     for name in ("mask", "no mask", "with_mask"):
         for number in range(3):

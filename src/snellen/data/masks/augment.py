@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -11,17 +11,16 @@ from torch import Generator, Tensor
 from snellen.data.augment.appearance import AppearanceSpec, Pair, change_appearance, check_ordered
 from snellen.data.batch import RawBatch
 from snellen.data.masks.cache import RawPairs
+from snellen.data.masks.resize import Sides
 from snellen.data.masks.warp import random_windows, warp
 from snellen.data.normalization import Normalization
 from snellen.spec import Spec
-
-Side = Annotated[int, Field(ge=2, le=16384)]
 
 
 class MaskEvaluationTransformSpec(Spec):
     """How images are shown when they are scored or predicted. Scores are at the masks' own size."""
 
-    resize: Side | tuple[Side, Side] | None = Field(
+    resize: Sides = Field(
         None, description="What images are brought to: the shorter side, or height and width. null: their own size."
     )
     multiple: int = Field(
@@ -35,10 +34,11 @@ class MaskAugmentationSpec(AppearanceSpec):
     Image and mask go through the same; what comes in from beyond an image is its mean colour, and is not scored.
     """
 
-    size: tuple[Side, Side] | None = Field(
-        None, description="Height and width of the crop that the network sees. null: whole images."
+    size: Sides = Field(
+        None,
+        description="Height and width of the crop that the network sees; of a square, one number. null: whole images.",
     )
-    resize: Side | tuple[Side, Side] | None = Field(
+    resize: Sides = Field(
         None,
         description="What images and masks are brought to before anything else: the shorter side, or height and "
         "width. null: their own size.",
@@ -83,8 +83,9 @@ class MaskAugmentation:
         """
         spec = self._spec
         images = RawBatch(self._there(raw.images.pixels), raw.images.sizes.cpu(), raw.images.uniform)
+        size = (spec.size, spec.size) if isinstance(spec.size, int) else spec.size
         windows = random_windows(
-            images.sizes, spec.size, spec.scale, spec.rotation, (spec.flip, spec.vertical_flip), generator
+            images.sizes, size, spec.scale, spec.rotation, (spec.flip, spec.vertical_flip), generator
         )
         shown = warp(images, self._there(raw.masks.pixels), windows)
         pixels = shown.pixels.mul_(1 / 255)

@@ -17,7 +17,8 @@ from snellen.data.decode import UnreadableImageError, opened_image
 from snellen.data.masks.classes import IGNORE, ClassTable, rgb_text
 
 _JPEG_TOLERANCE = 48
-_JPEG_BLURRED = 0.1  # share of a JPEG's pixels, at borders of classes, that may fit no colour
+_BLURRED = 0.1  # share of the pixels, at borders of classes, that may fit no colour in a JPEG
+_PURE_TOLERANCE = 63
 _MOST_NAMED = 5
 _BEYOND = 65536  # stands for all values above 16 bits
 
@@ -26,8 +27,9 @@ _BEYOND = 65536  # stands for all values above 16 bits
 class MaskReading:
     """How masks are understood.
 
-    tolerance: greatest distance of a colour's channels from the class's colour; None: 0, or 48 in a JPEG. unlisted:
-    what to do with values and colours in no class.
+    tolerance: greatest distance of a colour's channels from the class's colour; None: 0, or 48 in a JPEG, or 63 where
+    colours are binarised, which more than a tenth of the pixels must not exceed. unlisted: what to do with values and
+    colours in no class.
     """
 
     table: ClassTable
@@ -117,6 +119,11 @@ def binarised(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(colours >= 128, 255, 0).astype(np.uint8)
 
 
+def between(colours: NDArray[np.integer], tolerance: int = _PURE_TOLERANCE) -> NDArray[np.bool_]:
+    """(...) bool: (..., 3) colours of which a channel is farther than that from 0 and 255, so binarising is a guess."""
+    return np.asarray(((colours > tolerance) & (colours < 255 - tolerance)).any(-1))
+
+
 def _whole(path: Path, values: NDArray[np.number]) -> NDArray[np.unsignedinteger]:
     whole = np.isfinite(values).all() and (values == np.round(values)).all() and (values >= 0).all()
     if not whole:
@@ -152,12 +159,21 @@ def _by_colour(path: Path, mask: MaskPixels, reading: MaskReading) -> NDArray[np
     table = reading.table
     if mask.values is not None and mask.values.max(initial=0) > 255:
         raise UnreadableImageError(path, "a 16-bit mask, but the classes are told by colour. Give them indices")
-    colours = binarised(mask.colours) if table.coding == "binarised" else mask.colours
+    colours, hidden = mask.colours, None
+    if table.coding == "binarised":
+        unclear = between(colours, _PURE_TOLERANCE if reading.tolerance is None else reading.tolerance)
+        if unclear.mean() > _BLURRED:  # more than borders of classes can be
+            if reading.unlisted == "error":
+                raise UnreadableImageError(path, _stray_colours(packed(colours[unclear]), unclear.size, mask.jpeg))
+            hidden = unclear
+        colours = binarised(colours)
     numbers = packed(colours)
     labels = np.full(numbers.shape, -1, dtype=np.int16)
     for colour, label in table.keys:
         red, green, blue = colour
         labels[numbers == (red << 16 | green << 8 | blue)] = label
+    if hidden is not None:
+        labels[hidden] = IGNORE
     stray = labels < 0
     if not stray.any():
         return labels.astype(np.uint8)
@@ -165,7 +181,7 @@ def _by_colour(path: Path, mask: MaskPixels, reading: MaskReading) -> NDArray[np
     if tolerance:
         labels[stray] = _nearest(numbers[stray], table, tolerance)
         stray = labels < 0
-    if reading.unlisted == "error" and stray.mean() > (_JPEG_BLURRED if mask.jpeg else 0):
+    if reading.unlisted == "error" and stray.mean() > (_BLURRED if mask.jpeg else 0):
         raise UnreadableImageError(path, _stray_colours(numbers[stray], stray.size, mask.jpeg))
     labels[stray] = IGNORE
     return labels.astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,15 +27,15 @@ from snellen.data.masks.classes import (
     entry_values,
     rgb_text,
 )
-from snellen.data.masks.decode import MaskPixels, binarised, open_mask, packed, unpacked
+from snellen.data.masks.decode import between, binarised, open_mask, packed, unpacked
 from snellen.errors import UserError
 
 BLACK_AND_WHITE_NAMES = ("0", "255")
 _LOOKED_AT = 48  # masks, where a few tell as much as all
 _MOST_COLOURS = 4096  # counted in one mask
-_LAND_COVER_SHARE = 0.99  # of the pixels, whose channels lie within a quarter of the range from 0 or 255
-_QUARTER = 64
-_BLACK_AND_WHITE = frozenset({(0, 0, 0), (255, 255, 255)})
+_LAND_COVER_SHARE = 0.99  # of a mask's pixels
+_JPEG_PLAIN = 0.75  # of these, near enough to pure colours in a JPEG
+_LAND_COVER_MASKS = 2 / 3  # of the masks; what the others hold is told when they are decoded
 
 
 @dataclass
@@ -46,7 +47,20 @@ class _Seen:
     palettes: dict[int, Rgb] = field(default_factory=dict)
     coloured: Path | None = None  # one that is no grey
     jpeg: Path | None = None
-    bits: bool = True  # whether all are 1-bit
+    masks: int = 0
+    land_cover: int = 0  # how many of them fit its colours
+    hued: bool = False  # whether any of these is more than black and white
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """The same of one mask. coloured: whether it is no grey. palette: the colours of the indices that occur."""
+
+    jpeg: bool
+    coloured: bool
+    values: set[int]
+    colours: dict[int, int]
+    palette: dict[int, Rgb]
 
 
 def find_classes(
@@ -66,7 +80,7 @@ def find_classes(
         entries, coding = _spelling(entries, seen)
         return build_table(entries, coding, source), [f"classes from {source}"]
     seen = _look(sample)
-    if (seen.coloured is not None or seen.palettes) and _is_land_cover(seen):
+    if seen.hued and seen.land_cover >= _LAND_COVER_MASKS * seen.masks:
         return LAND_COVER, ["the masks' colours are those of land cover; for other classes give data.class_table"]
     if seen.coloured is not None:
         raise UserError(_unknown_colours(seen))
@@ -93,37 +107,44 @@ def _look(masks: Sequence[Path]) -> _Seen:
         for path, found in zip(masks, bounded_map(pool, _contents, masks), strict=True):
             if found is None:
                 continue
-            pixels, values, colours = found
-            seen.bits &= pixels.mode == "1"
-            if pixels.jpeg:
+            seen.masks += 1
+            if _fits_land_cover(found.colours, found.jpeg):
+                seen.land_cover += 1
+                seen.hued |= _has_hue(found.colours)
+            if found.jpeg:
                 seen.jpeg = path
-            if pixels.values is None:
+            if found.coloured:
                 seen.coloured = path
-            seen.values |= values
-            for colour, count in colours.items():
+            seen.values |= found.values
+            seen.palettes |= found.palette
+            for colour, count in found.colours.items():
                 seen.colours[colour] = seen.colours.get(colour, 0) + count
-            for value in values if pixels.mode == "P" else ():
-                if value < len(pixels.palette):
-                    red, green, blue = map(int, pixels.palette[value])
-                    seen.palettes[value] = (red, green, blue)
     return seen
 
 
-def _contents(path: Path) -> tuple[MaskPixels, set[int], dict[int, int]] | None:
+def _contents(path: Path) -> _Contents | None:
     try:
         pixels = open_mask(path)
     except UnreadableImageError:
         return None
-    values = set() if pixels.values is None else set(np.unique(pixels.values).tolist())
-    if pixels.values is not None and pixels.mode != "P":
-        numbers, counts = np.unique(pixels.values, return_counts=True)
-        white = 255 if pixels.mode == "1" else 1
-        colours = {int(n) * white * 0x010101: int(c) for n, c in zip(numbers, counts, strict=True) if n <= 255}
-    else:
-        found, counts = np.unique(packed(pixels.colours), return_counts=True)
+    values: dict[int, int] = {}
+    if pixels.values is not None:
+        found, counts = np.unique(pixels.values, return_counts=True)
+        values = dict(zip(found.tolist(), counts.tolist(), strict=True))
+    palette = dict(enumerate(map(_rgb, pixels.palette))) if pixels.mode == "P" else {}
+    palette = {value: colour for value, colour in palette.items() if value in values}
+    if pixels.values is None:
+        numbers, counts = np.unique(packed(pixels.colours), return_counts=True)
         common = np.argsort(-counts)[:_MOST_COLOURS]
-        colours = dict(zip(found[common].tolist(), counts[common].tolist(), strict=True))
-    return pixels, values, colours
+        colours = dict(zip(numbers[common].tolist(), counts[common].tolist(), strict=True))
+    elif pixels.mode == "P":
+        colours = Counter[int]()
+        for value, colour in palette.items():
+            colours[int(packed(np.array(colour, dtype=np.uint8)))] += values[value]
+    else:
+        white = 255 if pixels.mode == "1" else 1
+        colours = {value * white * 0x010101: count for value, count in values.items() if value <= 255}
+    return _Contents(pixels.jpeg, pixels.values is None, set(values), colours, palette)
 
 
 def _spelling(entries: Sequence[MaskClass], seen: _Seen) -> tuple[Sequence[MaskClass], Coding]:
@@ -136,29 +157,32 @@ def _spelling(entries: Sequence[MaskClass], seen: _Seen) -> tuple[Sequence[MaskC
     fits = seen.colours and all(_unpacked(number) in colours for number in seen.colours)
     if fits and not (told and seen.values <= values):
         return entries, "colour"
-    scored = [entry for entry in entries if not entry.is_ignored]
-    if seen.values == {0, IGNORE} and IGNORE not in values and len(entries) == len(scored) == 2 and not colours:
-        black, white = sorted(entries, key=lambda entry: entry_values(entries)[list(entries).index(entry)])
+    two = len(entries) == 2 and not any(entry.is_ignored for entry in entries)
+    if two and not colours and IGNORE not in values and _is_black_and_white(seen):
+        black, white = sorted(entries, key=lambda entry: entry.value or 0)  # without values, in their order
         spelled = (black.model_copy(update={"colour": (0, 0, 0)}), white.model_copy(update={"colour": (255,) * 3}))
         return spelled, "binarised"
     return entries, "index"
 
 
-def _is_land_cover(seen: _Seen) -> bool:
-    numbers = np.array(list(seen.colours), dtype=np.int32)
-    counts = np.array(list(seen.colours.values()), dtype=np.float64)
-    colours = unpacked(numbers)
+def _fits_land_cover(colours: dict[int, int], jpeg: bool) -> bool:
+    """Whether nearly all pixels of a mask are of land-cover colours; in a JPEG, those that are not blurred."""
+    found = unpacked(np.array(list(colours), dtype=np.int32))
+    counts = np.array(list(colours.values()), dtype=np.float64)
     known = {colour for colour, _ in LAND_COVER.keys}
-    plain = ((colours < _QUARTER) | (colours >= 256 - _QUARTER)).all(1)
-    pure = [_rgb(colour) for colour in binarised(colours)]
-    if not set(pure) - _BLACK_AND_WHITE:
-        return False  # black and white can be any two classes
-    fits = plain & np.array([colour in known for colour in pure])
-    return bool(counts[fits].sum() >= _LAND_COVER_SHARE * counts.sum())
+    fits = np.array([_rgb(colour) in known for colour in binarised(found)], dtype=bool)
+    least = _LAND_COVER_SHARE * counts.sum()
+    return bool(counts[fits].sum() >= least and counts[~between(found)].sum() >= (_JPEG_PLAIN if jpeg else 1) * least)
+
+
+def _has_hue(colours: dict[int, int]) -> bool:
+    """Whether any pixel, binarised, is neither black nor white: those two could be any two classes."""
+    pure = binarised(unpacked(np.array(list(colours), dtype=np.int32)))
+    return bool((pure != pure[:, :1]).any())
 
 
 def _named_by_value(seen: _Seen) -> tuple[ClassTable, list[str]]:
-    if seen.values == {0, IGNORE} or (seen.jpeg is not None and _mostly_black_and_white(seen)):
+    if _is_black_and_white(seen):
         black, white = BLACK_AND_WHITE_NAMES
         entries = [MaskClass(name=black, colour=(0, 0, 0)), MaskClass(name=white, colour=(255, 255, 255))]
         note = "the masks are black and white, taken as classes '0' and '255'; to name them give data.class_table"
@@ -184,8 +208,11 @@ def _named_by_value(seen: _Seen) -> tuple[ClassTable, list[str]]:
     return build_table(entries, "index", "the masks"), notes
 
 
-def _mostly_black_and_white(seen: _Seen) -> bool:
-    return all(value < _QUARTER or value >= 256 - _QUARTER for value in seen.values) and max(seen.values) >= 128
+def _is_black_and_white(seen: _Seen) -> bool:
+    """Whether the masks hold 0 and 255 and nothing else; of JPEGs, nothing far from these."""
+    if seen.jpeg is None:
+        return seen.values == {0, IGNORE}
+    return max(seen.values) >= 128 and not between(np.array([[value] for value in seen.values])).any()
 
 
 def _unknown_colours(seen: _Seen) -> str:

@@ -86,7 +86,7 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
     told = image_pattern is not None
     if not told and paired < _FEWEST_PAIRED * min(len(images), len(masks)):
         return None
-    return _with_sides(pairing)
+    return _with_sides(_without_bare_test(pairing))
 
 
 def _images_below(root: Path) -> list[str]:
@@ -239,6 +239,16 @@ def _matched(images: _Keyed, masks: _Keyed, layout: str, notes: list[str]) -> Pa
             listed = ", ".join((theirs if len(theirs) > 1 else those)[:_MOST_LISTED])
             unpaired.append(Unreadable(those[0], f"{what} of one name: {listed}"))
     return Pairing(layout, tuple(sorted(pairs, key=lambda pair: pair.image)), tuple(unpaired), tuple(notes))
+
+
+def _without_bare_test(pairing: Pairing) -> Pairing:
+    """The pairing without a test/ that holds no pair at all, as where its masks are kept secret."""
+    if any(_classified(pair.image).part == "test" for pair in pairing.pairs):
+        return pairing
+    unpaired = tuple(entry for entry in pairing.unpaired if _classified(entry.path).part != "test")
+    bare = len(pairing.unpaired) - len(unpaired)
+    note = (f"{bare} images of the test part, which has no pairs, were passed over",) if bare else ()
+    return replace(pairing, unpaired=unpaired, notes=(*pairing.notes, *note))
 
 
 def _with_sides(pairing: Pairing) -> Pairing:

@@ -50,7 +50,7 @@ class MaskDataSpec(Spec):
         ge=0,
         le=127,
         description="Greatest difference, in each channel, of a mask's colour from a class's colour. null: none, and "
-        "48 in a JPEG.",
+        "48 in a JPEG; of binarised land-cover colours 63, with a tenth of the pixels free to exceed it.",
     )
     unlisted: Literal["error", "ignore"] = Field(
         "error", description="What to do with values and colours that are in no class: stop, or do not score them."
