@@ -22,6 +22,7 @@ from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.sources import MaskedSet, read_masked
 from snellen.data.sources import ImageSet, read_images
 from snellen.engine.device import synchronise
+from snellen.engine.display import per_second
 from snellen.engine.environment import processor
 from snellen.engine.loop import Job, one_step
 from snellen.engine.optimizer import build_optimizer
@@ -75,7 +76,7 @@ def bench_train(
             for name, loop in loops.items():
                 speed = _images_per_second(loop(), seconds, job.feed.device)
                 speeds[name].append(speed)
-                console.print(f"round {round_ + 1}: {name} {_shown(speed)} images/s", highlight=False)
+                console.print(f"round {round_ + 1}: {name} {per_second(speed)} images/s", highlight=False)
     medians = {name: sorted(values)[_ROUNDS // 2] for name, values in speeds.items()}
     device = torch.cuda.get_device_name(job.feed.device) if job.feed.device.type == "cuda" else processor()
     machine = (
@@ -90,14 +91,10 @@ def render(speed: TrainingSpeed) -> RenderableType:
     for column in ("loop", "images/s", "training is"):
         table.add_column(column, justify="left" if column == "loop" else "right")
     share, times = f"{speed.training / speed.ready:.0%}", f"{speed.training / speed.plain:.2f}x"
-    table.add_row(f"snellen, {speed.mode}", _shown(speed.training), "")
-    table.add_row(f"the same network on a ready batch, {speed.mode}", _shown(speed.ready), share)
-    table.add_row("torchvision's transforms + DataLoader, fp32", _shown(speed.plain), times)
+    table.add_row(f"snellen, {speed.mode}", per_second(speed.training), "")
+    table.add_row(f"the same network on a ready batch, {speed.mode}", per_second(speed.ready), share)
+    table.add_row("torchvision's transforms + DataLoader, fp32", per_second(speed.plain), times)
     return Group(table, speed.machine)
-
-
-def _shown(speed: float) -> str:
-    return f"{speed:.0f}" if speed >= 10 else f"{speed:.2f}"
 
 
 def _prepared(

@@ -26,9 +26,10 @@ def epochs_within(budget: float, job: Job) -> int:
     epoch = step * job.feed.steps + evaluation
     epochs = int(budget * _MARGIN / epoch)
     if epochs < 1:
+        network = "model.architecture" if job.recipe.task == "segmentation" else "model.backbone"
         raise UserError(
             f"budget={job.recipe.budget}: one epoch takes about {epoch / 60:.1f} minutes on this machine. "
-            "Give more time, a smaller network (model.backbone) or smaller images (augmentation.size)."
+            f"Give more time, a smaller network ({network}) or smaller images (augmentation.size)."
         )
     return epochs
 

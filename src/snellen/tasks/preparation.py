@@ -24,6 +24,7 @@ from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
 from snellen.engine.device import HardwareSpec, find_device, make_fabric, prepare_process
+from snellen.engine.display import per_second
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
@@ -243,9 +244,11 @@ def mode_sentence(mode: Mode, measured: list[Measured], device: torch.device) ->
     if not measured:
         return f"device {device}, {mode}"
     chosen = next(entry for entry in measured if entry.mode == mode)
-    others = ", ".join(f"{entry.mode} {entry.images / entry.seconds:.0f}" for entry in measured if entry is not chosen)
+    others = ", ".join(
+        f"{entry.mode} {per_second(entry.images / entry.seconds)}" for entry in measured if entry is not chosen
+    )
     speed = chosen.images / chosen.seconds
-    return f"device {device}, {mode}: {speed:.0f} images/s forward and backward (measured; {others})"
+    return f"device {device}, {mode}: {per_second(speed)} images/s forward and backward (measured; {others})"
 
 
 def snapshot_rows(recipe: AnyRecipe, count: int) -> NDArray[np.int64]:
