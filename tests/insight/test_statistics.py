@@ -11,8 +11,9 @@ from snellen.insight.bootstrap import interval, mean_interval
 from snellen.insight.holm import holm
 from snellen.insight.optimism import optimism
 from snellen.insight.paired import mcnemar, paired_by_group
-from snellen.insight.power import images_needed, smallest_difference
-from snellen.insight.proportions import possible_accuracy, wilson
+from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
+from snellen.insight.proportions import Interval, possible_accuracy, wilson
+from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import verdict
 
 
@@ -172,3 +173,28 @@ def test_sentences() -> None:
     assert verdict("a", "b", same).endswith("Both are right and wrong on the very same images.")
     close = verdict("a", "b", mcnemar(*pair(12, 10, 60, 18)))
     assert "If the difference is real, about" in close
+
+
+def test_the_smallest_difference_is_found_four_times_in_five() -> None:
+    """A mean of 150 differences: the interval's width tells what such a test would have found."""
+    generator = np.random.default_rng(0)
+    interval, _ = mean_interval(generator.normal(0, 0.2, 150), None)
+    true = smallest_by_interval(interval)
+    found = [abs(draw.mean()) > 1.96 * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(true, 0.2, (4000, 150))]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    assert images_by_interval(true / 2, interval, 150) == 600
+
+
+def test_sentences_on_masks() -> None:
+    better = PairedMasks(0.04, Interval(0.01, 0.07), 0.012, 60, 41, 101, "paired bootstrap over images")
+    assert verdict("old", "new", better) == (
+        "old beats new by 4.0 points of mIoU, 95% interval 1.0 to 7.0 (p = 0.012, 101 images)."
+    )
+    level = PairedMasks(-0.01, Interval(-0.03, 0.01), 0.33, 45, 56, 101, "paired bootstrap over images")
+    assert verdict("old", "new", level) == (
+        "These 101 images cannot tell old and new apart: difference -1.0 points of mIoU, 95% interval -3.0 to +1.0 "
+        "(p = 0.330). If the difference is real, about 830 images would show it; a true difference of 2.9 points would "
+        "have been found four times in five."
+    )
+    same = PairedMasks(0.0, Interval(0.0, 0.0), 1.0, 0, 0, 101, "paired bootstrap over images")
+    assert verdict("a", "b", same).endswith("Both get the same pixels right and wrong.")

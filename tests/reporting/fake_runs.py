@@ -137,6 +137,7 @@ def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | No
         "peak_memory_mib": 812.4,
         "chosen_epoch": chosen or None,
         "top1": top1 if chosen else None,
+        "miou": None,
     }
     write_json(path / "status.json", status)
     return Run(path)

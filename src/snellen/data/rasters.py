@@ -16,6 +16,9 @@ from PIL import Image, ImageOps
 from snellen.data.decode import UnreadableImageError, as_rgb, opened_image
 from snellen.errors import UserError
 
+_CACHE_MIB = (
+    256  # of decoded blocks; GDAL's own default is a twentieth of the machine's memory, fixed by the first read
+)
 _LARGE = 64_000_000  # pixels from which a plain TIFF is read part by part where rasterio is installed
 # TIFF's tags of a georeference: pixel scale, tie points, transformation, keys.
 _GEOREFERENCE = {33550, 33922, 34264, 34735}
@@ -145,11 +148,12 @@ class _Windowed:
         self.georeference = None if plain else Georeference(file.crs, file.transform, (points, crs))
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+        import rasterio
         from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
         try:
-            with self._lock:
+            with self._lock, rasterio.Env(GDAL_CACHEMAX=_CACHE_MIB):
                 pixels = self._file.read(self._bands, window=Window(left, top, width, height))
         except RasterioError as error:
             raise UnreadableImageError(self._path, f"damaged image ({error})") from error
@@ -163,7 +167,7 @@ class _Windowed:
 
         if self._whole:
             return None
-        with self._lock:
+        with self._lock:  # always after a part was read
             return np.asarray(self._file.dataset_mask(window=Window(left, top, width, height)) > 0)
 
     def close(self) -> None:

@@ -229,23 +229,25 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPre
 
     Raises UserError when the run has no weights or the tiles are impossible.
     """
-    if tile < 64 or not 0 <= overlap <= tile // 2 - 32:
+    shown = run.segmentation.evaluation
+    align = math.lcm(_ALIGN, shown.multiple)
+    try:
+        plan_tiles(tile, tile, tile, overlap, align)
+    except ValueError as error:
         raise UserError(
-            f"tile={tile}, overlap={overlap}: wanted a tile of 64 px or more, overlapping by less than half."
-        )
+            f"tile={tile}, overlap={overlap}: wanted an overlap of at most half a tile, both in steps of {align} px."
+        ) from error
     own = own_arithmetic(run)
     model = load_trained_segmenter(run).to(own.device).to(memory_format=own.layout)
 
-    flip = run.segmentation.evaluation.flip
-
     def network(images: Tensor) -> Tensor:
-        return mask_logits(model, images, own.autocast, flip)
+        return mask_logits(model, images, own.autocast, shown.flip)
 
     return TiledPredictor(
         *(network, len(run.classes), own.normalization, own.device),
         tile=tile,
         overlap=overlap,
-        shown=run.segmentation.evaluation,
+        shown=shown,
         layout=own.layout,
     )
 

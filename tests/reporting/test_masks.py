@@ -1,0 +1,214 @@
+"""The page of segmentation runs says what the runs' own files say, and shows their masks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+from tests.commands.test_predict_masks import FAST
+from tests.reporting.fake_masks import MaskPlan, Scenes, draw_scenes, write_mask_run
+
+from snellen import Run, UserError, report, train
+from snellen.insight.segmentation import paired_masks
+from snellen.reporting.segmentation.evolution import choose
+from snellen.reporting.segmentation.masks import TrueMasks, mask_picture, reduced
+
+SMALL = {"snapshots.images": 5}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    return draw_scenes(tmp_path_factory.mktemp("scenes"), 24, (48, 64))
+
+
+@pytest.fixture(scope="module")
+def runs(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    folder = tmp_path_factory.mktemp("runs")
+    plans = [MaskPlan("wide", 4, overrides=SMALL), MaskPlan("narrow", 4, blurs=(), overrides=SMALL)]
+    plans.append(MaskPlan("again", 4, seed=1, overrides={"snapshots.images": 8}))
+    return [write_mask_run(folder / plan.name, scenes, plan) for plan in plans]
+
+
+@pytest.fixture(scope="module")
+def page(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(runs[:2], tmp_path_factory.mktemp("report") / "both.html")
+
+
+def text_of(page: Path) -> str:
+    html = re.sub(r"<(script|style).*?</\1>", " ", page.read_text(), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
+
+
+def numbers_of(page: Path) -> Any:
+    return json.loads(page.with_suffix(".json").read_text())
+
+
+def test_the_fake_runs_have_the_format_of_real_ones(runs: list[Run], scenes: Scenes, tmp_path: Path) -> None:
+    real = train(scenes.root, "segment-lite", out=tmp_path / "r", console=Console(quiet=True), overrides=FAST | SMALL)
+    fake = runs[0]
+    for name in ("data", "environment", "status"):
+        assert set(getattr(fake, name)) == set(getattr(real, name))
+    for name in ("samples", "metrics", "predictions"):
+        assert list(getattr(fake, name)().columns) == list(getattr(real, name)().columns)
+    for ours, theirs in [
+        (fake.mask_validation(), real.mask_validation()),
+        (fake.mask_snapshots()[0], real.mask_snapshots()[0]),
+    ]:
+        for key, value in vars(ours).items():
+            if isinstance(value, np.ndarray):
+                assert (value.dtype, value.shape) == (vars(theirs)[key].dtype, vars(theirs)[key].shape)
+    assert real.counts_by_epoch().shape[1:] == fake.counts_by_epoch().shape[1:]
+    text = text_of(report(real))
+    assert f"{100 * real.status['miou']:.1f}%" in text
+
+
+def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
+    numbers, text = numbers_of(page), text_of(page)
+    table = pd.read_csv(page.with_suffix(".csv"))
+    for run, one, row in zip(runs, numbers["runs"], table.to_dict("records"), strict=False):
+        confusion = run.mask_validation().confusion.sum(0)
+        right = np.diag(confusion)
+        iou = right / (confusion.sum(0) + confusion.sum(1) - right)
+        assert one["miou"] == pytest.approx(iou.mean()) == row["miou"]
+        assert one["miou_interval"] == [row["miou_low"], row["miou_high"]]
+        assert [each["iou"] for each in one["classes"]] == pytest.approx(iou.tolist())
+        assert one["pixel_accuracy"] == pytest.approx(right.sum() / confusion.sum())
+        assert f"{100 * iou.mean():.1f}" in text
+        assert [each["miou"] for each in one["per_image"]] == pytest.approx(
+            run.predictions()["miou"].tolist(), abs=1e-6
+        )
+
+
+def test_the_comparison_is_paired_over_images(runs: list[Run], page: Path) -> None:
+    comparison = numbers_of(page)["comparisons"][0]
+    expected = paired_masks(*(run.mask_validation().confusion for run in runs[:2]))
+    assert comparison["difference"] == pytest.approx(expected.difference)
+    assert (comparison["better_a"], comparison["better_b"]) == (expected.better_a, expected.better_b)
+    assert comparison["sentence"] in text_of(page)
+
+
+def test_several_runs_are_corrected_for_their_number(runs: list[Run], tmp_path: Path) -> None:
+    page = report(runs, tmp_path / "three.html")
+    comparisons = numbers_of(page)["comparisons"]
+    assert len(comparisons) == 3
+    assert all(c["p_holm"] >= c["p_value"] for c in comparisons)
+    assert "corrected by Holm" in text_of(page)
+
+
+def pictures(html: str, variable: str) -> list[Image.Image]:
+    found = re.findall(rf"{variable}[:(]+(?:url\()?data:image/\w+;base64,([\w+/=]+)", html)
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in found]
+
+
+def test_masks_and_truth_are_shown_in_the_classes_colours(runs: list[Run], scenes: Scenes, tmp_path: Path) -> None:
+    html = report(runs[0], tmp_path / "one.html").read_text()
+    snapshots = runs[0].mask_snapshots()
+    assert [snapshot.epoch for snapshot in snapshots] == [1, 2, 4]
+    shown = [np.asarray(each.convert("RGBA")) for each in pictures(html, 'labels" style="background-image')]
+    truths = [np.asarray(each.convert("RGBA")) for each in pictures(html, "--truth")]
+    assert len(shown) == 3 * len(truths) == 15
+    colours = np.array(runs[0].data["colours"])
+    labels = scenes.labels[~scenes.train]
+    kept = snapshots[0].rows.tolist()
+    for truth in truths:
+        known = truth[..., 3] > 0
+        row = next(row for row in kept if np.array_equal(labels[row] < 255, known))
+        np.testing.assert_array_equal(truth[known][:, :3], colours[labels[row][known]])
+    first = {mask.tobytes() for mask in (colours[snapshots[0].masks]).astype(np.uint8)}
+    assert {each[..., :3].tobytes() for each in shown[::3]} == first
+
+
+def test_mistakes_are_where_scored_pixels_differ(runs: list[Run], scenes: Scenes, tmp_path: Path) -> None:
+    html = report(runs[0], tmp_path / "one.html").read_text()
+    wrong = sorted(
+        int((np.asarray(each.convert("RGBA"))[..., 3] > 0).sum())
+        for each in pictures(html, 'errors" style="background-image')
+    )
+    labels = scenes.labels[~scenes.train]
+    snapshots = runs[0].mask_snapshots()
+    expected = [
+        int(((mask != labels[row]) & (labels[row] < 255)).sum())
+        for snapshot in snapshots
+        for mask, row in zip(snapshot.masks, snapshot.rows, strict=True)
+    ]
+    assert wrong == sorted(expected)
+
+
+def test_named_images_come_first(scenes: Scenes, tmp_path: Path) -> None:
+    name = Path(scenes.names[np.flatnonzero(~scenes.train)[2]]).name + "_sat"
+    plan = MaskPlan("named", 2, overrides={"snapshots.images": 8, "snapshots.names": [name]})
+    html = report(write_mask_run(tmp_path / "run", scenes, plan)).read_text()
+    assert re.findall(r"<h4><code>(.*?)</code> <span class=\"why\">(\w+)<", html)[0] == (f"{name}.jpg", "named")
+
+
+def test_choice_of_images() -> None:
+    scores = np.array([0.5, np.nan, 0.9, 0.1, 0.7, 0.3])
+    assert choose([0, 1, 2, 3, 5], scores, []) == [(2, "best"), (0, "median"), (3, "worst"), (5, ""), (1, "")]
+    assert choose([2], scores, [2]) == [(2, "named")]
+    assert choose([1], scores, []) == [(1, "")]
+
+
+def test_truth_is_read_as_it_was_for_training(runs: list[Run], scenes: Scenes) -> None:
+    truths = TrueMasks(runs[0])
+    for name, labels in zip(scenes.names, scenes.labels, strict=True):
+        truth = truths.of(f"{name}_sat.jpg")
+        assert truth is not None
+        np.testing.assert_array_equal(truth, labels)
+
+
+def test_a_large_mask_is_reduced_to_classes_that_are_in_it() -> None:
+    mask = np.random.default_rng(0).choice(np.array([0, 3, 255], np.uint8), (301, 97))
+    small = reduced(mask, 100)
+    assert small.shape == (100, 32)
+    assert set(np.unique(small)) == {0, 3, 255}
+    assert mask_picture(small, [(0, 0, 0)] * 4).startswith("data:image/png;base64,")
+
+
+def test_the_page_needs_nothing_else(page: Path) -> None:
+    html = page.read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html)
+    assert not re.findall(r"url\((?!data:)", html)
+    assert len(html) < 10_000_000
+
+
+def test_images_and_masks_that_are_gone_leave_a_report(runs: list[Run], tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(runs[0].path, path)
+    (path / "data.json").write_text(json.dumps(runs[0].data | {"root": str(tmp_path / "gone")}))
+    text = text_of(report(path))
+    assert "image not found" in text
+    assert "no longer where they were" in text
+
+
+def test_a_run_without_scores_and_a_stopped_one(scenes: Scenes, tmp_path: Path) -> None:
+    unscored = write_mask_run(tmp_path / "new", scenes, MaskPlan("new", 4, stop=0))
+    stopped = write_mask_run(tmp_path / "stopped", scenes, MaskPlan("stopped", 4, stop=2))
+    text = text_of(report([unscored, stopped], tmp_path / "r.html"))
+    assert "new has not been scored yet." in text
+    assert "stopped is interrupted: 2 of 4 epochs are done." in text
+
+
+def test_groups_are_resampled_whole(scenes: Scenes, tmp_path: Path) -> None:
+    groups = [f"field {row % 5}" for row in range(len(scenes.names))]
+    assert "bootstraps over whole groups of images" in text_of(
+        report(write_mask_run(tmp_path / "run", scenes, MaskPlan("grouped", 2), groups))
+    )
+
+
+def test_kinds_of_runs_are_not_mixed(runs: list[Run], tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    path.mkdir()
+    (path / "recipe.yaml").write_text("name: x\ntask: classification\n")
+    with pytest.raises(UserError, match="different kinds"):
+        report([runs[0], Run(path)], tmp_path / "r.html")
