@@ -37,7 +37,7 @@ def test_vgg13_of_the_reference() -> None:
 
 def test_macs_by_hand() -> None:
     model, _ = build_classifier(ModelSpec(backbone="torchvision/resnet18"), 1000, 224, 0)
-    assert count_macs(model, 224) == pytest.approx(1.814e9, rel=0.002)  # torchvision's documentation: 1.81 GMACs
+    assert count_macs(model, 224, 224) == pytest.approx(1.814e9, rel=0.002)  # torchvision's documentation: 1.81 GMACs
 
 
 @settings(max_examples=8, deadline=None)
