@@ -174,7 +174,7 @@ def test_images_without_a_scored_pixel_teach_nothing_and_break_nothing(
     losses = Run(tmp_path / "run").steps()["loss"]
     assert (losses == 0).any()
     assert np.isfinite(losses).all()
-    assert Run(tmp_path / "run").metrics()["validation_miou"].notna().all()
+    assert np.isfinite(Run(tmp_path / "run").metrics()["validation_miou"].iloc[-1])
 
 
 def test_images_of_several_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
