@@ -51,7 +51,7 @@ def test_masks_by_hardware_size_and_number(photo: Path, icon: Path) -> None:
     recipe = load_for(SegmentationRecipe, few.name, few.fields)
     assert recipe.epochs * 20 / recipe.batch_size >= 800
     assert recipe.evaluation.every > 2
-    assert (recipe.augmentation.size, recipe.augmentation.resize, recipe.evaluation.resize) == ((32, 32), None, None)
+    assert (recipe.augmentation.size, recipe.augmentation.resize, recipe.evaluation.resize) == (32, None, None)
 
 
 def test_an_unreadable_image_is_no_obstacle(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def choose_segmentation_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
     if isinstance(recipe.augmentation.resize, int) and side < recipe.augmentation.resize:  # small images stay small
         fields |= {"augmentation.resize": None, "evaluation.resize": None}
         crop = max(32, 32 * round(side / 32))
-        if recipe.augmentation.size is not None and crop < recipe.augmentation.size[0]:
-            fields["augmentation.size"] = [crop, crop]
+        if isinstance(recipe.augmentation.size, int) and crop < recipe.augmentation.size:
+            fields["augmentation.size"] = crop
     return Choice(name, reason, fields)
 
 

@@ -1,0 +1,112 @@
+"""What the task makes of a network's output: loss of both heads, measures, scores at the masks' resolution."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snellen.data.masks.feed import MaskBatch
+from snellen.models.segmenters.segmenter import Segmenter
+from snellen.tasks.segmentation import Segmentation, SegmentationEvaluationSpec, most_probable, score_masks
+from snellen.tasks.segmentation_losses import SegmentationLossSpec, compute_segmentation_loss
+
+CLASSES = 3
+
+
+class Pointwise(Segmenter):
+    """The smallest segmenter: a 1 x 1 convolution each for its head and its auxiliary head, or no auxiliary head."""
+
+    stride = 4
+    new = ("backbone.",)
+    encoder_name = None
+
+    def __init__(self, auxiliary: bool) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, CLASSES, 1)
+        self.beside = nn.Conv2d(3, CLASSES, 1) if auxiliary else None
+
+    def heads(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        assert all(side % 4 == 0 for side in images.shape[2:])
+        return self.backbone(images), self.beside(images) if self.beside is not None and self.training else None
+
+
+@pytest.fixture
+def batch() -> MaskBatch:
+    """Three images of 6 x 7 px with masks of the same size, of which the last is all ignored."""
+    torch.manual_seed(0)
+    target = torch.randint(0, CLASSES, (3, 6, 7))
+    target[2] = 255
+    target[0, 0] = 255
+    sizes = torch.tensor([[6, 7]] * 3)
+    return MaskBatch(torch.randn(3, 3, 6, 7), target, sizes, sizes)
+
+
+def task(feed: object, **fields: object) -> Segmentation:
+    spec = SegmentationLossSpec.model_validate(fields)
+    evaluation = SegmentationEvaluationSpec()
+    return Segmentation(Path(), spec, None, CLASSES, feed, evaluation, np.arange(1))  # type: ignore[arg-type]
+
+
+def test_loss_of_both_heads(batch: MaskBatch) -> None:
+    model = Pointwise(auxiliary=True).train()
+    loss, right = task(None, auxiliary=0.4).loss(model, batch)
+    logits, beside = (conv(batch.images) for conv in (model.backbone, model.beside))
+    spec = SegmentationLossSpec()
+    main, extra = (compute_segmentation_loss(spec, each, batch.target) for each in (logits, beside))
+    torch.testing.assert_close(loss, main + 0.4 * extra)
+    scored = batch.target != 255
+    share = (logits.argmax(1)[scored] == batch.target[scored]).float().mean()
+    assert right.item() == pytest.approx(3 * share.item())
+    alone, _ = task(None, auxiliary=0).loss(model, batch)
+    torch.testing.assert_close(alone, main)
+
+
+def test_shares_go_by_scored_pixels(batch: MaskBatch) -> None:
+    shares = [task(None).share(part, batch).item() for part in batch.split(3)]
+    assert shares == pytest.approx([35 / 77, 42 / 77, 0])
+
+
+def test_a_batch_without_a_scored_pixel(batch: MaskBatch) -> None:
+    model = Pointwise(auxiliary=True).train()
+    loss, right = task(None).loss(model, batch.split(3)[2])
+    loss.backward()
+    assert (loss.item(), right.item()) == (0, 0)
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+
+
+def test_most_probable_is_argmax() -> None:
+    for logits in (torch.randn(2, 9, 40, 33), torch.randint(0, 3, (2, 9, 40, 33)).float()):  # the second one has ties
+        assert most_probable(logits).equal(logits.argmax(1))
+
+
+def test_scores_are_at_the_resolution_of_each_mask() -> None:
+    """An image shown at half its mask's size, and a smaller one in the same batch; mirrored and averaged."""
+    torch.manual_seed(1)
+    model = Pointwise(auxiliary=True)
+    images = torch.randn(2, 3, 8, 8)
+    shown, sizes = torch.tensor([[8, 6], [5, 8]]), torch.tensor([[16, 12], [10, 16]])
+    target = torch.full((2, 16, 16), 255)
+    for place, (height, width) in zip(target, sizes.tolist(), strict=True):
+        place[:height, :width] = torch.randint(0, CLASSES, (height, width))
+    batch = MaskBatch(images, target, shown, sizes)
+    found = score_masks(model, iter([batch]), CLASSES, nullcontext, flip=True, tolerance=2)
+    loss = 0.0
+    for row in range(2):
+        (h, w), (height, width) = shown[row].tolist(), sizes[row].tolist()
+        with torch.no_grad():  # a 1 x 1 convolution: the mirrored image says the same, mirrored
+            logits = model.eval()(images[row : row + 1])[:, :, :h, :w]
+        large = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+        truth = target[row, :height, :width]
+        loss += F.cross_entropy(large, truth[None], reduction="sum").item()
+        expected = np.zeros((CLASSES, CLASSES), int)
+        np.add.at(expected, (truth.numpy(), large[0].argmax(0).numpy()), 1)
+        np.testing.assert_array_equal(found.confusion[row], expected)
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert found.per_image.shape == (2, CLASSES, 3)
+    assert found.per_image.dtype == np.dtype("<u4")
