@@ -28,6 +28,7 @@ from snellen.tasks.segmentation import confusion_counts
 _LONGEST = 480  # px, of a picture's longer side
 _ROOM = 6_500_000  # characters of all pictures
 _MOST_NAMED = 12
+_ALWAYS = 3  # images, however large their pictures are
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,9 @@ def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
     for row, why in chosen:
         scene = _scene(row, why, runs, snapshots, truths)
         room -= scene.weight
-        if why:
-            shown.append(scene)
-        elif room > 0:
-            more.append(scene)
+        if room < 0 and len(shown) >= _ALWAYS:
+            break
+        (shown if why else more).append(scene)
     return MaskEvolution(runs, shown, more, len(kept))
 
 
@@ -151,7 +151,7 @@ def _scene(
     truth = truths.of(path)
     colours = first.run.data["colours"]
     lines = [
-        Line(run, float(run.miou_by_image[row]), [_view(run, each, row, truth) for each in snapshots[run.number]])
+        Line(run, float(run.miou_by_image[row]), [_view(each, row, truth, colours) for each in snapshots[run.number]])
         for run in runs
     ]
     last = reduced(_mask(snapshots[first.number][-1], row), _LONGEST)
@@ -166,14 +166,14 @@ def _scene(
     )
 
 
-def _view(run: MaskRun, snapshot: MaskSnapshot, row: int, truth: Mask | None) -> View:
+def _view(snapshot: MaskSnapshot, row: int, truth: Mask | None, colours: Sequence[Sequence[int]]) -> View:
     mask = _mask(snapshot, row)
     small = reduced(mask, _LONGEST)
-    picture = mask_picture(small, run.run.data["colours"])
+    picture = mask_picture(small, colours)
     if truth is None or truth.shape != mask.shape:
         return View(snapshot.epoch, math.nan, picture, None)
     predicted, true = (torch.from_numpy(each)[None].long() for each in (mask, truth))
-    score = by_image(confusion_counts(predicted, true, len(run.run.classes)).numpy())[0][0]
+    score = by_image(confusion_counts(predicted, true, len(colours)).numpy())[0][0]
     return View(snapshot.epoch, float(score), picture, error_picture(small, reduced(truth, _LONGEST)))
 
 
