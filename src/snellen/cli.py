@@ -60,12 +60,13 @@ def _app(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for images, runs and report.")] = Path("snellen-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for images, runs and reports.")] = Path("snellen-demo"),
 ) -> None:
-    """Train two ways on embedded images and compare them: about two minutes on two cores."""
+    """Three studies in miniature on embedded images, each with its report: about five minutes on two cores."""
     from snellen.commands.demo import demo as run_demo
 
-    print(run_demo(out))
+    for page in run_demo(out):
+        print(page)
 
 
 @app.command()

@@ -35,19 +35,22 @@ def test_bench_of_masks(scenes: Path) -> None:
     assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
 
 
-def test_demo_leaves_a_report_that_compares_two_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    brief = {
-        "epochs": 1,
-        "batch_size": 128,
-        "hardware.precision": "fp32",
-        "hardware.channels_last": True,
-        "hardware.unfold": False,
-    }
-    monkeypatch.setattr(demo_module, "_OVERRIDES", brief | {"budget": None, "snapshots.images": 50})
-    page = demo(tmp_path / "demo", console=Console(quiet=True))
-    numbers = json.loads(page.with_suffix(".json").read_text())
-    assert [run["label"] for run in numbers["runs"]] == ["vgg13-scratch", "airnet-scratch"]
-    assert len(numbers["comparisons"]) == 1
+def test_demo_leaves_three_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hardware = {"precision": "fp32", "channels_last": True, "unfold": False}
+    brief = {"epochs": 1, "batch_size": 128, "hardware": hardware, "snapshots": {"images": 20}}
+    monkeypatch.setattr(demo_module, "_BUDGET", None)
+    monkeypatch.setattr(demo_module, "_SCENES", 16)
+    monkeypatch.setattr(demo_module, "_DIGITS", {f"hardware.{key}": value for key, value in hardware.items()} | brief)
+    monkeypatch.setattr(demo_module, "_MASKS", demo_module._MASKS | brief | {"budget": None, "batch_size": 4})
+    pretraining = {"recipe": "byol-small", "changes": brief | {"evaluation": {"collapse": "warn"}}}
+    pretraining["changes"]["model"] = {"width": 0.5}
+    study = {"seeds": [0], "changes": brief | {"batch_size": 16}, "pretraining": pretraining}
+    monkeypatch.setattr(demo_module, "_STUDY", demo_module._STUDY | study)
+    classes, few, masks = demo(tmp_path / "demo", console=Console(quiet=True))
+    numbers = [json.loads(page.with_suffix(".json").read_text()) for page in (classes, few, masks)]
+    assert [run["label"] for run in numbers[0]["runs"]] == ["vgg13-scratch", "airnet-scratch"]
+    assert [each["setting"] for each in numbers[1]["settings"]] == ["A", "C", "E"]
+    assert [run["label"] for run in numbers[2]["runs"]] == ["fcn32s", "unet"]
     assert len(list((tmp_path / "demo" / "digits").rglob("*.png"))) == 1797
     with pytest.raises(UserError, match="not an empty folder"):
         demo(tmp_path / "demo")

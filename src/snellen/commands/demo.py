@@ -1,48 +1,101 @@
-"""The embedded demo: two ways of training on scikit-learn's digits, and the report that compares them."""
+"""The embedded demo: the three studies in miniature, each with its report, on digits and on drawn landscapes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
 
+from snellen.commands.compare import compare
 from snellen.commands.report import report
 from snellen.commands.train import train
+from snellen.data.masks.scenes import draw_scenes
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 
 _SIDE = 32
+_SCENES, _SCENE_SIDE = 120, 96
+_BUDGET = "35s"
 # A mirrored digit is no digit; batches are small because there are only 1,500 images.
-_OVERRIDES = {
-    "budget": "40s",
+_DIGITS = {
     "batch_size": 64,
     "augmentation.flip": 0,
     "augmentation.alternate_flip": False,
     "evaluation.flip": False,
 }
+_STUDY: dict[str, Any] = {
+    "name": "few labels",
+    "description": "76 digits with labels, 1,516 without: does learning without labels first help?",
+    "fractions": [0.05],
+    "seeds": [0, 1, 2],
+    "recipe": {
+        "epochs": 40,
+        "batch_size": 32,
+        "augmentation": {"size": _SIDE, "crop": "random", "padding": 3, "rotation": 10, "flip": 0},
+        "evaluation": {"size": _SIDE, "every": 10, "choose": "last"},
+        "model": {"backbone": "airnet", "width": 0.5},
+        "optimizer": {"lr": 0.002},
+        "schedule": {"name": "cosine", "warmup": 0.1},
+        "snapshots": {"images": 200},
+    },
+    "settings": [
+        {"name": "A", "description": "from scratch, everything trained", "start": "scratch"},
+        {"name": "C", "description": "self-supervised pretraining, everything trained", "start": "self-supervised"},
+        {
+            "name": "E",
+            "description": "self-supervised pretraining, linear probe",
+            "start": "self-supervised",
+            "recipe": "linear-probe",
+            "changes": {
+                "batch_size": 16,
+                "augmentation": {"size": _SIDE},
+                "evaluation": {"size": _SIDE},
+                "model": {"backbone": "airnet", "width": 0.5},
+                "snapshots": {"images": 200},
+            },
+        },
+    ],
+    "pretraining": {
+        "recipe": "byol-small",
+        "changes": {
+            "budget": _BUDGET,
+            "batch_size": 128,
+            "augmentation": {"flip": 0, "rotation": 10, "scale": [0.4, 1.0]},
+            "model": {"width": 0.5},
+            "snapshots": {"images": 200},
+        },
+    },
+}
+_MASKS: dict[str, Any] = {
+    "task": "segmentation",
+    "budget": _BUDGET,
+    "batch_size": 8,
+    "augmentation": {"size": _SCENE_SIDE, "flip": 0.5, "vertical_flip": 0.5},
+    "optimizer": {"name": "adamw", "lr": 0.001},
+    "schedule": {"name": "poly", "warmup": 0.1},
+}
+_SEGMENTERS = {"fcn32s": "fcn32s/vgg11_bn", "unet": "unet/resnet18"}
 
 
-def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) -> Path:
-    """Writes the digits as image files, trains the reference's recipe and the modern one for equal time, compares them.
+def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) -> list[Path]:
+    """Three studies in miniature, for about equal times, on images that snellen brings or draws.
 
-    out: a new or empty folder. Returns the path of the report. Raises UserError when the folder holds something.
+    Handwritten digits by the reference's recipe and a modern one; digits with few labels, with and without learning
+    from the others first; land cover in drawn scenes by two networks. out: a new or empty folder. Returns the paths of
+    the three reports. Raises UserError when the folder holds something.
     """
     console = console or Console(stderr=True)
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: not an empty folder. Choose another with --out, or delete it.")
-    images = folder / "digits"
-    count = write_digits(images)
-    console.print(f"{count:,} handwritten digits of scikit-learn written to {images}", highlight=False)
-    runs: list[Run] = []
-    for recipe in ("vgg13-scratch", "airnet-scratch"):
-        console.rule(f"{recipe}, {_OVERRIDES['budget']} of training")
-        run = train(images, recipe, out=folder / recipe, overrides=_OVERRIDES, console=console)
-        if run.status["state"] != "finished":
-            raise KeyboardInterrupt
-        runs.append(run)
-    return report(runs, folder / "report.html")
+    digits, scenes = folder / "digits", folder / "scenes"
+    count = write_digits(digits)
+    draw_scenes(scenes, _SCENES, size=_SCENE_SIDE, validation_share=0.25)
+    console.print(f"{count:,} handwritten digits of scikit-learn written to {digits}", highlight=False)
+    console.print(f"{_SCENES} landscapes drawn by snellen, with masks, written to {scenes}", highlight=False)
+    return [_classes(digits, folder, console), _few_labels(digits, folder, console), _masks(scenes, folder, console)]
 
 
 def write_digits(folder: Path) -> int:
@@ -59,3 +112,35 @@ def write_digits(folder: Path) -> int:
         grey = Image.fromarray((pixels * (255 / 16)).round().astype("uint8"))
         grey.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC).save(path)
     return len(digits.target)
+
+
+def _classes(digits: Path, folder: Path, console: Console) -> Path:
+    runs = []
+    for recipe in ("vgg13-scratch", "airnet-scratch"):
+        console.rule(f"1 of 3, classes: {recipe}, {_BUDGET} of training")
+        run = train(digits, recipe, out=folder / recipe, overrides={**_DIGITS, "budget": _BUDGET}, console=console)
+        runs.append(_finished(run))
+    return report(runs, folder / "classes.html")
+
+
+def _few_labels(digits: Path, folder: Path, console: Console) -> Path:
+    console.rule("2 of 3, few labels: pretraining without labels, then three settings with three seeds")
+    study = compare(_STUDY, digits, out=folder / "few-labels", console=console)
+    if study is None or not study.finished:
+        raise KeyboardInterrupt
+    return report(study.path, folder / "few-labels.html")
+
+
+def _masks(scenes: Path, folder: Path, console: Console) -> Path:
+    runs = []
+    for name, architecture in _SEGMENTERS.items():
+        console.rule(f"3 of 3, masks: {architecture}, {_BUDGET} of training")
+        recipe = _MASKS | {"name": name, "model": {"architecture": architecture}}
+        runs.append(_finished(train(scenes, recipe, out=folder / name, console=console)))
+    return report(runs, folder / "masks.html")
+
+
+def _finished(run: Run) -> Run:
+    if run.status["state"] != "finished":
+        raise KeyboardInterrupt
+    return run
