@@ -69,8 +69,9 @@ def _paragraph(results: Results, fraction: float) -> str:
     if level:
         text += f" It cannot be told apart from {listed([_other(pair, best).setting for pair in level])}."
         closest = min(level, key=lambda pair: abs(pair.over.mean))
-        where = f" ({_other(closest, best).setting})" if len(level) > 1 else ""
-        text += f" {surer(closest.over, closest.needed)[:-1]}{where}."
+        more = surer(closest.over, closest.needed)
+        near = f"The closest is {_other(closest, best).setting}: {more[0].lower()}{more[1:]}"
+        text += f" {near if len(level) > 1 else more}"
     return text
 
 
