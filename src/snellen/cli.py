@@ -148,8 +148,8 @@ def compare(
         typer.Argument(
             metavar="STUDY DATA [key=value …]",
             show_default=False,
-            help="STUDY: transfer-a-to-e, transfer-lite, label-efficiency, recipes, or a YAML file. DATA: labelled "
-            "images, as train takes them. key=value: any field of the study, such as seeds=[0,1], fractions=[0.1,1], "
+            help="STUDY: transfer-a-to-e, transfer-lite, transfer-masks, label-efficiency, recipes, or a YAML file. "
+            "DATA: labelled images, or images with masks, as train takes them. key=value: any field of the study, such as seeds=[0,1], fractions=[0.1,1], "
             "self_supervised=RUN, supervised=FILE, only=[A,C], recipes=[a,b], or changes.epochs=5 for all recipes.",
         ),
     ],

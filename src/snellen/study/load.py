@@ -16,7 +16,7 @@ from snellen.recipe.load import apply_overrides, explain
 from snellen.recipe.text import parse_yaml
 from snellen.study.spec import StudySpec
 
-_ORDER = ["transfer-a-to-e", "transfer-lite", "label-efficiency", "recipes"]
+_ORDER = ["transfer-a-to-e", "transfer-lite", "transfer-masks", "label-efficiency", "recipes"]
 
 
 def shipped_studies() -> list[str]:
