@@ -149,8 +149,9 @@ def compare(
             metavar="STUDY DATA [key=value …]",
             show_default=False,
             help="STUDY: transfer-a-to-e, transfer-lite, transfer-masks, label-efficiency, recipes, or a YAML file. "
-            "DATA: labelled images, or images with masks, as train takes them. key=value: any field of the study, such as seeds=[0,1], fractions=[0.1,1], "
-            "self_supervised=RUN, supervised=FILE, only=[A,C], recipes=[a,b], or changes.epochs=5 for all recipes.",
+            "DATA: labelled images, or images with masks, as train takes them. key=value: any field of the study, such "
+            "as seeds=[0,1], fractions=[0.1,1], self_supervised=RUN, supervised=FILE, only=[A,C], recipes=[a,b], or "
+            "changes.epochs=5 for all recipes.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/STUDY without it.")] = None,
