@@ -159,7 +159,7 @@ def _time(plan: Plan, images: ImageSet | MaskedSet, console: Console) -> dict[st
     speeds: dict[str, Speed] = {}
     for run in plan.runs:
         name = kind(run.recipe)
-        if name not in speeds:
+        if name not in speeds and _state(run.path) != "finished":
             speeds[name] = time_steps(run.recipe, images, console)
     return speeds
 
@@ -176,10 +176,10 @@ def _plan_table(plan: Plan, images: ImageSet | MaskedSet, speeds: Mapping[str, S
     for setting, fraction in dict.fromkeys((run.setting, run.fraction) for run in plan.runs):
         runs = [run for run in plan.runs if (run.setting, run.fraction) == (setting, fraction)]
         states = [_state(run.path) for run in runs]
-        each = speeds[kind(runs[0].recipe)].seconds(runs[0].recipe, images)
         left = sum(state != "finished" for state in states)
+        each = speeds[kind(runs[0].recipe)].seconds(runs[0].recipe, images) if left else 0.0
         total += each * left
-        about = f"{len(runs)} x {_duration(each)}"
+        about = f"{left} x {_duration(each)}" if left else ""
         done = "finished" if not left else f"{len(runs) - left} finished" if left < len(runs) else "to do"
         epochs = runs[0].recipe.budget or str(runs[0].recipe.epochs)
         table.add_row(setting, f"{fraction:.3g}", str(len(runs)), epochs, about, done)
