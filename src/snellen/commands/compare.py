@@ -127,7 +127,8 @@ def _check_weights(plan: Plan, images: ImageSet | MaskedSet) -> None:
             try:
                 _build(run.recipe, images)
             except UserError as error:
-                raise UserError(f"setting '{run.setting}': {error}") from error
+                hint = " In a study the file is given by supervised=FILE." if spec.weights == "imagenet" else ""
+                raise UserError(f"setting '{run.setting}': {error}{hint}") from error
     if plan.pretraining is not None:
         theirs = plan.pretraining.recipe.model
         for run in plan.runs:
