@@ -135,3 +135,15 @@ def test_a_pretraining_run_predicts_nothing(digits: Path, tmp_path: Path) -> Non
     run = pretrain(digits, "byol-small", overrides=SMALL | {"epochs": 1}, out=tmp_path / "run", console=QUIET)
     with pytest.raises(UserError, match="has a backbone and no classes"):
         predict(run.path, [str(digits)], tmp_path / "p.csv")
+
+
+def test_what_the_features_are_worth_before_the_first_step(split: Path, tmp_path: Path) -> None:
+    """A run that goes on from another one starts with what that one ended with."""
+    overrides = SMALL | {"evaluation.data": str(split)}
+    first = pretrain(split, "byol-small", overrides=overrides, out=tmp_path / "first", console=QUIET)
+    more = overrides | {"model.weights": str(first.path)}
+    second = pretrain(split, "byol-small", overrides=more, out=tmp_path / "second", console=QUIET)
+    start, end = second.data["at_start"], first.metrics().iloc[-1]
+    assert start["knn_top1"] == end["knn_top1"]
+    assert start["effective_rank"] == pytest.approx(end["effective_rank"], rel=1e-4)
+    assert "before the first step" in (second.path / "report.html").read_text()

@@ -60,6 +60,10 @@ def pretrain(
         prepared = prepare_pretraining(path, loaded, images, console, recorded=None)
         facts = _data_json(prepared, data)
         say_notes(console, facts["notes"][len(images.notes) :])
+        job = prepared.job
+        look = job.task.evaluate(job.model, job.fabric.autocast)
+        facts["at_start"] = look.row()
+        console.print(f"before the first step: {look.text()}", highlight=False, soft_wrap=True)
         write_start(
             *(path, prepared.job, prepared.method.backbone, _samples(prepared), facts),
             *(prepared.weights, prepared.measured, (loaded.evaluation.size, loaded.evaluation.size)),

@@ -2,7 +2,8 @@
 
     recipe.yaml             the resolved recipe: every field, nothing implied
     environment.json        versions, hardware, git commit, command, what was measured and chosen at start
-    data.json               class names, layout, counts, fingerprint, normalisation, files left out
+    data.json               class names, layout, counts, fingerprint, normalisation, files left out; of
+                            pretraining, what the features were worth before the first step
     samples.csv             row, split ("train" | "validation"), path, target, class, group
     status.json             state ("running" | "finished" | "interrupted" | "failed"), epochs and steps done, cost
     steps.csv               one row an optimiser step

@@ -235,7 +235,7 @@ def _pretraining(study: Study) -> dict[str, str] | None:
         "images": f"{run.data['counts']['train']:,}",
         "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
         "epochs": f"{status['epochs_done']} of {status['epochs']}",
-        "knn": f"{knn[0]:.1%} after its first epoch, {knn[-1]:.1%} after its last" if knn else "",
+        "knn": f"{run.data['at_start']['knn_top1']:.1%} before its first step, {knn[-1]:.1%} in the end" if knn else "",
         "notes": " ".join(run.data["notes"]),
     }
 
