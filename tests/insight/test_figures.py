@@ -144,3 +144,28 @@ def test_differences_are_exactly_the_fields_that_differ(first: dict[str, int], s
     for key in "abc":
         pair = (first.get(key), second.get(key))
         assert found.get(f"part.{key}", (pair[0], pair[0])) == pair
+
+
+def test_groups_widen_every_interval_that_images_alone_would_make_too_narrow() -> None:
+    """Nine copies of each image, tied together: intervals are those of the images, not of nine times as many."""
+    generator = np.random.default_rng(5)
+    target = generator.integers(0, 3, 80)
+    probabilities = generator.dirichlet(np.ones(3), 80)
+    probabilities[np.arange(80), target] += 1.2
+    probabilities = (probabilities / probabilities.sum(1, keepdims=True)).astype(np.float32)
+    copies, groups = np.repeat(np.arange(80), 9), np.repeat(np.arange(80), 9)
+    alone = figures(probabilities, target, np.arange(80)), calibration(probabilities, target, np.arange(80))
+    tied = (
+        figures(probabilities[copies], target[copies], groups),
+        calibration(probabilities[copies], target[copies], groups),
+    )
+    assert tied[0].top1_interval == alone[0].top1_interval
+    assert [c.recall_interval for c in tied[0].classes] == [c.recall_interval for c in alone[0].classes]
+    assert tied[1].ece_interval.low == pytest.approx(alone[1].ece_interval.low)
+    assert [b.accuracy_interval for b in tied[1].bins] == [b.accuracy_interval for b in alone[1].bins]
+    free = figures(probabilities[copies], target[copies])
+    for ours, theirs in zip(tied[0].classes, free.classes, strict=True):
+        assert ours.recall_interval is not None
+        assert theirs.recall_interval is not None
+        width = ours.recall_interval.high - ours.recall_interval.low
+        assert width > 2 * (theirs.recall_interval.high - theirs.recall_interval.low)

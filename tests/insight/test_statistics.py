@@ -198,3 +198,11 @@ def test_sentences_on_masks() -> None:
     )
     same = PairedMasks(0.0, Interval(0.0, 0.0), 1.0, 0, 0, 101, "paired bootstrap over images")
     assert verdict("a", "b", same).endswith("Both get the same pixels right and wrong.")
+
+
+def test_optimism_by_group_is_that_of_the_groups() -> None:
+    generator = np.random.default_rng(4)
+    right = generator.random((8, 40)) < 0.6
+    tied = optimism(np.repeat(right, 5, axis=1), np.repeat(np.arange(40), 5))
+    assert tied.value == pytest.approx(optimism(right).value)
+    assert optimism(np.repeat(right, 5, axis=1)).value < tied.value, "copies on both sides hide the choice's luck"

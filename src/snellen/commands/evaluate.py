@@ -49,8 +49,10 @@ def evaluate(
         return evaluate_segmenter(opened, data, out, console)
     images = labelled_images(data, opened.classification.data, opened.classes)
     labels = {images.root / sample.path: sample.label for sample in images.validation}
+    group_of = {images.root / sample.path: sample.group for sample in images.validation}
     probabilities: list[NDArray[np.float32]] = []
     target: list[int] = []
+    names: list[str | None] = []
     unreadable: list[str] = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(labels))
@@ -61,11 +63,14 @@ def evaluate(
             if batch.paths:
                 probabilities.append(batch.probabilities)
                 target += [labels[path] for path in batch.paths]
+                names += [group_of[path] for path in batch.paths]
             bar.advance(task, len(batch.paths) + len(batch.unreadable))
     if not target:
         raise UserError(f"{data}: none of its images can be read.")
     scores, truth = np.concatenate(probabilities), np.array(target, dtype=np.int64)
-    done = Evaluated(opened.classes, figures(scores, truth), calibration(scores, truth), scores, truth, unreadable)
+    groups = np.unique([str(name) for name in names], return_inverse=True)[1] if all(names) else None
+    found, calibrated = figures(scores, truth, groups), calibration(scores, truth, groups)
+    done = Evaluated(opened.classes, found, calibrated, scores, truth, unreadable)
     if out is not None:
         write_json(Path(out), _as_json(done))
     return done

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.bootstrap import Floats, interval
+from snellen.insight.bootstrap import Floats, interval, intervals
 from snellen.insight.proportions import Interval, wilson
 
 BINS = 15
@@ -36,11 +36,14 @@ class Calibration:
     negative_log_likelihood: float
 
 
-def calibration(probabilities: NDArray[np.float32], target: NDArray[np.int64]) -> Calibration:
+def calibration(
+    probabilities: NDArray[np.float32], target: NDArray[np.int64], groups: NDArray[np.int64] | None = None
+) -> Calibration:
     """Reliability in 15 equal bins of the largest probability.
 
-    probabilities: (N, C). target: (N,). The interval of the ECE is a bootstrap over images; resampling adds noise to
-    every bin, so it lies a little high. Sources: Guo et al. 2017, arXiv 1706.04599, eq. 3; Brier 1950.
+    probabilities: (N, C). target: (N,). groups: (N,); with them all intervals are bootstrapped over groups, else the
+    bins' are Wilson's and the ECE's is a bootstrap over images. Resampling adds noise to every bin, so that of the ECE
+    lies a little high. Sources: Guo et al. 2017, arXiv 1706.04599, eq. 3; Brier 1950.
     """
     images, classes = probabilities.shape
     confidence = probabilities.max(1).astype(np.float64)
@@ -52,17 +55,25 @@ def calibration(probabilities: NDArray[np.float32], target: NDArray[np.int64]) -
     def ece(weights: Floats) -> Floats:
         return np.asarray(np.abs((weights * gap) @ member).sum(1) / weights.sum(1))
 
+    def accuracies(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(((weights * right) @ member) / (weights @ member))
+
+    grouped = None if groups is None else intervals(accuracies, images, groups)
     bins = []
     for number in range(BINS):
         inside = place == number
         count, hits = int(inside.sum()), int(right[inside].sum())
-        means = (float(confidence[inside].mean()), hits / count, wilson(hits, count)) if count else (None, None, None)
+        means: tuple[float | None, float | None, Interval | None] = (None, None, None)
+        if count:
+            own_range = wilson(hits, count) if grouped is None else grouped[number]
+            means = float(confidence[inside].mean()), hits / count, own_range
         bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means))
     own = probabilities[np.arange(images), target].astype(np.float64)
     return Calibration(
         bins=bins,
         ece=float(ece(np.ones((1, images)))[0]),
-        ece_interval=interval(ece, images),
+        ece_interval=interval(ece, images, groups),
         brier=float(((probabilities - np.eye(classes)[target]) ** 2).sum(1).mean()),
         negative_log_likelihood=float(-np.log(np.clip(own, 1e-12, 1)).mean()),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.bootstrap import Floats, interval
+from snellen.insight.bootstrap import Floats, interval, intervals
 from snellen.insight.proportions import Interval, wilson
 
 
@@ -80,11 +80,16 @@ def figures(
     recall, f1 = recalls(ones)[0], f1s(ones)[0]
     precision = _ratio(ones @ hit, ones @ is_chosen)[0]
     support = is_class.sum(0).astype(int)
+    if groups is None:
+        recall_ranges = [wilson(int(hit[:, c].sum()), int(support[c])) if support[c] else None for c in range(classes)]
+    else:
+        found = intervals(recalls, images, groups)
+        recall_ranges = [found[c] if support[c] else None for c in range(classes)]
     per_class = [
         ClassFigures(
             int(support[c]),
             float(recall[c]),
-            wilson(int(hit[:, c].sum()), int(support[c])) if support[c] else None,
+            recall_ranges[c],
             float(precision[c]),
             float(f1[c]),
         )

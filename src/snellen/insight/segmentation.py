@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.insight.bootstrap import Floats, intervals, resamples, two_sided
-from snellen.insight.optimism import Optimism
+from snellen.insight.optimism import Optimism, random_halves
 from snellen.insight.proportions import Interval
 
 Counts = NDArray[np.int64]
@@ -199,20 +199,19 @@ def miou_by_unit(confusion: Counts, groups: NDArray[np.int64] | None = None) -> 
     return np.asarray(pseudo - np.nanmean(pseudo) + whole)
 
 
-def mask_optimism(counts: NDArray[np.uint32], seed: int = 0, repeats: int = 2000) -> Optimism:
+def mask_optimism(
+    counts: NDArray[np.uint32], groups: NDArray[np.int64] | None = None, seed: int = 0, repeats: int = 2000
+) -> Optimism:
     """What choosing the epoch adds to the mIoU: chosen on one random half of the images, scored on the other.
 
-    counts: (E, N, C, 3) of each scored epoch. The choice is the first epoch with the highest mIoU, as in training. A
-    half has more noise than the whole, so the figure errs on the careful side.
+    counts: (E, N, C, 3) of each scored epoch. groups: (N,); halves are of whole groups then. The choice is the first
+    epoch with the highest mIoU, as in training. A half has more noise than the whole, so the figure errs on the careful
+    side.
     """
     epochs, images, classes = counts.shape[:3]
-    if images < 2:
-        return Optimism(0.0, epochs, images)
-    generator = np.random.default_rng(seed)
     gaps = []
-    for start in range(0, repeats, 100):
-        size = min(100, repeats - start)
-        halves = (generator.random((size, images)).argsort(1) < images // 2).astype(np.float64)  # (r, N)
+    for halves in random_halves(images, groups, seed, repeats):
+        size = len(halves)
         chosen, other = np.empty((epochs, size)), np.empty((epochs, size))
         for epoch in range(epochs):
             flat = counts[epoch].reshape(images, -1).astype(np.float64)
@@ -221,7 +220,7 @@ def mask_optimism(counts: NDArray[np.uint32], seed: int = 0, repeats: int = 2000
         best = np.nan_to_num(chosen, nan=-1).argmax(0)
         column = np.arange(size)
         gaps.append(chosen[best, column] - other[best, column])
-    return Optimism(float(np.nanmean(np.concatenate(gaps))), epochs, images)
+    return Optimism(float(np.nanmean(np.concatenate(gaps))) if gaps else 0.0, epochs, images)
 
 
 def _dice(counts: Floats) -> Floats:

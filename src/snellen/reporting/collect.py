@@ -80,7 +80,7 @@ class RunFigures(RunView):
         if not self.scored or self.pretraining:
             return None
         scored = self.run.validation()
-        return calibration(scored.probabilities, scored.target)
+        return calibration(scored.probabilities, scored.target, self.groups)
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
@@ -96,7 +96,7 @@ class RunFigures(RunView):
         if not self.scored or self.run.recipe.evaluation.choose != "best":
             return None
         by_epoch = self.run.correct_by_epoch()
-        return optimism(by_epoch) if len(by_epoch) > 1 else None
+        return optimism(by_epoch, self.groups) if len(by_epoch) > 1 else None
 
     @cached_property
     def evolution(self) -> Evolution | None:

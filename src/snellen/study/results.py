@@ -30,7 +30,7 @@ class Cell:
     """One setting with one share of the labels: its finished runs, by seed.
 
     values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
-    scored images each run has right; None for masks. images: N.
+    scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone.
     """
 
     setting: str
@@ -39,6 +39,7 @@ class Cell:
     values: NDArray[np.float64]
     correct: NDArray[np.bool_] | None
     images: int
+    groups: NDArray[np.int64] | None = None
 
     @cached_property
     def over(self) -> OverSeeds:
@@ -74,9 +75,13 @@ class Cell:
         runs = [run for run in self.runs.values() if run.recipe.evaluation.choose == "best"]
         if self.correct is None:
             counts = [run.counts_by_epoch() for run in runs]
-            values = [mask_optimism(table).value for table in counts if len(table) > 1]
+            values = [mask_optimism(table, self.groups).value for table in counts if len(table) > 1]
         else:
-            values = [optimism(table).value for table in (run.correct_by_epoch() for run in runs) if len(table) > 1]
+            values = [
+                optimism(table, self.groups).value
+                for table in (run.correct_by_epoch() for run in runs)
+                if len(table) > 1
+            ]
         return float(np.mean(values)) if values else None
 
     def as_dict(self) -> dict[str, Any]:
@@ -200,10 +205,10 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     if first.recipe.task == "segmentation":
         confusions = [run.mask_validation().confusion for run in runs.values()]
         values = np.stack([miou_by_unit(confusion, groups) for confusion in confusions])
-        return Cell(setting, fraction, runs, values, None, len(confusions[0]))
+        return Cell(setting, fraction, runs, values, None, len(confusions[0]), groups)
     scored = [run.validation() for run in runs.values()]
     correct = np.stack([each.probabilities.argmax(1) == each.target for each in scored])
-    return Cell(setting, fraction, runs, by_unit(correct.astype(np.float64), groups), correct, correct.shape[1])
+    return Cell(setting, fraction, runs, by_unit(correct.astype(np.float64), groups), correct, correct.shape[1], groups)
 
 
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:

@@ -53,7 +53,7 @@ class MaskRun(RunView):
         if not self.scored or self.run.segmentation.evaluation.choose != "best":
             return None
         by_epoch = self.run.counts_by_epoch()
-        return mask_optimism(by_epoch) if len(by_epoch) > 1 else None
+        return mask_optimism(by_epoch, self.groups) if len(by_epoch) > 1 else None
 
     @property
     def tolerance(self) -> int:
