@@ -151,7 +151,7 @@ def test_groups_widen_every_interval_that_images_alone_would_make_too_narrow() -
     generator = np.random.default_rng(5)
     target = generator.integers(0, 3, 80)
     probabilities = generator.dirichlet(np.ones(3), 80)
-    probabilities[np.arange(80), target] += 1.2
+    probabilities[np.arange(80), target] += 0.35
     probabilities = (probabilities / probabilities.sum(1, keepdims=True)).astype(np.float32)
     copies, groups = np.repeat(np.arange(80), 9), np.repeat(np.arange(80), 9)
     alone = figures(probabilities, target, np.arange(80)), calibration(probabilities, target, np.arange(80))

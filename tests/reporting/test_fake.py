@@ -102,7 +102,7 @@ def test_intervals_of_grouped_images_are_called_what_they_are(few: Images, tmp_p
     groups = [f"patient {row % 20}" for row in range(len(few.paths))]
     text = text_of(report(write_run(tmp_path / "grouped", few, Plan("grouped", 3), groups)))
     assert "bootstrapped over whole groups" in text
-    assert "Those of single classes and of the reliability diagram are Wilson's over images" in text
+    assert "all intervals and differences are bootstrapped over whole groups" in text
 
 
 def test_what_stopped_a_run_is_said(run: Run, tmp_path: Path) -> None:
