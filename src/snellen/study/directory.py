@@ -1,7 +1,8 @@
 """The folder that a study leaves: what is in it, how it is read back.
 
     study.yaml     the study as it was asked for, every field
-    study.json     data source and fingerprint; its runs: setting, fraction, seed, key, folder; the pretraining's folder
+    study.json     data source and fingerprint; its runs: setting, fraction, seed, key, folder; the pretraining's
+                   folder; the mode (precision, layout) of each kind of run
     runs/          one run directory for each (setting, share of the labels, seed), the key in its name
     pretraining-…  the run of the pretraining, where the study did one
     report.html    the report, with report.json and report.csv
@@ -12,7 +13,8 @@ A run is known again by its key, which stands for its recipe, its images and the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ from snellen.study.spec import StudySpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from snellen.engine.precision import Mode
     from snellen.study.plan import Plan
 
 
@@ -111,8 +114,10 @@ def is_study(path: Path) -> bool:
     return (path / "study.json").is_file()
 
 
-def write_study(path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str) -> Study:
-    """study.yaml and study.json; what was planned there before is replaced, runs stay."""
+def write_study(
+    path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: Mapping[str, Mode]
+) -> Study:
+    """study.yaml and study.json; what was planned there before is replaced, runs stay. modes: by kind of run."""
     runs = [
         {
             "setting": run.setting,
@@ -126,6 +131,13 @@ def write_study(path: Path, spec: StudySpec, plan: Plan, source: str, fingerprin
     pretraining = None if plan.pretraining is None else plan.pretraining.path.relative_to(path).as_posix()
     text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(path / "study.yaml", text)
-    facts = {"source": source, "fingerprint": fingerprint, "pretraining": pretraining, "runs": runs}
+    settled = {name: asdict(mode) for name, mode in modes.items()}
+    facts = {
+        "source": source,
+        "fingerprint": fingerprint,
+        "pretraining": pretraining,
+        "modes": settled,
+        "runs": runs,
+    }
     write_json(path / "study.json", facts)
     return Study(path)

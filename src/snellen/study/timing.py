@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 from rich.console import Console
 
+from snellen.data.fingerprint import text_hash
 from snellen.data.masks.sources import MaskedSet
 from snellen.data.sources import ImageSet
+from snellen.data.unlabelled import UnlabelledSet
 from snellen.engine.budget import evaluation_seconds, step_seconds
 from snellen.engine.loop import Job
 from snellen.engine.precision import Mode
+from snellen.pretraining.preparation import prepare_pretraining
 from snellen.recipe.load import apply_overrides
-from snellen.recipe.schema import Recipe, seconds
+from snellen.recipe.schema import PretrainingRecipe, Recipe, seconds
 from snellen.study.plan import TrainedRecipe
 from snellen.tasks.preparation import prepare
 from snellen.tasks.segmentation_preparation import prepare_segmentation
@@ -71,13 +74,20 @@ class Speed:
 
 
 def kind(recipe: TrainedRecipe) -> str:
-    """The same text for recipes whose steps take the same time."""
+    """A hash that is the same for recipes whose steps take the same time."""
     fields = recipe.model_dump(mode="json")
-    return json.dumps(apply_overrides(fields, {**_IRRELEVANT, "task": recipe.task}), sort_keys=True)
+    return text_hash(json.dumps(apply_overrides(fields, {**_IRRELEVANT, "task": recipe.task}), sort_keys=True))[:12]
 
 
-def time_steps(recipe: TrainedRecipe, images: ImageSet | MaskedSet, console: Console) -> Speed:
-    """Times steps and scoring on a few of the images. Raises UserError where training would."""
+def time_steps(
+    recipe: TrainedRecipe, images: ImageSet | MaskedSet, console: Console, settled: Mode | None = None
+) -> Speed:
+    """Times steps and scoring on a few of the images, in the fastest mode, or in one that was settled before.
+
+    Raises UserError where training would.
+    """
+    if settled is not None:
+        recipe = Speed(settled, 0.0, 0.0).pinned(recipe)
     some = _some(images)
     model = recipe.model.model_copy(update={"weights": None})
     data = recipe.data.model_copy(update={"fraction": 1.0})
@@ -87,6 +97,20 @@ def time_steps(recipe: TrainedRecipe, images: ImageSet | MaskedSet, console: Con
         step = step_seconds(job) / min(recipe.batch_size, len(some.train))
         score = evaluation_seconds(job) / job.task.evaluated_images
     return Speed(job.mode, step, score)
+
+
+def pretraining_seconds(recipe: PretrainingRecipe, images: UnlabelledSet, console: Console) -> float:
+    """What a pretraining takes, about, from timing a few of its steps. Raises UserError where pretraining would."""
+    if recipe.budget:
+        return seconds(recipe.budget)
+    some = dataclasses.replace(images, paths=_spread(images.paths, max(_TRAINING_IMAGES, 2 * recipe.batch_size)))
+    evaluation = recipe.evaluation.model_copy(update={"data": None})
+    model = recipe.model.model_copy(update={"weights": None})
+    plain = recipe.model_copy(update={"model": model, "evaluation": evaluation})
+    with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {recipe.name}"):
+        job = prepare_pretraining(Path(folder), plain, some, Console(quiet=True), recorded=None).job
+        step = step_seconds(job) / min(recipe.batch_size, len(some.paths))
+    return recipe.epochs * len(images.paths) * step
 
 
 def _job(folder: Path, recipe: TrainedRecipe, images: ImageSet | MaskedSet) -> Job:
