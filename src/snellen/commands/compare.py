@@ -58,7 +58,9 @@ def compare(
     console = console or Console(stderr=True)
     spec = load_study(study, overrides)
     folder = Path(out) if out is not None else Path("studies") / spec.name
-    first = make_plan(spec, absolute(data), "", folder).runs[0].recipe  # its recipes are wrong before anything is read
+    first = (
+        make_plan(spec, absolute(data), "", folder).runs[0].recipe
+    )  # wrong recipes are found before any image is read
     images = _read(data, first)
     plan = make_plan(spec, absolute(data), images.fingerprint, folder)
     _check_data_specs(plan, first.data)

@@ -167,7 +167,8 @@ class Run:
         """Precision, memory layout and the like that the run trains with."""
         from snellen.engine.precision import Mode
 
-        return Mode(*(self.environment[key] for key in ("precision", "channels_last", "compiled", "unfolded")))
+        known = ("precision", "channels_last", "compiled")
+        return Mode(*(self.environment[key] for key in known), unfolded=self.environment.get("unfolded", False))
 
     @cached_property
     def data(self) -> dict[str, Any]:

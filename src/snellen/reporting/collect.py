@@ -166,9 +166,14 @@ def _pretraining_sentence(run: RunFigures) -> str:
     return (
         f"{start} By their nearest neighbours among {counts['known']:,} labelled images, {figures.correct:,} of "
         f"{figures.images:,} validation images are right: k-NN top-1 {figures.top1:.1%}, 95% interval "
-        f"{100 * low:.1f} to {100 * high:.1f}; {run.run.data['at_start']['knn_top1']:.1%} before the first step."
+        f"{100 * low:.1f} to {100 * high:.1f}{_before(run)}."
         f"{_probe(run)}"
     )
+
+
+def _before(run: RunFigures) -> str:
+    start = run.run.data.get("at_start", {}).get("knn_top1")
+    return "" if start is None else f"; {start:.1%} before the first step"
 
 
 def _probe(run: RunFigures) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ def differing(runs: Sequence[RunView]) -> list[Difference]:
 def _conditions(run: RunView) -> dict[str, Any]:
     """All that a result may depend on: the recipe, the data as they were, the arithmetic, the machine, the versions."""
     environment, data = run.run.environment, run.run.data
-    arithmetic = {key: environment[key] for key in ("device", "precision", "channels_last", "compiled", "unfolded")}
+    arithmetic = {"device": environment["device"], **asdict(run.run.mode)}
     machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
     return run.recipe | {
         "images": {"fingerprint": data["fingerprint"][:12], "left_out": len(data["left_out"])},
