@@ -167,8 +167,9 @@ class Run:
         """Precision, memory layout and the like that the run trains with."""
         from snellen.engine.precision import Mode
 
-        known = ("precision", "channels_last", "compiled")
-        return Mode(*(self.environment[key] for key in known), unfolded=self.environment.get("unfolded", False))
+        facts = self.environment
+        unfolded = facts.get("unfolded", False)
+        return Mode(facts["precision"], facts["channels_last"], facts["compiled"], unfolded)
 
     @cached_property
     def data(self) -> dict[str, Any]:
