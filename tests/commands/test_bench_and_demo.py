@@ -50,7 +50,7 @@ def test_demo_leaves_three_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     numbers = [json.loads(page.with_suffix(".json").read_text()) for page in (classes, few, masks)]
     assert [run["label"] for run in numbers[0]["runs"]] == ["vgg13-scratch", "airnet-scratch"]
     assert [each["setting"] for each in numbers[1]["settings"]] == ["A", "C", "E"]
-    assert [run["label"] for run in numbers[2]["runs"]] == ["fcn32s", "unet"]
+    assert [run["label"] for run in numbers[2]["runs"]] == ["deeplabv3plus", "unet"]
     assert len(list((tmp_path / "demo" / "digits").rglob("*.png"))) == 1797
     with pytest.raises(UserError, match="not an empty folder"):
         demo(tmp_path / "demo")

@@ -27,7 +27,7 @@ _DIGITS = {
 }
 _STUDY: dict[str, Any] = {
     "name": "few labels",
-    "description": "76 digits with labels, 1,516 without: does learning without labels first help?",
+    "description": "One digit in twenty has a label: does learning from all of them without labels first help?",
     "fractions": [0.05],
     "seeds": [0, 1, 2],
     "recipe": {
@@ -76,7 +76,7 @@ _MASKS: dict[str, Any] = {
     "optimizer": {"name": "adamw", "lr": 0.001},
     "schedule": {"name": "poly", "warmup": 0.1},
 }
-_SEGMENTERS = {"fcn32s": "fcn32s/vgg11_bn", "unet": "unet/resnet18"}
+_SEGMENTERS = {"deeplabv3plus": "deeplabv3plus/resnet18", "unet": "unet/resnet18"}
 
 
 def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) -> list[Path]:
