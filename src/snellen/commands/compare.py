@@ -17,7 +17,6 @@ from snellen.commands.study_runs import (
     one_by_one,
     pretrained,
     side_by_side,
-    state_of,
     training_paths,
 )
 from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, read_masked
@@ -29,7 +28,7 @@ from snellen.errors import UserError
 from snellen.models.classifier import build_classifier
 from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
 from snellen.recipe.schema import SegmentationRecipe
-from snellen.study.directory import Study, is_study, write_study
+from snellen.study.directory import Study, is_study, state_of, write_study
 from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedPretraining, TrainedRecipe, make_plan
 from snellen.study.timing import Speed, kind, pretraining_seconds, time_steps
@@ -58,20 +57,20 @@ def compare(
     console = console or Console(stderr=True)
     spec = load_study(study, overrides)
     folder = Path(out) if out is not None else Path("studies") / spec.name
-    first = (
-        make_plan(spec, absolute(data), "", folder).runs[0].recipe
-    )  # wrong recipes are found before any image is read
+    # Wrong recipes are found before any image is read.
+    first = make_plan(spec, absolute(data), "", folder).runs[0].recipe
     images = _read(data, first)
     plan = make_plan(spec, absolute(data), images.fingerprint, folder)
     _check_data_specs(plan, first.data)
     _check_weights(plan, images)
-    speeds = _time(plan, images, _settled_modes(folder), console)
+    settled = _settled_modes(folder)
+    speeds = _time(plan, images, settled, console)
     console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, console)))
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        modes = _settled_modes(folder) | {name: speed.mode for name, speed in speeds.items()}
+        modes = settled | {name: speed.mode for name, speed in speeds.items()}
         done = write_study(folder, spec, plan, absolute(data), images.fingerprint, modes)
         if not pretrained(plan.pretraining, images, console):
             return _interrupted(done, console)

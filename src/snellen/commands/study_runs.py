@@ -24,7 +24,7 @@ from snellen.errors import UserError
 from snellen.files import write_text
 from snellen.recipe.load import dump
 from snellen.recipe.schema import SegmentationRecipe
-from snellen.study.directory import StudyRun
+from snellen.study.directory import state_of
 from snellen.study.plan import Plan, PlannedPretraining, PlannedRun
 from snellen.study.timing import Speed, kind
 
@@ -63,8 +63,9 @@ def pretrained(planned: PlannedPretraining | None, images: ImageSet | MaskedSet,
 def one_by_one(plan: Plan, context: Context) -> bool:
     """Does what is left, in this process. False when it was interrupted."""
     left = [run for run in plan.runs if state_of(run.path) != "finished"]
+    expected = [context.seconds(run) for run in left]
     for number, run in enumerate(left):
-        ahead = sum(context.seconds(later) for later in left[number:])
+        ahead = sum(expected[number:])
         share = f", {100 * run.fraction:g}% of the labels" if run.fraction != 1 else ""
         place = f"{len(plan.runs) - len(left) + number + 1} of {len(plan.runs)}"
         context.console.rule(f"{place}: {run.setting}{share}, seed {run.seed}; about {duration(ahead)} left")
@@ -151,11 +152,6 @@ def devices() -> int:
     import torch
 
     return max(1, torch.cuda.device_count()) if _gpu() else 1
-
-
-def state_of(path: Path) -> str:
-    """A run's state, as `StudyRun.state`."""
-    return StudyRun("", 1.0, 0, "", path).state
 
 
 def training_paths(images: ImageSet | MaskedSet) -> list[Path]:

@@ -102,9 +102,14 @@ class Feed:
         return Batch(images, batch.target, soft)
 
     def _on_device(self, images: Tensor, target: Tensor) -> Batch:
-        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        images = images.to(self.device, non_blocking=True).contiguous(memory_format=memory_format)
+        images = on_device(images, self.device, self.channels_last)
         return Batch(images, target.to(self.device, non_blocking=True))
+
+
+def on_device(images: Tensor, device: torch.device, channels_last: bool) -> Tensor:
+    """Images where and in the layout in which the network wants them."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return images.to(device, non_blocking=True).contiguous(memory_format=memory_format)
 
 
 def steps_in_epoch(count: int, batch_size: int, drop_last: bool) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.cache import Pixels
-from snellen.data.feed import order, produced
+from snellen.data.feed import on_device, order, produced
 from snellen.randomness import derive
 
 
@@ -58,8 +58,7 @@ class ViewFeed:
             for number in (1, 2):
                 generator = torch.Generator().manual_seed(derive(self.seed, "view", number, epoch, step))
                 view = self.augmentation.train(raw, generator, epoch=epoch, rows=rows)
-                layout = torch.channels_last if self.channels_last else torch.contiguous_format
-                views.append(view.to(self.device, non_blocking=True).contiguous(memory_format=layout))
+                views.append(on_device(view, self.device, self.channels_last))
             return ViewBatch(*views)
 
         shuffled = order(self.seed, epoch, len(self.pixels))

@@ -17,17 +17,18 @@ class Difference:
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """Fields that are not the same in all recipes (nested dictionaries), in the order of the first that has them."""
-    flat = [_flattened(recipe) for recipe in recipes]
+    flat = [flattened(recipe) for recipe in recipes]
     keys = dict.fromkeys(key for each in flat for key in each)
     rows = [Difference(key, tuple(each.get(key) for each in flat)) for key in keys]
     return [row for row in rows if any(value != row.values[0] for value in row.values)]
 
 
-def _flattened(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields as values by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in fields.items():
         if isinstance(value, Mapping):
-            flat |= _flattened(value, f"{prefix}{key}.")
+            flat |= flattened(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -115,14 +115,6 @@ def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     return result
 
 
-def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields as values by dotted key, as `apply_overrides` takes them."""
-    flat: dict[str, Any] = {}
-    for key, value in fields.items():
-        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def dump(recipe: AnyRecipe) -> str:
     """A recipe as YAML with every field written out; `read_resolved` gives the same recipe back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ import yaml
 
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
-from snellen.files import write_json, write_text
 from snellen.reporting.runs import task_of
-from snellen.reporting.template import render
+from snellen.reporting.template import check_name, render, write_report
 
 
 def build_report(runs: Sequence[Run], out: Path) -> Path:
@@ -26,15 +24,9 @@ def build_report(runs: Sequence[Run], out: Path) -> Path:
     """
     if not runs:
         raise UserError("a report needs at least one run directory.")
-    if out.suffix.lower() not in {".html", ".htm"}:
-        raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
+    check_name(out)
     content = _content(runs)
-    write_text(out, _page(content))
-    write_json(out.with_suffix(".json"), content.numbers)
-    table = io.StringIO()
-    pd.DataFrame(content.rows).to_csv(table, index=False)
-    write_text(out.with_suffix(".csv"), table.getvalue())
-    return out
+    return write_report(out, _page(content), content.numbers, pd.DataFrame(content.rows))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,6 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from snellen.errors import UserError
-from snellen.files import write_json, write_text
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.collect import RunFigures
@@ -27,7 +24,7 @@ from snellen.reporting.segmentation.evolution import evolutions as mask_evolutio
 from snellen.reporting.segmentation.sections import class_colours
 from snellen.reporting.segmentation.sections import datasets as mask_datasets
 from snellen.reporting.shared import cost, duration, si
-from snellen.reporting.template import render
+from snellen.reporting.template import check_name, render, write_report
 from snellen.study.answer import answer, verdict
 from snellen.study.directory import Study
 from snellen.study.results import Cell, Pair, Results, read_results
@@ -42,15 +39,9 @@ def build_study_report(study: Study, out: Path) -> Path:
     Beside `out` lie the same numbers: .json with all of them, .csv with one row for each setting and share of the
     labels. Raises UserError when no run is finished, or when `out` is no .html file.
     """
-    if out.suffix.lower() not in {".html", ".htm"}:
-        raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
+    check_name(out)
     results = read_results(study)
-    write_text(out, _page(results))
-    write_json(out.with_suffix(".json"), _numbers(results))
-    table = io.StringIO()
-    pd.DataFrame([cell.as_dict() for cell in results.cells]).to_csv(table, index=False)
-    write_text(out.with_suffix(".csv"), table.getvalue())
-    return out
+    return write_report(out, _page(results), _numbers(results), results.table())
 
 
 def _page(results: Results) -> str:

@@ -1,13 +1,19 @@
-"""The page's templates, with its style, its script and the ways in which numbers are written."""
+"""The page's templates, with its style, its script and the ways in which numbers are written; a report's files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
+
+from snellen.errors import UserError
+from snellen.files import write_json, write_text
 
 
 def render(template: str, styles: Sequence[str], scripts: Sequence[str], **variables: Any) -> str:
@@ -34,6 +40,20 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
         snellen_version=version("snellen"),
         **variables,
     )
+
+
+def check_name(out: Path) -> None:
+    """Raises UserError when a report's file is no .html file."""
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
+
+
+def write_report(out: Path, page: str, numbers: Mapping[str, Any], table: pd.DataFrame) -> Path:
+    """Writes the page, and beside it the same numbers as .json and .csv; returns the page's path."""
+    write_text(out, page)
+    write_json(out.with_suffix(".json"), dict(numbers))
+    write_text(out.with_suffix(".csv"), table.to_csv(index=False))
+    return out
 
 
 def setting(value: Any) -> str:

@@ -46,10 +46,7 @@ class StudyRun:
     @property
     def state(self) -> str:
         """As in status.json, or "not started"."""
-        file = self.path / "status.json"
-        if not (self.path / "recipe.yaml").is_file() or not file.is_file():
-            return "not started"
-        return str(json.loads(file.read_text(encoding="utf-8"))["state"])
+        return state_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -96,17 +93,23 @@ class Study:
 
     def table(self) -> pd.DataFrame:
         """One row for each setting and share of the labels: mean top-1 or mIoU over the seeds, its interval, cost."""
-        import pandas as pd
-
         from snellen.study.results import read_results
 
-        return pd.DataFrame([cell.as_dict() for cell in read_results(self).cells])
+        return read_results(self).table()
 
     def report(self) -> Path:
         """Writes report.html (anew) and returns its path."""
         from snellen.reporting.study import build_study_report
 
         return build_study_report(self, self.path / "report.html")
+
+
+def state_of(run: Path) -> str:
+    """The state of a run's folder, as in status.json, or "not started"."""
+    file = run / "status.json"
+    if not (run / "recipe.yaml").is_file() or not file.is_file():
+        return "not started"
+    return str(json.loads(file.read_text(encoding="utf-8"))["state"])
 
 
 def is_study(path: Path) -> bool:

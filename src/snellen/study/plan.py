@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from snellen.data.fingerprint import content_hashes, text_hash
 from snellen.data.masks.sources import is_masked
 from snellen.errors import UserError
-from snellen.recipe.load import apply_overrides, dotted, load_for, load_recipe, read_fields
+from snellen.insight.differences import flattened
+from snellen.recipe.load import apply_overrides, load_for, load_recipe, read_fields
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.study.spec import SettingSpec, StudySpec
 
@@ -133,7 +134,7 @@ def _run(
 ) -> PlannedRun:
     source = setting.recipe if setting.recipe is not None else study.recipe
     assert source is not None  # StudySpec sees to it
-    changes = dotted(study.changes) | dotted(setting.changes)
+    changes = flattened(study.changes) | flattened(setting.changes)
     changes |= {"name": setting.name, "seed": seed, "data.fraction": fraction}
     if weights is not None:
         changes["model.weights"] = weights.value
@@ -157,7 +158,7 @@ def _pretraining(study: StudySpec, data: str, masked: bool, fingerprint: str, ou
     wanted = any(setting.start == "self-supervised" for setting in study.chosen)
     if not wanted or study.self_supervised is not None or step is None:
         return None
-    changes = {"evaluation.data": None if masked else data} | dotted(step.changes)
+    changes = {"evaluation.data": None if masked else data} | flattened(step.changes)
     try:
         recipe = load_for(PretrainingRecipe, step.recipe, changes)
     except UserError as error:

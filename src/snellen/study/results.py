@@ -151,6 +151,10 @@ class Results:
         """Shares of the labels, from small to large."""
         return sorted({cell.fraction for cell in self.cells})
 
+    def table(self) -> pd.DataFrame:
+        """One row for each cell."""
+        return pd.DataFrame([cell.as_dict() for cell in self.cells])
+
     def at(self, fraction: float) -> list[Cell]:
         """The settings with this share of the labels."""
         return [cell for cell in self.cells if cell.fraction == fraction]

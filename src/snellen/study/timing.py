@@ -76,7 +76,7 @@ class Speed:
 def kind(recipe: TrainedRecipe) -> str:
     """A hash that is the same for recipes whose steps take the same time."""
     fields = recipe.model_dump(mode="json")
-    return text_hash(json.dumps(apply_overrides(fields, {**_IRRELEVANT, "task": recipe.task}), sort_keys=True))[:12]
+    return text_hash(json.dumps(apply_overrides(fields, _IRRELEVANT), sort_keys=True))[:12]
 
 
 def time_steps(

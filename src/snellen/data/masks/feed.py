@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from snellen.data.feed import order, produced, steps_in_epoch
+from snellen.data.feed import on_device, order, produced, steps_in_epoch
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import PairPixels
 from snellen.randomness import derive
@@ -106,8 +106,7 @@ class MaskFeed:
         return produced(make, range(-(-len(every) // self.batch_size)), self.pixels.images, self.device)
 
     def _on_device(self, images: Tensor, labels: Tensor, shown: Tensor, sizes: Tensor) -> MaskBatch:
-        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        images = images.to(self.device, non_blocking=True).contiguous(memory_format=memory_format)
+        images = on_device(images, self.device, self.channels_last)
         return MaskBatch(images, labels.to(self.device, non_blocking=True).long(), shown, sizes)
 
 
