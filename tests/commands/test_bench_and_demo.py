@@ -27,10 +27,11 @@ def test_bench_measures_all_three_loops(digits: Path) -> None:
     assert speed.mode == "fp32"
 
 
-def test_bench_of_masks(scenes: Path) -> None:
+@pytest.mark.parametrize("size", [[32, 32], None])
+def test_bench_of_masks(scenes: Path, size: list[int] | None) -> None:
     fast = {"model.weights": None, "model.architecture": "unet/test_resnet", "batch_size": 4}
-    fast |= {"augmentation.size": [32, 32], "augmentation.resize": None, "hardware.precision": "fp32"}
-    more = {"hardware.channels_last": False, "hardware.unfold": False}
+    fast |= {"augmentation.size": size, "augmentation.resize": None, "hardware.precision": "fp32"}
+    more = {"augmentation.flip": 0.5 if size else 0, "hardware.channels_last": False, "hardware.unfold": False}
     speed = bench_train("segment-lite", scenes, seconds=0.05, overrides=fast | more, console=Console(quiet=True))
     assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
 

@@ -232,7 +232,7 @@ class _MaskFiles(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         resize = [] if spec.resize is None else [v2.Resize(spec.resize, antialias=True)]
         crop = [] if spec.size is None else [v2.RandomCrop(spec.size, pad_if_needed=True)]
         flip = [v2.RandomHorizontalFlip(spec.flip)] if spec.flip else []
-        self._both = v2.Compose([*resize, *crop, *flip])
+        self._both = v2.Compose([*resize, *crop, *flip] or [v2.Identity()])
         self._pixels = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)])
         self._reading = recipe.data.reading(images.classes)
         self._samples = [(images.root / sample.image, images.root / sample.mask) for sample in images.train]

@@ -13,7 +13,6 @@ from snellen.commands.execution import absolute
 from snellen.commands.study_runs import (
     Context,
     devices,
-    duration,
     one_by_one,
     pretrained,
     side_by_side,
@@ -23,6 +22,7 @@ from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, read_
 from snellen.data.sources import DataSpec, ImageSet, read_images
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.claim import locked
+from snellen.engine.display import duration
 from snellen.engine.precision import Mode
 from snellen.errors import UserError
 from snellen.models.classifier import build_classifier

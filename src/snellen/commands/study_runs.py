@@ -19,6 +19,7 @@ from snellen.commands.train import resume, train_on
 from snellen.commands.train_segmenter import train_segmenter_on
 from snellen.data.masks.sources import MaskedSet
 from snellen.data.sources import ImageSet
+from snellen.engine.display import duration
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_text
@@ -159,11 +160,3 @@ def training_paths(images: ImageSet | MaskedSet) -> list[Path]:
     if isinstance(images, MaskedSet):
         return [images.root / sample.image for sample in images.train]
     return [images.root / sample.path for sample in images.train]
-
-
-def duration(seconds: float) -> str:
-    """For people."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

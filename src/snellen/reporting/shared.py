@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
+from snellen.engine.display import duration, per_second
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.runs import Comparison, RunView
@@ -76,7 +77,7 @@ def cost(run: RunView) -> dict[str, str]:
         "colour": run.colour,
         "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
         "epochs": f"{status['epochs_done']} of {status['epochs']}",
-        "speed": "–" if speed is None else f"{speed:,.0f} images/s",
+        "speed": "–" if speed is None else f"{per_second(speed)} images/s",
         "memory": f"{status['peak_memory_mib'] / 1024:.1f} GiB",
         "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
         "macs": "–" if macs is None else si(macs),
@@ -94,14 +95,6 @@ def si(number: float) -> str:
             scaled = number / size
             return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
     return f"{number:.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def share(value: float) -> str:

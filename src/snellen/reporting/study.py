@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
+from snellen.engine.display import duration
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.collect import RunFigures
@@ -23,7 +24,7 @@ from snellen.reporting.segmentation.collect import CollectedMasks, MaskRun
 from snellen.reporting.segmentation.evolution import evolutions as mask_evolutions
 from snellen.reporting.segmentation.sections import class_colours
 from snellen.reporting.segmentation.sections import datasets as mask_datasets
-from snellen.reporting.shared import cost, duration, si
+from snellen.reporting.shared import cost, si
 from snellen.reporting.template import check_name, render, write_report
 from snellen.study.answer import answer, verdict
 from snellen.study.directory import Study
