@@ -122,7 +122,7 @@ def pretrain(
         typer.Argument(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
-            help="RECIPE: a name from `snellen recipes` or a YAML file; byol-small without it. DATA: a folder of "
+            help="RECIPE: a name from `snellen recipes` or a YAML file; one is chosen without it. DATA: a folder of "
             "images at any depth, or torchvision:NAME; no labels are needed. key=value: any field of the recipe, such "
             "as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
         ),

@@ -112,7 +112,7 @@ def test_a_dry_run_writes_nothing(digits: Path, tmp_path: Path) -> None:
     assert compare(SMALL, digits, out=tmp_path / "study", dry_run=True, console=console) is None
     assert not (tmp_path / "study").exists()
     text = said.getvalue()
-    assert "pretraining (byol-small)" in text
+    assert "pretraining (simclr-small)" in text
     assert "6 runs" in text
     assert "left" in text
 

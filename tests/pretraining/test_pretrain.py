@@ -42,6 +42,15 @@ def split(digits: Path, tmp_path: Path) -> Path:
     return tmp_path / "split"
 
 
+def test_without_a_recipe_one_is_chosen(digits: Path, tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    run = pretrain(digits, overrides=SMALL, out=tmp_path / "run", console=console)
+    assert run.recipe.name == "simclr-small"
+    assert "recipe simclr-small: the images are small" in said.getvalue()
+    assert run.status["epochs_done"] == 2
+
+
 def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
     said = io.StringIO()
     console = Console(file=said, width=200)

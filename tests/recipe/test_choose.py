@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from snellen.recipe.choose import choose_recipe, choose_segmentation_recipe
+from snellen.recipe.choose import choose_pretraining_recipe, choose_recipe, choose_segmentation_recipe
 from snellen.recipe.load import load_for, load_recipe
-from snellen.recipe.schema import SegmentationRecipe
+from snellen.recipe.schema import PretrainingRecipe, SegmentationRecipe
 
 
 @pytest.fixture
@@ -52,6 +52,17 @@ def test_masks_by_hardware_size_and_number(photo: Path, icon: Path) -> None:
     assert recipe.epochs * 20 / recipe.batch_size >= 800
     assert recipe.evaluation.every > 2
     assert (recipe.augmentation.size, recipe.augmentation.resize, recipe.evaluation.resize) == (32, None, None)
+
+
+def test_pretraining_by_size_and_number(photo: Path, icon: Path) -> None:
+    assert choose_pretraining_recipe([icon] * 50_000).fields == {}
+    many = choose_pretraining_recipe([photo] * 50_000)
+    larger = load_for(PretrainingRecipe, many.name, many.fields)
+    assert larger.augmentation.size == larger.evaluation.size == 96
+    few = choose_pretraining_recipe([icon] * 3000)
+    recipe = load_for(PretrainingRecipe, few.name, few.fields)
+    assert recipe.epochs * 3000 / recipe.batch_size >= 2000
+    assert recipe.augmentation.size == 32
 
 
 def test_an_unreadable_image_is_no_obstacle(tmp_path: Path) -> None:

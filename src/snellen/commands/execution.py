@@ -68,8 +68,15 @@ def say_choice(console: Console, choice: Choice, fields: Mapping[str, Any], imag
         f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
     )
     if fields:
-        changes = " ".join(f"{key}={'null' if value is None else format(value, 'g')}" for key, value in fields.items())
+        changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
         console.print(f"for these {images:,} training images: {changes}", highlight=False, soft_wrap=True)
+
+
+def _written(value: object) -> str:
+    """A field's value as it is given on the command line."""
+    if value is None:
+        return "null"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def write_start(

@@ -15,6 +15,7 @@ from snellen.commands.execution import (
     execute,
     recorded_of,
     samples_csv,
+    say_choice,
     say_notes,
     with_absolute_weights,
     write_start,
@@ -25,10 +26,9 @@ from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.claim import locked, new_run
 from snellen.engine.run_directory import Run
 from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
+from snellen.recipe.choose import choose_pretraining_recipe
 from snellen.recipe.load import load_for
 from snellen.recipe.schema import PretrainingRecipe
-
-_DEFAULT_RECIPE = "byol-small"
 
 
 def pretrain(
@@ -42,20 +42,21 @@ def pretrain(
     """Learns a backbone from images without labels and returns its run.
 
     data: a folder of images at any depth, or torchvision:NAME; of one with train/ and val/ only train/ is learnt from.
-    recipe: a shipped recipe's name, a YAML file, or a dictionary of fields; None: byol-small. out, overrides: as in
-    `train`. The run, or its checkpoints/best.safetensors, is what `model.weights` of other recipes takes.
+    recipe: a shipped recipe's name, a YAML file, or a dictionary of fields; None chooses one by the images' size and
+    number. out, overrides: as in `train`.
 
+    The run, or its checkpoints/best.safetensors, is what `model.weights` of other recipes takes.
     A run that was stopped by Ctrl-C is returned with run.status["state"] == "interrupted"; `resume` goes on with it.
     Raises UserError for input that cannot work; nothing is left behind then.
     """
     console = console or Console(stderr=True)
-    if recipe is None:
-        console.print(f"recipe {_DEFAULT_RECIPE}. To see it: snellen recipes show {_DEFAULT_RECIPE}", highlight=False)
-    loaded = load_for(PretrainingRecipe, _DEFAULT_RECIPE if recipe is None else recipe, overrides)
-    loaded = _with_absolute_paths(loaded)
+    loaded = None if recipe is None else load_for(PretrainingRecipe, recipe, overrides)
     images = read_unlabelled(data)
     console.print(f"{len(images.paths):,} images without labels ({images.layout})", highlight=False, soft_wrap=True)
     say_notes(console, images.notes)
+    if loaded is None:
+        loaded = load_for(PretrainingRecipe, *_choose(images, overrides or {}, console))
+    loaded = _with_absolute_paths(loaded)
     with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
         prepared = prepare_pretraining(path, loaded, images, console, recorded=None)
         facts = _data_json(prepared, data)
@@ -69,6 +70,16 @@ def pretrain(
             *(prepared.weights, prepared.measured, (loaded.evaluation.size, loaded.evaluation.size)),
         )
         return execute(path, prepared.job, console)
+
+
+def _choose(images: UnlabelledSet, overrides: Mapping[str, Any], console: Console) -> tuple[str, dict[str, Any]]:
+    """The recipe for these images, and its fields: what was chosen, then what was given."""
+    choice = choose_pretraining_recipe([images.root / name for name in images.paths])
+    fields = {key: value for key, value in choice.fields.items() if key not in overrides}
+    if "budget" in overrides:
+        fields.pop("epochs", None)
+    say_choice(console, choice, fields, len(images.paths))
+    return choice.name, fields | dict(overrides)
 
 
 def resume_pretraining(run: Run, recipe: PretrainingRecipe, console: Console) -> Run:

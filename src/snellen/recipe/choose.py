@@ -19,6 +19,7 @@ _FEWEST_STEPS = {
     "finetune-large": 600,
     "segment-lite": 800,
     "segment-large": 3000,
+    "simclr-small": 2000,
 }
 
 
@@ -60,6 +61,16 @@ def choose_segmentation_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
         if isinstance(recipe.augmentation.size, int) and crop < recipe.augmentation.size:
             fields["augmentation.size"] = crop
     return Choice(name, reason, fields)
+
+
+def choose_pretraining_recipe(paths: Sequence[Path]) -> Choice:
+    """A recipe for learning from these images without labels, from their size and their number."""
+    name, side = "simclr-small", _median_side(paths)
+    fields = _for_few_images(name, len(paths))
+    if side <= _SMALL_SIDE:
+        return Choice(name, f"the images are small (shorter side {side:.0f} px)", fields)
+    larger = {"augmentation.size": 96, "evaluation.size": 96, "model.backbone": "resnet18"}
+    return Choice(name, f"the images' shorter side is {side:.0f} px", larger | fields)
 
 
 def _for_few_images(name: str, images: int) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _weights(study: StudySpec, setting: SettingSpec, pretraining: PlannedPretrai
     if pretraining is None:
         raise UserError(
             f"{label}: it starts from self-supervised weights, and there are none. Give self_supervised=RUN, a run of "
-            "`snellen pretrain`, or let the study pretrain: pretraining.recipe=byol-small"
+            "`snellen pretrain`, or let the study pretrain: pretraining.recipe=simclr-small"
         )
     return _Weights(str(pretraining.path), pretraining.path.name)
 

@@ -31,7 +31,7 @@ class SettingSpec(Spec):
 class PretrainingStep(Spec):
     """The pretraining that a study does first, once, where no `self_supervised` weights are given."""
 
-    recipe: str | dict[str, Any] = Field("byol-small", description="A pretraining recipe's name, file or fields.")
+    recipe: str | dict[str, Any] = Field("simclr-small", description="A pretraining recipe's name, file or fields.")
     changes: dict[str, Any] = Field(default_factory=dict, description="Fields of that recipe that are changed.")
     data: str | None = Field(
         None,
