@@ -62,14 +62,21 @@ def say_notes(console: Console, notes: Sequence[str]) -> None:
         console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
 
 
-def say_choice(console: Console, choice: Choice, fields: Mapping[str, Any], images: int) -> None:
-    """Prints which recipe was chosen and why, and which of its fields were set for so few training images."""
+def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """The chosen recipe's fields under the user's own, by dotted key; prints what was chosen, and why.
+
+    images: the training images' number. A budget of the user's settles the epochs in place of the choice.
+    """
+    fields = {key: value for key, value in choice.fields.items() if key not in overrides}
+    if "budget" in overrides:
+        fields.pop("epochs", None)
     console.print(
         f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
     )
     if fields:
         changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
         console.print(f"for these {images:,} training images: {changes}", highlight=False, soft_wrap=True)
+    return fields | dict(overrides)
 
 
 def _written(value: object) -> str:

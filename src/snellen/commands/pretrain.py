@@ -15,8 +15,8 @@ from snellen.commands.execution import (
     execute,
     recorded_of,
     samples_csv,
-    say_choice,
     say_notes,
+    settle,
     with_absolute_weights,
     write_start,
 )
@@ -55,7 +55,7 @@ def pretrain(
     console.print(f"{len(images.paths):,} images without labels ({images.layout})", highlight=False, soft_wrap=True)
     say_notes(console, images.notes)
     if loaded is None:
-        loaded = load_for(PretrainingRecipe, *_choose(images, overrides or {}, console))
+        loaded = _choose(images, overrides or {}, console)
     loaded = _with_absolute_paths(loaded)
     with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
         prepared = prepare_pretraining(path, loaded, images, console, recorded=None)
@@ -72,14 +72,9 @@ def pretrain(
         return execute(path, prepared.job, console)
 
 
-def _choose(images: UnlabelledSet, overrides: Mapping[str, Any], console: Console) -> tuple[str, dict[str, Any]]:
-    """The recipe for these images, and its fields: what was chosen, then what was given."""
+def _choose(images: UnlabelledSet, overrides: Mapping[str, Any], console: Console) -> PretrainingRecipe:
     choice = choose_pretraining_recipe([images.root / name for name in images.paths])
-    fields = {key: value for key, value in choice.fields.items() if key not in overrides}
-    if "budget" in overrides:
-        fields.pop("epochs", None)
-    say_choice(console, choice, fields, len(images.paths))
-    return choice.name, fields | dict(overrides)
+    return load_for(PretrainingRecipe, choice.name, settle(console, choice, overrides, len(images.paths)))
 
 
 def resume_pretraining(run: Run, recipe: PretrainingRecipe, console: Console) -> Run:

@@ -16,8 +16,8 @@ from snellen.commands.execution import (
     execute,
     recorded_of,
     samples_csv,
-    say_choice,
     say_notes,
+    settle,
     with_absolute_weights,
     write_start,
 )
@@ -58,8 +58,7 @@ def train(
     if recipe is None and is_masked(data):
         return train_segmenter(data, None, overrides, out, console)
     if recipe is None:
-        images, recipe, fields = _choose(data, overrides, console)
-        loaded = load_for(Recipe, recipe, fields | dict(overrides))
+        images, loaded = _choose(data, overrides, console)
     else:
         any_kind = load_recipe(recipe, overrides)
         if isinstance(any_kind, SegmentationRecipe):
@@ -120,17 +119,14 @@ def _read(data: str | Path, recipe: Recipe) -> ImageSet:
         raise
 
 
-def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, str, dict[str, Any]]:
+def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, Recipe]:
     given = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
     partial = load_for(Recipe, {}, given)
     images = read_images(data, partial.data)
     gpu = find_device(partial.hardware).type != "cpu"
     choice = choose_recipe([images.root / sample.path for sample in images.train], gpu)
-    fields = {key: value for key, value in choice.fields.items() if key not in overrides}
-    if "budget" in overrides:
-        fields.pop("epochs", None)
-    say_choice(console, choice, fields, len(images.train))
-    return images, choice.name, fields
+    fields = settle(console, choice, overrides, len(images.train))
+    return images, load_for(Recipe, choice.name, fields)
 
 
 def _say_images(console: Console, images: ImageSet) -> None:

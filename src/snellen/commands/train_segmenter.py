@@ -16,8 +16,8 @@ from snellen.commands.execution import (
     check_unchanged,
     execute,
     recorded_of,
-    say_choice,
     say_notes,
+    settle,
     with_absolute_weights,
     write_start,
 )
@@ -82,11 +82,8 @@ def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) ->
     images = read_masked(data, partial.data)
     gpu = find_device(partial.hardware).type != "cpu"
     choice = choose_segmentation_recipe([images.root / sample.image for sample in images.train], gpu)
-    fields = {key: value for key, value in choice.fields.items() if key not in overrides}
-    if "budget" in overrides:
-        fields.pop("epochs", None)
-    say_choice(console, choice, fields, len(images.train))
-    return images, load_for(SegmentationRecipe, choice.name, fields | dict(overrides))
+    fields = settle(console, choice, overrides, len(images.train))
+    return images, load_for(SegmentationRecipe, choice.name, fields)
 
 
 def _with_absolute_paths(recipe: SegmentationRecipe) -> SegmentationRecipe:
