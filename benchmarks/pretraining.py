@@ -1,12 +1,12 @@
-"""BYOL on the CPU or a GPU: snellen against the loop of lightly's BYOL example, in one run.
+"""BYOL and SimCLR on the CPU or a GPU: snellen against the loops of lightly's examples.
 
-speed    images a second of snellen's loop, of the same steps on views that lie ready, and of lightly's loop (its
+speed    images a second of snellen's BYOL, of the same steps on views that lie ready, and of lightly's loop (its
          transforms on PIL images in worker processes, fp32), with one network; rounds interleaved, medians.
 quality  lightly's loop for so many minutes, its k-NN top-1 by snellen's own evaluation as it goes; to be set beside
-         `snellen pretrain byol-small DATA budget=…`.
+         `snellen pretrain DATA budget=… evaluation.data=DATA`.
 
     python benchmarks/pretraining.py speed cifar10/train --backbone resnet18 --size 64 --batch 128
-    python benchmarks/pretraining.py quality cifar10 --minutes 60 --size 32 --batch 256
+    python benchmarks/pretraining.py quality cifar10 --method byol --minutes 60 --size 32 --batch 256
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from typing import Any
 
 import torch
 from lightly.data import LightlyDataset
-from lightly.loss import NegativeCosineSimilarity
-from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead
+from lightly.loss import NegativeCosineSimilarity, NTXentLoss
+from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead, SimCLRProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
+from lightly.transforms.simclr_transform import SimCLRTransform
 from lightly.utils.scheduler import cosine_schedule
 from rich.console import Console
 from rich.table import Table
@@ -59,50 +60,80 @@ _IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNe
 
 
 class LightlyByol(nn.Module):
-    """The networks of lightly's example."""
+    """The networks of lightly's BYOL example and their loss."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, epochs: int) -> None:
         super().__init__()
-        network = get_model(name)
-        width = network.fc.in_features
-        network.fc = nn.Identity()
-        self.backbone = network
+        self.backbone, width = _headless(name)
         self.projection_head = BYOLProjectionHead(width, HIDDEN, OUTPUT)
         self.prediction_head = BYOLPredictionHead(OUTPUT, HIDDEN, OUTPUT)
         self.backbone_momentum = copy.deepcopy(self.backbone)
         self.projection_head_momentum = copy.deepcopy(self.projection_head)
         deactivate_requires_grad(self.backbone_momentum)
         deactivate_requires_grad(self.projection_head_momentum)
+        self.criterion = NegativeCosineSimilarity()
+        self.epochs = epochs
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.prediction_head(self.projection_head(self.backbone(images)))
+    def loss(self, first: Tensor, second: Tensor, epoch: int) -> Tensor:
+        momentum = cosine_schedule(min(epoch, self.epochs), self.epochs, 0.996, 1)
+        update_momentum(self.backbone, self.backbone_momentum, m=momentum)
+        update_momentum(self.projection_head, self.projection_head_momentum, m=momentum)
+        ours = [self.prediction_head(self.projection_head(self.backbone(view))) for view in (first, second)]
+        with torch.no_grad():
+            theirs = [self.projection_head_momentum(self.backbone_momentum(view)) for view in (first, second)]
+        return 0.5 * (self.criterion(ours[0], theirs[1]) + self.criterion(ours[1], theirs[0]))
 
-    def momentum(self, images: Tensor) -> Tensor:
-        return self.projection_head_momentum(self.backbone_momentum(images)).detach()
+    @staticmethod
+    def transform(size: int) -> Any:
+        return BYOLTransform(
+            BYOLView1Transform(input_size=size, gaussian_blur=0.0),
+            BYOLView2Transform(input_size=size, gaussian_blur=0.0),
+        )
 
 
-def lightly_loader(folder: Path, size: int, batch: int) -> DataLoader[Any]:
-    """lightly's dataset and its transforms without blur, as its example has them for small images."""
-    transform = BYOLTransform(
-        BYOLView1Transform(input_size=size, gaussian_blur=0.0), BYOLView2Transform(input_size=size, gaussian_blur=0.0)
-    )
+class LightlySimCLR(nn.Module):
+    """The network of lightly's SimCLR example and its loss."""
+
+    def __init__(self, name: str, epochs: int) -> None:
+        super().__init__()
+        self.backbone, width = _headless(name)
+        self.projection_head = SimCLRProjectionHead(width, width, 128)
+        self.criterion = NTXentLoss()
+
+    def loss(self, first: Tensor, second: Tensor, epoch: int) -> Tensor:
+        first, second = (self.projection_head(self.backbone(view)) for view in (first, second))
+        loss: Tensor = self.criterion(first, second)
+        return loss
+
+    @staticmethod
+    def transform(size: int) -> Any:
+        return SimCLRTransform(input_size=size, gaussian_blur=0.0)
+
+
+LIGHTLY: dict[str, type[LightlyByol | LightlySimCLR]] = {"byol": LightlyByol, "simclr": LightlySimCLR}
+
+
+def _headless(name: str) -> tuple[nn.Module, int]:
+    network = get_model(name)
+    width = network.fc.in_features
+    network.fc = nn.Identity()
+    return network, width
+
+
+def lightly_loader(folder: Path, transform: Any, batch: int) -> DataLoader[Any]:
+    """lightly's dataset with its example's transforms, those for small images: without blur."""
     dataset = LightlyDataset(str(folder), transform=transform)
     workers = os.cpu_count() or 1
     return DataLoader(dataset, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True)
 
 
-def lightly_steps(model: LightlyByol, loader: DataLoader[Any], device: torch.device, epochs: int) -> Iterator[int]:
+def lightly_steps(model: LightlyByol | LightlySimCLR, loader: DataLoader[Any], device: torch.device) -> Iterator[int]:
     """Its training loop: yields the number of images after each step."""
-    criterion = NegativeCosineSimilarity()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
     for epoch in itertools.count():
-        momentum = cosine_schedule(min(epoch, epochs), epochs, 0.996, 1)
         for batch in loader:
             first, second = (view.to(device) for view in batch[0])
-            update_momentum(model.backbone, model.backbone_momentum, m=momentum)
-            update_momentum(model.projection_head, model.projection_head_momentum, m=momentum)
-            ours, theirs = (model(first), model(second)), (model.momentum(first), model.momentum(second))
-            loss = 0.5 * (criterion(ours[0], theirs[1]) + criterion(ours[1], theirs[0]))
+            loss = model.loss(first, second, epoch)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -140,12 +171,12 @@ def speed(options: argparse.Namespace) -> None:
                 one_step(job, trained, optimizer, ready, step)
                 yield len(ready)
 
-        theirs = LightlyByol(options.backbone).to(device)
-        loader = lightly_loader(Path(options.data), options.size, options.batch)
+        theirs = LightlyByol(options.backbone, 100).to(device)
+        loader = lightly_loader(Path(options.data), theirs.transform(options.size), options.batch)
         loops: dict[str, Callable[[], Iterator[int]]] = {
             f"snellen, {job.mode}": ours,
             f"the same on ready views, {job.mode}": on_ready,
-            "lightly's loop, fp32": lambda: lightly_steps(theirs, loader, device, 100),
+            "lightly's loop, fp32": lambda: lightly_steps(theirs, loader, device),
         }
         found: dict[str, list[float]] = {name: [] for name in loops}
         for _ in range(3):
@@ -172,19 +203,19 @@ def quality(options: argparse.Namespace) -> None:
         targets = torch.tensor([sample.label for sample in samples])
         feeds.append(Feed(pixels, targets, len(images.classes), augmentation, MixSpec(), 256, False, 0, device, False))
 
-    def top1(model: LightlyByol) -> float:
+    def top1(model: LightlyByol | LightlySimCLR) -> float:
         (known, labels), (asked, target) = (extract(model.backbone, f.evaluate(), torch.enable_grad) for f in feeds)
         model.train()
         votes = knn_probabilities(known, labels, asked, len(images.classes))
         return float((votes.argmax(1) == target).mean())
 
     torch.manual_seed(options.seed)
-    model = LightlyByol(options.backbone).to(device)
+    model = LIGHTLY[options.method](options.backbone, options.epochs).to(device)
     CONSOLE.print(f"untrained: k-NN top-1 {top1(model):.4f}")
-    loader = lightly_loader(images.root / "train", options.size, options.batch)
+    loader = lightly_loader(images.root / "train", model.transform(options.size), options.batch)
     spent, shown, seen = 0.0, 0.0, 0
     start = time.perf_counter()
-    for count in lightly_steps(model, loader, device, options.epochs):
+    for count in lightly_steps(model, loader, device):
         seen += count
         minutes = (spent + time.perf_counter() - start) / 60
         done = minutes >= options.minutes
@@ -219,12 +250,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "quality"])
     parser.add_argument("data", help="a folder of images; for quality, of class folders in train/ and val/")
+    parser.add_argument("--method", choices=LIGHTLY, default="byol", help="lightly's, for quality")
     parser.add_argument("--backbone", default="resnet18", help="of torchvision")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=20, help="of each loop in each of three rounds")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--epochs", type=int, default=10, help="that lightly's momentum schedule is laid out for")
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="that lightly's schedule of BYOL's momentum is laid out for"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     {"speed": speed, "quality": quality}[options.what](options)

@@ -65,7 +65,6 @@ def test_pretraining_by_size_and_number(photo: Path, icon: Path) -> None:
     assert recipe.augmentation.size == 32
     fewest = choose_pretraining_recipe([icon] * 20).fields
     assert fewest["epochs"] == 2000, "all of them are one batch"
-    assert fewest["evaluation.every"] == 50
 
 
 def test_an_unreadable_image_is_no_obstacle(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import time
 
 from snellen.engine.device import synchronise
 from snellen.engine.loop import Job, one_step
 from snellen.errors import UserError
+from snellen.recipe.schema import scored_epochs
 
 _WARM_UP = 2  # the first steps allocate memory and pick algorithms
 _TIMED_SECONDS = 8.0
@@ -21,14 +23,18 @@ def epochs_within(budget: float, job: Job) -> int:
     `job` is trained for a few steps, so give one on copies that are thrown away.
     Raises UserError when not even one epoch fits.
     """
-    step = step_seconds(job)
-    evaluation = evaluation_seconds(job) / job.recipe.evaluation.every
-    epoch = step * job.feed.steps + evaluation
-    epochs = int(budget * _MARGIN / epoch)
+    epoch, score = step_seconds(job) * job.feed.steps, evaluation_seconds(job)
+
+    def taken(epochs: int) -> float:
+        planned = job.recipe.model_copy(update={"epochs": epochs})
+        return epochs * epoch + len(scored_epochs(planned)) * score
+
+    most = int(budget / epoch)
+    epochs = bisect.bisect_right(range(1, most + 1), budget * _MARGIN, key=taken)
     if epochs < 1:
         network = "model.architecture" if job.recipe.task == "segmentation" else "model.backbone"
         raise UserError(
-            f"budget={job.recipe.budget}: one epoch takes about {epoch / 60:.1f} minutes on this machine. "
+            f"budget={job.recipe.budget}: one epoch takes about {taken(1) / 60:.1f} minutes on this machine. "
             f"Give more time, a smaller network ({network}) or smaller images (augmentation.size)."
         )
     return epochs
@@ -55,9 +61,18 @@ def step_seconds(job: Job) -> float:
 
 
 def evaluation_seconds(job: Job) -> float:
-    """Time of scoring all images that are scored, from a few batches of them."""
-    limit = 4 * job.recipe.batch_size
-    start = time.perf_counter()
-    images = job.task.evaluate(job.scored, job.fabric.autocast, limit).images
-    synchronise(job.feed.device)
-    return (time.perf_counter() - start) / images * job.task.evaluated_images if images else 0.0
+    """Time of scoring all images that are scored, from a few batches of them.
+
+    What takes its time once, however many images there are (the rank of features, say), is counted once.
+    """
+
+    def timed(batches: int) -> tuple[int, float]:
+        start = time.perf_counter()
+        images = job.task.evaluate(job.scored, job.fabric.autocast, batches * job.recipe.batch_size).images
+        synchronise(job.feed.device)
+        return images, time.perf_counter() - start
+
+    timed(1)  # allocates memory and picks algorithms
+    (few, short), (more, long) = timed(1), timed(4)
+    left = job.task.evaluated_images - more
+    return long + left * max(0.0, long - short) / (more - few) if left > 0 else long

@@ -24,6 +24,7 @@ from snellen.engine.optimizer import build_optimizer
 from snellen.engine.schedule import factor
 from snellen.errors import UserError
 from snellen.randomness import derive
+from snellen.recipe.schema import AnyRecipe, scored_epochs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
 
     from snellen.engine.precision import Mode
-    from snellen.recipe.schema import AnyRecipe
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -177,7 +177,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
     """
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
-    due = recipe.snapshots.due(recipe.epochs)
+    due, scored = recipe.snapshots.due(recipe.epochs), scored_epochs(recipe)
     with Journal(job.path, progress, job.task.measure, job.task.columns, job.task.record) as journal:
         while progress.epoch <= recipe.epochs:
             epoch = progress.epoch
@@ -201,7 +201,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
 
             started = time.perf_counter()
             evaluation = None
-            if epoch % recipe.evaluation.every == 0 or epoch == recipe.epochs:
+            if epoch in scored:
                 evaluation = job.task.evaluate(job.scored, job.fabric.autocast)
                 if evaluation.quality > progress.chosen_quality or recipe.evaluation.choose == "last":
                     progress.chosen_epoch, progress.chosen_quality = epoch, evaluation.quality

@@ -25,7 +25,12 @@ _COLLAPSED = 0.1
 class RepresentationSpec(EvaluationTransformSpec):
     """How, how often and on what the features are looked at."""
 
-    every: int = Field(1, ge=1, description="Epochs between two looks; there is always one after the last.")
+    every: int | None = Field(
+        None,
+        ge=1,
+        description="Epochs between two looks; there is always one after the last. null: a tenth of the epochs, at "
+        "least 1, because k-NN with many labelled images takes a good part of an epoch's time.",
+    )
     data: str | None = Field(
         None,
         description="A labelled set, in any layout that train takes, for k-NN and linear probe: its training images "

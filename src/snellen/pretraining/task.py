@@ -38,9 +38,8 @@ class Labelled:
 
 @dataclass(frozen=True)
 class _Looked:
-    """What the last look saw of the images of the snapshots, after so many steps."""
+    """What the last look saw of the images of the snapshots."""
 
-    step: int
     features: NDArray[np.float32]
     probabilities: NDArray[np.float32]
 
@@ -116,7 +115,7 @@ class Pretraining:
         if spec.probe == "always" or (spec.probe == "last" and last):
             probed = linear_probe(known, labels, features, labelled.classes, self._seed).probabilities
         if limit is None:
-            self._looked = _Looked(self._done, features[self._rows], by_knn[self._rows])
+            self._looked = _Looked(features[self._rows], by_knn[self._rows])
         return self._representation(model, features, by_knn, probed, target, len(known) + len(features))
 
     def _representation(
@@ -156,11 +155,9 @@ class Pretraining:
             np.savez(file, **cast("Any", arrays))
 
     def snapshot(self, model: Method, autocast: Autocast, epoch: int) -> None:
-        """Writes the features of the chosen scored images, and what k-NN says of them."""
+        """Writes the features of the chosen scored images, and what k-NN says of them, as the look just before saw."""
         if self._labelled is None:
             return
-        if self._looked is None or self._looked.step != self._done:
-            self.evaluate(model, autocast)
         assert self._looked is not None
         path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
-
-if TYPE_CHECKING:
-    from snellen.recipe.schema import PretrainingRecipe, SegmentationRecipe
 
 _SMALL_SIDE = 64
 _LOOKED_AT = 200
@@ -57,7 +54,8 @@ def choose_segmentation_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
     fields = _for_few_images(name, len(paths))
     side, recipe = _median_side(paths), load_for(SegmentationRecipe, name, {})
     if "epochs" in fields:
-        fields["evaluation.every"] = _seldom(recipe, fields["epochs"])
+        # Short epochs need no score each.
+        fields["evaluation.every"] = max(recipe.evaluation.every, fields["epochs"] // recipe.epochs)
     if isinstance(recipe.augmentation.resize, int) and side < recipe.augmentation.resize:  # small images stay small
         fields |= {"augmentation.resize": None, "evaluation.resize": None}
         crop = max(32, 32 * round(side / 32))
@@ -74,19 +72,12 @@ def choose_pretraining_recipe(paths: Sequence[Path]) -> Choice:
     name, side = "simclr-small", _median_side(paths)
     recipe = load_for(PretrainingRecipe, name, {})
     steps = max(1, len(paths) // recipe.batch_size)  # in an epoch; fewer images are one batch
-    fields: dict[str, Any] = {}
-    if recipe.epochs * steps < _FEWEST_STEPS[name]:
-        epochs = math.ceil(_FEWEST_STEPS[name] / steps)
-        fields = {"epochs": epochs, "evaluation.every": _seldom(recipe, epochs)}
+    few = recipe.epochs * steps < _FEWEST_STEPS[name]
+    fields: dict[str, Any] = {"epochs": math.ceil(_FEWEST_STEPS[name] / steps)} if few else {}
     if side <= _SMALL_SIDE:
         return Choice(name, f"the images are small (shorter side {side:.0f} px)", fields)
     larger = {"augmentation.size": 96, "evaluation.size": 96, "model.backbone": "resnet18"}
     return Choice(name, f"the images' shorter side is {side:.0f} px", larger | fields)
-
-
-def _seldom(recipe: SegmentationRecipe | PretrainingRecipe, epochs: int) -> int:
-    """Epochs between two scores, when there are so many: short epochs need no score each."""
-    return max(recipe.evaluation.every, epochs // recipe.epochs)
 
 
 def _for_few_images(name: str, images: int) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def _check_duration(value: str) -> str:
     return value
 
 
+_LOOKS = 10  # at the features of a pretraining, unless evaluation.every is given
 Duration = Annotated[str, AfterValidator(_check_duration)]
 
 
@@ -190,3 +191,15 @@ class SegmentationRecipe(CommonRecipe):
 
 ImageRecipe = Recipe | PretrainingRecipe
 AnyRecipe = Recipe | PretrainingRecipe | SegmentationRecipe
+
+
+def scored_epochs(recipe: AnyRecipe) -> set[int]:
+    """The epochs, counted from 1, that end with a score: every so many, and the last.
+
+    Of a pretraining also those whose features are kept, because looking at them costs as much as a score.
+    """
+    every = recipe.evaluation.every or max(1, recipe.epochs // _LOOKS)
+    scored = {*range(every, recipe.epochs + 1, every), recipe.epochs}
+    if isinstance(recipe, PretrainingRecipe) and recipe.evaluation.data is not None:
+        scored |= recipe.snapshots.due(recipe.epochs)
+    return scored

@@ -21,7 +21,7 @@ from snellen.engine.loop import Job
 from snellen.engine.precision import Mode
 from snellen.pretraining.preparation import prepare_pretraining
 from snellen.recipe.load import apply_overrides
-from snellen.recipe.schema import PretrainingRecipe, Recipe, seconds
+from snellen.recipe.schema import PretrainingRecipe, Recipe, scored_epochs, seconds
 from snellen.study.plan import TrainedRecipe
 from snellen.tasks.preparation import prepare
 from snellen.tasks.segmentation_preparation import prepare_segmentation
@@ -60,7 +60,7 @@ class Speed:
         trained, scored = round(recipe.data.fraction * len(images.train)), len(images.validation)
         if isinstance(recipe, Recipe) and recipe.model.cached:
             return (trained + scored) * self.score
-        return recipe.epochs * (trained * self.train + scored * self.score / recipe.evaluation.every)
+        return recipe.epochs * trained * self.train + len(scored_epochs(recipe)) * scored * self.score
 
     def pinned(self, recipe: TrainedRecipe) -> TrainedRecipe:
         """The recipe in this mode, so that no run has to measure it again and all of a kind have the same."""

@@ -1,0 +1,44 @@
+"""From a budget to epochs, with the time of a step and of a score given."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from snellen.engine import budget
+from snellen.engine.budget import epochs_within
+from snellen.errors import UserError
+from snellen.recipe.load import load_for, load_recipe
+from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, scored_epochs
+
+
+def _within(monkeypatch: pytest.MonkeyPatch, recipe: AnyRecipe, allowed: float) -> int:
+    """With 20 steps of half a second in an epoch, and 5 seconds of scoring."""
+    monkeypatch.setattr(budget, "step_seconds", lambda job: 0.5)
+    monkeypatch.setattr(budget, "evaluation_seconds", lambda job: 5.0)
+    return epochs_within(
+        allowed / budget._MARGIN, cast("Any", SimpleNamespace(recipe=recipe, feed=SimpleNamespace(steps=20)))
+    )
+
+
+def test_every_epoch_is_trained_and_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("vgg13-scratch")
+    assert _within(monkeypatch, recipe, 15.5 * 4) == 4
+    assert _within(monkeypatch, recipe, 15.5) == 1
+    with pytest.raises(UserError, match="one epoch takes about 0.2 minutes"):
+        _within(monkeypatch, recipe, 14.5)
+
+
+def test_looks_at_features_are_rarer_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_for(PretrainingRecipe, "simclr-small", {"evaluation.data": "labelled"})
+    looks = {1, 2, 4, 6, 8, 10, 12, 13, 14, 16, 18, 20, 22, 24, 25}  # every second, and first, middle and last
+    assert scored_epochs(recipe.model_copy(update={"epochs": 25})) == looks
+    assert _within(monkeypatch, recipe, 25 * 10 + len(looks) * 5 + 1) == 25
+
+
+def test_looks_as_often_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_for(PretrainingRecipe, "simclr-small", {"evaluation.every": 4, "epochs": 10})
+    assert scored_epochs(recipe) == {4, 8, 10}
+    assert _within(monkeypatch, recipe, 116) == 10
