@@ -9,8 +9,9 @@ import pytest
 
 from snellen.errors import UserError
 from snellen.study.load import load_study, shipped_studies
-from snellen.study.plan import make_plan
+from snellen.study.plan import PlannedData, make_plan
 
+PHOTOS = PlannedData("photos", "images", 100)
 BASE: dict[str, Any] = {
     "name": "two",
     "seeds": [0, 1],
@@ -23,16 +24,19 @@ BASE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", shipped_studies())
-def test_every_shipped_study_can_be_planned(name: str, tmp_path: Path) -> None:
+DOCUMENTED = sorted(str(file) for file in (Path(__file__).parents[2] / "docs" / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", [*shipped_studies(), *DOCUMENTED])
+def test_every_study_that_comes_with_snellen_can_be_planned(name: str, tmp_path: Path) -> None:
     study = load_study(name)
-    plan = make_plan(study, str(tmp_path), "images", tmp_path)
+    plan = make_plan(study, PlannedData(str(tmp_path), "images", 100), tmp_path)
     assert len(plan.runs) == len(study.chosen) * len(study.seeds) * len(study.fractions)
     assert (plan.pretraining is not None) == any(s.start == "self-supervised" for s in study.chosen)
 
 
 def test_the_runs_of_a_seed_differ_in_what_is_compared_alone(tmp_path: Path) -> None:
-    plan = make_plan(load_study(BASE), "photos", "images", tmp_path)
+    plan = make_plan(load_study(BASE), PHOTOS, tmp_path)
     assert [(run.seed, run.fraction, run.setting) for run in plan.runs] == [
         (seed, fraction, setting) for seed in (0, 1) for fraction in (0.5, 1.0) for setting in "AB"
     ]
@@ -45,7 +49,10 @@ def test_the_runs_of_a_seed_differ_in_what_is_compared_alone(tmp_path: Path) -> 
 
 def test_a_run_is_known_again_by_what_decides_its_result(tmp_path: Path) -> None:
     def keys(fields: dict[str, Any], fingerprint: str = "images", **overrides: Any) -> set[str]:
-        return {run.key for run in make_plan(load_study(fields, overrides), "photos", fingerprint, tmp_path).runs}
+        return {
+            run.key
+            for run in make_plan(load_study(fields, overrides), PlannedData("photos", fingerprint, 100), tmp_path).runs
+        }
 
     before = keys(BASE)
     assert len(before) == 8
@@ -55,13 +62,24 @@ def test_a_run_is_known_again_by_what_decides_its_result(tmp_path: Path) -> None
     assert not keys(BASE, **{"changes.epochs": 3}) & before
 
 
+def test_few_labels_get_the_epochs_for_enough_steps(tmp_path: Path) -> None:
+    study = load_study(
+        BASE | {"fewest_steps": 300, "fractions": [0.1, 1.0]},
+        {"changes.epochs": 30, "changes.batch_size": 20, "changes.evaluation.every": 3},
+    )
+    plan = make_plan(study, PlannedData("photos", "images", 1000), tmp_path)
+    few, all_labels = (next(run.recipe for run in plan.runs if run.fraction == share) for share in (0.1, 1.0))
+    assert (few.epochs, few.evaluation.every) == (60, 6)  # 5 steps in an epoch
+    assert (all_labels.epochs, all_labels.evaluation.every) == (30, 3)
+
+
 def test_weights_count_by_their_content(tmp_path: Path) -> None:
     study = BASE | {"settings": [{"name": "C", "start": "self-supervised"}]}
     keys = []
     for name, content in (("one", b"a"), ("two", b"a"), ("three", b"b")):
         (tmp_path / name).write_bytes(content)
         loaded = load_study(study, {"self_supervised": str(tmp_path / name)})
-        keys.append(make_plan(loaded, "photos", "images", tmp_path).runs[0].key)
+        keys.append(make_plan(loaded, PHOTOS, tmp_path).runs[0].key)
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -85,4 +103,4 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
 )
 def test_what_cannot_be(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        make_plan(load_study(BASE | changed), "photos", "images", tmp_path)
+        make_plan(load_study(BASE | changed), PHOTOS, tmp_path)

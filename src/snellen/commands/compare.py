@@ -30,7 +30,7 @@ from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
 from snellen.recipe.schema import SegmentationRecipe
 from snellen.study.directory import Study, is_study, state_of, write_study
 from snellen.study.load import load_study
-from snellen.study.plan import Plan, PlannedPretraining, TrainedRecipe, make_plan
+from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRecipe, make_plan
 from snellen.study.timing import Speed, kind, pretraining_seconds, time_steps
 
 
@@ -58,9 +58,9 @@ def compare(
     spec = load_study(study, overrides)
     folder = Path(out) if out is not None else Path("studies") / spec.name
     # Wrong recipes are found before any image is read.
-    first = make_plan(spec, absolute(data), "", folder).runs[0].recipe
+    first = make_plan(spec, PlannedData(absolute(data), "", 0), folder).runs[0].recipe
     images = _read(data, first)
-    plan = make_plan(spec, absolute(data), images.fingerprint, folder)
+    plan = make_plan(spec, PlannedData(absolute(data), images.fingerprint, len(images.train)), folder)
     _check_data_specs(plan, first.data)
     _check_weights(plan, images)
     settled = _settled_modes(folder)

@@ -38,7 +38,10 @@ Ignored pixels, 255 in a mask, are in no count.
 from __future__ import annotations
 
 import json
-import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -204,37 +207,41 @@ class Run:
 
     def validation(self) -> ValidationPredictions:
         """Probabilities and targets of the validation images at the chosen epoch."""
-        with np.load(self._file("predictions/validation.npz"), allow_pickle=False) as arrays:
+        with self._arrays("predictions/validation.npz") as arrays:
             return ValidationPredictions(arrays["probabilities"], arrays["target"], int(arrays["epoch"]))
 
     def correct_by_epoch(self) -> NDArray[np.bool_]:
         """(epochs, N) bool: which validation images were right after each epoch."""
-        flat = np.fromfile(self._file("predictions/correct.u8"), dtype=np.uint8)
-        return flat.reshape(-1, int(self.data["counts"]["validation"])).astype(bool)
+        images = int(self.data["counts"]["validation"])
+        with self._reading("predictions/correct.u8") as file:
+            return np.fromfile(file, dtype=np.uint8).reshape(-1, images).astype(bool)
 
     def snapshots(self) -> list[Snapshot]:
         """All snapshots of features, by epoch."""
-        return [
-            Snapshot(arrays["features"], arrays["rows"], arrays["probabilities"], epoch)
-            for epoch, arrays in self._snapshot_files()
-        ]
+        found = []
+        for epoch, name in self._snapshots():
+            with self._arrays(name) as arrays:
+                found.append(Snapshot(arrays["features"], arrays["rows"], arrays["probabilities"], epoch))
+        return found
 
     def mask_validation(self) -> MaskPredictions:
         """Of a segmentation run: what was counted on the validation images at the chosen epoch."""
-        with np.load(self._file("predictions/validation.npz"), allow_pickle=False) as arrays:
+        with self._arrays("predictions/validation.npz") as arrays:
             return MaskPredictions(arrays["confusion"], arrays["boundary"], int(arrays["epoch"]))
 
     def counts_by_epoch(self) -> NDArray[np.uint32]:
         """Of a segmentation run: (scored epochs, N, C, 3) true positive, false positive and false negative pixels."""
-        flat = np.fromfile(self._file("predictions/counts.u4"), dtype="<u4")
-        return flat.reshape(-1, int(self.data["counts"]["validation"]), len(self.classes), 3)
+        images = int(self.data["counts"]["validation"])
+        with self._reading("predictions/counts.u4") as file:
+            return np.fromfile(file, dtype="<u4").reshape(-1, images, len(self.classes), 3)
 
     def mask_snapshots(self) -> list[MaskSnapshot]:
         """All snapshots of masks, by epoch."""
-        return [
-            MaskSnapshot(arrays["masks"], arrays["sizes"], arrays["rows"], epoch)
-            for epoch, arrays in self._snapshot_files()
-        ]
+        found = []
+        for epoch, name in self._snapshots():
+            with self._arrays(name) as arrays:
+                found.append(MaskSnapshot(arrays["masks"], arrays["sizes"], arrays["rows"], epoch))
+        return found
 
     def image(self, sample_path: str) -> Path:
         """Where an image of samples.csv lies: absolute, or below the data's root. It may be gone by now."""
@@ -253,13 +260,24 @@ class Run:
 
         return build_report([self], self.path / "report.html")
 
-    def _snapshot_files(self) -> list[tuple[int, dict[str, NDArray[Any]]]]:
-        found = []
-        for file in (self.path / "snapshots").glob("epoch_*.npz"):
-            epoch = int(re.fullmatch(r"epoch_(\d+)", file.stem)[1])  # type: ignore[index]
-            with np.load(file, allow_pickle=False) as arrays:
-                found.append((epoch, dict(arrays)))
-        return sorted(found, key=lambda entry: entry[0])
+    def _snapshots(self) -> list[tuple[int, str]]:
+        names = [file.name for file in self.path.glob("snapshots/epoch_[0-9]*.npz")]
+        return sorted((int(name[len("epoch_") : -len(".npz")]), f"snapshots/{name}") for name in names)
+
+    @contextmanager
+    def _arrays(self, name: str) -> Iterator[Mapping[str, NDArray[Any]]]:
+        with self._reading(name) as file, np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        """The file's path. Whatever fails while it is read is said of the file. Raises UserError."""
+        file = self._file(name)
+        try:
+            yield file
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{file}: damaged, or not written by snellen ({why}). Train the run again.") from error
 
     def _file(self, name: str) -> Path:
         path = self.path / name
@@ -269,13 +287,15 @@ class Run:
         return path
 
     def _json(self, name: str) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads(self._file(name).read_text(encoding="utf-8"))
-        return value
+        with self._reading(name) as file:
+            value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return value
 
     def _csv(self, name: str, dtype: dict[str, type] | None = None) -> pd.DataFrame:
         import pandas as pd
 
-        return pd.read_csv(self._file(name), dtype=dtype, keep_default_na=dtype is None)
+        with self._reading(name) as file:
+            return pd.read_csv(file, dtype=dtype, keep_default_na=dtype is None)
 
 
 def load(run: str | Path) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,19 +57,28 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
 
-def make_plan(study: StudySpec, data: str, fingerprint: str, out: Path) -> Plan:
+@dataclass(frozen=True)
+class PlannedData:
+    """The labelled images: where they are, a hash of them, and how many there are to train on."""
+
+    source: str
+    fingerprint: str
+    training_images: int
+
+
+def make_plan(study: StudySpec, data: PlannedData, out: Path) -> Plan:
     """The runs of a study, their recipes validated.
 
-    data, fingerprint: the labelled images and a hash of them. out: the study's folder; nothing is written to it.
+    out: the study's folder; nothing is written to it.
     Raises UserError for recipes that cannot be, weights that are missing, and two settings that are the same run.
     """
-    pretraining = _pretraining(study, data, is_masked(data), fingerprint, out)
+    pretraining = _pretraining(study, data, out)
     starts = {setting.name: _weights(study, setting, pretraining) for setting in study.chosen}
     runs: dict[str, PlannedRun] = {}
     for seed in study.seeds:
         for fraction in study.fractions:
             for setting in study.chosen:
-                run = _run(study, setting, fraction, seed, starts[setting.name], fingerprint, out)
+                run = _run(study, setting, fraction, seed, starts[setting.name], data, out)
                 if run.key in runs:
                     raise UserError(
                         f"study '{study.name}': settings '{runs[run.key].setting}' and '{setting.name}' are the same "
@@ -129,7 +139,7 @@ def _run(
     fraction: float,
     seed: int,
     weights: _Weights | None,
-    fingerprint: str,
+    data: PlannedData,
     out: Path,
 ) -> PlannedRun:
     source = setting.recipe if setting.recipe is not None else study.recipe
@@ -144,27 +154,38 @@ def _run(
             raise UserError(f"{label} is for pretraining; a study compares classifiers, or segmenters.")
         recipe = load_recipe(apply_overrides(fields, changes))
         assert isinstance(recipe, TrainedRecipe)
+        recipe = _with_steps(recipe, study.fewest_steps, round(fraction * data.training_images))
     except UserError as error:
         raise UserError(f"study '{study.name}', setting '{setting.name}': {error}") from error
     identity = weights.identity if weights is not None else str(recipe.model.weights)
-    key = _key(recipe.model_dump(mode="json"), identity, fingerprint)
+    key = _key(recipe.model_dump(mode="json"), identity, data.fingerprint)
     share = f"-{100 * fraction:g}pct" if len(study.fractions) > 1 or fraction != 1 else ""
     name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', setting.name)}{share}-seed{seed}-{key}"
     return PlannedRun(setting.name, fraction, seed, recipe, key, out / "runs" / name)
 
 
-def _pretraining(study: StudySpec, data: str, masked: bool, fingerprint: str, out: Path) -> PlannedPretraining | None:
+def _with_steps(recipe: TrainedRecipe, fewest: int, images: int) -> TrainedRecipe:
+    """With so many epochs that there are at least `fewest` steps, and with as many scores as before."""
+    epochs = math.ceil(fewest / max(1, math.ceil(images / recipe.batch_size)))
+    if epochs <= recipe.epochs or recipe.budget or images == 0:
+        return recipe
+    every = round(recipe.evaluation.every * epochs / recipe.epochs)
+    evaluation = recipe.evaluation.model_copy(update={"every": every})
+    return recipe.model_copy(update={"epochs": epochs, "evaluation": evaluation})
+
+
+def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretraining | None:
     step = study.pretraining
     wanted = any(setting.start == "self-supervised" for setting in study.chosen)
     if not wanted or study.self_supervised is not None or step is None:
         return None
-    changes = {"evaluation.data": None if masked else data} | flattened(step.changes)
+    changes = {"evaluation.data": None if is_masked(data.source) else data.source} | flattened(step.changes)
     try:
         recipe = load_for(PretrainingRecipe, step.recipe, changes)
     except UserError as error:
         raise UserError(f"study '{study.name}', pretraining: {error}") from error
     identity = "the study's own images" if step.data is None else str(Path(step.data).resolve())
-    key = _key(recipe.model_dump(mode="json"), identity, fingerprint)
+    key = _key(recipe.model_dump(mode="json"), identity, data.fingerprint)
     return PlannedPretraining(recipe, step.data, out / f"pretraining-{key}")
 
 

@@ -50,6 +50,12 @@ class StudySpec(Spec):
     recipes: tuple[str, ...] = Field((), description="In place of settings: recipes, each a setting by its name.")
     only: tuple[str, ...] = Field((), description="Names of the settings to run. Empty: all.")
     fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="Shares of the training images' labels.")
+    fewest_steps: int = Field(
+        0,
+        ge=0,
+        description="Optimiser steps that each run has at least: with few labels an epoch is short, and the recipe's "
+        "epochs are raised. Scores stay as many as they were.",
+    )
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds; each setting is run with each.")
     supervised: str | None = Field(
         "imagenet", description="Weights for start=supervised: imagenet (a hub), a file or a run."

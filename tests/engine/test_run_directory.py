@@ -1,0 +1,59 @@
+"""Files of a run that were damaged since."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snellen import train
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+from snellen.reporting.build import build_report
+
+
+@pytest.fixture(scope="module")
+def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    fields = {
+        "epochs": 1,
+        "model.width": 0.125,
+        "hardware.device": "cpu",
+        "hardware.precision": "fp32",
+        "hardware.channels_last": False,
+    }
+    return train(digits, "airnet-scratch", out=tmp_path_factory.mktemp("runs") / "whole", overrides=fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "predictions/validation.npz",
+        "predictions/correct.u8",
+        "snapshots/epoch_0001.npz",
+        "data.json",
+        "epochs.csv",
+    ],
+)
+@pytest.mark.parametrize("kept", [0, 0.5], ids=["empty", "half"])
+def test_a_damaged_file_is_named(whole: Run, name: str, kept: float, tmp_path: Path) -> None:
+    shutil.copytree(whole.path, tmp_path / "run")
+    file = tmp_path / "run" / name
+    if name.endswith("csv"):
+        file.write_text("" if kept == 0 else 'epoch,"loss\n1,2,3')
+    elif name.endswith("u8"):
+        file.write_bytes(b"\1\0\1")
+    else:
+        file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(UserError, match=rf"{name}: damaged"):
+        build_report([Run(tmp_path / "run")], tmp_path / "report.html")
+
+
+def test_an_array_that_is_missing_is_named(whole: Run, tmp_path: Path) -> None:
+
+    shutil.copytree(whole.path, tmp_path / "run")
+    file = tmp_path / "run" / "predictions" / "validation.npz"
+    np.savez(file, probabilities=whole.validation().probabilities)
+    with pytest.raises(UserError, match=r"validation\.npz: damaged.*target"):
+        Run(tmp_path / "run").validation()
