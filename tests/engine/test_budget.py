@@ -39,6 +39,8 @@ def test_looks_at_features_are_rarer_and_counted(monkeypatch: pytest.MonkeyPatch
 
 
 def test_looks_as_often_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlabelled = load_for(PretrainingRecipe, "simclr-small", {"epochs": 40})
+    assert scored_epochs(unlabelled) == set(range(1, 41)), "without k-NN a look costs little"
     recipe = load_for(PretrainingRecipe, "simclr-small", {"evaluation.every": 4, "epochs": 10})
     assert scored_epochs(recipe) == {4, 8, 10}
     assert _within(monkeypatch, recipe, 116) == 10

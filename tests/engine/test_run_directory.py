@@ -51,7 +51,6 @@ def test_a_damaged_file_is_named(whole: Run, name: str, kept: float, tmp_path: P
 
 
 def test_an_array_that_is_missing_is_named(whole: Run, tmp_path: Path) -> None:
-
     shutil.copytree(whole.path, tmp_path / "run")
     file = tmp_path / "run" / "predictions" / "validation.npz"
     np.savez(file, probabilities=whole.validation().probabilities)

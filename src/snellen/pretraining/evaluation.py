@@ -28,8 +28,8 @@ class RepresentationSpec(EvaluationTransformSpec):
     every: int | None = Field(
         None,
         ge=1,
-        description="Epochs between two looks; there is always one after the last. null: a tenth of the epochs, at "
-        "least 1, because k-NN with many labelled images takes a good part of an epoch's time.",
+        description="Epochs between two looks; there is always one after the last. null: 1, and with `data` a "
+        "tenth of the epochs, because k-NN with many labelled images takes a good part of an epoch's time.",
     )
     data: str | None = Field(
         None,

@@ -48,7 +48,7 @@ def _check_duration(value: str) -> str:
     return value
 
 
-_LOOKS = 10  # at the features of a pretraining, unless evaluation.every is given
+_LOOKS = 10  # by k-NN, at the features of a pretraining, unless evaluation.every is given
 Duration = Annotated[str, AfterValidator(_check_duration)]
 
 
@@ -198,8 +198,7 @@ def scored_epochs(recipe: AnyRecipe) -> set[int]:
 
     Of a pretraining also those whose features are kept, because looking at them costs as much as a score.
     """
-    every = recipe.evaluation.every or max(1, recipe.epochs // _LOOKS)
+    labelled = isinstance(recipe, PretrainingRecipe) and recipe.evaluation.data is not None
+    every = recipe.evaluation.every or (max(1, recipe.epochs // _LOOKS) if labelled else 1)
     scored = {*range(every, recipe.epochs + 1, every), recipe.epochs}
-    if isinstance(recipe, PretrainingRecipe) and recipe.evaluation.data is not None:
-        scored |= recipe.snapshots.due(recipe.epochs)
-    return scored
+    return scored | recipe.snapshots.due(recipe.epochs) if labelled else scored
