@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from snellen.insight.holm import holm
+from snellen.insight.moderation import prior
 from snellen.insight.proportions import wilson
 from snellen.insight.seeds import over_seeds
 from snellen.study.answer import answer, verdict
@@ -53,7 +54,8 @@ def test_pairs_are_paired_by_seed_and_image_and_corrected_together() -> None:
     assert [(pair.a.setting, pair.b.setting) for pair in found.pairs] == [("A", "B"), ("A", "C"), ("B", "C")]
     values = [rights[a].astype(float) - rights[b] for a, b in (("A", "B"), ("A", "C"), ("B", "C"))]
     assert [pair.over.mean for pair in found.pairs] == [pytest.approx(each.mean()) for each in values]
-    assert [pair.p_holm for pair in found.pairs] == holm([over_seeds(each).p_value for each in values])
+    expected = prior(np.array([each.mean(1).var(ddof=1) for each in values]), degrees=2, independent=2)
+    assert [pair.p_holm for pair in found.pairs] == holm([over_seeds(each, expected).p_value for each in values])
     assert found.pairs[2].better is found.cells[2]
     assert answer(found)[0].startswith(f"C has the highest top-1, {rights['C'].mean():.1%} over 3 seeds on 400 images")
     assert "It beats A and B by at least" in answer(found)[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.insight.moderation import NOTHING_KNOWN, Prior
 from snellen.insight.proportions import Interval
 
 _MOST_IMAGES, _MOST_SEEDS = 1_000_000, 100
@@ -31,10 +32,16 @@ class OverSeeds:
     images: int
 
 
-def over_seeds(values: NDArray[np.float64]) -> OverSeeds:
+def seed_variance(values: NDArray[np.float64]) -> float:
+    """Variance of the seeds' means, with S - 1 degrees of freedom. values: (S, N), of at least two seeds."""
+    return float(values.mean(1).var(ddof=1))
+
+
+def over_seeds(values: NDArray[np.float64], expected: Prior = NOTHING_KNOWN) -> OverSeeds:
     """Mean of values by seed and image, where every seed was scored on the same images.
 
     values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
+    expected: what other settings' seeds say about the variance of the seeds' means; MS_seeds is moderated by it.
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
     is the root of t(S-1)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N): each part of the doubt has
     its own quantile, so that two or three seeds are not believed to have shown all that seeds can do. A bootstrap
@@ -43,7 +50,7 @@ def over_seeds(values: NDArray[np.float64]) -> OverSeeds:
     Sources: Searle, Casella & McCulloch 1992, ch. 4; quantiles by part: Graybill & Wang 1980, JASA 75:869.
     Raises ValueError for fewer than two images.
     """
-    found = _components(values)
+    found = _components(values, expected)
     parts, mean = found.parts(found.seeds, found.images), float(values.mean())
     half = _half_width(parts, 0.05)
     seed_share = found.seed_share
@@ -64,14 +71,14 @@ class Needed:
     smallest: float
 
 
-def needed(values: NDArray[np.float64]) -> Needed:
-    """How many more images or seeds a difference wants. values: (S, N), differences as `over_seeds` takes them.
+def needed(values: NDArray[np.float64], expected: Prior = NOTHING_KNOWN) -> Needed:
+    """How many more images or seeds a difference wants. values, expected: as `over_seeds` takes them.
 
     The interval's half width for other numbers of seeds and images, from the components seen here, must be 1.96 / (1.96
     + 0.84) of the difference: what is seen then varies by about half of that half width. Only for planning: components
     from few seeds are rough themselves. With one seed, the seeds' part is not known and `seeds` is None.
     """
-    found = _components(values)
+    found = _components(values, expected)
     size = abs(float(values.mean()))
 
     def shown(seeds: int, images: int) -> bool:
@@ -87,15 +94,19 @@ def needed(values: NDArray[np.float64]) -> Needed:
 
 @dataclass(frozen=True)
 class _Components:
-    """Mean squares of the two-way table; among_seeds and remaining are 0 for one seed, where they cannot be seen."""
+    """Mean squares of the two-way table; among_seeds and remaining are 0 for one seed, where they cannot be seen.
+
+    expected_degrees: those of the prior that among_seeds was moderated by, over its own S - 1.
+    """
 
     seeds: int
     images: int
     among_seeds: float
     among_images: float
     remaining: float
+    expected_degrees: float
 
-    def parts(self, seeds: int, images: int) -> list[tuple[float, int]]:
+    def parts(self, seeds: int, images: int) -> list[tuple[float, float]]:
         """(variance of the mean, degrees of freedom) by source, for so many seeds and images."""
         if self.seeds == 1:
             return [(self.among_images / images, images - 1)]
@@ -104,7 +115,7 @@ class _Components:
         by_seed = of_seeds / seeds + self.remaining / (seeds * images)
         if (seeds, images) == (self.seeds, self.images):
             by_seed = self.among_seeds / (seeds * images)  # as seen, also where it is below what chance gives
-        return [(by_seed, seeds - 1), (of_images / images, images - 1)]
+        return [(by_seed, seeds - 1 + self.expected_degrees), (of_images / images, images - 1)]
 
     @property
     def seed_share(self) -> float:
@@ -115,7 +126,7 @@ class _Components:
         return from_seeds / (from_seeds + from_images) if from_images else 0.0
 
 
-def _components(values: NDArray[np.float64]) -> _Components:
+def _components(values: NDArray[np.float64], expected: Prior) -> _Components:
     seeds, images = values.shape
     if images < 2:
         raise ValueError("an interval needs at least two images")
@@ -123,11 +134,11 @@ def _components(values: NDArray[np.float64]) -> _Components:
     by_image, by_seed = values.mean(0), values.mean(1)
     among_images = seeds * float(((by_image - mean) ** 2).sum()) / (images - 1)
     if seeds == 1:
-        return _Components(1, images, 0.0, among_images, 0.0)
-    among_seeds = images * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
+        return _Components(1, images, 0.0, among_images, 0.0, 0.0)
+    among_seeds = images * expected.moderate(seed_variance(values), seeds - 1)
     rest = values - by_image - by_seed[:, None] + mean
     remaining = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
-    return _Components(seeds, images, among_seeds, among_images, remaining)
+    return _Components(seeds, images, among_seeds, among_images, remaining, expected.degrees)
 
 
 def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
@@ -141,14 +152,14 @@ def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
     return low
 
 
-def _half_width(parts: list[tuple[float, int]], alpha: float) -> float:
+def _half_width(parts: list[tuple[float, float]], alpha: float) -> float:
     """parts: (variance, degrees of freedom) of each source of doubt."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return math.sqrt(sum(float(t.ppf(1 - alpha / 2, degrees)) ** 2 * variance for variance, degrees in parts))
+    return math.sqrt(sum(float(stdtrit(degrees, alpha / 2)) ** 2 * variance for variance, degrees in parts))
 
 
-def _p_value(distance: float, parts: list[tuple[float, int]]) -> float:
+def _p_value(distance: float, parts: list[tuple[float, float]]) -> float:
     """The alpha at which the interval just reaches zero."""
     from scipy.optimize import brentq
 

@@ -65,6 +65,7 @@ def _page(results: Results) -> str:
         means_chart=_means(results),
         difference_charts=_difference_charts(results),
         verdicts=[verdict(pair) for pair in results.pairs],
+        moderated=any(cell.expected.degrees for cell in results.cells),
         curves=_curves(results),
         names=class_names(shown),
         galleries=_galleries(results),

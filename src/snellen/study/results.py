@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.holm import holm
+from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
 from snellen.insight.optimism import optimism
 from snellen.insight.proportions import Interval, wilson
-from snellen.insight.seeds import Needed, OverSeeds, needed, over_seeds
+from snellen.insight.seeds import Needed, OverSeeds, needed, over_seeds, seed_variance
 from snellen.insight.segmentation import mask_optimism, miou_by_unit
 from snellen.study.directory import Study
 
@@ -30,7 +31,8 @@ class Cell:
     """One setting with one share of the labels: its finished runs, by seed.
 
     values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
-    scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone.
+    scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone. expected:
+    what the seeds of the other settings say.
     """
 
     setting: str
@@ -40,11 +42,12 @@ class Cell:
     correct: NDArray[np.bool_] | None
     images: int
     groups: NDArray[np.int64] | None = None
+    expected: Prior = NOTHING_KNOWN
 
     @cached_property
     def over(self) -> OverSeeds:
         """Mean of the measure over seeds and images."""
-        return over_seeds(self.values)
+        return over_seeds(self.values, self.expected)
 
     @property
     def interval(self) -> Interval:
@@ -174,6 +177,7 @@ def read_results(study: Study) -> Results:
     for cell in cells[1:]:
         if _scored_paths(cell) != _scored_paths(cells[0]):
             raise UserError(f"{cell.first.path}: it was not scored on the images that the other runs were scored on.")
+    cells = _moderated(cells)
     return Results(study, cells, _pairs(cells), missing)
 
 
@@ -215,14 +219,38 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     return Cell(setting, fraction, runs, by_unit(correct.astype(np.float64), groups), correct, correct.shape[1], groups)
 
 
+def _moderated(cells: list[Cell]) -> list[Cell]:
+    expected = _expected([(cell,) for cell in cells], [cell.values for cell in cells])
+    return [dataclasses.replace(cell, expected=known) for cell, known in zip(cells, expected, strict=True)]
+
+
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:
-    found = []
+    both, values = [], []
     for a, b in itertools.combinations(cells, 2):
         common = [seed for seed in a.runs if seed in b.runs]
         if a.fraction != b.fraction or not common:
             continue
         of_a, of_b = (cell.values[[list(cell.runs).index(seed) for seed in common]] for cell in (a, b))
-        values = of_a - of_b
-        found.append((a, b, _within(over_seeds(values)), needed(values)))
-    corrected = holm([over.p_value for _, _, over, _ in found])
-    return [Pair(a, b, over, p, more) for (a, b, over, more), p in zip(found, corrected, strict=True)]
+        both.append((a, b))
+        values.append(of_a - of_b)
+    known = list(zip(values, _expected(both, values), strict=True))
+    found = [(_within(over_seeds(each, expected)), needed(each, expected)) for each, expected in known]
+    corrected = holm([over.p_value for over, _ in found])
+    return [Pair(a, b, over, p, more) for (a, b), (over, more), p in zip(both, found, corrected, strict=True)]
+
+
+def _expected(made_of: Sequence[tuple[Cell, ...]], values: Sequence[NDArray[np.float64]]) -> list[Prior]:
+    """For each, what the seeds of all with the same share of the labels and as many seeds say together."""
+    like: dict[tuple[float, int], list[int]] = {}
+    for at, (cells, each) in enumerate(zip(made_of, values, strict=True)):
+        like.setdefault((cells[0].fraction, len(each)), []).append(at)
+    found = [NOTHING_KNOWN] * len(values)
+    for (_, seeds), members in like.items():
+        if seeds == 1:
+            continue
+        settings = {cell.setting for at in members for cell in made_of[at]}
+        independent = len(settings) - (len(made_of[0]) - 1)  # the differences of C settings are made of C - 1
+        together = prior(np.array([seed_variance(values[at]) for at in members]), seeds - 1, independent)
+        for at in members:
+            found[at] = together
+    return found

@@ -1,0 +1,57 @@
+"""What the seeds of all settings say together about how much another seed changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A variance that is expected before one's own seeds are looked at, worth so many degrees of freedom."""
+
+    variance: float
+    degrees: float
+
+    def moderate(self, variance: float, degrees: int) -> float:
+        """The variance from what is expected and what is seen with so many degrees. Source: Smyth 2004, section 3."""
+        return (self.degrees * self.variance + degrees * variance) / (self.degrees + degrees)
+
+
+NOTHING_KNOWN = Prior(0.0, 0.0)
+
+
+def prior(variances: NDArray[np.float64], degrees: int, independent: int) -> Prior:
+    """What variances of like things, each from few degrees of freedom, say of one another.
+
+    variances: (P,), at least 0, each with that many degrees of freedom; independent: how many of them are, since the
+    differences of C settings are made of C - 1. Where the variances are as alike as chance makes equal ones, each is
+    believed to be like all; the more they differ, the less. Two guards for few of them, where the fit itself is rough:
+    the prior's degrees are no more than those of the other independent variances, and its variance is at least the
+    mean. Fewer than three variances, or none above 0, say nothing.
+    Source: empirical Bayes, moments of log variances: Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3, section 6.2.
+    """
+    from scipy.special import digamma, polygamma
+
+    middle = float(np.median(variances)) if len(variances) > 2 else 0.0
+    if not middle:
+        return NOTHING_KNOWN
+    half = degrees / 2
+    logs = np.log(np.maximum(variances, 1e-5 * middle)) - digamma(half) + np.log(half)
+    spread = float(logs.var(ddof=1) - polygamma(1, half))
+    most, mean = float(degrees * (independent - 1)), float(variances.mean())
+    if spread <= 0:
+        return Prior(mean, most)
+    found = 2 * _inverse_trigamma(spread)
+    centre = float(np.exp(logs.mean() + digamma(found / 2) - np.log(found / 2)))
+    return Prior(max(centre, mean), min(found, most))
+
+
+def _inverse_trigamma(value: float) -> float:
+    from scipy.optimize import brentq
+    from scipy.special import polygamma
+
+    low, high = 1 / (value + np.sqrt(value)) / 2, 1 / value + 1  # trigamma(x) is between 1/x and 1/x + 1/x^2
+    return float(brentq(lambda x: polygamma(1, x) - value, low, high))
