@@ -16,8 +16,12 @@ class Prior:
     degrees: float
 
     def moderate(self, variance: float, degrees: int) -> float:
-        """The variance from what is expected and what is seen with so many degrees. Source: Smyth 2004, section 3."""
-        return (self.degrees * self.variance + degrees * variance) / (self.degrees + degrees)
+        """The variance from what is expected and what is seen with so many degrees, never below what is seen.
+
+        Source: Smyth 2004, section 3; the bound is ours, for studies of few settings with one that is like no other.
+        """
+        together = (self.degrees * self.variance + degrees * variance) / (self.degrees + degrees)
+        return max(variance, together)
 
 
 NOTHING_KNOWN = Prior(0.0, 0.0)
