@@ -73,6 +73,7 @@ def _page(results: Results) -> str:
         shown=shown,
         cost=[cost(run) for run in shown],
         pretraining=_pretraining(results.study),
+        pretrained_once=any(setting.start == "self-supervised" for setting in spec.chosen),
         recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
         **task,
     )
@@ -194,11 +195,11 @@ def _galleries(results: Results) -> list[dict[str, Any]]:
 
 
 def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Images that most of the one's seeds have right and most of the other's wrong, the clearest first."""
+    """Images that most of the one's seeds have right and most of the other's wrong: the clearest first, else drawn."""
     assert winner.correct is not None
     assert loser.correct is not None
     ours, theirs = winner.correct.mean(0), loser.correct.mean(0)
-    rows = np.flatnonzero((ours > 0.5) & (theirs < 0.5))
+    rows = np.random.default_rng(0).permutation(np.flatnonzero((ours > 0.5) & (theirs < 0.5)))
     return rows[np.argsort(-(ours - theirs)[rows], kind="stable")]
 
 
