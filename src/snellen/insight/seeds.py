@@ -43,10 +43,11 @@ def over_seeds(values: NDArray[np.float64], expected: Prior = NOTHING_KNOWN) -> 
     values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
     expected: what other settings' seeds say about the variance of the seeds' means; MS_seeds is moderated by it.
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
-    is the root of t(S-1)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N): each part of the doubt has
-    its own quantile, so that two or three seeds are not believed to have shown all that seeds can do. A bootstrap
-    over so few is too sure: it knows only the seeds that there are. In simulated studies of 2, 3 and 5 seeds the
-    interval holds the truth in 95 to 98%. With one seed only the images' part of the doubt can be seen.
+    is the root of t(S-1+d)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N), where d are the degrees
+    of freedom of `expected`, 0 without it: each part of the doubt has its own quantile, so that two or three seeds are
+    not believed to have shown all that seeds can do. A bootstrap over so few is too sure: it knows only the seeds that
+    there are. In simulated studies of 2, 3 and 5 seeds the interval without `expected` holds the truth in 95 to 98%.
+    With one seed only the images' part of the doubt can be seen.
     Sources: Searle, Casella & McCulloch 1992, ch. 4; quantiles by part: Graybill & Wang 1980, JASA 75:869.
     Raises ValueError for fewer than two images.
     """
