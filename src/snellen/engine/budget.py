@@ -17,11 +17,15 @@ _MOST_STEPS = 50
 _MARGIN = 0.97  # a budget is kept rather than used up
 
 
+class ShortBudgetError(UserError):
+    """Not even one epoch fits into the budget on this machine."""
+
+
 def epochs_within(budget: float, job: Job) -> int:
     """How many epochs of training and scoring fit into `budget` seconds.
 
     `job` is trained for a few steps, so give one on copies that are thrown away.
-    Raises UserError when not even one epoch fits.
+    Raises ShortBudgetError when not even one epoch fits.
     """
     epoch, score = step_seconds(job) * job.feed.steps, evaluation_seconds(job)
 
@@ -33,7 +37,7 @@ def epochs_within(budget: float, job: Job) -> int:
     epochs = bisect.bisect_right(range(1, most + 1), budget * _MARGIN, key=taken)
     if epochs < 1:
         network = "model.architecture" if job.recipe.task == "segmentation" else "model.backbone"
-        raise UserError(
+        raise ShortBudgetError(
             f"budget={job.recipe.budget}: one epoch takes about {taken(1) / 60:.1f} minutes on this machine. "
             f"Give more time, a smaller network ({network}) or smaller images (augmentation.size)."
         )
