@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from snellen.insight.holm import holm
 from snellen.insight.moderation import prior
 from snellen.insight.proportions import wilson
 from snellen.insight.seeds import over_seeds
+from snellen.recipe.load import load_recipe
+from snellen.recipe.schema import AnyRecipe
 from snellen.study.answer import answer, verdict
 from snellen.study.results import Cell, Results, _pairs, by_unit
+from snellen.study.spec import StudySpec
 
 
 @dataclass
@@ -22,14 +26,19 @@ class _Counts:
     """As much of a run as the sentences ask for."""
 
     data: dict[str, Any]
+    recipe: AnyRecipe
 
 
 def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
-    run: Any = _Counts({"counts": {"train": 100}})
-    return [
-        Cell(name, fraction, dict.fromkeys(range(len(r)), run), r.astype(float), r, r.shape[1])
-        for name, r in rights.items()
-    ]
+    made = []
+    for name, right in rights.items():
+        recipe = (
+            load_recipe("linear-probe", {"model.backbone": "airnet"}) if name == "E" else load_recipe("airnet-scratch")
+        )
+        run: Any = _Counts({"counts": {"train": 100}}, recipe)
+        runs = dict.fromkeys(range(len(right)), run)
+        made.append(Cell(name, fraction, runs, right.astype(float), right, right.shape[1]))
+    return made
 
 
 def drawn(accuracies: dict[str, float], seeds: int, images: int, seed: int = 0) -> dict[str, NDArray[np.bool_]]:
@@ -43,8 +52,9 @@ def drawn(accuracies: dict[str, float], seeds: int, images: int, seed: int = 0) 
     }
 
 
-def results(made: list[Cell]) -> Results:
-    study: Any = None
+def results(made: list[Cell], settings: list[dict[str, Any]] | None = None) -> Results:
+    settings = settings or [{"name": name} for name in dict.fromkeys(cell.setting for cell in made)]
+    study: Any = SimpleNamespace(spec=StudySpec.model_validate({"recipe": "airnet-scratch", "settings": settings}))
     return Results(study, made, _pairs(made), [])
 
 
@@ -68,6 +78,17 @@ def test_what_cannot_be_told_apart_is_never_called_equal() -> None:
     assert sentence.startswith("A and B cannot be told apart: difference")
     assert "equal" not in sentence
     assert "cannot be told apart from" in answer(found)[0]
+
+
+def test_the_answer_says_what_self_supervised_pretraining_was_worth() -> None:
+    settings = [{"name": "A", "start": "scratch"}, {"name": "B", "start": "supervised"}]
+    settings += [{"name": "C", "start": "self-supervised"}, {"name": "E", "start": "self-supervised"}]
+    rights = drawn({"A": 0.5, "B": 0.9, "C": 0.7, "E": 0.6}, seeds=3, images=400)
+    few, many = cells(rights, 0.1), cells(dict.fromkeys(rights, rights["A"]))
+    texts = answer(results(few + many, settings))
+    assert [text.count("pretraining was worth") for text in texts] == [1, 1], "of E only the head is trained"
+    assert " What self-supervised pretraining was worth: C beats A by" in texts[0]
+    assert " What self-supervised pretraining was worth: A and C cannot be told apart" in texts[1]
 
 
 def test_one_seed_has_the_interval_of_its_images() -> None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from snellen.insight.seeds import Needed, OverSeeds
 from snellen.insight.sentence import listed, p_text, points, rounded
+from snellen.spec import Spec
 from snellen.study.results import Cell, Pair, Results
 
 
 def answer(results: Results) -> list[str]:
     """A paragraph for each share of the labels: which setting, by how much, how sure, what would make it surer."""
-    return [_paragraph(results, fraction) for fraction in results.fractions]
+    return [_paragraph(results, fraction) + _worth(results, fraction) for fraction in results.fractions]
 
 
 def verdict(pair: Pair) -> str:
@@ -73,6 +74,22 @@ def _paragraph(results: Results, fraction: float) -> str:
         near = f"The closest is {_other(closest, best).setting}: {more[0].lower()}{more[1:]}"
         text += f" {near if len(level) > 1 else more}"
     return text
+
+
+def _worth(results: Results, fraction: float) -> str:
+    """What learning without labels changed: the same network, as much of it trained, from it and from scratch."""
+    starts = {setting.name: setting.start for setting in results.study.spec.all_settings}
+    text = ""
+    for pair in results.pairs:
+        known = {starts[pair.a.setting], starts[pair.b.setting]} == {"scratch", "self-supervised"}
+        if pair.a.fraction == fraction and known and _network(pair.a) == _network(pair.b):
+            text += f" What self-supervised pretraining was worth: {verdict(pair)}"
+    return text
+
+
+def _network(cell: Cell) -> Spec:
+    model: Spec = cell.first.recipe.model
+    return model.model_copy(update={"weights": None})
 
 
 def _by(pairs: Sequence[Pair], beaten: Sequence[Cell], best: Cell) -> str:
