@@ -67,6 +67,8 @@ _STUDY: dict[str, Any] = {
             "batch_size": 128,
             "augmentation": {"flip": 0, "rotation": 10, "scale": [0.4, 1.0]},
             "model": {"width": 0.5},
+            "method": {"momentum": 0.99},
+            "optimizer": {"lr": 0.1},
             "snapshots": {"images": 200},
         },
     },

@@ -16,7 +16,11 @@ def answer(results: Results) -> list[str]:
 
 
 def verdict(pair: Pair) -> str:
-    """One sentence or two on a pair."""
+    """One sentence or two on a pair: which is better by how much, or what would show it."""
+    return _gap(pair) if pair.better is not None else f"{_gap(pair)} {surer(pair.over, pair.needed)}"
+
+
+def _gap(pair: Pair) -> str:
     a, b, over = pair.a.setting, pair.b.setting, pair.over
     low, high = 100 * over.interval.low, 100 * over.interval.high
     seeds = f"{over.seeds} seed{'s' if over.seeds > 1 else ''} each"
@@ -29,7 +33,7 @@ def verdict(pair: Pair) -> str:
         )
     return (
         f"{a} and {b} cannot be told apart: difference {_signed(100 * over.mean)} points, 95% interval "
-        f"{_signed(low)} to {_signed(high)} (p {p_text(pair.p_holm)}, {seeds}). {surer(over, pair.needed)}"
+        f"{_signed(low)} to {_signed(high)} (p {p_text(pair.p_holm)}, {seeds})."
     )
 
 
@@ -83,7 +87,7 @@ def _worth(results: Results, fraction: float) -> str:
     for pair in results.pairs:
         known = {starts[pair.a.setting], starts[pair.b.setting]} == {"scratch", "self-supervised"}
         if pair.a.fraction == fraction and known and _network(pair.a) == _network(pair.b):
-            text += f" What self-supervised pretraining was worth: {verdict(pair)}"
+            text += f" What self-supervised pretraining was worth: {_gap(pair)}"
     return text
 
 
