@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 _WHITENING = 24  # 2 x 2 patches of 3 channels: 12 directions, each with both signs
 _WIDTHS = (64, 256, 256)
+_REGULARISER = 5e-4  # added to the variance of each direction
+_NO_VARIANCE = 1e-3 * _REGULARISER  # below it a direction holds rounding errors: colours of grey images
 
 
 class AirNet(nn.Module):
@@ -38,14 +40,19 @@ class AirNet(nn.Module):
     def whiten(self, images: Tensor) -> None:
         """Sets the first layer so that its outputs on 2 x 2 patches of `images` are uncorrelated, of variance one.
 
+        Directions without variance, such as the colours of grey images, get filters of zero; convolutions of the first
+        block that would start as identities on their channels keep a random start. As identities they would hand on
+        rounding errors, which each batch-norm multiplies by as much as its epsilon allows, and their gradient.
         images: (N, 3, H, W) float, normalised as in training; some thousands are enough.
         """
         patches = F.unfold(images.double(), 2).transpose(1, 2).reshape(-1, 12)  # (N * positions, 12)
         patches = patches[torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))[:1_000_000]]
         covariance = patches.T @ patches / len(patches)
         values, vectors = torch.linalg.eigh(covariance)
-        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(12, 3, 2, 2)
+        has_variance = values > _NO_VARIANCE
+        filters = (vectors * has_variance / (values + _REGULARISER).sqrt()).T.reshape(12, 3, 2, 2)
         self.whitening.weight.copy_(torch.cat([filters, -filters]).to(self.whitening.weight))
+        _start_at_random(self.blocks[0].conv1, ~torch.cat([has_variance, has_variance]))  # type: ignore[arg-type]
 
 
 class _Block(nn.Module):
@@ -69,7 +76,17 @@ def _identity_convolution(before: int, after: int) -> nn.Conv2d:
     return conv
 
 
+@torch.no_grad()
+def _start_at_random(conv: nn.Conv2d, empty: Tensor) -> None:
+    """Gives output channels that would copy an `empty` input channel PyTorch's random start. empty: (C,) bool."""
+    outputs = empty[: conv.out_channels].nonzero()[:, 0]
+    bound = (conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1]) ** -0.5
+    start = torch.empty(len(outputs), *conv.weight.shape[1:])
+    start.uniform_(-bound, bound, generator=torch.Generator().manual_seed(0))
+    conv.weight[outputs.to(conv.weight.device)] = start.to(conv.weight)
+
+
 def _norm(channels: int) -> nn.BatchNorm2d:
-    norm = nn.BatchNorm2d(channels, momentum=0.4, eps=1e-12)
+    norm = nn.BatchNorm2d(channels, momentum=0.4, eps=1e-5)
     norm.weight.requires_grad_(False)
     return norm

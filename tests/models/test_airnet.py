@@ -1,0 +1,65 @@
+"""airnet on images whose colours say nothing, in every arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from snellen.data.sources import read_images
+from snellen.engine.loop import one_step
+from snellen.models.airnet import AirNet
+from snellen.recipe.load import load_for
+from snellen.recipe.schema import Recipe
+from snellen.tasks.preparation import prepare
+
+MODES = {
+    "fp32": ("fp32", False, False),
+    "bf16": ("bf16", False, False),
+    "bf16-last": ("bf16", True, False),
+    "bf16-last-unfolded": ("bf16", True, True),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_grey_images_leave_loss_and_weights_small(mode: str, seed: int, digits: Path, tmp_path: Path) -> None:
+    """Channels of rounding errors, multiplied by 1e6 in each batch-norm, once made weights of 1e30 in one step."""
+    precision, channels_last, unfold = MODES[mode]
+    hardware = {"device": "cpu", "precision": precision, "channels_last": channels_last, "unfold": unfold, "threads": 1}
+    fields = {"epochs": 2, "batch_size": 16, "model.width": 0.125, "seed": seed}
+    fields |= {f"hardware.{key}": value for key, value in hardware.items()}
+    recipe = load_for(Recipe, "airnet-scratch", fields)
+    job = prepare(tmp_path, recipe, read_images(digits, recipe.data), Console(quiet=True), recorded=None).job
+    trained, optimizer = job.setup()
+    job.model.train()
+    losses = [
+        one_step(job, trained, optimizer, batch, step)[0].item() for step, batch in enumerate(job.feed.train(epoch=1))
+    ]
+    assert torch.tensor(losses).isfinite().all()
+    assert max(parameter.abs().max().item() for parameter in job.model.parameters()) < 100
+
+
+def _first_weights(images: Tensor) -> tuple[AirNet, Tensor]:
+    network = AirNet()
+    before = network.blocks[0].conv1.weight.clone()
+    network.whiten(images)
+    return network, before
+
+
+def test_only_directions_with_variance_are_whitened(photograph: Tensor) -> None:
+    crops = photograph.float().unfold(1, 32, 32).unfold(2, 32, 32).permute(1, 2, 0, 3, 4).reshape(-1, 3, 32, 32)
+    crops = (crops - crops.mean((0, 2, 3), keepdim=True)) / crops.std((0, 2, 3), keepdim=True)
+    colour, before = _first_weights(crops)
+    assert colour.blocks[0].conv1.weight.equal(before), "colours vary: every identity stays"
+    grey, before = _first_weights(crops.mean(1, keepdim=True).expand(-1, 3, -1, -1))
+    norms = grey.whitening.weight.flatten(1).norm(dim=1)
+    assert ((norms == 0).sum(), (norms > 0).sum()) == (16, 8), "2 x 2 patches of one value: 4 directions, both signs"
+    after = grey.blocks[0].conv1.weight
+    changed = (after != before).flatten(1).any(1)
+    assert changed.nonzero()[:, 0].tolist() == (norms == 0).nonzero()[:, 0].tolist()
+    outputs = grey.whitening(crops.mean(1, keepdim=True).expand(-1, 3, -1, -1))
+    assert outputs[:, norms > 0].var((0, 2, 3)).sub(1).abs().max() < 0.2
