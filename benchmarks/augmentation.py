@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.transforms import v2
 
-from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec
+from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec, evaluation_view
 from snellen.data.batch import RawBatch
 from snellen.data.normalization import Normalization
 
@@ -151,7 +151,7 @@ def snellen_batch(case: Case) -> Callable[[Tensor], Tensor]:
     """The case's batch by snellen."""
     training = case.spec if isinstance(case.spec, AugmentationSpec) else AugmentationSpec()
     evaluation = case.spec if isinstance(case.spec, EvaluationTransformSpec) else EvaluationTransformSpec()
-    augmentation = Augmentation(training, evaluation, Normalization(MEAN, STD, "ImageNet"), torch.device("cpu"))
+    augmentation = Augmentation(training, Normalization(MEAN, STD, "ImageNet"), torch.device("cpu"))
     generator, rows = torch.Generator().manual_seed(0), torch.arange(case.images)
     sizes = torch.full((case.images, 2), case.side)
 
@@ -159,7 +159,7 @@ def snellen_batch(case: Case) -> Callable[[Tensor], Tensor]:
         raw = RawBatch(pixels, sizes, uniform=True)
         if training is case.spec:
             return augmentation.train(raw, generator, epoch=1, rows=rows)
-        return augmentation.evaluate(raw)
+        return augmentation.evaluate(torch.stack([evaluation_view(image, evaluation) for image in pixels]))
 
     return batch
 

@@ -38,8 +38,9 @@ from torch.utils.data import DataLoader
 from torchvision.models import get_model
 
 from snellen.data.augment.mixing import MixSpec
-from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec
+from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec, evaluation_view
 from snellen.data.cache import load_pixels
+from snellen.data.decode import decode
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization
 from snellen.data.sources import DataSpec, read_images
@@ -196,12 +197,16 @@ def quality(options: argparse.Namespace) -> None:
     images = read_images(options.data, DataSpec())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     evaluation = EvaluationTransformSpec(size=options.size)
-    augmentation = Augmentation(AugmentationSpec(size=options.size), evaluation, _IMAGENET, device)
+    augmentation = Augmentation(AugmentationSpec(size=options.size), _IMAGENET, device)
     feeds = []
     for samples in (images.train, images.validation):
-        pixels, _ = load_pixels([images.root / sample.path for sample in samples], options.size, 8192)
+        paths = [images.root / sample.path for sample in samples]
+        pixels, _ = load_pixels(paths, lambda path: evaluation_view(decode(path), evaluation), 8192)
         targets = torch.tensor([sample.label for sample in samples])
-        feeds.append(Feed(pixels, targets, len(images.classes), augmentation, MixSpec(), 256, False, 0, device, False))
+        feeds.append(Feed(
+                *(pixels, pixels, targets, len(images.classes), augmentation, MixSpec(), 256),
+                *(False, 0, device, False),
+            ))
 
     def top1(model: LightlyByol | LightlySimCLR) -> float:
         (known, labels), (asked, target) = (extract(model.backbone, f.evaluate(), torch.enable_grad) for f in feeds)

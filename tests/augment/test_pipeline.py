@@ -11,16 +11,26 @@ from scipy.stats import binomtest, chisquare, ks_2samp
 from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec
-from snellen.data.batch import RawBatch
+from snellen.data.augment.pipeline import (
+    Augmentation,
+    AugmentationSpec,
+    EvaluationTransformSpec,
+    evaluation_view,
+    stored_image,
+)
+from snellen.data.batch import ImageList, RawBatch
 from snellen.data.normalization import Normalization
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet")
 PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "none")
 
 
-def build(spec: AugmentationSpec, evaluation: EvaluationTransformSpec, how: Normalization = PLAIN) -> Augmentation:
-    return Augmentation(spec, evaluation, how, torch.device("cpu"))
+def build(spec: AugmentationSpec, how: Normalization = PLAIN) -> Augmentation:
+    return Augmentation(spec, how, torch.device("cpu"))
+
+
+def scored(spec: EvaluationTransformSpec, images: list[Tensor], how: Normalization = PLAIN) -> Tensor:
+    return build(AugmentationSpec(), how).evaluate(torch.stack([evaluation_view(image, spec) for image in images]))
 
 
 def copies(image: Tensor, count: int) -> RawBatch:
@@ -28,9 +38,9 @@ def copies(image: Tensor, count: int) -> RawBatch:
     return RawBatch(image.expand(count, -1, -1, -1), sizes, True)
 
 
-def trained(spec: AugmentationSpec, raw: RawBatch, seed: int = 0, epoch: int = 1) -> Tensor:
-    augmentation = build(spec, EvaluationTransformSpec(size=32))
-    rows = torch.arange(len(raw.pixels))
+def trained(spec: AugmentationSpec, raw: RawBatch | ImageList, seed: int = 0, epoch: int = 1) -> Tensor:
+    augmentation = build(spec)
+    rows = torch.arange(len(raw.sizes))
     return augmentation.train(raw, Generator().manual_seed(seed), epoch=epoch, rows=rows)
 
 
@@ -103,7 +113,7 @@ def test_whole_chains_have_the_distribution_of_torchvision(photograph: Tensor, c
 def test_views_are_normalised_by_channel(photograph: Tensor) -> None:
     raw = copies(photograph, 2)
     evaluation = EvaluationTransformSpec(size=64, resize=80)
-    found = build(AugmentationSpec(), evaluation, IMAGENET).evaluate(raw)
+    found = scored(evaluation, [photograph, photograph], IMAGENET)
     chain = v2.Compose(
         [
             v2.Resize(80, antialias=True),
@@ -117,12 +127,12 @@ def test_views_are_normalised_by_channel(photograph: Tensor) -> None:
     spec = AugmentationSpec(size=64, crop="center", resize=80, flip=0)
     coloured = spec.model_copy(update={"jitter": (1e-9, 0.0, 0.0, 0.0)})
     for chosen in (spec, coloured):
-        views = build(chosen, evaluation, IMAGENET).train(raw, Generator(), epoch=1, rows=torch.arange(2))
+        views = build(chosen, IMAGENET).train(raw, Generator(), epoch=1, rows=torch.arange(2))
         assert (views - found).abs().max() < 1e-4
 
 
 def test_squashed_views_are_those_of_torchvision(photograph: Tensor) -> None:
-    found = build(AugmentationSpec(), EvaluationTransformSpec(size=48, squash=True)).evaluate(copies(photograph, 1))
+    found = scored(EvaluationTransformSpec(size=48, squash=True), [photograph])
     assert (found[0] - v2.Resize((48, 48), antialias=True)(photograph) / 255).abs().max() < 1e-6
 
 
@@ -161,7 +171,7 @@ def test_alternating_flips_show_each_image_both_ways_in_turn(photograph: Tensor)
 def test_both_flips_are_independent_and_as_frequent_as_asked(photograph: Tensor) -> None:
     spec = AugmentationSpec(size=16, crop="center", resize=16, flip=0.5, vertical_flip=0.3)
     views = trained(spec, copies(photograph, 2000))
-    shown = build(spec, EvaluationTransformSpec(size=16)).evaluate(copies(photograph, 1))
+    shown = scored(EvaluationTransformSpec(size=16), [photograph])
     counts = [int((views == shown.flip(axes)).flatten(1).all(1).sum()) for axes in ([], [3], [2], [2, 3])]
     assert chisquare(counts, [700, 700, 300, 300]).pvalue > 0.001
 
@@ -181,6 +191,7 @@ def test_both_flips_are_independent_and_as_frequent_as_asked(photograph: Tensor)
             "jitter": st.sampled_from([(0.0,) * 4, (0.4, 0.4, 0.4, 0.1)]),
             "grey": st.sampled_from([0.0, 0.5]),
             "blur": st.sampled_from([0.0, 0.5]),
+            "crop_order": st.sampled_from(["first", "last"]),
             "erasing": st.sampled_from([0.0, 0.5]),
         }
     ),
@@ -207,7 +218,7 @@ def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
         assert views.max() <= (150.5 + overshoot) / 255
     if not (any(spec.jitter) or spec.rotation or spec.erasing or spec.padding):
         assert views.min() >= (99.5 - overshoot) / 255
-    shown = build(spec, EvaluationTransformSpec(size=32)).evaluate(raw)
+    shown = scored(EvaluationTransformSpec(size=32), [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)])
     assert shown.min() >= 99.5 / 255
     assert shown.max() <= 150.5 / 255
 
@@ -221,6 +232,8 @@ def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
         ({"blur_kernel": 4}, "odd"),
         ({"crop": "random", "size": 64, "resize": 50, "padding": 4}, "give resize=56 or more"),
         ({"crop": "random", "size": 32, "padding": 32}, "less than size=32"),
+        ({"size": 64, "stored_size": 50}, "at least size=64"),
+        ({"crop": "random", "stored_size": 300}, "for crop=resized"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_what_would(fields: dict[str, Any], told: str) -> None:

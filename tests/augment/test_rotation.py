@@ -9,7 +9,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from snellen.data.augment.framing import Mirrored
-from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec
+from snellen.data.augment.pipeline import Augmentation, AugmentationSpec
 from snellen.data.augment.rotation import rotate
 from snellen.data.batch import RawBatch
 from snellen.data.normalization import Normalization
@@ -68,9 +68,7 @@ def test_angles_are_uniform_both_ways() -> None:
     image = torch.zeros(3, 33, 33, dtype=torch.uint8)
     image[:, 14:19, 26:31] = 255
     spec = AugmentationSpec(size=33, crop="center", rotation=25, flip=0)
-    augmentation = Augmentation(
-        spec, EvaluationTransformSpec(size=33), Normalization((0.0,) * 3, (1.0,) * 3, ""), torch.device("cpu")
-    )
+    augmentation = Augmentation(spec, Normalization((0.0,) * 3, (1.0,) * 3, ""), torch.device("cpu"))
     raw = RawBatch(image.expand(count, -1, -1, -1), torch.full((count, 2), 33), True)
     views = augmentation.train(raw, Generator().manual_seed(0), epoch=1, rows=torch.arange(count))[:, 0]
     line = torch.arange(33.0) - 16

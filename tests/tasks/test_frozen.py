@@ -59,21 +59,21 @@ def test_linear_probe_of_a_pretrained_run(backbone: Run, digits: Path, tmp_path:
 
 
 def _features(run: Run, split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    from snellen.data.augment.pipeline import Augmentation
-    from snellen.data.cache import pad
+    from snellen.data.augment.pipeline import Augmentation, evaluation_view
     from snellen.data.decode import decode
     from snellen.data.normalization import Normalization
 
     recipe, saved = run.classification, run.data["normalization"]
     shown = Augmentation(
         recipe.augmentation,
-        recipe.evaluation,
         Normalization(tuple(saved["mean"]), tuple(saved["std"]), ""),
         torch.device("cpu"),
     )
     samples = run.samples()
     samples = samples[samples["split"] == split]
-    images = shown.evaluate(pad([decode(run.image(path), None) for path in samples["path"]]))
+    images = shown.evaluate(
+        torch.stack([evaluation_view(decode(run.image(path)), recipe.evaluation) for path in samples["path"]])
+    )
     with torch.inference_mode():
         return run.model().features(images).numpy(), samples["target"].to_numpy()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -19,3 +20,15 @@ class RawBatch:
     pixels: Tensor
     sizes: Tensor
     uniform: bool
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Decoded images of one batch that differ in size, each (3, h, w) uint8, RGB; nothing is padded."""
+
+    images: list[Tensor]
+
+    @property
+    def sizes(self) -> Tensor:
+        """(B, 2) int64 on the CPU: height and width of each image in pixels."""
+        return torch.tensor([image.shape[1:] for image in self.images]).reshape(-1, 2)

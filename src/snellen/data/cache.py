@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from snellen.data.batch import RawBatch
+from snellen.data.batch import ImageList, RawBatch
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.normalization import Triple
 
@@ -24,12 +24,13 @@ class Pixels:
     """Decoded images in a fixed order: all in memory, or those that fit, the others decoded when they are asked for.
 
     read: gives the image of a row, (C, h, w) uint8. kept: the images in memory, None for those that are not; the list
-    is taken over. fill: what lies beyond an image in a batch. complete: whether all are in memory. Build one with
-    `load_pixels`.
+    is taken over. fill: what lies beyond an image in a batch. room: bytes of images that are kept once they were asked
+    for. complete: whether all are in memory. Build one with `load_pixels`.
     """
 
-    def __init__(self, read: Callable[[int], Tensor], kept: list[Tensor | None], fill: int = 0) -> None:
+    def __init__(self, read: Callable[[int], Tensor], kept: list[Tensor | None], fill: int = 0, room: int = 0) -> None:
         self._read = read
+        self._room = room
         self._kept = kept
         self._fill = fill
         self.complete = all(image is not None for image in kept)
@@ -42,31 +43,49 @@ class Pixels:
 
     def gather(self, rows: Tensor) -> RawBatch:
         """The images of `rows`, (B,) int64, as a batch."""
-        if self._block is not None:
-            pixels = self._block.index_select(0, rows)
-            sizes = torch.tensor(pixels.shape[2:]).expand(len(rows), 2)
-            return RawBatch(pixels, sizes, uniform=True)
-        wanted = rows.tolist()
-        if self._pool is None:
-            return pad([self._image(row) for row in wanted], self._fill)
-        return pad(list(self._pool.map(self._image, wanted)), self._fill)
+        return self._block_of(rows) if self._block is not None else pad(self._images(rows), self._fill)
 
-    def _image(self, row: int) -> Tensor:
+    def take(self, rows: Tensor) -> RawBatch | ImageList:
+        """As `gather`, but images of different sizes as a list, without padding."""
+        if self._block is not None:
+            return self._block_of(rows)
+        images = self._images(rows)
+        return pad(images) if len({image.shape for image in images}) == 1 else ImageList(images)
+
+    def image(self, row: int) -> Tensor:
+        """The image of a row, (C, h, w) uint8."""
+        if self._block is not None:
+            return self._block[row]
         image = self._kept[row]
-        return self._read(row) if image is None else image
+        if image is None:
+            image = self._read(row)
+            if self._room >= image.nbytes:
+                self._room -= image.nbytes
+                self._kept[row] = image
+        return image
+
+    def _block_of(self, rows: Tensor) -> RawBatch:
+        assert self._block is not None
+        pixels = self._block.index_select(0, rows)
+        return RawBatch(pixels, torch.tensor(pixels.shape[2:]).expand(len(rows), 2), uniform=True)
+
+    def _images(self, rows: Tensor) -> list[Tensor]:
+        wanted = rows.tolist()
+        return list(map(self.image, wanted) if self._pool is None else self._pool.map(self.image, wanted))
 
 
 def load_pixels(
     paths: Sequence[Path],
-    shorter: int | None,
+    read: Callable[[Path], Tensor] | None,
     limit_mib: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Pixels, list[UnreadableImageError]]:
     """Decodes all images once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
-    shorter: as in `decode`. on_progress: called with the number of images done. Unreadable images are listed and are
+    read: gives what is kept of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with the number of images done. Unreadable images are listed and are
     not among the Pixels; the others keep their order.
     """
+    read = read or decode
     room = min(limit_mib * 2**20, free_memory() // 2)
     kept: list[Tensor | None] = []
     readable: list[Path] = []
@@ -74,7 +93,7 @@ def load_pixels(
 
     def attempt(path: Path) -> Tensor | UnreadableImageError:
         try:
-            return decode(path, shorter)
+            return read(path)
         except UnreadableImageError as error:
             return error
 
@@ -88,7 +107,7 @@ def load_pixels(
                 readable.append(path)
             if on_progress is not None and (done % 256 == 0 or done == len(paths)):
                 on_progress(done)
-    return Pixels(lambda row: decode(readable[row], shorter), kept), unreadable
+    return Pixels(lambda row: read(readable[row]), kept), unreadable
 
 
 def pad(images: Sequence[Tensor], fill: int = 0) -> RawBatch:
@@ -98,7 +117,8 @@ def pad(images: Sequence[Tensor], fill: int = 0) -> RawBatch:
     uniform = bool((sizes == sizes[0]).all())
     if uniform:
         return RawBatch(torch.stack(list(images)), sizes, uniform=True)
-    pixels = torch.full((len(images), len(images[0]), height, width), fill, dtype=torch.uint8)
+    shape = len(images), len(images[0]), height, width
+    pixels = torch.full(shape, fill, dtype=torch.uint8, device=images[0].device)
     for place, image in zip(pixels, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image
     return RawBatch(pixels, sizes, uniform=False)

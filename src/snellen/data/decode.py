@@ -27,16 +27,18 @@ class UnreadableImageError(UserError):
         super().__init__(f"{path}: {reason}. To leave such files out and list them: data.unreadable=skip")
 
 
-def decode(path: Path, shorter: int | None = None) -> Tensor:
+def decode(path: Path, shorter: int | None = None, enough: int | None = None) -> Tensor:
     """The image as (3, H, W) uint8 RGB, upright by its EXIF orientation.
 
     shorter: an image whose shorter side is longer than this many pixels is reduced to it, antialiased; none is
-    enlarged. Grey, palette, CMYK and 16-bit images are converted (16 bits keep their upper eight); transparency is
+    enlarged. enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter side
+    stays at least twice this; null: only where `shorter` allows the same. Grey, palette, CMYK and 16-bit images are converted (16 bits keep their upper eight); transparency is
     laid over white. Raises UnreadableImageError for anything that cannot be decoded whole.
     """
     with opened_image(path) as opened:
-        if shorter is not None and opened.format == "JPEG" and min(opened.size) >= 2 * shorter:
-            factor = 2 * shorter / min(opened.size)
+        enough = enough or shorter
+        if enough is not None and opened.format == "JPEG" and min(opened.size) >= 2 * enough:
+            factor = 2 * enough / min(opened.size)
             opened.draft(None, (int(opened.width * factor), int(opened.height * factor)))
         image = as_rgb(opened, path)
         image = ImageOps.exif_transpose(image)

@@ -47,11 +47,13 @@ class Batch:
 class Feed:
     """Batches of one set of images.
 
-    pixels, targets: the images and their classes, (N,) int64 on the CPU. classes: C. device: where batches are wanted.
+    pixels: the images as training crops from them. views: as evaluation sees them. targets: their classes, (N,) int64
+    on the CPU. classes: C. device: where batches are wanted.
     seed: of order and augmentation. channels_last: the memory format of the images.
     """
 
     pixels: Pixels
+    views: Pixels
     targets: Tensor
     classes: int
     augmentation: Augmentation
@@ -86,14 +88,15 @@ class Feed:
 
         def make(step: int) -> Batch:
             chosen = every[step * self.batch_size : (step + 1) * self.batch_size]
-            return self._on_device(self.augmentation.evaluate(self.pixels.gather(chosen)), self.targets[chosen])
+            views = self.views.gather(chosen).pixels
+            return self._on_device(self.augmentation.evaluate(views), self.targets[chosen])
 
         every = torch.arange(len(self.targets)) if rows is None else torch.from_numpy(rows)
-        return produced(make, range(-(-len(every) // self.batch_size)), self.pixels, self.device)
+        return produced(make, range(-(-len(every) // self.batch_size)), self.views, self.device)
 
     def _train_batch(self, rows: Tensor, epoch: int, step: int) -> Batch:
         generator = torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
-        images = self.augmentation.train(self.pixels.gather(rows), generator, epoch=epoch, rows=rows)
+        images = self.augmentation.train(self.pixels.take(rows), generator, epoch=epoch, rows=rows)
         batch = self._on_device(images, self.targets[rows])
         if not (self.mix.mixup or self.mix.cutmix):
             return batch

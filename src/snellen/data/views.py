@@ -53,7 +53,7 @@ class ViewFeed:
 
         def make(step: int) -> ViewBatch:
             rows = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
-            raw = self.pixels.gather(rows)
+            raw = self.pixels.take(rows)
             views = []
             for number in (1, 2):
                 generator = torch.Generator().manual_seed(derive(self.seed, "view", number, epoch, step))

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from snellen.data.augment.mixing import MixSpec
 from snellen.data.augment.pipeline import Augmentation
-from snellen.data.cache import Pixels
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization
 from snellen.data.sources import ImageSet, Sample, read_images
@@ -32,6 +31,7 @@ from snellen.pretraining.task import Labelled, Pretraining
 from snellen.randomness import derive
 from snellen.recipe.schema import PretrainingRecipe, seconds
 from snellen.tasks.preparation import (
+    Decoded,
     Recorded,
     decode_images,
     decode_paths,
@@ -72,7 +72,7 @@ def prepare_pretraining(
     method, weights = _build(spec, recipe)
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
-    decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console)
+    decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console, crops=True)
     images = dataclasses.replace(
         images, paths=tuple(images.paths[row] for row in decoded.rows), left_out=decoded.left_out
     )
@@ -82,11 +82,11 @@ def prepare_pretraining(
         normalization = recorded.normalization
     else:
         normalization = find_normalization(recipe.normalization, weights, decoded.pixels)
-    augmentation = Augmentation(recipe.augmentation, recipe.evaluation, normalization, device)
+    augmentation = Augmentation(recipe.augmentation, normalization, device)
 
-    def feed(pixels: Pixels, targets: Sequence[int], classes: int, channels_last: bool) -> Feed:
+    def feed(decoded: Decoded, targets: Sequence[int], classes: int, channels_last: bool) -> Feed:
         return Feed(
-            *(pixels, torch.tensor(targets), classes, augmentation, MixSpec(), recipe.batch_size),
+            *(decoded.pixels, decoded.views, torch.tensor(targets), classes, augmentation, MixSpec(), recipe.batch_size),
             *(False, recipe.seed, device, channels_last),
         )
 
@@ -95,7 +95,7 @@ def prepare_pretraining(
 
     nothing = [0] * len(images.paths)
     if spec.weights is None and not trained:
-        whiten(method.backbone, feed(decoded.pixels, nothing, 1, channels_last=False))
+        whiten(method.backbone, feed(decoded, nothing, 1, channels_last=False))
     method.to(device)
     if recorded:
         mode, measured = recorded.mode, list[Measured]()
@@ -104,16 +104,16 @@ def prepare_pretraining(
         mode, measured = choose(recipe.hardware, method, first, _loss_to_time)
     console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
     mode.apply(method)
-    plain = feed(decoded.pixels, nothing, 1, mode.channels_last)
+    plain = feed(decoded, nothing, 1, mode.channels_last)
     scored = None
     if labelled is not None:
-        labelled, known_pixels, scored_pixels = decode_images(
-            _limited(labelled, recipe), recipe, recipe.labelled, console
+        labelled, known, unknown = decode_images(
+            _limited(labelled, recipe), recipe, recipe.labelled, console, crops=False
         )
         classes = len(labelled.classes)
         scored = Labelled(
-            feed(known_pixels, [sample.label for sample in labelled.train], classes, mode.channels_last),
-            feed(scored_pixels, [sample.label for sample in labelled.validation], classes, mode.channels_last),
+            feed(known, [sample.label for sample in labelled.train], classes, mode.channels_last),
+            feed(unknown, [sample.label for sample in labelled.validation], classes, mode.channels_last),
             classes,
         )
     rows = snapshot_rows(recipe, 0 if labelled is None else len(labelled.validation))

@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.augment.pipeline import Augmentation
-from snellen.data.cache import pad
+from snellen.data.augment.pipeline import Augmentation, evaluation_view
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.normalization import Normalization
 from snellen.engine.device import HardwareSpec, find_device, make_fabric
@@ -27,7 +26,6 @@ from snellen.engine.precision import Mode
 from snellen.engine.run_directory import Run
 from snellen.models.classifier import load_trained
 from snellen.tasks.classification import scored_logits
-from snellen.tasks.preparation import cached_side
 
 _AHEAD = 2  # batches that are decoded while one is predicted
 
@@ -70,20 +68,17 @@ class Predictor:
     def __init__(self, run: Run) -> None:
         self._recipe = run.classification
         own = own_arithmetic(run)
-        self._augmentation = Augmentation(
-            self._recipe.augmentation, self._recipe.evaluation, own.normalization, own.device
-        )
+        self._augmentation = Augmentation(self._recipe.augmentation, own.normalization, own.device)
         self._autocast, self._layout = own.autocast, own.mode.memory_format
         self._model = load_trained(run).to(own.device)
         own.mode.apply(self._model)
 
     def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""
-        side = cached_side(self._recipe)
 
         def attempt(path: Path) -> Tensor | UnreadableImageError:
             try:
-                return decode(path, side)
+                return evaluation_view(decode(path), self._recipe.evaluation)
             except UnreadableImageError as error:
                 return error
 
@@ -106,7 +101,7 @@ class Predictor:
         if not good:
             return PredictedBatch([], np.empty((0, 0), np.float32), bad)
         with torch.inference_mode():
-            images = self._augmentation.evaluate(pad([image for _, image in good]))
+            images = self._augmentation.evaluate(torch.stack([view for _, view in good]))
             images = images.contiguous(memory_format=self._layout)
             logits = scored_logits(self._model, images, self._autocast, self._recipe.evaluation.flip)
         return PredictedBatch([path for path, _ in good], logits.softmax(1).cpu().numpy(), bad)

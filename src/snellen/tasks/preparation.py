@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from snellen.data.augment.pipeline import Augmentation
-from snellen.data.cache import Pixels, channel_statistics, load_pixels
-from snellen.data.decode import UnreadableImageError
+from snellen.data.augment.pipeline import Augmentation, evaluation_view, stored_image
+from snellen.data.cache import Pixels, channel_statistics, free_memory, load_pixels
+from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
@@ -73,16 +72,17 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     images = fewer(images, recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
-    images, train_pixels, validation_pixels = decode_images(images, recipe, recipe.data, console)
+    images, train, validation = decode_images(images, recipe, recipe.data, console, crops=not recipe.model.cached)
     if recorded:
         normalization = recorded.normalization
     else:
-        normalization = find_normalization(recipe.normalization, weights, train_pixels)
-    augmentation = Augmentation(recipe.augmentation, recipe.evaluation, normalization, device)
+        normalization = find_normalization(recipe.normalization, weights, train.pixels)
+    augmentation = Augmentation(recipe.augmentation, normalization, device)
 
-    def feed(pixels: Pixels, samples: Sequence[Sample], channels_last: bool) -> Feed:
+    def feed(decoded: Decoded, samples: Sequence[Sample], channels_last: bool) -> Feed:
         return Feed(
-            pixels,
+            decoded.pixels,
+            decoded.views,
             torch.tensor([sample.label for sample in samples]),
             len(images.classes),
             augmentation,
@@ -94,7 +94,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
             channels_last,
         )
 
-    plain = feed(train_pixels, images.train, channels_last=False)
+    plain = feed(train, images.train, channels_last=False)
     if model_spec.weights is None and not (recorded and recorded.trained):
         whiten(model.backbone, plain)
     model.to(device)
@@ -105,8 +105,8 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
     mode.apply(model)
     fabric = make_fabric(device, mode.precision)
-    train_feed: Feed | FeatureFeed = feed(train_pixels, images.train, mode.channels_last)
-    validation_feed: Feed | FeatureFeed = feed(validation_pixels, images.validation, mode.channels_last)
+    train_feed: Feed | FeatureFeed = feed(train, images.train, mode.channels_last)
+    validation_feed: Feed | FeatureFeed = feed(validation, images.validation, mode.channels_last)
     if recipe.model.cached:
         train_feed, validation_feed = (
             each if isinstance(each, FeatureFeed) else extracted(model, each, fabric.autocast, console)
@@ -137,12 +137,16 @@ def within_budget(job: Job, budget: float, console: Console) -> Job:
 
 
 def decode_images(
-    images: ImageSet, recipe: ImageRecipe, spec: DataSpec, console: Console
-) -> tuple[ImageSet, Pixels, Pixels]:
-    """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so."""
+    images: ImageSet, recipe: ImageRecipe, spec: DataSpec, console: Console, crops: bool
+) -> tuple[ImageSet, Decoded, Decoded]:
+    """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so.
+
+    crops: whether training images are augmented, or are only ever seen as evaluation shows them.
+    """
     sides = images.train, images.validation
     loaded = [
-        decode_paths([images.root / sample.path for sample in samples], recipe, spec, console) for samples in sides
+        decode_paths([images.root / sample.path for sample in samples], recipe, spec, console, crops and not number)
+        for number, samples in enumerate(sides)
     ]
     kept = [tuple(samples[row] for row in each.rows) for samples, each in zip(sides, loaded, strict=True)]
     if not kept[0] or not kept[1]:
@@ -151,7 +155,7 @@ def decode_images(
         raise UserError(f"{images.root}: fewer than two classes have readable training images.")
     left_out = (*loaded[0].left_out, *loaded[1].left_out)
     images = dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out)
-    return images, loaded[0].pixels, loaded[1].pixels
+    return images, loaded[0], loaded[1]
 
 
 def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
@@ -164,21 +168,35 @@ def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """pixels: of the files that can be read. rows: their numbers in the list that was given. left_out: the others."""
+    """pixels: of the files that can be read, for crops. views: the same as evaluation sees them; where crops are made,
+    read from the files again when they are wanted. rows: their numbers in the list that was given. left_out: the others.
+    """
 
     pixels: Pixels
+    views: Pixels
     rows: list[int]
     left_out: tuple[Unreadable, ...]
 
 
 def decode_paths(
-    paths: Sequence[Path], recipe: ImageRecipe, spec: DataSpec | UnlabelledSpec, console: Console
+    paths: Sequence[Path], recipe: ImageRecipe, spec: DataSpec | UnlabelledSpec, console: Console, crops: bool
 ) -> Decoded:
-    """Decodes image files. Raises UserError for unreadable ones, unless `spec` says to leave them out."""
+    """Decodes image files, for crops or as evaluation sees them.
+
+    Raises UserError for unreadable ones, unless `spec` says to leave them out.
+    """
+    augmentation, evaluation = recipe.augmentation, recipe.evaluation
+
+    def stored(path: Path) -> Tensor:
+        return stored_image(decode(path, enough=augmentation.stored_side), augmentation)
+
+    def view(path: Path) -> Tensor:
+        return evaluation_view(decode(path), evaluation)
+
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=len(paths))
         pixels, failed = load_pixels(
-            paths, cached_side(recipe), spec.cache_mib, lambda done: bar.update(task, completed=done)
+            paths, stored if crops else view, spec.cache_mib, lambda done: bar.update(task, completed=done)
         )
     if failed and spec.unreadable == "error":
         raise UserError(_unreadable_message(failed))
@@ -186,7 +204,17 @@ def decode_paths(
         console.print(f"[yellow]note:[/] {len(failed)} unreadable images left out; data.json lists them")
     bad = {error.path for error in failed}
     rows = [row for row, path in enumerate(paths) if path not in bad]
-    return Decoded(pixels, rows, tuple(Unreadable(str(error.path), error.reason) for error in failed))
+    left_out = tuple(Unreadable(str(error.path), error.reason) for error in failed)
+    if not crops:
+        return Decoded(pixels, pixels, rows, left_out)
+    readable = [paths[row] for row in rows]
+    whole = augmentation.stored_side is None  # what is kept is the whole image: no file has to be read again
+    views = Pixels(
+        lambda row: evaluation_view(pixels.image(row), evaluation) if whole else view(readable[row]),
+        [None] * len(readable),
+        room=min(spec.cache_mib * 2**20, free_memory() // 8),
+    )
+    return Decoded(pixels, views, rows, left_out)
 
 
 def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
@@ -194,15 +222,6 @@ def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
     if len(unreadable) > 10:
         lines.append(f"… and {len(unreadable) - 10} more")
     return "\n".join([*lines, "To leave such files out and list them: data.unreadable=skip"])
-
-
-def cached_side(recipe: ImageRecipe) -> int | None:
-    """The shorter side in pixels that decoded images are kept at, enough for every crop; None keeps their own size."""
-    augmentation, evaluation = recipe.augmentation, recipe.evaluation
-    shown = evaluation.resize or evaluation.size
-    if augmentation.crop == "resized":
-        return max(shown, math.ceil(augmentation.size * 8 / 7))  # 256 px for crops of 224, as is usual
-    return None if augmentation.resize is None else max(shown, augmentation.resize)
 
 
 def find_normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: Pixels) -> Normalization:

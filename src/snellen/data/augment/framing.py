@@ -17,12 +17,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snellen.data.augment.geometry import Views
-from snellen.data.batch import RawBatch
+from snellen.data.batch import ImageList, RawBatch
+from snellen.data.cache import pad
 
 Interpolation = Literal["bilinear", "bicubic"]
 
 _GATHER_UP_TO = 64  # px: on the CPU, one gather is faster for smaller views, a loop of block copies for larger ones
 _BLOCK_BYTES = 2**28
+_MOST_RESIZED = 2**22  # px that an image is resized to for one view, or 8 times the view; beyond, its lines alone are made
+_MOST_PADDED = 2  # elsewhere than on the CPU: padded bytes of a batch for each of its images' own
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,45 @@ class Mirrored:
 
 
 def frame(
-    raw: RawBatch, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
+    raw: RawBatch | ImageList, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
 ) -> Tensor:
-    """The views of a batch, (B, 3, size, size), on the device of raw.pixels.
+    """The views of a batch, (B, 3, size, size), on the device of the images.
 
     raw.sizes and views are on the CPU. reflect: what a window shows beyond the image is its mirror image, else black.
     Returns whole grey levels: uint8, or float32 where resized elsewhere than on the CPU.
     """
+    if isinstance(raw, ImageList):
+        if raw.images[0].device.type == "cpu":
+            return _one_by_one(raw.images, views, size, mirrored, reflect, interpolation)
+        return framed_list(raw, views, size, mirrored, reflect, interpolation)
     on_cpu = raw.pixels.device.type == "cpu"
     if views.unscaled and (not on_cpu or size <= _GATHER_UP_TO):
         return _copied(raw, views, size, mirrored, reflect)
     if on_cpu:
-        return _one_by_one(raw, views, size, mirrored, reflect, interpolation)
+        return _one_by_one(list(raw.pixels), views, size, mirrored, reflect, interpolation)
+    return resized_by_matrices(raw, views, size, mirrored, reflect, interpolation)
+
+
+def framed_list(
+    raw: ImageList, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
+) -> Tensor:
+    """Images of different sizes, together where that pads little, else each by itself: a panorama pads no other."""
+    area = raw.sizes.prod(1)
+    if len(area) * int(raw.sizes.max(0).values.prod()) <= _MOST_PADDED * int(area.sum()):
+        return _in_batch(pad(raw.images), views, size, mirrored, reflect, interpolation)
+    out = []
+    for row, image in enumerate(raw.images):
+        one = slice(row, row + 1)
+        flips = None if mirrored is None else Mirrored(mirrored.sideways[one], mirrored.upside_down[one])
+        out.append(_in_batch(pad([image]), views.of(one), size, flips, reflect, interpolation).float())
+    return torch.cat(out)
+
+
+def _in_batch(
+    raw: RawBatch, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
+) -> Tensor:
+    if views.unscaled:
+        return _copied(raw, views, size, mirrored, reflect)
     return resized_by_matrices(raw, views, size, mirrored, reflect, interpolation)
 
 
@@ -61,14 +91,20 @@ def _copied(raw: RawBatch, views: Views, size: int, mirrored: Mirrored | None, r
 
 
 def _one_by_one(
-    raw: RawBatch, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
+    images: list[Tensor], views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
 ) -> Tensor:
-    out = torch.zeros(len(raw.pixels), 3, size, size, dtype=torch.uint8)
+    out = torch.zeros(len(images), 3, size, size, dtype=torch.uint8)
     flips = [[] for _ in out] if mirrored is None else _flipped_axes(mirrored)
     plan = zip(views.box.tolist(), views.scaled.tolist(), views.corner.tolist(), flips, strict=True)
-    for place, image, (box, scaled, corner, axes) in zip(out, raw.pixels, plan, strict=True):
+    for row, (place, image, (box, scaled, corner, axes)) in enumerate(zip(out, images, plan, strict=True)):
         top, left, height, width = box
         tile = image[:, top : top + height, left : left + width]
+        if scaled != [height, width] and scaled[0] * scaled[1] > max(_MOST_RESIZED, 8 * size**2):
+            one = slice(row, row + 1)  # enlarging a strip of 6,000 x 1 px to 224 px would take 900 MB
+            whole = views.of(one).from_box()
+            flips = None if mirrored is None else Mirrored(mirrored.sideways[one], mirrored.upside_down[one])
+            place.copy_(resized_by_matrices(pad([tile]), whole, size, flips, reflect, interpolation)[0])
+            continue
         if scaled != [height, width]:
             tile = F.interpolate(tile[None], size=scaled, mode=interpolation, antialias=True)[0]
         tile = _window(tile, corner, size, reflect)

@@ -30,6 +30,15 @@ class Views:
         """Whether no image has to be resized, so that pixels can be copied as they are."""
         return bool((self.scaled == self.box[:, 2:]).all())
 
+    def of(self, rows: slice) -> Views:
+        """The views of some images."""
+        return Views(self.box[rows], self.scaled[rows], self.corner[rows], self.shown[rows])
+
+    def from_box(self) -> Views:
+        """The same views of images that were cut to their boxes."""
+        box = torch.cat([torch.zeros_like(self.box[:, :2]), self.box[:, 2:]], dim=1)
+        return Views(box, self.scaled, self.corner, self.shown)
+
 
 def resized_crops(
     sizes: Tensor,
@@ -68,7 +77,7 @@ def random_windows(sizes: Tensor, size: int, resize: int | None, padding: int, g
     sizes: (B, 2) int64, height and width. resize: the shorter side is brought to this first; None leaves it. An image
     that with its padding is still smaller than `size` is enlarged until it is not.
     """
-    scaled = _shorter_to(sizes, resize, size - 2 * padding)
+    scaled = shorter_to(sizes, resize, size - 2 * padding)
     free = (scaled + 2 * padding - size).double()  # (B, 2)
     corner = torch.stack([_integers(free[:, 0], generator), _integers(free[:, 1], generator)], dim=1).long() - padding
     return _windows(sizes, scaled, corner, size)
@@ -76,7 +85,7 @@ def random_windows(sizes: Tensor, size: int, resize: int | None, padding: int, g
 
 def central_windows(sizes: Tensor, size: int, resize: int | None) -> Views:
     """The middle square, as torchvision's Resize and then CenterCrop. Arguments as in random_windows."""
-    scaled = _shorter_to(sizes, resize, size)
+    scaled = shorter_to(sizes, resize, size)
     return _windows(sizes, scaled, ((scaled - size) / 2).round().long(), size)
 
 
@@ -91,7 +100,7 @@ def _windows(sizes: Tensor, scaled: Tensor, corner: Tensor, size: int) -> Views:
     return Views(box, scaled, corner, torch.full_like(scaled, size))
 
 
-def _shorter_to(sizes: Tensor, resize: int | None, least: int) -> Tensor:
+def shorter_to(sizes: Tensor, resize: int | None, least: int) -> Tensor:
     """(B, 2) sizes with the shorter side brought to `resize` (None: as it is), and to `least` at the least."""
     shorter = sizes.min(1, keepdim=True).values
     target = (shorter if resize is None else torch.full_like(shorter, resize)).clamp(min=least)

@@ -1,19 +1,28 @@
-"""What images go through on their way to the network, in batches, on the training device."""
+"""What images go through on their way to the network: evaluation one by one, training in batches on its device."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from snellen.data.augment.appearance import AppearanceSpec, Pair, change_appearance, check_ordered
 from snellen.data.augment.erasing import erase
 from snellen.data.augment.framing import Interpolation, Mirrored, frame
-from snellen.data.augment.geometry import Views, central_windows, random_windows, resized_crops, squashed
+from snellen.data.augment.geometry import (
+    Views,
+    central_windows,
+    random_windows,
+    resized_crops,
+    shorter_to,
+    squashed,
+)
 from snellen.data.augment.rotation import rotate
-from snellen.data.batch import RawBatch
+from snellen.data.batch import ImageList, RawBatch
 from snellen.data.normalization import Normalization
 from snellen.spec import Spec
 
@@ -40,7 +49,10 @@ class EvaluationTransformSpec(Spec):
 
 
 class AugmentationSpec(AppearanceSpec):
-    """Drawn anew for each image and epoch, applied in this order: crop, rotation, flips, colours, blur, erasing."""
+    """Drawn anew for each image and epoch, applied in this order: crop, rotation, flips, colours, blur, erasing.
+
+    With crop_order=last: colours, blur, crop, rotation, flips, erasing.
+    """
 
     size: int = Field(224, ge=2, le=8192, description="Side in pixels of the square that the network sees.")
     crop: Literal["resized", "random", "center"] = Field(
@@ -50,6 +62,19 @@ class AugmentationSpec(AppearanceSpec):
     )
     resize: int | None = Field(
         None, ge=2, le=16384, description="For crop=random and center: the shorter side is brought to this first."
+    )
+    stored_size: int | Literal["auto"] | None = Field(
+        "auto",
+        description="For crop=resized: the shorter side in pixels that photographs are kept at in memory for crops to "
+        "be cut from; larger ones are reduced once, antialiased, smaller ones stay. auto: size / sqrt(scale[0]), so that "
+        "the smallest crops are hardly enlarged. null: the photograph itself, which is torchvision's RandomResizedCrop to "
+        "the pixel. Memory and the time of a resize grow with its square: 379 px for size=224, scale=[0.35, 1] is "
+        "0.6 MB for a photograph of 4:3, 453 px for size=128, scale=[0.08, 1] is 0.8 MB, 12 megapixels are 36 MB.",
+    )
+    crop_order: Literal["first", "last"] = Field(
+        "first",
+        description="Whether the crop comes before colours and blur, which then act on `size` pixels, or after them: "
+        "they then act on the whole stored image, at its scale, which costs as much more time as it has more pixels.",
     )
     padding: int = Field(0, ge=0, le=1024, description="For crop=random: pixels added on each side before the crop.")
     interpolation: Interpolation = Field("bilinear", description="How it is resized; rotation is always bilinear.")
@@ -90,32 +115,62 @@ class AugmentationSpec(AppearanceSpec):
                 f"resize={self.resize} with padding={padding} is less than size={self.size}; "
                 f"give resize={self.size - 2 * padding} or more, or null"
             )
+        if isinstance(self.stored_size, int) and (self.crop != "resized" or self.stored_size < self.size):
+            raise ValueError(f"stored_size={self.stored_size}: for crop=resized, and at least size={self.size}")
         return self
+
+    @property
+    def stored_side(self) -> int | None:
+        """The shorter side in pixels that training images are kept at; None: as they are."""
+        if self.crop != "resized":
+            return self.resize
+        if self.stored_size == "auto":
+            return max(math.ceil(self.size / math.sqrt(self.scale[0])), math.ceil(self.size * 8 / 7))
+        return self.stored_size
+
+
+def evaluation_view(image: Tensor, spec: EvaluationTransformSpec) -> Tensor:
+    """What the network is given of an image when it is scored or predicted, before normalisation.
+
+    image: (3, h, w) uint8, the whole upright RGB image at its full size, on the CPU. Returns (3, S, S) uint8: one
+    antialiased resize of the shorter side, rounded to whole grey levels, and the centre crop: torchvision's
+    Resize(resize) and CenterCrop(size) of a tensor, to the bit (within a grey level for a strip so long that resizing it
+    makes more than 4 megapixels); or the resize of both sides (squash). Nothing else changes a pixel.
+    """
+    sizes = torch.tensor([image.shape[1:]])
+    views = squashed(sizes, spec.size) if spec.squash else central_windows(sizes, spec.size, spec.resize or spec.size)
+    raw = RawBatch(image[None], sizes, uniform=True)
+    return frame(raw, views, spec.size, mirrored=None, reflect=False, interpolation=spec.interpolation)[0].byte()
+
+
+def stored_image(image: Tensor, spec: AugmentationSpec) -> Tensor:
+    """What is kept of a training image for crops: (3, h, w) uint8 with the shorter side at most `stored_side`."""
+    side = spec.stored_side
+    if side is None or min(image.shape[1:]) <= side:
+        return image.contiguous()
+    size = shorter_to(torch.tensor([image.shape[1:]]), side, side)[0].tolist()
+    return F.interpolate(image[None], size=size, mode=spec.interpolation, antialias=True)[0].contiguous()
 
 
 class Augmentation:
-    """Training and scoring views of raw images, as normalised float32 on `device`."""
+    """Training views of stored images, and evaluation views, as normalised float32 on `device`."""
 
-    def __init__(
-        self,
-        spec: AugmentationSpec,
-        evaluation: EvaluationTransformSpec,
-        normalization: Normalization,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, spec: AugmentationSpec, normalization: Normalization, device: torch.device) -> None:
         self._spec = spec
-        self._evaluation = evaluation
         self._device = device
         self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
         self._std = torch.tensor(normalization.std, device=device)[:, None, None]
 
-    def train(self, raw: RawBatch, generator: Generator, *, epoch: int, rows: Tensor) -> Tensor:
+    def train(self, raw: RawBatch | ImageList, generator: Generator, *, epoch: int, rows: Tensor) -> Tensor:
         """(B, 3, S, S) views; parameters are drawn on the CPU, so they are the same for every device.
 
-        generator: of this batch alone. epoch: counted from 1. rows: (B,) int64, the images' numbers in the data.
+        raw: images as `stored_image` gives them. generator: of this batch alone. epoch: counted from 1. rows: (B,) int64, the images' numbers in the data.
         """
         spec = self._spec
-        raw = RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
+        raw = self._on_device(raw)
+        changed_first = spec.crop_order == "last" and spec.changes_pixels
+        if changed_first:
+            raw = self._changed(raw, generator)
         views = self._views(raw.sizes, generator)
         mirrored = self._mirrored(generator, epoch, rows)
         reflect = spec.crop == "random" and spec.padding_mode == "reflect"
@@ -125,21 +180,33 @@ class Augmentation:
             degrees = (torch.rand(len(rows), generator=generator) * 2 - 1) * spec.rotation
             tiles = frame(raw, views, spec.size, None, reflect, spec.interpolation)
             images = rotate(tiles, views.shown, degrees, mirrored)
-        images = self._coloured(images, generator)
+        images = self._normalised(images, white=255) if changed_first else self._coloured(images, generator)
         if spec.erasing:
             images = erase(images, spec.erasing, spec.erasing_scale, spec.erasing_ratio, generator)
         return images
 
-    def evaluate(self, raw: RawBatch) -> Tensor:
-        """(B, 3, S, S) views for scoring: shorter side resized with antialiasing, centre crop; or squashed."""
-        spec = self._evaluation
-        raw = RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
-        if spec.squash:
-            views = squashed(raw.sizes, spec.size)
+    def evaluate(self, views: Tensor) -> Tensor:
+        """(B, 3, S, S) of uint8 views as `evaluation_view` gives them."""
+        return self._normalised(views.to(self._device, non_blocking=True), white=255)
+
+    def _on_device(self, raw: RawBatch | ImageList) -> RawBatch | ImageList:
+        if isinstance(raw, ImageList):
+            return ImageList([image.to(self._device, non_blocking=True) for image in raw.images])
+        return RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
+
+    def _changed(self, raw: RawBatch | ImageList, generator: Generator) -> RawBatch | ImageList:
+        """Colours and blur of whole images, one at a time, in whole grey levels again."""
+        if isinstance(raw, ImageList):
+            images = raw.images
         else:
-            views = central_windows(raw.sizes, spec.size, spec.resize or spec.size)
-        shown = frame(raw, views, spec.size, mirrored=None, reflect=False, interpolation=spec.interpolation)
-        return self._normalised(shown, white=255)
+            images = [image[:, :h, :w] for image, (h, w) in zip(raw.pixels, raw.sizes.tolist(), strict=True)]
+        changed = [
+            change_appearance(image[None].float().mul_(1 / 255), self._spec, generator)[0].mul_(255).round_().byte()
+            for image in images
+        ]
+        if isinstance(raw, ImageList) or not raw.uniform:
+            return ImageList(changed)
+        return RawBatch(torch.stack(changed), raw.sizes, uniform=True)
 
     def _views(self, sizes: Tensor, generator: Generator) -> Views:
         spec = self._spec
