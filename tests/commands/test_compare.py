@@ -66,6 +66,7 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path
     out = tmp_path / "study"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopInTheThirdRun)
+        StopInTheThirdRun.entered = 0
         stopped = compare(SMALL, digits, out=out, console=QUIET)
     assert stopped is not None
     states = [run.state for run in stopped.runs]
@@ -104,6 +105,24 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path
     assert more is not None
     assert [run.seed for run in more.runs] == [0, 1, 2]
     assert (more.runs[0].path / "status.json").stat().st_mtime_ns == first
+
+
+def test_a_probe_interrupted_in_a_study_goes_on_exactly(digits: Path, tmp_path: Path) -> None:
+    only = SMALL | {"only": ["A", "E"], "seeds": [0]}
+    whole = compare(only, digits, out=tmp_path / "whole", console=QUIET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopInTheThirdRun)
+        StopInTheThirdRun.entered = 0
+        stopped = compare(only, digits, out=tmp_path / "stopped", console=QUIET)
+    assert stopped is not None
+    assert [run.state for run in stopped.runs] == ["finished", "interrupted"]
+    assert load(stopped.runs[1].path).recipe.model.cached
+    study = compare(only, digits, out=tmp_path / "stopped", console=QUIET)
+    assert study is not None
+    assert whole is not None
+    probes = [load(each.runs[1].path) for each in (study, whole)]
+    assert (probes[0].validation().probabilities == probes[1].validation().probabilities).all()
+    assert study.table()["mean"].tolist() == whole.table()["mean"].tolist()
 
 
 def test_a_dry_run_writes_nothing(digits: Path, tmp_path: Path) -> None:

@@ -248,3 +248,86 @@ def test_killed_and_resumed(digits: Path, tmp_path: Path) -> None:
     assert not is_locked(killed.path), "whoever trained it is gone"
     run = train_command.resume(killed.path, console=QUIET)
     assert_same(run, train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET))
+
+
+PROBE: dict[str, Any] = {
+    "name": "probe",
+    "epochs": 3,
+    "batch_size": 16,
+    "augmentation": {"size": 16},
+    "evaluation": {"size": 16, "choose": "last"},
+    "model": {"backbone": "airnet", "width": 0.125, "freeze": True, "cached": True},
+    "optimizer": {"name": "adamw", "lr": 0.01},
+    "hardware": RECIPE["hardware"],
+    "snapshots": {"images": 10},
+}
+
+
+def probe(whole: Run, sweep: bool) -> dict[str, Any]:
+    """A linear probe of the backbone that the run left, with the rate that it gives or the best of two."""
+    model = PROBE["model"] | {"weights": str(whole.path / "checkpoints" / "best.safetensors")}
+    return PROBE | {"model": model, "sweep": [0.001, 0.01] if sweep else []}
+
+
+@pytest.mark.parametrize("looks", [0, 9])
+@pytest.mark.parametrize("start", ["anew", "file", "sweep"])
+def test_probe_stopped_and_resumed(start: str, looks: int, whole: Run, digits: Path, tmp_path: Path) -> None:
+    """The features of a resumed probe are those of its own backbone, which only the checkpoint holds."""
+    recipe = PROBE if start == "anew" else probe(whole, start == "sweep")
+    unbroken = train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopAfter)
+        StopAfter.looks = looks
+        run = train_command.train(digits, recipe, out=tmp_path / "stopped", console=QUIET)
+        assert run.status["state"] == "interrupted"
+    assert_same(train_command.resume(run.path, console=QUIET), unbroken)
+
+
+# Trains in a process that saves at each step and kills itself when it is asked for the 12th time whether to stop.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import yaml
+from rich.console import Console
+from snellen.commands import execution, train
+from snellen.engine import checkpoint
+from snellen.engine.interrupt import StopRequest
+
+class Kill(StopRequest):
+    looks = 0
+
+    @property
+    def requested(self):
+        Kill.looks += 1
+        if Kill.looks == 12:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    @requested.setter
+    def requested(self, value):
+        pass
+
+checkpoint._SECONDS_BETWEEN = 0.0
+checkpoint._SHARE_OF_TIME = 1e9
+execution.StopRequest = Kill
+recipe, data, out = sys.argv[1:]
+train.train(data, yaml.safe_load(Path(recipe).read_text()), out=out, console=Console(quiet=True))
+"""
+
+
+def killed(script: str, *arguments: object) -> None:
+    """Runs a script in a process that must end by SIGKILL."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    process = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+
+
+def test_probe_killed_and_resumed(whole: Run, digits: Path, tmp_path: Path) -> None:
+    recipe = probe(whole, sweep=True)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    killed(KILLED, tmp_path / "recipe.yaml", digits, tmp_path / "killed")
+    run = Run(tmp_path / "killed")
+    assert run.status["state"] == "running"
+    assert (run.path / "checkpoints" / "last.pt").is_file()
+    unbroken = train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET)
+    assert_same(train_command.resume(run.path, console=QUIET), unbroken)

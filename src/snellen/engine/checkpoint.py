@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,18 +90,30 @@ class Checkpoint:
         """Loads last.pt into model, optimiser and average. None when nothing was saved yet."""
         if not self._path.is_file():
             return None
-        try:
-            state: dict[str, Any] = torch.load(self._path, map_location=device, weights_only=True)
+        with _reading(self._path, device) as state:
             self._model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
             return Progress(**state["progress"])
-        except Exception as error:
-            raise UserError(
-                f"{self._path}: not a checkpoint of this run ({str(error).splitlines()[0]}). "
-                "Delete the file to start this run over from its first step."
-            ) from error
+
+
+def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:
+    """Loads the weights of last.pt into `model`, nothing else. Raises UserError when it does not fit."""
+    with _reading(run / "checkpoints" / "last.pt", device) as state:
+        model.load_state_dict(state["model"])
+
+
+@contextmanager
+def _reading(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
+    """What last.pt holds. Whatever fails while it is used is said of the file. Raises UserError."""
+    try:
+        yield torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: not a checkpoint of this run ({why}). Delete the file to start this run over from its first step."
+        ) from error
 
 
 def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:

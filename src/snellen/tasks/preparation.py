@@ -23,6 +23,7 @@ from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
 from snellen.data.split import fraction_rows
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
+from snellen.engine.checkpoint import restore_model
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.display import per_second
 from snellen.engine.ema import build_ema
@@ -108,6 +109,8 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     train_feed: Feed | FeatureFeed = feed(train, images.train, mode.channels_last)
     validation_feed: Feed | FeatureFeed = feed(validation, images.validation, mode.channels_last)
     if recipe.model.cached:
+        if recorded and recorded.trained:  # the features are the run's own backbone's, not those of a new one
+            restore_model(path, model, device)
         train_feed, validation_feed = (
             each if isinstance(each, FeatureFeed) else extracted(model, each, fabric.autocast, console)
             for each in (train_feed, validation_feed)
