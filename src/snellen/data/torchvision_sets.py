@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +46,58 @@ def write_set(name: str) -> Path:
     folder = home / name
     if (folder / "complete").is_file():
         return folder
-    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted first call left
-    for side in ("train", "val"):
-        _write_side(_open(name, side, home / "downloads"), folder / side)
-    write_text(folder / "complete", "")
+    with _only_writer(home, name) as alone:
+        if (folder / "complete").is_file():  # by the process that was waited for
+            return folder
+        _write(name, folder, home / "downloads", alone)
     return folder
+
+
+def _write(name: str, folder: Path, downloads: Path, alone: bool) -> None:
+    """Writes the set where no other process looks, then gives it its name. alone: no other is writing it."""
+    if alone:
+        for left in (folder, *folder.parent.glob(f".{name}.*.partial")):  # by calls that were killed
+            shutil.rmtree(left, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=folder.parent))
+    try:
+        partial.chmod(_folder_mode(folder.parent))
+        for side in ("train", "val"):
+            _write_side(_open(name, side, downloads), partial / side)
+        write_text(partial / "complete", "")
+        try:
+            partial.rename(folder)
+        except OSError as error:
+            if not (folder / "complete").is_file():  # else another process was first
+                raise UserError(f"{folder}: cannot be written ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _only_writer(home: Path, name: str) -> Iterator[bool]:
+    """Waits until no other process writes this set. Yields whether that is sure: some file systems have no locks."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        file = (home / f".{name}.lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{home}: cannot be written ({error.strerror}). Choose another folder with SNELLEN_DATA."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process is writing {PREFIX}{name} to {home}; waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def _folder_mode(beside: Path) -> int:
+    """The mode of a folder made there as usual: mkdtemp's are for one user alone."""
+    return beside.stat().st_mode & 0o777
 
 
 def _open(name: str, side: str, root: Path) -> Any:
