@@ -69,7 +69,7 @@ def prepare_pretraining(
     device = find_device(recipe.hardware)
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
-    method, weights = _build(spec, recipe)
+    backbone, width, weights = _start_backbone(spec, recipe)
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
     decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console)
@@ -94,9 +94,9 @@ def prepare_pretraining(
         return ViewFeed(decoded.pixels, augmentation, recipe.batch_size, recipe.seed, device, channels_last)
 
     nothing = [0] * len(images.paths)
-    if spec.weights is None and not trained:
-        whiten(method.backbone, feed(decoded.pixels, nothing, 1, channels_last=False))
-    method.to(device)
+    if spec.weights is None and not trained:  # before a method copies the backbone into its target network
+        whiten(backbone, feed(decoded.pixels, nothing, 1, channels_last=False))
+    method = _build_method(recipe, backbone, width).to(device)
     if recorded:
         mode, measured = recorded.mode, list[Measured]()
     else:
@@ -131,12 +131,15 @@ def prepare_pretraining(
     return PreparedPretraining(job, method, images, labelled, normalization, weights, measured)
 
 
-def _build(spec: BackboneSpec, recipe: PretrainingRecipe) -> tuple[Method, WeightsReport]:
+def _start_backbone(spec: BackboneSpec, recipe: PretrainingRecipe) -> tuple[nn.Module, int, WeightsReport]:
     with torch.random.fork_rng(devices=[]):
-        backbone, width, weights = start_backbone(spec, recipe.augmentation.size, recipe.seed)
+        return start_backbone(spec, recipe.augmentation.size, recipe.seed)
+
+
+def _build_method(recipe: PretrainingRecipe, backbone: nn.Module, width: int) -> Method:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "head"))
-        method = build_method(recipe.method, backbone, width)
-    return method.train(), weights
+        return build_method(recipe.method, backbone, width).train()
 
 
 def _limited(labelled: ImageSet, recipe: PretrainingRecipe) -> ImageSet:
