@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,15 @@ def test_a_target_starts_as_a_copy_of_whitened_filters(digits: Path, tmp_path: P
     outputs = patches @ layer.weight.detach().double().reshape(24, 12).T
     covariance = (outputs.T @ outputs / len(outputs))[:12, :12]
     assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 1e-3
+
+
+def test_weights_that_do_not_fit_are_said_at_the_start(digits: Path, tmp_path: Path) -> None:
+    wide = prepared(digits, tmp_path, "simclr").job.task.weights(prepared(digits, tmp_path, "simclr").job.model)
+    state = {name: tensor for name, tensor in wide.state_dict().items() if "conv1" not in name}
+    torch.save(state, tmp_path / "weights.pt")
+    said = io.StringIO()
+    overrides = {"model.weights": str(tmp_path / "weights.pt"), "model.partial": True}
+    prepared(digits, tmp_path, "simclr", Console(file=said, width=80), **overrides)
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("weights: ")]
+    assert len(lines) == 1
+    assert "3 missing in the file, which start from scratch (blocks.0.conv1.weight, " in lines[0]

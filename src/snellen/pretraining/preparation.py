@@ -38,6 +38,7 @@ from snellen.tasks.preparation import (
     fewer,
     find_normalization,
     mode_sentence,
+    say_weights,
     snapshot_rows,
     whiten,
     within_budget,
@@ -70,6 +71,7 @@ def prepare_pretraining(
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
     backbone, width, weights = _start_backbone(spec, recipe)
+    say_weights(console, weights)
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
     decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console)
