@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "network", "teacher", "weights")
-_PREFIXES = ("", "backbone.", "module.", "module.backbone.", "model.", "encoder.", "features.", "_orig_mod.")
+_PREFIXES = (
+    *("", "backbone.", "module.", "module.backbone.", "model.", "encoder.", "features.", "_orig_mod."),
+    *("backbone.model.", "encoder.model.", "backbone.model.model."),  # a segmenter's encoder
+    *("module.encoder_q.", "encoder_q.", "module.base_encoder."),  # MoCo's authors, versions 1 to 3
+)
 _HEADS = ("fc.", "classifier.", "head.", "head_dist.", "heads.", "last_linear.")
 
 
@@ -24,6 +29,7 @@ class WeightsReport:
 
     source: a phrase for people. normalization: what the weights were trained with, None where unknown or from scratch.
     loaded: tensors that were taken over. missing, unexpected, mismatched: names of the layers that did not fit.
+    resampled: those that were brought to this network's image size or patch size, as timm does it.
     """
 
     source: str
@@ -32,6 +38,22 @@ class WeightsReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()
+    resampled: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str | None:
+        """What was loaded, and what was not, in a line for people; None where training starts from scratch."""
+        if not self.loaded:
+            return None
+        parts = [f"{self.loaded:,} tensors of {self.source}"]
+        for names, what in (
+            (self.resampled, "resampled to this image size"),
+            (self.missing, "missing in the file, which start from scratch"),
+            (self.mismatched, "of another shape, which start from scratch"),
+            (self.unexpected, "in the file that this network does not have"),
+        ):
+            parts += [f"{len(names):,} {what} ({_some(names)})"] if names else []
+        return f"weights: {'; '.join(parts)}"
 
 
 def locate_weights(weights: str) -> tuple[Path, Normalization | None]:
@@ -77,24 +99,28 @@ def fit_weights(
 ) -> WeightsReport:
     """Copies tensors into the backbone's layers of the same name and shape; a classifier in the file is left alone.
 
-    partial: whether to go on when some layers do not fit. new: beginnings of the names of layers that may start anew.
-    Raises UserError, with the layers' names, when others do not fit and `partial` is false, and always when nothing
-    fits.
+    Tensors made for another image or patch size (position embeddings, patch embeddings, tables of relative positions)
+    are resampled by the filter that timm brings for the network, which knows published names of layers too.
+
+    partial: whether to go on when some layers do not fit. new: beginnings of the names of layers that start anew,
+    whatever the file holds for them. Raises UserError, with the layers' names, when others do not fit and `partial` is
+    false, and always when nothing fits.
     """
-    own = backbone.state_dict()
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith(new)}
     renamed = _best_names(tensors, own)
-    fitting = {name: t for name, t in renamed.items() if name in own and own[name].shape == t.shape}
+    renamed = {name: tensor for name, tensor in renamed.items() if not name.startswith(new)}
+    in_file = renamed
+    if not _all_fit(renamed, own):
+        renamed = max((renamed, *_converted(backbone, renamed, tensors)), key=lambda names: len(_fitting(names, own)))
+    fitting = _fitting(renamed, own)
     mismatched = [
         f"{name} (file {tuple(t.shape)}, network {tuple(own[name].shape)})"
         for name, t in renamed.items()
-        if name in own and name not in fitting and not name.startswith(new)
+        if name in own and name not in fitting
     ]
-    missing = [
-        name
-        for name in own
-        if name not in renamed and not name.endswith("num_batches_tracked") and not name.startswith(new)
-    ]
+    missing = [name for name in own if name not in renamed and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in renamed if name not in own and not name.startswith(_HEADS)]
+    resampled = [name for name, t in fitting.items() if name in in_file and in_file[name].shape != t.shape]
     if not fitting:
         raise UserError(
             f"model.weights={source}: none of its {len(tensors)} tensors fits this backbone. It has "
@@ -105,7 +131,42 @@ def fit_weights(
         found = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in parts if names)
         raise UserError(f"model.weights={source}: some layers do not fit: {found}. To go on: model.partial=true")
     backbone.load_state_dict(fitting, strict=False)
-    return WeightsReport(source, None, len(fitting), tuple(missing), tuple(unexpected), tuple(mismatched))
+    return WeightsReport(
+        source,
+        None,
+        len(fitting),
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        mismatched=tuple(mismatched),
+        resampled=tuple(resampled),
+    )
+
+
+def _fitting(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t for name, t in tensors.items() if name in own and own[name].shape == t.shape}
+
+
+def _all_fit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    """Whether every layer finds its tensor, and every tensor that is no classifier's its layer."""
+    fitting = _fitting(tensors, own)
+    unused = [name for name in tensors if name not in fitting and not name.startswith(_HEADS)]
+    return not unused and all(name in fitting or name.endswith("num_batches_tracked") for name in own)
+
+
+def _converted(backbone: nn.Module, *files: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """What timm's filter for checkpoints of this network makes of each of the files; nothing where there is none."""
+    module = sys.modules[type(backbone).__module__]
+    convert: Callable[..., Mapping[str, Tensor]] | None = getattr(module, "checkpoint_filter_fn", None)
+    if convert is None or not module.__name__.startswith("timm."):
+        return []
+    converted = []
+    for tensors in files:
+        try:
+            result = convert(dict(tensors), backbone)
+        except Exception:  # of another network's file: whatever its many converters raise
+            continue
+        converted.append({name: tensor for name, tensor in result.items() if isinstance(tensor, Tensor)})
+    return converted
 
 
 def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
@@ -122,12 +183,21 @@ def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _best_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with the common prefix taken off that makes most names fit, dropping what lacks the prefix."""
+    """The tensors with the common prefix taken off that makes most names fit, dropping what lacks the prefix.
+
+    Extractors of features call stages.0 stages_0, so dots and underscores are taken for the same where that helps.
+    """
+    flat = {_flat(name): name for name in own}
 
     def stripped(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        names = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+        return {rest if rest in own else flat.get(_flat(rest), rest): tensors[name] for name, rest in names.items()}
 
     return max((stripped(prefix) for prefix in _PREFIXES), key=lambda names: sum(name in own for name in names))
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "_")
 
 
 def _some(names: Iterable[str]) -> str:

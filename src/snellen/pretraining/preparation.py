@@ -38,6 +38,7 @@ from snellen.tasks.preparation import (
     fewer,
     find_normalization,
     mode_sentence,
+    say_weights,
     snapshot_rows,
     whiten,
     within_budget,
@@ -69,7 +70,8 @@ def prepare_pretraining(
     device = find_device(recipe.hardware)
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
-    method, weights = _build(spec, recipe)
+    backbone, width, weights = _start_backbone(spec, recipe)
+    say_weights(console, weights)
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
     decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console, crops=True)
@@ -94,9 +96,9 @@ def prepare_pretraining(
         return ViewFeed(decoded.pixels, augmentation, recipe.batch_size, recipe.seed, device, channels_last)
 
     nothing = [0] * len(images.paths)
-    if spec.weights is None and not trained:
-        whiten(method.backbone, feed(decoded, nothing, 1, channels_last=False))
-    method.to(device)
+    if spec.weights is None and not trained:  # before a method copies the backbone into its target network
+        whiten(backbone, feed(decoded, nothing, 1, channels_last=False))
+    method = _build_method(recipe, backbone, width).to(device)
     if recorded:
         mode, measured = recorded.mode, list[Measured]()
     else:
@@ -131,12 +133,15 @@ def prepare_pretraining(
     return PreparedPretraining(job, method, images, labelled, normalization, weights, measured)
 
 
-def _build(spec: BackboneSpec, recipe: PretrainingRecipe) -> tuple[Method, WeightsReport]:
+def _start_backbone(spec: BackboneSpec, recipe: PretrainingRecipe) -> tuple[nn.Module, int, WeightsReport]:
     with torch.random.fork_rng(devices=[]):
-        backbone, width, weights = start_backbone(spec, recipe.augmentation.size, recipe.seed)
+        return start_backbone(spec, recipe.augmentation.size, recipe.seed)
+
+
+def _build_method(recipe: PretrainingRecipe, backbone: nn.Module, width: int) -> Method:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "head"))
-        method = build_method(recipe.method, backbone, width)
-    return method.train(), weights
+        return build_method(recipe.method, backbone, width).train()
 
 
 def _limited(labelled: ImageSet, recipe: PretrainingRecipe) -> ImageSet:

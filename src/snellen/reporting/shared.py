@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -83,9 +84,15 @@ def cost(run: RunView) -> dict[str, str]:
         "macs": "–" if macs is None else si(macs),
         "mode": str(run.run.mode),
         "where": environment["gpu"] or f"{environment['cpu']}, {environment['threads']} threads",
-        "weights": environment["weights"]["source"],
+        "weights": _started_from(environment["weights"]),
         "versions": f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",
     }
+
+
+def _started_from(weights: Mapping[str, Any]) -> str:
+    """Where a network's weights came from, and how many of its layers started from scratch all the same."""
+    source, anew = str(weights["source"]), len(weights["missing"]) + len(weights["mismatched"])
+    return f"{source}; {anew} of {anew + weights['loaded']} tensors from scratch" if anew else source
 
 
 def si(number: float) -> str:

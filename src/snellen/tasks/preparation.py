@@ -73,6 +73,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     images = fewer(images, recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
+    say_weights(console, weights)
     images, train, validation = decode_images(images, recipe, recipe.data, console, crops=not recipe.model.cached)
     if recorded:
         normalization = recorded.normalization
@@ -125,6 +126,12 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     if recipe.budget and recorded is None:
         job = within_budget(job, seconds(recipe.budget), console)
     return Prepared(job, images, normalization, weights, measured)
+
+
+def say_weights(console: Console, weights: WeightsReport) -> None:
+    """Prints what of the initial weights was loaded, and what was not."""
+    if weights.sentence is not None:
+        console.print(weights.sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _with_rate(job: Job, rate: float) -> Job:

@@ -32,6 +32,7 @@ from snellen.tasks.preparation import (
     Recorded,
     find_normalization,
     mode_sentence,
+    say_weights,
     snapshot_rows,
     within_budget,
 )
@@ -66,6 +67,7 @@ def prepare_segmentation(
     images = fewer_masked(images, recipe.data.fraction, recipe.seed)
     classes = images.classes.names
     model, weights = build_segmenter(spec, len(classes), recipe.seed)
+    say_weights(console, weights)
     decoded = _decode(images, recipe, console)
     rows = _snapshot_rows(recipe, decoded.images.validation)
     if recorded:

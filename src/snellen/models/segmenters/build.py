@@ -45,9 +45,9 @@ class SegmenterSpec(Spec):
     )
     weights: str | None = Field(
         None,
-        description="null: from scratch. imagenet: the encoder's, from its hub. coco: of torchvision's DeepLabV3, all "
-        "but the output layers. Else a file or a run directory: of the encoder (a classifier or a pretraining run), "
-        "or of such a segmenter.",
+        description="null: from scratch. imagenet: the encoder's, from its hub. coco: of torchvision's DeepLabV3. Else "
+        "a file or a run directory: of the encoder (a classifier or a pretraining run), of such a segmenter, or of one "
+        "with another decoder, whose encoder is taken. The layers that give the classes always start anew.",
     )
     partial: bool = Field(False, description="Go on when some layers of `weights` do not fit.")
     freeze: bool = Field(False, description="The encoder is not trained; it keeps its batch-norm statistics too.")
@@ -149,6 +149,10 @@ def _load(spec: SegmenterSpec, segmenter: Segmenter, seed: int) -> WeightsReport
     if _is_segmenter(tensors, segmenter):
         report = fit_weights(segmenter, tensors, spec.weights, spec.partial, segmenter.new)
         return dataclasses.replace(report, normalization=of_run or _own(segmenter))
+    encoder = _encoder_tensors(tensors, segmenter)
+    if encoder:
+        report = fit_weights(segmenter.backbone, encoder, spec.weights, spec.partial)
+        return dataclasses.replace(report, normalization=of_run or _own(segmenter))
     return _load_encoder(spec, segmenter, seed, tensors)
 
 
@@ -217,6 +221,21 @@ def _is_segmenter(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> bool:
     outside = [name for name in segmenter.state_dict() if not name.startswith("backbone.")]
     there = max(sum(f"{prefix}{name}" in tensors for name in outside) for prefix in _WRAPPERS)
     return there > len(outside) / 2
+
+
+def _encoder_tensors(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> dict[str, Tensor]:
+    """The encoder in the file of a segmenter with another decoder; empty where the file has no such encoder."""
+    own = {
+        name: tensor
+        for name, tensor in segmenter.backbone.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    for wrapper in _WRAPPERS:
+        prefix = f"{wrapper}backbone."
+        inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        if all(name in inside and inside[name].shape == tensor.shape for name, tensor in own.items()):
+            return inside
+    return {}
 
 
 def _own(segmenter: Segmenter) -> Normalization | None:

@@ -1,0 +1,84 @@
+"""A pretraining set up for real, before its first step."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from snellen.data.unlabelled import read_unlabelled
+from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
+from snellen.recipe.load import load_for
+from snellen.recipe.schema import PretrainingRecipe
+
+QUIET = Console(quiet=True)
+FP32 = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False}
+METHODS: dict[str, dict[str, Any]] = {
+    "byol": {"hidden": 16, "output": 8},
+    "moco": {"hidden": 16, "output": 8, "queue": 32},
+    "dino": {"hidden": 16, "bottleneck": 4, "output": 8},
+    "simclr": {"hidden": 16, "output": 8},
+    "simsiam": {"hidden": 16, "output": 8, "bottleneck": 4},
+    "barlow_twins": {"hidden": 16, "output": 8},
+    "vicreg": {"hidden": 16, "output": 8},
+}
+TARGETS = {
+    "byol": {"backbone": "target_backbone", "projector": "target_projector"},
+    "moco": {"backbone": "key_backbone", "projector": "key_projector"},
+    "dino": {"backbone": "teacher_backbone", "projector": "teacher_projector"},
+}
+
+
+def prepared(
+    digits: Path, tmp_path: Path, method: str, console: Console = QUIET, **overrides: Any
+) -> PreparedPretraining:
+    fields = {
+        "batch_size": 32,
+        "augmentation.size": 16,
+        "evaluation.size": 16,
+        "model.width": 0.125,
+        "hardware": FP32,
+        "method": {"name": method} | METHODS[method],
+    }
+    recipe = load_for(PretrainingRecipe, "byol-small", fields | overrides)
+    return prepare_pretraining(tmp_path / "run", recipe, read_unlabelled(digits), console, None)
+
+
+@pytest.mark.parametrize("backbone", ["airnet", "test_resnet"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_starts_as_a_copy(digits: Path, tmp_path: Path, name: str, backbone: str) -> None:
+    """All parameters and buffers of a target network are the online one's, bit by bit, before the first step."""
+    width = 0.125 if backbone == "airnet" else 1.0
+    method = prepared(digits, tmp_path, name, **{"model.backbone": backbone, "model.width": width}).job.model
+    for online, target in TARGETS[name].items():
+        mine, theirs = (method.get_submodule(part).state_dict() for part in (online, target))
+        assert list(mine) == list(theirs)
+        assert all(mine[key].equal(theirs[key]) for key in mine), (name, online)
+
+
+def test_a_target_starts_as_a_copy_of_whitened_filters(digits: Path, tmp_path: Path) -> None:
+    """airnet's first layer is set from the images: its outputs are uncorrelated, in the target too."""
+    job = prepared(digits, tmp_path, "byol").job
+    images = torch.cat([batch.images for batch in job.task._plain.evaluate()])  # type: ignore[attr-defined]
+    patches = nn.functional.unfold(images.double(), 2).transpose(1, 2).reshape(-1, 12)
+    layer = job.model.get_submodule("target_backbone.whitening")
+    outputs = patches @ layer.weight.detach().double().reshape(24, 12).T
+    covariance = (outputs.T @ outputs / len(outputs))[:12, :12]
+    assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 1e-3
+
+
+def test_weights_that_do_not_fit_are_said_at_the_start(digits: Path, tmp_path: Path) -> None:
+    wide = prepared(digits, tmp_path, "simclr").job.task.weights(prepared(digits, tmp_path, "simclr").job.model)
+    state = {name: tensor for name, tensor in wide.state_dict().items() if "conv1" not in name}
+    torch.save(state, tmp_path / "weights.pt")
+    said = io.StringIO()
+    overrides = {"model.weights": str(tmp_path / "weights.pt"), "model.partial": True}
+    prepared(digits, tmp_path, "simclr", Console(file=said, width=80), **overrides)
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("weights: ")]
+    assert len(lines) == 1
+    assert "3 missing in the file, which start from scratch (blocks.0.conv1.weight, " in lines[0]
