@@ -124,7 +124,7 @@ def _headless(name: str) -> tuple[nn.Module, int]:
 def lightly_loader(folder: Path, transform: Any, batch: int) -> DataLoader[Any]:
     """lightly's dataset with its example's transforms, those for small images: without blur."""
     dataset = LightlyDataset(str(folder), transform=transform)
-    workers = os.cpu_count() or 1
+    workers, batch = os.cpu_count() or 1, min(batch, len(dataset))  # without a whole batch nothing would come
     return DataLoader(dataset, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True)
 
 

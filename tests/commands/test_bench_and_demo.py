@@ -28,6 +28,12 @@ def test_bench_measures_all_three_loops(digits: Path) -> None:
     assert speed.mode == "fp32"
 
 
+def test_bench_ends_where_there_are_fewer_images_than_a_batch(digits: Path) -> None:
+    pinned = {"hardware.precision": "fp32", "hardware.channels_last": False, "hardware.unfold": False}
+    few = pinned | {"model.width": 0.125, "batch_size": 1000}
+    assert bench_train("airnet-scratch", digits, seconds=0.05, overrides=few, console=Console(quiet=True)).plain > 0
+
+
 @pytest.mark.parametrize("size", [[32, 32], None])
 def test_bench_of_masks(scenes: Path, size: list[int] | None) -> None:
     fast = {"model.weights": None, "model.architecture": "unet/test_resnet", "batch_size": 4}

@@ -203,3 +203,14 @@ def test_what_cannot_work_is_said_before_anything_is_trained(
 def test_a_folder_that_holds_no_study(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not the folder of a study"):
         Study(tmp_path)
+
+
+def test_a_relative_path_leads_to_the_same_images(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(digits.parent)
+    spec = SMALL | {"seeds": [0], "only": ["C"]}
+    assert compare(spec, digits.name, out=tmp_path / "study", dry_run=True, console=QUIET) is None
+    study = compare(spec, digits.name, out=tmp_path / "study", console=QUIET)
+    assert study is not None
+    assert study.finished

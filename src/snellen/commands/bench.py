@@ -181,9 +181,8 @@ def _plain_loop(
 
     network.to(device)
     optimizer = build_optimizer(recipe.optimizer, network)
-    loader = DataLoader(
-        files, batch_size=recipe.batch_size, shuffle=True, num_workers=torch.get_num_threads(), drop_last=True
-    )
+    batch_size = min(recipe.batch_size, len(files))  # type: ignore[arg-type]  # without a whole batch nothing would come
+    loader = DataLoader(files, batch_size=batch_size, shuffle=True, num_workers=torch.get_num_threads(), drop_last=True)
     for _ in itertools.count():
         for pixels, target in loader:
             loss = loss_of(network(pixels.to(device)), target.to(device))

@@ -54,7 +54,7 @@ def pretrained(planned: PlannedPretraining | None, images: ImageSet | MaskedSet,
         source = planned.source
         if source is None:
             source = str(planned.path.with_suffix(".txt"))
-            write_text(Path(source), "".join(f"{path.resolve()}\n" for path in training_paths(images)))
+            write_text(Path(source), "".join(f"{path}\n" for path in training_paths(images)))
         run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)
@@ -156,7 +156,8 @@ def devices() -> int:
 
 
 def training_paths(images: ImageSet | MaskedSet) -> list[Path]:
-    """The files of the training images."""
+    """The files of the training images, absolute: they are listed for readers with a root of their own."""
+    root = images.root.resolve()
     if isinstance(images, MaskedSet):
-        return [images.root / sample.image for sample in images.train]
-    return [images.root / sample.path for sample in images.train]
+        return [root / sample.image for sample in images.train]
+    return [root / sample.path for sample in images.train]
