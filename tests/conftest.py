@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Networks here are tiny: a second thread gains nothing, and on a busy machine the two wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Which mode is the fastest is measured anew in each session, and never in the user's cache folder.
+os.environ["SNELLEN_CACHE"] = tempfile.mkdtemp(prefix="snellen-tests-")
 
 import numpy as np
 import pytest
@@ -16,6 +20,24 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 
 from snellen.data.masks.scenes import draw_scenes
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--mode",
+        choices=["fp32", "bf16", "bf16-last", "bf16-last-unfolded"],
+        help="precision and layout of every run whose recipe leaves them open, subprocesses included",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mode = config.getoption("--mode")
+    if mode:
+        os.environ["SNELLEN_MODE"] = mode  # engine.precision reads it, in subprocesses too
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["SNELLEN_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from snellen.recipe.schema import SegmentationRecipe
 from snellen.study.directory import Study, is_study, state_of, write_study
 from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRecipe, make_plan
-from snellen.study.timing import Speed, kind, pretraining_seconds, time_steps
+from snellen.study.timing import Speed, kind, network, pretraining_seconds, time_steps
 
 
 def compare(
@@ -70,7 +70,7 @@ def compare(
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        modes = settled | {name: speed.mode for name, speed in speeds.items()}
+        modes = settled | _modes(plan, speeds)
         done = write_study(folder, spec, plan, absolute(data), images.fingerprint, modes)
         if not pretrained(plan.pretraining, images, console):
             return _interrupted(done, console)
@@ -146,7 +146,7 @@ def _build(recipe: TrainedRecipe, images: ImageSet | MaskedSet) -> None:
 
 
 def _settled_modes(folder: Path) -> dict[str, Mode]:
-    """How runs of each kind were computed when the study began; the later ones are computed the same way."""
+    """How runs of each network were computed when the study began; the later ones are computed the same way."""
     modes: dict[str, dict[str, Any]] = Study(folder).facts["modes"] if is_study(folder) else {}
     return {name: Mode(**mode) for name, mode in modes.items()}
 
@@ -166,13 +166,22 @@ def _pretraining_seconds(
 
 
 def _time(plan: Plan, images: ImageSet | MaskedSet, settled: Mapping[str, Mode], console: Console) -> dict[str, Speed]:
-    """The speed of each kind of step that is still to be done."""
+    """The speed of each kind of step that is still to be done. Kinds with the same network share one mode."""
     speeds: dict[str, Speed] = {}
+    modes = dict(settled)
     for run in plan.runs:
         name = kind(run.recipe)
         if name not in speeds and state_of(run.path) != "finished":
-            speeds[name] = time_steps(run.recipe, images, console, settled.get(name))
+            mode = modes.get(network(run.recipe), modes.get(name))
+            speeds[name] = time_steps(run.recipe, images, console, mode)
+            modes[network(run.recipe)] = speeds[name].mode
     return speeds
+
+
+def _modes(plan: Plan, speeds: Mapping[str, Speed]) -> dict[str, Mode]:
+    """What study.json keeps: the mode of each network."""
+    kinds = {network(run.recipe): kind(run.recipe) for run in plan.runs if kind(run.recipe) in speeds}
+    return {name: speeds[kind_].mode for name, kind_ in kinds.items()}
 
 
 def _plan_table(

@@ -164,6 +164,8 @@ def recorded_of(run: Run) -> Recorded:
         run.mode,
         Normalization(tuple(normalization["mean"]), tuple(normalization["std"]), normalization["source"]),
         trained=(run.path / "checkpoints" / "last.pt").is_file(),
+        device=run.environment["device"],
+        threads=run.environment["threads"],
     )
 
 

@@ -22,7 +22,8 @@ class HardwareSpec(Spec):
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="auto: the GPU (CUDA, else Apple's MPS) if there is one, else the CPU. Or cpu, mps, cuda, cuda:1.",
+        description="auto: the GPU (CUDA) if there is one, else the CPU. Or cpu, cuda, cuda:1, or Apple's mps, which "
+        "snellen was not tried on yet.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the network. auto: whichever of fp32 and bf16 autocast is faster here."
@@ -35,7 +36,14 @@ class HardwareSpec(Spec):
         None,
         description="Convolutions over few positions as matrix products. null: if it is faster, tried on CPUs only.",
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads for the arithmetic. null: one for each core.")
+    remeasure: bool = Field(
+        False,
+        description="Measure which mode is the fastest even where that was measured on this machine before (the "
+        "decision is kept in the user's cache folder).",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads for the arithmetic, at most one for each core. null: one for each core."
+    )
     deterministic: bool = Field(
         True, description="Only algorithms that give the same bits each time; what an exact resume needs."
     )
@@ -44,9 +52,7 @@ class HardwareSpec(Spec):
 def find_device(spec: HardwareSpec) -> torch.device:
     """The device that `spec` names, or the best there is. Raises UserError when the named one is not here."""
     if spec.device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     device = torch.device(spec.device)
     if device.type == "cuda":
         count = torch.cuda.device_count()
@@ -59,10 +65,17 @@ def find_device(spec: HardwareSpec) -> torch.device:
     return device
 
 
-def prepare_process(spec: HardwareSpec) -> None:
-    """Sets threads and determinism for the whole process."""
+def prepare_process(spec: HardwareSpec, resumed: bool = False) -> None:
+    """Sets threads and determinism for the whole process.
+
+    Raises UserError for more threads than there are cores; a resumed run, which may come from a larger machine, gets as
+    many as there are.
+    """
+    cores = os.cpu_count() or 1
     if spec.threads is not None:
-        torch.set_num_threads(spec.threads)
+        if spec.threads > cores and not resumed:
+            raise UserError(f"hardware.threads={spec.threads}: this machine has {cores} cores; wanted 1 to {cores}.")
+        torch.set_num_threads(min(spec.threads, cores))
     # cuBLAS reads this when its first handle is made; without it, deterministic matrix products are refused.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)

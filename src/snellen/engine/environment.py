@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from snellen.data.fingerprint import text_hash
+
 _PACKAGES = ["torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn", "scipy", "openTSNE"]
 
 
@@ -31,6 +33,26 @@ def describe(device: torch.device) -> dict[str, Any]:
         "git": _git(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def arithmetic_unit(device: torch.device) -> dict[str, Any]:
+    """What decides how fast arithmetic is: processor or GPU and its instructions, PyTorch, threads; as JSON values."""
+    unit: dict[str, Any] = {"device": device.type, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        capability = list(torch.cuda.get_device_capability(device))
+        return unit | {"gpu": torch.cuda.get_device_name(device), "capability": capability}
+    return unit | {"cpu": processor(), "capability": torch.backends.cpu.get_cpu_capability(), "flags": _cpu_flags()}
+
+
+def _cpu_flags() -> str:
+    """A hash of the instruction sets that the CPU has; '' where they cannot be read."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):  # x86, ARM
+                return text_hash(" ".join(sorted(line.partition(":")[2].split())))[:16]
+    except OSError:
+        pass  # not Linux
+    return ""
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -84,8 +84,8 @@ class Journal:
         self._flushed_at = time.monotonic()
         if not self._pending:
             return
-        losses = torch.stack([entry[1] for entry in self._pending]).double().tolist()
-        sums = torch.stack([entry[2] for entry in self._pending]).double().tolist()
+        losses = torch.stack([entry[1] for entry in self._pending]).cpu().double().tolist()
+        sums = torch.stack([entry[2] for entry in self._pending]).cpu().double().tolist()
         for (step, _, _, images, rate, norm, seconds), loss, measured in zip(self._pending, losses, sums, strict=True):
             if not math.isfinite(loss):
                 raise UserError(

@@ -1,25 +1,26 @@
-"""Precision and memory layout, chosen by measuring: processors differ in what is fast."""
+"""Precision and memory layout: the modes there are, and which of them a run takes."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import time
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
-from snellen.engine.device import HardwareSpec, synchronise
+from snellen.engine import decisions
+from snellen.engine.device import HardwareSpec
+from snellen.engine.environment import arithmetic_unit
+from snellen.errors import UserError
 from snellen.models.unfolded import unfold_convolutions
 
 Precision = Literal["fp32", "bf16"]
-_PROBE_SECONDS = 0.6  # what one timed step of the measurement may take, about
-_SLOW = 2.0  # a step of so many seconds is timed once
-_HOPELESS = 2.0  # a mode that takes so many times the best one's time is given up after its first step
-_WORTH_IT = 0.95  # another mode than plain fp32 must save at least 5%
+Loss = Callable[[nn.Module, Tensor], Tensor]
+_WORTH_IT = 0.97  # another mode than the plainest must save at least 3%
 
 
 @dataclass(frozen=True)
@@ -47,104 +48,154 @@ class Mode:
         if self.unfolded:
             unfold_convolutions(model)
 
+    def fixed(self, spec: HardwareSpec) -> HardwareSpec:
+        """`spec` with this mode written out, so that nothing is left to be measured."""
+        fields = {
+            "precision": self.precision,
+            "channels_last": self.channels_last,
+            "compile": self.compiled,
+            "unfold": self.unfolded,
+            "remeasure": False,
+        }
+        return spec.model_copy(update=fields)
+
+
+# By the names that SNELLEN_MODE and `pytest --mode` take.
+NAMED_MODES = {
+    "fp32": Mode("fp32", channels_last=False, compiled=False),
+    "bf16": Mode("bf16", channels_last=False, compiled=False),
+    "bf16-last": Mode("bf16", channels_last=True, compiled=False),
+    "bf16-last-unfolded": Mode("bf16", channels_last=True, compiled=False, unfolded=True),
+}
+
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of one forward and backward pass of `images` images in one mode."""
+    """Median seconds of one forward and backward pass of `images` images in one mode, over so many rounds."""
 
     mode: Mode
     images: int
     seconds: float
+    rounds: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """For environment.json."""
-        return {**asdict(self.mode), "images": self.images, "seconds_per_step": self.seconds}
+        return {
+            **asdict(self.mode),
+            "images": self.images,
+            "seconds_per_step": self.seconds,
+            "rounds": self.rounds,
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The mode that a run takes, and what was measured for it. remembered: measured by an earlier run."""
+
+    mode: Mode
+    measured: tuple[Measured, ...] = ()
+    remembered: bool = False
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is timed.
+
+    images: (B, 3, H, W) float32 on the device, a whole batch. loss(model, images): the scalar to differentiate.
+    accumulation: parts that a batch is split into. network: what tells this network from others, for the kept
+    decisions. steps: optimiser steps in the run, which bound how long measuring may take.
+    """
+
+    model: nn.Module
+    images: Tensor
+    loss: Loss
+    accumulation: int
+    network: str
+    steps: int
 
 
 def candidates(spec: HardwareSpec, device: torch.device) -> list[Mode]:
-    """The modes that `spec` allows on `device`, plain fp32 first; unfolded ones only where `spec` wants them."""
+    """The modes that `spec` allows on `device`, plain fp32 first; unfolded and compiled ones only where fixed."""
     bf16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     precisions: list[Precision] = ["fp32", "bf16"] if bf16 else ["fp32"]
     if spec.precision != "auto":
         precisions = [spec.precision]
     layouts = [False, True] if spec.channels_last is None else [spec.channels_last]
-    if spec.compile is None:
-        compiled = [False, True] if device.type == "cuda" else [False]
-    else:
-        compiled = [spec.compile]
-    return [Mode(p, layout, c, spec.unfold is True) for c in compiled for p in precisions for layout in layouts]
+    fixed = spec.compile is True, spec.unfold is True
+    return [Mode(precision, layout, *fixed) for precision in precisions for layout in layouts]
 
 
-def choose(
-    spec: HardwareSpec, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]
-) -> tuple[Mode, list[Measured]]:
-    """The fastest of the modes that `spec` allows, and what was measured. Arguments as in `measure`.
+def variants(spec: HardwareSpec, device: torch.device, mode: Mode) -> list[Mode]:
+    """What is tried of the fastest candidates beside: unfolded on CPUs, compiled on CUDA, unless `spec` fixes that."""
+    tried = []
+    if spec.unfold is None and device.type == "cpu":
+        tried.append(dataclasses.replace(mode, unfolded=True))
+    if spec.compile is None and device.type == "cuda":
+        tried.append(dataclasses.replace(mode, compiled=True))
+    return tried
 
-    On a CPU the fastest one is tried once more with small convolutions unfolded.
+
+def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
+    """The fastest of the modes that `spec` allows.
+
+    The decision is kept in the user's cache folder (`engine.decisions`) and read there the next time; nothing is
+    measured then, nor where only one mode is allowed. SNELLEN_MODE, one of NAMED_MODES, decides without measuring what
+    `spec` leaves open. Raises UserError where every mode runs out of memory, and whatever the plainest mode raises
+    where none works.
     """
-    modes = candidates(spec, images.device)
-    try_unfolded = spec.unfold is None and images.device.type == "cpu"
-    if len(modes) == 1 and not try_unfolded:
-        return modes[0], []
-    measured = measure(modes, model, images, loss)
-    if try_unfolded:
-        unfolded = dataclasses.replace(fastest(measured), unfolded=True)
-        measured += measure([unfolded], model, images[: measured[0].images], loss)
-    return fastest(measured), measured
+    from snellen.engine.measuring import measure
+
+    device = work.images.device
+    modes = candidates(spec, device)
+    if len(modes) == 1 and not variants(spec, device, modes[0]):
+        return Choice(modes[0])
+    forced = _forced(spec)
+    if forced is not None:
+        return Choice(forced)
+    key = _key(spec, work)
+    kept = None if spec.remeasure else decisions.read(key)
+    if kept is not None:
+        return Choice(Mode(**kept), remembered=True)
+    try:
+        measured = measure(modes, lambda mode: variants(spec, device, mode), work, console)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the device {device} ran out of memory with batch_size={len(work.images)}. Try "
+            f"accumulation={2 * work.accumulation} (the same batch in smaller parts) or a smaller batch_size."
+        ) from error
+    mode = fastest(measured)
+    decisions.write(key, asdict(mode), [entry.as_dict() for entry in measured])
+    return Choice(mode, tuple(measured))
 
 
 def fastest(measured: list[Measured]) -> Mode:
-    """The fastest mode; the first (plainest) one unless another saves at least 5%."""
+    """The fastest mode; the first (plainest) one unless another saves at least 3%."""
     best = min(measured, key=lambda entry: entry.seconds)
     return best.mode if best.seconds < _WORTH_IT * measured[0].seconds else measured[0].mode
 
 
-def measure(
-    modes: list[Mode], model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]
-) -> list[Measured]:
-    """Times a forward and backward pass of copies of `model` in each mode.
-
-    images: (B, 3, H, W) float32 on the device; fewer of them are used when the network is slow. loss(model, images)
-    gives the scalar to differentiate. A mode that is much slower than another is not timed to the end. `model` is left
-    as it was.
-    """
-    count = _affordable(modes[0], model, images, loss)
-    measured: list[Measured] = []
-    for mode in modes:
-        limit = max(_SLOW, _HOPELESS * min((entry.seconds for entry in measured), default=float("inf")))
-        measured.append(Measured(mode, count, _seconds(mode, model, images[:count], loss, limit=limit)))
-    return measured
-
-
-def _affordable(mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor]) -> int:
-    probe = min(len(images), 2)
-    seconds = _seconds(mode, model, images[:probe], loss, limit=_SLOW)
-    return max(probe, min(len(images), int(probe * _PROBE_SECONDS / seconds)))
+def _forced(spec: HardwareSpec) -> Mode | None:
+    """The mode that SNELLEN_MODE names, in what `spec` leaves open."""
+    name = os.environ.get("SNELLEN_MODE")
+    if not name:
+        return None
+    if name not in NAMED_MODES:
+        raise UserError(f"SNELLEN_MODE={name}: not one of {', '.join(NAMED_MODES)}. Unset it to measure.")
+    mode = NAMED_MODES[name]
+    return Mode(
+        mode.precision if spec.precision == "auto" else spec.precision,
+        mode.channels_last if spec.channels_last is None else spec.channels_last,
+        mode.compiled if spec.compile is None else spec.compile,
+        mode.unfolded if spec.unfold is None else spec.unfold,
+    )
 
 
-def _seconds(
-    mode: Mode, model: nn.Module, images: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], limit: float
-) -> float:
-    """Time of a step after a first one that warms up; of the first one itself where that is above `limit` already."""
-    trial = copy.deepcopy(model)
-    mode.apply(trial)
-    trial.train()
-    runner: nn.Module = torch.compile(trial) if mode.compiled else trial  # type: ignore[assignment]
-    images = images.contiguous(memory_format=mode.memory_format)
-
-    def step() -> float:
-        synchronise(images.device)
-        start = time.perf_counter()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=mode.precision == "bf16"):
-            value = loss(runner, images)
-        value.backward()  # type: ignore[no-untyped-call]
-        synchronise(images.device)
-        seconds = time.perf_counter() - start
-        trial.zero_grad(set_to_none=True)
-        return seconds
-
-    first = step()
-    if first > limit and not mode.compiled:
-        return first
-    second = step()
-    return second if second > _SLOW else min(second, step())
+def _key(spec: HardwareSpec, work: Workload) -> dict[str, Any]:
+    """All that a decision depends on, as JSON values."""
+    return {
+        **arithmetic_unit(work.images.device),
+        "network": work.network,
+        "images": list(work.images.shape),
+        "accumulation": work.accumulation,
+        "hardware": spec.model_dump(mode="json", exclude={"remeasure"}),
+    }

@@ -21,7 +21,7 @@ from snellen.data.views import ViewFeed
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured, choose
+from snellen.engine.precision import Measured
 from snellen.errors import UserError
 from snellen.models.classifier import BackboneSpec, start_backbone
 from snellen.models.weights import WeightsReport
@@ -30,6 +30,7 @@ from snellen.pretraining.methods.method import Method
 from snellen.pretraining.task import Labelled, Pretraining
 from snellen.randomness import derive
 from snellen.recipe.schema import PretrainingRecipe, seconds
+from snellen.tasks.arithmetic import in_mode, settle_mode
 from snellen.tasks.preparation import (
     Decoded,
     Recorded,
@@ -37,7 +38,6 @@ from snellen.tasks.preparation import (
     decode_paths,
     fewer,
     find_normalization,
-    mode_sentence,
     say_weights,
     snapshot_rows,
     whiten,
@@ -55,7 +55,7 @@ class PreparedPretraining:
     labelled: ImageSet | None
     normalization: Normalization
     weights: WeightsReport
-    measured: list[Measured]
+    measured: Sequence[Measured]
 
 
 def prepare_pretraining(
@@ -66,7 +66,7 @@ def prepare_pretraining(
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, weights or settings that cannot work.
     """
-    prepare_process(recipe.hardware)
+    prepare_process(recipe.hardware, resumed=recorded is not None)
     device = find_device(recipe.hardware)
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
@@ -99,12 +99,8 @@ def prepare_pretraining(
     if spec.weights is None and not trained:  # before a method copies the backbone into its target network
         whiten(backbone, feed(decoded, nothing, 1, channels_last=False))
     method = _build_method(recipe, backbone, width).to(device)
-    if recorded:
-        mode, measured = recorded.mode, list[Measured]()
-    else:
-        first = next(iter(views(channels_last=False).train(1))).first
-        mode, measured = choose(recipe.hardware, method, first, _loss_to_time)
-    console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
+    mode, measured = settle_mode(recipe, method, views(channels_last=False), _loss_to_time, console, recorded)
+    recipe = in_mode(recipe, mode)
     mode.apply(method)
     plain = feed(decoded, nothing, 1, mode.channels_last)
     scored = None

@@ -27,7 +27,8 @@ from snellen.insight.sentence import listed
 _COLOURS = 8  # of runs, in report.css
 _LEVEL = 0.05
 # What two runs may differ in without anybody being told: it changes no result.
-_IRRELEVANT = ("name", "hardware.threads", "data.cache_mib", "budget")
+_IRRELEVANT = ("name", "hardware.threads", "hardware.remeasure", "data.cache_mib", "budget")
+_MODE = ("hardware.precision", "hardware.channels_last", "hardware.compile", "hardware.unfold")  # in "measured"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
 
 def differing(runs: Sequence[RunView]) -> list[Difference]:
     """What differs between runs, of all that a result may depend on."""
-    return [row for row in differences([_conditions(each) for each in runs]) if row.key not in _IRRELEVANT]
+    return [row for row in differences([_conditions(each) for each in runs]) if row.key not in _IRRELEVANT + _MODE]
 
 
 def _conditions(run: RunView) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     study.yaml     the study as it was asked for, every field
     study.json     data source and fingerprint; its runs: setting, fraction, seed, key, folder; the pretraining's
-                   folder; the mode (precision, layout) of each kind of run
+                   folder; the mode (precision, layout) of each network
     runs/          one run directory for each (setting, share of the labels, seed), the key in its name
     pretraining-…  the run of the pretraining, where the study did one
     report.html    the report, with report.json and report.csv
@@ -120,7 +120,7 @@ def is_study(path: Path) -> bool:
 def write_study(
     path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: Mapping[str, Mode]
 ) -> Study:
-    """study.yaml and study.json; what was planned there before is replaced, runs stay. modes: by kind of run."""
+    """study.yaml and study.json; what was planned there before is replaced, runs stay. modes: by network."""
     runs = [
         {
             "setting": run.setting,

@@ -64,19 +64,20 @@ class Speed:
 
     def pinned(self, recipe: TrainedRecipe) -> TrainedRecipe:
         """The recipe in this mode, so that no run has to measure it again and all of a kind have the same."""
-        mode = {
-            "precision": self.mode.precision,
-            "channels_last": self.mode.channels_last,
-            "compile": self.mode.compiled,
-            "unfold": self.mode.unfolded,
-        }
-        return recipe.model_copy(update={"hardware": recipe.hardware.model_copy(update=mode)})
+        return recipe.model_copy(update={"hardware": self.mode.fixed(recipe.hardware)})
 
 
 def kind(recipe: TrainedRecipe) -> str:
     """A hash that is the same for recipes whose steps take the same time."""
     fields = recipe.model_dump(mode="json")
     return text_hash(json.dumps(apply_overrides(fields, _IRRELEVANT), sort_keys=True))[:12]
+
+
+def network(recipe: TrainedRecipe) -> str:
+    """A hash that is the same for recipes with the same network on the same hardware, which share one mode."""
+    model = recipe.model.model_dump(mode="json")
+    name = {key: model[key] for key in ("backbone", "width", "architecture") if key in model}
+    return text_hash(json.dumps([name, recipe.hardware.model_dump(mode="json")], sort_keys=True))[:12]
 
 
 def time_steps(

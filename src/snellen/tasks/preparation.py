@@ -25,17 +25,17 @@ from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
 from snellen.engine.checkpoint import restore_model
 from snellen.engine.device import find_device, make_fabric, prepare_process
-from snellen.engine.display import per_second
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured, Mode, choose
+from snellen.engine.precision import Measured, Mode
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 from snellen.models.classifier import build_classifier
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
 from snellen.recipe.schema import AnyRecipe, ImageRecipe, Recipe, seconds
+from snellen.tasks.arithmetic import in_mode, settle_mode
 from snellen.tasks.classification import Classification
 from snellen.tasks.frozen import FeatureFeed, best_rate, extracted
 
@@ -49,6 +49,8 @@ class Recorded:
     mode: Mode
     normalization: Normalization
     trained: bool  # whether there is a checkpoint, so that initial weights are not needed
+    device: str
+    threads: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Prepared:
     images: ImageSet
     normalization: Normalization
     weights: WeightsReport
-    measured: list[Measured]
+    measured: Sequence[Measured]
 
 
 def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, recorded: Recorded | None) -> Prepared:
@@ -68,7 +70,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, weights or settings that cannot work.
     """
-    prepare_process(recipe.hardware)
+    prepare_process(recipe.hardware, resumed=recorded is not None)
     device = find_device(recipe.hardware)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     images = fewer(images, recipe.data.fraction, recipe.seed)
@@ -100,11 +102,8 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     if model_spec.weights is None and not (recorded and recorded.trained):
         whiten(model.backbone, plain)
     model.to(device)
-    if recorded:
-        mode, measured = recorded.mode, list[Measured]()
-    else:
-        mode, measured = choose(recipe.hardware, model, next(iter(plain.train(1))).images, _loss_to_time)
-    console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
+    mode, measured = settle_mode(recipe, model, plain, _loss_to_time, console, recorded)
+    recipe = in_mode(recipe, mode)
     mode.apply(model)
     fabric = make_fabric(device, mode.precision)
     train_feed: Feed | FeatureFeed = feed(train, images.train, mode.channels_last)
@@ -265,18 +264,6 @@ def whiten(backbone: nn.Module, feed: Feed) -> None:
 def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:
     logits: Tensor = network(images)
     return logits.float().logsumexp(1).mean()
-
-
-def mode_sentence(mode: Mode, measured: list[Measured], device: torch.device) -> str:
-    """The mode and how it was chosen, for people."""
-    if not measured:
-        return f"device {device}, {mode}"
-    chosen = next(entry for entry in measured if entry.mode == mode)
-    others = ", ".join(
-        f"{entry.mode} {per_second(entry.images / entry.seconds)}" for entry in measured if entry is not chosen
-    )
-    speed = chosen.images / chosen.seconds
-    return f"device {device}, {mode}: {per_second(speed)} images/s forward and backward (measured; {others})"
 
 
 def snapshot_rows(recipe: AnyRecipe, count: int) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from snellen.insight.segmentation import counts_of, miou
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
 from snellen.tasks.boundary import boundary_counts
 from snellen.tasks.classification import SnapshotSpec
-from snellen.tasks.segmentation_losses import SegmentationLossSpec, compute_segmentation_loss, total_weight
+from snellen.tasks.segmentation_losses import SegmentationLossSpec, compute_segmentation_loss, sum_dtype, total_weight
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -114,12 +114,11 @@ def score_masks(
     confusions, boundaries, losses = [], [], []
     for batch in batches:
         logits = batch.at_target(mask_logits(model, batch.images, autocast, flip))  # (B, C, H', W')
+        exact = sum_dtype(logits.device)
         prediction = most_probable(logits)
         confusions.append(confusion_counts(prediction, batch.target, classes))
         boundaries.append(boundary_counts(prediction, batch.target, classes, tolerance))
-        losses.append(
-            F.cross_entropy(logits, batch.target, ignore_index=IGNORE, reduction="none").sum(dtype=torch.double)
-        )
+        losses.append(F.cross_entropy(logits, batch.target, ignore_index=IGNORE, reduction="none").sum(dtype=exact))
     confusion, boundary = (torch.cat(each).cpu().numpy() for each in (confusions, boundaries))
     return MaskScores(confusion, boundary, float(torch.stack(losses).sum()))
 

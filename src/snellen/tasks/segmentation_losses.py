@@ -147,7 +147,8 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     label = target.flatten(1).where(scored, 0)
     p = logits.softmax(1).flatten(2)  # (B, C, P)
     right = p.gather(1, label[:, None])[:, 0] * scored  # summed in double precision: one class may fill the batch
-    own = right.new_zeros(classes, dtype=torch.double).index_add(0, label.flatten(), right.flatten().double())
+    exact = sum_dtype(logits.device)
+    own = right.new_zeros(classes, dtype=exact).index_add(0, label.flatten(), right.flatten().to(exact))
     size = torch.bincount(label[scored], minlength=classes)
     predicted = torch.einsum("bcp,bp->c", p, scored.to(p.dtype))
     loss = 1 - 2 * own / (predicted + size).clamp(min=1e-9)
@@ -171,11 +172,18 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     size = hits.sum(1, keepdim=True)
     found = hits.cumsum(1)
     rank = torch.arange(1, hits.shape[1] + 1, device=hits.device)
-    jaccard = 1 - (size - found).double() / (size + rank - found).clamp(min=1)  # after the first `rank` errors
+    jaccard = 1 - (size - found).to(sum_dtype(logits.device)) / (size + rank - found).clamp(
+        min=1
+    )  # after the first `rank` errors
     steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], 1).to(p.dtype)
     present = size[:, 0] > 0
     loss: Tensor = ((sorted_errors * steps).sum(1) * present).sum() / present.sum().clamp(min=1)
     return loss
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """What sums over many pixels are kept in: float64, which Apple's GPUs do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _one_hot(target: Tensor, classes: int) -> Tensor:

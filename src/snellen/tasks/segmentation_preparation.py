@@ -23,15 +23,15 @@ from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured, choose
+from snellen.engine.precision import Measured
 from snellen.errors import UserError
 from snellen.models.segmenters.build import build_segmenter, check_sizes
 from snellen.models.weights import WeightsReport
 from snellen.recipe.schema import SegmentationRecipe, seconds
+from snellen.tasks.arithmetic import in_mode, settle_mode
 from snellen.tasks.preparation import (
     Recorded,
     find_normalization,
-    mode_sentence,
     say_weights,
     snapshot_rows,
     within_budget,
@@ -48,7 +48,7 @@ class PreparedSegmentation:
     decoded: DecodedSet
     normalization: Normalization
     weights: WeightsReport
-    measured: list[Measured]
+    measured: Sequence[Measured]
     shown: tuple[int, int]
 
 
@@ -60,7 +60,7 @@ def prepare_segmentation(
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, masks, weights or settings that cannot work.
     """
-    prepare_process(recipe.hardware)
+    prepare_process(recipe.hardware, resumed=recorded is not None)
     device = find_device(recipe.hardware)
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
@@ -85,11 +85,9 @@ def prepare_segmentation(
     shown = _sides(scored)
     check_sizes(model, recipe.model.architecture, [_sides(first), shown])
     model.to(device)
-    if recorded:
-        mode, measured = recorded.mode, list[Measured]()
-    else:
-        mode, measured = choose(recipe.hardware, model, first, _loss_to_time)
-    console.print(mode_sentence(mode, measured, device), highlight=False, soft_wrap=True)
+    plain = feed(decoded.train, channels_last=False)
+    mode, measured = settle_mode(recipe, model, plain, _loss_to_time, console, recorded)
+    recipe = in_mode(recipe, mode)
     mode.apply(model)
     by_class = class_weights(recipe.loss, classes, decoded.train.class_pixels.sum(0)[: len(classes)].numpy())
     task = Segmentation(

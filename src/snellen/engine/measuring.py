@@ -1,0 +1,164 @@
+"""Timing a step in several modes: at the real batch size, warmed up, in interleaved rounds."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from rich.console import Console
+from rich.status import Status
+from torch import nn
+
+from snellen.engine.device import synchronise
+from snellen.engine.precision import Measured, Mode, Workload
+
+_LIGHT_SECONDS = 10.0  # measuring may take so long in any run
+_HEAVY_SECONDS = 60.0  # … and so long, or 2% of the run, where steps are slow
+_SHARE_OF_RUN = 0.02
+_FIRST_ROUNDS, _ROUNDS, _MOST_ROUNDS = 3, 7, 25
+_TIMED_SECONDS = 1.0  # steps that are fast are timed more often: all rounds of all modes together take this long
+_SLOW, _HOPELESS = 1.25, 2.0  # times the fastest: left out after the first rounds; given up at once
+
+
+@dataclass
+class _Trial:
+    """A copy of the network in one mode, and the seconds of its timed steps."""
+
+    mode: Mode
+    model: nn.Module
+    runner: nn.Module
+    seconds: list[float] = field(default_factory=list)
+
+    def measured(self, images: int) -> Measured:
+        return Measured(self.mode, images, statistics.median(self.seconds), len(self.seconds))
+
+
+def measure(
+    modes: Sequence[Mode], variants: Callable[[Mode], list[Mode]], work: Workload, console: Console
+) -> list[Measured]:
+    """Median times of a forward and backward pass of copies of the network, the first (plainest) of `modes` first.
+
+    All `modes` are timed in three rounds; those that are not much slower than the fastest, and the `variants` of the
+    fastest, in at least seven more, one step of each a round. Networks whose steps are slow are timed with fewer
+    images. A mode that raises is left out. `work.model` is left as it was.
+    """
+    with console.status("measuring precision and memory layout") as status:
+        count, first = _images(modes[0], work)
+        clock = _Clock(_limit(first * len(work.images) / count, work.steps), status)
+        trials = _started(modes, work, count, clock)
+        for number in range(_FIRST_ROUNDS):
+            clock.show(f"round {number + 1} of {_FIRST_ROUNDS}")
+            _round(trials, work, count, number)
+            trials = _without(trials, _HOPELESS)
+            if clock.late(share=0.3):
+                break
+        measured = {trial.mode: trial.measured(count) for trial in trials}
+        trials = _without(trials, _SLOW)
+        best = min(trials, key=lambda trial: measured[trial.mode].seconds).mode
+        trials += _started(variants(best), work, count, clock, optional=True)
+        for trial in trials:
+            trial.seconds.clear()
+        _timed(trials, work, count, clock)
+        final = {trial.mode: trial.measured(count) for trial in trials}
+    entries = measured | final
+    return [entries[mode] for mode in entries]
+
+
+def _timed(trials: list[_Trial], work: Workload, count: int, clock: _Clock) -> None:
+    """Interleaved rounds: at least seven unless time is up, more where steps are fast."""
+    start = time.perf_counter()
+    for number in range(_MOST_ROUNDS):
+        clock.show(f"round {number + 1} of {_ROUNDS}" if number < _ROUNDS else "")
+        _round(trials, work, count, number)
+        enough = number + 1 >= _ROUNDS and time.perf_counter() - start > _TIMED_SECONDS
+        if enough or clock.late(share=1.0):
+            return
+
+
+class _Clock:
+    """How long measuring has taken, of what it may take; and the line that says so."""
+
+    def __init__(self, limit: float, status: Status) -> None:
+        self._start, self._limit, self._status = time.perf_counter(), limit, status
+
+    def late(self, share: float) -> bool:
+        return time.perf_counter() - self._start > share * self._limit
+
+    def show(self, text: str) -> None:
+        if text:
+            passed = time.perf_counter() - self._start
+            self._status.update(f"measuring precision and memory layout: {text}, {passed:.0f} s")
+
+
+def _limit(step: float, steps: int) -> float:
+    """Seconds that measuring may take in a run of `steps` steps of `step` seconds."""
+    return max(_LIGHT_SECONDS, min(_HEAVY_SECONDS, _SHARE_OF_RUN * step * steps))
+
+
+def _images(mode: Mode, work: Workload) -> tuple[int, float]:
+    """How many images of the batch can be afforded, and about the seconds of a step of so many in `mode`."""
+    few, batch = min(2 * work.accumulation, len(work.images)), len(work.images)
+    trial = _trial(mode, work)
+    _step(trial, work, few)  # compiles primitives, allocates
+    seconds = _step(trial, work, few)
+    # Four modes warmed up and timed in three rounds, then about three in seven rounds: some thirty-odd steps.
+    affordable = _limit(seconds * batch / few, work.steps) / 35 / seconds * few
+    count = batch if affordable >= batch else max(few, int(affordable))
+    return count, seconds * count / few
+
+
+def _started(modes: Sequence[Mode], work: Workload, count: int, clock: _Clock, optional: bool = False) -> list[_Trial]:
+    """Trials that were warmed up; modes that raise are left out. Raises where none is left, unless `optional`."""
+    trials, failures = list[_Trial](), list[Exception]()
+    for mode in modes:
+        clock.show(f"warming up {mode}")
+        try:
+            trial = _trial(mode, work)
+            _step(trial, work, count)
+            trials.append(trial)
+        except Exception as error:  # no compiler, an old GPU, no memory: what raises here cannot be trained in
+            failures.append(error)
+    if trials or optional:
+        return trials
+    raise failures[0]
+
+
+def _round(trials: list[_Trial], work: Workload, count: int, number: int) -> None:
+    """One timed step of each, in an order that changes from round to round."""
+    turn = number % len(trials)
+    for trial in trials[turn:] + trials[:turn]:
+        trial.seconds.append(_step(trial, work, count))
+
+
+def _without(trials: list[_Trial], times: float) -> list[_Trial]:
+    """The trials that are at most so many times as slow as the fastest; the plainest of these stays the first."""
+    best = min(min(trial.seconds) for trial in trials)
+    return [trial for trial in trials if min(trial.seconds) <= times * best]
+
+
+def _trial(mode: Mode, work: Workload) -> _Trial:
+    model = copy.deepcopy(work.model)
+    mode.apply(model)
+    model.train()
+    runner: nn.Module = torch.compile(model) if mode.compiled else model  # type: ignore[assignment]
+    return _Trial(mode, model, runner)
+
+
+def _step(trial: _Trial, work: Workload, count: int) -> float:
+    """Seconds of a forward and backward pass of the first `count` images, in as many parts as training takes."""
+    images = work.images[:count].contiguous(memory_format=trial.mode.memory_format)
+    parts = images.chunk(work.accumulation) if count >= 2 * work.accumulation else (images,)
+    synchronise(images.device)
+    start = time.perf_counter()
+    for part in parts:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=trial.mode.precision == "bf16"):
+            value = work.loss(trial.runner, part)
+        value.backward()  # type: ignore[no-untyped-call]
+    synchronise(images.device)
+    seconds = time.perf_counter() - start
+    trial.model.zero_grad(set_to_none=True)
+    return seconds

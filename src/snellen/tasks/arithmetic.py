@@ -1,0 +1,98 @@
+"""The arithmetic of a run: the mode that it takes, and whether a resumed one can be exact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from snellen.data.views import ViewBatch
+from snellen.engine.display import per_second
+from snellen.engine.precision import Choice, Loss, Measured, Mode, Workload, choose
+from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
+
+if TYPE_CHECKING:
+    from snellen.tasks.preparation import Recorded
+
+AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
+
+
+class Timed(Protocol):
+    """A feed whose batches a mode is timed on."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch."""
+
+
+def settle_mode(
+    recipe: AnyRecipe, model: nn.Module, feed: Timed, loss: Loss, console: Console, recorded: Recorded | None
+) -> tuple[Mode, Sequence[Measured]]:
+    """The mode that a run takes, which is printed, and what was measured for it: that of a resumed run, or the fastest.
+
+    feed: in the contiguous layout. loss: as in Workload.
+    """
+    if recorded is not None:
+        console.print(mode_sentence(Choice(recorded.mode), feed.device), highlight=False, soft_wrap=True)
+        note = not_exact(recorded, str(feed.device), torch.get_num_threads())
+        if note:
+            console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+        return recorded.mode, ()
+    batch = next(iter(feed.train(1)))
+    images = batch.first if isinstance(batch, ViewBatch) else batch.images
+    network = recipe.model.model_dump(mode="json", exclude={"weights"})
+    if isinstance(recipe, PretrainingRecipe):
+        network = {"model": network, "method": recipe.method.model_dump(mode="json")}
+    steps = recipe.epochs * feed.steps
+    work = Workload(model, images, loss, recipe.accumulation, json.dumps(network, sort_keys=True), steps)
+    choice = choose(recipe.hardware, work, console)
+    console.print(mode_sentence(choice, feed.device, len(images)), highlight=False, soft_wrap=True)
+    return choice.mode, choice.measured
+
+
+def in_mode(recipe: AnyKind, mode: Mode) -> AnyKind:
+    """The recipe with the mode written out: training from it takes the same one."""
+    return recipe.model_copy(update={"hardware": mode.fixed(recipe.hardware)})
+
+
+def not_exact(recorded: Recorded, device: str, threads: int) -> str | None:
+    """Why a resumed run will not be, bit for bit, the one that was never stopped, and what would make it so."""
+    if device != recorded.device:
+        return (
+            f"this run was computed on {recorded.device} and goes on on {device}; its result will not be bit for bit "
+            f"that of a run which was never stopped. For that, resume it on a machine with {recorded.device}."
+        )
+    if device == "cpu" and threads != recorded.threads:
+        return (
+            f"this run was computed with {recorded.threads} threads and goes on with {threads}; its result will not be "
+            "bit for bit that of a run which was never stopped. For that, resume it with "
+            f"OMP_NUM_THREADS={recorded.threads} set, on at least as many cores."
+        )
+    return None
+
+
+def mode_sentence(choice: Choice, device: torch.device, batch: int = 0) -> str:
+    """The mode and how it was chosen, for people. batch: images in a batch."""
+    start = f"device {device}, {choice.mode}"
+    if choice.remembered:
+        return f"{start} (the fastest when it was measured here; hardware.remeasure=true measures anew)"
+    if not choice.measured:
+        return start
+    chosen = next(entry for entry in choice.measured if entry.mode == choice.mode)
+    others = "".join(
+        f"; {entry.mode} {per_second(entry.images / entry.seconds)}" for entry in choice.measured if entry is not chosen
+    )
+    fewer = f" with {chosen.images} of {batch} images" if chosen.images < batch else ""
+    speed = per_second(chosen.images / chosen.seconds)
+    return f"{start}: {speed} images/s forward and backward (measured{fewer}{others})"
