@@ -7,3 +7,7 @@ class UserError(Exception):
     The message says what is wrong, where (file or key), and what would be right. The command line prints it
     without a traceback and exits with code 2. Every other exception is a bug in snellen and shows its traceback.
     """
+
+
+class DivergedError(UserError):
+    """A loss, a weight or what the network gives for scored images is no longer a number."""

@@ -97,7 +97,7 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
         runs.append(pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / method, console=QUIET))
     page = report(runs, tmp_path / "report.html").read_text()
     assert "k-NN top-1, with 95% intervals" in page
-    overrides = {"epochs": 1, "model.width": 0.125, "batch_size": 16}
+    overrides = {"epochs": 1, "model.width": 0.125, "batch_size": 16, "hardware": SMALL["hardware"]}
     classifier = train(digits, "airnet-scratch", overrides=overrides, out=tmp_path / "c", console=QUIET)
     with pytest.raises(UserError, match="different kinds"):
         report([runs[0], classifier], tmp_path / "mixed.html")

@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from snellen.commands.divergence import go_back_in_fp32, start_again
 from snellen.data.normalization import Normalization
 from snellen.data.sources import Sample
 from snellen.engine.checkpoint import Progress, save_weights
@@ -27,7 +28,7 @@ from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
 from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
-from snellen.errors import UserError
+from snellen.errors import DivergedError, UserError
 from snellen.files import write_json, write_text
 from snellen.insight.segmentation import by_image
 from snellen.models.classifier import count_macs, count_parameters
@@ -136,8 +137,10 @@ def samples_csv(sets: Sequence[tuple[str, Sequence[Sample]]], classes: Sequence[
     return text.getvalue()
 
 
-def write_status(path: Path, state: str, job: Job, progress: Progress, error: str | None = None) -> None:
-    """status.json: where the run is and what it has cost."""
+def write_status(
+    path: Path, state: str, job: Job, progress: Progress, error: str | None = None, diverged: bool = False
+) -> None:
+    """status.json: where the run is and what it has cost. diverged: there is nothing to resume."""
     seconds, quality = progress.seconds_training, progress.chosen_quality
     status = {
         "state": state,
@@ -154,7 +157,8 @@ def write_status(path: Path, state: str, job: Job, progress: Progress, error: st
     }
     if progress.chosen_epoch and math.isfinite(quality):
         status[job.task.figure] = quality
-    write_json(path / "status.json", status | ({"error": error} if error else {}))
+    failure = {"error": error, "diverged": diverged} if error else {}
+    write_json(path / "status.json", status | failure)
 
 
 def recorded_of(run: Run) -> Recorded:
@@ -178,8 +182,12 @@ def check_unchanged(run: Run, key: str, fingerprint: str) -> None:
         )
 
 
-def execute(path: Path, job: Job, console: Console, report: bool = True) -> Run:
-    """Trains to the end or to Ctrl-C, then writes what is made from the whole run, with or without its report."""
+def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], report: bool = True) -> Run:
+    """Trains to the end or to Ctrl-C, then writes what is made from the whole run, with or without its report.
+
+    A run that diverges in a reduced precision goes on in fp32: again() prepares its job anew, as a resume does. In fp32
+    that is its end. Raises UserError for what stops a run.
+    """
     checkpoint, progress = job.begin()
     write_status(path, "running", job, progress)
     console.print(f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", highlight=False)
@@ -187,6 +195,14 @@ def execute(path: Path, job: Job, console: Console, report: bool = True) -> Run:
     try:
         with StopRequest() as stop, Display(console, job.recipe.epochs, steps, progress.step) as display:
             finished = run_loop(job, display, stop, checkpoint, progress)
+    except DivergedError as error:
+        if job.mode.precision != "fp32":
+            note = go_back_in_fp32(path, str(error))
+            console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+            return execute(path, again(), console, again, report)
+        message = start_again(str(error), job.recipe)
+        write_status(path, "failed", job, progress, message, diverged=True)
+        raise UserError(message) from error
     except (UserError, torch.OutOfMemoryError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise

@@ -24,6 +24,7 @@ from snellen.data.fingerprint import content_hashes
 from snellen.data.sources import ImageSet, Sample
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.claim import locked, new_run
+from snellen.engine.loop import Job
 from snellen.engine.run_directory import Run
 from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
 from snellen.recipe.choose import choose_pretraining_recipe
@@ -69,7 +70,7 @@ def pretrain(
             *(path, prepared.job, prepared.method.backbone, _samples(prepared), facts),
             *(prepared.weights, prepared.measured, (loaded.evaluation.size, loaded.evaluation.size)),
         )
-        return execute(path, prepared.job, console)
+        return execute(path, prepared.job, console, lambda: _prepared_again(path, images, console))
 
 
 def _choose(images: UnlabelledSet, overrides: Mapping[str, Any], console: Console) -> PretrainingRecipe:
@@ -85,7 +86,15 @@ def resume_pretraining(run: Run, recipe: PretrainingRecipe, console: Console) ->
         prepared = prepare_pretraining(run.path, recipe, images, console, recorded_of(run))
         if prepared.labelled is not None:
             check_unchanged(run, "labelled_fingerprint", prepared.labelled.fingerprint)
-        return execute(run.path, prepared.job, console)
+        return execute(run.path, prepared.job, console, lambda: _prepared_again(run.path, images, console))
+
+
+def _prepared_again(path: Path, images: UnlabelledSet, console: Console) -> Job:
+    """The job of a run that goes on, in the mode that its folder now says."""
+    run = Run(path)
+    recipe = run.recipe
+    assert isinstance(recipe, PretrainingRecipe)
+    return prepare_pretraining(path, recipe, images, console, recorded_of(run)).job
 
 
 def _with_absolute_paths(recipe: PretrainingRecipe) -> PretrainingRecipe:

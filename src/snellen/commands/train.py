@@ -27,6 +27,7 @@ from snellen.data.masks.sources import is_masked
 from snellen.data.sources import ImageSet, read_images
 from snellen.engine.claim import locked, new_run
 from snellen.engine.device import find_device
+from snellen.engine.loop import Job
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.recipe.choose import choose_recipe
@@ -74,6 +75,7 @@ def train_on(
     """`train` on images that were read from `data` before. report: whether the run writes its own report."""
     recipe = with_absolute_weights(recipe)
     _say_images(console, images)
+    whole = images
     with new_run(out, recipe.name) as path, locked(path):
         prepared = prepare(path, recipe, images, console, recorded=None)
         job, images = prepared.job, prepared.images
@@ -81,7 +83,7 @@ def train_on(
         shown = recipe.evaluation.size, recipe.evaluation.size
         facts = _data_json(prepared, data)
         write_start(path, job, job.model, samples, facts, prepared.weights, prepared.measured, shown)
-        return execute(path, job, console, report)
+        return execute(path, job, console, lambda: _prepared_again(path, whole, console), report)
 
 
 def resume(run: str | Path, *, console: Console | None = None) -> Run:
@@ -95,6 +97,8 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
         raise UserError(
             f"{run}: this run is finished (epoch {opened.status['epochs_done']}); there is nothing to resume."
         )
+    if opened.status.get("diverged"):
+        raise UserError(f"{run}: {opened.status['error']}")
     recipe = opened.recipe
     if recipe.task == "pretraining":
         return resume_pretraining(opened, recipe, console)
@@ -104,7 +108,13 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
         images = read_images(opened.data["source"], recipe.data)
         check_unchanged(opened, "fingerprint", images.fingerprint)
         prepared = prepare(opened.path, recipe, images, console, recorded_of(opened))
-        return execute(opened.path, prepared.job, console)
+        return execute(opened.path, prepared.job, console, lambda: _prepared_again(opened.path, images, console))
+
+
+def _prepared_again(path: Path, images: ImageSet, console: Console) -> Job:
+    """The job of a run that goes on, in the mode that its folder now says."""
+    run = Run(path)
+    return prepare(path, run.classification, images, console, recorded_of(run)).job
 
 
 def _read(data: str | Path, recipe: Recipe) -> ImageSet:

@@ -24,6 +24,7 @@ from snellen.commands.execution import (
 from snellen.data.masks.sources import MaskedSet, read_masked
 from snellen.engine.claim import locked, new_run
 from snellen.engine.device import find_device
+from snellen.engine.loop import Job
 from snellen.engine.run_directory import Run
 from snellen.recipe.choose import choose_segmentation_recipe
 from snellen.recipe.load import load_for
@@ -64,7 +65,7 @@ def train_segmenter_on(
         facts = _data_json(prepared, data)
         weights, measured = prepared.weights, prepared.measured
         write_start(path, job, job.model, _samples(prepared.decoded.images), facts, weights, measured, prepared.shown)
-        return execute(path, job, console, report)
+        return execute(path, job, console, lambda: _prepared_again(path, images, console), report)
 
 
 def resume_segmenter(run: Run, recipe: SegmentationRecipe, console: Console) -> Run:
@@ -73,7 +74,13 @@ def resume_segmenter(run: Run, recipe: SegmentationRecipe, console: Console) -> 
         images = read_masked(run.data["source"], recipe.data)
         check_unchanged(run, "fingerprint", images.fingerprint)
         prepared = prepare_segmentation(run.path, recipe, images, console, recorded_of(run))
-        return execute(run.path, prepared.job, console)
+        return execute(run.path, prepared.job, console, lambda: _prepared_again(run.path, images, console))
+
+
+def _prepared_again(path: Path, images: MaskedSet, console: Console) -> Job:
+    """The job of a run that goes on, in the mode that its folder now says."""
+    run = Run(path)
+    return prepare_segmentation(path, run.segmentation, images, console, recorded_of(run)).job
 
 
 def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[MaskedSet, SegmentationRecipe]:

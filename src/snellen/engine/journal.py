@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snellen.engine.checkpoint import Progress
-from snellen.errors import UserError
+from snellen.errors import DivergedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ class Journal:
     """The growing files of a run directory. Cut back to the checkpoint when a run is resumed.
 
     measure, columns: what the task adds to epochs.csv. record: the file of what is kept of each image. Raises
-    UserError, naming the step, when a loss is no number.
+    DivergedError, naming the step, when a loss is no number.
     """
 
     def __init__(self, run: Path, progress: Progress, measure: str, columns: Sequence[str], record: str) -> None:
@@ -88,10 +88,8 @@ class Journal:
         sums = torch.stack([entry[2] for entry in self._pending]).cpu().double().tolist()
         for (step, _, _, images, rate, norm, seconds), loss, measured in zip(self._pending, losses, sums, strict=True):
             if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} at step {step} (epoch {self._progress.epoch}, learning rate {rate:.3g}). "
-                    "A lower optimizer.lr, optimizer.clip_norm=1 or hardware.precision=fp32 usually mends it; "
-                    "the last good checkpoint is kept."
+                raise DivergedError(
+                    f"the loss is {loss} at step {step} (epoch {self._progress.epoch}, learning rate {rate:.3g})"
                 )
             self._progress.loss_sum += loss * images
             self._progress.measured += measured

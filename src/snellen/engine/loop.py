@@ -22,7 +22,7 @@ from snellen.engine.interrupt import StopRequest
 from snellen.engine.journal import Journal
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.schedule import factor
-from snellen.errors import UserError
+from snellen.errors import DivergedError, UserError
 from snellen.randomness import derive
 from snellen.recipe.schema import AnyRecipe, scored_epochs
 
@@ -76,6 +76,10 @@ class Evaluation(Protocol):
     @property
     def per_image(self) -> NDArray[np.bool_] | NDArray[np.uint32] | None:
         """(N, …) what is kept of every scored image in the task's growing file; None where nothing is."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether the network gives numbers for all images."""
 
     @property
     def fatal(self) -> str | None:
@@ -191,7 +195,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
                 if journal.step(loss, measured, len(batch), rate, norm, progress.seconds_training):
                     _show(job, display, progress)
                 if stop.requested or (checkpoint.due and progress.step_in_epoch < steps):
-                    _save(checkpoint, journal, progress)
+                    _save(job, checkpoint, journal, progress)
                     if stop.requested:
                         return False
                     started, before = time.perf_counter(), progress.seconds_training
@@ -202,7 +206,10 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
             started = time.perf_counter()
             evaluation = None
             if epoch in scored:
+                _check_weights(job, progress)
                 evaluation = job.task.evaluate(job.scored, job.fabric.autocast)
+                if not evaluation.finite:  # the first class would win everywhere, and count as a score
+                    raise DivergedError(f"the network gives no numbers for the scored images after epoch {epoch}")
                 if evaluation.quality > progress.chosen_quality or recipe.evaluation.choose == "last":
                     progress.chosen_epoch, progress.chosen_quality = epoch, evaluation.quality
                     job.task.keep(job.scored, evaluation, epoch)
@@ -215,7 +222,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
             if evaluation is not None and evaluation.fatal:  # before it replaces a good checkpoint
                 raise UserError(evaluation.fatal)
             if checkpoint.due or stop.requested or epoch == recipe.epochs:
-                _save(checkpoint, journal, progress)
+                _save(job, checkpoint, journal, progress)
             if stop.requested and epoch < recipe.epochs:
                 return False
     return True
@@ -265,10 +272,17 @@ def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Te
     return torch.stack(total).sum(), torch.stack(sums).sum()
 
 
-def _save(checkpoint: Checkpoint, journal: Journal, progress: Progress) -> None:
-    journal.flush()  # a loss that is no number must stop the run before a good checkpoint is replaced
+def _save(job: Job, checkpoint: Checkpoint, journal: Journal, progress: Progress) -> None:
+    journal.flush()  # a loss or weight that is no number must stop the run before a good checkpoint is replaced
+    _check_weights(job, progress)
     progress.file_sizes = journal.sizes()
     checkpoint.save(progress)
+
+
+def _check_weights(job: Job, progress: Progress) -> None:
+    weights = [*job.model.parameters(), *job.scored.parameters()]
+    if not torch.stack([tensor.detach().isfinite().all() for tensor in weights]).all():
+        raise DivergedError(f"weights are no numbers after step {progress.step} (epoch {progress.epoch})")
 
 
 def _show(job: Job, display: Display, progress: Progress) -> None:

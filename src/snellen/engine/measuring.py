@@ -25,13 +25,22 @@ _SLOW, _HOPELESS = 1.25, 2.0  # times the fastest: left out after the first roun
 
 
 @dataclass
-class _Trial:
-    """A copy of the network in one mode, and the seconds of its timed steps."""
+class Trial:
+    """A copy of the network in one mode, `runner` as it is trained, and the seconds of its timed steps."""
 
     mode: Mode
     model: nn.Module
     runner: nn.Module
     seconds: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, mode: Mode, work: Workload) -> Trial:
+        """A fresh copy."""
+        model = copy.deepcopy(work.model)
+        mode.apply(model)
+        model.train()
+        runner: nn.Module = torch.compile(model) if mode.compiled else model  # type: ignore[assignment]
+        return cls(mode, model, runner)
 
     def measured(self, images: int) -> Measured:
         return Measured(self.mode, images, statistics.median(self.seconds), len(self.seconds))
@@ -68,7 +77,7 @@ def measure(
     return [entries[mode] for mode in entries]
 
 
-def _timed(trials: list[_Trial], work: Workload, count: int, clock: _Clock) -> None:
+def _timed(trials: list[Trial], work: Workload, count: int, clock: _Clock) -> None:
     """Interleaved rounds: at least seven unless time is up, more where steps are fast."""
     start = time.perf_counter()
     for number in range(_MOST_ROUNDS):
@@ -102,23 +111,23 @@ def _limit(step: float, steps: int) -> float:
 def _images(mode: Mode, work: Workload) -> tuple[int, float]:
     """How many images of the batch can be afforded, and about the seconds of a step of so many in `mode`."""
     few, batch = min(2 * work.accumulation, len(work.images)), len(work.images)
-    trial = _trial(mode, work)
-    _step(trial, work, few)  # compiles primitives, allocates
-    seconds = _step(trial, work, few)
+    trial = Trial.of(mode, work)
+    timed_step(trial, work, few)  # compiles primitives, allocates
+    seconds = timed_step(trial, work, few)
     # Four modes warmed up and timed in three rounds, then about three in seven rounds: some thirty-odd steps.
     affordable = _limit(seconds * batch / few, work.steps) / 35 / seconds * few
     count = batch if affordable >= batch else max(few, int(affordable))
     return count, seconds * count / few
 
 
-def _started(modes: Sequence[Mode], work: Workload, count: int, clock: _Clock, optional: bool = False) -> list[_Trial]:
+def _started(modes: Sequence[Mode], work: Workload, count: int, clock: _Clock, optional: bool = False) -> list[Trial]:
     """Trials that were warmed up; modes that raise are left out. Raises where none is left, unless `optional`."""
-    trials, failures = list[_Trial](), list[Exception]()
+    trials, failures = list[Trial](), list[Exception]()
     for mode in modes:
         clock.show(f"warming up {mode}")
         try:
-            trial = _trial(mode, work)
-            _step(trial, work, count)
+            trial = Trial.of(mode, work)
+            timed_step(trial, work, count)
             trials.append(trial)
         except Exception as error:  # no compiler, an old GPU, no memory: what raises here cannot be trained in
             failures.append(error)
@@ -127,28 +136,20 @@ def _started(modes: Sequence[Mode], work: Workload, count: int, clock: _Clock, o
     raise failures[0]
 
 
-def _round(trials: list[_Trial], work: Workload, count: int, number: int) -> None:
+def _round(trials: list[Trial], work: Workload, count: int, number: int) -> None:
     """One timed step of each, in an order that changes from round to round."""
     turn = number % len(trials)
     for trial in trials[turn:] + trials[:turn]:
-        trial.seconds.append(_step(trial, work, count))
+        trial.seconds.append(timed_step(trial, work, count))
 
 
-def _without(trials: list[_Trial], times: float) -> list[_Trial]:
+def _without(trials: list[Trial], times: float) -> list[Trial]:
     """The trials that are at most so many times as slow as the fastest; the plainest of these stays the first."""
     best = min(min(trial.seconds) for trial in trials)
     return [trial for trial in trials if min(trial.seconds) <= times * best]
 
 
-def _trial(mode: Mode, work: Workload) -> _Trial:
-    model = copy.deepcopy(work.model)
-    mode.apply(model)
-    model.train()
-    runner: nn.Module = torch.compile(model) if mode.compiled else model  # type: ignore[assignment]
-    return _Trial(mode, model, runner)
-
-
-def _step(trial: _Trial, work: Workload, count: int) -> float:
+def timed_step(trial: Trial, work: Workload, count: int) -> float:
     """Seconds of a forward and backward pass of the first `count` images, in as many parts as training takes."""
     images = work.images[:count].contiguous(memory_format=trial.mode.memory_format)
     parts = images.chunk(work.accumulation) if count >= 2 * work.accumulation else (images,)

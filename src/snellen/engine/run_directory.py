@@ -174,6 +174,14 @@ class Run:
         unfolded = facts.get("unfolded", False)
         return Mode(facts["precision"], facts["channels_last"], facts["compiled"], unfolded)
 
+    @property
+    def switches(self) -> list[str]:
+        """Sentences on when the run went on in another precision, since its loss was no number."""
+        return [
+            f"{entry['reason']}, in {entry['before']}; it went on in {entry['after']} from step {entry['step']}"
+            for entry in self.environment.get("switches", [])
+        ]
+
     @cached_property
     def data(self) -> dict[str, Any]:
         """Class names, counts, fingerprint, normalisation."""

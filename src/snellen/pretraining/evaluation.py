@@ -86,6 +86,11 @@ class Representation:
         return math.nan if self.correct is None else float(self.correct.mean())
 
     @property
+    def finite(self) -> bool:
+        """Whether features and projections are numbers."""
+        return math.isfinite(self.feature_deviation) and math.isfinite(self.projection_deviation)
+
+    @property
     def collapsed(self) -> bool:
         """Whether all projections point the same way."""
         return self.projection_deviation < _COLLAPSED

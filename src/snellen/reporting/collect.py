@@ -98,10 +98,17 @@ class RunFigures(RunView):
         by_epoch = self.run.correct_by_epoch()
         return optimism(by_epoch, self.groups) if len(by_epoch) > 1 else None
 
+    @property
+    def warnings(self) -> list[str]:
+        """As of every run; and features that cannot be drawn."""
+        wrong = [each.epoch for each in self.run.snapshots() if not np.isfinite(each.features).all()]
+        epochs = f"epoch{'s' if len(wrong) > 1 else ''} {', '.join(map(str, wrong))}"
+        return super().warnings + ([f"{self.label}: its features are no numbers after {epochs}."] if wrong else [])
+
     @cached_property
     def evolution(self) -> Evolution | None:
         """Projections of the features."""
-        snapshots = _spread(self.run.snapshots())
+        snapshots = _spread([each for each in self.run.snapshots() if np.isfinite(each.features).all()])
         if not snapshots:
             return None
         rows = snapshots[-1].rows

@@ -94,6 +94,11 @@ class RunView(ABC):
         return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
 
     @property
+    def warnings(self) -> list[str]:
+        """What went wrong on the way: changes of precision."""
+        return [f"{self.label}: {sentence}." for sentence in self.run.switches]
+
+    @property
     def choice(self) -> str:
         """How the epoch was chosen, in words."""
         if not self.status["chosen_epoch"]:

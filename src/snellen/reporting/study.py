@@ -13,6 +13,7 @@ import yaml
 from markupsafe import Markup
 
 from snellen.engine.display import duration
+from snellen.engine.run_directory import Run
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.collect import RunFigures
@@ -71,6 +72,7 @@ def _page(results: Results) -> str:
         galleries=_galleries(results),
         differing=differing(shown),
         shown=shown,
+        switches=_switches(study=results.study),
         cost=[cost(run) for run in shown],
         pretraining=_pretraining(results.study),
         pretrained_once=any(setting.start == "self-supervised" for setting in spec.chosen),
@@ -232,6 +234,12 @@ def _pretraining(study: Study) -> dict[str, str] | None:
         "knn": f"{run.data['at_start']['knn_top1']:.1%} before its first step, {knn[-1]:.1%} in the end" if knn else "",
         "notes": " ".join(run.data["notes"]),
     }
+
+
+def _switches(study: Study) -> list[str]:
+    """Notes on runs that changed their precision on the way."""
+    runs = [Run(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
+    return [f"{run.name}: {sentence}." for run in runs for sentence in run.switches]
 
 
 def _numbers(results: Results) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class Scores:
     fatal = None
 
     @property
+    def finite(self) -> bool:
+        """Whether all logits are numbers."""
+        return bool(self.logits.isfinite().all())
+
+    @property
     def images(self) -> int:
         """N."""
         return len(self.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -71,6 +72,11 @@ class MaskScores:
     loss: float
 
     fatal = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether the logits of all scored pixels are numbers."""
+        return math.isfinite(self.loss)
 
     @property
     def images(self) -> int:

@@ -1,0 +1,102 @@
+"""How often the mode that a run takes is about the fastest: ten decisions for each of six networks.
+
+Each decision is measured anew, as at the start of a run, and compared with the medians of interleaved rounds over all
+modes that were measured for it. Run it on an idle machine:
+
+    python benchmarks/modes.py --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from snellen.engine.device import HardwareSpec, find_device, prepare_process
+from snellen.engine.environment import processor
+from snellen.engine.measuring import Trial, timed_step
+from snellen.engine.precision import Mode, Workload, candidates, choose, variants
+from snellen.models.classifier import ModelSpec, build_classifier
+from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
+
+# network: backbone or architecture, side of the images, images in a batch
+NETWORKS = {
+    "airnet": ("airnet", 32, 512),
+    "vgg13": ("torchvision/vgg13", 32, 128),
+    "resnet18": ("resnet18", 64, 64),
+    "resnet50": ("resnet50", 128, 16),
+    "efficientnet_lite0": ("tf_efficientnet_lite0.in1k", 128, 32),
+    "deeplabv3plus": ("deeplabv3plus/tf_efficientnet_lite0.in1k", 128, 8),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--decisions", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds that the truth is the median of")
+    parser.add_argument("--threads", type=int, help="of the arithmetic; one for each core unless given")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    spec = HardwareSpec(device=options.device, threads=options.threads, remeasure=True)
+    prepare_process(spec)
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{'network':<20} {'within 8%':>10} {'seconds':>8}  fastest; taken")
+    for name in options.networks:
+        work = _work(name, find_device(spec))
+        decided, seconds = [], []
+        for _ in range(options.decisions):
+            start = time.perf_counter()
+            decided.append(choose(spec, work, Console(quiet=True)).mode)
+            seconds.append(time.perf_counter() - start)
+        truth = _medians(spec, work, options.rounds)
+        best = min(truth, key=lambda mode: truth[mode])
+        good = sum(truth[mode] <= 1.08 * truth[best] for mode in decided)
+        taken = ", ".join(f"{decided.count(mode)} x {mode}" for mode in dict.fromkeys(decided))
+        longest = max(seconds)
+        print(f"{name:<20} {good:>4} of {len(decided):<3} {longest:>7.1f}  {best}; {taken}", flush=True)
+
+
+def _work(name: str, device: torch.device) -> Workload:
+    source, side, batch = NETWORKS[name]
+    torch.manual_seed(0)
+    model: nn.Module
+    if "/" in source and not source.startswith("torchvision/"):
+        model = build_segmenter(SegmenterSpec(architecture=source, weights=None), 5, seed=0)[0]
+    else:
+        model = build_classifier(ModelSpec(backbone=source, weights=None), 10, side, seed=0)[0]
+    images = torch.randn(batch, 3, side, side, device=device)
+    return Workload(model.to(device), images, _loss, 1, name, steps=10_000)
+
+
+def _loss(network: nn.Module, images: Tensor) -> Tensor:
+    output = network(images)
+    return (output[0] if isinstance(output, tuple) else output).float().logsumexp(1).mean()
+
+
+def _medians(spec: HardwareSpec, work: Workload, rounds: int) -> dict[Mode, float]:
+    """Median seconds of a step of the whole batch in each mode."""
+    device = work.images.device
+    modes = candidates(spec, device)
+    modes += [other for mode in modes for other in variants(spec, device, mode)]
+    trials = [Trial.of(mode, work) for mode in modes]
+    for number in range(rounds + 1):
+        for trial in trials:
+            seconds = timed_step(trial, work, len(work.images))
+            if number:  # the first warms up
+                trial.seconds.append(seconds)
+    return {trial.mode: statistics.median(trial.seconds) for trial in trials}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        import os
+
+        os.environ["SNELLEN_CACHE"] = folder
+        main()

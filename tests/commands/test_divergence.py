@@ -1,0 +1,150 @@
+"""Runs whose loss is no longer a number: once more in fp32, or an end that says what would be right."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from snellen.commands import execution
+from snellen.commands.report import report
+from snellen.commands.train import resume, train
+from snellen.engine import loop
+from snellen.engine.checkpoint import Checkpoint
+from snellen.engine.interrupt import StopRequest
+from snellen.engine.run_directory import Run
+from snellen.errors import UserError
+
+QUIET = Console(quiet=True)
+HARDWARE = {"device": "cpu", "precision": "bf16", "channels_last": False, "unfold": False, "threads": 1}
+RECIPE: dict[str, Any] = {
+    "name": "small",
+    "epochs": 4,
+    "batch_size": 32,
+    "augmentation": {"size": 16, "crop": "random", "resize": 16, "padding": 2},
+    "evaluation": {"size": 16},
+    "model": {"backbone": "airnet", "width": 0.125},
+    "optimizer": {"name": "sgd", "lr": 0.05},
+    "hardware": HARDWARE,
+    "snapshots": {"images": 0},
+}
+STEPS = 4  # in an epoch: 102 images in batches of 32
+FP32 = RECIPE | {"hardware": HARDWARE | {"precision": "fp32"}}
+TOO_MUCH = {"optimizer": {"name": "sgd", "lr": 1e30, "clip_norm": None}, "schedule": {"name": "constant"}}
+
+
+@pytest.fixture
+def fails_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the tenth step is no number, in bf16 only."""
+    sound = loop.one_step
+
+    def one_step(job: Any, trained: Any, optimizer: Any, batch: Any, step: int) -> Any:
+        loss, *others = sound(job, trained, optimizer, batch, step)
+        return (loss * torch.nan if job.mode.precision == "bf16" and step == 9 else loss, *others)
+
+    monkeypatch.setattr(loop, "one_step", one_step)
+
+
+def assert_same(run: Run, other: Run) -> None:
+    for name in ("best", "last"):
+        ours, theirs = (load_file(r.path / "checkpoints" / f"{name}.safetensors") for r in (run, other))
+        assert all(ours[key].equal(theirs[key]) for key in theirs), name
+    timed = ["seconds", "images_per_second"]
+    pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), other.metrics().drop(columns=timed))
+    pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), other.steps().drop(columns="seconds"))
+    assert (run.correct_by_epoch() == other.correct_by_epoch()).all()
+    assert run.status["chosen_epoch"] == other.status["chosen_epoch"]
+
+
+@pytest.mark.usefixtures("fails_in_bf16")
+def test_without_a_checkpoint_the_run_starts_over_in_fp32(digits: Path, tmp_path: Path) -> None:
+    said = io.StringIO()
+    run = train(digits, RECIPE, out=tmp_path / "run", console=Console(file=said, width=400))
+    assert "the loss is nan at step 10" in said.getvalue()
+    assert "The run goes on in fp32, from the start" in said.getvalue()
+    assert run.status["state"] == "finished"
+    assert_same(run, train(digits, FP32, out=tmp_path / "fp32", console=QUIET))
+    assert Run(run.path).recipe.hardware.precision == "fp32"
+    page = (run.path / "report.html").read_text()
+    assert "the loss is nan at step 10" in page
+    assert "it went on in fp32 from step 0" in page
+
+
+class StopAfter(StopRequest):
+    """Asks to stop at its n-th look, in the attempt in fp32."""
+
+    starts = 0
+
+    def __enter__(self) -> StopRequest:
+        StopAfter.starts += 1
+        self._looks = 0
+        return self
+
+    @property
+    def requested(self) -> bool:
+        self._looks += 1
+        return StopAfter.starts == 2 and self._looks > 3
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("fails_in_bf16")
+def test_from_a_checkpoint_and_stopped_after_the_switch(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint is of step 4, the epochs after it were scored and may be better: they are done again."""
+    due = property(lambda self: not self._path.is_file())
+    monkeypatch.setattr(Checkpoint, "due", due)
+    whole = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
+    assert whole.environment["switches"][0]["step"] == 1, "saved after the first step"
+    assert whole.steps()["step"].tolist() == list(range(1, 4 * STEPS + 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopAfter)
+        StopAfter.starts = 0
+        stopped = train(digits, RECIPE, out=tmp_path / "stopped", console=QUIET)
+    assert stopped.status["state"] == "interrupted"
+    assert stopped.mode.precision == "fp32"
+    assert_same(resume(stopped.path, console=QUIET), whole)
+
+
+def test_in_fp32_it_is_the_end_and_no_resume_is_promised(digits: Path, tmp_path: Path) -> None:
+    advice = r"Start again with a lower optimizer\.lr, for example optimizer\.lr=1e\+29$"
+    with pytest.raises(UserError, match=advice) as error:
+        train(digits, RECIPE | TOO_MUCH, out=tmp_path / "run", console=QUIET)
+    assert "resume" not in str(error.value)
+    run = Run(tmp_path / "run")
+    assert run.status["state"] == "failed"
+    assert len(run.environment["switches"]) == 1, "it was tried in fp32 first"
+    with pytest.raises(UserError, match=advice):
+        resume(run.path, console=QUIET)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_weights_that_are_no_numbers_are_never_scored(digits: Path, tmp_path: Path, clip: float | None) -> None:
+    """One step an epoch: the loss before it was a number, and NaN logits count as right where the class is the first."""
+    wild = {"optimizer": {"name": "sgd", "lr": 1e38, "weight_decay": 1e38, "clip_norm": clip}}
+    once = {"batch_size": 128, "epochs": 1, "schedule": {"name": "constant"}}
+    with pytest.raises(UserError, match=r"(weights are|gives) no numbers .*Start again with a lower optimizer\.lr"):
+        train(digits, FP32 | once | wild, out=tmp_path / "run", console=QUIET)
+    run = Run(tmp_path / "run")
+    assert run.status["state"] == "failed"
+    assert run.status["top1"] is None
+    assert not (run.path / "checkpoints" / "best.safetensors").exists()
+
+
+def test_features_that_are_no_numbers_are_left_out_of_the_report(digits: Path, tmp_path: Path) -> None:
+    run = train(digits, FP32 | {"snapshots": {"images": 10}}, out=tmp_path / "run", console=QUIET)
+    file = run.path / "snapshots" / "epoch_0004.npz"
+    arrays = dict(np.load(file))
+    arrays["features"][0, 0] = np.nan
+    np.savez(file, **arrays)
+    assert "features are no numbers after epoch 4" in report([run], tmp_path / "report.html").read_text()
