@@ -14,7 +14,6 @@ from snellen.engine.run_directory import Run
 from snellen.files import replacing, write_json, write_text
 from snellen.recipe.load import dump
 from snellen.recipe.schema import AnyRecipe
-from snellen.tasks.arithmetic import in_mode
 
 _BEST, _SCORED = "checkpoints/best.safetensors", "predictions/validation.npz"
 
@@ -38,7 +37,8 @@ def go_back_in_fp32(path: Path, reason: str) -> str:
     switch = {"step": step, "before": str(before), "after": str(after), "reason": reason}
     switches = [*run.environment.get("switches", []), switch]
     write_json(path / "environment.json", run.environment | dataclasses.asdict(after) | {"switches": switches})
-    write_text(path / "recipe.yaml", dump(in_mode(run.recipe, after)))
+    hardware = after.fixed(run.recipe.hardware)
+    write_text(path / "recipe.yaml", dump(run.recipe.model_copy(update={"hardware": hardware})))
     start = f"from the checkpoint after step {step}" if step else "from the start"
     return f"{reason}, in {before}. The run goes on in {after}, {start}; its page says so."
 
