@@ -130,7 +130,7 @@ def test_in_fp32_it_is_the_end_and_no_resume_is_promised(digits: Path, tmp_path:
 
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_weights_that_are_no_numbers_are_never_scored(digits: Path, tmp_path: Path, clip: float | None) -> None:
-    """One step an epoch: the loss before it was a number, and NaN logits count as right where the class is the first."""
+    """One step an epoch: its loss was a number, and NaN logits count as right where the class is the first."""
     wild = {"optimizer": {"name": "sgd", "lr": 1e38, "weight_decay": 1e38, "clip_norm": clip}}
     once = {"batch_size": 128, "epochs": 1, "schedule": {"name": "constant"}}
     with pytest.raises(UserError, match=r"(weights are|gives) no numbers .*Start again with a lower optimizer\.lr"):
