@@ -218,7 +218,9 @@ def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
         assert views.max() <= (150.5 + overshoot) / 255
     if not (any(spec.jitter) or spec.rotation or spec.erasing or spec.padding):
         assert views.min() >= (99.5 - overshoot) / 255
-    shown = scored(EvaluationTransformSpec(size=32), [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)])
+    shown = scored(
+        EvaluationTransformSpec(size=32), [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)]
+    )
     assert shown.min() >= 99.5 / 255
     assert shown.max() <= 150.5 / 255
 
@@ -252,7 +254,7 @@ def test_scoring_settings_that_cannot_work_are_refused() -> None:
 def test_crops_of_a_stored_photograph_are_as_sharp_as_torchvisions(
     photograph: Tensor, flower: Tensor, size: int
 ) -> None:
-    """The contrast of the finest detail, of crops of one large photograph; kept at 8/7 of the crop it is 0.75 at most."""
+    """The contrast of the finest detail, of crops of one large photograph; kept at 8/7 of the crop: 0.75 at most."""
     rows = [torch.cat([photograph, flower], 2), torch.cat([flower, photograph], 2)]
     large = torch.cat([rows[0], rows[1], rows[0]], 1)  # 1281 x 1280 px
     scale = (0.08, 1.0) if size == 128 else (0.35, 1.0)

@@ -82,8 +82,8 @@ def load_pixels(
 ) -> tuple[Pixels, list[UnreadableImageError]]:
     """Decodes all images once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
-    read: gives what is kept of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with the number of images done. Unreadable images are listed and are
-    not among the Pixels; the others keep their order.
+    read: gives what is kept of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with the
+    number of images done. Unreadable images are listed and are not among the Pixels; the others keep their order.
     """
     read = read or decode
     room = min(limit_mib * 2**20, free_memory() // 2)

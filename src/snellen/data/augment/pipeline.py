@@ -135,7 +135,7 @@ def evaluation_view(image: Tensor, spec: EvaluationTransformSpec) -> Tensor:
 
     image: (3, h, w) uint8, the whole upright RGB image at its full size, on the CPU. Returns (3, S, S) uint8: one
     antialiased resize of the shorter side, rounded to whole grey levels, and the centre crop: torchvision's
-    Resize(resize) and CenterCrop(size) of a tensor, to the bit (within a grey level for a strip so long that resizing it
+    Resize(resize) and CenterCrop(size) of a tensor, to the bit (within a grey level for a strip so long that a resize
     makes more than 4 megapixels); or the resize of both sides (squash). Nothing else changes a pixel.
     """
     sizes = torch.tensor([image.shape[1:]])
@@ -168,7 +168,8 @@ class Augmentation:
     def train(self, raw: RawBatch | ImageList, generator: Generator, *, epoch: int, rows: Tensor) -> Tensor:
         """(B, 3, S, S) views; parameters are drawn on the CPU, so they are the same for every device.
 
-        raw: images as `stored_image` gives them. generator: of this batch alone. epoch: counted from 1. rows: (B,) int64, the images' numbers in the data.
+        raw: images as `stored_image` gives them. generator: of this batch alone. epoch: counted from 1.
+        rows: (B,) int64, the images' numbers in the data.
         """
         spec = self._spec
         raw = self._on_device(raw)
