@@ -203,10 +203,12 @@ def quality(options: argparse.Namespace) -> None:
         paths = [images.root / sample.path for sample in samples]
         pixels, _ = load_pixels(paths, lambda path: evaluation_view(decode(path), evaluation), 8192)
         targets = torch.tensor([sample.label for sample in samples])
-        feeds.append(Feed(
+        feeds.append(
+            Feed(
                 *(pixels, pixels, targets, len(images.classes), augmentation, MixSpec(), 256),
                 *(False, 0, device, False),
-            ))
+            )
+        )
 
     def top1(model: LightlyByol | LightlySimCLR) -> float:
         (known, labels), (asked, target) = (extract(model.backbone, f.evaluate(), torch.enable_grad) for f in feeds)

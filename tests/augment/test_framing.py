@@ -8,9 +8,10 @@ from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
-from snellen.data.augment.framing import Interpolation, Mirrored, frame, resized_by_matrices
+from snellen.data.augment.framing import Interpolation, Mirrored, frame, framed_list, resized_by_matrices
 from snellen.data.augment.geometry import Views, central_windows, random_windows, resized_crops
-from snellen.data.batch import RawBatch
+from snellen.data.batch import ImageList, RawBatch
+from snellen.data.cache import pad
 
 
 def batch_of(images: list[Tensor], beyond: int = 0) -> RawBatch:
@@ -118,3 +119,23 @@ def test_reduction_does_not_alias() -> None:
         resized_by_matrices(raw, views, 32, None, False, "bilinear"),
     ):
         assert (found[..., 2:-2].float() - 127.5).abs().max() < 2
+
+
+@pytest.mark.parametrize("sides", [[(50, 60), (64, 55)], [(40, 900), (900, 40), (60, 60)]])
+@pytest.mark.parametrize("crop", ["center", "resized"])
+def test_images_of_different_sizes_are_framed_without_padding_to_a_common_one(
+    photograph: Tensor, sides: list[tuple[int, int]], crop: str
+) -> None:
+    """In a list on the CPU, and as on other devices: the same as padded, and no panorama pads its neighbours."""
+    large = torch.cat([torch.cat([photograph] * 3, 1)] * 2, 2)
+    images = [large[:, :height, :width].contiguous() for height, width in sides]
+    padded, listed = pad(images), ImageList(images)
+    if crop == "center":
+        views = central_windows(listed.sizes, 48, None)
+    else:
+        views = resized_crops(listed.sizes, 48, (0.2, 1.0), (0.75, 4 / 3), Generator().manual_seed(1))
+    mirrored = Mirrored(torch.arange(len(images)) % 2 == 0, torch.zeros(len(images), dtype=torch.bool))
+    wanted = resized_by_matrices(padded, views, 48, mirrored, False, "bilinear")
+    assert torch.equal(framed_list(listed, views, 48, mirrored, False, "bilinear").float(), wanted)
+    alone = frame(listed, views, 48, mirrored, False, "bilinear")
+    assert (alone.float() - wanted).abs().max() <= 1

@@ -95,7 +95,7 @@ def test_scores_are_at_the_resolution_of_each_mask() -> None:
     for place, (height, width) in zip(target, sizes.tolist(), strict=True):
         place[:height, :width] = torch.randint(0, CLASSES, (height, width))
     batch = MaskBatch(images, target, shown, sizes)
-    found = score_masks(model, iter([batch]), CLASSES, nullcontext, flip=True, tolerance=2)
+    found = score_masks(model, iter([batch]), CLASSES, nullcontext, SegmentationEvaluationSpec(flip=True, tolerance=2))
     loss = 0.0
     for row in range(2):
         (h, w), (height, width) = shown[row].tolist(), sizes[row].tolist()
@@ -110,3 +110,45 @@ def test_scores_are_at_the_resolution_of_each_mask() -> None:
     assert found.loss == pytest.approx(loss, rel=1e-5)
     assert found.per_image.shape == (2, CLASSES, 3)
     assert found.per_image.dtype == np.dtype("<u4")
+
+
+class Local(Segmenter):
+    """Looks two pixels around each."""
+
+    stride = 1
+    new = ("backbone.",)
+    encoder_name = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, CLASSES, 5, padding=2)
+
+    def heads(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.backbone(images), None
+
+
+@pytest.mark.parametrize("size", [(250, 310), (170, 500)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_scene_is_scored_by_tiles_as_it_would_be_whole(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], flip: bool
+) -> None:
+    """Confusion, boundaries across bands, and loss, of a mask of the image's size and of another one."""
+    torch.manual_seed(2)
+    model = Local()
+    shown = (160, 203)
+    images = F.interpolate(torch.randn(1, 3, 20, 25), shown, mode="bicubic")
+    padded = F.pad(images, (0, -shown[1] % 32, 0, -shown[0] % 32))
+    target = F.interpolate(torch.randint(0, CLASSES, (1, 1, 18, 23)).float(), size, mode="nearest")[:, 0].long()
+    target[:, :9, :40] = 255
+    for mask, kept in ((target, size), (target[:, : shown[0], : shown[1]], shown)):
+        batch = MaskBatch(padded, mask, torch.tensor([shown]), torch.tensor([kept]))
+        spec = SegmentationEvaluationSpec(flip=flip, tolerance=3)
+        whole = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
+        with monkeypatch.context() as patch:
+            patch.setattr("snellen.tasks.segmentation.LARGE", 96)
+            patch.setattr("snellen.tasks.segmentation.TILE", 96)
+            patch.setattr("snellen.tasks.segmentation.OVERLAP", 32)
+            tiled = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
+        assert np.abs(whole.confusion - tiled.confusion).sum() <= 4  # pixels on a tie
+        assert np.abs(whole.boundary - tiled.boundary).sum() <= 12
+        assert tiled.loss == pytest.approx(whole.loss, rel=1e-4)

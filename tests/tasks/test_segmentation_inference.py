@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.transform import from_origin
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms.v2.functional import resize as resize_by_torchvision
 
 from snellen import UserError
+from snellen.data import rasters
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.masks.augment import MaskEvaluationTransformSpec
+from snellen.data.masks.resize import Resize, TrainingSizes, evaluation_size, resized_size
 from snellen.data.normalization import Normalization
 from snellen.tasks.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
 from snellen.tasks.segmentation_inference import Rows, TiledPredictor
@@ -98,14 +100,69 @@ def test_a_resized_image_is_scored_at_its_own_size(
     network: nn.Module, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By torchvision's resize and torch's interpolation, in several bands."""
-    monkeypatch.setattr("snellen.tasks.segmentation_inference._BAND_SCORES", 5 * 130 * 70)
+    monkeypatch.setattr("snellen.tasks.rescaled._BAND_SCORES", 5 * 130 * 70)
     shown, cpu = MaskEvaluationTransformSpec(resize=(128, 96)), torch.device("cpu")
     resized = TiledPredictor(network, 5, NORMALIZATION, cpu, tile=96, overlap=32, shown=shown)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
-    image = resize(decode(images[2]), [128, 96], antialias=True)
+    image = resize_by_torchvision(decode(images[2]), [128, 96], antialias=True)
     logits = nn.functional.interpolate(network(((image.float() / 255 - mean) / std)[None]), (200, 130), mode="bilinear")
     _, probabilities = joined(resized.predict(images[2:3], probabilities=True))
     np.testing.assert_allclose(probabilities, logits[0].softmax(0).permute(1, 2, 0), atol=2e-3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize("resize", [32, (32, 48)])
+def test_a_scene_is_predicted_in_tiles_at_the_learnt_scale(
+    network: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_parts: bool,
+    resize: Resize,
+    photograph: Tensor,
+) -> None:
+    """Trained on 48 x 72 px shown at 32 x 48; a scene of 360 x 500 px goes through at 2/3, in tiles."""
+    scene = torch.cat([photograph[:, :360, :250], photograph[:, 20:380, 300:550]], 2)
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", count=3, height=360, width=500, dtype="uint8", crs="EPSG:3035",
+        transform=from_origin(4_321_000, 3_210_000, 0.25, 0.25),
+    ) as file:  # fmt: skip
+        file.write(scene.numpy())
+    read = []
+    original = rasters._Windowed.read
+
+    def noting(self: rasters._Windowed, *part: int) -> NDArray[np.uint8]:
+        read.append(part[2] * part[3])
+        return original(self, *part)
+
+    monkeypatch.setattr(rasters._Windowed, "read", noting)
+    if by_parts:
+        monkeypatch.setattr("snellen.tasks.segmentation_inference._SMALL", 0)
+        monkeypatch.setattr("snellen.tasks.rescaled._BAND_SCORES", 5 * 500 * 7)
+    training = TrainingSizes.of([(48, 72), (48, 72), (48, 70), (40, 72)])
+    shown = MaskEvaluationTransformSpec(resize=resize)
+    predictor = TiledPredictor(
+        *(network, 5, NORMALIZATION, torch.device("cpu")), tile=96, overlap=32, shown=shown, training=training
+    )
+    _, probabilities = joined(predictor.predict([tmp_path / "scene.tif"], probabilities=True))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
+    image = (resize_by_torchvision(scene, [240, 333], antialias=True).float() / 255 - mean) / std
+    padded = nn.functional.pad(image, (0, -333 % 32, 0, -240 % 32))
+    logits = nn.functional.interpolate(network(padded[None])[:, :, :240, :333], (360, 500), mode="bilinear")
+    np.testing.assert_allclose(probabilities, logits[0].softmax(0).permute(1, 2, 0), atol=1e-2 if by_parts else 2e-3)
+    assert len(read) > 4 if by_parts else len(read) == 1
+    assert max(read) < 150 * 150 if by_parts else max(read) == 360 * 500
+
+
+def test_images_as_large_as_the_training_images_are_resized_as_before() -> None:
+    training = TrainingSizes.of([(360, 480), (360, 480), (720, 960)])
+    for size in ((360, 480), (100, 90), (720, 500), (500, 4000)):
+        assert evaluation_size(size, 352, training) == resized_size(size, 352)
+    assert evaluation_size((7200, 9600), 352, training) == (7040, 9387)
+    assert evaluation_size((7200, 9600), None, training) == (7200, 9600)
+    assert evaluation_size((7200, 9600), 352, None) == resized_size((7200, 9600), 352)
+    assert evaluation_size((700, 900), (180, 240), training) == (180, 240)
+    assert evaluation_size((7200, 9600), (180, 240), training) == (3600, 4800)
 
 
 def test_unreadable_images_are_told_and_the_rest_is_done(network: nn.Module, images: list[Path]) -> None:

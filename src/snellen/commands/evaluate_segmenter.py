@@ -23,6 +23,7 @@ from snellen.insight.segmentation import MaskFigures, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.tasks.inference import own_arithmetic
 from snellen.tasks.segmentation import MaskScores, score_masks
+from snellen.tasks.segmentation_inference import training_sizes
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def evaluate_segmenter(run: Run, data: str | Path, out: str | Path | None, conso
     images = masks_to_score(data, recipe.data, run.classes)
     paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
     reading = recipe.data.reading(images.classes)
-    loaded = load_pairs(paths, reading, recipe.evaluation.resize, False, recipe.data.cache_mib)
+    training = training_sizes(run)
+    loaded = load_pairs(paths, reading, recipe.evaluation.resize, False, recipe.data.cache_mib, training=training)
     if loaded.failed and recipe.data.unreadable == "error":
         raise loaded.failed[0]
     if not loaded.pixels.class_pixels[:, :-1].any():
@@ -61,11 +63,11 @@ def evaluate_segmenter(run: Run, data: str | Path, out: str | Path | None, conso
     feed = MaskFeed(loaded.pixels, augmentation, recipe.batch_size, False, recipe.seed, own.device, last)
     model = load_trained_segmenter(run).to(own.device)
     own.mode.apply(model)
-    total = -(-feed.count // feed.batch_size)
+    total = len(feed.evaluation_batches())
     quiet = not console.is_terminal
     batches = track(feed.evaluate(), "scoring", total, console=console, transient=True, disable=quiet)
     evaluation = recipe.evaluation
-    scores = score_masks(model, iter(batches), len(run.classes), own.autocast, evaluation.flip, evaluation.tolerance)
+    scores = score_masks(model, iter(batches), len(run.classes), own.autocast, evaluation)
     samples = [images.validation[row] for row in loaded.rows]
     groups = None
     if any(sample.group is not None for sample in samples):

@@ -82,8 +82,8 @@ def load_pixels(
 ) -> tuple[Pixels, list[UnreadableImageError]]:
     """Decodes all images once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
-    read: gives what is kept of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with the number of images done. Unreadable images are listed and are
-    not among the Pixels; the others keep their order.
+    read: gives what is kept of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with the
+    number of images done. Unreadable images are listed and are not among the Pixels; the others keep their order.
     """
     read = read or decode
     room = min(limit_mib * 2**20, free_memory() // 2)
@@ -133,12 +133,13 @@ def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
     count = 0
     total = torch.zeros(3, dtype=torch.int64)
     squares = torch.zeros(3, dtype=torch.int64)
-    for rows in torch.split(torch.arange(0, len(pixels), step), 64):
-        raw = pixels.gather(rows)  # beyond each image there are zeros, which add nothing
-        values = raw.pixels.int()
-        total += values.sum((0, 2, 3))
-        squares += values.square().sum((0, 2, 3))
-        count += int(raw.sizes.prod(1).sum())
+    levels = torch.arange(256)
+    for row in range(0, len(pixels), step):
+        image = pixels.image(row)
+        histograms = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image])  # (3, 256)
+        total += (histograms * levels).sum(1)
+        squares += (histograms * levels**2).sum(1)
+        count += image[0].numel()
     mean = total.double() / count
     variance = squares.double() / count - mean**2
     return _triple(mean / 255), _triple(variance.clamp(min=0).sqrt() / 255)

@@ -32,8 +32,9 @@ def decode(path: Path, shorter: int | None = None, enough: int | None = None) ->
 
     shorter: an image whose shorter side is longer than this many pixels is reduced to it, antialiased; none is
     enlarged. enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter side
-    stays at least twice this; null: only where `shorter` allows the same. Grey, palette, CMYK and 16-bit images are converted (16 bits keep their upper eight); transparency is
-    laid over white. Raises UnreadableImageError for anything that cannot be decoded whole.
+    stays at least twice this; None: as `shorter`. Grey, palette, CMYK and 16-bit images are converted (16 bits keep
+    their upper eight); transparency is laid over white.
+    Raises UnreadableImageError for anything that cannot be decoded whole.
     """
     with opened_image(path) as opened:
         enough = enough or shorter

@@ -88,7 +88,15 @@ def prepare_pretraining(
 
     def feed(decoded: Decoded, targets: Sequence[int], classes: int, channels_last: bool) -> Feed:
         return Feed(
-            *(decoded.pixels, decoded.views, torch.tensor(targets), classes, augmentation, MixSpec(), recipe.batch_size),
+            *(
+                decoded.pixels,
+                decoded.views,
+                torch.tensor(targets),
+                classes,
+                augmentation,
+                MixSpec(),
+                recipe.batch_size,
+            ),
             *(False, recipe.seed, device, channels_last),
         )
 

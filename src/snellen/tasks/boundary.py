@@ -12,22 +12,27 @@ from snellen.data.masks.classes import IGNORE
 _CLASSES_AT_ONCE = 31  # bits of an int32, less its sign
 
 
-def boundary_counts(prediction: Tensor, target: Tensor, classes: int, tolerance: int) -> Tensor:
+def boundary_counts(
+    prediction: Tensor, target: Tensor, classes: int, tolerance: int, rows: slice = slice(None)
+) -> Tensor:
     """(B, C, 4) int64: predicted boundary pixels of each class, of these matched, true ones, of these matched.
 
-    prediction, target: (B, H, W) int64 in [0, C), the target also 255 (ignored). A pixel is on the boundary of its
+    prediction, target: (B, H, W) integers in [0, C), the target also 255 (ignored). rows: those whose boundary pixels
+    are counted; with tolerance + 1 more on either side a part counts as in the whole. A pixel is on the boundary of its
     class when one of its four neighbours is of another class; ignored pixels are no neighbours and have none. It is
     matched when the other mask has a boundary pixel of the same class within `tolerance` pixels (Euclidean).
     Source of the measure: Csurka et al. 2013, BMVC, "What is a good evaluation measure for semantic segmentation?".
     """
     labels = [prediction.where(target != IGNORE, IGNORE).byte(), target.byte()]
     edges = [_on_boundary(each) for each in labels]
-    counts = prediction.new_zeros(len(target), classes, 4)
+    counts = torch.zeros(len(target), classes, 4, dtype=torch.int64, device=target.device)
+    counted_labels = [each[:, rows] for each in labels]
     for first in range(0, classes, _CLASSES_AT_ONCE):
         some = min(_CLASSES_AT_ONCE, classes - first)
         bits = [_as_bits(edge, each, first, some) for edge, each in zip(edges, labels, strict=True)]
         wide = [_widened(each, tolerance) for each in bits]
-        for place, (own, other, each) in enumerate(zip(bits, reversed(wide), labels, strict=True)):
+        bits, wide = ([each[:, rows] for each in masks] for masks in (bits, wide))
+        for place, (own, other, each) in enumerate(zip(bits, reversed(wide), counted_labels, strict=True)):
             where = own.flatten().nonzero()[:, 0]  # few pixels are on a boundary
             cell = where // own[0].numel() * some + each.flatten()[where].long() - first
             matched = (own.flatten()[where] & other.flatten()[where]) != 0

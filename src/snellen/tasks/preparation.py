@@ -177,8 +177,10 @@ def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """pixels: of the files that can be read, for crops. views: the same as evaluation sees them; where crops are made,
-    read from the files again when they are wanted. rows: their numbers in the list that was given. left_out: the others.
+    """pixels: of the files that can be read, for crops. views: the same as evaluation sees them.
+
+    Where crops are made, views are read from the files again when they are wanted. rows: numbers of the files in the
+    list that was given. left_out: the others.
     """
 
     pixels: Pixels

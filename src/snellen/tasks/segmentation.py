@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,14 +19,16 @@ from torch.nn import functional as F
 
 from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.masks.classes import IGNORE
-from snellen.data.masks.feed import MaskBatch, MaskFeed
+from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
 from snellen.engine.checkpoint import save_weights
 from snellen.files import replacing
 from snellen.insight.segmentation import counts_of, miou
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
 from snellen.tasks.boundary import boundary_counts
 from snellen.tasks.classification import SnapshotSpec
+from snellen.tasks.rescaled import Stretcher
 from snellen.tasks.segmentation_losses import SegmentationLossSpec, compute_segmentation_loss, sum_dtype, total_weight
+from snellen.tasks.tiling import ALIGN, OVERLAP, TILE, Blender, Block, plan_tiles
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -113,12 +116,20 @@ class MaskScores:
 
 @torch.inference_mode()
 def score_masks(
-    model: Segmenter, batches: Iterator[MaskBatch], classes: int, autocast: Autocast, flip: bool, tolerance: int
+    model: Segmenter, batches: Iterator[MaskBatch], classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
 ) -> MaskScores:
-    """Scores of the images of `batches`, in their order. Arguments as in SegmentationEvaluationSpec."""
+    """Scores of the images of `batches`, in their order; of one larger than a tile, tile by tile."""
     model.eval()
-    confusions, boundaries, losses = [], [], []
+    confusions: list[Tensor] = []
+    boundaries: list[Tensor] = []
+    losses: list[Tensor] = []
+    tolerance, flip = spec.tolerance, spec.flip
     for batch in batches:
+        if _is_scene(batch):
+            scores = _score_scene(batch, _scene_bands(model, batch, classes, autocast, spec), classes, tolerance)
+            for kept, one in zip((confusions, boundaries, losses), scores, strict=True):
+                kept.append(one)
+            continue
         logits = batch.at_target(mask_logits(model, batch.images, autocast, flip))  # (B, C, H', W')
         exact = sum_dtype(logits.device)
         prediction = most_probable(logits)
@@ -126,7 +137,55 @@ def score_masks(
         boundaries.append(boundary_counts(prediction, batch.target, classes, tolerance))
         losses.append(F.cross_entropy(logits, batch.target, ignore_index=IGNORE, reduction="none").sum(dtype=exact))
     confusion, boundary = (torch.cat(each).cpu().numpy() for each in (confusions, boundaries))
-    return MaskScores(confusion, boundary, float(torch.stack(losses).sum()))
+    return MaskScores(confusion, boundary, float(torch.stack([loss.cpu() for loss in losses]).sum()))
+
+
+def _is_scene(batch: MaskBatch) -> bool:
+    return len(batch) == 1 and int(batch.shown.max()) > LARGE
+
+
+def _scene_bands(
+    model: Segmenter, batch: MaskBatch, classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
+) -> Iterator[Block]:
+    """Logits of one large image at the size of its mask, from top to bottom, by the tiles of a prediction."""
+    (height, width), size = batch.shown[0].tolist(), batch.sizes[0].tolist()
+    plan = plan_tiles(height, width, TILE, OVERLAP, math.lcm(ALIGN, spec.multiple))
+    device = batch.images.device
+    blender, stretcher = Blender(plan, classes, device), Stretcher((height, width), (size[0], size[1]))
+    layout = torch.channels_last if batch.images.is_contiguous(memory_format=torch.channels_last) else None
+    for tile in plan.tiles:
+        image = torch.zeros(1, 3, *plan.size, device=device)
+        part = batch.images[:, :, tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
+        image[:, :, : tile.height, : tile.width] = part
+        image = image.contiguous(memory_format=layout or torch.contiguous_format)
+        yield from stretcher.add(blender.add(mask_logits(model, image, autocast, spec.flip)[0]))
+
+
+def _score_scene(
+    batch: MaskBatch, bands: Iterator[Block], classes: int, tolerance: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(1, C, C) confusion, (1, C, 4) boundary counts and the sum of the cross-entropy of one image, band by band."""
+    target = batch.target
+    confusion = torch.zeros(1, classes, classes, dtype=torch.int64, device=target.device)
+    boundary = torch.zeros(1, classes, 4, dtype=torch.int64, device=target.device)
+    loss = torch.zeros((), dtype=torch.double)
+    prediction = torch.empty(target.shape, dtype=torch.uint8, device=target.device)
+    edges = [0]
+    for band in bands:
+        edges.append(band.top + band.scores.shape[1])
+        truth = target[:, edges[-2] : edges[-1]]
+        labels = most_probable(band.scores[None])
+        prediction[:, edges[-2] : edges[-1]] = labels.byte()
+        confusion += confusion_counts(labels, truth, classes)
+        entropy = F.cross_entropy(band.scores[None], truth, ignore_index=IGNORE, reduction="none")
+        loss += entropy.sum().cpu().double()
+    beside = tolerance + 1  # rows that decide about a band's boundary pixels
+    for top, bottom in pairwise(edges):
+        first = max(0, top - beside)
+        here = slice(first, bottom + beside)
+        inside = slice(top - first, bottom - first)
+        boundary += boundary_counts(prediction[:, here], target[:, here], classes, tolerance, inside)
+    return confusion, boundary, loss
 
 
 def mask_logits(model: Segmenter, images: Tensor, autocast: Autocast, flip: bool) -> Tensor:
@@ -221,7 +280,7 @@ class Segmentation:
         """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
         rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
         batches = self._validation.evaluate(rows)
-        return score_masks(model, batches, self._classes, autocast, self._evaluation.flip, self._evaluation.tolerance)
+        return score_masks(model, batches, self._classes, autocast, self._evaluation)
 
     def weights(self, model: Segmenter) -> nn.Module:
         """All of it."""
@@ -241,7 +300,12 @@ class Segmentation:
         model.eval()
         predicted: list[NDArray[np.uint8]] = []
         for batch in self._validation.evaluate(self._rows):
-            masks = most_probable(batch.at_target(mask_logits(model, batch.images, autocast, self._evaluation.flip)))
+            if _is_scene(batch):
+                bands = _scene_bands(model, batch, self._classes, autocast, self._evaluation)
+                masks = torch.cat([most_probable(band.scores[None]).byte() for band in bands], dim=1)
+            else:
+                logits = mask_logits(model, batch.images, autocast, self._evaluation.flip)
+                masks = most_probable(batch.at_target(logits))
             for mask, (height, width) in zip(masks.byte().cpu().numpy(), batch.sizes.tolist(), strict=True):
                 predicted.append(mask[:height, :width])
         sizes = np.array([mask.shape for mask in predicted], np.int64)

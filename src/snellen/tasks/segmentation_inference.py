@@ -18,24 +18,22 @@ from torch import Tensor
 
 from snellen.data.decode import UnreadableImageError
 from snellen.data.masks.augment import MaskEvaluationTransformSpec
-from snellen.data.masks.resize import resize_image, resized_size
+from snellen.data.masks.resize import TrainingSizes, evaluation_size, resize_image
 from snellen.data.normalization import Normalization
 from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.tasks.inference import own_arithmetic
+from snellen.tasks.rescaled import Stretcher, read_resized
 from snellen.tasks.segmentation import mask_logits
-from snellen.tasks.tiling import Blender, Block, Tile, TilePlan, plan_tiles, stretched
+from snellen.tasks.tiling import ALIGN, OVERLAP, TILE, Blender, Block, Tile, TilePlan, plan_tiles
 
 Network = Callable[[Tensor], Tensor]
 """Normalised images (B, 3, h, w) float32 to logits (B, C, h, w)."""
 
-TILE, OVERLAP = 768, 128
-_ALIGN = 32  # px, of tiles: no network here halves its input more than five times
-_SMALL = 4_000_000  # pixels up to which an image is decoded before its turn
+_SMALL = 4_000_000  # pixels up to which an image is decoded before its turn, and resized as a whole
 _BATCH_PIXELS = {"cuda": 8_000_000, "cpu": 600_000}  # of the tiles that go through the network at once
-_BAND_SCORES = 20_000_000  # numbers in a band of rows that is stretched, about
 _BATCH_SCORES = 500_000_000  # numbers in the logits of a batch, at most
 Item = TypeVar("Item")
 
@@ -68,7 +66,7 @@ class _Image:
     raster: Raster
     plan: TilePlan
     blender: Blender | None = None
-    small: Tensor | None = None  # (C, h, w) scores of an image that is shown at another size
+    stretcher: Stretcher | None = None  # of an image that goes through the network at another size
     labels: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
     probabilities: NDArray[np.float16] | None = None
 
@@ -87,8 +85,8 @@ class TiledPredictor:
 
     Held in memory: an image as its file has it (GeoTIFF and large TIFF: nothing), the rows of tiles that are open, a
     few tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
-    fits into one tile is shown whole. shown: how validation shows images: what they are brought to before (scores
-    are then stretched to the image's own size), and to what multiple of pixels they are padded with the mean colour.
+    fits into one tile goes through whole. shown, training: at what size, see `evaluation_size` (scores are then
+    stretched to the image's own size), and to what multiple of pixels images are padded with the mean colour.
     """
 
     def __init__(
@@ -101,10 +99,12 @@ class TiledPredictor:
         tile: int = TILE,
         overlap: int = OVERLAP,
         shown: MaskEvaluationTransformSpec | None = None,
+        training: TrainingSizes | None = None,
         layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self._network, self._classes, self._device, self._layout = network, classes, device, layout
         self._tile, self._overlap, self._shown = tile, overlap, shown or MaskEvaluationTransformSpec()
+        self._training = training
         self._mean, self._std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
         )
@@ -132,14 +132,20 @@ class TiledPredictor:
                 continue
             path, raster = opened
             own = raster.height, raster.width
-            shown = resized_size(own, self._shown.resize)
-            align = self._shown.multiple if max(shown) <= self._tile else math.lcm(_ALIGN, self._shown.multiple)
+            shown = evaluation_size(own, self._shown.resize, self._training)
+            align = self._shown.multiple if max(shown) <= self._tile else math.lcm(ALIGN, self._shown.multiple)
             image = _Image(path, raster, plan_tiles(*shown, self._tile, self._overlap, align))
+            if shown != own:
+                image.stretcher = Stretcher(shown, own)
             try:
-                resized = None if shown == own else _resized(raster, shown)
+                resized = _resized(raster, shown) if shown != own and own[0] * own[1] <= _SMALL else None
                 for tile in image.plan.tiles:
                     place = tile.top, tile.left, tile.height, tile.width
-                    yield _Piece(image, tile, raster.read(*place) if resized is None else _part(resized, *place))
+                    if shown == own:
+                        pixels = raster.read(*place)
+                    else:
+                        pixels = read_resized(raster, shown, tile) if resized is None else _part(resized, *place)
+                    yield _Piece(image, tile, pixels)
             except UnreadableImageError as error:
                 raster.close()
                 yield error
@@ -182,23 +188,13 @@ class TiledPredictor:
 
     def _rows(self, image: _Image, block: Block, probabilities: bool) -> Iterator[Rows]:
         """The rows of the image that are finished by a block, at the image's own size."""
-        height, width = image.plan.rows.length, image.plan.columns.length
-        if (height, width) == (image.raster.height, image.raster.width):
+        if image.stretcher is None:
             if self._collect(image, block, probabilities):
                 yield Rows(image.path, image.raster, block.top, image.labels, image.probabilities)
             return
-        if image.small is None:
-            image.small = torch.empty(self._classes, height, width, device=self._device)
-        bottom, right = block.top + block.scores.shape[1], block.left + block.scores.shape[2]
-        image.small[:, block.top : bottom, block.left : right] = block.scores
-        if (bottom, right) != (height, width):
-            return
-        height, width = image.raster.height, image.raster.width
-        step = max(1, _BAND_SCORES // (self._classes * width))
-        for top in range(0, height, step):
-            scores = stretched(image.small, height, width, top, min(step, height - top))
-            self._collect(image, Block(top, 0, scores), probabilities)
-            yield Rows(image.path, image.raster, top, image.labels, image.probabilities)
+        for band in image.stretcher.add(block):
+            self._collect(image, band, probabilities)
+            yield Rows(image.path, image.raster, band.top, image.labels, image.probabilities)
 
     def _collect(self, image: _Image, block: Block, probabilities: bool) -> bool:
         """Puts a block into the band of rows that is open; returns whether the band is full."""
@@ -230,7 +226,7 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPre
     Raises UserError when the run has no weights or the tiles are impossible.
     """
     shown = run.segmentation.evaluation
-    align = math.lcm(_ALIGN, shown.multiple)
+    align = math.lcm(ALIGN, shown.multiple)
     try:
         plan_tiles(tile, tile, tile, overlap, align)
     except ValueError as error:
@@ -249,8 +245,18 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPre
         tile=tile,
         overlap=overlap,
         shown=shown,
+        training=training_sizes(run),
         layout=own.mode.memory_format,
     )
+
+
+def training_sizes(run: Run) -> TrainingSizes | None:
+    """Sizes of the training images of a segmentation run; None of runs that did not record them."""
+    saved = run.data.get("training_sizes")
+    if saved is None:
+        return None
+    median, largest = ((int(height), int(width)) for height, width in (saved["median"], saved["largest"]))
+    return TrainingSizes(median, largest, saved["median_shorter"], saved["largest_shorter"])
 
 
 _Opened = tuple[Path, Raster]

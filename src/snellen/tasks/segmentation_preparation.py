@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -38,6 +39,7 @@ from snellen.tasks.preparation import (
 )
 from snellen.tasks.segmentation import Segmentation
 from snellen.tasks.segmentation_losses import class_weights
+from snellen.tasks.tiling import ALIGN, OVERLAP, TILE, plan_tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,8 @@ def prepare_segmentation(
     first = next(iter(feed(decoded.train, channels_last=False).train(1))).images
     scored = next(iter(feed(decoded.validation, channels_last=False).evaluate(np.zeros(1, np.int64)))).images
     shown = _sides(scored)
+    if max(shown) > TILE:  # scored tile by tile
+        shown = plan_tiles(*shown, TILE, OVERLAP, math.lcm(ALIGN, recipe.evaluation.multiple)).size
     check_sizes(model, recipe.model.architecture, [_sides(first), shown])
     model.to(device)
     plain = feed(decoded.train, channels_last=False)

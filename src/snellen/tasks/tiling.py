@@ -12,6 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snellen.data.masks.feed import LARGE
+
+TILE, OVERLAP = LARGE, 128  # px, unless others are asked for
+ALIGN = 32  # px, of tiles: no network here halves its input more than five times
 _FAINT = 1e-6  # weight of a tile's outermost pixels, which the neighbour sees better
 
 
@@ -165,15 +169,19 @@ class Blender:
         return [torch.from_numpy(weights).float().to(self.device) for weights in axis.weights]
 
 
-def stretched(scores: Tensor, height: int, width: int, top: int, rows: int) -> Tensor:
-    """Rows [top, top + rows) of (C, h, w) scores brought to (C, height, width), bilinear; (C, rows, width).
+def stretched(
+    scores: Tensor, height: int, width: int, top: int, rows: int, first: int = 0, total: int | None = None
+) -> Tensor:
+    """Rows [top, top + rows) of (C, total, w) scores brought to (C, height, width), bilinear; (C, rows, width).
 
-    The same as torch's interpolate with align_corners=False, of a part.
+    scores: (C, h, w), the lines from `first` on, among them all that the rows lie between; total: None where these are
+    all. The same as torch's interpolate with align_corners=False, of a part.
     """
-    own = scores.shape[1]
+    own = total or scores.shape[1]
     places = (torch.arange(top, top + rows, device=scores.device) + 0.5) * (own / height) - 0.5
     places = places.clamp(0, own - 1)
     above = places.long()
-    below = (above + 1).clamp(max=own - 1)
-    part = torch.lerp(scores[:, above], scores[:, below], (places - above)[:, None])
+    weights = (places - above)[:, None]
+    above, below = ((line - first).clamp(0, scores.shape[1] - 1) for line in (above, (above + 1).clamp(max=own - 1)))
+    part = torch.lerp(scores[:, above], scores[:, below], weights)
     return torch.nn.functional.interpolate(part[None], size=(rows, width), mode="bilinear")[0]

@@ -24,7 +24,9 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 _GATHER_UP_TO = 64  # px: on the CPU, one gather is faster for smaller views, a loop of block copies for larger ones
 _BLOCK_BYTES = 2**28
-_MOST_RESIZED = 2**22  # px that an image is resized to for one view, or 8 times the view; beyond, its lines alone are made
+_MOST_RESIZED = (
+    2**22
+)  # px that an image is resized to for one view, or 8 times the view; beyond, its lines alone are made
 _MOST_PADDED = 2  # elsewhere than on the CPU: padded bytes of a batch for each of its images' own
 
 
@@ -35,9 +37,18 @@ class Mirrored:
     sideways: Tensor
     upside_down: Tensor
 
+    def of(self, rows: slice) -> Mirrored:
+        """Of some images."""
+        return Mirrored(self.sideways[rows], self.upside_down[rows])
+
 
 def frame(
-    raw: RawBatch | ImageList, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
+    raw: RawBatch | ImageList,
+    views: Views,
+    size: int,
+    mirrored: Mirrored | None,
+    reflect: bool,
+    interpolation: Interpolation,
 ) -> Tensor:
     """The views of a batch, (B, 3, size, size), on the device of the images.
 
@@ -66,7 +77,7 @@ def framed_list(
     out = []
     for row, image in enumerate(raw.images):
         one = slice(row, row + 1)
-        flips = None if mirrored is None else Mirrored(mirrored.sideways[one], mirrored.upside_down[one])
+        flips = None if mirrored is None else mirrored.of(one)
         out.append(_in_batch(pad([image]), views.of(one), size, flips, reflect, interpolation).float())
     return torch.cat(out)
 
@@ -91,7 +102,12 @@ def _copied(raw: RawBatch, views: Views, size: int, mirrored: Mirrored | None, r
 
 
 def _one_by_one(
-    images: list[Tensor], views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
+    images: list[Tensor],
+    views: Views,
+    size: int,
+    mirrored: Mirrored | None,
+    reflect: bool,
+    interpolation: Interpolation,
 ) -> Tensor:
     out = torch.zeros(len(images), 3, size, size, dtype=torch.uint8)
     flips = [[] for _ in out] if mirrored is None else _flipped_axes(mirrored)
@@ -102,8 +118,8 @@ def _one_by_one(
         if scaled != [height, width] and scaled[0] * scaled[1] > max(_MOST_RESIZED, 8 * size**2):
             one = slice(row, row + 1)  # enlarging a strip of 6,000 x 1 px to 224 px would take 900 MB
             whole = views.of(one).from_box()
-            flips = None if mirrored is None else Mirrored(mirrored.sideways[one], mirrored.upside_down[one])
-            place.copy_(resized_by_matrices(pad([tile]), whole, size, flips, reflect, interpolation)[0])
+            flip = None if mirrored is None else mirrored.of(one)
+            place.copy_(resized_by_matrices(pad([tile]), whole, size, flip, reflect, interpolation)[0])
             continue
         if scaled != [height, width]:
             tile = F.interpolate(tile[None], size=scaled, mode=interpolation, antialias=True)[0]
@@ -142,7 +158,7 @@ def resized_by_matrices(
     for start in range(0, len(out), step):
         places = slice(start, start + step)
         down, across = (
-            _filter_weights(
+            filter_weights(
                 lines[places, axis].to(device),
                 inside[places, axis].to(device),
                 views.box[places, axis].to(device),
@@ -159,7 +175,7 @@ def resized_by_matrices(
     return out
 
 
-def _filter_weights(
+def filter_weights(
     lines: Tensor, inside: Tensor, start: Tensor, length: Tensor, scaled: Tensor, total: int, interpolation: str
 ) -> Tensor:
     """(B, size, total): the share of each source line in each output line, rows sum to 1, or to 0 where not `inside`.

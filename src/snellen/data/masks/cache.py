@@ -16,7 +16,14 @@ from snellen.data.cache import Pixels, bounded_map, free_memory
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import MaskReading, decode_mask
-from snellen.data.masks.resize import Resize, resize_image, resize_mask, resized_size
+from snellen.data.masks.resize import (
+    Resize,
+    TrainingSizes,
+    evaluation_size,
+    resize_image,
+    resize_mask,
+    resized_size,
+)
 from snellen.data.masks.sources import MaskDataSpec, MaskedSet
 from snellen.data.sources import Unreadable
 from snellen.errors import UserError
@@ -36,12 +43,14 @@ class RawPairs:
 class PairPixels:
     """Decoded images and masks in a fixed order; both of a pair are in memory, or neither.
 
-    class_pixels: (N, C + 1) int64, pixels of each class in each mask, those that are not scored last.
+    class_pixels: (N, C + 1) int64, pixels of each class in each mask, those that are not scored last. sizes: (N, 2)
+    int64, height and width of the images, as they are kept.
     """
 
     images: Pixels
     masks: Pixels
     class_pixels: Tensor
+    sizes: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,12 +62,16 @@ class PairPixels:
 
 @dataclass(frozen=True)
 class DecodedSet:
-    """images: the set without the pairs that were left out. train, validation: their pixels. notes: on classes."""
+    """images: the set without the pairs that were left out. train, validation: their pixels. notes: on classes.
+
+    training: sizes of the training images' files.
+    """
 
     images: MaskedSet
     train: PairPixels
     validation: PairPixels
     notes: tuple[str, ...]
+    training: TrainingSizes
 
 
 def decode_set(
@@ -74,7 +87,7 @@ def decode_set(
     says to leave them out, and where nothing is left.
     """
     reading = spec.reading(images.classes)
-    loaded = []
+    loaded: list[Loaded] = []
     before = 0
     for samples, resize, masks_too in (
         (images.train, train_resize, True),
@@ -82,7 +95,8 @@ def decode_set(
     ):
         paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
         shown = None if on_progress is None else lambda done, start=before: on_progress(start + done)
-        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown))
+        training = TrainingSizes.of(loaded[0].sizes) if loaded and loaded[0].sizes else None
+        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown, training))
         before += len(samples)
     failed = [error for each in loaded for error in each.failed]
     if failed and spec.unreadable == "error":
@@ -102,16 +116,20 @@ def decode_set(
         raise UserError(
             f"{images.root}: no pixel of the training masks is scored. Ignored: {images.classes.ignored_text}."
         )
-    return DecodedSet(images, loaded[0].pixels, loaded[1].pixels, notes)
+    return DecodedSet(images, loaded[0].pixels, loaded[1].pixels, notes, TrainingSizes.of(loaded[0].sizes))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """pixels: of the pairs that can be used. rows: their numbers in the list that was given. failed: the others."""
+    """pixels: of the pairs that can be used. rows: their numbers in the list that was given. failed: the others.
+
+    sizes: height and width of the images' files, of those that can be used.
+    """
 
     pixels: PairPixels
     rows: list[int]
     failed: list[UnreadableImageError]
+    sizes: list[tuple[int, int]]
 
 
 def load_pairs(
@@ -121,11 +139,12 @@ def load_pairs(
     masks_too: bool,
     limit_mib: int,
     on_progress: Callable[[int], None] | None = None,
+    training: TrainingSizes | None = None,
 ) -> Loaded:
     """Decodes all pairs once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
     paths: of image and mask. resize: of the images; of the masks where masks_too. on_progress: called with the number
-    of pairs done.
+    of pairs done. training: see `evaluation_size`; None for the training images themselves.
     """
     room = min(limit_mib * 2**20, free_memory() // 2)
     images: list[Tensor | None] = []
@@ -133,11 +152,13 @@ def load_pairs(
     counts: list[Tensor] = []
     rows: list[int] = []
     failed: list[UnreadableImageError] = []
+    sizes: list[tuple[int, int]] = []
+    kept_sizes: list[tuple[int, ...]] = []
 
     def read_image(path: Path) -> tuple[Tensor, tuple[int, int]]:
         image = decode(path)
         size = int(image.shape[1]), int(image.shape[2])
-        return resize_image(image, resized_size(size, resize)).contiguous(), size
+        return resize_image(image, evaluation_size(size, resize, training)).contiguous(), size
 
     def read_mask(path: Path, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
         mask = decode_mask(path, reading, size)
@@ -145,10 +166,10 @@ def load_pairs(
         height, width = mask.shape
         return resize_mask(mask, resized_size((height, width), resize) if masks_too else (height, width))[None], count
 
-    def attempt(pair: tuple[Path, Path]) -> tuple[Tensor, Tensor, Tensor] | UnreadableImageError:
+    def attempt(pair: tuple[Path, Path]) -> tuple[Tensor, tuple[int, int], Tensor, Tensor] | UnreadableImageError:
         try:
             image, size = read_image(pair[0])
-            return image, *read_mask(pair[1], size)
+            return image, size, *read_mask(pair[1], size)
         except UnreadableImageError as error:
             return error
 
@@ -157,7 +178,9 @@ def load_pairs(
             if isinstance(result, UnreadableImageError):
                 failed.append(result)
             else:
-                image, mask, count = result
+                image, size, mask, count = result
+                sizes.append(size)
+                kept_sizes.append(tuple(image.shape[1:]))
                 room -= image.nbytes + mask.nbytes
                 images.append(image if room >= 0 else None)
                 masks.append(mask if room >= 0 else None)
@@ -170,8 +193,9 @@ def load_pairs(
         Pixels(lambda row: read_image(usable[row][0])[0], images),
         Pixels(lambda row: read_mask(usable[row][1], None)[0], masks, fill=IGNORE),
         torch.stack(counts) if counts else torch.zeros(0, len(reading.table) + 1, dtype=torch.int64),
+        torch.tensor(kept_sizes, dtype=torch.int64).reshape(-1, 2),
     )
-    return Loaded(pixels, rows, failed)
+    return Loaded(pixels, rows, failed, sizes)
 
 
 def _class_pixels(mask: Tensor, classes: int) -> Tensor:

@@ -16,6 +16,8 @@ from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import PairPixels
 from snellen.randomness import derive
 
+LARGE = 768  # px: images with a longer side are scored tile by tile
+
 
 @dataclass(frozen=True)
 class MaskBatch:
@@ -95,15 +97,27 @@ class MaskFeed:
         return produced(make, range(start, self.steps), self.pixels.images, self.device)
 
     def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[MaskBatch]:
-        """Batches of all images, or of those in `rows`, in order, as they are shown for scoring; whole masks."""
+        """Batches of all images, or of those in `rows`, in order, as they are shown for scoring; whole masks.
+
+        An image with a side longer than LARGE pixels is a batch of its own.
+        """
 
         def make(step: int) -> MaskBatch:
-            raw = self.pixels.gather(every[step * self.batch_size : (step + 1) * self.batch_size])
+            raw = self.pixels.gather(batches[step])
             images = self.augmentation.evaluate(raw.images)
             return self._on_device(images, raw.masks.pixels[:, 0], raw.images.sizes, raw.masks.sizes)
 
+        batches = self.evaluation_batches(rows)
+        return produced(make, range(len(batches)), self.pixels.images, self.device)
+
+    def evaluation_batches(self, rows: NDArray[np.int64] | None = None) -> list[Tensor]:
+        """The rows of each batch that `evaluate` gives."""
         every = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
-        return produced(make, range(-(-len(every) // self.batch_size)), self.pixels.images, self.device)
+        large = (self.pixels.sizes[every] > LARGE).any(1)
+        edges = (torch.nonzero(large[1:] | large[:-1])[:, 0] + 1).tolist()
+        runs = every.tensor_split(edges)
+        size = self.batch_size
+        return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
 
     def _on_device(self, images: Tensor, labels: Tensor, shown: Tensor, sizes: Tensor) -> MaskBatch:
         images = on_device(images, self.device, self.channels_last)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -34,6 +37,45 @@ def resized_size(size: tuple[int, int], resize: Resize) -> tuple[int, int]:
         return resize
     factor = resize / min(size)
     return max(resize, round(size[0] * factor)), max(resize, round(size[1] * factor))
+
+
+@dataclass(frozen=True)
+class TrainingSizes:
+    """How large training images are, in pixels, before any resize: (height, width), and the shorter side."""
+
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    median_shorter: int
+    largest_shorter: int
+
+    @classmethod
+    def of(cls, sizes: Sequence[tuple[int, int]]) -> TrainingSizes:
+        """Of images of these heights and widths, at least one."""
+        shorter = [min(size) for size in sizes]
+        rows, columns = zip(*sizes, strict=True)
+        medians = (statistics.median_low(side) for side in (rows, columns, shorter))
+        height, width, side = medians
+        return cls((height, width), (max(rows), max(columns)), side, max(shorter))
+
+
+def evaluation_size(size: tuple[int, int], resize: Resize, training: TrainingSizes | None) -> tuple[int, int]:
+    """Height and width at which an image is scored or predicted.
+
+    Images up to the size of the largest training image are brought to `resize`. A larger one, a scene, is brought to
+    the scale that was learnt: what `resize` makes of a training image of median size. training: None where it is not
+    known; then every image is brought to `resize`.
+    """
+    if resize is None or training is None:
+        return resized_size(size, resize)
+    if isinstance(resize, tuple):
+        if size[0] <= training.largest[0] and size[1] <= training.largest[1]:
+            return resize
+        factors = resize[0] / training.median[0], resize[1] / training.median[1]
+    else:
+        if min(size) <= training.largest_shorter:
+            return resized_size(size, resize)
+        factors = (resize / training.median_shorter,) * 2
+    return max(1, round(size[0] * factors[0])), max(1, round(size[1] * factors[1]))
 
 
 def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
