@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.memory import free_memory as free_memory
 from snellen.data.normalization import Triple
 
 _STATISTICS_IMAGES = 5000
@@ -133,12 +134,13 @@ def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
     count = 0
     total = torch.zeros(3, dtype=torch.int64)
     squares = torch.zeros(3, dtype=torch.int64)
-    for rows in torch.split(torch.arange(0, len(pixels), step), 64):
-        raw = pixels.gather(rows)  # beyond each image there are zeros, which add nothing
-        values = raw.pixels.int()
-        total += values.sum((0, 2, 3))
-        squares += values.square().sum((0, 2, 3))
-        count += int(raw.sizes.prod(1).sum())
+    levels = torch.arange(256)
+    for row in range(0, len(pixels), step):
+        image = pixels.image(row)
+        histograms = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image])  # (3, 256)
+        total += (histograms * levels).sum(1)
+        squares += (histograms * levels**2).sum(1)
+        count += image[0].numel()
     mean = total.double() / count
     variance = squares.double() / count - mean**2
     return _triple(mean / 255), _triple(variance.clamp(min=0).sqrt() / 255)
@@ -165,14 +167,3 @@ def bounded_map(
     """pool.map, but never more than a few hundred results (decoded images) wait to be taken."""
     for start in range(0, len(items), 512):
         yield from pool.map(function, items[start : start + 512], chunksize=16)
-
-
-def free_memory() -> int:
-    """Bytes that can be had without swapping; half of all memory where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
