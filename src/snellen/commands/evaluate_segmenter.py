@@ -51,7 +51,7 @@ def evaluate_segmenter(run: Run, data: str | Path, out: str | Path | None, conso
     images = masks_to_score(data, recipe.data, run.classes)
     paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
     reading = recipe.data.reading(images.classes)
-    loaded = load_pairs(paths, reading, recipe.evaluation.resize, False, recipe.data.cache_mib)
+    loaded = load_pairs(paths, reading, recipe.evaluation.resize, False, recipe.data.cache_mib, bits=recipe.data.bits)
     if loaded.failed and recipe.data.unreadable == "error":
         raise loaded.failed[0]
     if not loaded.pixels.class_pixels[:, :-1].any():

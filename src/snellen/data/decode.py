@@ -40,17 +40,15 @@ _opening = Lock()
 _alone = RLock()
 
 
-def decode(
-    path: Path, shorter: int | None = None, enough: int | None = None, bits: int | None = None
-) -> Tensor:
+def decode(path: Path, shorter: int | None = None, enough: int | None = None, bits: int | None = None) -> Tensor:
     """The image as (3, H, W) uint8 RGB, upright by its EXIF orientation.
 
     shorter: an image whose shorter side is longer than this many pixels is reduced to it, antialiased; none is
     enlarged. enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter side
-    stays at least twice this; None: only where `shorter` allows the same. bits: how many bits the values of 16-bit files take, 8 to 16, of which the upper eight are kept and larger
-    values are white; None: 16. Grey, palette and CMYK images are converted; transparency is laid over white. A TIFF is
-    read by the rule of data/bands.py, for which rasterio may be needed. Raises UnreadableImageError for anything that
-    cannot be decoded whole.
+    stays at least twice this; None: only where `shorter` allows the same. bits: how many bits the values of 16-bit
+    files take, 8 to 16, of which the upper eight are kept and larger values are white; None: 16. Grey, palette and
+    CMYK images are converted; transparency is laid over white. A TIFF is read by the rule of data/bands.py, for which
+    rasterio may be needed. Raises UnreadableImageError for anything that cannot be decoded whole.
     """
     header = tiff_header(path)
     if header is not None and header.by_bands and (has_rasterio() or not header.by_pillow):

@@ -15,12 +15,6 @@ from snellen.data.decode import UnreadableImageError, deep_png_values, opened_im
 
 _SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm"})  # other formats have 8 bits, or are read as such
 
-BITS_DESCRIPTION = (
-    "Bits that the values of 16-bit images take, one scale for the whole set: 12 for a camera whose white is 4,095. "
-    "null: the fewest, 8 to 16, that hold the largest value of the training images; the run's recipe keeps the number. "
-    "Larger values are cut off. Images of 8 bits are as they are."
-)
-
 
 @dataclass(frozen=True)
 class Depth:

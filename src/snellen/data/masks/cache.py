@@ -82,7 +82,7 @@ def decode_set(
     ):
         paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
         shown = None if on_progress is None else lambda done, start=before: on_progress(start + done)
-        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown))
+        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown, spec.bits))
         before += len(samples)
     failed = [error for each in loaded for error in each.failed]
     if failed and spec.unreadable == "error":
@@ -121,11 +121,12 @@ def load_pairs(
     masks_too: bool,
     limit_mib: int,
     on_progress: Callable[[int], None] | None = None,
+    bits: int | None = None,
 ) -> Loaded:
     """Decodes all pairs once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
     paths: of image and mask. resize: of the images; of the masks where masks_too. on_progress: called with the number
-    of pairs done.
+    of pairs done. bits: of 16-bit images, as in `decode`.
     """
     room = min(limit_mib * 2**20, free_memory() // 2)
     images: list[Tensor | None] = []
@@ -135,7 +136,7 @@ def load_pairs(
     failed: list[UnreadableImageError] = []
 
     def read_image(path: Path) -> tuple[Tensor, tuple[int, int]]:
-        image = decode(path)
+        image = decode(path, bits=bits)
         size = int(image.shape[1]), int(image.shape[2])
         return resize_image(image, resized_size(size, resize)).contiguous(), size
 
