@@ -10,13 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from PIL import Image
 from rich.console import Console, Group, RenderableType
 from rich.progress import track
 from rich.table import Table
 
 from snellen.commands.check_masks import MaskCheck, check_masks, render_masks
-from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.decode import UnreadableImageError, decode, kind_and_size
 from snellen.data.masks.sources import is_masked
 from snellen.data.sources import ImageSet, Unreadable, read_images
 from snellen.errors import UserError
@@ -108,7 +107,7 @@ def _look(path: Path) -> tuple[str, int, str | None]:
     """(kind, shorter side, what is wrong) of one file."""
     try:
         decode(path, 256)
-        with Image.open(path) as image:
-            return f"{image.format} {image.mode}", min(image.size), None
+        kind, width, height = kind_and_size(path)
+        return kind, min(width, height), None
     except UnreadableImageError as error:
         return "", 0, error.reason

@@ -9,14 +9,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.decode import UnreadableImageError, decode, opened_image
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.overlay import sheet
@@ -74,7 +73,7 @@ def check_masks(
             counts = np.bincount(decode_mask(path, reading, (height, width)).numpy().ravel(), minlength=IGNORE + 1)
         except UnreadableImageError as error:
             return error
-        with Image.open(path) as opened:
+        with opened_image(path) as opened:
             kind = f"{opened.format} {opened.mode}"
         return (width, height), kind, np.append(counts[: len(images.classes)], counts[IGNORE])
 

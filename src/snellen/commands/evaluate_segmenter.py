@@ -53,7 +53,15 @@ def evaluate_segmenter(run: Run, data: str | Path, out: str | Path | None, conso
     paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
     reading = recipe.data.reading(images.classes)
     training = training_sizes(run)
-    loaded = load_pairs(paths, reading, recipe.evaluation.resize, False, recipe.data.cache_mib, training=training)
+    loaded = load_pairs(
+        paths,
+        reading,
+        recipe.evaluation.resize,
+        False,
+        recipe.data.cache_mib,
+        training=training,
+        bits=recipe.data.bits,
+    )
     if loaded.failed and recipe.data.unreadable == "error":
         raise loaded.failed[0]
     if not loaded.pixels.class_pixels[:, :-1].any():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.memory import free_memory as free_memory
 from snellen.data.normalization import Triple
 
 _STATISTICS_IMAGES = 5000
@@ -166,14 +167,3 @@ def bounded_map(
     """pool.map, but never more than a few hundred results (decoded images) wait to be taken."""
     for start in range(0, len(items), 512):
         yield from pool.map(function, items[start : start + 512], chunksize=16)
-
-
-def free_memory() -> int:
-    """Bytes that can be had without swapping; half of all memory where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)

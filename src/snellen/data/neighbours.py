@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from snellen.data.decode import UnreadableImageError, opened_image
+
 _PAIRS = 60
 _MUCH_NEARER = 0.35
 
@@ -49,10 +51,10 @@ def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
 
 def _thumbnail(path: Path) -> NDArray[np.float64] | None:
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             image.draft("L", (32, 32))
             return np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64)
-    except (OSError, ValueError, SyntaxError):
+    except UnreadableImageError:
         return None  # reported when it is decoded
 
 

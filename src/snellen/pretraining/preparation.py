@@ -41,6 +41,7 @@ from snellen.tasks.preparation import (
     say_weights,
     snapshot_rows,
     whiten,
+    with_depth,
     within_budget,
 )
 
@@ -74,6 +75,13 @@ def prepare_pretraining(
     say_weights(console, weights)
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
+    if recorded is None:
+        data = with_depth(recipe.data, [images.root / name for name in images.paths], console)
+        scale = recipe.labelled.bits or data.bits  # one scale for what is learnt from and what it is scored on
+        labelled_spec = recipe.labelled.model_copy(update={"bits": scale})
+        if labelled is not None:
+            labelled_spec = with_depth(labelled_spec, [labelled.root / s.path for s in labelled.train], console)
+        recipe = recipe.model_copy(update={"data": data, "labelled": labelled_spec})
     decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console, crops=True)
     images = dataclasses.replace(
         images, paths=tuple(images.paths[row] for row in decoded.rows), left_out=decoded.left_out

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from PIL import Image
+from snellen.data.decode import UnreadableImageError, kind_and_size
 
 _SMALL_SIDE = 64
 _LOOKED_AT = 200
@@ -103,8 +103,7 @@ def _median_side(paths: Sequence[Path]) -> float:
     sides = []
     for path in paths[:: max(1, len(paths) // _LOOKED_AT)]:
         try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-        except (OSError, ValueError, Image.DecompressionBombError):
+            sides.append(min(kind_and_size(path)[1:]))
+        except UnreadableImageError:
             continue  # reported when it is decoded
     return median(sides) if sides else 224.0

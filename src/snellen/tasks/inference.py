@@ -78,7 +78,7 @@ class Predictor:
 
         def attempt(path: Path) -> Tensor | UnreadableImageError:
             try:
-                return evaluation_view(decode(path), self._recipe.evaluation)
+                return evaluation_view(decode(path, bits=self._recipe.data.bits), self._recipe.evaluation)
             except UnreadableImageError as error:
                 return error
 

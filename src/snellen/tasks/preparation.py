@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from snellen.data.augment.pipeline import Augmentation, evaluation_view, stored_image
 from snellen.data.cache import Pixels, channel_statistics, free_memory, load_pixels
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.depth import measure_depth
 from snellen.data.feed import Feed
+from snellen.data.masks.sources import MaskDataSpec
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
 from snellen.data.split import fraction_rows
@@ -40,6 +43,7 @@ from snellen.tasks.classification import Classification
 from snellen.tasks.frozen import FeatureFeed, best_rate, extracted
 
 _WHITENING_IMAGES = 5000
+DataOf = TypeVar("DataOf", DataSpec, UnlabelledSpec, MaskDataSpec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +77,9 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     prepare_process(recipe.hardware, resumed=recorded is not None)
     device = find_device(recipe.hardware)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
+    if recorded is None:
+        paths = [images.root / sample.path for sample in images.train]
+        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, paths, console)})
     images = fewer(images, recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     say_weights(console, weights)
@@ -167,6 +174,15 @@ def decode_images(
     return images, loaded[0], loaded[1]
 
 
+def with_depth(spec: DataOf, paths: Sequence[Path], console: Console) -> DataOf:
+    """`spec` with the bits of its 16-bit images measured, and said; without 16-bit images as it is."""
+    depth = measure_depth(paths)
+    if not depth.files:
+        return spec
+    console.print(f"[yellow]note:[/] {depth.sentence(spec.bits)}", highlight=False, soft_wrap=True)
+    return spec if spec.bits else spec.model_copy(update={"bits": depth.bits})
+
+
 def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
     """The images with a share of the training images: data.fraction."""
     if fraction == 1:
@@ -199,10 +215,10 @@ def decode_paths(
     augmentation, evaluation = recipe.augmentation, recipe.evaluation
 
     def stored(path: Path) -> Tensor:
-        return stored_image(decode(path, enough=augmentation.stored_side), augmentation)
+        return stored_image(decode(path, enough=augmentation.stored_side, bits=spec.bits), augmentation)
 
     def view(path: Path) -> Tensor:
-        return evaluation_view(decode(path), evaluation)
+        return evaluation_view(decode(path, bits=spec.bits), evaluation)
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=len(paths))

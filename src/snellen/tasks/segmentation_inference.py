@@ -101,8 +101,10 @@ class TiledPredictor:
         shown: MaskEvaluationTransformSpec | None = None,
         training: TrainingSizes | None = None,
         layout: torch.memory_format = torch.contiguous_format,
+        bits: int | None = None,
     ) -> None:
         self._network, self._classes, self._device, self._layout = network, classes, device, layout
+        self._bits = bits
         self._tile, self._overlap, self._shown = tile, overlap, shown or MaskEvaluationTransformSpec()
         self._training = training
         self._mean, self._std = (
@@ -126,7 +128,7 @@ class TiledPredictor:
                             image.raster.close()
 
     def _pieces(self, pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterator[_Piece | UnreadableImageError]:
-        for opened in _opened(pool, paths):
+        for opened in _opened(pool, paths, self._bits):
             if isinstance(opened, UnreadableImageError):
                 yield opened
                 continue
@@ -247,6 +249,7 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPre
         shown=shown,
         training=training_sizes(run),
         layout=own.mode.memory_format,
+        bits=run.segmentation.data.bits,
     )
 
 
@@ -262,12 +265,14 @@ def training_sizes(run: Run) -> TrainingSizes | None:
 _Opened = tuple[Path, Raster]
 
 
-def _opened(pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterator[_Opened | UnreadableImageError]:
+def _opened(
+    pool: ThreadPoolExecutor, paths: Sequence[Path], bits: int | None
+) -> Iterator[_Opened | UnreadableImageError]:
     """Images in their order; the small ones are decoded ahead, a large one when it is its turn."""
 
     def attempt(path: Path) -> _Opened | UnreadableImageError:
         try:
-            return path, open_raster(path)
+            return path, open_raster(path, bits)
         except UnreadableImageError as error:
             return error
 

@@ -35,6 +35,7 @@ from snellen.tasks.preparation import (
     find_normalization,
     say_weights,
     snapshot_rows,
+    with_depth,
     within_budget,
 )
 from snellen.tasks.segmentation import Segmentation
@@ -66,6 +67,9 @@ def prepare_segmentation(
     device = find_device(recipe.hardware)
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
+    if recorded is None:
+        paths = [images.root / sample.image for sample in images.train]
+        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, paths, console)})
     images = fewer_masked(images, recipe.data.fraction, recipe.seed)
     classes = images.classes.names
     model, weights = build_segmenter(spec, len(classes), recipe.seed)

@@ -96,7 +96,7 @@ def decode_set(
         paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
         shown = None if on_progress is None else lambda done, start=before: on_progress(start + done)
         training = TrainingSizes.of(loaded[0].sizes) if loaded and loaded[0].sizes else None
-        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown, training))
+        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown, training, spec.bits))
         before += len(samples)
     failed = [error for each in loaded for error in each.failed]
     if failed and spec.unreadable == "error":
@@ -140,11 +140,13 @@ def load_pairs(
     limit_mib: int,
     on_progress: Callable[[int], None] | None = None,
     training: TrainingSizes | None = None,
+    bits: int | None = None,
 ) -> Loaded:
     """Decodes all pairs once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
     paths: of image and mask. resize: of the images; of the masks where masks_too. on_progress: called with the number
-    of pairs done. training: see `evaluation_size`; None for the training images themselves.
+    of pairs done. training: see `evaluation_size`; None for the training images themselves. bits: of 16-bit images, as in
+    `decode`.
     """
     room = min(limit_mib * 2**20, free_memory() // 2)
     images: list[Tensor | None] = []
@@ -156,7 +158,7 @@ def load_pairs(
     kept_sizes: list[tuple[int, ...]] = []
 
     def read_image(path: Path) -> tuple[Tensor, tuple[int, int]]:
-        image = decode(path)
+        image = decode(path, bits=bits)
         size = int(image.shape[1]), int(image.shape[2])
         return resize_image(image, evaluation_size(size, resize, training)).contiguous(), size
 

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from snellen.data.decode import UnreadableImageError, opened_image
+from snellen.data.decode import UnreadableImageError, opened_image, upright
 from snellen.data.masks.classes import IGNORE, ClassTable, rgb_text
 
 _JPEG_TOLERANCE = 48
@@ -88,7 +88,7 @@ def open_mask(path: Path) -> MaskPixels:
     """The pixels of a mask file, upright by its EXIF orientation. Raises UnreadableImageError."""
     with opened_image(path) as opened:
         mode, jpeg = opened.mode, opened.format in {"JPEG", "MPO"}
-        image = ImageOps.exif_transpose(opened)
+        image = upright(opened)
         if mode in {"LA", "La"}:
             image = image.getchannel(0)
         if mode in {"1", "L", "LA", "La", "P"}:

@@ -1,0 +1,203 @@
+"""TIFF files whose bands rasterio reads: GeoTIFF, and what Pillow cannot read whole.
+
+The rule, for a file wherever it is read (training, evaluation, prediction, check):
+- GeoTIFF (a file with a georeference): bands 1 to 3 are red, green and blue, or band 1 is grey where there are fewer
+  than three; further bands are passed over whatever they are marked as, since GDAL marks any fourth band as alpha.
+  Pixels are as stored: EXIF orientation is not heeded.
+- Any other TIFF: a band that is marked as alpha (tag ExtraSamples) beside grey or RGB is transparency, which is laid
+  over white. The first three bands, or the first one, otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from snellen.data.unreadable import UnreadableImageError
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+_CACHE_MIB = 256  # of decoded blocks; GDAL's own default is a twentieth of the machine's memory
+# TIFF's tags of a georeference: pixel scale, tie points, transformation, keys.
+_GEOREFERENCE = {33550, 33922, 34264, 34735}
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_STRIP = 4_000_000  # pixels that are looked at together for the largest value
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """georeferenced: whether it is a GeoTIFF. bits: of a sample. photometric, orientation: TIFF's numbers.
+
+    alpha: 0 without, 1 premultiplied, 2 straight; as the file says, which a GeoTIFF does of any fourth band.
+    """
+
+    width: int
+    height: int
+    bands: int
+    bits: int
+    photometric: int
+    alpha: int
+    orientation: int
+    georeferenced: bool
+
+    @property
+    def by_bands(self) -> bool:
+        """Whether the file is read by its bands; any other is a picture, which Pillow reads."""
+        if self.georeferenced or self.bands > 4 or (self.bits > 8 and self.bands > 1):
+            return True
+        return self.photometric in {_MINISWHITE, _MINISBLACK} and self.bands > (2 if self.alpha else 1)
+
+    @property
+    def by_pillow(self) -> bool:
+        """Whether Pillow gives the same bands of a GeoTIFF, where rasterio is not installed."""
+        plain = (self.photometric == _MINISBLACK and self.bands == 1) or self.photometric in {_RGB, _PALETTE, _YCBCR}
+        return self.georeferenced and self.bits == 8 and plain and self.bands <= 4 and self.alpha != 1
+
+
+def tiff_header(path: Path) -> TiffHeader | None:
+    """What the first directory of a TIFF says; None for a file that is no TIFF by its suffix and contents."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return None
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            if start[:2] not in {b"II", b"MM"}:
+                return None
+            if 43 in {start[2], start[3]}:  # BigTIFF
+                start += file.read(8)
+            tags = ImageFileDirectory_v2(start)
+            file.seek(tags.next)
+            tags.load(file)
+            bits, extra = tags.get(258, (1,)), tags.get(338, (0,))
+            return TiffHeader(
+                *(int(tags[256]), int(tags[257]), int(tags.get(277, 1)), max(map(int, _several(bits)))),
+                *(int(tags.get(262, _MINISBLACK)), int(_several(extra)[0]) if _several(extra) else 0),
+                *(int(tags.get(274, 1)), bool(_GEOREFERENCE & set(tags))),
+            )
+    except Exception:  # a damaged directory: whoever decodes the file says what is wrong
+        return None
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def has_rasterio() -> bool:
+    """Whether rasterio, an extra, is installed."""
+    return find_spec("rasterio") is not None
+
+
+def eight_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """The upper eight of whole numbers of `bits` bits; smaller and larger ones are cut off at 0 and 2**bits - 1.
+
+    Bytes stay as they are.
+    """
+    if values.dtype == np.uint8:
+        return values
+    return (values.clip(0, 2**bits - 1) >> (bits - 8)).astype(np.uint8)
+
+
+def over_white(colours: NDArray[np.uint8], alpha: NDArray[np.uint8], premultiplied: bool) -> NDArray[np.uint8]:
+    """(h, w, 3) colours with (h, w) opacity laid over white."""
+    opacity = alpha[..., None].astype(np.uint16)
+    over = colours.astype(np.uint16) * (255 if premultiplied else opacity) + 255 * (255 - opacity)
+    return ((over.clip(0, 255 * 255) + 127) // 255).astype(np.uint8)
+
+
+class Bands:
+    """A TIFF that is open in rasterio, read by windows as RGB by the rule above. Safe to be read from several threads.
+
+    bits: of the set's 16-bit files, as in `decode`. file: rasterio's. Raises UnreadableImageError, here or when a part
+    is read.
+    """
+
+    def __init__(self, path: Path, header: TiffHeader, bits: int) -> None:
+        if not has_rasterio():
+            raise UnreadableImageError(
+                path,
+                f"a TIFF of {header.bands} bands with {header.bits} bits each, which needs rasterio: "
+                "pip install 'snellen[geo]'",
+            )
+        import rasterio
+        from rasterio.enums import ColorInterp
+
+        self._path, self._header, self._bits, self._lock = path, header, bits, Lock()
+        with self._reading():
+            self.file = rasterio.open(path)
+            kind = self.file.dtypes[0]
+            if kind not in {"uint8", "uint16", "int16", "uint32", "int32"}:
+                raise UnreadableImageError(path, f"pixels of type {kind}; save it with 8 or 16 bits a channel")
+            self._palette = None
+            if self.file.colorinterp[0] == ColorInterp.palette:
+                colours = self.file.colormap(1)
+                self._palette = np.array([colours.get(value, (0, 0, 0, 0))[:3] for value in range(256)], np.uint8)
+        self.height, self.width = int(self.file.height), int(self.file.width)
+        self._indexes = [1, 2, 3] if self.file.count >= 3 else [1]
+        beside = self.file.count in {2, 4} and header.alpha in {1, 2}
+        self._alpha = self.file.count if beside and not header.georeferenced else None
+
+    def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+        """(height, width, 3) of a part that lies inside the image."""
+        indexes = self._indexes if self._alpha is None else [*self._indexes, self._alpha]
+        values = self._values(indexes, top, left, height, width)
+        if self._palette is not None:
+            return np.asarray(self._palette[values[0].clip(0, 255)])
+        grey_or_rgb = np.moveaxis(self._bytes(values[: len(self._indexes)]), 0, -1)
+        colours = np.ascontiguousarray(np.broadcast_to(grey_or_rgb, (height, width, 3)))
+        if self._alpha is None:
+            return colours
+        return over_white(colours, eight_bits(values[-1], 16), self._header.alpha == 1)
+
+    def largest(self) -> int:
+        """The largest value of the bands that are read; what is marked as no data is passed over."""
+        most = 0
+        step = max(1, _STRIP // self.width)
+        for top in range(0, self.height, step):
+            values = self._values(self._indexes, top, 0, min(step, self.height - top), self.width)
+            if self.file.nodata is not None:
+                values = values[values != self.file.nodata]
+            most = max(most, int(values.max(initial=0)))
+        return most
+
+    def valid(self, top: int, left: int, height: int, width: int) -> NDArray[np.bool_]:
+        """(height, width) where the file says that there is an image."""
+        from rasterio.windows import Window
+
+        with self._reading(), self._lock:
+            return np.asarray(self.file.dataset_mask(window=Window(left, top, width, height)) > 0)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        with self._lock:
+            self.file.close()
+
+    def _bytes(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        stored = self._header.bits
+        if stored < 8:
+            values = (values.astype(np.uint16) * 255 // (2**stored - 1)).astype(np.uint8)
+        eight = eight_bits(values, self._bits)
+        return 255 - eight if self._header.photometric == _MINISWHITE else eight
+
+    def _values(self, indexes: list[int], top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        import rasterio
+        from rasterio.windows import Window
+
+        with self._reading(), self._lock, rasterio.Env(GDAL_CACHEMAX=_CACHE_MIB):
+            return np.asarray(self.file.read(indexes, window=Window(left, top, width, height)))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        from rasterio.errors import RasterioError
+
+        try:
+            yield
+        except (RasterioError, MemoryError, ValueError, OverflowError) as error:
+            raise UnreadableImageError(self._path, f"damaged image ({error})") from error

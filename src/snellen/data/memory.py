@@ -1,0 +1,63 @@
+"""How much memory can still be had, as the system and the container say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_UNLIMITED = 2**60  # cgroup v1 writes a number of about this size for "no limit"
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes that can be had without swapping and within the limits of the process's control groups.
+
+    root: where /proc and /sys lie. Half of all memory where the system does not say (no Linux).
+    """
+    available = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    try:
+        for line in (root / "proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+    except OSError:
+        return available  # not Linux
+    return max(0, min([available, *_group_rooms(root)]))
+
+
+def _group_rooms(root: Path) -> Iterator[int]:
+    """What is left below the memory limit of each control group that the process is in, up to the root group."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, controllers, name = line.split(":", 2)
+        if number == "0" and not controllers:
+            mount, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            mount, limit, usage = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = mount / name.strip("/")
+        while group.is_relative_to(mount):
+            if (room := _room(group, limit, usage)) is not None:
+                yield room
+            if group == mount:
+                break
+            group = group.parent
+
+
+def _room(group: Path, limit: str, usage: str) -> int | None:
+    """Bytes below the group's limit; pages of files that the kernel may drop count as free. None: no limit."""
+    try:
+        most = (group / limit).read_text().strip()
+        if most == "max" or int(most) >= _UNLIMITED:
+            return None
+        used = int((group / usage).read_text())
+        for line in (group / "memory.stat").read_text().splitlines():
+            if line.split(" ")[0] in {"inactive_file", "total_inactive_file"}:
+                reclaimable = int(line.split()[1])
+                return int(most) - max(0, used - reclaimable)
+        return int(most) - used
+    except (OSError, ValueError):
+        return None  # the group is not visible in this namespace

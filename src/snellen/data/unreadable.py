@@ -1,0 +1,16 @@
+"""The error for image files that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snellen.errors import UserError
+
+
+class UnreadableImageError(UserError):
+    """A file that is no image, or a damaged one. reason: what is wrong with it, in words."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}. To leave such files out and list them: data.unreadable=skip")
