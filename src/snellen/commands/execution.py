@@ -207,10 +207,12 @@ def _advice(error: Exception, job: Job) -> str:
     if isinstance(error, OSError):
         return f"{job.path}: the disk is full."
     if isinstance(error, torch.OutOfMemoryError):
-        parts = f"accumulation={job.recipe.accumulation * 2} (the same batch in smaller parts) or "
+        accumulation = min(job.recipe.accumulation * 2, job.recipe.batch_size // 2)  # more is refused
+        parts = f"accumulation={accumulation} (the same batch in smaller parts) or "
+        smaller = job.recipe.task != "pretraining" and accumulation > job.recipe.accumulation
         return (
             f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
-            f"{'' if job.recipe.task == 'pretraining' else parts}a smaller batch_size."
+            f"{parts if smaller else ''}a smaller batch_size."
         )
     return str(error)
 
