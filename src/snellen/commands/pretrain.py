@@ -57,7 +57,7 @@ def pretrain(
     if loaded is None:
         loaded = _choose(images, overrides or {}, console)
     loaded = _with_absolute_paths(loaded)
-    with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
+    with new_run(Path(out) if out is not None else None, loaded.name) as path:
         prepared = prepare_pretraining(path, loaded, images, console, recorded=None)
         facts = _data_json(prepared, data)
         say_notes(console, facts["notes"][len(images.notes) :])

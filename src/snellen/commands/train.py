@@ -74,7 +74,7 @@ def train_on(
     """`train` on images that were read from `data` before. report: whether the run writes its own report."""
     recipe = with_absolute_weights(recipe)
     _say_images(console, images)
-    with new_run(out, recipe.name) as path, locked(path):
+    with new_run(out, recipe.name) as path:
         prepared = prepare(path, recipe, images, console, recorded=None)
         job, images = prepared.job, prepared.images
         samples = samples_csv([("train", images.train), ("validation", images.validation)], images.classes)
