@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import errno
 import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from snellen.engine.loop import train as run_loop
 from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
-from snellen.files import write_json, write_text
+from snellen.files import FULL, write_json, write_text
 from snellen.insight.segmentation import by_image
 from snellen.models.classifier import count_macs, count_parameters
 from snellen.models.weights import WeightsReport
@@ -185,15 +185,16 @@ def execute(path: Path, job: Job, console: Console, report: bool = True) -> Run:
     try:
         with StopRequest() as stop, Display(console, job.recipe.epochs, steps, progress.step) as display:
             finished = run_loop(job, display, stop, checkpoint, progress)
+        network = job.task.weights(job.scored)
+        save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
+        _write_predictions(Run(path))
     except (UserError, torch.OutOfMemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if isinstance(error, OSError) and error.errno not in FULL:
             raise
         message = _advice(error, job)
-        write_status(path, "failed", job, progress, message)
+        with suppress(UserError):  # on a full disk it may not fit either
+            write_status(path, "failed", job, progress, message)
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
-    network = job.task.weights(job.scored)
-    save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
-    _write_predictions(Run(path))
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
     if finished and report:
