@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from torch import nn
 
 from snellen.data.normalization import Normalization
@@ -43,9 +45,12 @@ AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
 
 
 def with_absolute_weights(recipe: AnyKind) -> AnyKind:
-    """The recipe with the path of its weights made absolute, so that the run can be read from anywhere."""
+    """The recipe with the path of its weights made absolute, so that the run can be read from anywhere.
+
+    The words imagenet and coco stay what they are, whatever lies in the working folder: ./imagenet is a folder.
+    """
     weights = recipe.model.weights
-    if weights is None or not Path(weights).exists():
+    if weights is None or weights in {"imagenet", "coco"} or not os.path.exists(weights):
         return recipe
     model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
     return recipe.model_copy(update={"model": model})
@@ -59,7 +64,7 @@ def absolute(source: str | Path) -> str:
 def say_notes(console: Console, notes: Sequence[str]) -> None:
     """Prints what a person should know of the data."""
     for note in notes:
-        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], images: int) -> dict[str, Any]:
@@ -71,11 +76,13 @@ def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], image
     if "budget" in overrides:
         fields.pop("epochs", None)
     console.print(
-        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
+        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}",
+        markup=False,
+        highlight=False,
     )
     if fields:
         changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
-        console.print(f"for these {images:,} training images: {changes}", highlight=False, soft_wrap=True)
+        console.print(f"for these {images:,} training images: {changes}", markup=False, highlight=False, soft_wrap=True)
     return fields | dict(overrides)
 
 
@@ -180,7 +187,9 @@ def execute(path: Path, job: Job, console: Console, report: bool = True) -> Run:
     """Trains to the end or to Ctrl-C, then writes what is made from the whole run, with or without its report."""
     checkpoint, progress = job.begin()
     write_status(path, "running", job, progress)
-    console.print(f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", highlight=False)
+    console.print(
+        f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", markup=False, highlight=False
+    )
     steps = job.recipe.epochs * job.feed.steps
     try:
         with StopRequest() as stop, Display(console, job.recipe.epochs, steps, progress.step) as display:
@@ -198,9 +207,11 @@ def execute(path: Path, job: Job, console: Console, report: bool = True) -> Run:
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
     if finished and report:
-        console.print(f"report: {run.report()}", highlight=False, soft_wrap=True)
+        console.print(f"report: {run.report()}", markup=False, highlight=False, soft_wrap=True)
     elif not finished:
-        console.print(f"stopped; to go on: snellen train --resume {path}", highlight=False, soft_wrap=True)
+        console.print(
+            f"stopped; to go on: snellen train --resume {path}", markup=False, highlight=False, soft_wrap=True
+        )
     return run
 
 
