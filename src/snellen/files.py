@@ -13,7 +13,6 @@ from typing import Any
 
 from snellen.errors import UserError
 
-
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
 
 

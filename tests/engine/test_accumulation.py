@@ -62,8 +62,7 @@ def test_parts_weigh_what_they_hold(batch_size: int, digits: Path, tmp_path: Pat
     model = {"backbone": "airnet", "width": 0.125, "freeze": True, "cached": True}
     recipe = CLASSES | {"batch_size": batch_size, "epochs": 3, "model": model}
     whole, parts = (
-        train(digits, recipe | {"accumulation": number}, out=tmp_path / str(number), console=QUIET)
-        for number in (1, 4)
+        train(digits, recipe | {"accumulation": number}, out=tmp_path / str(number), console=QUIET) for number in (1, 4)
     )
     np.testing.assert_allclose(parts.steps()["loss"], whole.steps()["loss"], rtol=1e-4)
     heads = [load_file(run.path / "checkpoints" / "last.safetensors") for run in (whole, parts)]

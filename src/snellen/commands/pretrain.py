@@ -52,7 +52,9 @@ def pretrain(
     console = console or Console(stderr=True)
     loaded = None if recipe is None else load_for(PretrainingRecipe, recipe, overrides)
     images = read_unlabelled(data)
-    console.print(f"{len(images.paths):,} images without labels ({images.layout})", highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(images.paths):,} images without labels ({images.layout})", markup=False, highlight=False, soft_wrap=True
+    )
     say_notes(console, images.notes)
     if loaded is None:
         loaded = _choose(images, overrides or {}, console)

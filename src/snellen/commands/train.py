@@ -133,6 +133,7 @@ def _say_images(console: Console, images: ImageSet) -> None:
     console.print(
         f"{len(images.train):,} training and {len(images.validation):,} validation images, "
         f"{len(images.classes)} classes ({images.layout}; {images.split})",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

@@ -100,6 +100,7 @@ def _say_images(console: Console, images: MaskedSet) -> None:
     console.print(
         f"{len(images.train):,} training and {len(images.validation):,} validation images with masks, "
         f"{len(images.classes)} classes, ignored: {images.classes.ignored_text} ({images.layout}; {images.split})",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

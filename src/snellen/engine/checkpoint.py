@@ -104,9 +104,9 @@ class Checkpoint:
             length = file.stat().st_size if file.is_file() else 0
             if length < size:
                 raise UserError(
-                    f"{file}: {length:,} bytes of the {size:,} that it held at the last checkpoint; the rest is lost, as "
-                    f"after a power cut, and the run cannot go on exactly. Bring the file back, or delete {self._path} "
-                    "to start this run over from its first step."
+                    f"{file}: {length:,} bytes of the {size:,} that it held at the last checkpoint; the rest is lost, "
+                    f"as after a power cut, and the run cannot go on exactly. Bring the file back, or delete "
+                    f"{self._path} to start this run over from its first step."
                 )
         return progress
 
