@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib.metadata import version as installed_version
@@ -292,7 +293,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     positional: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        is_override = _OVERRIDE.match(argument) and not Path(argument).exists()
+        is_override = _OVERRIDE.match(argument) and not os.path.exists(argument)  # which no length of a name breaks
         (overrides if is_override else positional).append(argument)
     return positional, overrides
 

@@ -5,36 +5,56 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from snellen.errors import UserError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it takes the place of `path`, on failure it is removed.
 
-    The content is on the disk before the rename, so that neither a kill nor a power cut leaves half a file.
-    Raises UserError when the disk is full or the folder cannot be written.
+    The content is on the disk before the rename, so that neither a kill nor a power cut leaves half a file. The file's
+    permissions are those that the process gives to new files. Raises UserError when the disk is full or the folder
+    cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode & 0o777)  # safetensors makes files that nobody else can read
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    except Exception as error:
+        number = _error_number(error)
+        if number in FULL:
             raise UserError(f"{path}: the disk is full; nothing of this file was kept. Free some space.") from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}:
-            raise UserError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
+        if number in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}:
+            raise UserError(f"{path}: cannot be written ({os.strerror(number)}). Choose another folder.") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is not there or not writable, the first error says more
+            temporary.unlink(missing_ok=True)
+
+
+def _error_number(error: BaseException | None) -> int | None:
+    """The number of the system's error behind an exception; torch and safetensors raise others in its place."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.errno
+        if match := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(match[1])
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -86,16 +87,17 @@ def render(check: Check | MaskCheck) -> RenderableType:
     train = Counter(sample.label for sample in images.train)
     validation = Counter(sample.label for sample in images.validation)
     for label, name in enumerate(images.classes):
-        table.add_row(name, f"{train[label]:,}", f"{validation[label]:,}")
+        table.add_row(escape(name), f"{train[label]:,}", f"{validation[label]:,}")
     table.add_row("[bold]all[/]", f"[bold]{len(images.train):,}[/]", f"[bold]{len(images.validation):,}[/]")
     smallest, middle, largest = check.sides
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in check.formats.items())
     lines = [
-        f"{images.root}: {images.layout}; {images.split}",
+        escape(f"{images.root}: {images.layout}; {images.split}"),
         f"shorter side: {smallest} to {largest} px, median {middle:g}; {kinds}",
-        *(f"[yellow]note:[/] {note}" for note in images.notes),
+        *(f"[yellow]note:[/] {escape(note)}" for note in images.notes),
     ]
-    lines += [f"[red]unreadable:[/] {entry.path}: {entry.reason}" for entry in check.unreadable[:_MOST_LISTED]]
+    listed = (escape(f"{entry.path}: {entry.reason}") for entry in check.unreadable[:_MOST_LISTED])
+    lines += [f"[red]unreadable:[/] {line}" for line in listed]
     if len(check.unreadable) > _MOST_LISTED:
         lines.append(f"… and {len(check.unreadable) - _MOST_LISTED} more unreadable files")
     if check.unreadable:

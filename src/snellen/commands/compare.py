@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from snellen.commands.execution import absolute
@@ -80,8 +81,10 @@ def compare(
             return _interrupted(done, console)
         failed = [run for run in done.runs if run.state != "finished"]
         for run in failed:
-            console.print(f"[yellow]note:[/] {run.path} has {run.state}; the report leaves it out", highlight=False)
-        console.print(f"report: {done.report()}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[yellow]note:[/] {escape(str(run.path))} has {run.state}; the report leaves it out", highlight=False
+            )
+        console.print(f"report: {done.report()}", markup=False, highlight=False, soft_wrap=True)
     return done
 
 
@@ -194,7 +197,9 @@ def _plan_table(
         recipe = plan.pretraining.recipe
         about = "" if pretraining is None else duration(pretraining)
         state = "to do" if state_of(plan.pretraining.path) == "not started" else state_of(plan.pretraining.path)
-        table.add_row(f"pretraining ({recipe.name})", "none", "1", recipe.budget or str(recipe.epochs), about, state)
+        table.add_row(
+            f"pretraining ({escape(recipe.name)})", "none", "1", recipe.budget or str(recipe.epochs), about, state
+        )
     total = pretraining or 0.0
     for setting, fraction in dict.fromkeys((run.setting, run.fraction) for run in plan.runs):
         runs = [run for run in plan.runs if (run.setting, run.fraction) == (setting, fraction)]
@@ -205,7 +210,7 @@ def _plan_table(
         about = f"{left} x {duration(each)}" if left else ""
         done = "finished" if not left else f"{len(runs) - left} finished" if left < len(runs) else "to do"
         epochs = runs[0].recipe.budget or str(runs[0].recipe.epochs)
-        table.add_row(setting, f"{fraction:.3g}", str(len(runs)), epochs, about, done)
+        table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, about, done)
     table.add_row(f"[bold]{len(plan.runs)} runs[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
     return table
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -93,7 +94,7 @@ def render(evaluated: Evaluated | EvaluatedMasks) -> RenderableType:
     for name, value, interval in rows:
         table.add_row(name, f"{value:.2%}", f"95% interval {100 * interval.low:.2f} to {100 * interval.high:.2f}")
     lines = [f"{f.correct:,} of {f.images:,} images are right."]
-    lines += [f"[yellow]unreadable, left out:[/] {line}" for line in evaluated.unreadable]
+    lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in evaluated.unreadable]
     return Group(table, *lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -110,9 +111,9 @@ def render_masks(evaluated: EvaluatedMasks) -> RenderableType:
         classes.add_column(column, justify="left" if column == "class" else "right")
     for name, each in zip(evaluated.classes, f.classes, strict=True):
         bounds = "" if each.iou_interval is None else f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
-        classes.add_row(name, f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
+        classes.add_row(escape(name), f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
     lines = [f"{f.images:,} images, ignored pixels left out."]
-    lines += [f"[yellow]unreadable, left out:[/] {line}" for line in evaluated.unreadable]
+    lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in evaluated.unreadable]
     return Group(means, "", classes, "", *lines)
 
 

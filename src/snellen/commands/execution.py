@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import errno
 import io
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from torch import nn
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
@@ -29,7 +31,7 @@ from snellen.engine.loop import train as run_loop
 from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
 from snellen.errors import DivergedError, UserError
-from snellen.files import write_json, write_text
+from snellen.files import FULL, write_json, write_text
 from snellen.insight.segmentation import by_image
 from snellen.models.classifier import count_macs, count_parameters
 from snellen.models.weights import WeightsReport
@@ -44,9 +46,12 @@ AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
 
 
 def with_absolute_weights(recipe: AnyKind) -> AnyKind:
-    """The recipe with the path of its weights made absolute, so that the run can be read from anywhere."""
+    """The recipe with the path of its weights made absolute, so that the run can be read from anywhere.
+
+    The words imagenet and coco stay what they are, whatever lies in the working folder: ./imagenet is a folder.
+    """
     weights = recipe.model.weights
-    if weights is None or not Path(weights).exists():
+    if weights is None or weights in {"imagenet", "coco"} or not os.path.exists(weights):
         return recipe
     model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
     return recipe.model_copy(update={"model": model})
@@ -60,7 +65,7 @@ def absolute(source: str | Path) -> str:
 def say_notes(console: Console, notes: Sequence[str]) -> None:
     """Prints what a person should know of the data."""
     for note in notes:
-        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], images: int) -> dict[str, Any]:
@@ -72,11 +77,13 @@ def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], image
     if "budget" in overrides:
         fields.pop("epochs", None)
     console.print(
-        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
+        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}",
+        markup=False,
+        highlight=False,
     )
     if fields:
         changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
-        console.print(f"for these {images:,} training images: {changes}", highlight=False, soft_wrap=True)
+        console.print(f"for these {images:,} training images: {changes}", markup=False, highlight=False, soft_wrap=True)
     return fields | dict(overrides)
 
 
@@ -190,11 +197,16 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
     """
     checkpoint, progress = job.begin()
     write_status(path, "running", job, progress)
-    console.print(f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", highlight=False)
+    console.print(
+        f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", markup=False, highlight=False
+    )
     steps = job.recipe.epochs * job.feed.steps
     try:
         with StopRequest() as stop, Display(console, job.recipe.epochs, steps, progress.step) as display:
             finished = run_loop(job, display, stop, checkpoint, progress)
+        network = job.task.weights(job.scored)
+        save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
+        _write_predictions(Run(path))
     except DivergedError as error:
         if job.mode.precision != "fp32":
             note = go_back_in_fp32(path, str(error))
@@ -204,20 +216,20 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
         write_status(path, "failed", job, progress, message, diverged=True)
         raise UserError(message) from error
     except (UserError, torch.OutOfMemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if isinstance(error, OSError) and error.errno not in FULL:
             raise
         message = _advice(error, job)
-        write_status(path, "failed", job, progress, message)
+        with suppress(UserError):  # on a full disk it may not fit either
+            write_status(path, "failed", job, progress, message)
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
-    network = job.task.weights(job.scored)
-    save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
-    _write_predictions(Run(path))
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
     if finished and report:
-        console.print(f"report: {run.report()}", highlight=False, soft_wrap=True)
+        console.print(f"report: {run.report()}", markup=False, highlight=False, soft_wrap=True)
     elif not finished:
-        console.print(f"stopped; to go on: snellen train --resume {path}", highlight=False, soft_wrap=True)
+        console.print(
+            f"stopped; to go on: snellen train --resume {path}", markup=False, highlight=False, soft_wrap=True
+        )
     return run
 
 
@@ -225,10 +237,12 @@ def _advice(error: Exception, job: Job) -> str:
     if isinstance(error, OSError):
         return f"{job.path}: the disk is full."
     if isinstance(error, torch.OutOfMemoryError):
-        parts = f"accumulation={job.recipe.accumulation * 2} (the same batch in smaller parts) or "
+        accumulation = min(job.recipe.accumulation * 2, job.recipe.batch_size // 2)  # more is refused
+        parts = f"accumulation={accumulation} (the same batch in smaller parts) or "
+        smaller = job.recipe.task != "pretraining" and accumulation > job.recipe.accumulation
         return (
             f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
-            f"{'' if job.recipe.task == 'pretraining' else parts}a smaller batch_size."
+            f"{parts if smaller else ''}a smaller batch_size."
         )
     return str(error)
 

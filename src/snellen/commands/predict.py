@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from snellen.data.sources import list_images
@@ -78,10 +79,15 @@ def predict(
 def _predict_classes(run: Run, paths: list[Path], out: Path, top_k: int, console: Console) -> Predicted:
     from snellen.tasks.inference import Predictor
 
+    if out.is_dir():
+        raise UserError(f"{out}: a folder; the predictions are a table. Give a file: --out {out / 'predictions.csv'}")
     top_k = min(top_k, len(run.classes))
     predictor = Predictor(run)
     predicted = unreadable = 0
-    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(out) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         more = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "probability")]
         writer.writerow(["path", "class", "probability", *more, "error"])
@@ -93,7 +99,7 @@ def _predict_classes(run: Run, paths: list[Path], out: Path, top_k: int, console
                 unreadable += len(batch.unreadable)
                 bar.advance(task, len(batch.paths) + len(batch.unreadable))
                 for error in batch.unreadable:
-                    console.print(f"[yellow]unreadable:[/] {error.path}: {error.reason}", highlight=False)
+                    console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
     return Predicted(out, predicted, unreadable)
 
 

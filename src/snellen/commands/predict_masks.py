@@ -9,6 +9,7 @@ from itertools import chain, groupby
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from snellen.data.decode import UnreadableImageError
@@ -50,7 +51,7 @@ def predict_masks(
             except UnreadableImageError as error:
                 unreadable += 1
                 table.append([str(path), *[""] * (3 + len(colours)), error.reason])
-                console.print(f"[yellow]unreadable:[/] {error.path}: {error.reason}", highlight=False)
+                console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
             bar.advance(task)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -53,12 +53,14 @@ def pretrain(
     console = console or Console(stderr=True)
     loaded = None if recipe is None else load_for(PretrainingRecipe, recipe, overrides)
     images = read_unlabelled(data)
-    console.print(f"{len(images.paths):,} images without labels ({images.layout})", highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(images.paths):,} images without labels ({images.layout})", markup=False, highlight=False, soft_wrap=True
+    )
     say_notes(console, images.notes)
     if loaded is None:
         loaded = _choose(images, overrides or {}, console)
     loaded = _with_absolute_paths(loaded)
-    with new_run(Path(out) if out is not None else None, loaded.name) as path, locked(path):
+    with new_run(Path(out) if out is not None else None, loaded.name) as path:
         prepared = prepare_pretraining(path, loaded, images, console, recorded=None)
         facts = _data_json(prepared, data)
         say_notes(console, facts["notes"][len(images.notes) :])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from snellen.engine.claim import is_locked
+from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 
 
@@ -21,21 +23,30 @@ def find_runs(folder: Path) -> Iterator[Path]:
             yield path.parent
 
 
+def _cells(path: Path, status: dict[str, Any]) -> list[str]:
+    top1 = "" if status["top1"] is None else f"{status['top1']:.2%}"
+    miou = "" if status.get("miou") is None else f"{status['miou']:.4f}"
+    minutes = (status["seconds_training"] + status["seconds_evaluating"]) / 60
+    state = str(status["state"])
+    if state == "running" and not is_locked(path):
+        state = "stopped"  # killed, before it could say so
+    return [state, f"{status['epochs_done']}/{status['epochs']}", top1, miou, f"{minutes:.1f}"]
+
+
 def runs_table(folder: Path) -> Table:
-    """One line for each run: state, epochs, top-1 or mIoU, time. Raises UserError when there is none."""
+    """One line for each run: state, epochs, top-1 or mIoU, time; "damaged" where its status cannot be read.
+
+    Raises UserError when there is none.
+    """
     table = Table(box=None, pad_edge=False)
     for column in ("run", "state", "epochs", "top-1", "mIoU", "minutes"):
         table.add_column(column, justify="left" if column in {"run", "state"} else "right")
     for path in find_runs(folder):
-        status = json.loads((path / "status.json").read_text(encoding="utf-8"))
-        top1 = "" if status["top1"] is None else f"{status['top1']:.2%}"
-        miou = "" if status.get("miou") is None else f"{status['miou']:.4f}"
-        minutes = (status["seconds_training"] + status["seconds_evaluating"]) / 60
-        epochs = f"{status['epochs_done']}/{status['epochs']}"
-        state = status["state"]
-        if state == "running" and not is_locked(path):
-            state = "stopped"  # killed, before it could say so
-        table.add_row(str(path), state, epochs, top1, miou, f"{minutes:.1f}")
+        try:
+            cells = _cells(path, Run(path).status)
+        except (UserError, KeyError, TypeError, ValueError):
+            cells = ["damaged: status.json"]
+        table.add_row(escape(str(path)), *cells)
     if not table.row_count:
         raise UserError(f"{folder}: no runs here. `snellen train` leaves them in runs/.")
     return table

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from rich.console import Console
+from rich.markup import escape
 
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import resume, train_on
@@ -69,13 +70,13 @@ def one_by_one(plan: Plan, context: Context) -> bool:
         ahead = sum(expected[number:])
         share = f", {100 * run.fraction:g}% of the labels" if run.fraction != 1 else ""
         place = f"{len(plan.runs) - len(left) + number + 1} of {len(plan.runs)}"
-        context.console.rule(f"{place}: {run.setting}{share}, seed {run.seed}; about {duration(ahead)} left")
+        context.console.rule(f"{place}: {escape(run.setting)}{share}, seed {run.seed}; about {duration(ahead)} left")
         try:
             done = _train(run, context)
         except UserError as error:
             if state_of(run.path) != "failed":
                 raise
-            context.console.print(f"[yellow]note:[/] {error}", highlight=False)
+            context.console.print(f"[yellow]note:[/] {escape(str(error))}", highlight=False)
             continue
         if done.status["state"] != "finished":
             return False
@@ -124,7 +125,7 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as file_:
                 subprocess.run(command, stdout=file_, stderr=file_, env=os.environ | threads | own, check=False)
-            context.console.print(f"{run.path.name}: {state_of(run.path)}", highlight=False)
+            context.console.print(f"{escape(run.path.name)}: {state_of(run.path)}", highlight=False)
         finally:
             slots.put(slot)
 

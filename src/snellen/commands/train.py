@@ -76,7 +76,7 @@ def train_on(
     recipe = with_absolute_weights(recipe)
     _say_images(console, images)
     whole = images
-    with new_run(out, recipe.name) as path, locked(path):
+    with new_run(out, recipe.name) as path:
         prepared = prepare(path, recipe, images, console, recorded=None)
         job, images = prepared.job, prepared.images
         samples = samples_csv([("train", images.train), ("validation", images.validation)], images.classes)
@@ -143,6 +143,7 @@ def _say_images(console: Console, images: ImageSet) -> None:
     console.print(
         f"{len(images.train):,} training and {len(images.validation):,} validation images, "
         f"{len(images.classes)} classes ({images.layout}; {images.split})",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

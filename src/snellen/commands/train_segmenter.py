@@ -58,7 +58,7 @@ def train_segmenter_on(
     """`train_segmenter` on images that were read from `data` before. report: whether the run writes its own report."""
     recipe = _with_absolute_paths(recipe)
     _say_images(console, images)
-    with new_run(out, recipe.name) as path, locked(path):
+    with new_run(out, recipe.name) as path:
         prepared = prepare_segmentation(path, recipe, images, console, recorded=None)
         say_notes(console, prepared.decoded.notes)
         job = prepared.job
@@ -107,6 +107,7 @@ def _say_images(console: Console, images: MaskedSet) -> None:
     console.print(
         f"{len(images.train):,} training and {len(images.validation):,} validation images with masks, "
         f"{len(images.classes)} classes, ignored: {images.classes.ignored_text} ({images.layout}; {images.split})",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

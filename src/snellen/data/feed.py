@@ -37,7 +37,8 @@ class Batch:
         return len(self.target)
 
     def split(self, parts: int) -> list[Batch]:
-        """The batch in `parts` nearly equal parts, for gradient accumulation."""
+        """The batch in nearly equal parts, at most `parts` of them, for gradient accumulation."""
+        parts = part_count(len(self), parts)
         soft = [None] * parts if self.soft is None else self.soft.tensor_split(parts)
         pieces = zip(self.images.tensor_split(parts), self.target.tensor_split(parts), soft, strict=True)
         return [Batch(*piece) for piece in pieces]
@@ -107,6 +108,14 @@ class Feed:
     def _on_device(self, images: Tensor, target: Tensor) -> Batch:
         images = on_device(images, self.device, self.channels_last)
         return Batch(images, target.to(self.device, non_blocking=True))
+
+
+def part_count(images: int, parts: int) -> int:
+    """In how many parts a batch is taken where `parts` are wanted: no part has a single image unless the batch has.
+
+    An epoch's last batch may be smaller than the others; batch-norm on a 1 x 1 map cannot use one image alone.
+    """
+    return max(1, min(parts, images // 2))
 
 
 def on_device(images: Tensor, device: torch.device, channels_last: bool) -> Tensor:

@@ -12,7 +12,16 @@ from snellen.errors import UserError
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file's bytes, in hexadecimal. Raises UserError for a file that cannot be read."""
+    """SHA-256 of each file's bytes, in hexadecimal.
+
+    Raises UserError for a file that cannot be read, or whose name no table of a run could hold.
+    """
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            name = os.fsencode(path).decode("utf-8", "backslashreplace")
+            raise UserError(f"{name}: the name is not UTF-8. Rename it: convmv -r -f latin1 -t utf8 FOLDER") from None
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(_content_hash, paths, chunksize=64))
 

@@ -81,13 +81,16 @@ class Checkpoint:
             "ema": self._ema.module.state_dict() if self._ema else None,
             "progress": asdict(progress),
         }
-        with replacing(self._path) as temporary:
-            torch.save(state, temporary)
+        with replacing(self._path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)  # to a path it would not say why it failed
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - start
 
     def restore(self, device: torch.device) -> Progress | None:
-        """Loads last.pt into model, optimiser and average. None when nothing was saved yet."""
+        """Loads last.pt into model, optimiser and average. None when nothing was saved yet.
+
+        Raises UserError when it does not fit, or when a growing file has lost some of what it held at that moment.
+        """
         if not self._path.is_file():
             return None
         with _reading(self._path, device) as state:
@@ -95,7 +98,17 @@ class Checkpoint:
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
-            return Progress(**state["progress"])
+            progress = Progress(**state["progress"])
+        for name, size in progress.file_sizes.items():
+            file = self._path.parent.parent / name
+            length = file.stat().st_size if file.is_file() else 0
+            if length < size:
+                raise UserError(
+                    f"{file}: {length:,} bytes of the {size:,} that it held at the last checkpoint; the rest is lost, "
+                    f"as after a power cut, and the run cannot go on exactly. Bring the file back, or delete "
+                    f"{self._path} to start this run over from its first step."
+                )
+        return progress
 
 
 def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,53 +13,91 @@ from pathlib import Path
 
 from snellen.errors import UserError
 
+_LOCK = ".lock"
+
+# What set-up may have written when it was killed; recipe.yaml comes last and makes the folder a run.
+_SET_UP = re.compile(r"\.lock|samples\.csv|data\.json|environment\.json|status\.json|\.[\w.]+\.\d+\.tmp")
+
 
 @contextmanager
 def new_run(out: Path | None, name: str) -> Iterator[Path]:
-    """Yields a new directory, `out` or runs/<name>-<time>. It is removed again when setting up fails.
+    """Yields a new directory, `out` or runs/<name>-<time>, held for this process. It is removed when setting up fails.
 
-    Raises UserError when `out` holds anything already.
+    What a set-up that was killed has left in `out` is removed. Raises UserError when `out` holds anything else, or
+    when another process has taken it.
     """
     path = out if out is not None else _free(Path("runs"), name)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if (path / "recipe.yaml").is_file():
-            hint = f"It holds a run; to go on with it: snellen train --resume {path}"
-        else:
-            hint = "It holds other files."
-        raise UserError(f"{path}: not an empty folder. {hint} Or choose another with --out.")
+    _check_free(path)
     existed = path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
-    try:
-        yield path
-    except BaseException:
-        if not (path / "recipe.yaml").is_file():
-            shutil.rmtree(path)
-            if existed:
-                path.mkdir()
-        raise
+    with locked(path):
+        _check_free(path)  # another process may have made a run of it before it was locked
+        for file in path.iterdir():
+            if file.name != _LOCK:
+                file.unlink()
+        try:
+            yield path
+        except BaseException:
+            if not (path / "recipe.yaml").is_file():
+                shutil.rmtree(path)
+                if existed:
+                    path.mkdir()
+            raise
+
+
+def _check_free(path: Path) -> None:
+    """Raises UserError when a folder holds more than what a set-up that was killed has left."""
+    if not path.exists():
+        return
+    names = {file.name for file in path.iterdir()} if path.is_dir() else {""}
+    if not names or (_LOCK in names and all(_SET_UP.fullmatch(name) for name in names)):
+        return
+    if (path / "recipe.yaml").is_file():
+        hint = f"It holds a run; to go on with it: snellen train --resume {path}"
+    else:
+        hint = "It holds other files."
+    raise UserError(f"{path}: not an empty folder. {hint} Or choose another with --out.")
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds a run directory for this process. Raises UserError when another process trains it."""
-    with (run / ".lock").open("w") as file:
+    """Holds a run directory for this process. Raises UserError when another process holds it.
+
+    Where the file system knows no locks, this is said and nothing is held.
+    """
+    try:
+        file = (run / _LOCK).open("w")
+    except OSError as error:
+        raise UserError(f"{run}: cannot be written ({error.strerror}).") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"{run}: another process is training this run.") from None
+        except OSError as error:
+            print(
+                f"note: {run}: files cannot be locked here ({error.strerror}); "
+                "take care that no two processes train this run",
+                file=sys.stderr,
+            )
+        if not (run / _LOCK).exists():  # whoever held it before could not set its run up, and has removed the folder
+            raise UserError(f"{run}: another process has just given this folder up. Try again.")
         yield
 
 
 def is_locked(run: Path) -> bool:
-    """Whether some process trains this run now."""
+    """Whether some process trains this run now; False where the file system knows no locks."""
     try:
-        with locked(run):
-            return False
-    except UserError:
+        with (run / _LOCK).open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    except OSError:
+        return False
+    return False
 
 
 def _free(parent: Path, name: str) -> Path:

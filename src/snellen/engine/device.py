@@ -88,11 +88,15 @@ def prepare_process(spec: HardwareSpec, resumed: bool = False) -> None:
 def make_fabric(device: torch.device, precision: str) -> Fabric:
     """Fabric on one device."""
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each precision plugin
     devices: int | list[int] = [device.index or 0] if device.type == "cuda" else 1
     return Fabric(
-        accelerator=device.type, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
+        accelerator=device.type,
+        devices=devices,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        plugins=[LightningEnvironment()],  # a scheduler's variables, such as SLURM_NTASKS, say nothing of this process
     )
 
 

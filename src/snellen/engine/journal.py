@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,9 +116,10 @@ class Journal:
         self._events.flush()
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each growing file, all written out; for the checkpoint."""
+        """Bytes of each growing file, all on the disk; for the checkpoint, which must never know of more."""
         for file in self._files.values():
             file.flush()
+            os.fsync(file.fileno())
         return {name: file.tell() for name, file in self._files.items()}
 
     def _row(self, name: str, values: list[Any]) -> None:

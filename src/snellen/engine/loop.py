@@ -44,7 +44,7 @@ class Examples(Protocol):
         """How many images."""
 
     def split(self, parts: int) -> Sequence[Any]:
-        """The batch in nearly equal parts, for gradient accumulation."""
+        """The batch in nearly equal parts, at most `parts` of them, for gradient accumulation."""
 
 
 class Source(Protocol):

@@ -199,15 +199,23 @@ class Run:
 
     def samples(self) -> pd.DataFrame:
         """samples.csv: one row an image."""
-        return self._csv("samples.csv", dtype={"path": str, "mask": str, "class": str, "group": str})
+        dtype = {"path": str, "mask": str, "class": str, "group": str}
+        counts = self.data["counts"]
+        with self._reading("samples.csv"):
+            samples = self._csv("samples.csv", dtype=dtype)
+            for split, count in counts.items():
+                rows = int((samples["split"] == split).sum())
+                if rows != count:
+                    raise ValueError(f"{rows} rows of the split {split}, where {count} images were used")
+        return samples
 
     def metrics(self) -> pd.DataFrame:
         """epochs.csv: one row an epoch."""
-        return self._csv("epochs.csv")
+        return self._numbers("epochs.csv", "epoch", "images_per_second")
 
     def steps(self) -> pd.DataFrame:
         """steps.csv: one row an optimiser step."""
-        return self._csv("steps.csv")
+        return self._numbers("steps.csv", "step", "seconds")
 
     def predictions(self) -> pd.DataFrame:
         """Per-image validation predictions of the chosen epoch."""
@@ -298,6 +306,16 @@ class Run:
         with self._reading(name) as file:
             value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return value
+
+    def _numbers(self, name: str, *required: str) -> pd.DataFrame:
+        """A table of numbers, empty cells among them, with its first and its last column."""
+        import pandas as pd
+
+        with self._reading(name):
+            table = self._csv(name)
+            for column in (*required, *table.columns):
+                pd.to_numeric(table[column])
+        return table
 
     def _csv(self, name: str, dtype: dict[str, type] | None = None) -> pd.DataFrame:
         import pandas as pd

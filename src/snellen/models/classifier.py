@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.models.backbones import build_backbone, own_normalization
-from snellen.models.weights import WeightsReport, fit_weights, locate_weights, read_weights
+from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.spec import Spec
 
@@ -125,8 +125,6 @@ def initial_backbone(spec: BackboneSpec, size: int, seed: int) -> tuple[nn.Modul
 
 def load_trained(run: Run, which: str = "best") -> Classifier:
     """The trained network of a run, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
-    from safetensors.torch import load_file
-
     if which not in {"best", "last"}:
         raise UserError(f"which='{which}': wanted 'best' or 'last'.")
     recipe = run.classification
@@ -135,10 +133,7 @@ def load_trained(run: Run, which: str = "best") -> Classifier:
         raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
     spec = recipe.model.model_copy(update={"weights": None})
     model, _ = build_classifier(spec, len(run.classes), recipe.augmentation.size, recipe.seed)
-    try:
-        model.load_state_dict(load_file(path))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"{path}: does not fit the run's recipe ({str(error).splitlines()[0]}).") from error
+    load_trained_weights(model, path)
     return model.eval()
 
 

@@ -94,6 +94,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _unwrapped(value, path)
 
 
+def load_trained_weights(model: nn.Module, path: Path) -> None:
+    """Loads the weights that a run left into its network, all of them. Raises UserError, naming the file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        epoch, instead = ("last", "last") if path.stem == "best" else ("chosen", "best")
+        other = path.with_name(f"{instead}.safetensors")
+        advice = "Train the run again."
+        if other.is_file():
+            advice = f"To use the weights of the {epoch} epoch in its place: cp {other} {path}"
+        raise UserError(f"{path}: damaged, as by a copy that was broken off ({error}). {advice}") from error
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path}: does not fit the run's recipe ({str(error).splitlines()[0]}).") from error
+
+
 def fit_weights(
     backbone: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool, new: tuple[str, ...] = ()
 ) -> WeightsReport:

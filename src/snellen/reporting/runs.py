@@ -99,6 +99,17 @@ class RunView(ABC):
         return [f"{self.label}: {sentence}." for sentence in self.run.switches]
 
     @property
+    def lost_files(self) -> str | None:
+        """A warning, where files are gone that the run has written: what is drawn from them is not on the page."""
+        names = ["epochs.csv"] if self.status["epochs_done"] else []
+        if self.status["chosen_epoch"]:
+            names += ["predictions/validation.npz"]
+        gone = [name for name in names if not (self.run.path / name).is_file()]
+        if not gone:
+            return None
+        return f"{self.label}: missing from the run's folder: {listed(gone)}. What is drawn from that is not here."
+
+    @property
     def choice(self) -> str:
         """How the epoch was chosen, in words."""
         if not self.status["chosen_epoch"]:

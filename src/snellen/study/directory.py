@@ -109,7 +109,7 @@ def state_of(run: Path) -> str:
     file = run / "status.json"
     if not (run / "recipe.yaml").is_file() or not file.is_file():
         return "not started"
-    return str(json.loads(file.read_text(encoding="utf-8"))["state"])
+    return str(Run(run).status["state"])
 
 
 def is_study(path: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from snellen.data.fingerprint import text_hash
 from snellen.data.masks.sources import MaskedSet
@@ -93,7 +94,7 @@ def time_steps(
     model = recipe.model.model_copy(update={"weights": None})
     data = recipe.data.model_copy(update={"fraction": 1.0})
     plain = recipe.model_copy(update={"model": model, "data": data, "budget": None})
-    with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {recipe.name}"):
+    with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {escape(recipe.name)}"):
         job = _job(Path(folder), plain, some)
         step = step_seconds(job) / min(recipe.batch_size, len(some.train))
         score = evaluation_seconds(job) / job.task.evaluated_images
@@ -108,7 +109,7 @@ def pretraining_seconds(recipe: PretrainingRecipe, images: UnlabelledSet, consol
     evaluation = recipe.evaluation.model_copy(update={"data": None})
     model = recipe.model.model_copy(update={"weights": None})
     plain = recipe.model_copy(update={"model": model, "evaluation": evaluation})
-    with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {recipe.name}"):
+    with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {escape(recipe.name)}"):
         job = prepare_pretraining(Path(folder), plain, some, Console(quiet=True), recorded=None).job
         step = step_seconds(job) / min(recipe.batch_size, len(some.paths))
     return recipe.epochs * len(images.paths) * step

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from snellen.data.feed import on_device, order, produced, steps_in_epoch
+from snellen.data.feed import on_device, order, part_count, produced, steps_in_epoch
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import PairPixels
 from snellen.randomness import derive
@@ -37,7 +37,8 @@ class MaskBatch:
         return len(self.target)
 
     def split(self, parts: int) -> list[MaskBatch]:
-        """The batch in `parts` nearly equal parts, for gradient accumulation."""
+        """The batch in nearly equal parts, at most `parts` of them, for gradient accumulation."""
+        parts = part_count(len(self), parts)
         fields = (self.images, self.target, self.shown, self.sizes)
         pieces = zip(*(field.tensor_split(parts) for field in fields), strict=True)
         return [MaskBatch(*piece) for piece in pieces]

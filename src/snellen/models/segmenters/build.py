@@ -21,7 +21,7 @@ from snellen.models.segmenters import deeplabv3, smp
 from snellen.models.segmenters.deeplabv3 import DeepLabV3
 from snellen.models.segmenters.fcn import Fcn
 from snellen.models.segmenters.segmenter import Segmenter
-from snellen.models.weights import WeightsReport, fit_weights, locate_weights, read_weights
+from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.spec import Spec
 
@@ -88,8 +88,6 @@ def check_sizes(segmenter: Segmenter, architecture: str, sizes: Iterable[tuple[i
 
 def load_trained_segmenter(run: Run, which: str = "best") -> Segmenter:
     """The trained network of a run, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
-    from safetensors.torch import load_file
-
     if which not in {"best", "last"}:
         raise UserError(f"which='{which}': wanted 'best' or 'last'.")
     path = run.path / "checkpoints" / f"{which}.safetensors"
@@ -98,10 +96,7 @@ def load_trained_segmenter(run: Run, which: str = "best") -> Segmenter:
     recipe = run.segmentation
     spec = recipe.model.model_copy(update={"weights": None})
     segmenter, _ = build_segmenter(spec, len(run.classes), recipe.seed)
-    try:
-        segmenter.load_state_dict(load_file(path))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"{path}: does not fit the run's recipe ({str(error).splitlines()[0]}).") from error
+    load_trained_weights(segmenter, path)
     return segmenter.eval()
 
 

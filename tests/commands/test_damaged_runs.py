@@ -1,0 +1,137 @@
+"""Runs of which a file is damaged, gone or in the way, and names that look like a console's markup."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from snellen import UserError, check, evaluate, load, predict, report, train
+from snellen.cli import app
+from snellen.commands.runs import runs_table
+from snellen.engine.run_directory import Run
+from snellen.study.directory import state_of
+
+QUIET = Console(quiet=True)
+RECIPE: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 32,
+    "augmentation": {"size": 16, "crop": "random", "resize": 16},
+    "evaluation": {"size": 16},
+    "model": {"backbone": "airnet", "width": 0.125},
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
+    "snapshots": {"images": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(digits, RECIPE, out=tmp_path_factory.mktemp("runs") / "whole", console=QUIET)
+
+
+@pytest.fixture
+def run(whole: Run, tmp_path: Path) -> Path:
+    shutil.copytree(whole.path, tmp_path / "runs" / "run")
+    return tmp_path / "runs" / "run"
+
+
+def text_of(renderable: Any) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("content", ["", '{"state": "fini', "[]", '{"state": "finished"}'])
+def test_one_damaged_status_hides_no_other_run(content: str, run: Path) -> None:
+    shutil.copytree(run, run.with_name("sound"))
+    (run / "status.json").write_text(content)
+    lines = text_of(runs_table(run.parent)).splitlines()
+    assert len(lines) == 3
+    assert "damaged" in lines[1]
+    assert "finished" in lines[2]
+    if content in {"", '{"state": "fini'}:
+        with pytest.raises(UserError, match=r"status\.json: damaged"):
+            state_of(run)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 0.5])
+def test_damaged_weights_are_named_with_what_to_do(kept: float, run: Path, digits: Path, tmp_path: Path) -> None:
+    best = run / "checkpoints" / "best.safetensors"
+    content = best.read_bytes()
+    best.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+    advice = r"best\.safetensors: damaged.*last epoch.*cp .*last\.safetensors"
+    for call in (
+        lambda: predict(run, digits / "0", out=tmp_path / "p.csv", console=QUIET),
+        lambda: evaluate(run, digits),
+        lambda: load(run).model(),
+    ):
+        with pytest.raises(UserError, match=advice):
+            call()
+    load(run).model("last")
+    (run / "checkpoints" / "last.safetensors").unlink()
+    with pytest.raises(UserError, match=r"damaged.*Train the run again"):
+        load(run).model()
+
+
+@pytest.mark.parametrize("name", ["samples.csv", "epochs.csv", "predictions/validation.npz"])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5], ids=["empty", "tenth", "half"])
+def test_the_report_names_a_damaged_file(name: str, kept: float, run: Path) -> None:
+    file = run / name
+    content = file.read_bytes()
+    if name == "epochs.csv" and kept == 0.5:  # a whole row fewer is what a run that was stopped has
+        content = content.replace(b"\n1,", b"\n\0\0", 1)
+        kept = 1.0
+    file.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(UserError, match=rf"{name}: damaged"):
+        report(run)
+
+
+@pytest.mark.parametrize("name", ["epochs.csv", "predictions/validation.npz"])
+def test_the_report_says_which_file_is_gone(name: str, run: Path) -> None:
+    assert "missing from the run" not in report(run).read_text()
+    (run / name).unlink()
+    page = report(run).read_text()
+    assert "missing from the run" in page
+    assert name in page
+
+
+def test_predictions_are_not_made_for_a_folder(run: Path, digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"folder: a folder.*--out .*predictions\.csv"):
+        predict(run, digits / "0", out=tmp_path / "folder", console=QUIET)
+
+
+@pytest.mark.parametrize("names", [("[red]", "[/x]", "[bold"), ("a[/]", "[link=x]", "b\\")])
+def test_names_are_printed_as_they_are(names: tuple[str, ...], digits: Path, tmp_path: Path) -> None:
+    images = tmp_path / "[green] photos"
+    for label, name in enumerate(names):
+        shutil.copytree(digits / str(label), images / (name.replace("/", "∕") if "/" in name else name))
+    odd = [name.replace("/", "∕") for name in names]
+    table = tmp_path / "table.csv"
+    rows = [
+        f"{digits / str(label) / f'{number}.png'},{name}" for label, name in enumerate(names) for number in range(12)
+    ]
+    table.write_text("\n".join(["path,label", *rows]))
+    for data, wanted in ((images, odd), (table, list(names))):
+        printed = CliRunner().invoke(app, ["check", str(data)])
+        assert printed.exception is None, printed.exception
+        assert all(name in printed.output for name in wanted), printed.output
+    console = Console(file=io.StringIO(), width=300)
+    trained = train(table, RECIPE | {"epochs": 1}, out=tmp_path / "[red] run", console=console)
+    assert isinstance(console.file, io.StringIO)
+    assert "[red] run" in console.file.getvalue()
+    assert "[red] run" in text_of(runs_table(tmp_path))
+    (tmp_path / "[blue].png").write_bytes(b"no image")
+    said = Console(file=io.StringIO(), width=300)
+    predict(trained, [tmp_path / "[blue].png", digits / "0" / "0.png"], out=tmp_path / "p.csv", console=said)
+    assert isinstance(said.file, io.StringIO)
+    assert "[blue].png" in said.file.getvalue()
+    evaluated = evaluate(trained, table)
+    assert evaluated is not None
+    assert check(table) is not None

@@ -1,0 +1,129 @@
+"""Files that do not fit, files that were cut off, and who may read what is written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from snellen import UserError, train
+from snellen.commands import execution
+from snellen.commands.train import resume
+from snellen.engine.checkpoint import Checkpoint, Progress, save_weights
+from snellen.engine.interrupt import StopRequest
+from snellen.engine.run_directory import Run
+from snellen.files import replacing
+
+QUIET = Console(quiet=True)
+RECIPE: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 32,
+    "augmentation": {"size": 16, "crop": "random", "resize": 16},
+    "evaluation": {"size": 16},
+    "model": {"backbone": "airnet", "width": 0.125},
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
+    "snapshots": {"images": 10},
+}
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes, which fails as on a full disk: in the middle of writing."""
+    handler, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
+    model = nn.Linear(300, 300)
+    checkpoint = Checkpoint(tmp_path, model, torch.optim.SGD(model.parameters(), 0.1), None)
+    checkpoint.save(Progress(step=1))
+    weights = tmp_path / "checkpoints" / "best.safetensors"
+    save_weights(weights, model, {"epoch": "1"})
+    before = weights.read_bytes()
+    with at_most(100_000):
+        with pytest.raises(UserError, match=r"last\.pt: the disk is full"):
+            checkpoint.save(Progress(step=2))
+        with pytest.raises(UserError, match=r"best\.safetensors: the disk is full"):
+            save_weights(weights, model, {"epoch": "2"})
+    restored = checkpoint.restore(torch.device("cpu"))
+    assert restored is not None
+    assert restored.step == 1
+    assert weights.read_bytes() == before
+    assert {file.name for file in weights.parent.iterdir()} == {"last.pt", "best.safetensors"}
+
+
+@pytest.mark.parametrize("size", [20_000, 130_000])
+def test_a_run_on_a_full_disk_has_failed_and_goes_on_with_space(size: int, digits: Path, tmp_path: Path) -> None:
+    whole = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
+    largest = max(file.stat().st_size for file in (whole.path / "checkpoints").iterdir())
+    assert largest > size, "or nothing fails"
+    with at_most(size), pytest.raises(UserError, match="the disk is full") as caught:
+        train(digits, RECIPE, out=tmp_path / "full", console=QUIET)
+    assert f"snellen train --resume {tmp_path / 'full'}" in str(caught.value)
+    run = Run(tmp_path / "full")
+    assert run.status["state"] == "failed"
+    assert "the disk is full" in run.status["error"]
+    run = resume(run.path, console=QUIET)
+    assert (run.validation().probabilities == whole.validation().probabilities).all()
+
+
+class StopLater(StopRequest):
+    """Asks to stop after the sixth step: in the second epoch."""
+
+    looks = 0
+
+    @property
+    def requested(self) -> bool:
+        StopLater.looks += 1
+        return StopLater.looks > 6
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["steps.csv", "epochs.csv", "predictions/correct.u8"])
+def test_a_file_that_lost_its_end_is_not_filled_up(name: str, digits: Path, tmp_path: Path) -> None:
+    whole = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopLater)
+        StopLater.looks = 0
+        run = train(digits, RECIPE, out=tmp_path / "run", console=QUIET)
+    assert run.status["state"] == "interrupted"
+    file = run.path / name
+    content = file.read_bytes()
+    assert len(content) > 1
+    os.truncate(file, len(content) // 2)
+    with pytest.raises(UserError, match=rf"{name}: .* bytes of the .* delete .*last\.pt"):
+        resume(run.path, console=QUIET)
+    assert file.read_bytes() == content[: len(content) // 2], "nothing is changed"
+    (run.path / "checkpoints" / "last.pt").unlink()
+    run = resume(run.path, console=QUIET)
+    assert (run.validation().probabilities == whole.validation().probabilities).all()
+    assert run.steps()["loss"].equals(whole.steps()["loss"])
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_files_have_the_permissions_of_new_files(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        save_weights(tmp_path / "best.safetensors", nn.Linear(2, 2), {})
+        with replacing(tmp_path / "text") as temporary:
+            temporary.write_text("text")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o666 & ~mask}
