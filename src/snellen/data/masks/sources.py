@@ -10,11 +10,12 @@ from typing import Literal
 from pydantic import Field
 
 from snellen.data.fingerprint import combined, content_hashes
+from snellen.data.leaks import leak_notes, neighbour_notes
 from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.data.masks.decode import MaskReading
 from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
-from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped, leak_notes, neighbour_notes
+from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.errors import UserError
 from snellen.spec import Spec
