@@ -130,6 +130,7 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
     """
     from snellen.data.folders import check_names_say_classes
     from snellen.data.leaks import leak_notes, neighbour_notes
+    from snellen.data.sample_size import few_images_notes
 
     listing = _list(source, spec)
     check_names_say_classes(listing, spec)
@@ -151,6 +152,10 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
         split = _GIVEN
     _check_sides(images, sides, listing.root, split == _GIVEN)
     notes += leak_notes(images, sides, hashes)
+    train = [image.label for image, side in zip(images, sides, strict=True) if side == "train"]
+    scored = [image for image, side in zip(images, sides, strict=True) if side == "validation"]
+    share = None if split == _GIVEN else spec.validation_share
+    notes += few_images_notes(train, [image.label for image in scored], [image.group for image in scored], share)
     classes = sorted({image.label for image in images}, key=natural)
     number = {name: index for index, name in enumerate(classes)}
     samples: dict[Side, list[Sample]] = {"train": [], "validation": []}

@@ -15,6 +15,7 @@ from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.data.masks.decode import MaskReading
 from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
+from snellen.data.sample_size import few_masks_notes
 from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.errors import UserError
@@ -148,7 +149,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     if missing:
         what = "training" if "train" in missing else "validation"
         raise UserError(f"{root}: no {what} images. All of them are of one group, or have one content.")
-    notes += leak_notes(images, sides, hashes)
+    notes += [*leak_notes(images, sides, hashes), *few_masks_notes(sides.count("validation"))]
     masks = [root / pair.mask for pair in pairing.pairs]
     classes, more = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
     samples = [
