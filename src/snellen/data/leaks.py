@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from snellen.data.neighbours import neighbours_look_alike
@@ -25,12 +25,7 @@ def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> lis
     across = {image.group for image, side in zip(images, sides, strict=True) if side == "validation"} & groups
     if across:
         notes.append(f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'")
-    labels: dict[str, set[str]] = {}
-    for image, digest in zip(images, hashes, strict=True):
-        labels.setdefault(digest, set()).add(image.label)
-    clashing = sum(len(names) > 1 for names in labels.values())
-    if clashing:
-        notes.append(f"{clashing} images are there under two classes")
+    notes += _clashes([image.label for image in images], hashes)
     folded = Counter(label.casefold() for label in {image.label for image in images})
     notes += [f"classes that differ only in case: '{name}'" for name, count in folded.items() if count > 1]
     return notes
@@ -44,3 +39,20 @@ def neighbour_notes(root: Path, images: Iterable[Found]) -> list[str]:
         "images with neighbouring numbers look alike, as frames of one video do; split apart they make the figures "
         "too good. If they belong together, say so with data.group"
     ]
+
+
+def repeat_notes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
+    """Notes on images of one content in several files, of which each is scored."""
+    repeats = len(hashes) - len(set(hashes))
+    if not repeats:
+        return []
+    note = f"{repeats} files are copies of another one; each is scored, so that the intervals are too narrow"
+    return [note, *_clashes(labels, hashes)]
+
+
+def _clashes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
+    by_content: dict[str, set[str]] = {}
+    for label, digest in zip(labels, hashes, strict=True):
+        by_content.setdefault(digest, set()).add(label)
+    clashing = sum(len(names) > 1 for names in by_content.values())
+    return [f"{clashing} images are there under two classes"] if clashing else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -172,12 +173,25 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
 def labelled_images(source: str | Path, spec: DataSpec, classes: Sequence[str]) -> ImageSet:
     """All labelled images of `source` as validation images, numbered as in `classes`; for scoring a trained run.
 
-    Of a source that is split, only the validation part. Raises UserError for a class that the run does not know.
+    Of a source that is split, only the validation part; ImageSet.split says so. A file that is named several times
+    counts once, with a note. Raises UserError for a class that the run does not know, and for a file under two classes.
     """
+    from snellen.data.leaks import repeat_notes
+
     listing = _list(source, spec)
-    images = grouped(listing.images, spec.group)
-    if any(image.side == "validation" for image in images):
-        images = [image for image in images if image.side == "validation"]
+    everything = grouped(listing.images, spec.group)
+    scored = [image for image in everything if image.side == "validation"] or everything
+    left = len(everything) - len(scored)
+    split = f"the validation part; {left:,} others are left out" if left else "all scored"
+    by_path: dict[str, Found] = {}
+    for image in scored:
+        first = by_path.setdefault(os.path.normpath(image.path), image)
+        if first.label != image.label:
+            raise UserError(
+                f"{listing.root / image.path}: under two classes, '{first.label}' and '{image.label}', so no answer "
+                "could be right. Leave one of them."
+            )
+    images = list(by_path.values())
     number = {name: index for index, name in enumerate(classes)}
     for image in images:
         if image.label not in number:
@@ -187,8 +201,10 @@ def labelled_images(source: str | Path, spec: DataSpec, classes: Sequence[str]) 
     hashes = content_hashes([listing.root / image.path for image in images])
     samples = tuple(Sample(image.path, number[image.label], image.group) for image in images)
     fingerprint = combined(f"{digest} {image.label}" for image, digest in zip(images, hashes, strict=True))
-    notes = tuple(listing.notes)
-    return ImageSet(listing.root, listing.layout, tuple(classes), (), samples, "all scored", notes, (), fingerprint)
+    repeats = len(scored) - len(images)
+    once = (f"{repeats} rows name an image again: it is scored once",) if repeats else ()
+    notes = (*listing.notes, *once, *repeat_notes([image.label for image in images], hashes))
+    return ImageSet(listing.root, listing.layout, tuple(classes), (), samples, split, notes, (), fingerprint)
 
 
 def list_images(patterns: Sequence[str | Path]) -> list[Path]:

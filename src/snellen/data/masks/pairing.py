@@ -106,6 +106,17 @@ def _classified(path: str) -> _File:
     return _File(path, part, role, "/".join([*rest, os.path.splitext(name)[0]]))
 
 
+def folder_role(path: str) -> Role | None:
+    """Whether the folders of a path say that it is an image or a mask: images/0013.png, masks/0013.png."""
+    return _classified(path).role
+
+
+def mask_ending(stem: str) -> str | None:
+    """The end of a name by which a mask is known, with its separator: '_mask' of '0013_mask'. None without one."""
+    match = _MASK_ENDING.match(stem)
+    return None if match is None else stem[len(match["id"]) :]
+
+
 @cache
 def _said_by(folder: str) -> tuple[str, Role | None]:
     """The part of the split and the role that a folder's name stands for: 'train_masks' for both, 'x' for neither."""

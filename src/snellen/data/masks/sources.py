@@ -173,6 +173,8 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     """
     root, pairing = _pairs(data, spec)
     pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
+    left = len(pairing.pairs) - len(pairs)
+    split = f"the validation part; {left:,} others are left out" if left else "all scored"
     masks = [root / pair.mask for pair in pairs]
     entries = spec.classes
     if not (entries or spec.class_table) and _named_by_value(classes):  # of which not all have to occur here
@@ -189,7 +191,7 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     samples = [MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairs, images, strict=True)]
     fingerprint = combined(f"{digest} {mask}" for digest, mask in zip(hashes, mask_hashes, strict=True))
     return MaskedSet(
-        *(root, pairing.layout, "all scored", table, (), tuple(samples)),
+        *(root, pairing.layout, split, table, (), tuple(samples)),
         *(fingerprint, (*pairing.notes, *notes), pairing.unpaired),
     )
 
