@@ -58,7 +58,9 @@ def _copy(source: Path, target: Path) -> None:
 def command(patch: pytest.MonkeyPatch, *arguments: str) -> None:
     patch.setattr(sys, "argv", ["snellen", *arguments])
     patch.setenv("COLUMNS", "300")
-    main()  # a failure ends it by SystemExit
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code, arguments
 
 
 @pytest.fixture
