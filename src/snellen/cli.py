@@ -174,7 +174,15 @@ def compare(
 @app.command()
 def predict(
     run: RunArgument,
-    images: Annotated[list[str], typer.Argument(help="Files, folders or globs.", show_default=False)],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES… [data.key=value …]",
+            help="Files, folders or globs. data.key=value: data.image_pattern and data.mask_pattern, where masks with "
+            "other names than the run's own lie beside the images.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="CSV table of classes (predictions.csv), or folder for masks (masks).")
     ] = None,
@@ -189,19 +197,22 @@ def predict(
     """Predict the classes of images, or their masks, with a trained run."""
     from snellen.commands.predict import predict as run_predict
 
-    done = run_predict(
-        run, images, out, top_k=top_k, probabilities=probabilities, overlays=overlays, tile=tile, overlap=overlap
-    )
+    images, overrides = _split(arguments)
+    more = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
+    done = run_predict(run, images, out, top_k=top_k, overrides=_parsed(overrides), **more)
     print(f"{done.predicted:,} images predicted, {done.unreadable:,} unreadable: {done.path}")
 
 
 @app.command()
 def evaluate(
     run: RunArgument,
-    data: Annotated[
-        str,
+    arguments: Annotated[
+        list[str],
         typer.Argument(
-            help="Labelled images, or images with masks, in any layout that train takes.", show_default=False
+            metavar="DATA [data.key=value …]",
+            help="Labelled images, or images with masks, in any layout that train takes. data.key=value: how they are "
+            "read, such as data.unreadable=skip.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
@@ -212,7 +223,8 @@ def evaluate(
     from snellen.commands.evaluate import evaluate as run_evaluate
     from snellen.commands.evaluate import render
 
-    Console().print(render(run_evaluate(run, data, out)))
+    positional, overrides = _split(arguments)
+    Console().print(render(run_evaluate(run, _only(positional, "DATA"), out, overrides=_parsed(overrides))))
 
 
 @app.command()

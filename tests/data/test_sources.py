@@ -84,6 +84,35 @@ def test_the_references_table(tmp_path: Path) -> None:
     assert images.classes == ("Bike", "Mug")
 
 
+def test_a_table_beside_the_folder_of_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """office/train.csv itself, with the images in office/train/."""
+    names = [f"{label}_{n}.jpg" for label in ("Bike", "Mug") for n in range(5)]
+    for name in names:
+        write(tmp_path / "office" / "train" / name)
+    rows = [{"id": i, "filename": name, "label": name[:-6]} for i, name in enumerate(names)]
+    pd.DataFrame(rows).to_csv(tmp_path / "office" / "train.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    images = read_images("office/train.csv", DataSpec(validation_share=0.3))
+    assert set(labels(images)) == set(names)
+    assert images.root == Path("office/train")
+    assert not images.notes or "is not read" not in images.notes[0]
+    (tmp_path / "office" / "val.csv").write_text("filename,label\n")
+    assert any(
+        "val.csv beside train.csv is not read" in note for note in read_images("office/train.csv", DataSpec()).notes
+    )
+    (tmp_path / "office" / "train" / names[0]).unlink()
+    with pytest.raises(UserError, match=rf"line 2: '{names[0]}' is not there \(looked in office and office/train\)"):
+        read_images("office/train.csv", DataSpec())
+
+
+def test_a_table_with_an_empty_group(tmp_path: Path) -> None:
+    for n in range(4):
+        write(tmp_path / f"{n}.png")
+    (tmp_path / "t.csv").write_text("path,label,patient\n0.png,a,x\n1.png,a,\n2.png,b,y\n3.png,b,z\n")
+    with pytest.raises(UserError, match=r"t.csv, line 3: the group \(column 'patient'\) is empty"):
+        read_images(tmp_path / "t.csv", DataSpec(group="patient"))
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
 def test_tables(tmp_path: Path, suffix: str) -> None:
     rows = []
@@ -216,7 +245,7 @@ def make_bad(kind: str, root: Path) -> Path:
         ("no label column", "no column of classes found among path, kind"),
         ("empty label", r"t.csv, line 2: the class is empty"),
         ("unknown split", "split 'tarin' is neither"),
-        ("no class in the name", "no class in its name"),
+        ("no class in the name", "look unlabelled"),
         ("misspelt", "Did you mean '.*train'"),
         ("unknown set", "no such set"),
         ("not a table", "not a table that can be read"),
@@ -273,3 +302,70 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
         for n in range(5):
             write(tmp_path / name / f"{n}.png")
     assert read_images(tmp_path, DataSpec()).classes == ("car", "plane", "train")
+
+
+def test_classes_may_begin_as_parts_of_a_split_do(tmp_path: Path) -> None:
+    """As of Places365: train_interior, train_station, and test_kitchen made up."""
+    names = ["bedroom", "test_kitchen", "train_interior", "train_station"]
+    for name in names[:1] + names[2:]:
+        for n in range(4):
+            write(tmp_path / name / f"{n}.png")
+    assert read_images(tmp_path, DataSpec()).classes == ("bedroom", "train_interior", "train_station")
+    for n in range(4):
+        write(tmp_path / "test_kitchen" / f"{n}.png")
+    assert read_images(tmp_path, DataSpec()).classes == tuple(names)
+    for side in ("train", "val"):
+        for name in names:
+            write(tmp_path / "split" / side / name / "1.png", seed=len(side))
+    images = read_images(tmp_path / "split", DataSpec())
+    assert images.classes == tuple(names)
+    assert counts(images) == (4, 4)
+    write(tmp_path / "both" / "train_a" / "a" / "1.png")
+    write(tmp_path / "both" / "train_b" / "a" / "1.png")
+    write(tmp_path / "both" / "val" / "a" / "1.png")
+    with pytest.raises(UserError, match=r"both train_a and train_b look like one part.*into a folder train/"):
+        read_images(tmp_path / "both", DataSpec())
+
+
+def test_class_names_with_digits_of_other_kinds(tmp_path: Path) -> None:
+    for name in ("10²", "9", "٣", "10"):
+        for n in range(4):
+            write(tmp_path / name / f"{n}.png")
+    assert read_images(tmp_path, DataSpec()).classes == ("٣", "9", "10", "10²")
+
+
+def test_linked_folders_are_read(tmp_path: Path) -> None:
+    for n in range(4):
+        write(tmp_path / "store" / "cats" / f"{n}.png")
+        write(tmp_path / "store" / "dogs" / "old" / f"{n}.png")
+        write(tmp_path / "data" / "cat" / f"more{n}.png")
+    (tmp_path / "data" / "cat" / "linked").symlink_to(tmp_path / "store" / "cats")
+    (tmp_path / "data" / "dog").symlink_to(tmp_path / "store" / "dogs")
+    (tmp_path / "data" / "cat" / "linked" / "loop").symlink_to(tmp_path / "data")  # leads back above itself
+    (tmp_path / "store" / "cats" / "up").symlink_to(tmp_path / "store")
+    (tmp_path / "data" / "cat" / "self.png").symlink_to("self.png")
+    (tmp_path / "data" / "cat" / "gone.png").symlink_to("nowhere.png")
+    images = read_images(tmp_path / "data", DataSpec(validation_share=0.3))
+    assert set(labels(images)) == {
+        *(f"cat/more{n}.png" for n in range(4)),
+        *(f"cat/linked/{n}.png" for n in range(4)),
+        *(f"dog/old/{n}.png" for n in range(4)),
+    }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["IMG_0001.jpg", "IMG_0002.jpg", "IMG_0003.jpg"],
+        ["IMG_20240131_1200.jpg", "IMG_20240201_0900.jpg", "DSC_0044.jpg"],
+        ["n0153282900000005.jpg", "n0153282900000010.jpg", "n0155899300000002.jpg"],
+    ],
+)
+@pytest.mark.parametrize("folder", [".", "train"])
+def test_images_without_labels_are_called_that(tmp_path: Path, names: list[str], folder: str) -> None:
+    for name in names:
+        write(tmp_path / folder / name)
+    with pytest.raises(UserError, match=r"look unlabelled.*snellen pretrain .*a folder for each class"):
+        read_images(tmp_path, DataSpec())
+    if names[0].startswith("n0"):  # where the names say classes after all
+        assert len(read_images(tmp_path, DataSpec(name_pattern=r"(?P<class>n\d{8})")).classes) == 2

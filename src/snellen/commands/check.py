@@ -16,9 +16,12 @@ from rich.progress import track
 from rich.table import Table
 
 from snellen.commands.check_masks import MaskCheck, check_masks, render_masks
+from snellen.commands.check_unlabelled import UnlabelledCheck, render_unlabelled
 from snellen.data.decode import UnreadableImageError, decode, kind_and_size
+from snellen.data.folders import UnlabelledError
 from snellen.data.masks.sources import is_masked
 from snellen.data.sources import ImageSet, Unreadable, read_images
+from snellen.data.unlabelled import read_unlabelled
 from snellen.errors import UserError
 from snellen.recipe.load import load_for
 from snellen.recipe.schema import Recipe, SegmentationRecipe
@@ -45,8 +48,10 @@ def check(
     overlays: int = 12,
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
-) -> Check | MaskCheck:
+) -> Check | MaskCheck | UnlabelledCheck:
     """Reads and decodes every image of `data`, as training would; of images with masks, the masks too.
+
+    Images that look unlabelled, and those that a .txt file lists, are checked as `pretrain` would take them.
 
     out: a folder for drawings of masks over their images, `overlays` of them. overrides: recipe fields such as
     {"data.group": …}. Raises UserError where training would, except for files that cannot be used, which are listed.
@@ -57,8 +62,25 @@ def check(
     if out is not None:
         raise UserError(f"{data}: no images with masks, so there are no overlays to draw. Leave --out away.")
     spec = load_for(Recipe, {}, overrides).data
-    images = read_images(data, spec)
+    try:
+        if Path(data).suffix.lower() == ".txt" and Path(data).is_file():
+            return _check_unlabelled(data, "a list of images says no classes", console)
+        images = read_images(data, spec)
+    except UnlabelledError as error:
+        return _check_unlabelled(data, str(error), console)
     paths = [images.root / sample.path for sample in (*images.train, *images.validation)]
+    return Check(images, *_look_at_all(paths, console))
+
+
+def _check_unlabelled(data: str | Path, reason: str, console: Console | None) -> UnlabelledCheck:
+    images = read_unlabelled(data)
+    return UnlabelledCheck(images, *_look_at_all([images.root / path for path in images.paths], console), reason)
+
+
+def _look_at_all(
+    paths: list[Path], console: Console | None
+) -> tuple[dict[str, int], tuple[int, float, int], list[Unreadable]]:
+    """Formats, shorter sides and unreadable files, as Check has them."""
     formats: Counter[str] = Counter()
     sides: list[int] = []
     unreadable: list[Unreadable] = []
@@ -72,12 +94,14 @@ def check(
                 continue
             formats[kind] += 1
             sides.append(side)
-    shown = (min(sides), median(sides), max(sides)) if sides else (0, 0.0, 0)
-    return Check(images, dict(formats.most_common()), shown, unreadable)
+    side_range = (min(sides), median(sides), max(sides)) if sides else (0, 0.0, 0)
+    return dict(formats.most_common()), side_range, unreadable
 
 
-def render(check: Check | MaskCheck) -> RenderableType:
+def render(check: Check | MaskCheck | UnlabelledCheck) -> RenderableType:
     """A check as text for people."""
+    if isinstance(check, UnlabelledCheck):
+        return render_unlabelled(check, [_formats_line(check), *_unreadable_lines(check)])
     if isinstance(check, MaskCheck):
         return render_masks(check)
     images = check.images
@@ -89,20 +113,26 @@ def render(check: Check | MaskCheck) -> RenderableType:
     for label, name in enumerate(images.classes):
         table.add_row(escape(name), f"{train[label]:,}", f"{validation[label]:,}")
     table.add_row("[bold]all[/]", f"[bold]{len(images.train):,}[/]", f"[bold]{len(images.validation):,}[/]")
-    smallest, middle, largest = check.sides
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in check.formats.items())
     lines = [
         escape(f"{images.root}: {images.layout}; {images.split}"),
-        f"shorter side: {smallest} to {largest} px, median {middle:g}; {kinds}",
+        _formats_line(check),
         *(f"[yellow]note:[/] {escape(note)}" for note in images.notes),
+        *_unreadable_lines(check),
     ]
-    listed = (escape(f"{entry.path}: {entry.reason}") for entry in check.unreadable[:_MOST_LISTED])
-    lines += [f"[red]unreadable:[/] {line}" for line in listed]
-    if len(check.unreadable) > _MOST_LISTED:
-        lines.append(f"… and {len(check.unreadable) - _MOST_LISTED} more unreadable files")
-    if check.unreadable:
-        lines.append("To train without unreadable files: data.unreadable=skip")
     return Group(table, "", *lines)
+
+
+def _formats_line(check: Check | UnlabelledCheck) -> str:
+    smallest, middle, largest = check.sides
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in check.formats.items())
+    return f"shorter side: {smallest} to {largest} px, median {middle:g}; {kinds}"
+
+
+def _unreadable_lines(check: Check | UnlabelledCheck) -> list[str]:
+    lines = [f"[red]unreadable:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in check.unreadable]
+    more = len(lines) - _MOST_LISTED
+    lines = lines[:_MOST_LISTED] + ([f"… and {more} more unreadable files"] if more > 0 else [])
+    return [*lines, "To train without unreadable files: data.unreadable=skip"] if lines else []
 
 
 def _look(path: Path) -> tuple[str, int, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from snellen.commands.evaluate_segmenter import EvaluatedMasks, evaluate_segmenter, render_masks
+from snellen.commands.overlap import say_scored
 from snellen.data.sources import labelled_images
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
@@ -21,6 +23,7 @@ from snellen.files import write_json
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
 from snellen.insight.proportions import Interval
+from snellen.recipe.load import with_data_overrides
 from snellen.tasks.inference import Predictor
 
 
@@ -37,18 +40,28 @@ class Evaluated:
 
 
 def evaluate(
-    run: str | Path | Run, data: str | Path, out: str | Path | None = None, *, console: Console | None = None
+    run: str | Path | Run,
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    console: Console | None = None,
 ) -> Evaluated | EvaluatedMasks:
     """Scores the run's chosen epoch on labelled images, or images with masks, in any layout that `train` takes.
 
-    Of data that are split, the validation part is scored. out: a JSON file for the figures. Raises UserError for a
-    class that the run does not know, and for unreadable images unless the run's recipe skips them.
+    Of data that are split, the validation part is scored. out: a JSON file for the figures. overrides: data.* fields of
+    the recipe, {"data.unreadable": "skip"}, for these images. Prints which images are scored, and whether the run was
+    trained on them or its epoch chosen on them. Raises UserError for a class that the run does not know, and for
+    unreadable images unless the recipe skips them.
     """
     console = console or Console(stderr=True)
     opened = run if isinstance(run, Run) else Run(Path(run))
     if opened.recipe.task == "segmentation":
-        return evaluate_segmenter(opened, data, out, console)
-    images = labelled_images(data, opened.classification.data, opened.classes)
+        return evaluate_segmenter(opened, data, out, console, overrides)
+    spec = with_data_overrides(opened.classification, overrides, "evaluate").data
+    images = labelled_images(data, spec, opened.classes)
+    paths = [images.root / sample.path for sample in images.validation]
+    say_scored(console, opened, paths, f"{data}: {images.layout}; {images.split}", images.notes)
     labels = {images.root / sample.path: sample.label for sample in images.validation}
     group_of = {images.root / sample.path: sample.group for sample in images.validation}
     probabilities: list[NDArray[np.float32]] = []
@@ -58,7 +71,7 @@ def evaluate(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(labels))
         for batch in Predictor(opened).predict(list(labels)):
-            if batch.unreadable and opened.classification.data.unreadable == "error":
+            if batch.unreadable and spec.unreadable == "error":
                 raise batch.unreadable[0]
             unreadable += [f"{error.path}: {error.reason}" for error in batch.unreadable]
             if batch.paths:

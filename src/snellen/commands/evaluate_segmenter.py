@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from snellen.commands.overlap import say_scored
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import load_pairs
 from snellen.data.masks.feed import MaskFeed
@@ -22,6 +24,7 @@ from snellen.files import write_json
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
+from snellen.recipe.load import with_data_overrides
 from snellen.tasks.inference import own_arithmetic
 from snellen.tasks.segmentation import MaskScores, score_masks
 from snellen.tasks.segmentation_inference import training_sizes
@@ -42,16 +45,19 @@ class EvaluatedMasks:
     unreadable: list[str]
 
 
-def evaluate_segmenter(run: Run, data: str | Path, out: str | Path | None, console: Console) -> EvaluatedMasks:
+def evaluate_segmenter(
+    run: Run, data: str | Path, out: str | Path | None, console: Console, overrides: Mapping[str, Any] | None = None
+) -> EvaluatedMasks:
     """Scores the run's chosen epoch on images with masks, as its own validation was: at the masks' resolution.
 
     Of data that are split, the validation part is scored. Raises UserError for other classes than the run's, and for
     pairs that cannot be used unless the run's recipe skips them.
     """
-    recipe = run.segmentation
+    recipe = with_data_overrides(run.segmentation, overrides, "evaluate")
     own = own_arithmetic(run)
     images = masks_to_score(data, recipe.data, run.classes)
     paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
+    say_scored(console, run, [image for image, _ in paths], f"{data}: {images.layout}; {images.split}", images.notes)
     reading = recipe.data.reading(images.classes)
     training = training_sizes(run)
     loaded = load_pairs(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +20,9 @@ from snellen.files import replacing
 
 if TYPE_CHECKING:
     from snellen.tasks.inference import PredictedBatch
+
+
+_NAMING = ("data.image_pattern", "data.mask_pattern")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def predict(
     overlays: bool = False,
     tile: int | None = None,
     overlap: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Predicted:
     """Classes or masks of images, in bounded memory.
@@ -49,12 +53,14 @@ def predict(
     others done. Of a classification run: `out` is a CSV table, predictions.csv unless given, with path, class,
     probability, then class_2, probability_2 … up to top_k (5 unless given), and error. Of a segmentation run: `out` is
     a folder, masks unless given, as tasks/mask_files.py describes it; probabilities, overlays: whether these are
-    written too; tile, overlap: px, of the tiles of large images. Raises UserError when no image is found, the run has
+    written too; tile, overlap: px, of the tiles of large images; masks beside the images, named as the run's own were,
+    are passed over with a note; overrides: data.image_pattern and data.mask_pattern where they are named
+    otherwise. Raises UserError when no image is found, the run has
     no weights, or an argument is for the other kind of run.
     """
     console = console or Console(stderr=True)
     opened = run if isinstance(run, Run) else Run(Path(run))
-    paths = list_images([images] if isinstance(images, str | Path) else images)
+    paths = _wanted(opened, list_images([images] if isinstance(images, str | Path) else images), overrides, console)
     if opened.recipe.task == "segmentation":
         if top_k is not None:
             raise UserError(f"{opened.path}: a segmentation run, whose masks have no top_k.")
@@ -74,6 +80,29 @@ def predict(
     if wrong := [name for name, value in of_masks.items() if value not in (None, False)]:
         raise UserError(f"{opened.path}: a {opened.recipe.task} run writes a table; it has no {', '.join(wrong)}.")
     return _predict_classes(opened, paths, Path(out or "predictions.csv"), 5 if top_k is None else top_k, console)
+
+
+def _wanted(run: Run, paths: list[Path], overrides: Mapping[str, Any] | None, console: Console) -> list[Path]:
+    """The images among the files: of a segmentation run without the masks beside them."""
+    for key in overrides or {}:
+        if run.recipe.task != "segmentation" or key not in _NAMING:
+            raise UserError(
+                f"{key}: predict reads images only. Of a segmentation run it takes {' and '.join(_NAMING)}, where "
+                "masks lie beside the images; nothing else of the recipe can be changed."
+            )
+    if run.recipe.task != "segmentation":
+        return paths
+    from snellen.data.masks.unmasked import without_masks
+    from snellen.recipe.load import with_data_overrides
+
+    spec = with_data_overrides(run.segmentation, overrides, "predict").data
+    images, masks = without_masks(paths, list(run.samples()["mask"]), spec)
+    if masks:
+        files = "1 mask" if masks == 1 else f"{masks:,} masks"
+        console.print(
+            f"[yellow]note:[/] {files} beside the images passed over, named as the run's own", highlight=False
+        )
+    return images
 
 
 def _predict_classes(run: Run, paths: list[Path], out: Path, top_k: int, console: Console) -> Predicted:

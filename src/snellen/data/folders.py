@@ -6,14 +6,30 @@ import re
 from pathlib import Path
 
 from snellen.data.sources import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Found, Listing, Side, images_below
+from snellen.data.walk import files_below
 from snellen.errors import UserError
 
 _SPLITS: list[tuple[Side, str]] = [
-    ("train", r"train(ing)?([ _.-].*)?"),
-    ("validation", r"(val|valid|validation|dev)([ _.-].*)?"),
-    ("validation", r"(test|testing)([ _.-].*)?"),
+    ("train", r"train(?:ing)?"),
+    ("validation", r"val|valid|validation|dev"),
+    ("validation", r"test|testing"),
 ]
 _NAMED = r"(?P<class>.+?)[ _-]\d+"
+_FLAT = "flat files with the class in the name"
+_CAMERA = re.compile(r"(img|dsc[nf]?|dji|gopr|pxl|mvimg)([ _-]?\d+)*", re.IGNORECASE)  # IMG_0001, IMG_20240131_1200
+
+
+class UnlabelledError(UserError):
+    """A flat folder of images whose names say no classes."""
+
+    def __init__(self, folder: Path, first: Path, count: int) -> None:
+        names = first.name if count == 1 else f"{first.name} and {count - 1:,} more"
+        super().__init__(
+            f"{folder}: these images look unlabelled ({names}): no classes in their names, no class folders, no table. "
+            f"To learn from images without labels: snellen pretrain {folder}. To train a classifier: a folder for each "
+            "class, names such as cat_0001.jpg and dog_0001.jpg, or data.name_pattern, a regular expression with "
+            "(?P<class>…)."
+        )
 
 
 def list_folder(root: Path, spec: DataSpec) -> Listing:
@@ -37,23 +53,48 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
     return Listing(root, layout, images, notes)
 
 
+def check_names_say_classes(listing: Listing, spec: DataSpec) -> None:
+    """Raises UnlabelledError where the names of flat files say one class only, or a camera's: IMG_0001, DSC_0002."""
+    if spec.name_pattern is not None or not listing.layout.startswith(_FLAT):
+        return
+    classes = {image.label for image in listing.images}
+    if len(classes) == 1 or all(_CAMERA.fullmatch(name) for name in classes):
+        raise UnlabelledError(listing.root, Path(listing.images[0].path), len(listing.images))
+
+
 def split_folders(root: Path) -> tuple[Path | None, Path | None, list[str]]:
     """The folders train/ and val/ (or test/) of `root`, None where there is none, and notes for people.
 
-    Raises UserError where two folders look like the same part.
+    Names may go on, as in train_50/ and val_50/; beside other folders such names are parts of a split only where they
+    go on alike, since a class may be called train_station. Raises UserError where two folders look like the same part.
     """
-    found: list[list[Path]] = []
-    for _, pattern in _SPLITS:
-        matches = [folder for folder in _subfolders(root) if re.fullmatch(pattern, folder.name, re.IGNORECASE)]
-        if len(matches) > 1:
-            names = " and ".join(match.name for match in matches)
-            raise UserError(f"{root}: both {names} look like one part of a split. Move one of them away.")
-        found.append(matches)
-    train, validation, test = (matches[0] if matches else None for matches in found)
+    subfolders = _subfolders(root)
+    parts = [_part(subfolders, pattern) for _, pattern in _SPLITS]
+    train, *held_out = parts
+    if not train or not any(held_out):
+        return train[0][0] if len(train) == 1 else None, None, []
+    endings = {ending for _, ending in train} & {ending for part in held_out for _, ending in part}
+    exact = any(not ending for _, ending in train)
+    if not exact and not endings and len(subfolders) > sum(map(len, parts)):
+        return None, None, []  # train_station, test_kitchen and bedroom are classes
+    for part in parts:
+        if len(part) > 1:
+            names = " and ".join(folder.name for folder, _ in part)
+            raise UserError(
+                f"{root}: both {names} look like one part of a split. Move one of them away; if they are classes, put "
+                "all class folders into a folder train/."
+            )
+    first, validation, test = (part[0][0] if part else None for part in parts)
     notes = []
-    if train and validation and test:
+    if validation and test:
         notes.append(f"{validation.name}/ is scored, {test.name}/ is left for `snellen evaluate`")
-    return train, validation or test, notes
+    return first, validation or test, notes
+
+
+def _part(folders: list[Path], pattern: str) -> list[tuple[Path, str]]:
+    """The folders whose names begin as `pattern` says, and how they go on."""
+    matches = [(folder, re.fullmatch(rf"({pattern})([ _.-].*)?", folder.name, re.IGNORECASE)) for folder in folders]
+    return [(folder, match[2] or "") for folder, match in matches if match]
 
 
 def _list_side(root: Path, folder: Path, side: Side, spec: DataSpec, notes: list[str]) -> tuple[list[Found], str]:
@@ -69,7 +110,7 @@ def _list_side(root: Path, folder: Path, side: Side, spec: DataSpec, notes: list
         images += [Found(_relative(path, root), sub.name, side) for path in paths]
     if flat:
         notes.append(f"{len(flat)} images directly in {folder.name}/, outside the class folders, were left out")
-    other = sum(p.is_file() and not p.name.startswith(".") for p in folder.rglob("*")) - len(images) - len(flat)
+    other = sum(1 for _ in files_below(folder)) - len(images) - len(flat)
     if other > 0:
         notes.append(f"{other} files in {folder.name}/ that are no images were passed over")
     return images, "class folders"
@@ -88,16 +129,21 @@ def _list_flat(root: Path, folder: Path, flat: list[Path], side: Side, spec: Dat
             Found(_relative(listing.root / image.path, root), image.label, side, image.group)
             for image in listing.images
         ], f"images with the table {table.name}"
-    images = []
+    images, unnamed = [], []
     for path in flat:
         match = pattern.fullmatch(path.stem) or (pattern.match(path.name) if spec.name_pattern else None)
         if match is None:
-            raise UserError(
-                f"{path}: no class in its name. Wanted class folders, or names such as cat_0001.jpg; "
-                "or give data.name_pattern, a regular expression with (?P<class>…)."
-            )
-        images.append(Found(_relative(path, root), match["class"], side))
-    return images, "flat files with the class in the name"
+            unnamed.append(path)
+        else:
+            images.append(Found(_relative(path, root), match["class"], side))
+    if spec.name_pattern is None and 2 * len(unnamed) > len(flat):
+        raise UnlabelledError(folder, flat[0], len(flat))
+    if unnamed:
+        raise UserError(
+            f"{unnamed[0]}: no class in its name. Wanted class folders, or names such as cat_0001.jpg; "
+            "or give data.name_pattern, a regular expression with (?P<class>…)."
+        )
+    return images, _FLAT
 
 
 def _table_beside(folder: Path) -> Path | None:

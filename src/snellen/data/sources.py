@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -16,10 +16,12 @@ from pydantic import AfterValidator, Field
 from snellen.data.bits import BITS_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.split import validation_rows
+from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
+_GIVEN = "split as given"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
 
@@ -129,7 +131,12 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
 
     source: a folder, a table, or torchvision:NAME. Raises UserError, with the file or folder, when it cannot be used.
     """
+    from snellen.data.folders import check_names_say_classes
+    from snellen.data.leaks import leak_notes, neighbour_notes
+    from snellen.data.sample_size import few_images_notes
+
     listing = _list(source, spec)
+    check_names_say_classes(listing, spec)
     images = grouped(listing.images, spec.group)
     hashes = content_hashes([listing.root / image.path for image in images])
     notes = list(listing.notes)
@@ -145,9 +152,13 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
         if not spec.group:
             notes += neighbour_notes(listing.root, images)
     else:
-        split = "split as given"
-    _check_sides(images, sides, listing.root)
+        split = _GIVEN
+    _check_sides(images, sides, listing.root, split == _GIVEN)
     notes += leak_notes(images, sides, hashes)
+    train = [image.label for image, side in zip(images, sides, strict=True) if side == "train"]
+    scored = [image for image, side in zip(images, sides, strict=True) if side == "validation"]
+    share = None if split == _GIVEN else spec.validation_share
+    notes += few_images_notes(train, [image.label for image in scored], [image.group for image in scored], share)
     classes = sorted({image.label for image in images}, key=natural)
     number = {name: index for index, name in enumerate(classes)}
     samples: dict[Side, list[Sample]] = {"train": [], "validation": []}
@@ -164,12 +175,25 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
 def labelled_images(source: str | Path, spec: DataSpec, classes: Sequence[str]) -> ImageSet:
     """All labelled images of `source` as validation images, numbered as in `classes`; for scoring a trained run.
 
-    Of a source that is split, only the validation part. Raises UserError for a class that the run does not know.
+    Of a source that is split, only the validation part; ImageSet.split says so. A file that is named several times
+    counts once, with a note. Raises UserError for a class that the run does not know, and for a file under two classes.
     """
+    from snellen.data.leaks import repeat_notes
+
     listing = _list(source, spec)
-    images = grouped(listing.images, spec.group)
-    if any(image.side == "validation" for image in images):
-        images = [image for image in images if image.side == "validation"]
+    everything = grouped(listing.images, spec.group)
+    scored = [image for image in everything if image.side == "validation"] or everything
+    left = len(everything) - len(scored)
+    split = f"the validation part; {left:,} others are left out" if left else "all scored"
+    by_path: dict[str, Found] = {}
+    for image in scored:
+        first = by_path.setdefault(os.path.normpath(image.path), image)
+        if first.label != image.label:
+            raise UserError(
+                f"{listing.root / image.path}: under two classes, '{first.label}' and '{image.label}', so no answer "
+                "could be right. Leave one of them."
+            )
+    images = list(by_path.values())
     number = {name: index for index, name in enumerate(classes)}
     for image in images:
         if image.label not in number:
@@ -179,8 +203,10 @@ def labelled_images(source: str | Path, spec: DataSpec, classes: Sequence[str]) 
     hashes = content_hashes([listing.root / image.path for image in images])
     samples = tuple(Sample(image.path, number[image.label], image.group) for image in images)
     fingerprint = combined(f"{digest} {image.label}" for image, digest in zip(images, hashes, strict=True))
-    notes = tuple(listing.notes)
-    return ImageSet(listing.root, listing.layout, tuple(classes), (), samples, "all scored", notes, (), fingerprint)
+    repeats = len(scored) - len(images)
+    once = (f"{repeats} rows name an image again: it is scored once",) if repeats else ()
+    notes = (*listing.notes, *once, *repeat_notes([image.label for image in images], hashes))
+    return ImageSet(listing.root, listing.layout, tuple(classes), (), samples, split, notes, (), fingerprint)
 
 
 def list_images(patterns: Sequence[str | Path]) -> list[Path]:
@@ -206,16 +232,13 @@ def list_images(patterns: Sequence[str | Path]) -> list[Path]:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """Image files at any depth, sorted; hidden files and folders and __MACOSX are passed over."""
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file():
-            yield path
+    paths = (Path(name) for name in files_below(folder))
+    yield from (folder / path for path in sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES))
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A sort key by which 'class 2' comes before 'class 10'."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _list(source: str | Path, spec: DataSpec) -> Listing:
@@ -264,15 +287,22 @@ def grouped(images: list[Found], group: str | None) -> list[Found]:
     return result
 
 
-def _check_sides(images: list[Found], sides: list[Side], root: Path) -> None:
+def _check_sides(images: list[Found], sides: list[Side], root: Path, given: bool) -> None:
     classes = {image.label for image in images}
     if len(classes) < 2:
-        raise UserError(f"{root}: one class only ('{next(iter(classes))}'); a classifier needs at least two.")
+        raise UserError(
+            f"{root}: one class only ('{next(iter(classes))}'); a classifier needs at least two. To learn from images "
+            f"without labels: snellen pretrain {root}"
+        )
     seen = {image.label for image, side in zip(images, sides, strict=True) if side == "train"}
     scored = {image.label for image, side in zip(images, sides, strict=True) if side == "validation"}
     if not seen or not scored:
         missing = "training" if not seen else "validation"
-        raise UserError(f"{root}: no {missing} images. With train/ and val/ folders, both must hold images.")
+        if given:
+            raise UserError(f"{root}: no {missing} images. Both parts of the split must hold images.")
+        raise UserError(
+            f"{root}: no {missing} images, since every class has one image (or group) only, which training takes."
+        )
     for image, side in zip(images, sides, strict=True):
         if side == "validation" and image.label not in seen:
             close = difflib.get_close_matches(image.label, seen, n=1)
@@ -280,41 +310,3 @@ def _check_sides(images: list[Found], sides: list[Side], root: Path) -> None:
             raise UserError(
                 f"{root / image.path}: class '{image.label}' is never seen in training, so it cannot be scored.{hint}"
             )
-
-
-def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> list[str]:
-    """Notes on images and groups on both sides of the split, and on images or classes that are there twice."""
-    trained = {digest for digest, side in zip(hashes, sides, strict=True) if side == "train"}
-    leaked = [
-        image.path
-        for image, digest, side in zip(images, hashes, sides, strict=True)
-        if side == "validation" and digest in trained
-    ]
-    notes = []
-    if leaked:
-        notes.append(f"{len(leaked)} validation images are also among the training images, such as {leaked[0]}")
-    groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"} - {None}
-    across = {image.group for image, side in zip(images, sides, strict=True) if side == "validation"} & groups
-    if across:
-        notes.append(f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'")
-    labels: dict[str, set[str]] = {}
-    for image, digest in zip(images, hashes, strict=True):
-        labels.setdefault(digest, set()).add(image.label)
-    clashing = sum(len(names) > 1 for names in labels.values())
-    if clashing:
-        notes.append(f"{clashing} images are there under two classes")
-    folded = Counter(label.casefold() for label in {image.label for image in images})
-    notes += [f"classes that differ only in case: '{name}'" for name, count in folded.items() if count > 1]
-    return notes
-
-
-def neighbour_notes(root: Path, images: Iterable[Found]) -> list[str]:
-    """A note where images look like frames of one video."""
-    from snellen.data.neighbours import neighbours_look_alike
-
-    if not neighbours_look_alike(root, [image.path for image in images]):
-        return []
-    return [
-        "images with neighbouring numbers look alike, as frames of one video do; split apart they make the figures "
-        "too good. If they belong together, say so with data.group"
-    ]

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from snellen.data.fingerprint import share_of_hash, text_hash
+from snellen.data.sample_size import named_classes
 from snellen.randomness import derive
-
-_MOST_NAMED = 5
 
 
 def validation_rows(
@@ -95,16 +94,12 @@ def _unscored_notes(scored: set[str], keys_of: dict[str, set[str]], what: str) -
     needed = [label for label in unscored if len(keys_of[label]) > 1]
     notes = []
     if single:
-        notes.append(f"{_named(single)} only one {what}, which is learnt from: nothing can be said of how it is scored")
+        notes.append(
+            f"{named_classes(single)} only one {what}, which is learnt from: nothing can be said of how it is scored"
+        )
     if needed:
-        notes.append(f"{_named(needed)} no {what} to be scored: each is the last one of some class in training")
+        notes.append(f"{named_classes(needed)} no {what} to be scored: each is the last one of some class in training")
     return notes
-
-
-def _named(labels: Sequence[str]) -> str:
-    listed = ", ".join(f"'{label}'" for label in labels[:_MOST_NAMED])
-    more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
-    return f"class {listed} has" if len(labels) == 1 else f"{len(labels)} classes ({listed}{more}) have"
 
 
 def fraction_rows(labels: Sequence[int], fraction: float, seed: int) -> list[int]:

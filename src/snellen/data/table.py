@@ -24,13 +24,14 @@ _SIDES: dict[str, Side] = {
 
 
 def list_table(table: Path, spec: DataSpec, images: Path | None = None) -> Listing:
-    """Labelled images of a CSV, TSV or Parquet table. Paths are relative to `images`, or to the table's folder.
+    """Labelled images of a CSV, TSV or Parquet table.
 
-    Raises UserError, with the row, for a missing file, an empty path or label, and an unknown split; with the columns
-    that there are, for a column that is not found.
+    Paths are relative to `images`; without it to the table's folder, or to the folder of the table's own name beside
+    it (office/train/ of office/train.csv) where that holds more of them. Raises UserError, with the row, for a missing
+    file, an empty path, label or group, and an unknown split; with the columns that there are, for a column that is
+    not found.
     """
     frame = _read(table)
-    root = images if images is not None else table.parent
     path_column = _column(frame, spec.image_column, _PATHS, "data.image_column", table)
     label_column = _column(frame, spec.label_column, _LABELS, "data.label_column", table)
     if path_column is None or label_column is None:
@@ -40,6 +41,8 @@ def list_table(table: Path, spec: DataSpec, images: Path | None = None) -> Listi
         )
     split_column = _column(frame, spec.split_column, _SPLITS, "data.split_column", table)
     group_column = spec.group if spec.group in frame.columns else None
+    roots = [images] if images is not None else _roots(table)
+    root = _root(roots, [path.strip() for path in frame[path_column]])
     found: list[Found] = []
     missing = []
     for number, row in enumerate(frame.to_dict("records"), start=2):  # the header is line 1
@@ -48,16 +51,47 @@ def list_table(table: Path, spec: DataSpec, images: Path | None = None) -> Listi
         if not path or not label:
             raise UserError(f"{place}: the {'path' if not path else 'class'} is empty.")
         if not (root / path).is_file():
-            missing.append(f"{place}: '{path}' is not there (looked in {root})")
+            missing.append(f"{place}: '{path}' is not there (looked in {' and '.join(map(str, roots))})")
             continue
         side = _side(row[split_column], place) if split_column else "unknown"
-        found.append(Found(Path(path).as_posix(), label, side, row[group_column] if group_column else None))
+        group = row[group_column].strip() if group_column else None
+        if group == "":
+            raise UserError(f"{place}: the group (column '{group_column}') is empty. Every image needs one.")
+        found.append(Found(Path(path).as_posix(), label, side, group))
     if missing:
         rest = f"\n… and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise UserError("\n".join(missing[:5]) + rest)
     if not found:
         raise UserError(f"{table}: the table has no rows.")
-    return Listing(root, f"table {table.name}", found, _repeated(found))
+    notes = _repeated(found) + ([] if images is not None or split_column else _other_part(table))
+    return Listing(root, f"table {table.name}", found, notes)
+
+
+def _roots(table: Path) -> list[Path]:
+    """Where a table's images may lie."""
+    named = table.with_suffix("")
+    return [table.parent, named] if named.is_dir() else [table.parent]
+
+
+def _root(roots: Sequence[Path], paths: Sequence[str]) -> Path:
+    """The folder that holds most of the files; of equals the first."""
+    if len(roots) == 1:
+        return roots[0]
+    return max(roots, key=lambda root: sum((root / path).is_file() for path in paths))
+
+
+def _other_part(table: Path) -> list[str]:
+    """A note where a table called train lies beside one called val, which is not read."""
+    if _SIDES.get(table.stem.lower()) != "train":
+        return []
+    others = [path for path in sorted(table.parent.iterdir()) if path.suffix == table.suffix and path != table]
+    names = [path.name for path in others if _SIDES.get(path.stem.lower()) == "validation"]
+    if not names:
+        return []
+    return [
+        f"{names[0]} beside {table.name} is not read: the split is drawn within {table.name}. To be scored on "
+        f"{names[0]}, give the folder {table.parent}/, with images in {table.stem}/ and {Path(names[0]).stem}/"
+    ]
 
 
 def _read(table: Path) -> pd.DataFrame:

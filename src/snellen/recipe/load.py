@@ -59,6 +59,19 @@ def of_kind(kind: type[Kind], recipe: AnyRecipe) -> Kind:
     raise UserError(f"recipe '{recipe.name}' is for {recipe.task}. To use it: snellen {command} {recipe.name} DATA")
 
 
+def with_data_overrides(recipe: Kind, overrides: Mapping[str, Any] | None, command: str) -> Kind:
+    """A run's recipe with other data.* fields, for a `command` on other images. Raises UserError for other fields."""
+    if not overrides:
+        return recipe
+    for key in overrides:
+        if not key.startswith("data."):
+            raise UserError(
+                f"{key}: {command} takes only data.… (how images and labels are found and read), such as "
+                "data.unreadable=skip; everything else is as the run was trained."
+            )
+    return of_kind(type(recipe), validate(apply_overrides(recipe.model_dump(mode="json"), overrides), command))
+
+
 def read_resolved(path: Path) -> AnyRecipe:
     """The resolved recipe that a run directory holds."""
     label = f"recipe '{path}'"

@@ -198,3 +198,19 @@ def test_any_names_pair_with_themselves(tmp_path_factory: pytest.TempPathFactory
     found = find_pairs(root, None, None)
     assert found is not None
     assert {pair.image: pair.mask for pair in found.pairs} == {f"images/{n}.jpg": f"masks/{n}.png" for n in names}
+
+
+def test_linked_folders_of_images_and_masks(tmp_path: Path, write: Write) -> None:
+    for n in range(6):
+        write(f"store/rgb/{n}.jpg")
+        write(f"store/truth/{n}.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "images").symlink_to(tmp_path / "store" / "rgb")
+    (tmp_path / "data" / "masks").symlink_to(Path("..") / "store" / "truth")
+    (tmp_path / "store" / "rgb" / "loop").symlink_to(tmp_path / "data")
+    pairing = find_pairs(tmp_path / "data", None, None)
+    assert pairing is not None
+    assert [(pair.image, pair.mask) for pair in pairing.pairs] == [
+        (f"images/{n}.jpg", f"masks/{n}.png") for n in range(6)
+    ]
+    assert not pairing.unpaired

@@ -85,8 +85,8 @@ def _from_line(line: str, place: str) -> MaskClass:
         words = words[:-1]
     colour = next((_colour_words(word) for word in words if re.fullmatch(r"#[0-9a-fA-F]{6}", word)), [])
     words = [word for word in words if not re.fullmatch(r"#[0-9a-fA-F]{6}", word)]
-    leading = next((n for n, word in enumerate(words) if not word.isdigit()), len(words))
-    trailing = next((n for n, word in enumerate(reversed(words)) if not word.isdigit()), 0)
+    leading = next((n for n, word in enumerate(words) if not word.isdecimal()), len(words))
+    trailing = next((n for n, word in enumerate(reversed(words)) if not word.isdecimal()), 0)
     before, name, after = words[:leading], words[leading : len(words) - trailing], words[len(words) - trailing :]
     if len(after) not in {3, 4} and not (len(after) == 1 and not before and re.search(r"[,;:\t]\s*\d+\s*$", line)):
         name, after = name + after, []  # 'class 1' is a name

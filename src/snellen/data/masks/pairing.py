@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from snellen.data.sources import IMAGE_SUFFIXES, Side, Unreadable
+from snellen.data.walk import files_below
 from snellen.errors import UserError
 
 Role = Literal["image", "mask"]
@@ -90,14 +91,8 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
 
 
 def _images_below(root: Path) -> list[str]:
-    """As `images_below`, sorted, but paths relative to the root as text: several times as fast."""
-    found = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and name != "__MACOSX"]
-        prefix = "" if folder == str(root) else Path(folder).relative_to(root).as_posix() + "/"
-        shown = (name for name in names if not name.startswith("."))
-        found += [prefix + name for name in shown if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
-    return sorted(found)
+    """As `images_below`, but paths relative to the root, as text."""
+    return sorted(name for name in files_below(root) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
 
 
 def _classified(path: str) -> _File:
@@ -109,6 +104,17 @@ def _classified(path: str) -> _File:
         if not (said_part or said_role):
             rest.append(folder)
     return _File(path, part, role, "/".join([*rest, os.path.splitext(name)[0]]))
+
+
+def folder_role(path: str) -> Role | None:
+    """Whether the folders of a path say that it is an image or a mask: images/0013.png, masks/0013.png."""
+    return _classified(path).role
+
+
+def mask_ending(stem: str) -> str | None:
+    """The end of a name by which a mask is known, with its separator: '_mask' of '0013_mask'. None without one."""
+    match = _MASK_ENDING.match(stem)
+    return None if match is None else stem[len(match["id"]) :]
 
 
 @cache

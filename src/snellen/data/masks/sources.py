@@ -11,11 +11,13 @@ from pydantic import Field
 
 from snellen.data.bits import BITS_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
+from snellen.data.leaks import leak_notes, neighbour_notes
 from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.data.masks.decode import MaskReading
 from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
-from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped, leak_notes, neighbour_notes
+from snellen.data.sample_size import few_masks_notes
+from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.errors import UserError
 from snellen.spec import Spec
@@ -149,7 +151,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     if missing:
         what = "training" if "train" in missing else "validation"
         raise UserError(f"{root}: no {what} images. All of them are of one group, or have one content.")
-    notes += leak_notes(images, sides, hashes)
+    notes += [*leak_notes(images, sides, hashes), *few_masks_notes(sides.count("validation"))]
     masks = [root / pair.mask for pair in pairing.pairs]
     classes, more = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
     samples = [
@@ -173,6 +175,8 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     """
     root, pairing = _pairs(data, spec)
     pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
+    left = len(pairing.pairs) - len(pairs)
+    split = f"the validation part; {left:,} others are left out" if left else "all scored"
     masks = [root / pair.mask for pair in pairs]
     entries = spec.classes
     if not (entries or spec.class_table) and _named_by_value(classes):  # of which not all have to occur here
@@ -189,7 +193,7 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     samples = [MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairs, images, strict=True)]
     fingerprint = combined(f"{digest} {mask}" for digest, mask in zip(hashes, mask_hashes, strict=True))
     return MaskedSet(
-        *(root, pairing.layout, "all scored", table, (), tuple(samples)),
+        *(root, pairing.layout, split, table, (), tuple(samples)),
         *(fingerprint, (*pairing.notes, *notes), pairing.unpaired),
     )
 

@@ -1,0 +1,35 @@
+"""What a source of images without labels holds, before any pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+
+from snellen.data.sources import Unreadable
+from snellen.data.unlabelled import UnlabelledSet
+
+
+@dataclass(frozen=True)
+class UnlabelledCheck:
+    """images: the index. formats, sides, unreadable: as in Check. reason: why they are taken for unlabelled."""
+
+    images: UnlabelledSet
+    formats: dict[str, int]
+    sides: tuple[int, float, int]
+    unreadable: list[Unreadable]
+    reason: str
+
+
+def render_unlabelled(check: UnlabelledCheck, listed: list[str]) -> RenderableType:
+    """A check as text for people. listed: lines on formats and unreadable files, as for other images."""
+    images = check.images
+    return Group(
+        f"{escape(str(images.root))}: {len(images.paths):,} images without labels ({escape(images.layout)})",
+        *listed,
+        *(f"[yellow]note:[/] {escape(note)}" for note in images.notes),
+        f"[yellow]note:[/] {escape(check.reason)}",
+        "`snellen pretrain` learns a backbone from all of them; `snellen train` on a few labelled images then starts "
+        "from it by model.weights=RUN.",
+    )

@@ -1,0 +1,58 @@
+"""What makes figures too good: images or groups on both sides of the split, and frames of one video."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from snellen.data.neighbours import neighbours_look_alike
+from snellen.data.sources import Found, Side
+
+
+def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> list[str]:
+    """Notes on images and groups on both sides of the split, and on images or classes that are there twice."""
+    trained = {digest for digest, side in zip(hashes, sides, strict=True) if side == "train"}
+    leaked = [
+        image.path
+        for image, digest, side in zip(images, hashes, sides, strict=True)
+        if side == "validation" and digest in trained
+    ]
+    notes = []
+    if leaked:
+        notes.append(f"{len(leaked)} validation images are also among the training images, such as {leaked[0]}")
+    groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"} - {None}
+    across = {image.group for image, side in zip(images, sides, strict=True) if side == "validation"} & groups
+    if across:
+        notes.append(f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'")
+    notes += _clashes([image.label for image in images], hashes)
+    folded = Counter(label.casefold() for label in {image.label for image in images})
+    notes += [f"classes that differ only in case: '{name}'" for name, count in folded.items() if count > 1]
+    return notes
+
+
+def neighbour_notes(root: Path, images: Iterable[Found]) -> list[str]:
+    """A note where images look like frames of one video."""
+    if not neighbours_look_alike(root, [image.path for image in images]):
+        return []
+    return [
+        "images with neighbouring numbers look alike, as frames of one video do; split apart they make the figures "
+        "too good. If they belong together, say so with data.group"
+    ]
+
+
+def repeat_notes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
+    """Notes on images of one content in several files, of which each is scored."""
+    repeats = len(hashes) - len(set(hashes))
+    if not repeats:
+        return []
+    note = f"{repeats} files are copies of another one; each is scored, so that the intervals are too narrow"
+    return [note, *_clashes(labels, hashes)]
+
+
+def _clashes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
+    by_content: dict[str, set[str]] = {}
+    for label, digest in zip(labels, hashes, strict=True):
+        by_content.setdefault(digest, set()).add(label)
+    clashing = sum(len(names) > 1 for names in by_content.values())
+    return [f"{clashing} images are there under two classes"] if clashing else []

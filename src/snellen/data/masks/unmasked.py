@@ -1,0 +1,36 @@
+"""Which files are images to predict, and which are masks that lie beside them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from snellen.data.masks.pairing import folder_role, mask_ending
+from snellen.data.masks.sources import MaskDataSpec
+
+
+def without_masks(paths: Sequence[Path], trained_masks: Sequence[str], spec: MaskDataSpec) -> tuple[list[Path], int]:
+    """The files that are no masks by the names that a run's own masks have, and how many are.
+
+    trained_masks: paths of the masks that the run was trained on. By data.mask_pattern where it is given, else by the
+    masks' ending (0013_mask.png), or their folder (masks/). Where all files are masks, they are what is wanted.
+    """
+    images = [path for path in paths if not _is_mask(path, *_naming(trained_masks), spec)]
+    return (images, len(paths) - len(images)) if images else (list(paths), 0)
+
+
+def _naming(trained_masks: Sequence[str]) -> tuple[str | None, bool]:
+    """The ending that most masks have, and whether they lay in folders of masks."""
+    endings = Counter(mask_ending(PurePosixPath(name).stem) for name in trained_masks)
+    ending = endings.most_common(1)[0][0] if endings else None
+    return ending, any(folder_role(name) == "mask" for name in trained_masks[:1])
+
+
+def _is_mask(path: Path, ending: str | None, in_folders: bool, spec: MaskDataSpec) -> bool:
+    if spec.image_pattern is not None and spec.mask_pattern is not None:
+        return not re.fullmatch(spec.image_pattern, path.name) and bool(re.fullmatch(spec.mask_pattern, path.name))
+    if ending is not None:
+        return path.stem.endswith(ending)
+    return in_folders and folder_role(path.as_posix()) == "mask"
