@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from snellen.commands.pretrain import pretrain
 from snellen.data.unlabelled import read_unlabelled
 from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
 from snellen.recipe.load import load_for
@@ -82,3 +83,35 @@ def test_weights_that_do_not_fit_are_said_at_the_start(digits: Path, tmp_path: P
     lines = [line for line in said.getvalue().splitlines() if line.startswith("weights: ")]
     assert len(lines) == 1
     assert "3 missing in the file, which start from scratch (blocks.0.conv1.weight, " in lines[0]
+
+
+@pytest.mark.parametrize("name", ["byol", "barlow_twins", "vicreg"])
+def test_a_healthy_pretraining_with_few_steps_goes_on(digits: Path, tmp_path: Path, name: str) -> None:
+    """Three steps an epoch: in evaluation mode projections look alike, because batch-norm's statistics are young."""
+    overrides = {
+        "epochs": 2,
+        "batch_size": 32,
+        "augmentation.size": 16,
+        "evaluation.size": 16,
+        "evaluation.collapse": "stop",
+        "model": {"backbone": "test_resnet"},
+        "hardware": FP32,
+        "method": {"name": name} | METHODS[name],
+        "optimizer": {"name": "adamw", "lr": 0.001},
+    }
+    run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+    assert run.status["state"] == "finished"
+    metrics = run.metrics()
+    assert metrics["projection_deviation"].min() < 0.1, "or this test shows nothing"
+    assert metrics["train_projection_deviation"].min() > 0.1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_projector_that_says_the_same_of_all_images_has_collapsed(digits: Path, tmp_path: Path, name: str) -> None:
+    job = prepared(digits, tmp_path, name).job
+    job.model.get_submodule("projector").register_forward_hook(lambda _m, _i, output: torch.ones_like(output))
+    before = {key: tensor.clone() for key, tensor in job.model.state_dict().items()}
+    look = job.task.evaluate(job.model, job.fabric.autocast)
+    assert look.fatal is not None
+    assert "the representation has collapsed" in look.fatal
+    assert all(tensor.equal(before[key]) for key, tensor in job.model.state_dict().items()), "a look changes nothing"
