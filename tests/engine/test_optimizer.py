@@ -55,3 +55,8 @@ def test_named_optimisers_learn(name: str) -> None:
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'adamw'"):
         build_optimizer(OptimizerSpec(name="adamww"), network())
+
+
+def test_second_order_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="adahessian: it needs second derivatives"):
+        build_optimizer(OptimizerSpec(name="adahessian"), network())

@@ -48,7 +48,7 @@ RECIPE: dict[str, Any] = {
     "model": {"backbone": "airnet", "width": 0.125, "head": {"hidden": [16], "dropout": 0.3, "last_dropout": 0.3}},
     "loss": {"name": "soft_target", "smoothing": 0.1},
     "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True, "clip_norm": 1.0},
-    "schedule": {"name": "onecycle", "warmup": 0.3},
+    "schedule": {"name": "onecycle", "warmup": 0.3, "momentum": [0.85, 0.95]},
     "ema": {"decay": 0.9},
     "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
     "snapshots": {"images": 10},

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from snellen.engine.schedule import ScheduleSpec, factor
+from snellen.engine.optimizer import set_momentum
+from snellen.engine.schedule import ScheduleSpec, factor, momentum
+from snellen.errors import UserError
+from snellen.recipe.load import load_recipe
 
 STEPS = 50
 
@@ -58,3 +61,36 @@ def test_ends_where_it_says(name: str, warmup: float, final: float, steps: int) 
     assert all(0 <= rate <= 1 for rate in rates)
     if name != "constant" and steps - round(warmup * steps) > 1:
         assert rates[-1] == pytest.approx(final)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
+def test_momentum_of_torchs_one_cycle(kind: type[torch.optim.Optimizer]) -> None:
+    """Over a run, step by step, set on the optimiser as the loop sets it."""
+    spec = ScheduleSpec(name="onecycle", warmup=0.3, start=0.04, final=4e-6, momentum=(0.85, 0.95))
+    theirs, mine = (kind([torch.nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2))
+    if kind is torch.optim.SGD:
+        theirs.param_groups[0]["momentum"] = mine.param_groups[0]["momentum"] = 0.9
+    scheduler = lr_scheduler.OneCycleLR(
+        theirs, 1.0, STEPS, pct_start=16 / STEPS, div_factor=25, final_div_factor=1e4,
+        base_momentum=0.85, max_momentum=0.95,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for step in range(STEPS):
+            value = momentum(spec, step, STEPS)
+            assert value is not None
+            set_momentum(mine, value)
+            for key in ("betas", "momentum"):
+                if key in theirs.defaults:
+                    assert mine.param_groups[0][key] == pytest.approx(theirs.param_groups[0][key], abs=1e-9)
+            assert factor(spec, step, STEPS) == pytest.approx(theirs.param_groups[0]["lr"], abs=1e-9)
+            scheduler.step()
+
+
+def test_momentum_where_it_cannot_move() -> None:
+    assert momentum(ScheduleSpec(name="onecycle"), 3, 10) is None
+    with pytest.raises(ValueError, match="onecycle only"):
+        ScheduleSpec(name="cosine", momentum=(0.85, 0.95))
+    fields = {"schedule": {"name": "onecycle", "momentum": [0.85, 0.95]}}
+    with pytest.raises(UserError, match=r"schedule\.momentum works with optimizer\.name=sgd, adam, adamw"):
+        load_recipe({"optimizer": {"name": "lion"}} | fields)

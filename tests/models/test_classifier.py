@@ -175,3 +175,36 @@ def test_packaged_imagenet_weights_know_what_they_see(tmp_path: Path) -> None:
             features = model.eval().features(((pixels - mean) / std)[None])
             logits = features @ tensors["classifier.weight"].T + tensors["classifier.bias"]
         assert logits.argmax() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("inception_v3", 96), ("googlenet", 64), ("maxvit_t", 224), ("maxvit_t", 96), ("vgg11", 32)]
+)
+def test_torchvisions_odd_ones(name: str, size: int) -> None:
+    """Networks with heads beside the classifier, or for one size: pooled features, or a clear message."""
+    if (name, size) == ("maxvit_t", 96):
+        with pytest.raises(UserError, match="torchvision cannot build it for 96 px"):
+            build_classifier(ModelSpec(backbone=f"torchvision/{name}"), 3, size, 0)
+        return
+    model, _ = build_classifier(ModelSpec(backbone=f"torchvision/{name}"), 3, size, 0)
+    with torch.no_grad():
+        assert model.train()(torch.randn(2, 3, size, size)).shape == (2, 3)
+    if name == "inception_v3":
+        from torchvision.models import inception_v3
+
+        theirs = inception_v3(weights=None, init_weights=False).eval()
+        theirs.fc = torch.nn.Identity()
+        theirs.load_state_dict(model.backbone.state_dict(), strict=False)
+        images = torch.randn(2, 3, size, size)
+        with torch.no_grad():
+            torch.testing.assert_close(model.eval().features(images), theirs(images))
+
+
+def test_names_of_a_hub_are_answered_with_what_works() -> None:
+    with pytest.raises(UserError, match=r"give the name of the architecture.*model\.weights=FILE"):
+        build_classifier(ModelSpec(backbone="hf-hub:timm/resnet18.a1_in1k"), 3, 64, 0)
+
+
+def test_a_size_that_does_not_work_names_one_that_does() -> None:
+    with pytest.raises(UserError, match="its published size is 240 px"):
+        build_classifier(ModelSpec(backbone="crossvit_tiny_240"), 3, 96, 0)

@@ -253,3 +253,17 @@ def test_layers_that_do_not_fit_are_named(tmp_path: Path) -> None:
 def test_coco_weights_are_deeplabs_only() -> None:
     with pytest.raises(UserError, match=r"model\.weights=coco: only torchvision/deeplabv3_resnet50"):
         build(f"unet/{SMALL}", weights="coco")
+
+
+@pytest.mark.parametrize("encoder", ["vit_small_patch14_dinov2", "vit_small_patch8_224"])
+def test_dpt_on_other_patches_takes_any_size(encoder: str) -> None:
+    """smp's own decoder cuts the factors 14 / 4 and 14 / 8 to whole numbers, and then no size fits."""
+    model = build(f"dpt/{encoder}")
+    sizes = [(56, 56), (98, 112), (140, 168), (196, 224), (33, 250)]
+    check_sizes(model, f"dpt/{encoder}", sizes)
+    seen: list[tuple[int, ...]] = []
+    model.backbone.register_forward_pre_hook(lambda _m, args: seen.append(tuple(args[0].shape[-2:])))
+    with torch.no_grad():
+        assert model.eval()(torch.randn(1, 3, 60, 75)).shape == (1, CLASSES, 60, 75)
+    patch = 14 if "14" in encoder else 16
+    assert seen == [(64 * patch // 16, 96 * patch // 16)]  # DINOv2: a patch for each 16 px of the padded image

@@ -11,9 +11,12 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from snellen.commands.pretrain import pretrain
+from snellen.commands.train import train
 from snellen.data.unlabelled import read_unlabelled
+from snellen.errors import UserError
 from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
-from snellen.recipe.load import load_for
+from snellen.recipe.load import load_for, load_recipe
 from snellen.recipe.schema import PretrainingRecipe
 
 QUIET = Console(quiet=True)
@@ -82,3 +85,89 @@ def test_weights_that_do_not_fit_are_said_at_the_start(digits: Path, tmp_path: P
     lines = [line for line in said.getvalue().splitlines() if line.startswith("weights: ")]
     assert len(lines) == 1
     assert "3 missing in the file, which start from scratch (blocks.0.conv1.weight, " in lines[0]
+
+
+@pytest.mark.parametrize("name", ["byol", "barlow_twins", "vicreg"])
+def test_a_healthy_pretraining_with_few_steps_goes_on(digits: Path, tmp_path: Path, name: str) -> None:
+    """Three steps an epoch: in evaluation mode projections look alike, because batch-norm's statistics are young."""
+    overrides = {
+        "epochs": 2,
+        "batch_size": 32,
+        "augmentation.size": 16,
+        "evaluation.size": 16,
+        "evaluation.collapse": "stop",
+        "model": {"backbone": "test_resnet"},
+        "hardware": FP32,
+        "method": {"name": name} | METHODS[name],
+        "optimizer": {"name": "adamw", "lr": 0.001},
+    }
+    run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+    assert run.status["state"] == "finished"
+    metrics = run.metrics()
+    assert metrics["projection_deviation"].min() < 0.1, "or this test shows nothing"
+    assert metrics["train_projection_deviation"].min() > 0.1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_projector_that_says_the_same_of_all_images_has_collapsed(digits: Path, tmp_path: Path, name: str) -> None:
+    job = prepared(digits, tmp_path, name).job
+    job.model.get_submodule("projector").register_forward_hook(lambda _m, _i, output: torch.ones_like(output))
+    before = {key: tensor.clone() for key, tensor in job.model.state_dict().items()}
+    look = job.task.evaluate(job.model, job.fabric.autocast)
+    assert look.fatal is not None
+    assert "the representation has collapsed" in look.fatal
+    assert all(tensor.equal(before[key]) for key, tensor in job.model.state_dict().items()), "a look changes nothing"
+
+
+def test_alternating_flips_show_both_ways(digits: Path, tmp_path: Path) -> None:
+    """The two views of an image differ by a mirror image, and the next epoch shows them the other way round."""
+    overrides = {"augmentation": {"size": 16, "crop": "center", "resize": 16, "alternate_flip": True}}
+    feed = prepared(digits, tmp_path, "simclr", **overrides).job.feed
+    batch = next(iter(feed.train(1)))
+    torch.testing.assert_close(batch.first, batch.second.flip(-1))
+    assert not torch.equal(batch.first, batch.second)
+
+
+def test_what_moco_cannot_use(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing can be joined"):
+        prepared(digits, tmp_path, "moco", **{"method.views_together": True})
+    said = io.StringIO()
+    prepared(digits, tmp_path, "moco", Console(file=said, width=200), **{"method.queue": 121})
+    assert "method.queue=121 is more than the 120 images" in said.getvalue()
+
+
+def test_dino_without_batch_norm(digits: Path, tmp_path: Path) -> None:
+    def norms(batch_norm: bool) -> int:
+        projector = prepared(digits, tmp_path, "dino", **{"method.batch_norm": batch_norm}).job.model.projector
+        return sum(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in projector.modules())
+
+    assert (norms(True), norms(False)) == (2, 0)
+
+
+@pytest.mark.parametrize(("backbone", "size"), [("airnet", 3), ("vit_tiny_patch16_224", 48)])
+def test_an_evaluation_size_that_does_not_work_is_found_first(
+    digits: Path, tmp_path: Path, backbone: str, size: int
+) -> None:
+    width = 0.125 if backbone == "airnet" else 1.0
+    overrides = {
+        "model.backbone": backbone,
+        "model.width": width,
+        "augmentation.size": 32,
+        "evaluation.size": size,
+        "hardware": FP32,
+    }
+    with pytest.raises(UserError, match=rf"cannot take images of {size} px.*another evaluation\.size"):
+        train(digits, "airnet-scratch", overrides=overrides, out=tmp_path / "run", console=QUIET)
+    with pytest.raises(UserError, match=rf"cannot take images of {size} px.*another evaluation\.size"):
+        pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_references_normalisation_in_pretraining_and_a_to_e() -> None:
+    for name in ("byol-resnet50", *(f"transfer-{letter}" for letter in "abcde")):
+        spec = load_recipe(name).normalization
+        assert (spec.source, spec.mean, spec.std) == (
+            "given",
+            (0.4705, 0.4495, 0.4037),
+            (0.2170, 0.2149, 0.2145),
+        ), name

@@ -42,8 +42,10 @@ _WARM_UP = 2
 class TrainingSpeed:
     """Images a second, the median of three rounds, from one process.
 
-    training: snellen's own loop, decoding, augmentation and bookkeeping included. ready: the same steps on one batch
-    that lies ready. plain: torchvision's transforms, DataLoader and an fp32 loop with the same geometry and optimiser.
+    training: snellen's own steps with augmentation, of an epoch after the first: pixels that are kept in memory were
+    decoded before the clock starts, and no journal or checkpoint is written. ready: the same steps on one batch that
+    lies ready. plain: torchvision's transforms, DataLoader and an fp32 loop with the same geometry and optimiser, which
+    decodes every image in every epoch, as such loops do.
     """
 
     training: float

@@ -62,12 +62,6 @@ def absolute(source: str | Path) -> str:
     return str(source) if str(source).startswith("torchvision:") else str(Path(source).resolve())
 
 
-def say_notes(console: Console, notes: Sequence[str]) -> None:
-    """Prints what a person should know of the data."""
-    for note in notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
-
-
 def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], images: int) -> dict[str, Any]:
     """The chosen recipe's fields under the user's own, by dotted key; prints what was chosen, and why.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from snellen.commands.execution import say_notes
+from snellen.tasks.preparation import say_notes
 from snellen.data.fingerprint import content_hashes
 from snellen.engine.run_directory import Run
 

@@ -15,7 +15,6 @@ from snellen.commands.execution import (
     execute,
     recorded_of,
     samples_csv,
-    say_notes,
     settle,
     with_absolute_weights,
     write_start,
@@ -30,6 +29,7 @@ from snellen.pretraining.preparation import PreparedPretraining, prepare_pretrai
 from snellen.recipe.choose import choose_pretraining_recipe
 from snellen.recipe.load import load_for
 from snellen.recipe.schema import PretrainingRecipe
+from snellen.tasks.preparation import say_notes
 
 
 def pretrain(

@@ -16,7 +16,6 @@ from snellen.commands.execution import (
     execute,
     recorded_of,
     samples_csv,
-    say_notes,
     settle,
     with_absolute_weights,
     write_start,
@@ -33,7 +32,7 @@ from snellen.errors import UserError
 from snellen.recipe.choose import choose_recipe
 from snellen.recipe.load import load_for, load_recipe, of_kind
 from snellen.recipe.schema import Recipe, SegmentationRecipe
-from snellen.tasks.preparation import Prepared, prepare
+from snellen.tasks.preparation import Prepared, prepare, say_notes
 
 
 def train(

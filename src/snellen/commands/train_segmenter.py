@@ -16,7 +16,6 @@ from snellen.commands.execution import (
     check_unchanged,
     execute,
     recorded_of,
-    say_notes,
     settle,
     with_absolute_weights,
     write_start,
@@ -29,6 +28,7 @@ from snellen.engine.run_directory import Run
 from snellen.recipe.choose import choose_segmentation_recipe
 from snellen.recipe.load import load_for
 from snellen.recipe.schema import SegmentationRecipe
+from snellen.tasks.preparation import say_notes
 from snellen.tasks.segmentation_preparation import PreparedSegmentation, prepare_segmentation
 
 

@@ -57,7 +57,8 @@ class ViewFeed:
             views = []
             for number in (1, 2):
                 generator = torch.Generator().manual_seed(derive(self.seed, "view", number, epoch, step))
-                view = self.augmentation.train(raw, generator, epoch=epoch, rows=rows)
+                shown = epoch + number - 1  # alternate_flip gives the second view the other flip
+                view = self.augmentation.train(raw, generator, epoch=shown, rows=rows)
                 views.append(on_device(view, self.device, self.channels_last))
             return ViewBatch(*views)
 

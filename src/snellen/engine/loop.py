@@ -20,8 +20,8 @@ from snellen.engine.display import Display, shown
 from snellen.engine.ema import build_ema
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.journal import Journal
-from snellen.engine.optimizer import build_optimizer
-from snellen.engine.schedule import factor
+from snellen.engine.optimizer import build_optimizer, set_momentum
+from snellen.engine.schedule import factor, momentum
 from snellen.errors import DivergedError, UserError
 from snellen.randomness import derive
 from snellen.recipe.schema import AnyRecipe, scored_epochs
@@ -256,6 +256,9 @@ def _set_rate(job: Job, step: int) -> float:
     rate = spec.lr * factor(job.recipe.schedule, step, job.feed.steps * job.recipe.epochs)
     for group in job.optimizer.param_groups:
         group["lr"] = rate * group["scale"]
+    cycled = momentum(job.recipe.schedule, step, job.feed.steps * job.recipe.epochs)
+    if cycled is not None:
+        set_momentum(job.optimizer, cycled)
     return rate
 
 

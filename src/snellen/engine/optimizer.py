@@ -12,6 +12,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from snellen.errors import UserError
 from snellen.spec import Spec
 
+_SECOND_ORDER = ("adahessian",)
+MOMENTUM = ("sgd", "adam", "adamw")  # those whose momentum a schedule can move
+
 
 class OptimizerSpec(Spec):
     """How the loss is minimised."""
@@ -58,6 +61,15 @@ def build_optimizer(spec: OptimizerSpec, model: nn.Module) -> Optimizer:
     return _by_timm(spec, groups)
 
 
+def set_momentum(optimizer: Optimizer, value: float) -> None:
+    """Sets the momentum of sgd, or the first beta of adam and adamw."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["betas"] = (value, group["betas"][1])
+        else:
+            group["momentum"] = value
+
+
 def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
     import timm.optim
 
@@ -66,6 +78,11 @@ def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
         close = difflib.get_close_matches(spec.name, known, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
         raise UserError(f"optimizer.name={spec.name}: no such optimiser. {hint}")
+    if spec.name in _SECOND_ORDER:
+        raise UserError(
+            f"optimizer.name={spec.name}: it needs second derivatives, which are not computed here. Use adamw, or "
+            "another of first order."
+        )
     options: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay}
     if "sgd" in spec.name or spec.name.startswith(("lars", "nlars")):
         options["momentum"] = spec.momentum

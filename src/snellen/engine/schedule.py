@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from snellen.spec import Spec
 
@@ -24,6 +24,21 @@ class ScheduleSpec(Spec):
     start: float = Field(0.0, ge=0, le=1, description="Factor at the first step of the warm-up.")
     final: float = Field(0.0, ge=0, le=1, description="Factor at the last step.")
     power: float = Field(0.9, gt=0, description="Exponent, for name=poly.")
+    momentum: tuple[float, float] | None = Field(
+        None,
+        description="For name=onecycle: sgd's momentum, or the first beta of adam and adamw, at the highest rate and "
+        "at both ends of the run. It moves against the rate, as PyTorch's does: [0.85, 0.95]. null: the optimizer's.",
+    )
+
+    @model_validator(mode="after")
+    def _cycles(self) -> ScheduleSpec:
+        if self.momentum is None:
+            return self
+        if self.name != "onecycle":
+            raise ValueError("momentum moves with name=onecycle only; else: momentum: null")
+        if not all(0 <= value < 1 for value in self.momentum):
+            raise ValueError("momentum: both must be at least 0 and below 1")
+        return self
 
 
 def factor(spec: ScheduleSpec, step: int, steps: int) -> float:
@@ -48,3 +63,13 @@ def factor(spec: ScheduleSpec, step: int, steps: int) -> float:
     else:
         left = (1 + math.cos(math.pi * done)) / 2
     return spec.final + (1 - spec.final) * left
+
+
+def momentum(spec: ScheduleSpec, step: int, steps: int) -> float | None:
+    """The momentum at optimiser step `step`, counted from 0, of `steps`; None where it is the optimizer's own."""
+    if spec.momentum is None:
+        return None
+    lowest, highest = spec.momentum
+    warmup = round(spec.warmup * steps)
+    done = step / warmup if step < warmup else 1 - min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
+    return highest + (lowest - highest) * (1 - math.cos(math.pi * done)) / 2

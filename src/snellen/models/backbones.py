@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from snellen.models.classifier import BackboneSpec
 
 Triple = tuple[float, float, float]
+_AUXILIARY = {"inception_v3": ("AuxLogits",), "googlenet": ("aux1", "aux2")}  # torchvision's names of their heads
 
 
 def build_backbone(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
@@ -29,7 +30,7 @@ def build_backbone(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     if spec.width != 1.0:
         raise UserError(f"model.width={spec.width}: only airnet has a width; {spec.backbone} has its own channels.")
     if spec.backbone.startswith("torchvision/"):
-        return _from_torchvision(spec, download)
+        return _from_torchvision(spec, size, download)
     return _from_timm(spec, size, download)
 
 
@@ -48,9 +49,24 @@ def own_normalization(spec: BackboneSpec) -> tuple[Triple, Triple] | None:
     return (red, green, blue), (red_std, green_std, blue_std)
 
 
+def published_size(name: str) -> int | None:
+    """The side in pixels of the images that timm's published weights of a backbone were made for."""
+    import timm
+
+    if name == "airnet" or name.startswith("torchvision/"):
+        return None
+    config = timm.get_pretrained_cfg(name)
+    return None if config is None else int(config.input_size[-1])
+
+
 def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     import timm
 
+    if spec.backbone.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        raise UserError(
+            f"model.backbone={spec.backbone}: give the name of the architecture, as timm knows it (such as resnet50), "
+            "and the weights' file as model.weights=FILE. timm's own sets of weights have names too: resnet50.a1_in1k"
+        )
     if not timm.is_model(spec.backbone):
         _unknown(spec.backbone, [*timm.list_models(), "airnet"])
     options: dict[str, Any] = {"drop_path_rate": spec.drop_path} if spec.drop_path else {}
@@ -66,7 +82,7 @@ def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     return backbone
 
 
-def _from_torchvision(spec: BackboneSpec, download: bool) -> nn.Module:
+def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     from torchvision import models
 
     name = spec.backbone.removeprefix("torchvision/")
@@ -75,13 +91,28 @@ def _from_torchvision(spec: BackboneSpec, download: bool) -> nn.Module:
         _unknown(spec.backbone, [f"torchvision/{other}" for other in known])
     if spec.drop_path:
         raise UserError(f"model.drop_path: torchvision's {name} has no such option; a timm backbone has.")
+    options: dict[str, Any] = {}
+    if name == "maxvit_t":  # made for one size of images
+        options["input_size"] = (size, size)
+    elif name in _AUXILIARY and not download:  # published weights bring their own numbers
+        options["init_weights"] = True
     try:
-        network: nn.Module = models.get_model(name, weights="DEFAULT" if download else None)
+        network: nn.Module = models.get_model(name, weights="DEFAULT" if download else None, **options)
     except Exception as error:
+        if not download or isinstance(error, ValueError):
+            raise UserError(
+                f"model.backbone={spec.backbone}: torchvision cannot build it for {size} px ({error})."
+            ) from error
         _not_fetched(spec.backbone, error)
+    if name in _AUXILIARY:  # heads that are trained beside the classifier
+        network.aux_logits = False  # type: ignore[assignment]
+        for head in _AUXILIARY[name]:
+            setattr(network, head, None)
     classifier = getattr(network, "classifier", None)
     layers = [] if classifier is None else [m for m in classifier.modules() if isinstance(m, nn.Linear)]
-    if len(layers) > 1:  # VGG, AlexNet: their classifier is a network of its own, fixed to one image size
+    if (
+        len(layers) > 1 and name != "maxvit_t"
+    ):  # VGG, AlexNet: their classifier is a network of its own, fixed to one image size
         return PooledFeatures(network.features)  # type: ignore[arg-type]
     _remove_last_linear(network, name)
     return network

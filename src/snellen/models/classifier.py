@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
-from snellen.models.backbones import build_backbone, own_normalization
+from snellen.models.backbones import build_backbone, own_normalization, published_size
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.spec import Spec
@@ -176,17 +176,23 @@ def _load(spec: BackboneSpec, backbone: nn.Module) -> WeightsReport:
     return dataclasses.replace(report, normalization=of_run or normalization)
 
 
-def _feature_width(spec: BackboneSpec, backbone: nn.Module, size: int) -> int:
+def check_evaluation_size(backbone: nn.Module, spec: BackboneSpec, size: int) -> None:
+    """Raises UserError when the backbone cannot take images of `evaluation.size` pixels."""
+    _feature_width(spec, backbone, size, "evaluation.size")
+
+
+def _feature_width(spec: BackboneSpec, backbone: nn.Module, size: int, field: str = "augmentation.size") -> int:
     trained = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, size, size))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"model.backbone={spec.backbone}: it cannot take images of {size} px ({str(error).splitlines()[0]}). "
-            "Choose another augmentation.size."
-        ) from error
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        size_text = f"it cannot take images of {size} px ({reason})"
+        made_for = published_size(spec.backbone)
+        hint = "" if made_for in {None, size} else f"; its published size is {made_for} px"
+        raise UserError(f"model.backbone={spec.backbone}: {size_text}. Choose another {field}{hint}.") from error
     backbone.train(trained)
     if features.ndim != 2:
         raise UserError(f"model.backbone={spec.backbone}: its features are unpooled, {tuple(features.shape)}.")

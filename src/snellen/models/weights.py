@@ -20,7 +20,7 @@ _PREFIXES = (
     *("backbone.model.", "encoder.model.", "backbone.model.model."),  # a segmenter's encoder
     *("module.encoder_q.", "encoder_q.", "module.base_encoder."),  # MoCo's authors, versions 1 to 3
 )
-_HEADS = ("fc.", "classifier.", "head.", "head_dist.", "heads.", "last_linear.")
+_HEADS = ("fc.", "classifier.", "head.", "head_dist.", "heads.", "last_linear.", "AuxLogits.", "aux1.", "aux2.")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from torch import nn
 
 from snellen.data.augment.pipeline import EvaluationTransformSpec
 from snellen.data.feed import Batch
+from snellen.pretraining.methods.method import Method, projection_deviation
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 COLUMNS = ("feature_deviation", "projection_deviation", "effective_rank", "knn_top1", "probe_top1")
@@ -56,9 +58,10 @@ class RepresentationSpec(EvaluationTransformSpec):
 class Representation:
     """A look at the features.
 
-    feature_deviation, projection_deviation: in [0, 1], as `projection_deviation` defines it. effective_rank: of the
-    features, in [1, D]. probabilities: (N, C) float32 by k-NN, and by linear probe, None where there are no labels.
-    target: (N,) int64. images: how many were sent through the network.
+    feature_deviation, projection_deviation: in [0, 1], as `projection_deviation` defines it. training_deviation: of the
+    projections with the batch's own statistics, as training sees them; None where the other is far from a collapse.
+    effective_rank: of the features, in [1, D]. probabilities: (N, C) float32 by k-NN, and by linear probe, None where
+    there are no labels. target: (N,) int64. images: how many were sent through the network.
     """
 
     feature_deviation: float
@@ -69,6 +72,7 @@ class Representation:
     target: NDArray[np.int64]
     images: int
     stops: bool
+    training_deviation: float | None = None
 
     @property
     def correct(self) -> NDArray[np.bool_] | None:
@@ -92,8 +96,14 @@ class Representation:
 
     @property
     def collapsed(self) -> bool:
-        """Whether all projections point the same way."""
-        return self.projection_deviation < _COLLAPSED
+        """Whether all projections point the same way, in training too.
+
+        After few steps the running statistics of batch-norm are still near their start, so that projections of a
+        healthy network look alike in evaluation mode.
+        """
+        return suspicious(self.projection_deviation) and (
+            self.training_deviation is None or suspicious(self.training_deviation)
+        )
 
     @property
     def fatal(self) -> str | None:
@@ -127,6 +137,30 @@ class Representation:
         parts += [f"linear probe {row['probe_top1']:.2%}"] if "probe_top1" in row else []
         parts += ["COLLAPSED: all projections point the same way"] if self.collapsed else []
         return ", ".join(parts)
+
+
+def suspicious(deviation: float) -> bool:
+    """Whether projections of this deviation nearly all point the same way."""
+    return deviation < _COLLAPSED
+
+
+@torch.no_grad()
+def training_deviation(model: Method, batches: Iterator[Batch], autocast: Autocast) -> float:
+    """The deviation of the projections in training mode, the mean over batches; `model` and its statistics stay.
+
+    Batches of one image are left out: batch-norm has no variance of one. NaN where there are no others.
+    """
+    trained = nn.Sequential(copy.deepcopy(model.backbone), copy.deepcopy(model.projector)).train()
+    deviations = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # dropout, stochastic depth
+        for batch in batches:
+            if len(batch) < 2:
+                continue
+            with autocast():
+                projections = trained(batch.images)
+            deviations.append(float(projection_deviation(projections)))
+    return float(np.mean(deviations)) if deviations else math.nan
 
 
 @torch.inference_mode()

@@ -23,10 +23,11 @@ from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.precision import Measured
 from snellen.errors import UserError
-from snellen.models.classifier import BackboneSpec, start_backbone
+from snellen.models.classifier import BackboneSpec, check_evaluation_size, start_backbone
 from snellen.models.weights import WeightsReport
 from snellen.pretraining.methods.build import build_method
 from snellen.pretraining.methods.method import Method
+from snellen.pretraining.methods.moco import MocoSpec
 from snellen.pretraining.task import Labelled, Pretraining
 from snellen.randomness import derive
 from snellen.recipe.schema import PretrainingRecipe, seconds
@@ -38,6 +39,7 @@ from snellen.tasks.preparation import (
     decode_paths,
     fewer,
     find_normalization,
+    say_notes,
     say_weights,
     snapshot_rows,
     whiten,
@@ -73,6 +75,8 @@ def prepare_pretraining(
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
     backbone, width, weights = _start_backbone(spec, recipe)
     say_weights(console, weights)
+    check_evaluation_size(backbone, spec, recipe.evaluation.size)
+    say_notes(console, _method_notes(recipe, len(images.paths)))
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
     if recorded is None:
@@ -154,6 +158,15 @@ def _build_method(recipe: PretrainingRecipe, backbone: nn.Module, width: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "head"))
         return build_method(recipe.method, backbone, width).train()
+
+
+def _method_notes(recipe: PretrainingRecipe, images: int) -> list[str]:
+    if not isinstance(recipe.method, MocoSpec) or recipe.method.queue <= images:
+        return []
+    return [
+        f"method.queue={recipe.method.queue:,} is more than the {images:,} images: it comes to hold earlier "
+        "projections of the very images that are told from it"
+    ]
 
 
 def _limited(labelled: ImageSet, recipe: PretrainingRecipe) -> ImageSet:

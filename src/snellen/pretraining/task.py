@@ -13,14 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snellen.data.feed import Feed
+from snellen.data.feed import Feed, order
 from snellen.data.views import ViewBatch
 from snellen.engine.checkpoint import save_weights
 from snellen.files import replacing
 from snellen.insight.knn import knn_probabilities
 from snellen.insight.linear_probe import linear_probe
 from snellen.insight.separability import effective_rank
-from snellen.pretraining.evaluation import COLUMNS, Representation, RepresentationSpec, extract
+from snellen.pretraining.evaluation import (
+    COLUMNS,
+    Representation,
+    RepresentationSpec,
+    extract,
+    suspicious,
+    training_deviation,
+)
 from snellen.pretraining.methods.method import Method, projection_deviation
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -105,7 +112,7 @@ class Pretraining:
         if labelled is None:
             most = min(_LOOKED_AT, self._plain.count)
             features, target = extract(model.backbone, self._plain.evaluate(_first(most, limit)), autocast)
-            return self._representation(model, features, None, None, target, len(features))
+            return self._representation(model, autocast, features, None, None, target, len(features))
         known, labels = extract(model.backbone, labelled.known.evaluate(_first(labelled.known.count, limit)), autocast)
         rows = _first(labelled.scored.count, limit)
         features, target = extract(model.backbone, labelled.scored.evaluate(rows), autocast)
@@ -116,11 +123,12 @@ class Pretraining:
             probed = linear_probe(known, labels, features, labelled.classes, self._seed).probabilities
         if limit is None:
             self._looked = _Looked(features[self._rows], by_knn[self._rows])
-        return self._representation(model, features, by_knn, probed, target, len(known) + len(features))
+        return self._representation(model, autocast, features, by_knn, probed, target, len(known) + len(features))
 
     def _representation(
         self,
         model: Method,
+        autocast: Autocast,
         features: NDArray[np.float32],
         by_knn: NDArray[np.float32] | None,
         probed: NDArray[np.float32] | None,
@@ -130,15 +138,22 @@ class Pretraining:
         shown = torch.from_numpy(features[:_LOOKED_AT])
         with torch.inference_mode():
             projections = model.projector(shown.to(next(model.parameters()).device))
+        deviation = float(projection_deviation(projections))
+        in_training = None
+        if suspicious(deviation):
+            drawn = order(self._seed, 0, self._plain.count)[: min(_LOOKED_AT, len(features))]
+            batches = self._plain.evaluate(drawn.numpy())
+            in_training = training_deviation(model, batches, autocast)
         return Representation(
             float(projection_deviation(shown)),
-            float(projection_deviation(projections)),
+            deviation,
             effective_rank(shown.numpy()),
             by_knn,
             probed,
             target,
             images,
             self._spec.collapse == "stop",
+            in_training,
         )
 
     def weights(self, model: Method) -> nn.Module:

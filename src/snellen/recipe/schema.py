@@ -16,7 +16,7 @@ from snellen.data.sources import DataSpec
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.device import HardwareSpec
 from snellen.engine.ema import EmaSpec
-from snellen.engine.optimizer import OptimizerSpec
+from snellen.engine.optimizer import MOMENTUM, OptimizerSpec
 from snellen.engine.schedule import ScheduleSpec
 from snellen.models.classifier import BackboneSpec, ModelSpec
 from snellen.models.segmenters.build import SegmenterSpec
@@ -77,6 +77,12 @@ class CommonRecipe(Spec):
     snapshots: SnapshotSpec = Field(
         default_factory=SnapshotSpec, description="When features of validation images are kept for the report."
     )
+
+    @model_validator(mode="after")
+    def _momentum_can_cycle(self) -> CommonRecipe:
+        if self.schedule.momentum is not None and self.optimizer.name not in MOMENTUM:
+            raise ValueError(f"schedule.momentum works with optimizer.name={', '.join(MOMENTUM)}; else: null")
+        return self
 
 
 class Recipe(CommonRecipe):
@@ -157,7 +163,10 @@ class SegmentationRecipe(CommonRecipe):
     task: Literal["segmentation"] = Field("segmentation", description="What every pixel is, is learnt from masks.")
     batch_size: int = Field(8, ge=2, description="Images in one optimiser step.")
     accumulation: int = Field(
-        1, ge=1, description="Parts that a batch is split into to fit in memory; the gradient is that of the whole."
+        1,
+        ge=1,
+        description="Parts that a batch is split into to fit in memory; the gradient is that of the whole, but for the "
+        "terms dice and lovasz, which are computed over each part and averaged.",
     )
     drop_last: bool = Field(
         False, description="Leave out the last, smaller batch of an epoch (other images each epoch, by the shuffle)."

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ from snellen.engine.optimizer import build_optimizer
 from snellen.engine.precision import Measured, Mode
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
-from snellen.models.classifier import build_classifier
+from snellen.models.classifier import build_classifier, check_evaluation_size
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
 from snellen.recipe.schema import AnyRecipe, ImageRecipe, Recipe, seconds
@@ -83,6 +84,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     images = fewer(images, recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     say_weights(console, weights)
+    check_evaluation_size(model.backbone, model_spec, recipe.evaluation.size)
     images, train, validation = decode_images(images, recipe, recipe.data, console, crops=not recipe.model.cached)
     if recorded:
         normalization = recorded.normalization
@@ -132,6 +134,12 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     if recipe.budget and recorded is None:
         job = within_budget(job, seconds(recipe.budget), console)
     return Prepared(job, images, normalization, weights, measured)
+
+
+def say_notes(console: Console, notes: Sequence[str]) -> None:
+    """Prints what a person should know of a run's settings."""
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def say_weights(console: Console, weights: WeightsReport) -> None:

@@ -55,6 +55,9 @@ class MaskSnapshotSpec(SnapshotSpec):
     names: tuple[str, ...] = Field(
         (), description="Validation images whose masks are kept too: file names, with or without folder and ending."
     )
+    absent: Literal["error", "skip"] = Field(
+        "error", description="What to do about `names` that no validation image has; skip leaves them out, with a note."
+    )
 
     @property
     def wanted(self) -> bool:

@@ -47,6 +47,11 @@ class SegmentationLossSpec(Spec):
         0.4, ge=0, description="Weight of the same loss of the auxiliary head, where there is one."
     )
 
+    @property
+    def whole_batch(self) -> tuple[Term, ...]:
+        """The terms whose value over a batch is not the mean of their values over its parts."""
+        return tuple(term for term in ("dice", "lovasz") if self.terms.get(term))
+
     @field_validator("terms")
     @classmethod
     def _some(cls, terms: dict[Term, float]) -> dict[Term, float]:

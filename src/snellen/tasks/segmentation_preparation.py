@@ -33,6 +33,7 @@ from snellen.tasks.arithmetic import in_mode, settle_mode
 from snellen.tasks.preparation import (
     Recorded,
     find_normalization,
+    say_notes,
     say_weights,
     snapshot_rows,
     with_depth,
@@ -74,8 +75,12 @@ def prepare_segmentation(
     classes = images.classes.names
     model, weights = build_segmenter(spec, len(classes), recipe.seed)
     say_weights(console, weights)
+    if recipe.accumulation > 1 and recipe.loss.whole_batch:
+        terms = " and ".join(recipe.loss.whole_batch)
+        note = f"accumulation={recipe.accumulation}: {terms} looks at a part of the batch at a time, not at the whole"
+        say_notes(console, [note])
     decoded = _decode(images, recipe, console)
-    rows = _snapshot_rows(recipe, decoded.images.validation)
+    rows = _snapshot_rows(recipe, decoded.images.validation, console)
     if recorded:
         normalization = recorded.normalization
     else:
@@ -133,18 +138,23 @@ def _decode(images: MaskedSet, recipe: SegmentationRecipe, console: Console) -> 
     return decoded
 
 
-def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample]) -> NDArray[np.int64]:
+def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample], console: Console) -> NDArray[np.int64]:
     """Which validation images masks are kept of: those drawn by the seed, and those that the recipe names."""
     drawn = snapshot_rows(recipe, len(samples)).tolist()
-    named = []
+    named, absent = [], []
     for name in recipe.snapshots.names:
         found = [row for row, sample in enumerate(samples) if name in _names(sample)]
-        if not found:
+        if not found and recipe.snapshots.absent == "skip":
+            absent.append(name)
+        elif not found:
             known = [PurePosixPath(sample.image).stem for sample in samples]
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{close[0]}'?" if close else f"There is, for one, '{known[0]}'."
             raise UserError(f"snapshots.names: no validation image is called '{name}'. {hint}")
         named += found
+    if absent:
+        names = ", ".join(absent)
+        say_notes(console, [f"snapshots.names: no validation image is called {names}; {len(drawn)} others are drawn"])
     return np.array(sorted({*drawn, *named}), dtype=np.int64)
 
 

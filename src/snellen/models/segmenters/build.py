@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
-from snellen.models.backbones import build_backbone, own_normalization
+from snellen.models.backbones import build_backbone, own_normalization, published_size
 from snellen.models.classifier import BackboneSpec, initial_backbone
 from snellen.models.segmenters import deeplabv3, smp
 from snellen.models.segmenters.deeplabv3 import DeepLabV3
@@ -179,7 +179,7 @@ def _load_encoder(
         report = fit_weights(segmenter.backbone, tensors, str(spec.weights), spec.partial)
         return dataclasses.replace(report, normalization=_IMAGENET)
     encoder = BackboneSpec(backbone=segmenter.encoder_name, weights=spec.weights, partial=spec.partial)
-    backbone, report = initial_backbone(encoder, _own_size(segmenter.encoder_name), seed)
+    backbone, report = initial_backbone(encoder, published_size(segmenter.encoder_name) or 224, seed)
     _transfer(backbone, segmenter.backbone)
     return report
 
@@ -238,11 +238,3 @@ def _own(segmenter: Segmenter) -> Normalization | None:
         return _IMAGENET
     own = own_normalization(BackboneSpec(backbone=segmenter.encoder_name))
     return None if own is None else Normalization(*own, source=f"the configuration of {segmenter.encoder_name}")
-
-
-def _own_size(encoder: str) -> int:
-    """The side of images that an encoder's published weights were made for; decides the shape of some of its layers."""
-    import timm
-
-    config = None if encoder.startswith(_TORCHVISION) else timm.get_pretrained_cfg(encoder)
-    return 224 if config is None else int(config.input_size[-1])

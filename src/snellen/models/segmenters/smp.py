@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import math
 import warnings
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from snellen.errors import UserError
 from snellen.models.segmenters.segmenter import Segmenter
 
+_DPT_STRIDE = 32  # of dpt's coarsest map
+_PATCH = 16  # of the vision transformers that dpt was made for
+
 
 class SmpSegmenter(Segmenter):
-    """smp's network under smp's names of layers, but that its encoder is called backbone here as elsewhere."""
+    """smp's network under smp's names of layers, but that its encoder is called backbone here as elsewhere.
+
+    dpt on an encoder whose patches are no power of two, such as DINOv2's of 14 px: the encoder is given images resized
+    by patch / 16, so that a patch covers 16 px of the image.
+    """
 
     new = ("segmentation_head.",)
 
@@ -24,10 +33,18 @@ class SmpSegmenter(Segmenter):
         self.decoder: nn.Module = network.decoder
         self.segmentation_head: nn.Module = network.segmentation_head
         self.stride = int(getattr(network.encoder, "output_stride", 32))
-        if hasattr(network.encoder, "output_strides"):  # plain vision transformers: dpt halves their grid of patches
-            self.stride = 2 * max(network.encoder.output_strides)
+        self.enlarge = 1.0  # of the images that the encoder sees
+        if hasattr(network.encoder, "output_strides"):  # plain vision transformers, whose grid of patches dpt halves
+            patch = max(network.encoder.output_strides)
+            if _DPT_STRIDE % patch and patch % _DPT_STRIDE:
+                self.enlarge = patch / _PATCH
+                patch = _PATCH
+            self.stride = math.lcm(_DPT_STRIDE, 2 * patch)
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.enlarge != 1:
+            height, width = (round(side * self.enlarge) for side in images.shape[-2:])
+            images = F.interpolate(images, (height, width), mode="bilinear", align_corners=False, antialias=True)
         features = self.backbone(images)
         decoded = self.decoder(*features) if isinstance(features, tuple) else self.decoder(features)
         return self.segmentation_head(decoded), None
@@ -78,7 +95,23 @@ def build_smp(architecture: str, classes: int, drop_path: float, download: bool)
             f"model.architecture={architecture}: this decoder cannot be put on this encoder ({reason}). "
             "Choose another of the two."
         ) from error
+    if decoder == "dpt":
+        _for_patches_of_16(network)
     return SmpSegmenter(network, encoder if by_timm else None)
+
+
+def _for_patches_of_16(network: Any) -> None:
+    """Replaces dpt's decoder where its factors, patch / 4 … patch / 32, are no whole numbers and would be cut."""
+    patch = max(network.encoder.output_strides)
+    if not (_DPT_STRIDE % patch and patch % _DPT_STRIDE):
+        return
+    from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
+
+    strides = [_PATCH] * len(network.encoder.output_strides)
+    network.decoder = DPTDecoder(
+        network.encoder.out_channels, strides, encoder_has_prefix_tokens=network.encoder.has_prefix_tokens
+    )
+    network.initialize()
 
 
 def _any_size(decoder: str, encoder: str) -> dict[str, Any]:

@@ -14,11 +14,16 @@ from snellen.pretraining.methods.method import Method, MethodSpec, follow, in_fp
 
 
 class DinoSpec(MethodSpec):
-    """Self-distillation with no labels: Caron et al. 2021, arXiv 2104.14294; with the two global views only."""
+    """Self-distillation with no labels: Caron et al. 2021, arXiv 2104.14294; with the two global views only.
+
+    The last layer is trained from the first step, and the teacher's temperature is constant: the paper freezes the one
+    in the first epoch and raises the other over the first 30.
+    """
 
     name: Literal["dino"] = Field("dino", description="dino.")
     hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layers.")
     bottleneck: int = Field(256, ge=1, description="Width before the last layer.")
+    batch_norm: bool = Field(True, description="Batch-norm in the projector. The paper has none on ViTs: false.")
     output: int = Field(4096, ge=2, description="Prototypes (65536 in the paper, for ImageNet).")
     student_temperature: float = Field(0.1, gt=0, description="Temperature of the student's softmax.")
     teacher_temperature: float = Field(0.04, gt=0, description="Temperature of the teacher's softmax.")
@@ -65,7 +70,7 @@ def _head(spec: DinoSpec, width: int) -> nn.Module:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the old weight norm
-        head: Any = DINOProjectionHead(width, spec.hidden, spec.bottleneck, spec.output, batch_norm=True)
+        head: Any = DINOProjectionHead(width, spec.hidden, spec.bottleneck, spec.output, batch_norm=spec.batch_norm)
         nn.utils.remove_weight_norm(head.last_layer)
     head.last_layer = nn.utils.parametrizations.weight_norm(head.last_layer)
     nn.init.ones_(head.last_layer.parametrizations.weight.original0).requires_grad_(False)

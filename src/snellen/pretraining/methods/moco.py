@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from snellen.pretraining.methods.method import Method, MethodSpec, follow, in_fp32, target_of
@@ -20,6 +20,13 @@ class MocoSpec(MethodSpec):
     temperature: float = Field(0.2, gt=0, description="Divides the cosines.")
     momentum: float = Field(0.999, ge=0, lt=1, description="Share of the key network that a step keeps.")
     queue: int = Field(65536, ge=1, description="Projections of earlier images that are kept as negatives.")
+
+    @field_validator("views_together")
+    @classmethod
+    def _one_view_a_network(cls, together: bool) -> bool:
+        if together:
+            raise ValueError("moco sends one view through each of its networks, nothing can be joined: false")
+        return together
 
 
 class Moco(Method):
