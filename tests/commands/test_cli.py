@@ -178,7 +178,7 @@ def test_unreadable_images_stop_or_are_listed(tmp_path: Path, digits: Path, caps
     ("arguments", "message"),
     [
         (["train", "vgg13-scratch"], "is a recipe; the images are missing"),
-        (["train", "airnet-scratch", "{digits}", "optimizer.lrr=1"], "Did you mean 'lr'"),
+        (["train", "airnet-scratch", "{digits}", "optimizer.lrr=1"], "Did you mean 'optimizer.lr'"),
         (["train", "airnet-scrach", "{digits}"], "Did you mean 'airnet-scratch'"),
         (["train", "finetune-lite", "{digits}", "model.backbone=resnet5"], "Did you mean"),
         (["train", "finetune-lite", "{digits}", "model.weights={digits}/0/0.png"], "not a file of weights"),

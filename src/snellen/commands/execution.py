@@ -71,7 +71,9 @@ def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], image
     if "budget" in overrides:
         fields.pop("epochs", None)
     console.print(
-        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}", highlight=False
+        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}",
+        highlight=False,
+        soft_wrap=True,
     )
     if fields:
         changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
