@@ -31,6 +31,7 @@ app.add_typer(bench_app, name="bench")
 
 _INTERRUPTED = 130
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 
 
@@ -198,14 +199,14 @@ def predict(
         int | None, typer.Option(help="Masks: side of a tile of a large image, px; 768 without it.")
     ] = None,
     overlap: Annotated[int | None, typer.Option(help="Masks: px that tiles share; 128 without it.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Predict the classes of images, or their masks, with a trained run."""
     from snellen.commands.predict import predict as run_predict
+    from snellen.commands.predict import render
 
-    done = run_predict(
-        run, images, out, top_k=top_k, probabilities=probabilities, overlays=overlays, tile=tile, overlap=overlap
-    )
-    print(f"{done.predicted:,} images predicted, {done.unreadable:,} unreadable: {done.path}")
+    masks = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
+    print(render(run_predict(run, images, out, top_k=top_k, force=force, **masks)))
 
 
 @app.command()
@@ -234,11 +235,12 @@ def report(
         list[Path], typer.Argument(metavar="RUN…", help="One or several runs, or a study.", show_default=False)
     ],
     out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the report of a run, of several side by side, or of a study."""
     from snellen.commands.report import report as run_report
 
-    print(run_report(runs[0] if len(runs) == 1 else list(runs), out))
+    print(run_report(runs[0] if len(runs) == 1 else list(runs), out, force=force))
 
 
 @app.command()
