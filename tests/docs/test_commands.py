@@ -56,13 +56,13 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen predict runs/small photos/val": "",
         "snellen evaluate runs/small photos/val": "",
         "snellen predict runs/masks scenes/": "",
-        "snellen compare label-efficiency photos/": f"{TRANSFER} fractions=0.5,1",
+        "snellen compare label-efficiency photos/": f"{TRANSFER} fractions=0.5,1 fewest_steps=0",
         "snellen compare recipes photos/": f"{STUDY} changes.model.weights=null",
     },
     "docs/studies.md": {
         "snellen compare few-labels.yaml digits/": f"{STUDY} {STEP} fractions=0.5",
         "snellen pretrain simclr-small cifar10": PRETRAINING,
-        "snellen compare docs/studies/cifar10.yaml cifar10": f"{STUDY} fractions=0.5",
+        "snellen compare docs/studies/cifar10.yaml cifar10": f"{STUDY} fractions=0.5 fewest_steps=0",
         "snellen compare transfer-lite clothing": f"{STUDY} {STEP}",
     },
     "docs/segmentation.md": {
