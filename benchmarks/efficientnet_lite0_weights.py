@@ -10,7 +10,7 @@ For machines that reach the package index but not the hub that timm downloads fr
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import timm
@@ -33,4 +33,6 @@ def write_weights(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(write_weights(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="the .safetensors file to write")
+    print(write_weights(parser.parse_args().out))

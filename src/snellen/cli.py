@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snellen.arguments import Commands, FieldsCommand, only, recipe_and_data, split, study_and_data
 from snellen.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,27 +17,28 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="snellen",
+    cls=Commands,
     help="The eye chart for vision models: trains, compares and explains; the report writes itself.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-recipes_app = typer.Typer(help="List the shipped recipes, or show one.", invoke_without_command=True)
+recipes_app = typer.Typer(cls=Commands, help="List the shipped recipes, or show one.", invoke_without_command=True)
 bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(bench_app, name="bench")
 
 _INTERRUPTED = 130
-_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 
 
 def main() -> None:
     """Runs the command line; a user's mistake is told without a traceback, with exit code 2."""
     try:
-        app()
+        app(prog_name="snellen")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -50,13 +50,29 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.callback()
-def _app(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         print(f"snellen {installed_version('snellen')}")
         raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("help", hidden=True)
+def help_(context: typer.Context, command: Annotated[str | None, typer.Argument()] = None) -> None:
+    """The same as --help."""
+    whole = context.find_root()
+    if command is None:
+        print(whole.get_help())
+    else:
+        whole.command.main([command, "--help"], prog_name="snellen")
 
 
 @app.command()
@@ -70,7 +86,7 @@ def demo(
         print(page)
 
 
-@app.command()
+@app.command(cls=FieldsCommand)
 def check(
     arguments: Annotated[list[str], typer.Argument(metavar="DATA [key=value …]", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Of images with masks: a folder for overlays.")] = None,
@@ -85,12 +101,12 @@ def check(
     from snellen.commands.check import check as run_check
     from snellen.commands.check import render
 
-    positional, overrides = _split(arguments)
-    found = run_check(_only(positional, "DATA"), out=out, overlays=overlays, overrides=_parsed(overrides))
+    words, overrides = split(arguments)
+    found = run_check(only(words, "DATA"), out=out, overlays=overlays, overrides=overrides)
     Console().print(render(found))
 
 
-@app.command()
+@app.command(cls=FieldsCommand)
 def train(
     arguments: Annotated[
         list[str] | None,
@@ -106,17 +122,17 @@ def train(
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
 ) -> None:
     """Train a classifier, or on masks a segmenter, and write its report. Ctrl-C saves; --resume RUN goes on."""
-    positional, overrides = _split(arguments or [])
     if resume is not None:
         _resume(resume, bool(arguments or out))
         return
-    recipe, data = _recipe_and_data(positional)
+    words, overrides = split(arguments or [])
+    recipe, data = recipe_and_data(words, "snellen train")
     from snellen.commands.train import train as run_train
 
-    _leave(run_train(data, recipe, out=out, overrides=_parsed(overrides)))
+    _leave(run_train(data, recipe, out=out, overrides=overrides))
 
 
-@app.command()
+@app.command(cls=FieldsCommand)
 def pretrain(
     arguments: Annotated[
         list[str] | None,
@@ -132,17 +148,17 @@ def pretrain(
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
 ) -> None:
     """Learn a backbone from images without labels; `snellen train` takes it by model.weights=RUN."""
-    positional, overrides = _split(arguments or [])
     if resume is not None:
         _resume(resume, bool(arguments or out))
         return
-    recipe, data = _recipe_and_data(positional)
+    words, overrides = split(arguments or [])
+    recipe, data = recipe_and_data(words, "snellen pretrain")
     from snellen.commands.pretrain import pretrain as run_pretrain
 
-    _leave(run_pretrain(data, recipe, out=out, overrides=_parsed(overrides)))
+    _leave(run_pretrain(data, recipe, out=out, overrides=overrides))
 
 
-@app.command()
+@app.command(cls=FieldsCommand)
 def compare(
     arguments: Annotated[
         list[str],
@@ -151,7 +167,7 @@ def compare(
             show_default=False,
             help="STUDY: transfer-a-to-e, transfer-lite, transfer-masks, label-efficiency, recipes, or a YAML file. "
             "DATA: labelled images, or images with masks, as train takes them. key=value: any field of the study, such "
-            "as seeds=[0,1], fractions=[0.1,1], self_supervised=RUN, supervised=FILE, only=[A,C], recipes=[a,b], or "
+            "as seeds=0,1, fractions=0.1,1, self_supervised=RUN, supervised=FILE, only=A,C, recipes=a,b, or "
             "changes.epochs=5 for all recipes.",
         ),
     ],
@@ -160,13 +176,11 @@ def compare(
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; without it one for each GPU.")] = None,
 ) -> None:
     """Run a study: settings, label shares, seeds; then its report. The same command again goes on with it."""
-    positional, overrides = _split(arguments)
-    if len(positional) != 2:
-        raise UserError("compare takes a study and data, as in: snellen compare transfer-lite photos/")
+    words, overrides = split(arguments)
+    study, data = study_and_data(words)
     from snellen.commands.compare import compare as run_compare
 
-    study, data = positional
-    done = run_compare(study, data, out=out, overrides=_parsed(overrides), dry_run=dry_run, jobs=jobs)
+    done = run_compare(study, data, out=out, overrides=overrides, dry_run=dry_run, jobs=jobs)
     if done is not None and not done.finished:
         sys.exit(_INTERRUPTED if any(run.state in {"interrupted", "not started"} for run in done.runs) else 1)
 
@@ -193,14 +207,15 @@ def predict(
         int | None, typer.Option(help="Masks: side of a tile of a large image, px; 768 without it.")
     ] = None,
     overlap: Annotated[int | None, typer.Option(help="Masks: px that tiles share; 128 without it.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Predict the classes of images, or their masks, with a trained run."""
     from snellen.commands.predict import predict as run_predict
+    from snellen.commands.predict import render
 
-    images, overrides = _split(arguments)
-    more = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
-    done = run_predict(run, images, out, top_k=top_k, overrides=_parsed(overrides), **more)
-    print(f"{done.predicted:,} images predicted, {done.unreadable:,} unreadable: {done.path}")
+    images, overrides = split(arguments)
+    masks = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
+    print(render(run_predict(run, images, out, top_k=top_k, overrides=overrides, force=force, **masks)))
 
 
 @app.command()
@@ -223,8 +238,8 @@ def evaluate(
     from snellen.commands.evaluate import evaluate as run_evaluate
     from snellen.commands.evaluate import render
 
-    positional, overrides = _split(arguments)
-    Console().print(render(run_evaluate(run, _only(positional, "DATA"), out, overrides=_parsed(overrides))))
+    words, overrides = split(arguments)
+    Console().print(render(run_evaluate(run, only(words, "DATA"), out, overrides=overrides)))
 
 
 @app.command()
@@ -233,11 +248,12 @@ def report(
         list[Path], typer.Argument(metavar="RUN…", help="One or several runs, or a study.", show_default=False)
     ],
     out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write the report of a run, of several side by side, or of a study."""
     from snellen.commands.report import report as run_report
 
-    print(run_report(runs[0] if len(runs) == 1 else list(runs), out))
+    print(run_report(runs[0] if len(runs) == 1 else list(runs), out, force=force))
 
 
 @app.command()
@@ -253,11 +269,21 @@ def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds runs.")]
 @recipes_app.callback()
 def _recipes(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        from rich.console import Console
+        _print_recipes()
 
-        from snellen.commands.recipes import recipes_table
 
-        Console().print(recipes_table())
+def _print_recipes() -> None:
+    from rich.console import Console
+
+    from snellen.commands.recipes import recipes_table
+
+    Console().print(recipes_table())
+
+
+@recipes_app.command("list", hidden=True)
+def recipes_list() -> None:
+    """The same as `snellen recipes`."""
+    _print_recipes()
 
 
 @recipes_app.command("show")
@@ -268,7 +294,7 @@ def recipes_show(name: Annotated[str, typer.Argument(show_default=False)]) -> No
     print(recipe_text(name), end="")
 
 
-@bench_app.command("train")
+@bench_app.command("train", cls=FieldsCommand)
 def bench_train(
     arguments: Annotated[list[str], typer.Argument(metavar="RECIPE DATA [key=value …]", show_default=False)],
     seconds: Annotated[float, typer.Option(help="Time for each measurement.", min=1)] = 20,
@@ -279,11 +305,11 @@ def bench_train(
     from snellen.commands.bench import bench_train as run_bench
     from snellen.commands.bench import render
 
-    positional, overrides = _split(arguments)
-    recipe, data = _recipe_and_data(positional)
+    words, overrides = split(arguments)
+    recipe, data = recipe_and_data(words, "snellen bench train")
     if recipe is None:
         raise UserError("bench train takes a recipe and data, as in: snellen bench train vgg13-scratch photos/")
-    Console().print(render(run_bench(recipe, data, seconds=seconds, overrides=_parsed(overrides))))
+    Console().print(render(run_bench(recipe, data, seconds=seconds, overrides=overrides)))
 
 
 def _resume(run: Path, more: bool) -> None:
@@ -298,36 +324,3 @@ def _leave(run: Run) -> None:
     """Ends the command as its run ended."""
     if run.status["state"] == "interrupted":
         sys.exit(_INTERRUPTED)
-
-
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Positional arguments, and key=value overrides; an existing path with '=' in its name stays a path."""
-    positional: list[str] = []
-    overrides: list[str] = []
-    for argument in arguments:
-        is_override = _OVERRIDE.match(argument) and not os.path.exists(argument)  # which no length of a name breaks
-        (overrides if is_override else positional).append(argument)
-    return positional, overrides
-
-
-def _parsed(overrides: list[str]) -> dict[str, object]:
-    from snellen.recipe.load import parse_overrides
-
-    return parse_overrides(overrides)
-
-
-def _only(positional: list[str], name: str) -> str:
-    if len(positional) != 1:
-        raise UserError(f"wanted one {name}, got {len(positional)}: {' '.join(positional) or 'nothing'}")
-    return positional[0]
-
-
-def _recipe_and_data(positional: list[str]) -> tuple[str | None, str]:
-    from snellen.recipe.text import shipped_names
-
-    if len(positional) == 2:
-        return positional[0], positional[1]
-    data = _only(positional, "DATA (or RECIPE DATA)")
-    if data in shipped_names() and not Path(data).exists():
-        raise UserError(f"'{data}' is a recipe; the images are missing, as in: snellen train {data} photos/")
-    return None, data

@@ -16,6 +16,14 @@ from snellen.errors import UserError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
 
 
+def check_new_file(path: Path, force: bool) -> None:
+    """Raises UserError when a file to be written is a folder, or is there already and is not to be replaced."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; wanted the name of a file, such as {path / 'NAME'}.")
+    if path.exists() and not force:
+        raise UserError(f"{path}: is there already. To replace it: --force (in Python: force=True), or choose another.")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it takes the place of `path`, on failure it is removed.

@@ -114,6 +114,43 @@ def test_predict(trained: Run, digits: Path, tmp_path: Path, capsys: pytest.Capt
     np.testing.assert_allclose(good["probability"], expected["confidence"], atol=1e-5)
 
 
+def test_predictions_of_few_images_are_printed_and_nothing_is_overwritten(
+    trained: Run, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(digits.parent)
+    image = f"{digits.name}/0/0.png"
+    table = tmp_path / "p.csv"
+    code, out = snellen("predict", trained.path, image, "--out", table, "--top-k", 2, capsys=capsys)
+    assert code == 0, out
+    (row,) = pd.read_csv(table, dtype=str).to_dict("records")
+    first, second = (f"{row[f'class{rank}']} {float(row[f'probability{rank}']):.3f}" for rank in ("", "_2"))
+    assert out == f"{image}: {first}, {second}\n1 image predicted, 0 unreadable: {table}\n"
+    table.write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for target, message in ((table, "is there already"), (tmp_path / "folder", "a folder; wanted the name of a file")):
+        code, out = snellen("predict", trained.path, image, "--out", target, capsys=capsys)
+        assert (code, message in out) == (2, True), out
+    assert table.read_text() == "mine"
+    code, _ = snellen("predict", trained.path, image, "--out", table, "--force", capsys=capsys)
+    assert (code, table.read_text()[:4]) == (0, "path")
+
+
+def test_a_report_replaces_only_the_runs_own(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert snellen("report", trained.path, capsys=capsys)[0] == 0
+    for name in ("report.html", "report.json"):
+        (tmp_path / name).write_text("mine")
+        code, out = snellen("report", trained.path, trained.path, capsys=capsys)
+        assert (code, f"{name}: is there already" in out) == (2, True), out
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    (tmp_path / "folder.html").mkdir()
+    code, out = snellen("report", trained.path, "--out", "folder.html", capsys=capsys)
+    assert (code, "a folder" in out) == (2, True)
+
+
 def test_evaluate_gives_the_reports_figures(
     trained: Run, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,7 +215,7 @@ def test_unreadable_images_stop_or_are_listed(tmp_path: Path, digits: Path, caps
     ("arguments", "message"),
     [
         (["train", "vgg13-scratch"], "is a recipe; the images are missing"),
-        (["train", "airnet-scratch", "{digits}", "optimizer.lrr=1"], "Did you mean 'lr'"),
+        (["train", "airnet-scratch", "{digits}", "optimizer.lrr=1"], "Did you mean 'optimizer.lr'"),
         (["train", "airnet-scrach", "{digits}"], "Did you mean 'airnet-scratch'"),
         (["train", "finetune-lite", "{digits}", "model.backbone=resnet5"], "Did you mean"),
         (["train", "finetune-lite", "{digits}", "model.weights={digits}/0/0.png"], "not a file of weights"),

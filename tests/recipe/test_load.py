@@ -81,7 +81,7 @@ def test_overrides() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer.lrr=1"], "optimizer.lrr: no such field. Did you mean 'lr'"),
+        (["optimizer.lrr=1"], "optimizer.lrr: no such field. Did you mean 'optimizer.lr'"),
         (["epoch=3"], "epoch: no such field. Did you mean 'epochs'"),
         (["epochs=0"], "epochs: input should be greater than or equal to 1"),
         (["optimizer.lr=nan"], "optimizer.lr"),
@@ -108,7 +108,7 @@ def test_bad_overrides_are_explained(overrides: list[str], message: str) -> None
         ("epochs: [1\n", "line"),
         ("", "wanted 'field: value' lines"),
         ("!!python/object/apply:os.system ['true']\n", "line 1"),
-        ("optimizer: 3\n", "optimizer: input should be"),
+        ("optimizer: 3\n", "optimizer: it has fields of its own. Write optimizer.FIELD=VALUE, with one of: name, lr"),
     ],
 )
 def test_bad_files_are_explained(tmp_path: Path, text: str, message: str) -> None:

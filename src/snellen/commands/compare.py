@@ -63,7 +63,7 @@ def compare(
     images = _read(data, first)
     plan = make_plan(spec, PlannedData(absolute(data), images.fingerprint, len(images.train)), folder)
     _check_data_specs(plan, first.data)
-    _check_weights(plan, images)
+    _check_weights(plan, images, download=not dry_run)
     settled = _settled_modes(folder)
     speeds = _time(plan, images, settled, console)
     console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, console)))
@@ -108,8 +108,11 @@ def _check_data_specs(plan: Plan, first: DataSpec | MaskDataSpec) -> None:
             )
 
 
-def _check_weights(plan: Plan, images: ImageSet | MaskedSet) -> None:
-    """Finds out before the first run whether a network cannot be built or its weights do not fit."""
+def _check_weights(plan: Plan, images: ImageSet | MaskedSet, download: bool) -> None:
+    """Finds out before the first run whether a network cannot be built or its weights do not fit.
+
+    download: whether published weights are fetched for that; without them the network alone is built.
+    """
     seen = set()
     for run in plan.runs:
         spec = run.recipe.model
@@ -118,7 +121,7 @@ def _check_weights(plan: Plan, images: ImageSet | MaskedSet) -> None:
         if not own and key not in seen:
             seen.add(key)
             try:
-                _build(run.recipe, images)
+                _build(run.recipe if download else _without_published(run.recipe), images)
             except UserError as error:
                 hint = " In a study the file is given by supervised=FILE." if spec.weights == "imagenet" else ""
                 raise UserError(f"setting '{run.setting}': {error}{hint}") from error
@@ -137,6 +140,12 @@ def _check_weights(plan: Plan, images: ImageSet | MaskedSet) -> None:
                     f"pretraining's {theirs.backbone} of width {theirs.width:g}. Give both the same: "
                     f"pretraining.changes.model.backbone={ours.backbone}"
                 )
+
+
+def _without_published(recipe: TrainedRecipe) -> TrainedRecipe:
+    if recipe.model.weights not in {"imagenet", "coco"}:
+        return recipe
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
 
 
 def _build(recipe: TrainedRecipe, images: ImageSet | MaskedSet) -> None:

@@ -74,6 +74,7 @@ def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], image
         f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}",
         markup=False,
         highlight=False,
+        soft_wrap=True,
     )
     if fields:
         changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())

@@ -16,10 +16,13 @@ from rich.progress import Progress
 from snellen.data.sources import list_images
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
-from snellen.files import replacing
+from snellen.files import check_new_file, replacing
+from snellen.words import counted
 
 if TYPE_CHECKING:
     from snellen.tasks.inference import PredictedBatch
+
+_FEW = 10  # images whose classes are printed too
 
 
 _NAMING = ("data.image_pattern", "data.mask_pattern")
@@ -45,7 +48,9 @@ def predict(
     tile: int | None = None,
     overlap: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
     console: Console | None = None,
+    quiet: bool = False,
 ) -> Predicted:
     """Classes or masks of images, in bounded memory.
 
@@ -54,11 +59,11 @@ def predict(
     probability, then class_2, probability_2 … up to top_k (5 unless given), and error. Of a segmentation run: `out` is
     a folder, masks unless given, as tasks/mask_files.py describes it; probabilities, overlays: whether these are
     written too; tile, overlap: px, of the tiles of large images; masks beside the images, named as the run's own were,
-    are passed over with a note; overrides: data.image_pattern and data.mask_pattern where they are named
-    otherwise. Raises UserError when no image is found, the run has
-    no weights, or an argument is for the other kind of run.
+    are passed over with a note; overrides: data.image_pattern and data.mask_pattern where they are named otherwise.
+    force: replace what is there already. quiet: print nothing. Raises UserError when no image is found, the run has
+    no weights, an argument is for the other kind of run, or something would be replaced.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=quiet)
     opened = run if isinstance(run, Run) else Run(Path(run))
     paths = _wanted(opened, list_images([images] if isinstance(images, str | Path) else images), overrides, console)
     if opened.recipe.task == "segmentation":
@@ -74,12 +79,33 @@ def predict(
                 overlays=overlays,
                 tile=TILE if tile is None else tile,
                 overlap=OVERLAP if overlap is None else overlap,
+                force=force,
             )
         )
     of_masks = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
     if wrong := [name for name, value in of_masks.items() if value not in (None, False)]:
         raise UserError(f"{opened.path}: a {opened.recipe.task} run writes a table; it has no {', '.join(wrong)}.")
-    return _predict_classes(opened, paths, Path(out or "predictions.csv"), 5 if top_k is None else top_k, console)
+    path = Path(out or "predictions.csv")
+    check_new_file(path, force)
+    return _predict_classes(opened, paths, path, 5 if top_k is None else top_k, console)
+
+
+def render(predicted: Predicted) -> str:
+    """What was done, for people; of few images also their most probable classes."""
+    total = predicted.predicted + predicted.unreadable
+    lines = []
+    if total <= _FEW and predicted.path.is_file():
+        with predicted.path.open(newline="", encoding="utf-8") as file:
+            lines = [_in_words(row) for row in csv.DictReader(file)]
+    done = counted(predicted.predicted, "image")
+    return "\n".join([*lines, f"{done} predicted, {predicted.unreadable:,} unreadable: {predicted.path}"])
+
+
+def _in_words(row: dict[str, str]) -> str:
+    if row["error"]:
+        return f"{row['path']}: unreadable ({row['error']})"
+    ranks = ["", *(f"_{rank}" for rank in range(2, len(row)) if f"class_{rank}" in row)]
+    return f"{row['path']}: " + ", ".join(f"{row[f'class{r}']} {float(row[f'probability{r}']):.3f}" for r in ranks)
 
 
 def _wanted(run: Run, paths: list[Path], overrides: Mapping[str, Any] | None, console: Console) -> list[Path]:

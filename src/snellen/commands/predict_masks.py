@@ -14,7 +14,8 @@ from rich.progress import Progress
 
 from snellen.data.decode import UnreadableImageError
 from snellen.engine.run_directory import Run
-from snellen.files import write_text
+from snellen.errors import UserError
+from snellen.files import check_new_file, write_text
 from snellen.tasks.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
 from snellen.tasks.segmentation_inference import Rows, predictor_of
 
@@ -29,17 +30,24 @@ def predict_masks(
     overlays: bool,
     tile: int,
     overlap: int,
+    force: bool,
 ) -> tuple[Path, int, int]:
     """Writes the files of each image below `out`; returns it, and how many images were predicted and unreadable.
 
     `out`/masks.csv lists every image: path, mask (below `out`), height, width, the share of its pixels in each class,
     and error. For the arguments see `predict`.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: a file; masks are written into a folder. Choose another --out.")
+    check_new_file(out / "masks.csv", force)
     colours = [(int(red), int(green), int(blue)) for red, green, blue in run.data["colours"]]
     wanted = Wanted(colours, probabilities, overlays)
     names = dict(zip(paths, output_names(paths), strict=True))
     targets = [wanted.targets(out, name, geo) for name in names.values() for geo in (False, True)]
-    refuse_overwriting(paths, [path for each in targets for path in each.values()])
+    files = [path for each in targets for path in each.values()]
+    refuse_overwriting(paths, files)
+    for file in files:
+        check_new_file(file, force)
     predictor = predictor_of(run, tile, overlap)
     table: list[list[object]] = []
     unreadable = 0

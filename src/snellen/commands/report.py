@@ -6,23 +6,37 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snellen.engine.run_directory import Run
+from snellen.files import check_new_file
+from snellen.reporting.template import check_name
 
 
-def report(runs: str | Path | Run | Sequence[str | Path | Run], out: str | Path | None = None) -> Path:
+def report(
+    runs: str | Path | Run | Sequence[str | Path | Run], out: str | Path | None = None, *, force: bool = False
+) -> Path:
     """Writes one self-contained HTML file, and the same numbers as JSON and CSV beside it.
 
     runs: one or several run directories, or the folder of one study. out: the HTML file; None: report.html in the run's
-    or the study's folder, or in the working folder for several runs. Returns the path. Raises UserError when runs
-    cannot be compared.
+    or the study's folder, or in the working folder for several runs. force: replace a file of that name; a run's or a
+    study's own report.html is always written anew. Returns the path. Raises UserError when runs cannot be compared, and
+    where a file would be replaced.
     """
     from snellen.reporting.build import build_report
     from snellen.reporting.study import build_study_report
     from snellen.study.directory import Study, is_study
 
     if isinstance(runs, str | Path) and is_study(Path(runs)):
-        return build_study_report(Study(Path(runs)), Path(out) if out is not None else Path(runs) / "report.html")
+        return build_study_report(Study(Path(runs)), _target(out, Path(runs), force))
     several = [runs] if isinstance(runs, str | Path | Run) else list(runs)
     opened = [run if isinstance(run, Run) else Run(Path(run)) for run in several]
-    if out is None:
-        out = opened[0].path / "report.html" if len(opened) == 1 else Path("report.html")
-    return build_report(opened, Path(out))
+    return build_report(opened, _target(out, opened[0].path if len(opened) == 1 else None, force))
+
+
+def _target(out: str | Path | None, folder: Path | None, force: bool) -> Path:
+    """Where the page goes. folder: of the one run or study, whose own page may be replaced."""
+    own = None if folder is None else folder / "report.html"
+    path = Path(out) if out is not None else own or Path("report.html")
+    if own is None or path.resolve() != own.resolve():
+        check_name(path)
+        for suffix in (path.suffix, ".json", ".csv"):  # the same numbers are written beside the page
+            check_new_file(path.with_suffix(suffix), force)
+    return path

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
+from snellen.models.hubs import check_torch_hub, hugging_face
 
 if TYPE_CHECKING:
     from snellen.models.classifier import BackboneSpec
@@ -74,7 +76,8 @@ def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     if config is not None and config.fixed_input_size:
         options["img_size"] = size
     try:
-        backbone: nn.Module = timm.create_model(spec.backbone, pretrained=download, num_classes=0, **options)
+        with hugging_face() if download else nullcontext():
+            backbone: nn.Module = timm.create_model(spec.backbone, pretrained=download, num_classes=0, **options)
     except Exception as error:  # timm raises what its hubs and model builders raise
         if download:
             _not_fetched(spec.backbone, error)
@@ -97,6 +100,8 @@ def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Modul
     elif name in _AUXILIARY and not download:  # published weights bring their own numbers
         options["init_weights"] = True
     try:
+        if download:
+            check_torch_hub(models.get_model_weights(name).DEFAULT.url)
         network: nn.Module = models.get_model(name, weights="DEFAULT" if download else None, **options)
     except Exception as error:
         if not download or isinstance(error, ValueError):

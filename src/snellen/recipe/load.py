@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from snellen.errors import UserError
+from snellen.recipe.fields import nearest_fields, specs_at
 from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Among the keys pydantic puts which kind of value it tried, as in literal['balanced'] or dict[str,float].
 _TRIED_KIND = re.compile(r"(literal|dict|tuple)\[.*\]$")
+_MAIN_FIELDS = ("backbone", "architecture", "name", "source")  # what a part is called by, as in model=resnet18
 
 Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe", "SegmentationRecipe")
 
@@ -160,9 +162,11 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     key = ".".join(_without_tags(model, location)) or "as a whole"
     if detail["type"] == "extra_forbidden":
         fields = _fields_at(model, location[:-1])
-        close = difflib.get_close_matches(location[-1], fields, n=1, cutoff=0.5)
-        hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(fields)}."
+        close = nearest_fields(model, _without_tags(model, location))
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Known: {', '.join(fields)}."
         return f"{key}: no such field. {hint}"
+    if detail["type"] in {"model_type", "model_attributes_type"}:
+        return f"{key}: it has fields of its own. {_in_parts(model, location, detail['input'])}"
     if detail["type"] == "literal_error":
         expected = str(detail.get("ctx", {}).get("expected", ""))
         choices = [choice.strip(" '") for choice in expected.replace(" or ", ", ").split(",")]
@@ -176,13 +180,22 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
 
 
+def _in_parts(model: type[BaseModel], location: Sequence[str], given: object) -> str:
+    """How a single value that was given for a part of a recipe is written instead."""
+    key, fields = ".".join(location), _fields_at(model, location)
+    main = next((name for name in _MAIN_FIELDS if name in fields), None)
+    if main is not None and isinstance(given, str):
+        return f"Write {key}.{main}={given}"
+    return f"Write {key}.FIELD=VALUE, with one of: {', '.join(fields)}."
+
+
 def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """Names of the fields of the part that `location` leads to."""
     current, tagged = model, dict[str, type[BaseModel]]()
     for part in location:
         if part.isdecimal():  # one of a list
             continue
-        specs = _specs_at(current, part)
+        specs = specs_at(current, part)
         if part in tagged:
             specs = [tagged[part]]
         elif not specs:
@@ -202,15 +215,6 @@ def _not_one_of(given: str, choices: Sequence[str]) -> str:
 
 def _without_tags(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """The keys as a person writes them: pydantic puts the name of the chosen kind between a part and its field."""
-    if len(location) > 1 and len(_specs_at(model, location[0])) > 1:
+    if len(location) > 1 and len(specs_at(model, location[0])) > 1:
         return [location[0], *location[2:]]
     return list(location)
-
-
-def _specs_at(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
-    """What a field may hold, where that is a part of a recipe: one kind, or several that their names tell apart."""
-    field = model.model_fields.get(name)
-    if field is None:
-        return []
-    parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    return [kind for kind in parts if isinstance(kind, type) and issubclass(kind, BaseModel)]

@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from snellen.errors import UserError
+from snellen.recipe.fields import nearest_fields
 from snellen.recipe.load import apply_overrides, explain
 from snellen.recipe.text import parse_yaml
 from snellen.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _ORDER = ["transfer-a-to-e", "transfer-lite", "transfer-masks", "label-efficiency", "recipes"]
 
@@ -40,8 +44,19 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
     try:
         return StudySpec.model_validate(fields)
     except ValidationError as error:
-        lines = list(dict.fromkeys(explain(detail, StudySpec) for detail in error.errors(include_url=False)))
+        lines = list(dict.fromkeys(_explain(detail) for detail in error.errors(include_url=False)))
         raise UserError("\n".join(f"{label}, {line}" for line in lines)) from None
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """As of a recipe; a recipe's field among a study's own is pointed to `changes`."""
+    if detail["type"] == "extra_forbidden" and not nearest_fields(StudySpec, [str(part) for part in detail["loc"]]):
+        from snellen.recipe.schema import Recipe
+
+        key = ".".join(str(part) for part in detail["loc"])
+        if close := nearest_fields(Recipe, key.split(".")):
+            return f"{key}: no field of a study. For all recipes in it: changes.{close[0]}={detail['input']}"
+    return explain(detail, StudySpec)
 
 
 def _text(source: str | Path) -> str:

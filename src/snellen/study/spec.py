@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from snellen.spec import Spec
 
+_MOST_SEEDS = 1000
 Start = Literal["scratch", "supervised", "self-supervised"]
 
 
@@ -56,7 +57,9 @@ class StudySpec(Spec):
         description="Optimiser steps that each run has at least: with few labels an epoch is short, and the recipe's "
         "epochs are raised. Scores stay as many as they were.",
     )
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds; each setting is run with each.")
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), min_length=1, description="Seeds; each setting is run with each. A number n: 0 to n - 1."
+    )
     supervised: str | None = Field(
         "imagenet", description="Weights for start=supervised: imagenet (a hub), a file or a run."
     )
@@ -65,6 +68,20 @@ class StudySpec(Spec):
         description="Weights for start=self-supervised: a file or a pretraining run. null: `pretraining` makes them.",
     )
     pretraining: PretrainingStep | None = Field(None, description="How they are made.")
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _number_of_seeds(cls, seeds: Any) -> Any:
+        if not isinstance(seeds, int) or isinstance(seeds, bool):
+            return _listed(seeds)
+        if not 1 <= seeds <= _MOST_SEEDS:
+            raise ValueError(f"wanted how many seeds, from 1 to {_MOST_SEEDS:,}, or a list of seeds such as 0,1,2")
+        return tuple(range(seeds))
+
+    @field_validator("recipes", "only", "fractions", mode="before")
+    @classmethod
+    def _lists(cls, values: Any) -> Any:
+        return _listed(values)
 
     @field_validator("fractions")
     @classmethod
@@ -105,6 +122,13 @@ class StudySpec(Spec):
     def chosen(self) -> tuple[SettingSpec, ...]:
         """The settings that are to be run."""
         return tuple(s for s in self.all_settings if not self.only or s.name in self.only)
+
+
+def _listed(values: Any) -> Any:
+    """'a,b' and a single value as lists: brackets mean something else to some shells."""
+    if isinstance(values, str):
+        return tuple(part for text in values.split(",") if (part := text.strip()))
+    return (values,) if isinstance(values, int | float) and not isinstance(values, bool) else values
 
 
 def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from snellen.models.hubs import check_torch_hub
 from snellen.models.segmenters.segmenter import Segmenter
 
 NAMES = ("deeplabv3_resnet50", "deeplabv3_resnet101")
@@ -40,7 +41,9 @@ def coco_weights(name: str) -> dict[str, Tensor]:
     """torchvision's weights for 21 classes of COCO, fetched from its hub, without the layers that give the classes."""
     from torchvision.models import get_model_weights
 
-    state = get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+    weights = get_model_weights(name).DEFAULT
+    check_torch_hub(weights.url)
+    state = weights.get_state_dict(progress=False, check_hash=True)
     return {key: tensor for key, tensor in state.items() if not key.startswith(DeepLabV3.new)}
 
 

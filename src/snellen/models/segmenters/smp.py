@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snellen.errors import UserError
+from snellen.models.hubs import hugging_face
 from snellen.models.segmenters.segmenter import Segmenter
 
 _DPT_STRIDE = 32  # of dpt's coarsest map
@@ -81,7 +83,7 @@ def build_smp(architecture: str, classes: int, drop_path: float, download: bool)
     options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     options |= _any_size(decoder, encoder) if by_timm else {}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), hugging_face() if weights else nullcontext():
             warnings.simplefilter("ignore")  # smp's advice on options that are not ours
             network = smp.create_model(decoder, name, weights, classes=classes, **options)
     except Exception as error:  # smp and timm raise what their many builders raise

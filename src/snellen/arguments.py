@@ -1,0 +1,170 @@
+"""What is typed after `snellen`: words, key=value pairs, and the right spelling of what is usual elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from snellen.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+_TABLES = (".csv", ".tsv", ".parquet")
+_RECIPES = (".yaml", ".yml")
+_DATA_KEYS = frozenset({"data", "dataset", "images", "path", "source"})
+_RUNS = "A run is used with `snellen predict RUN IMAGES` and `snellen evaluate RUN DATA`"
+_EVALUATE, _PREDICT = "Write: snellen evaluate RUN DATA", "Write: snellen predict RUN IMAGES"
+_RESUME = "To go on with a stopped run: snellen train --resume RUN"
+_ELSEWHERE = {
+    **dict.fromkeys(("eval", "score", "test", "val", "validate"), _EVALUATE),
+    **dict.fromkeys(("classify", "infer", "inference", "segment"), _PREDICT),
+    **dict.fromkeys(("continue", "resume"), _RESUME),
+    **dict.fromkeys(("fit", "finetune", "fine-tune"), "Write: snellen train [RECIPE] DATA"),
+    **dict.fromkeys(("benchmark", "speed"), "Write: snellen bench train RECIPE DATA"),
+    **dict.fromkeys(("list", "ls"), "Write: snellen runs, or snellen recipes"),
+    **dict.fromkeys(("models", "presets"), "Write: snellen recipes"),
+    **dict.fromkeys(("study", "sweep"), "Write: snellen compare STUDY DATA"),
+    "export": f"There is no export yet. {_RUNS}; its weights are RUN/checkpoints/best.safetensors, and in Python "
+    "snellen.load(RUN).model() is a torch.nn.Module.",
+    "version": "Write: snellen --version",
+}
+
+
+class Commands(TyperGroup):
+    """A group of commands that answers the names which other tools use with its own."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0] if args else ""
+        if name not in self.commands and (hint := _hint(name, ctx.command_path)):
+            raise UserError(f"{ctx.command_path} {name}: no such command. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+class FieldsCommand(TyperCommand):
+    """A command that takes key=value pairs; one written as an option is answered with the pair."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = {"--help", *(option for parameter in self.params for option in parameter.opts)}
+        for position, argument in enumerate(args):
+            name, _, value = argument.partition("=")
+            if argument == "--":
+                break
+            if name.startswith("--") and name not in options:
+                following = "".join(args[position + 1 : position + 2])
+                _refuse_option(ctx, name, value or ("VALUE" if following.startswith("-") else following) or "VALUE")
+        return super().parse_args(ctx, args)
+
+
+def _refuse_option(ctx: Any, name: str, value: str) -> None:
+    """Raises UserError where an option is the name of a field; any other is left to the parser's own message."""
+    from snellen.recipe.fields import field_paths, nearest_fields
+
+    key = name.removeprefix("--").replace("-", "_")
+    for kind in _kinds(ctx.info_name):
+        exact = [key] if key in field_paths(kind) else []
+        if paths := exact or nearest_fields(kind, key.split(".")):
+            prefix = "changes." if ctx.info_name == "compare" and kind is not _kinds("compare")[0] else ""
+            pairs = " or ".join(f"{prefix}{path}={value}" for path in paths)
+            raise UserError(f"{name}: no such option of {ctx.command_path}; a field is given as key=value: {pairs}")
+
+
+def _kinds(command: str) -> list[type[BaseModel]]:
+    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
+    from snellen.study.spec import StudySpec
+
+    if command == "pretrain":
+        return [PretrainingRecipe]
+    return [*([StudySpec] if command == "compare" else []), Recipe, SegmentationRecipe]
+
+
+def _hint(name: str, path: str) -> str | None:
+    from snellen.recipe.text import shipped_names
+
+    if name in shipped_names():
+        return f"To see this recipe: snellen recipes show {name}. To use it: snellen train {name} DATA"
+    if path.endswith(("recipes", "bench")):
+        return None
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    return f"To train on {name}: snellen train {name}" if name and Path(name).exists() else None
+
+
+def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
+    """Words, and the key=value pairs as overrides; an existing path with '=' in its name is a word.
+
+    Raises UserError for a pair that cannot be read, and for data given as a pair.
+    """
+    from snellen.recipe.load import parse_overrides
+
+    words: list[str] = []
+    pairs: list[str] = []
+    for argument in arguments:
+        is_pair = _OVERRIDE.match(argument) and not os.path.exists(argument)  # which no length of a name breaks
+        (pairs if is_pair else words).append(argument)
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if key == "recipe" or (key in _DATA_KEYS and not value.startswith("{")):
+            name = "RECIPE" if key == "recipe" else "DATA"
+            raise UserError(f"{pair}: {name} has no key. Write it alone, as in: snellen train [RECIPE] {value}")
+    return words, parse_overrides(pairs)
+
+
+def only(words: list[str], name: str) -> str:
+    """The one word that there is. Raises UserError for none or several."""
+    if len(words) != 1:
+        raise UserError(f"wanted one {name}, got {len(words)}: {' '.join(words) or 'nothing'}")
+    return words[0]
+
+
+def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
+    """[RECIPE] DATA. command: as it is typed, for messages. Raises UserError where they are swapped or missing."""
+    from snellen.recipe.text import shipped_names
+
+    names = shipped_names()
+    if len(words) != 2:
+        data = only(words, "DATA (or RECIPE DATA)")
+        if data in names and not Path(data).exists():
+            raise UserError(f"'{data}' is a recipe; the images are missing, as in: {command} {data} photos/")
+        return None, data
+    recipe, data = words
+    if _is_name(data, names) and (_is_data(recipe) or not _is_name(recipe, names)):
+        raise UserError(f"the recipe comes first, then the data: {command} {data} {recipe}")
+    if not _is_name(recipe, names) and _is_backbone(recipe):
+        raise UserError(f"'{recipe}' is a backbone, no recipe. Write: {command} {data} model.backbone={recipe}")
+    return recipe, data
+
+
+def study_and_data(words: list[str]) -> tuple[str, str]:
+    """STUDY DATA. Raises UserError where there are not two words, or the two are swapped."""
+    from snellen.study.load import shipped_studies
+
+    if len(words) != 2:
+        raise UserError("compare takes a study and data, as in: snellen compare transfer-lite photos/")
+    study, data = words
+    names = shipped_studies()
+    if _is_name(data, names) and not _is_name(study, names):
+        raise UserError(f"the study comes first, then the data: snellen compare {data} {study}")
+    return study, data
+
+
+def _is_name(word: str, names: list[str]) -> bool:
+    return (word in names and not Path(word).is_dir()) or word.endswith(_RECIPES)
+
+
+def _is_data(word: str) -> bool:
+    return Path(word).is_dir() or word.endswith(_TABLES) or word.startswith("torchvision:")
+
+
+def _is_backbone(word: str) -> bool:
+    if word == "airnet" or word.startswith("torchvision/"):
+        return True
+    import timm
+
+    return bool(timm.is_model(word))

@@ -1,0 +1,76 @@
+"""The fields of a recipe by their full paths, and the one that a misspelt or misplaced key means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+# What other tools call a field, by the last part of its path.
+_ELSEWHERE = {
+    "batch": ("batch_size",),
+    "bs": ("batch_size",),
+    "crop_size": ("augmentation.size",),
+    "image_size": ("augmentation.size", "evaluation.size"),
+    "img_size": ("augmentation.size", "evaluation.size"),
+    "imgsz": ("augmentation.size", "evaluation.size"),
+    "learning_rate": ("optimizer.lr",),
+    "lr0": ("optimizer.lr",),
+    "n_epochs": ("epochs",),
+    "num_epochs": ("epochs",),
+    "num_workers": ("hardware.threads",),
+    "pretrained": ("model.weights",),
+    "scheduler": ("schedule.name",),
+    "test_size": ("data.validation_share",),
+    "val_fraction": ("data.validation_share",),
+    "val_share": ("data.validation_share",),
+    "val_split": ("data.validation_share",),
+    "validation_fraction": ("data.validation_share",),
+    "validation_split": ("data.validation_share",),
+    "workers": ("hardware.threads",),
+}
+_MOST = 3  # paths in one suggestion
+
+
+def field_paths(model: type[BaseModel]) -> list[str]:
+    """The path of each field that holds a value rather than further fields: 'epochs', 'optimizer.lr', …"""
+    paths: dict[str, None] = {}
+    for name in model.model_fields:
+        parts = specs_at(model, name)
+        paths |= dict.fromkeys(f"{name}.{path}" for part in parts for path in field_paths(part))
+        if not parts:
+            paths[name] = None
+    return list(paths)
+
+
+def nearest_fields(model: type[BaseModel], key: Sequence[str]) -> list[str]:
+    """Full paths of the fields that an unknown `key` (its parts) most likely means; [] where none is near.
+
+    First what other tools call it, then fields of this very name elsewhere, then misspelt ones in the same part, and
+    at last misspelt ones anywhere.
+    """
+    *parents, name = (part.replace("-", "_") for part in key)
+    paths = field_paths(model)
+    by_name: dict[str, list[str]] = {}
+    for path in paths:
+        by_name.setdefault(path.rpartition(".")[2], []).append(path)
+    if aliases := [path for path in _ELSEWHERE.get(name, ()) if path in paths]:
+        return aliases
+    if name in by_name:
+        return by_name[name][:_MOST]
+    prefix = "".join(f"{part}." for part in parents)
+    siblings = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
+    if close := difflib.get_close_matches(name, [part for part in siblings if "." not in part], n=1, cutoff=0.6):
+        return [prefix + close[0]]
+    close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.7)
+    return by_name[close[0]][:_MOST] if close else []
+
+
+def specs_at(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """What a field may hold, where that is a part of a recipe: one kind, or several that their names tell apart."""
+    field = model.model_fields.get(name)
+    if field is None:
+        return []
+    parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return [kind for kind in parts if isinstance(kind, type) and issubclass(kind, BaseModel)]
