@@ -79,7 +79,7 @@ def help_(context: typer.Context, command: Annotated[str | None, typer.Argument(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for images, runs and reports.")] = Path("snellen-demo"),
 ) -> None:
-    """Three studies in miniature on embedded images, each with its report: about five minutes on two cores."""
+    """Three studies in miniature on embedded images, each with its report."""
     from snellen.commands.demo import demo as run_demo
 
     for page in run_demo(out):

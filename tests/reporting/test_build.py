@@ -35,7 +35,7 @@ FAST: dict[str, Any] = {
 def runs(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder, quiet = tmp_path_factory.mktemp("runs"), Console(quiet=True)
     wide = train(digits, "airnet-scratch", out=folder / "wide", console=quiet, overrides=FAST | {"epochs": 4})
-    one = FAST | {"epochs": 1, "name": "brief"}
+    one = FAST | {"epochs": 3, "name": "brief"}
     return [wide, train(digits, "airnet-scratch", out=folder / "brief", console=quiet, overrides=one)]
 
 

@@ -38,6 +38,7 @@ from snellen.models.weights import WeightsReport
 from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
+from snellen.reporting.closing import closing_lines, next_commands
 from snellen.tasks.preparation import Recorded
 
 _SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
@@ -220,7 +221,9 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
     if finished and report:
-        console.print(f"report: {run.report()}", markup=False, highlight=False, soft_wrap=True)
+        page = run.report()
+        for line in (*closing_lines(run), f"report: {page}", *next_commands(run)):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
     elif not finished:
         console.print(
             f"stopped; to go on: snellen train --resume {path}", markup=False, highlight=False, soft_wrap=True

@@ -17,14 +17,15 @@ from snellen.insight.classification import Figures, figures
 from snellen.insight.confusion import Confusion, confusion
 from snellen.insight.differences import Difference
 from snellen.insight.holm import holm
+from snellen.insight.learning import why_features_not_learnt, why_not_learnt
 from snellen.insight.mistakes import Mistake, confident_mistakes
 from snellen.insight.optimism import Optimism, optimism
 from snellen.insight.paired import mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
-from snellen.insight.proportions import wilson
+from snellen.insight.proportions import Interval, wilson
 from snellen.insight.sentence import verdict
 from snellen.insight.separability import Separability, separability
-from snellen.reporting.runs import Comparison, RunView, differing, labels_of, summary, typeset
+from snellen.reporting.runs import Comparison, RunView, differing, labels_of, left_aside, summary, typeset
 
 _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
@@ -65,6 +66,24 @@ class RunFigures(RunView):
             return None
         scored = self.run.validation()
         return figures(scored.probabilities, scored.target, self.groups)
+
+    @cached_property
+    def why_not_learnt(self) -> str | None:
+        """See insight.learning."""
+        if self.figures is None:
+            return None
+        if self.pretraining:
+            return why_features_not_learnt(self.figures.top1, self.run.data.get("at_start", {}).get("knn_top1"))
+        scored = self.run.validation()
+        predicted = scored.probabilities.argmax(1)
+        return why_not_learnt(predicted, scored.target, self.figures.top1_interval, self.run.classes)
+
+    @property
+    def headline_figure(self) -> tuple[str, float, Interval] | None:
+        """Top-1, by nearest neighbours after a pretraining."""
+        if self.figures is None:
+            return None
+        return "k-NN top-1" if self.pretraining else "top-1", self.figures.top1, self.figures.top1_interval
 
     @cached_property
     def confusion(self) -> Confusion | None:
@@ -152,15 +171,16 @@ class Collected:
     @property
     def headline(self) -> list[str]:
         """The answer, in one sentence or a few."""
-        unscored = [f"{run.label} has not been scored yet." for run in self.runs if run.figures is None]
+        aside = left_aside(self.runs)
+        learnt = [run for run in self.scored if not run.not_learnt]
         if len(self.comparisons) > 1:
-            values = {run.label: run.figures.top1 for run in self.scored if run.figures is not None}
-            return summary(values, self.comparisons, "top-1") + unscored
+            values = {run.label: run.figures.top1 for run in learnt if run.figures is not None}
+            return summary(values, self.comparisons, self.measure) + aside
         if self.comparisons:
-            return [self.comparisons[0].sentence, *unscored]
+            return [self.comparisons[0].sentence, *aside]
         if self.pretraining:
             return [_pretraining_sentence(run) for run in self.runs]
-        return [_sentence(run.label, run.figures) for run in self.runs if run.figures is not None] + unscored
+        return [_sentence(run.label, run.figures) for run in learnt if run.figures is not None] + aside
 
 
 def _pretraining_sentence(run: RunFigures) -> str:
@@ -213,7 +233,7 @@ def collect(runs: Sequence[Run]) -> Collected:
 
 
 def _compare(runs: list[RunFigures]) -> list[Comparison]:
-    pairs = list(itertools.combinations([run for run in runs if run.scored], 2))
+    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
     tests = []
     for a, b in pairs:
         tests.append(

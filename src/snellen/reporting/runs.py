@@ -26,6 +26,7 @@ from snellen.insight.sentence import listed
 
 _COLOURS = 8  # of runs, in report.css
 _LEVEL = 0.05
+WHAT_TO_TRY = "Try more epochs, a lower or a higher optimizer.lr, or another recipe."
 # What two runs may differ in without anybody being told: it changes no result.
 _IRRELEVANT = ("name", "hardware.threads", "hardware.remeasure", "data.cache_mib", "budget")
 _MODE = ("hardware.precision", "hardware.channels_last", "hardware.compile", "hardware.unfold")  # in "measured"
@@ -76,6 +77,23 @@ class RunView(ABC):
     def scored(self) -> bool:
         """Whether there are predictions."""
         return (self.run.path / "predictions" / "validation.npz").is_file()
+
+    @property
+    @abstractmethod
+    def why_not_learnt(self) -> str | None:
+        """Why its figure is no finding, in words; None where it has learnt, or was not scored."""
+
+    @property
+    def not_learnt(self) -> str | None:
+        """A warning, where the run is not above an answer that needs no image."""
+        if self.why_not_learnt is None:
+            return None
+        return f"{self.label} has not learnt: {self.why_not_learnt}. {WHAT_TO_TRY}"
+
+    @property
+    @abstractmethod
+    def headline_figure(self) -> tuple[str, float, Interval] | None:
+        """What the page shows large: the measure's name, its value and its 95% interval; None before any score."""
 
     @property
     @abstractmethod
@@ -163,6 +181,13 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
     return [name if folders.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(folders, start=1)]
 
 
+def left_aside(runs: Sequence[RunView]) -> list[str]:
+    """A sentence for each run that has no figure to compare: not scored yet, or not learnt."""
+    return [f"{run.label} has not been scored yet." for run in runs if not run.scored] + [
+        f"{run.label} has not learnt, so no conclusion is drawn from its figure." for run in runs if run.not_learnt
+    ]
+
+
 def differing(runs: Sequence[RunView]) -> list[Difference]:
     """What differs between runs, of all that a result may depend on."""
     return [row for row in differences([_conditions(each) for each in runs]) if row.key not in _IRRELEVANT + _MODE]
@@ -228,6 +253,7 @@ def run_numbers(run: RunView) -> dict[str, Any]:
         "path": str(run.run.path.resolve()),
         "status": run.status,
         "choice": run.choice,
+        "not_learnt": run.why_not_learnt,
         "parameters": run.run.environment["parameters"],
         "macs": run.run.environment["macs"],
     }

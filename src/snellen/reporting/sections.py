@@ -30,8 +30,8 @@ def context(collected: Collected) -> dict[str, Any]:
     runs, scored = collected.runs, collected.scored
     return {
         "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
-        "measure_chart": _top1(scored),
-        "difference_chart": difference_chart(runs, collected.comparisons, "top-1"),
+        "measure_chart": _top1(scored, collected.measure),
+        "difference_chart": difference_chart(runs, collected.comparisons, collected.measure),
         "curves": curves(runs, _PRETRAINING_CURVES if collected.pretraining else _CURVES),
         "cost": [cost(run) for run in runs],
         "class_chart": _classes(scored),
@@ -46,13 +46,13 @@ def context(collected: Collected) -> dict[str, Any]:
     }
 
 
-def _top1(scored: list[RunFigures]) -> Markup | None:
+def _top1(scored: list[RunFigures], measure: str) -> Markup | None:
     rows = []
     for run in scored:
         if run.figures is not None:
             entry = Entry(run.colour, run.figures.top1, run.figures.top1_interval, run.label)
             rows.append((run.label, [entry]))
-    return Markup(charts.forest(rows, "Top-1 with 95% intervals")) if rows else None
+    return Markup(charts.forest(rows, f"{measure[0].upper()}{measure[1:]} with 95% intervals")) if rows else None
 
 
 _CURVES = (

@@ -27,7 +27,7 @@ from snellen.reporting.segmentation.sections import class_colours
 from snellen.reporting.segmentation.sections import datasets as mask_datasets
 from snellen.reporting.shared import cost, si
 from snellen.reporting.template import check_name, render, write_report
-from snellen.study.answer import answer, verdict
+from snellen.study.answer import answer, not_learnt, verdict
 from snellen.study.directory import Study
 from snellen.study.results import Cell, Pair, Results, read_results
 
@@ -60,6 +60,7 @@ def _page(results: Results) -> str:
         results=results,
         masked=masked,
         answers=answer(results),
+        not_learnt=not_learnt(results),
         key_colours={run.label: run.colour for run in shown},
         descriptions={setting.name: setting.description for setting in spec.all_settings},
         tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
@@ -246,6 +247,7 @@ def _numbers(results: Results) -> dict[str, Any]:
     return {
         "study": results.study.spec.name,
         "answer": answer(results),
+        "not_learnt": not_learnt(results),
         "settings": [cell.as_dict() for cell in results.cells],
         "pairs": [_pair_numbers(pair) for pair in results.pairs],
         "missing": results.missing,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from snellen.insight.seeds import Needed, OverSeeds
 from snellen.insight.sentence import listed, p_text, points, rounded
+from snellen.reporting.runs import WHAT_TO_TRY
 from snellen.spec import Spec
 from snellen.study.results import Cell, Pair, Results
 
@@ -15,8 +16,26 @@ def answer(results: Results) -> list[str]:
     return [_paragraph(results, fraction) + _worth(results, fraction) for fraction in results.fractions]
 
 
+def not_learnt(results: Results) -> list[str]:
+    """A warning for each setting with runs that are not above an answer that needs no image."""
+    return [
+        f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.not_learnt)} of {len(cell.runs)} runs: "
+        f"{cell.not_learnt[0]}. {WHAT_TO_TRY}"
+        for cell in results.cells
+        if cell.not_learnt
+    ]
+
+
+def _part(results: Results, cell: Cell) -> str:
+    return "" if results.fractions == [1.0] else f", with {100 * cell.fraction:g}% of the labels,"
+
+
 def verdict(pair: Pair) -> str:
     """One sentence or two on a pair: which is better by how much, or what would show it."""
+    if pair.not_learnt:
+        return f"{pair.a.setting} and {pair.b.setting} are not compared: {listed(pair.not_learnt)} " + (
+            "has not learnt." if len(pair.not_learnt) == 1 else "have not learnt."
+        )
     return _gap(pair) if pair.better is not None else f"{_gap(pair)} {surer(pair.over, pair.needed)}"
 
 
@@ -57,7 +76,10 @@ def surer(over: OverSeeds, more: Needed) -> str:
 
 
 def _paragraph(results: Results, fraction: float) -> str:
-    cells = results.at(fraction)
+    aside = [cell.setting for cell in results.at(fraction) if cell.not_learnt]
+    cells = [cell for cell in results.at(fraction) if not cell.not_learnt]
+    if not cells:
+        return f"{listed(aside)}: not learnt, so there is nothing to compare."
     best = max(cells, key=lambda cell: cell.over.mean)
     interval, images = best.interval, best.images
     share = "" if results.fractions == [1.0] else f"With {100 * fraction:g}% of the labels ({_labelled(best)}), "
@@ -66,7 +88,7 @@ def _paragraph(results: Results, fraction: float) -> str:
         f"{share}{best.setting} has the highest {best.measure}, {best.over.mean:.1%} over {seeds} on {images:,} images "
         f"(95% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
     )
-    own = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a.fraction == fraction]
+    own = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a in cells and pair.b in cells]
     beaten = [_other(pair, best) for pair in own if pair.better is best]
     level = [pair for pair in own if pair.better is None]
     if beaten:
@@ -77,6 +99,8 @@ def _paragraph(results: Results, fraction: float) -> str:
         more = surer(closest.over, closest.needed)
         near = f"The closest is {_other(closest, best).setting}: {more[0].lower()}{more[1:]}"
         text += f" {near if len(level) > 1 else more}"
+    if aside:
+        text += f" Not learnt, and so not compared: {listed(aside)}."
     return text
 
 
@@ -86,7 +110,7 @@ def _worth(results: Results, fraction: float) -> str:
     text = ""
     for pair in results.pairs:
         known = {starts[pair.a.setting], starts[pair.b.setting]} == {"scratch", "self-supervised"}
-        if pair.a.fraction == fraction and known and _network(pair.a) == _network(pair.b):
+        if pair.a.fraction == fraction and not pair.not_learnt and known and _network(pair.a) == _network(pair.b):
             text += f" What self-supervised pretraining was worth: {_gap(pair)}"
     return text
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.insight.classification import figures
 from snellen.insight.holm import holm
+from snellen.insight.learning import why_masks_not_learnt, why_not_learnt
 from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
 from snellen.insight.optimism import optimism
 from snellen.insight.proportions import Interval, wilson
 from snellen.insight.seeds import Needed, OverSeeds, needed, over_seeds, seed_variance
-from snellen.insight.segmentation import mask_optimism, miou_by_unit
+from snellen.insight.segmentation import mask_figures, mask_optimism, miou_by_unit
 from snellen.study.directory import Study
 
 LEVEL = 0.05
@@ -32,7 +34,7 @@ class Cell:
 
     values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
     scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone. expected:
-    what the seeds of the other settings say.
+    what the seeds of the other settings say. not_learnt: why, for each run that has not learnt.
     """
 
     setting: str
@@ -43,6 +45,7 @@ class Cell:
     images: int
     groups: NDArray[np.int64] | None = None
     expected: Prior = NOTHING_KNOWN
+    not_learnt: tuple[str, ...] = ()
 
     @cached_property
     def over(self) -> OverSeeds:
@@ -102,6 +105,7 @@ class Cell:
             "high": self.interval.high,
             "seed_share": None if one else self.over.seed_share,
             "optimism": self.optimism,
+            "runs_not_learnt": len(self.not_learnt),
             "seconds": self.seconds,
             "parameters": environment["parameters"],
             "trainable_parameters": environment["trainable_parameters"],
@@ -123,8 +127,15 @@ class Pair:
     needed: Needed
 
     @property
+    def not_learnt(self) -> list[str]:
+        """The settings of the two that have not learnt: nothing follows from a difference to them."""
+        return [cell.setting for cell in (self.a, self.b) if cell.not_learnt]
+
+    @property
     def better(self) -> Cell | None:
-        """The better one; None where they cannot be told apart."""
+        """The better one; None where they cannot be told apart, or where one has not learnt."""
+        if self.not_learnt:
+            return None
         if self.p_holm >= LEVEL or self.over.interval.low <= 0 <= self.over.interval.high:
             return None
         return self.a if self.over.mean > 0 else self.b
@@ -210,13 +221,26 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     if first.data["group"]:
         samples = first.samples()
         groups = pd.factorize(samples.loc[samples["split"] == "validation", "group"])[0].astype(np.int64)
+    reasons = tuple(reason for run in runs.values() if (reason := _why_not_learnt(run, groups)) is not None)
     if first.recipe.task == "segmentation":
         confusions = [run.mask_validation().confusion for run in runs.values()]
         values = np.stack([miou_by_unit(confusion, groups) for confusion in confusions])
-        return Cell(setting, fraction, runs, values, None, len(confusions[0]), groups)
+        return Cell(setting, fraction, runs, values, None, len(confusions[0]), groups, not_learnt=reasons)
     scored = [run.validation() for run in runs.values()]
     correct = np.stack([each.probabilities.argmax(1) == each.target for each in scored])
-    return Cell(setting, fraction, runs, by_unit(correct.astype(np.float64), groups), correct, correct.shape[1], groups)
+    values = by_unit(correct.astype(np.float64), groups)
+    return Cell(setting, fraction, runs, values, correct, correct.shape[1], groups, not_learnt=reasons)
+
+
+def _why_not_learnt(run: Run, groups: NDArray[np.int64] | None) -> str | None:
+    """Of one run, by the interval that its own page shows."""
+    if run.recipe.task == "segmentation":
+        counted = run.mask_validation()
+        interval = mask_figures(counted.confusion, counted.boundary, groups).miou_interval
+        return why_masks_not_learnt(counted.confusion, interval, run.classes)
+    scored = run.validation()
+    interval = figures(scored.probabilities, scored.target, groups).top1_interval
+    return why_not_learnt(scored.probabilities.argmax(1), scored.target, interval, run.classes)
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:

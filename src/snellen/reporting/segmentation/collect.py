@@ -15,10 +15,12 @@ from snellen.engine.run_directory import MaskPredictions, Run
 from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.differences import Difference
 from snellen.insight.holm import holm
+from snellen.insight.learning import why_masks_not_learnt
 from snellen.insight.optimism import Optimism
+from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, by_image, mask_figures, mask_optimism, paired_masks
 from snellen.insight.sentence import verdict
-from snellen.reporting.runs import Comparison, RunView, differing, labels_of, summary, typeset
+from snellen.reporting.runs import Comparison, RunView, differing, labels_of, left_aside, summary, typeset
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,18 @@ class MaskRun(RunView):
     def miou_by_image(self) -> NDArray[np.float64]:
         """(N,) mIoU of each validation image by itself at the chosen epoch; NaN where nothing of it is scored."""
         return by_image(self.predictions.confusion)[0]
+
+    @cached_property
+    def why_not_learnt(self) -> str | None:
+        """See insight.learning."""
+        if self.figures is None:
+            return None
+        return why_masks_not_learnt(self.predictions.confusion, self.figures.miou_interval, self.run.classes)
+
+    @property
+    def headline_figure(self) -> tuple[str, float, Interval] | None:
+        """MIoU."""
+        return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
 
     @cached_property
     def confusion(self) -> Confusion | None:
@@ -85,13 +99,14 @@ class CollectedMasks:
     @property
     def headline(self) -> list[str]:
         """The answer, in one sentence or a few."""
-        unscored = [f"{run.label} has not been scored yet." for run in self.runs if run.figures is None]
+        aside = left_aside(self.runs)
+        learnt = [run for run in self.scored if not run.not_learnt]
         if len(self.comparisons) > 1:
-            values = {run.label: run.figures.miou for run in self.scored if run.figures is not None}
-            return summary(values, self.comparisons, self.measure) + unscored
+            values = {run.label: run.figures.miou for run in learnt if run.figures is not None}
+            return summary(values, self.comparisons, self.measure) + aside
         if self.comparisons:
-            return [self.comparisons[0].sentence, *unscored]
-        return [_sentence(run.label, run.figures) for run in self.runs if run.figures is not None] + unscored
+            return [self.comparisons[0].sentence, *aside]
+        return [_sentence(run.label, run.figures) for run in learnt if run.figures is not None] + aside
 
 
 def _sentence(label: str, figures: MaskFigures) -> str:
@@ -112,7 +127,7 @@ def collect(runs: Sequence[Run]) -> CollectedMasks:
 
 
 def _compare(runs: list[MaskRun]) -> list[Comparison]:
-    pairs = list(itertools.combinations([run for run in runs if run.scored], 2))
+    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
     tests = [paired_masks(a.predictions.confusion, b.predictions.confusion, a.groups) for a, b in pairs]
     corrected = holm([test.p_value for test in tests])
     return [

@@ -1,0 +1,75 @@
+"""Whether a run has learnt anything: is it above the answer that needs no image?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.insight.proportions import Interval, wilson
+from snellen.insight.segmentation import Counts, iou, mean_over_classes
+
+_ALMOST_ALL = 0.99
+
+
+def why_not_learnt(
+    predicted: NDArray[np.int64], target: NDArray[np.int64], interval: Interval, names: Sequence[str]
+) -> str | None:
+    """Why a classifier counts as not having learnt, or None.
+
+    predicted, target: (N,) int64 in [0, C). interval: 95%, of top-1. names: of the C classes. A run has not learnt
+    when it gives one class to more than 99% of the images, or when the interval reaches down to the share of the
+    largest class, which a constant answer gets. None also where nothing can be said: one class among the scored images,
+    or so few images that even a faultless run would not be above that share.
+    """
+    images = len(target)
+    support = np.bincount(target, minlength=len(names))
+    largest = int(support.argmax())
+    share = support[largest] / images
+    if share == 1 or (predicted == target).all():
+        return None
+    answers = np.bincount(predicted, minlength=len(names))
+    commonest = int(answers.argmax())
+    if answers[commonest] > _ALMOST_ALL * images and interval.low <= share:
+        return f"it gives the class {names[commonest]} to {answers[commonest]:,} of {images:,} images"
+    if interval.low <= share < wilson(images, images).low:
+        return (
+            f"its 95% interval, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "
+            f"{share:.1%}, the share of the largest class ({names[largest]})"
+        )
+    return None
+
+
+def why_masks_not_learnt(confusion: Counts, interval: Interval, names: Sequence[str]) -> str | None:
+    """Why a segmenter counts as not having learnt, or None.
+
+    confusion: (N, C, C) scored pixels by [truth, prediction]. interval: 95%, of mIoU. names: of the C classes.
+    A run has not learnt when it gives one class to more than 99% of the pixels, more than it has, or when the interval
+    reaches down to the mIoU of always answering the commonest class. None where the truth has only one class.
+    """
+    total = confusion.sum(0)
+    support, answers = total.sum(1), total.sum(0)
+    pixels = int(support.sum())
+    if np.count_nonzero(support) < 2 or np.trace(total) == pixels:
+        return None
+    largest, commonest = int(support.argmax()), int(answers.argmax())
+    constant = np.zeros((len(names), 3))
+    constant[:, 2] = support
+    constant[largest] = support[largest], pixels - support[largest], 0
+    baseline = float(mean_over_classes(iou(constant)))
+    if answers[commonest] > _ALMOST_ALL * pixels and answers[commonest] > support[commonest]:
+        return f"it gives the class {names[commonest]} to {answers[commonest] / pixels:.1%} of the pixels"
+    if interval.low <= baseline:
+        return (
+            f"the 95% interval of its mIoU, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "
+            f"{baseline:.1%}, what {names[largest]} everywhere would reach"
+        )
+    return None
+
+
+def why_features_not_learnt(top1: float, at_start: float | None) -> str | None:
+    """Why a pretraining counts as not having learnt, or None: k-NN top-1 no better than before the first step."""
+    if at_start is None or top1 > at_start:
+        return None
+    return f"its k-NN top-1, {top1:.1%}, is no better than before the first step, {at_start:.1%}"

@@ -1,0 +1,45 @@
+"""The last lines of a training: the figure that its page shows large, and the commands that come next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snellen.engine.run_directory import Run
+    from snellen.reporting.runs import RunView
+
+
+def closing_lines(run: Run) -> list[str]:
+    """The run's figure with its 95% interval, computed as on its page; a warning where it has not learnt."""
+    view = _view(run)
+    headline = view.headline_figure
+    if headline is None:
+        return []
+    name, value, interval = headline
+    which = "best" if run.recipe.evaluation.choose == "best" else "last"
+    lines = [
+        f"{which} epoch {run.status['chosen_epoch']}: {name} {value:.1%} "
+        f"({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    ]
+    return lines if view.not_learnt is None else [*lines, f"warning: {view.not_learnt}"]
+
+
+def next_commands(run: Run) -> list[str]:
+    """What can be done with a finished run, as typed."""
+    if run.recipe.task == "pretraining":
+        backbone = run.recipe.model.backbone
+        return [f"to train on it: snellen train RECIPE DATA model.weights={run.path} model.backbone={backbone}"]
+    return [
+        f"to predict: snellen predict {run.path} IMAGES",
+        f"to score other labelled images: snellen evaluate {run.path} DATA",
+    ]
+
+
+def _view(run: Run) -> RunView:
+    if run.recipe.task == "segmentation":
+        from snellen.reporting.segmentation.collect import MaskRun
+
+        return MaskRun(run.recipe.name, run, 0)
+    from snellen.reporting.collect import RunFigures
+
+    return RunFigures(run.recipe.name, run, 0)
