@@ -214,8 +214,19 @@ def predict(
     from snellen.commands.predict import render
 
     images, overrides = split(arguments)
-    masks = {"probabilities": probabilities, "overlays": overlays, "tile": tile, "overlap": overlap}
-    print(render(run_predict(run, images, out, top_k=top_k, overrides=overrides, force=force, **masks)))
+    predicted = run_predict(
+        run,
+        images,
+        out,
+        top_k=top_k,
+        probabilities=probabilities,
+        overlays=overlays,
+        tile=tile,
+        overlap=overlap,
+        overrides=overrides,
+        force=force,
+    )
+    print(render(predicted))
 
 
 @app.command()

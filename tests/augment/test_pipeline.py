@@ -16,6 +16,7 @@ from snellen.data.augment.pipeline import (
     AugmentationSpec,
     EvaluationTransformSpec,
     evaluation_view,
+    stored_image,
 )
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.normalization import Normalization

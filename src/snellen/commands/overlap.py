@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from snellen.tasks.preparation import say_notes
 from snellen.data.fingerprint import content_hashes
 from snellen.engine.run_directory import Run
+from snellen.tasks.preparation import say_notes
 
 
 def say_scored(console: Console, run: Run, paths: Sequence[Path], source: str, notes: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +21,17 @@ from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
+
+def _more_suffixes() -> set[str]:
+    """Of formats that depend on what is installed: HEIC needs pillow-heif, AVIF a Pillow from 11.3 on."""
+    heif = {".heic", ".heif"} if find_spec("pillow_heif") is not None else set()
+    return {".avif"} | heif
+
+
+IMAGE_SUFFIXES = (
+    frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
+    | _more_suffixes()
+)
 _GIVEN = "split as given"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 

@@ -317,7 +317,7 @@ class Run:
                 pd.to_numeric(table[column])
         return table
 
-    def _csv(self, name: str, dtype: dict[str, type] | None = None) -> pd.DataFrame:
+    def _csv(self, name: str, dtype: Mapping[str, type] | None = None) -> pd.DataFrame:
         import pandas as pd
 
         with self._reading(name) as file:

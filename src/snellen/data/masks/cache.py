@@ -145,8 +145,8 @@ def load_pairs(
     """Decodes all pairs once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
 
     paths: of image and mask. resize: of the images; of the masks where masks_too. on_progress: called with the number
-    of pairs done. training: see `evaluation_size`; None for the training images themselves. bits: of 16-bit images, as in
-    `decode`.
+    of pairs done. training: see `evaluation_size`; None for the training images themselves. bits: of 16-bit images, as
+    in `decode`.
     """
     room = min(limit_mib * 2**20, free_memory() // 2)
     images: list[Tensor | None] = []
