@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from rich.console import Console
-from rich.markup import escape
 from torch import nn
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
