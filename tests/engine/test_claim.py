@@ -39,10 +39,10 @@ from snellen.tasks import preparation
 
 decode = preparation.decode_images
 
-def killed(*arguments):
+def killed(*arguments, **named):
     if list(Path(sys.argv[3]).rglob(".lock" if sys.argv[4] == "train" else "*-seed1-*/.lock")):
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(*arguments)
+    return decode(*arguments, **named)
 
 preparation.decode_images = killed
 what = json.loads(sys.argv[1])

@@ -134,8 +134,6 @@ def _wanted(run: Run, paths: list[Path], overrides: Mapping[str, Any] | None, co
 def _predict_classes(run: Run, paths: list[Path], out: Path, top_k: int, console: Console) -> Predicted:
     from snellen.tasks.inference import Predictor
 
-    if out.is_dir():
-        raise UserError(f"{out}: a folder; the predictions are a table. Give a file: --out {out / 'predictions.csv'}")
     top_k = min(top_k, len(run.classes))
     predictor = Predictor(run)
     predicted = unreadable = 0
