@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -93,7 +92,7 @@ def _hint(name: str, path: str) -> str | None:
         return None
     if name in _ELSEWHERE:
         return _ELSEWHERE[name]
-    return f"To train on {name}: snellen train {name}" if name and Path(name).exists() else None
+    return f"To train on {name}: snellen train {name}" if name and os.path.exists(name) else None
 
 
 def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
@@ -130,7 +129,7 @@ def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
     names = shipped_names()
     if len(words) != 2:
         data = only(words, "DATA (or RECIPE DATA)")
-        if data in names and not Path(data).exists():
+        if data in names and not os.path.exists(data):
             raise UserError(f"'{data}' is a recipe; the images are missing, as in: {command} {data} photos/")
         return None, data
     recipe, data = words
@@ -155,11 +154,11 @@ def study_and_data(words: list[str]) -> tuple[str, str]:
 
 
 def _is_name(word: str, names: list[str]) -> bool:
-    return (word in names and not Path(word).is_dir()) or word.endswith(_RECIPES)
+    return (word in names and not os.path.isdir(word)) or word.endswith(_RECIPES)
 
 
 def _is_data(word: str) -> bool:
-    return Path(word).is_dir() or word.endswith(_TABLES) or word.startswith("torchvision:")
+    return os.path.isdir(word) or word.endswith(_TABLES) or word.startswith("torchvision:")
 
 
 def _is_backbone(word: str) -> bool:

@@ -116,3 +116,8 @@ def test_every_suggested_path_is_a_field(kind: type[Recipe]) -> None:
 def test_no_suggestion_where_nothing_is_near() -> None:
     with pytest.raises(UserError, match=re.escape("zzzz: no such field. Known: name, seed")):
         load_recipe("airnet-scratch", {"zzzz": 1})
+
+
+def test_a_word_too_long_for_a_file_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = typed(f"snellen train {'x' * 5000} photos", capsys)
+    assert (code, "no such recipe" in out) == (2, True)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from snellen.tasks.inference import PredictedBatch
 
 _FEW = 10  # images whose classes are printed too
-
-
 _NAMING = ("data.image_pattern", "data.mask_pattern")
 
 
