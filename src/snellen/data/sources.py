@@ -28,10 +28,8 @@ def _more_suffixes() -> set[str]:
     return {".avif"} | heif
 
 
-IMAGE_SUFFIXES = (
-    frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
-    | _more_suffixes()
-)
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
+IMAGE_SUFFIXES = frozenset(_SUFFIXES | _more_suffixes())
 _GIVEN = "split as given"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
