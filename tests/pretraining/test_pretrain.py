@@ -93,7 +93,12 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
     runs = []
     for method in ("byol", "vicreg"):
         overrides = {key: value for key, value in SMALL.items() if key != "method.hidden"}
-        overrides |= {"method": {"name": method, "hidden": 32}, "evaluation.data": str(digits), "name": method}
+        overrides |= {
+            "method": {"name": method, "hidden": 32},
+            "evaluation.data": str(digits),
+            "name": method,
+            "optimizer.lr": 0.02,
+        }
         runs.append(pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / method, console=QUIET))
     page = report(runs, tmp_path / "report.html").read_text()
     assert "k-NN top-1, with 95% intervals" in page

@@ -181,6 +181,12 @@ def _data(scenes: Scenes, grouped: bool) -> dict[str, Any]:
         "layout": "NNNN_sat and NNNN_mask",
         "classes": list(LAND_COVER.names),
         "colours": [list(colour) for colour in LAND_COVER.colours],
+        "training_sizes": {
+            "median": [32, 32],
+            "largest": [32, 32],
+            "median_shorter": 32,
+            "largest_shorter": 32,
+        },
         "ignored": LAND_COVER.ignored_text,
         "counts": {side: len(labels) for side, labels in parts.items()},
         "per_class_pixels": {side: each[: len(LAND_COVER)] for side, each in counts.items()},

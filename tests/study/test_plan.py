@@ -94,7 +94,7 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
         ({"fractions": [0.0]}, "above 0 and at most 1"),
         ({"seed": [1]}, r"seed: no such field\. Did you mean 'seeds'"),
         ({"recipe": "airnet-skratch"}, r"setting 'A': recipe 'airnet-skratch': no such recipe\. Did you mean"),
-        ({"changes": {"optimizer": {"lrr": 1}}}, r"optimizer\.lrr: no such field\. Did you mean 'lr'"),
+        ({"changes": {"optimizer": {"lrr": 1}}}, r"optimizer\.lrr: no such field\. Did you mean 'optimizer\.lr'"),
         ({"settings": [{"name": "A"}, {"name": "B"}]}, "'A' and 'B' are the same run"),
         ({"settings": [{"name": "C", "start": "self-supervised"}]}, "and there are none. Give self_supervised=RUN"),
         ({"settings": [{"name": "B", "start": "supervised"}], "supervised": "gone.pt"}, "no such weights"),
