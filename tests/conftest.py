@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 
 from snellen.data.masks.scenes import draw_scenes
+from snellen.engine import budget
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,3 +73,11 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     draw_scenes(folder, 16, size=48, validation_share=0.3)
     return folder
+
+
+@pytest.fixture
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps and scores are timed, and then taken to need 0.05 and 0.1 seconds, on any machine."""
+    steps, scores = budget.step_seconds, budget.evaluation_seconds
+    monkeypatch.setattr(budget, "step_seconds", lambda job: 0.05 + 0 * steps(job))
+    monkeypatch.setattr(budget, "evaluation_seconds", lambda job: 0.1 + 0 * scores(job))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tests.hardware import HARDWARE, KEYS, MODE
 
 from snellen import UserError, demo
 from snellen.commands import demo as demo_module
@@ -19,35 +20,32 @@ def test_bench_measures_all_three_loops(digits: Path) -> None:
     fast = {
         "model.width": 0.125,
         "batch_size": 16,
-        "hardware.precision": "fp32",
-        "hardware.channels_last": False,
-        "hardware.unfold": False,
+        **KEYS,
     }
     speed = bench_train("airnet-scratch", digits, seconds=0.05, overrides=fast, console=Console(quiet=True))
     assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
-    assert speed.mode == "fp32"
+    assert speed.mode == str(MODE)
 
 
 def test_bench_ends_where_there_are_fewer_images_than_a_batch(digits: Path) -> None:
-    pinned = {"hardware.precision": "fp32", "hardware.channels_last": False, "hardware.unfold": False}
-    few = pinned | {"model.width": 0.125, "batch_size": 1000}
+    few = KEYS | {"model.width": 0.125, "batch_size": 1000}
     assert bench_train("airnet-scratch", digits, seconds=0.05, overrides=few, console=Console(quiet=True)).plain > 0
 
 
 @pytest.mark.parametrize("size", [[32, 32], None])
 def test_bench_of_masks(scenes: Path, size: list[int] | None) -> None:
     fast = {"model.weights": None, "model.architecture": "unet/test_resnet", "batch_size": 4}
-    fast |= {"augmentation.size": size, "augmentation.resize": None, "hardware.precision": "fp32"}
-    more = {"augmentation.flip": 0.5 if size else 0, "hardware.channels_last": False, "hardware.unfold": False}
+    fast |= {"augmentation.size": size, "augmentation.resize": None}
+    more = KEYS | {"augmentation.flip": 0.5 if size else 0}
     speed = bench_train("segment-lite", scenes, seconds=0.05, overrides=fast | more, console=Console(quiet=True))
     assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
 
 
+@pytest.mark.slow
 def test_demo_leaves_three_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hardware = {"precision": "fp32", "channels_last": True, "unfold": False}
-    brief = {"epochs": 1, "batch_size": 128, "hardware": hardware, "snapshots": {"images": 20}}
+    brief = {"epochs": 1, "batch_size": 128, "hardware": HARDWARE, "snapshots": {"images": 20}}
     monkeypatch.setattr(demo_module, "_SCENES", 16)
-    flat = {f"hardware.{key}": value for key, value in hardware.items()} | {"epochs": 1, "batch_size": 128}
+    flat = KEYS | {"epochs": 1, "batch_size": 128}
     monkeypatch.setattr(demo_module, "_DIGITS", demo_module._DIGITS | flat)
     monkeypatch.setattr(demo_module, "_MASKS", demo_module._MASKS | brief | {"batch_size": 4})
     pretraining = {"recipe": "byol-small", "changes": brief | {"evaluation": {"collapse": "warn"}}}

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
+from tests.hardware import ARGUMENTS
 
 from snellen.cli import main
 from snellen.engine.run_directory import Run
 
 FAST = [
     *("batch_size=16", "model.width=0.125", "augmentation.size=16", "augmentation.resize=16", "evaluation.size=16"),
-    *("hardware.device=cpu", "hardware.precision=fp32", "hardware.channels_last=false", "hardware.threads=1"),
+    *ARGUMENTS,
     "snapshots.images=12",
 ]
 
@@ -42,9 +44,8 @@ def snellen(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int
 def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from snellen import train
 
-    fast = {key: json.loads(value) if value[0].isdigit() else value for key, value in (f.split("=") for f in FAST)}
-    fast["hardware.channels_last"] = False
-    return train(digits, "airnet-scratch", out=tmp_path_factory.mktemp("runs") / "one", overrides=fast | {"epochs": 6})
+    fields = {key: yaml.safe_load(value) for key, value in (pair.split("=") for pair in FAST)} | {"epochs": 6}
+    return train(digits, "airnet-scratch", out=tmp_path_factory.mktemp("runs") / "one", overrides=fields)
 
 
 def test_train_report_and_everything_in_the_run(
@@ -76,15 +77,18 @@ def test_without_a_recipe_one_is_chosen_and_said(
     assert "recipe airnet-scratch: the images are small (shorter side 16 px)" in out
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_budget_is_kept(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     code, text = snellen("train", "airnet-scratch", digits, "budget=3s", *FAST, "--out", out, capsys=capsys)
     assert code == 0, text
     run = Run(out)
-    assert run.recipe.epochs == run.status["epochs_done"] > 1
+    epochs, steps = run.status["epochs_done"], run.status["steps_done"]
+    assert run.recipe.epochs == epochs == int(3 * 0.97 / (steps / epochs * 0.05 + 0.1)) > 1
     assert f"budget 3s: {run.recipe.epochs} epochs" in text
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_budget_below_one_epoch(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["budget=0.001s", *FAST, "--out", tmp_path / "run"]
     code, text = snellen("train", "airnet-scratch", digits, *arguments, capsys=capsys)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
+from tests.hardware import HARDWARE
 
 from snellen import Study, UserError, compare, load, report
 from snellen.commands import execution
@@ -17,7 +18,6 @@ from snellen.engine.interrupt import StopRequest
 from snellen.insight.segmentation import miou
 
 QUIET = Console(quiet=True)
-FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1}
 SMALL: dict[str, Any] = {
     "name": "small",
     "description": "Does learning without labels help?",
@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
         "augmentation": {"size": 16},
         "evaluation": {"size": 16, "choose": "last"},
         "model": {"backbone": "airnet", "width": 0.125},
-        "hardware": FAST,
+        "hardware": HARDWARE,
         "snapshots": {"images": 12},
     },
     "recipe": {"augmentation": {"crop": "random"}},
@@ -45,7 +45,7 @@ SMALL: dict[str, Any] = {
             "evaluation": {"size": 16, "collapse": "warn"},
             "model": {"width": 0.125},
             "method": {"hidden": 32, "output": 8},
-            "hardware": FAST,
+            "hardware": HARDWARE,
         }
     },
 }
@@ -107,6 +107,7 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path
     assert (more.runs[0].path / "status.json").stat().st_mtime_ns == first
 
 
+@pytest.mark.slow
 def test_a_probe_interrupted_in_a_study_goes_on_exactly(digits: Path, tmp_path: Path) -> None:
     only = SMALL | {"only": ["A", "E"], "seeds": [0]}
     whole = compare(only, digits, out=tmp_path / "whole", console=QUIET)
@@ -136,6 +137,7 @@ def test_a_dry_run_writes_nothing(digits: Path, tmp_path: Path) -> None:
     assert "left" in text
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_the_same_runs(digits: Path, tmp_path: Path) -> None:
     only = SMALL | {"only": ["A"], "seeds": [3, 4]}
     alone = compare(only, digits, out=tmp_path / "alone", console=QUIET)
@@ -152,17 +154,18 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
         "seeds": [0, 1],
         "recipe": {
             "task": "segmentation",
-            "epochs": 1,
+            "epochs": 6,
             "batch_size": 4,
             "augmentation": {"size": 32},
             "evaluation": {"choose": "last"},
-            "model": {"architecture": "unet/resnet18"},
-            "hardware": FAST,
+            "model": {"architecture": "unet/test_resnet"},
+            "optimizer": {"name": "adamw"},
+            "hardware": HARDWARE,
             "snapshots": {"images": 3},
         },
         "settings": [
-            {"name": "slow", "changes": {"optimizer.lr": 0.0001}},
-            {"name": "fast", "changes": {"optimizer.lr": 0.002}},
+            {"name": "slow", "changes": {"optimizer.lr": 0.002}},
+            {"name": "fast", "changes": {"optimizer.lr": 0.01}},
         ],
     }
     done = compare(study, scenes, out=tmp_path / "study", console=QUIET)
@@ -173,7 +176,7 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
     own = [miou(load(run.path).mask_validation().confusion) for run in done.runs if run.setting == "slow"]
     assert table["mean"][0] == pytest.approx(sum(own) / 2)
     page = (tmp_path / "study" / "report.html").read_text()
-    assert "has the highest mIoU" in page or "learnt" in page, "after so few steps a setting may not have learnt"
+    assert "has the highest mIoU" in page
     assert "How the masks evolved" in page
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.hardware import HARDWARE
 from typer.testing import CliRunner
 
 from snellen import UserError, check, evaluate, load, predict, report, train
@@ -24,7 +25,7 @@ RECIPE: dict[str, Any] = {
     "augmentation": {"size": 16, "crop": "random", "resize": 16},
     "evaluation": {"size": 16},
     "model": {"backbone": "airnet", "width": 0.125},
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
+    "hardware": HARDWARE,
     "snapshots": {"images": 10},
 }
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from rasterio.transform import from_origin
 from rich.console import Console
+from tests.hardware import KEYS
 from tests.reporting.fake_masks import Scenes, draw_scenes
 
 from snellen import Run, UserError, predict, train
@@ -25,11 +26,7 @@ FAST = {
     "augmentation.size": [32, 32],
     "augmentation.resize": None,
     "evaluation.resize": None,
-    "hardware.device": "cpu",
-    "hardware.precision": "fp32",
-    "hardware.channels_last": False,
-    "hardware.unfold": False,
-    "hardware.threads": 1,
+    **KEYS,
 }
 QUIET = Console(quiet=True)
 

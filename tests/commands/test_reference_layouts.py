@@ -9,15 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
+from tests.hardware import ARGUMENTS
 
 from snellen import Run, UserError, evaluate, predict
 from snellen.cli import main
 from snellen.commands.evaluate import Evaluated
 
-HARDWARE = [
-    *("hardware.device=cpu", "hardware.precision=fp32", "hardware.channels_last=false", "hardware.unfold=false"),
-    *("hardware.threads=1", "epochs=1"),
-]
+HARDWARE = [*ARGUMENTS, "epochs=1"]
 CLASSES = [
     *("airnet-scratch", "batch_size=8", "model.width=0.125", "augmentation.size=16", "augmentation.resize=16"),
     *("evaluation.size=16", "snapshots.images=0", *HARDWARE),

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from tests.commands.test_cli import snellen
+from tests.hardware import ARGUMENTS, FP32
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from snellen import train
@@ -23,7 +24,7 @@ from snellen.models.segmenters.segmenter import Segmenter
 FAST = [
     *("batch_size=4", "augmentation.size=[32,32]", "augmentation.resize=null", "evaluation.resize=null"),
     *("model.architecture=unet/test_resnet", "model.weights=null", "snapshots.images=2"),
-    *("hardware.device=cpu", "hardware.precision=fp32", "hardware.channels_last=false", "hardware.threads=1"),
+    *ARGUMENTS,
 ]
 LAND_COVER = ["urban", "agriculture", "rangeland", "forest", "water", "barren"]
 
@@ -37,7 +38,7 @@ def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "batch_size": 4,
         "model": {"architecture": "unet/test_resnet"},
         "optimizer": {"name": "adamw", "lr": 0.003},
-        "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
+        "hardware": FP32,
         "snapshots": {"images": 2, "epochs": [1, 4], "names": ["0015_sat"]},
     }
     return train(scenes, recipe, out=tmp_path_factory.mktemp("runs") / "scenes", console=Console(quiet=True))
@@ -151,6 +152,7 @@ def test_a_run_is_where_weights_come_from(
     assert taken == len(source.model().state_dict() if kind == "segmentation" else old) - output_layers
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_budget_is_kept(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     code, text = snellen("train", "segment-lite", scenes, "budget=3s", *FAST, "--out", out, capsys=capsys)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from rich.console import Console
+from tests.hardware import KEYS
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -21,9 +22,6 @@ from snellen.engine.run_directory import Run
 from snellen.models.classifier import Classifier
 
 QUIET = Console(quiet=True)
-CPU = {"hardware.device": "cpu", "hardware.precision": "fp32", "hardware.channels_last": False} | {
-    "hardware.unfold": False
-}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +74,7 @@ def test_scoring_evaluate_and_predict_see_torchvisions_resize_of_the_file(
 
     monkeypatch.setattr(Classifier, "features", noting)
     evaluation = {"size": 56, "resize": 64, "interpolation": interpolation}
-    overrides = CPU | {"epochs": 1, "batch_size": 4, "data.cache_mib": cache, "snapshots.images": 0}
+    overrides = KEYS | {"epochs": 1, "batch_size": 4, "data.cache_mib": cache, "snapshots.images": 0}
     overrides |= {f"evaluation.{key}": value for key, value in evaluation.items()}
     overrides |= {"augmentation.size": 56, "model.backbone": "test_resnet", "model.weights": None, "ema": None}
     run = train(folder, "finetune-lite", overrides=overrides, out=tmp_path / "run", console=QUIET)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
+from tests.hardware import ARGUMENTS
 
 from snellen.cli import main
 from snellen.data.masks.scenes import draw_scenes
@@ -20,9 +21,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
 STARTS = ("snellen ", "make ", "pip ", "python ")
 
-HARDWARE = (
-    "hardware.device=cpu hardware.precision=fp32 hardware.channels_last=false hardware.unfold=false hardware.threads=1"
-)
+HARDWARE = " ".join(ARGUMENTS)
 BRIEF = f"epochs=1 budget=null batch_size=4 {HARDWARE} snapshots.images=4"
 SIZE = "augmentation.size=32 evaluation.size=32"
 LITE = f"{BRIEF} {SIZE} augmentation.resize=32 model.weights=lite0.safetensors"

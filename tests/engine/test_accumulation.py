@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
+from tests.hardware import FP32, HARDWARE
 
 from snellen import train
 from snellen.commands.execution import _advice
@@ -21,14 +22,13 @@ from snellen.data.masks.feed import MaskBatch
 from snellen.recipe.load import load_recipe
 
 QUIET = Console(quiet=True)
-FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1}
 CLASSES: dict[str, Any] = {
     "epochs": 1,
     "augmentation": {"size": 16},
     "evaluation": {"size": 16, "choose": "last"},
     "model": {"backbone": "test_resnet"},  # its last map is 1 x 1 px here
     "optimizer": {"name": "sgd", "lr": 0.01},
-    "hardware": FAST,
+    "hardware": HARDWARE,
     "snapshots": {"images": 2},
 }
 
@@ -60,7 +60,7 @@ def test_last_batch_of_few_images(batch_size: int, accumulation: int, digits: Pa
 def test_parts_weigh_what_they_hold(batch_size: int, digits: Path, tmp_path: Path) -> None:
     """Without batch-norm in what is trained, the weights are those of whole batches but for rounding."""
     model = {"backbone": "airnet", "width": 0.125, "freeze": True, "cached": True}
-    recipe = CLASSES | {"batch_size": batch_size, "epochs": 3, "model": model}
+    recipe = CLASSES | {"batch_size": batch_size, "epochs": 3, "model": model, "hardware": FP32}
     whole, parts = (
         train(digits, recipe | {"accumulation": number}, out=tmp_path / str(number), console=QUIET) for number in (1, 4)
     )
@@ -79,7 +79,7 @@ def test_last_batch_of_few_masks(batch_size: int, accumulation: int, scenes: Pat
         "accumulation": accumulation,
         "augmentation": {"size": 32},
         "model": {"architecture": "deeplabv3plus/test_resnet"},  # pools to 1 x 1 px, with batch-norm behind it
-        "hardware": FAST,
+        "hardware": HARDWARE,
         "snapshots": {"images": 1},
     }
     run = train(scenes, recipe, out=tmp_path / "run", console=QUIET)

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.hardware import HARDWARE
 
 from snellen import UserError, compare, train
 from snellen.engine.claim import is_locked, locked, new_run
 
 QUIET = Console(quiet=True)
-FAST: dict[str, Any] = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1}
 RECIPE: dict[str, Any] = {
     "name": "small",
     "epochs": 1,
@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "augmentation": {"size": 16, "crop": "random", "resize": 16},
     "evaluation": {"size": 16, "choose": "last"},
     "model": {"backbone": "airnet", "width": 0.125},
-    "hardware": FAST,
+    "hardware": HARDWARE,
 }
 # Kills itself when a run that is being set up begins to decode: timings of a study decode as well, but lock nothing.
 KILLED = """
@@ -55,7 +55,7 @@ else:
 
 def killed(what: dict[str, Any], data: Path, out: Path, command: str) -> None:
     arguments = [sys.executable, "-c", KILLED, json.dumps(what), str(data), str(out), command]
-    process = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, timeout=200)
+    process = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr
 
 

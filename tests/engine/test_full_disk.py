@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from tests.hardware import HARDWARE
 from torch import nn
 
 from snellen import UserError, train
@@ -30,7 +31,7 @@ RECIPE: dict[str, Any] = {
     "augmentation": {"size": 16, "crop": "random", "resize": 16},
     "evaluation": {"size": 16},
     "model": {"backbone": "airnet", "width": 0.125},
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
+    "hardware": HARDWARE,
     "snapshots": {"images": 10},
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.hardware import KEYS
 
 from snellen import train
 from snellen.engine.run_directory import Run
@@ -19,9 +20,7 @@ def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     fields = {
         "epochs": 1,
         "model.width": 0.125,
-        "hardware.device": "cpu",
-        "hardware.precision": "fp32",
-        "hardware.channels_last": False,
+        **KEYS,
     }
     return train(digits, "airnet-scratch", out=tmp_path_factory.mktemp("runs") / "whole", overrides=fields)
 

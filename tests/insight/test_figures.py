@@ -45,6 +45,7 @@ def test_figures_are_sklearns(scored: tuple[np.ndarray, np.ndarray]) -> None:
         assert interval.low < value < interval.high
 
 
+@pytest.mark.slow
 def test_macro_intervals_cover() -> None:
     """300 simulated validation sets: the bootstrap's intervals of balanced accuracy hold the truth in about 95%."""
     generator = np.random.default_rng(6)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub import constants, hf_hub_download
 from rich.console import Console
+from tests.hardware import HARDWARE
 
 from snellen import UserError, compare
 from snellen.models.backbones import build_backbone
@@ -88,11 +89,10 @@ def test_a_dry_run_fetches_nothing(
     closed: int, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(digits.parent)
-    plain = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1}
     small = {"augmentation.size": 32, "evaluation.size": 32, "augmentation.resize": None, "batch_size": 16}
     study = {"settings": [{"name": "B", "start": "supervised"}], "recipe": "finetune-lite", "seeds": [0]}
     fields = {f"changes.{key}": value for key, value in small.items()}
-    fields |= {f"changes.hardware.{key}": value for key, value in plain.items()}
+    fields |= {f"changes.hardware.{key}": value for key, value in HARDWARE.items()}
     console = Console(quiet=True)
     assert compare(study, digits.name, overrides=fields, dry_run=True, out=tmp_path / "s", console=console) is None
     with pytest.raises(UserError, match=r"no connection to .*supervised=FILE"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.hardware import HARDWARE
 
 from snellen.commands.predict import predict
 from snellen.commands.pretrain import pretrain
@@ -27,7 +28,7 @@ SMALL: dict[str, Any] = {
     "evaluation.collapse": "warn",
     "model.width": 0.125,
     "method.hidden": 32,
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False},
+    "hardware": HARDWARE,
 }
 
 

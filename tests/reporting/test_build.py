@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from scipy import stats
+from tests.hardware import KEYS
 
 from snellen import Run, UserError, report, train
 
@@ -23,11 +24,7 @@ FAST: dict[str, Any] = {
     "augmentation.size": 16,
     "augmentation.resize": 16,
     "evaluation.size": 16,
-    "hardware.device": "cpu",
-    "hardware.precision": "fp32",
-    "hardware.threads": 1,
-    "hardware.channels_last": False,
-    "hardware.unfold": False,
+    **KEYS,
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
+from tests.hardware import HARDWARE
 
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import train
@@ -26,7 +27,7 @@ PLAIN: dict[str, Any] = {
     "evaluation.size": 16,
     "model.backbone": "airnet",
     "model.width": 0.125,
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False},
+    "hardware": HARDWARE,
 }
 
 
