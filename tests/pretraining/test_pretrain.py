@@ -97,7 +97,7 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
             "method": {"name": method, "hidden": 32},
             "evaluation.data": str(digits),
             "name": method,
-            "optimizer.lr": 0.02,
+            "optimizer.clip_norm": 1.0,
         }
         runs.append(pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / method, console=QUIET))
     page = report(runs, tmp_path / "report.html").read_text()
@@ -106,6 +106,22 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
     classifier = train(digits, "airnet-scratch", overrides=overrides, out=tmp_path / "c", console=QUIET)
     with pytest.raises(UserError, match="different kinds"):
         report([runs[0], classifier], tmp_path / "mixed.html")
+
+
+def test_vicreg_diverges_at_the_rate_of_others_unless_clipped(digits: Path, tmp_path: Path) -> None:
+    """A term of fourth order: at optimizer.lr=0.2 without clipping, the loss of this seed is 1e27 at its fourth step."""
+    said = io.StringIO()
+    fields = {key: value for key, value in SMALL.items() if key != "method.hidden"}
+    fields |= {"method": {"name": "vicreg", "hidden": 32}, "seed": 4, "hardware.threads": 1}
+    with pytest.raises(UserError, match=r"(the loss is|weights are) n.*for example optimizer\.lr=0\.02"):
+        pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "wild", console=Console(file=said, width=400))
+    assert "may diverge with optimizer.lr=0.2" in said.getvalue()
+    assert "optimizer.clip_norm=1, or optimizer.lr=0.02" in said.getvalue()
+    said = io.StringIO()
+    clipped = fields | {"optimizer.clip_norm": 1.0}
+    run = pretrain(digits, "byol-small", overrides=clipped, out=tmp_path / "run", console=Console(file=said, width=400))
+    assert run.steps()["loss"].max() < 100
+    assert "may diverge" not in said.getvalue()
 
 
 def test_a_collapse_is_named_and_stops_the_run(digits: Path, tmp_path: Path) -> None:
