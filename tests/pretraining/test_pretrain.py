@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from snellen.commands.predict import predict
 from snellen.commands.pretrain import pretrain
@@ -141,6 +142,27 @@ def test_a_loss_that_is_no_number(digits: Path, tmp_path: Path) -> None:
     overrides = SMALL | {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 20}
     with pytest.raises(UserError, match=r"the loss is nan at step \d+"):
         pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+
+
+@pytest.mark.parametrize("method", ["byol", "vicreg"])
+def test_features_that_are_no_numbers(digits: Path, tmp_path: Path, method: str) -> None:
+    """One step: its loss and the weights after it are numbers, the features are not."""
+    wild = {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 1, "batch_size": 120}
+    fields = {key: value for key, value in SMALL.items() if key != "method.hidden"} | wild
+    fields |= {"method": {"name": method, "hidden": 32}, "evaluation.data": str(digits), "evaluation.probe": "always"}
+    with pytest.raises(UserError, match=r"gives no numbers for the scored images after epoch 1\. Start again"):
+        pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "run", console=QUIET)
+
+
+def test_a_start_that_gives_no_numbers(digits: Path, tmp_path: Path) -> None:
+    first = pretrain(digits, "byol-small", overrides=SMALL | {"epochs": 1}, out=tmp_path / "first", console=QUIET)
+    file = first.path / "checkpoints" / "best.safetensors"
+    weights = load_file(file)
+    save_file({name: tensor * 1e30 if tensor.ndim == 4 else tensor for name, tensor in weights.items()}, file)
+    started = SMALL | {"model.weights": str(file), "evaluation.data": str(digits)}
+    with pytest.raises(UserError, match=r"gives no numbers for these images before the first step.*model\.weights"):
+        pretrain(digits, "byol-small", overrides=started, out=tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_cannot_work(digits: Path, tmp_path: Path) -> None:
