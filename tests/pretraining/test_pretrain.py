@@ -110,7 +110,7 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
 
 
 def test_vicreg_diverges_at_the_rate_of_others_unless_clipped(digits: Path, tmp_path: Path) -> None:
-    """A term of fourth order: at optimizer.lr=0.2 without clipping, the loss of this seed is 1e27 at its fourth step."""
+    """A term of fourth order: at optimizer.lr=0.2 without clipping, this seed reaches 1e27 in four steps."""
     said = io.StringIO()
     fields = {key: value for key, value in SMALL.items() if key != "method.hidden"}
     fields |= {"method": {"name": "vicreg", "hidden": 32}, "seed": 4, "hardware.threads": 1}

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 _WHITENING = 24  # 2 x 2 patches of 3 channels: 12 directions, each with both signs
 _WIDTHS = (64, 256, 256)
 _REGULARISER = 5e-4  # added to the variance of each direction
-# A direction with a smaller share of the largest variance holds rounding errors: bf16 leaves up to 2^-18 / 3 = 1.3e-6 in
-# the colours of grey images; the smallest direction of colour photographs has 1e-5 or more (CIFAR-10: 1.2e-5).
+# With a smaller share of the largest variance a direction holds rounding errors: bf16 leaves up to 1.3e-6 (2^-18 / 3)
+# in the colours of grey images; the smallest direction of colour photographs has 1e-5 or more (CIFAR-10: 1.2e-5).
 _NO_VARIANCE = 2e-6
 
 
