@@ -1,6 +1,9 @@
-"""Runs whose loss is not finite, by network and mode: small networks on digits, many seeds.
+"""Runs whose loss is not finite, by network and mode: small networks on digits and drawn scenes, many seeds.
 
-python benchmarks/finite.py --seeds 24
+Each network is trained by the rates of a shipped recipe, in each precision and layout that a run may take on a CPU.
+
+    python benchmarks/finite.py --seeds 24
+    python benchmarks/finite.py --networks airnet vicreg simclr --seeds 6
 """
 
 from __future__ import annotations
@@ -8,7 +11,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,72 +21,118 @@ from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_digits
 
+from snellen.data.masks.scenes import draw_scenes
+from snellen.data.masks.sources import read_masked
 from snellen.data.sources import read_images
-from snellen.engine.loop import one_step
-from snellen.engine.precision import NAMED_MODES
-from snellen.recipe.load import load_for
-from snellen.recipe.schema import Recipe
+from snellen.data.unlabelled import read_unlabelled
+from snellen.engine.loop import Job, one_step
+from snellen.engine.precision import NAMED_MODES, Mode
+from snellen.pretraining.preparation import prepare_pretraining
+from snellen.recipe.load import load_recipe
+from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, SegmentationRecipe
 from snellen.tasks.preparation import prepare
+from snellen.tasks.segmentation_preparation import prepare_segmentation
 
-# by the names of shipped networks: recipe and what makes it small
-NETWORKS = {
-    "airnet": ("airnet-scratch", {"model.width": 0.125}),
-    "vgg13": ("vgg13-scratch", {}),
-    "resnet18": ("finetune-lite", {"model.backbone": "resnet18", "model.weights": None}),
-    "resnet50": ("finetune-lite", {"model.backbone": "resnet50", "model.weights": None}),
-    "efficientnet_lite0": ("finetune-lite", {"model.weights": None}),
-    "convnext_tiny": ("finetune-large", {"model.weights": None}),
+_QUIET = Console(quiet=True)
+_IMAGES = {"batch_size": 16, "augmentation.size": 32, "evaluation.size": 32}
+_SCENES = {
+    "batch_size": 4,
+    "augmentation.size": 32,
+    "model.weights": None,
+    "snapshots.names": [],
+    "normalization.source": "data",
 }
+_VIEWS = {"batch_size": 32, "augmentation.size": 16, "evaluation.size": 16, "model.width": 0.125}
+_METHOD = {"hidden": 32, "output": 32}
+
+# recipe, and what makes it small
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "airnet": ("airnet-scratch", _IMAGES | {"model.width": 0.125}),
+    "vgg13": ("vgg13-scratch", _IMAGES),
+    "resnet18": ("finetune-lite", _IMAGES | {"model.backbone": "resnet18", "model.weights": None}),
+    "resnet50": ("finetune-lite", _IMAGES | {"model.backbone": "resnet50", "model.weights": None}),
+    "efficientnet_lite0": ("finetune-lite", _IMAGES | {"model.weights": None}),
+    "convnext_tiny": ("finetune-large", _IMAGES | {"model.weights": None}),
+    "fcn32s": ("fcn32s-vgg16", _SCENES | {"model.width": 64}),
+    "deeplabv3": ("deeplabv3-resnet50-poly1", _SCENES),
+    "deeplabv3plus": ("segment-lite", _SCENES | {"augmentation.resize": None, "evaluation.resize": None}),
+    "byol": ("byol-small", _VIEWS | {"method": {"name": "byol"} | _METHOD}),
+    "simclr": ("simclr-small", _VIEWS | {"method": {"name": "simclr"} | _METHOD}),
+    "vicreg": ("byol-small", _VIEWS | {"method": {"name": "vicreg"} | _METHOD, "optimizer.clip_norm": 1.0}),
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Folders: digits in classes, scenes with masks, and one that nothing is written to."""
+
+    digits: Path
+    scenes: Path
+    run: Path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--seeds", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=2, help="of 7 steps of 16 images")
+    parser.add_argument("--modes", nargs="+", choices=NAMED_MODES, default=list(NAMED_MODES))
+    parser.add_argument("--seeds", type=int, default=24, help="runs for each network and mode")
+    parser.add_argument("--epochs", type=int, default=2, help="of three to eight steps")
     options = parser.parse_args(arguments)
-    print(f"torch {torch.__version__}; runs of {options.seeds} with a loss or weight that is not finite")
-    print(f"{'network':<20}" + "".join(f"{name:>20}" for name in NAMED_MODES))
+    print(f"torch {torch.__version__}; runs of {options.seeds} with a loss or a weight that is not finite")
+    print(f"{'network':<20}" + "".join(f"{name:>20}" for name in options.modes))
     with tempfile.TemporaryDirectory() as folder:
-        _digits(Path(folder))
+        data = _made(Path(folder))
         for network in options.networks:
             print(f"{network:<20}", end="", flush=True)
-            for mode in NAMED_MODES:
-                count = sum(
-                    not _is_finite(network, mode, seed, options.epochs, folder) for seed in range(options.seeds)
+            for name in options.modes:
+                runs = (
+                    _is_finite(network, NAMED_MODES[name], seed, options.epochs, data) for seed in range(options.seeds)
                 )
-                print(f"{count:>20}", end="", flush=True)
+                print(f"{sum(not finite for finite in runs):>20}", end="", flush=True)
             print()
 
 
-def _digits(folder: Path) -> None:
-    """Class folders 0, 1, 2 with 40 digits each."""
-    data = load_digits()
+def _made(folder: Path) -> Data:
+    """40 digits of each of three classes, and 16 scenes of 48 px."""
+    data = Data(folder / "digits", folder / "scenes", folder / "run")
+    digits = load_digits()
     for label in range(3):
-        (folder / str(label)).mkdir()
-        for row in np.flatnonzero(data.target == label)[:40]:
-            image = Image.fromarray((data.images[row] * (255 / 16)).astype(np.uint8))
-            image.resize((16, 16)).save(folder / str(label) / f"{row}.png")
+        (data.digits / str(label)).mkdir(parents=True)
+        for row in np.flatnonzero(digits.target == label)[:40]:
+            image = Image.fromarray((digits.images[row] * (255 / 16)).astype(np.uint8))
+            image.resize((16, 16)).save(data.digits / str(label) / f"{row}.png")
+    draw_scenes(data.scenes, 16, size=48)
+    data.run.mkdir()
+    return data
 
 
-def _is_finite(network: str, mode: str, seed: int, epochs: int, folder: str) -> bool:
+def _is_finite(network: str, mode: Mode, seed: int, epochs: int, data: Data) -> bool:
     """Whether every loss and, in the end, every weight of a run is finite."""
     name, small = NETWORKS[network]
-    fields = {"epochs": epochs, "batch_size": 16, "seed": seed, "augmentation.size": 32, "evaluation.size": 32}
-    recipe = load_for(Recipe, name, fields | {"accumulation": 1, "hardware.device": "cpu"} | small)
-    recipe = recipe.model_copy(update={"hardware": NAMED_MODES[mode].fixed(recipe.hardware)})
-    images = read_images(folder, recipe.data)
-    job = prepare(Path(folder), recipe, images, Console(quiet=True), recorded=None).job
+    fields = {"epochs": epochs, "seed": seed, "accumulation": 1, "hardware.device": "cpu", "hardware.threads": 1}
+    if name in {"byol-small", "simclr-small"}:
+        del fields["accumulation"]
+    recipe = load_recipe(name, fields | small)
+    recipe = recipe.model_copy(update={"hardware": mode.fixed(recipe.hardware)})
+    job = _job(recipe, data)
     trained, optimizer = job.setup()
+    job.model.train()
     step = 0
     for epoch in range(1, epochs + 1):
         for batch in job.feed.train(epoch):
-            job.model.train()
             loss = one_step(job, trained, optimizer, batch, step)[0]
             step += 1
             if not loss.isfinite():
                 return False
     return all(bool(weight.isfinite().all()) for weight in job.model.parameters())
+
+
+def _job(recipe: AnyRecipe, data: Data) -> Job:
+    if isinstance(recipe, PretrainingRecipe):
+        return prepare_pretraining(data.run, recipe, read_unlabelled(data.digits), _QUIET, recorded=None).job
+    if isinstance(recipe, SegmentationRecipe):
+        return prepare_segmentation(data.run, recipe, read_masked(data.scenes, recipe.data), _QUIET, recorded=None).job
+    return prepare(data.run, recipe, read_images(data.digits, recipe.data), _QUIET, recorded=None).job
 
 
 if __name__ == "__main__":

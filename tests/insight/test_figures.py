@@ -107,6 +107,8 @@ def test_effective_rank_by_hand() -> None:
         features[:, :rank] = corners[:, :rank]
         assert effective_rank(features) == pytest.approx(rank)
     assert effective_rank(np.ones((5, 3), dtype=np.float32)) == 1
+    for wrong in (np.nan, np.inf):
+        assert np.isnan(effective_rank(np.full((5, 3), wrong, dtype=np.float32)))
 
 
 def test_separability_against_sklearn() -> None:

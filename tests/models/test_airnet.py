@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from snellen.data.sources import read_images
@@ -63,3 +65,37 @@ def test_only_directions_with_variance_are_whitened(photograph: Tensor) -> None:
     assert changed.nonzero()[:, 0].tolist() == (norms == 0).nonzero()[:, 0].tolist()
     outputs = grey.whitening(crops.mean(1, keepdim=True).expand(-1, 3, -1, -1))
     assert outputs[:, norms > 0].var((0, 2, 3)).sub(1).abs().max() < 0.2
+
+
+IMAGENET = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e2])
+def test_which_directions_have_variance_does_not_depend_on_the_scale(scale: float) -> None:
+    """Grey digits, normalised by ImageNet's figures: the three channels differ by an offset and a factor."""
+    digits = torch.tensor(load_digits().images[:500] / 16, dtype=torch.float32)[:, None]
+    mean, deviation = IMAGENET
+    network, before = _first_weights(((digits - mean) / deviation * scale).bfloat16().float())
+    empty = network.whitening.weight.flatten(1).norm(dim=1) == 0
+    assert empty.sum() == 2 * 7, "4 pixels and the channels' offset leave 5 of 12 directions"
+    changed = (network.blocks[0].conv1.weight != before).flatten(1).any(1).nonzero()[:, 0]
+    assert changed.tolist() == empty.nonzero()[:, 0].tolist()
+
+
+@pytest.mark.parametrize("name", ["photograph", "flower"])
+def test_filters_of_colour_images_are_those_of_the_formula(name: str, request: pytest.FixtureRequest) -> None:
+    """Jordan 2024, section 3.2: eigenvectors over the root of the eigenvalue and 5e-4, then their negatives."""
+    pixels: Tensor = request.getfixturevalue(name)[:, :416, :640].float() / 255
+    mean, deviation = IMAGENET
+    crops = (pixels.reshape(3, 13, 32, 20, 32).permute(1, 3, 0, 2, 4).reshape(-1, 3, 32, 32) - mean) / deviation
+    network, before = _first_weights(crops)
+    patches = crops.double().numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(patches, (2, 2), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
+    rows = windows.reshape(-1, 12)
+    values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
+    filters = vectors.T / np.sqrt(values + 5e-4)[:, None]
+    made = network.whitening.weight.flatten(1).double().numpy()
+    assert np.abs(made[:12] + made[12:]).max() == 0
+    signs = np.sign((made[:12] * filters).sum(1))
+    np.testing.assert_allclose(made[:12] * signs[:, None], filters, atol=2e-4 * np.abs(filters).max())
+    assert network.blocks[0].conv1.weight.equal(before)

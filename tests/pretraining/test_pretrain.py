@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from tests.hardware import HARDWARE
 
 from snellen.commands.predict import predict
@@ -98,7 +99,7 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
             "method": {"name": method, "hidden": 32},
             "evaluation.data": str(digits),
             "name": method,
-            "optimizer.lr": 0.02,
+            "optimizer.clip_norm": 1.0,
         }
         runs.append(pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / method, console=QUIET))
     page = report(runs, tmp_path / "report.html").read_text()
@@ -107,6 +108,22 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
     classifier = train(digits, "airnet-scratch", overrides=overrides, out=tmp_path / "c", console=QUIET)
     with pytest.raises(UserError, match="different kinds"):
         report([runs[0], classifier], tmp_path / "mixed.html")
+
+
+def test_vicreg_diverges_at_the_rate_of_others_unless_clipped(digits: Path, tmp_path: Path) -> None:
+    """A term of fourth order: at optimizer.lr=0.2 without clipping, this seed reaches 1e27 in four steps."""
+    said = io.StringIO()
+    fields = {key: value for key, value in SMALL.items() if key != "method.hidden"}
+    fields |= {"method": {"name": "vicreg", "hidden": 32}, "seed": 4, "hardware.threads": 1}
+    with pytest.raises(UserError, match=r"(the loss is|weights are) n.*for example optimizer\.lr=0\.02"):
+        pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "wild", console=Console(file=said, width=400))
+    assert "may diverge with optimizer.lr=0.2" in said.getvalue()
+    assert "optimizer.clip_norm=1, or optimizer.lr=0.02" in said.getvalue()
+    said = io.StringIO()
+    clipped = fields | {"optimizer.clip_norm": 1.0}
+    run = pretrain(digits, "byol-small", overrides=clipped, out=tmp_path / "run", console=Console(file=said, width=400))
+    assert run.steps()["loss"].max() < 100
+    assert "may diverge" not in said.getvalue()
 
 
 def test_a_collapse_is_named_and_stops_the_run(digits: Path, tmp_path: Path) -> None:
@@ -126,6 +143,27 @@ def test_a_loss_that_is_no_number(digits: Path, tmp_path: Path) -> None:
     overrides = SMALL | {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 20}
     with pytest.raises(UserError, match=r"the loss is nan at step \d+"):
         pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
+
+
+@pytest.mark.parametrize("method", ["byol", "vicreg"])
+def test_features_that_are_no_numbers(digits: Path, tmp_path: Path, method: str) -> None:
+    """One step: its loss and the weights after it are numbers, the features are not."""
+    wild = {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 1, "batch_size": 120}
+    fields = {key: value for key, value in SMALL.items() if key != "method.hidden"} | wild
+    fields |= {"method": {"name": method, "hidden": 32}, "evaluation.data": str(digits), "evaluation.probe": "always"}
+    with pytest.raises(UserError, match=r"gives no numbers for the scored images after epoch 1\. Start again"):
+        pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "run", console=QUIET)
+
+
+def test_a_start_that_gives_no_numbers(digits: Path, tmp_path: Path) -> None:
+    first = pretrain(digits, "byol-small", overrides=SMALL | {"epochs": 1}, out=tmp_path / "first", console=QUIET)
+    file = first.path / "checkpoints" / "best.safetensors"
+    weights = load_file(file)
+    save_file({name: tensor * 1e30 if tensor.ndim == 4 else tensor for name, tensor in weights.items()}, file)
+    started = SMALL | {"model.weights": str(file), "evaluation.data": str(digits)}
+    with pytest.raises(UserError, match=r"gives no numbers for these images before the first step.*model\.weights"):
+        pretrain(digits, "byol-small", overrides=started, out=tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_cannot_work(digits: Path, tmp_path: Path) -> None:

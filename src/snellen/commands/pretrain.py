@@ -25,6 +25,7 @@ from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.claim import locked, new_run
 from snellen.engine.loop import Job
 from snellen.engine.run_directory import Run
+from snellen.errors import UserError
 from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
 from snellen.recipe.choose import choose_pretraining_recipe
 from snellen.recipe.load import load_for
@@ -66,6 +67,11 @@ def pretrain(
         say_notes(console, facts["notes"][len(images.notes) :])
         job = prepared.job
         look = job.task.evaluate(job.model, job.fabric.autocast)
+        if not look.finite:
+            raise UserError(
+                "the network gives no numbers for these images before the first step. "
+                + ("Start from other weights (model.weights)." if loaded.model.weights else "Try another seed.")
+            )
         facts["at_start"] = look.row()
         console.print(f"before the first step: {look.text()}", highlight=False, soft_wrap=True)
         write_start(

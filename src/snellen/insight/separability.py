@@ -43,7 +43,12 @@ def separability(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Se
 
 
 def effective_rank(features: NDArray[np.float32]) -> float:
-    """exp(entropy) of the singular values of the centred (n, D) features; 1 where all are the same."""
+    """exp(entropy) of the singular values of the centred (n, D) features; 1 where all are the same.
+
+    NaN where some feature is no number.
+    """
+    if not np.isfinite(features).all():
+        return float("nan")
     values = np.linalg.svd(features.astype(np.float64) - features.mean(0), compute_uv=False)
     if values.sum() <= 1e-12:
         return 1.0

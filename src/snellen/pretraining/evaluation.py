@@ -91,8 +91,10 @@ class Representation:
 
     @property
     def finite(self) -> bool:
-        """Whether features and projections are numbers."""
-        return math.isfinite(self.feature_deviation) and math.isfinite(self.projection_deviation)
+        """Whether features, projections and what k-NN says of them are numbers."""
+        figures = (self.feature_deviation, self.projection_deviation, self.effective_rank)
+        voted = self.probabilities is None or bool(np.isfinite(self.probabilities).all())
+        return voted and all(math.isfinite(figure) for figure in figures)
 
     @property
     def collapsed(self) -> bool:

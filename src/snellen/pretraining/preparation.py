@@ -160,7 +160,17 @@ def _build_method(recipe: PretrainingRecipe, backbone: nn.Module, width: int) ->
         return build_method(recipe.method, backbone, width).train()
 
 
+_VICREG_RATE = 0.02  # with SGD and without clipping; from about 0.1 on, most runs on small images have diverged
+
+
 def _method_notes(recipe: PretrainingRecipe, images: int) -> list[str]:
+    optimizer = recipe.optimizer
+    unclipped = optimizer.name == "sgd" and optimizer.clip_norm is None
+    if recipe.method.name == "vicreg" and unclipped and optimizer.lr > _VICREG_RATE:
+        return [
+            f"the loss of vicreg may diverge with optimizer.lr={optimizer.lr:g}: its covariance term is of fourth "
+            f"order in the projections. Set optimizer.clip_norm=1, or optimizer.lr={_VICREG_RATE:g}"
+        ]
     if not isinstance(recipe.method, MocoSpec) or recipe.method.queue <= images:
         return []
     return [

@@ -119,7 +119,8 @@ class Pretraining:
         by_knn = knn_probabilities(known, labels, features, labelled.classes, spec.neighbours, spec.temperature)
         last = self._done == self._last_step and limit is None
         probed = None
-        if spec.probe == "always" or (spec.probe == "last" and last):
+        fitted = spec.probe == "always" or (spec.probe == "last" and last)
+        if fitted and np.isfinite(known).all() and np.isfinite(features).all():  # `finite` says so otherwise
             probed = linear_probe(known, labels, features, labelled.classes, self._seed).probabilities
         if limit is None:
             self._looked = _Looked(features[self._rows], by_knn[self._rows])
