@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -330,3 +331,24 @@ def test_predict_refuses_a_folder_of_masks_that_is_there(masks: Run, scenes: Pat
             snellen.predict(masks, other, tmp_path / "masks", quiet=True)
     assert {file: file.read_bytes() for file in first} == before
     snellen.predict(masks, images[0], tmp_path / "masks", force=True, quiet=True)
+
+
+def test_few_steps_are_said_in_the_terminal_and_on_the_page(digits: Path, tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=400)
+    fast = FAST | {"batch_size": 1000}
+    run = snellen.train(digits, "airnet-scratch", out=tmp_path / "run", epochs=3, console=console, **fast)
+    start = "3 epochs of 1 step, since batch_size=1,000 takes all 107 training images at once: too few to learn much."
+    assert said.getvalue().count(start) == 1
+    assert (run.path / "report.html").read_text().count(start) == 1
+    recipe = FAST | {"epochs": 1, "batch_size": 64, "model": {"backbone": "airnet", "width": 0.125}}
+    settings = [{"name": "one"}, {"name": "two", "changes": {"optimizer.lr": 0.01}}]
+    said.truncate(0)
+    study = snellen.compare(
+        {"recipe": recipe, "settings": settings}, digits, seeds=[0, 1], out=tmp_path / "study", console=console
+    )
+    assert study is not None
+    start = "1 epoch of 2 steps: too few to learn much. changes.epochs=200 would make 400 steps."
+    assert said.getvalue().count(start) == 1, "once for all settings and seeds"
+    assert (study.path / "report.html").read_text().count(start) == 1
+    assert repr(study).endswith("study, 4 of 4 runs finished")

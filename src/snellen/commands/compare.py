@@ -36,6 +36,8 @@ from snellen.study.directory import Study, is_study, state_of, write_study
 from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRecipe, make_plan
 from snellen.study.timing import Speed, kind, network, pretraining_seconds, time_steps
+from snellen.tasks.few_steps import few_steps_notes
+from snellen.tasks.preparation import say_notes
 
 
 def compare(
@@ -77,6 +79,7 @@ def compare(
     settled = _settled_modes(folder)
     speeds = _time(plan, images, settled, console)
     console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, console)))
+    say_notes(console, _few_steps(plan, images, settled=spec.fewest_steps > 0))
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,6 +235,18 @@ def _plan_table(
         table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, about, done)
     table.add_row(f"[bold]{len(plan.runs)} runs[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
     return table
+
+
+def _few_steps(plan: Plan, images: ImageSet | MaskedSet, settled: bool) -> list[str]:
+    """Notes on settings of few steps; with a budget their number is not known yet."""
+    return few_steps_notes(
+        [
+            (run.setting, run.recipe, round(run.fraction * len(images.train)))
+            for run in plan.runs
+            if not run.recipe.budget
+        ],
+        settled,
+    )
 
 
 def _interrupted(study: Study, console: Console) -> Study:

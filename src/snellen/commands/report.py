@@ -28,8 +28,10 @@ def report(
 
     if isinstance(runs, str | Path) and is_study(Path(runs)):
         return build_study_report(Study(Path(runs)), _target(out, Path(runs), force))
-    if not isinstance(runs, str | Path | Run | Sequence) or (isinstance(runs, Sequence) and not len(runs)):
-        raise UserError(f"runs: wanted a run, several in a list, or a study; got {kind_of(runs) if runs else 'none'}.")
+    if not isinstance(runs, str | Path | Run | Sequence):
+        raise UserError(f"runs: wanted a run, several in a list, or a study; got {kind_of(runs)}.")
+    if isinstance(runs, Sequence) and not len(runs):
+        raise UserError("runs: wanted at least one run.")
     several = [runs] if isinstance(runs, str | Path | Run) else list(runs)
     opened = [load(run) for run in several]
     return build_report(opened, _target(out, opened[0].path if len(opened) == 1 else None, force))
