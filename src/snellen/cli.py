@@ -242,6 +242,7 @@ def evaluate(
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Score a trained run on new labelled images or masks, with 95% intervals."""
     from rich.console import Console
@@ -250,7 +251,7 @@ def evaluate(
     from snellen.commands.evaluate import render
 
     words, overrides = split(arguments)
-    Console().print(render(run_evaluate(run, only(words, "DATA"), out, overrides=overrides)))
+    Console().print(render(run_evaluate(run, only(words, "DATA"), out, overrides=overrides, force=force)))
 
 
 @app.command()

@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import UserError
+from snellen.words import kind_of
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
+
+
+def as_path(value: object, what: str) -> Path:
+    """A path that a caller of Python gave as text or as a path. what: for the message. Raises UserError."""
+    if not isinstance(value, str | os.PathLike):
+        raise UserError(f"{what}: wanted a path, got {kind_of(value)}.")
+    return Path(value)
 
 
 def check_new_file(path: Path, force: bool) -> None:

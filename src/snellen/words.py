@@ -6,3 +6,13 @@ from __future__ import annotations
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: '1 epoch', '3,000 epochs'. plural: where it is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def kind_of(value: object) -> str:
+    """What a value is, with its value where that is short: 'None', 'a list', 'the number 5'."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    if isinstance(value, bool | int | float):
+        return f"{'the number ' if not isinstance(value, bool) else ''}{value}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

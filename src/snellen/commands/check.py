@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -19,18 +19,24 @@ from snellen.commands.check_masks import MaskCheck, check_masks, render_masks
 from snellen.commands.check_unlabelled import UnlabelledCheck, render_unlabelled
 from snellen.data.decode import UnreadableImageError, decode, kind_and_size
 from snellen.data.folders import UnlabelledError
+from snellen.data.given import check_path, check_source, name_of
 from snellen.data.masks.sources import is_masked
 from snellen.data.sources import ImageSet, Unreadable, read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.errors import UserError
-from snellen.recipe.load import load_for
+from snellen.files import as_path
+from snellen.recipe.load import dotted, load_for
 from snellen.recipe.schema import Recipe, SegmentationRecipe
+from snellen.words import counted
+
+if TYPE_CHECKING:
+    from snellen.data.sources import Source
 
 _MOST_LISTED = 20
 _MASKED = frozenset({"data.image_pattern", "data.mask_pattern"})  # who gives them has images with masks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """images: the index. formats: how many files of each kind ("JPEG RGB"). sides: (smallest, median, largest) of the
     shorter sides in pixels. unreadable: files that cannot be decoded."""
@@ -40,54 +46,59 @@ class Check:
     sides: tuple[int, float, int]
     unreadable: list[Unreadable]
 
+    def __repr__(self) -> str:
+        return f"Check of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
+
 
 def check(
-    data: str | Path,
+    data: Source,
     *,
     out: str | Path | None = None,
     overlays: int = 12,
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
+    quiet: bool = False,
 ) -> Check | MaskCheck | UnlabelledCheck:
     """Reads and decodes every image of `data`, as training would; of images with masks, the masks too.
 
-    Images that look unlabelled, and those that a .txt file lists, are checked as `pretrain` would take them.
-
-    out: a folder for drawings of masks over their images, `overlays` of them. overrides: recipe fields such as
-    {"data.group": …}. Raises UserError where training would, except for files that cannot be used, which are listed.
+    data: as in `train`. Images that look unlabelled, and those that a .txt file lists, are checked as `pretrain` would
+    take them. out: a folder for drawings of masks over their images, `overlays` of them. overrides: recipe fields such
+    as {"data.group": …}. quiet: show no progress. Raises UserError where training would, except for files that cannot
+    be used, which are listed.
     """
-    if is_masked(data) or _MASKED & (overrides or {}).keys():
+    console = console or Console(stderr=True, quiet=quiet)
+    data, overrides = check_source(data), dotted(overrides, {})
+    if is_masked(data) or _MASKED & overrides.keys():
         masks = load_for(SegmentationRecipe, {"task": "segmentation"}, overrides).data
-        return check_masks(data, masks, out=None if out is None else Path(out), count=overlays, console=console)
+        folder = None if out is None else as_path(out, "out")
+        return check_masks(check_path(data), masks, out=folder, count=overlays, console=console)
     if out is not None:
-        raise UserError(f"{data}: no images with masks, so there are no overlays to draw. Leave --out away.")
+        raise UserError(f"{name_of(data)}: no images with masks, so there are no overlays to draw. Leave --out away.")
     spec = load_for(Recipe, {}, overrides).data
     try:
-        if Path(data).suffix.lower() == ".txt" and Path(data).is_file():
+        if isinstance(data, str | Path) and Path(data).suffix.lower() == ".txt" and Path(data).is_file():
             return _check_unlabelled(data, "a list of images says no classes", console)
         images = read_images(data, spec)
     except UnlabelledError as error:
-        return _check_unlabelled(data, str(error), console)
+        return _check_unlabelled(check_path(data), str(error), console)
     paths = [images.root / sample.path for sample in (*images.train, *images.validation)]
     return Check(images, *_look_at_all(paths, console))
 
 
-def _check_unlabelled(data: str | Path, reason: str, console: Console | None) -> UnlabelledCheck:
+def _check_unlabelled(data: str | Path, reason: str, console: Console) -> UnlabelledCheck:
     images = read_unlabelled(data)
     return UnlabelledCheck(images, *_look_at_all([images.root / path for path in images.paths], console), reason)
 
 
 def _look_at_all(
-    paths: list[Path], console: Console | None
+    paths: list[Path], console: Console
 ) -> tuple[dict[str, int], tuple[int, float, int], list[Unreadable]]:
     """Formats, shorter sides and unreadable files, as Check has them."""
     formats: Counter[str] = Counter()
     sides: list[int] = []
     unreadable: list[Unreadable] = []
     with ThreadPoolExecutor() as pool:
-        found = track(
-            pool.map(_look, paths), "decoding", len(paths), console=console or Console(stderr=True), transient=True
-        )
+        found = track(pool.map(_look, paths), "decoding", len(paths), console=console, transient=True)
         for path, (kind, side, reason) in zip(paths, found, strict=True):
             if reason is not None:
                 unreadable.append(Unreadable(str(path), reason))

@@ -23,12 +23,13 @@ from snellen.data.masks.sources import MaskDataSpec, MaskedSample, MaskedSet, re
 from snellen.data.sources import Unreadable
 from snellen.errors import UserError
 from snellen.files import replacing
+from snellen.words import counted
 
 _MOST_LISTED = 20
 _MOST_SIZES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskCheck:
     """images: the index. sizes: how many pairs are of each (width, height). formats: how many masks of each kind.
 
@@ -46,6 +47,9 @@ class MaskCheck:
     validation_masks: NDArray[np.int64]
     unreadable: list[Unreadable]
     overlays: list[Path]
+
+    def __repr__(self) -> str:
+        return f"MaskCheck of {self.images!r}; {counted(len(self.unreadable), 'pair')} that cannot be used"
 
 
 def check_masks(

@@ -9,9 +9,10 @@ from rich.markup import escape
 
 from snellen.data.sources import Unreadable
 from snellen.data.unlabelled import UnlabelledSet
+from snellen.words import counted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UnlabelledCheck:
     """images: the index. formats, sides, unreadable: as in Check. reason: why they are taken for unlabelled."""
 
@@ -20,6 +21,9 @@ class UnlabelledCheck:
     sides: tuple[int, float, int]
     unreadable: list[Unreadable]
     reason: str
+
+    def __repr__(self) -> str:
+        return f"UnlabelledCheck of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
 
 def render_unlabelled(check: UnlabelledCheck, listed: list[str]) -> RenderableType:

@@ -19,6 +19,7 @@ from snellen.commands.study_runs import (
     side_by_side,
     training_paths,
 )
+from snellen.data.given import check_path
 from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, read_masked
 from snellen.data.sources import DataSpec, ImageSet, read_images
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
@@ -26,38 +27,49 @@ from snellen.engine.claim import locked
 from snellen.engine.display import duration
 from snellen.engine.precision import Mode
 from snellen.errors import UserError
+from snellen.files import as_path
 from snellen.models.classifier import build_classifier
 from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
+from snellen.recipe.load import dotted
 from snellen.recipe.schema import SegmentationRecipe
 from snellen.study.directory import Study, is_study, state_of, write_study
 from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRecipe, make_plan
 from snellen.study.timing import Speed, kind, network, pretraining_seconds, time_steps
+from snellen.tasks.few_steps import few_steps_notes
+from snellen.tasks.preparation import say_notes
 
 
 def compare(
     study: str | Path | Mapping[str, Any],
     data: str | Path,
+    /,
     *,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     jobs: int | None = None,
     console: Console | None = None,
+    quiet: bool = False,
+    **fields: Any,
 ) -> Study | None:
     """Runs a study on labelled images and writes its report.
 
     study: a built-in study's name, a YAML file, or a dictionary of fields. data: as in `train`. out: the study's
     folder; None: studies/<name>. Runs that are finished there are not repeated, one that was interrupted goes on: the
-    same call again carries on with an interrupted study, and one with more seeds or settings adds to it. overrides:
-    fields of the study by dotted key, {"seeds": [0, 1], "changes.epochs": 5}. dry_run: only print the plan; the result
+    same call again carries on with an interrupted study, and one with more seeds or settings adds to it. fields: any
+    field of the study, seeds=[0, 1], changes={"epochs": 5}; overrides: the same by dotted key, {"changes.epochs": 5},
+    under these. quiet: print nothing. dry_run: only print the plan; the result
     is None then. jobs: runs at a time, each in a process of its own; None: one for each GPU.
 
     Raises UserError for a study, recipes, weights or images that cannot work.
     """
-    console = console or Console(stderr=True)
-    spec = load_study(study, overrides)
-    folder = Path(out) if out is not None else Path("studies") / spec.name
+    console = console or Console(stderr=True, quiet=quiet)
+    data = check_path(data)
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
+        raise UserError(f"jobs={jobs}: wanted a whole number from 1 on.")
+    spec = load_study(study, dotted(overrides, fields))
+    folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
     # Wrong recipes are found before any image is read.
     first = make_plan(spec, PlannedData(absolute(data), "", 0), folder).runs[0].recipe
     images = _read(data, first)
@@ -67,6 +79,7 @@ def compare(
     settled = _settled_modes(folder)
     speeds = _time(plan, images, settled, console)
     console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, console)))
+    say_notes(console, _few_steps(plan, images, settled=spec.fewest_steps > 0))
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -222,6 +235,18 @@ def _plan_table(
         table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, about, done)
     table.add_row(f"[bold]{len(plan.runs)} runs[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
     return table
+
+
+def _few_steps(plan: Plan, images: ImageSet | MaskedSet, settled: bool) -> list[str]:
+    """Notes on settings of few steps; with a budget their number is not known yet."""
+    return few_steps_notes(
+        [
+            (run.setting, run.recipe, round(run.fraction * len(images.train)))
+            for run in plan.runs
+            if not run.recipe.budget
+        ],
+        settled,
+    )
 
 
 def _interrupted(study: Study, console: Console) -> Study:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,23 @@ from rich.table import Table
 
 from snellen.commands.evaluate_segmenter import EvaluatedMasks, evaluate_segmenter, render_masks
 from snellen.commands.overlap import say_scored
+from snellen.data.given import check_path, check_source, name_of
 from snellen.data.sources import labelled_images
-from snellen.engine.run_directory import Run
+from snellen.engine.run_directory import Run, load
 from snellen.errors import UserError
-from snellen.files import write_json
+from snellen.files import as_path, check_new_file, write_json
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
 from snellen.insight.proportions import Interval
 from snellen.recipe.load import with_data_overrides
 from snellen.tasks.inference import Predictor
+from snellen.words import counted
+
+if TYPE_CHECKING:
+    from snellen.data.sources import Source
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluated:
     """figures, calibration: as in the report. probabilities: (N, C). target: (N,). unreadable: left out."""
 
@@ -38,55 +43,67 @@ class Evaluated:
     target: NDArray[np.int64]
     unreadable: list[str]
 
+    def __repr__(self) -> str:
+        f, low_high = self.figures, self.figures.top1_interval
+        return (
+            f"Evaluated on {counted(f.images, 'image')}, {counted(len(self.classes), 'class', 'classes')}: top-1 "
+            f"{f.top1:.2%} (95% interval {100 * low_high.low:.2f} to {100 * low_high.high:.2f})"
+        )
+
 
 def evaluate(
     run: str | Path | Run,
-    data: str | Path,
+    data: Source,
     out: str | Path | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
     console: Console | None = None,
+    quiet: bool = False,
 ) -> Evaluated | EvaluatedMasks:
     """Scores the run's chosen epoch on labelled images, or images with masks, in any layout that `train` takes.
 
-    Of data that are split, the validation part is scored. out: a JSON file for the figures. overrides: data.* fields of
+    data: as in `train`; of data that are split, the validation part is scored. out: a JSON file for the figures; force:
+    replace one that is there. quiet: print nothing. overrides: data.* fields of
     the recipe, {"data.unreadable": "skip"}, for these images. Prints which images are scored, and whether the run was
     trained on them or its epoch chosen on them. Raises UserError for a class that the run does not know, and for
     unreadable images unless the recipe skips them.
     """
-    console = console or Console(stderr=True)
-    opened = run if isinstance(run, Run) else Run(Path(run))
+    console = console or Console(stderr=True, quiet=quiet)
+    opened, data = load(run), check_source(data)
+    out = None if out is None else as_path(out, "out")
+    if out is not None:
+        check_new_file(out, force)
     if opened.recipe.task == "segmentation":
-        return evaluate_segmenter(opened, data, out, console, overrides)
+        return evaluate_segmenter(opened, check_path(data), out, console, overrides)
     spec = with_data_overrides(opened.classification, overrides, "evaluate").data
     images = labelled_images(data, spec, opened.classes)
-    paths = [images.root / sample.path for sample in images.validation]
-    say_scored(console, opened, paths, f"{data}: {images.layout}; {images.split}", images.notes)
-    labels = {images.root / sample.path: sample.label for sample in images.validation}
-    group_of = {images.root / sample.path: sample.group for sample in images.validation}
+    paths = [images.root / sample.path for sample in images.validation]  # each once, as labelled_images has seen to
+    say_scored(console, opened, paths, f"{name_of(data)}: {images.layout}; {images.split}", images.notes)
     probabilities: list[NDArray[np.float32]] = []
     target: list[int] = []
     names: list[str | None] = []
     unreadable: list[str] = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("scoring", total=len(labels))
-        for batch in Predictor(opened).predict(list(labels)):
-            if batch.unreadable and spec.unreadable == "error":
-                raise batch.unreadable[0]
-            unreadable += [f"{error.path}: {error.reason}" for error in batch.unreadable]
-            if batch.paths:
+        task = bar.add_task("scoring", total=len(paths))
+        for batch in Predictor(opened).predict(paths):
+            for error in batch.unreadable.values():
+                if spec.unreadable == "error":
+                    raise error
+                unreadable.append(f"{error.path}: {error.reason}")
+            if batch.rows:
                 probabilities.append(batch.probabilities)
-                target += [labels[path] for path in batch.paths]
-                names += [group_of[path] for path in batch.paths]
-            bar.advance(task, len(batch.paths) + len(batch.unreadable))
+                target += [images.validation[row].label for row in batch.rows]
+                names += [images.validation[row].group for row in batch.rows]
+            bar.advance(task, len(batch))
     if not target:
-        raise UserError(f"{data}: none of its images can be read.")
+        raise UserError(f"{name_of(data)}: none of its images can be read.")
     scores, truth = np.concatenate(probabilities), np.array(target, dtype=np.int64)
     groups = np.unique([str(name) for name in names], return_inverse=True)[1] if all(names) else None
     found, calibrated = figures(scores, truth, groups), calibration(scores, truth, groups)
     done = Evaluated(opened.classes, found, calibrated, scores, truth, unreadable)
     if out is not None:
-        write_json(Path(out), _as_json(done))
+        write_json(out, _as_json(done))
     return done
 
 

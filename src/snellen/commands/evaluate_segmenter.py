@@ -28,9 +28,10 @@ from snellen.recipe.load import with_data_overrides
 from snellen.tasks.inference import own_arithmetic
 from snellen.tasks.segmentation import MaskScores, score_masks
 from snellen.tasks.segmentation_inference import training_sizes
+from snellen.words import counted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluatedMasks:
     """figures: as in the report. scores: what they are made of, by image of `paths`. unreadable: left out.
 
@@ -44,9 +45,16 @@ class EvaluatedMasks:
     tolerance: int
     unreadable: list[str]
 
+    def __repr__(self) -> str:
+        f, low_high = self.figures, self.figures.miou_interval
+        return (
+            f"EvaluatedMasks on {counted(f.images, 'image')}, {counted(len(self.classes), 'class', 'classes')}: mIoU "
+            f"{f.miou:.4f} (95% interval {low_high.low:.4f} to {low_high.high:.4f})"
+        )
+
 
 def evaluate_segmenter(
-    run: Run, data: str | Path, out: str | Path | None, console: Console, overrides: Mapping[str, Any] | None = None
+    run: Run, data: str | Path, out: Path | None, console: Console, overrides: Mapping[str, Any] | None = None
 ) -> EvaluatedMasks:
     """Scores the run's chosen epoch on images with masks, as its own validation was: at the masks' resolution.
 
@@ -96,7 +104,7 @@ def evaluate_segmenter(
         unreadable=[f"{error.path}: {error.reason}" for error in loaded.failed],
     )
     if out is not None:
-        write_json(Path(out), _as_json(done))
+        write_json(out, _as_json(done))
     return done
 
 

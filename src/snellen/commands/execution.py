@@ -38,7 +38,9 @@ from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.reporting.closing import closing_lines, next_commands
-from snellen.tasks.preparation import Recorded
+from snellen.tasks.few_steps import few_steps_note
+from snellen.tasks.preparation import Recorded, say_notes
+from snellen.words import counted
 
 _SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
 
@@ -192,8 +194,14 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
     """
     checkpoint, progress = job.begin()
     write_status(path, "running", job, progress)
+    if report and not progress.step:  # a study says it of its settings
+        few = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
+        say_notes(console, [] if few is None else [few])
     console.print(
-        f"training {job.recipe.epochs} epochs of {job.feed.steps} steps into {path}", markup=False, highlight=False
+        f"training {counted(job.recipe.epochs, 'epoch')} of {counted(job.feed.steps, 'step')} into {path}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
     steps = job.recipe.epochs * job.feed.steps
     try:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
 from snellen.data.decode import UnreadableImageError
+from snellen.data.in_memory import ImageInMemory, path_of
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import check_new_file, write_text
-from snellen.tasks.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
-from snellen.tasks.segmentation_inference import Rows, predictor_of
+from snellen.tasks.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting, valid_labels
+from snellen.tasks.segmentation_inference import Rows, TiledPredictor, predictor_of
 
 
 def predict_masks(
     run: Run,
-    paths: list[Path],
+    images: Sequence[Path | ImageInMemory],
     out: Path,
     console: Console,
     *,
@@ -42,30 +44,63 @@ def predict_masks(
     check_new_file(out / "masks.csv", force)
     colours = [(int(red), int(green), int(blue)) for red, green, blue in run.data["colours"]]
     wanted = Wanted(colours, probabilities, overlays)
+    paths = [path_of(image) for image in images]
     names = dict(zip(paths, output_names(paths), strict=True))
     targets = [wanted.targets(out, name, geo) for name in names.values() for geo in (False, True)]
     files = [path for each in targets for path in each.values()]
-    refuse_overwriting(paths, files)
+    refuse_overwriting([image for image in images if isinstance(image, Path)], files)
     for file in files:
         check_new_file(file, force)
     predictor = predictor_of(run, tile, overlap)
     table: list[list[object]] = []
     unreadable = 0
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("predicting", total=len(paths))
-        for path, events in groupby(predictor.predict(paths, probabilities), key=lambda event: event.path):
-            try:
-                table.append([str(path), *_write(events, out, names[path], wanted), ""])
-            except UnreadableImageError as error:
-                unreadable += 1
-                table.append([str(path), *[""] * (3 + len(colours)), error.reason])
-                console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
-            bar.advance(task)
+    for image, events in _by_image(predictor, images, console, probabilities):
+        try:
+            table.append([str(image), *_write(events, out, names[path_of(image)], wanted), ""])
+        except UnreadableImageError as error:
+            unreadable += 1
+            table.append([str(image), *[""] * (3 + len(colours)), error.reason])
+            _say_unreadable(error, console)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([["path", "mask", "height", "width", *run.classes, "error"], *table])
     write_text(out / "masks.csv", text.getvalue())
     return out, len(paths) - unreadable, unreadable
+
+
+def masks_of(run: Run, images: Sequence[Path | ImageInMemory], console: Console) -> list[list[object]]:
+    """(image, mask, error) of each image: its path or position, and (H, W) uint8, the class of each pixel or 255."""
+    rows: list[list[object]] = []
+    for image, events in _by_image(predictor_of(run), images, console, probabilities=False):
+        key = image.position if isinstance(image, ImageInMemory) else str(image)
+        parts = []
+        try:
+            for event in events:
+                if isinstance(event, UnreadableImageError):
+                    raise event
+                parts.append(valid_labels(event))
+        except UnreadableImageError as error:
+            _say_unreadable(error, console)
+            rows.append([key, None, error.reason])
+        else:
+            rows.append([key, np.concatenate(parts), ""])
+    return rows
+
+
+def _by_image(
+    predictor: TiledPredictor, images: Sequence[Path | ImageInMemory], console: Console, probabilities: bool
+) -> Iterator[tuple[Path | ImageInMemory, Iterator[Rows | UnreadableImageError]]]:
+    """Each image with its rows, which must be used up before the next one is asked for; with a bar."""
+    by_path = {path_of(image): image for image in images}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("predicting", total=len(images))
+        for path, events in groupby(predictor.predict(images, probabilities), key=lambda event: event.path):
+            yield by_path[path], events
+            bar.advance(task)
+
+
+def _say_unreadable(error: UnreadableImageError, console: Console) -> None:
+    console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
 
 
 def _write(events: Iterable[Rows | UnreadableImageError], out: Path, name: str, wanted: Wanted) -> list[object]:

@@ -20,38 +20,46 @@ from snellen.commands.execution import (
     write_start,
 )
 from snellen.data.fingerprint import content_hashes
+from snellen.data.given import check_path
 from snellen.data.sources import ImageSet, Sample
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.claim import locked, new_run
 from snellen.engine.loop import Job
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.files import as_path
 from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
 from snellen.recipe.choose import choose_pretraining_recipe
-from snellen.recipe.load import load_for
+from snellen.recipe.load import dotted, load_for
 from snellen.recipe.schema import PretrainingRecipe
 from snellen.tasks.preparation import say_notes
 
 
 def pretrain(
     data: str | Path,
-    recipe: str | Path | Mapping[str, Any] | None = None,
+    /,
+    recipe: str | Path | Mapping[str, Any] | PretrainingRecipe | None = None,
     *,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
+    quiet: bool = False,
+    **fields: Any,
 ) -> Run:
     """Learns a backbone from images without labels and returns its run.
 
     data: a folder of images at any depth, or torchvision:NAME; of one with train/ and val/ only train/ is learnt from.
     recipe: a shipped recipe's name, a YAML file, or a dictionary of fields; None chooses one by the images' size and
-    number. out, overrides: as in `train`.
+    number. out, overrides, quiet, fields: as in `train`.
 
     The run, or its checkpoints/best.safetensors, is what `model.weights` of other recipes takes.
     A run that was stopped by Ctrl-C is returned with run.status["state"] == "interrupted"; `resume` goes on with it.
     Raises UserError for input that cannot work; nothing is left behind then.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=quiet)
+    data = check_path(data)
+    overrides = dotted(overrides, fields)
+    out = None if out is None else as_path(out, "out")
     loaded = None if recipe is None else load_for(PretrainingRecipe, recipe, overrides)
     images = read_unlabelled(data)
     console.print(
@@ -59,9 +67,9 @@ def pretrain(
     )
     say_notes(console, images.notes)
     if loaded is None:
-        loaded = _choose(images, overrides or {}, console)
+        loaded = _choose(images, overrides, console)
     loaded = _with_absolute_paths(loaded)
-    with new_run(Path(out) if out is not None else None, loaded.name) as path:
+    with new_run(out, loaded.name) as path:
         prepared = prepare_pretraining(path, loaded, images, console, recorded=None)
         facts = _data_json(prepared, data)
         say_notes(console, facts["notes"][len(images.notes) :])

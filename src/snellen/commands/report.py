@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from snellen.engine.run_directory import Run
-from snellen.files import check_new_file
+from snellen.engine.run_directory import Run, load
+from snellen.errors import UserError
+from snellen.files import as_path, check_new_file
 from snellen.reporting.template import check_name
+from snellen.words import kind_of
 
 
 def report(
@@ -26,15 +28,19 @@ def report(
 
     if isinstance(runs, str | Path) and is_study(Path(runs)):
         return build_study_report(Study(Path(runs)), _target(out, Path(runs), force))
+    if not isinstance(runs, str | Path | Run | Sequence):
+        raise UserError(f"runs: wanted a run, several in a list, or a study; got {kind_of(runs)}.")
+    if isinstance(runs, Sequence) and not len(runs):
+        raise UserError("runs: wanted at least one run.")
     several = [runs] if isinstance(runs, str | Path | Run) else list(runs)
-    opened = [run if isinstance(run, Run) else Run(Path(run)) for run in several]
+    opened = [load(run) for run in several]
     return build_report(opened, _target(out, opened[0].path if len(opened) == 1 else None, force))
 
 
 def _target(out: str | Path | None, folder: Path | None, force: bool) -> Path:
     """Where the page goes. folder: of the one run or study, whose own page may be replaced."""
     own = None if folder is None else folder / "report.html"
-    path = Path(out) if out is not None else own or Path("report.html")
+    path = as_path(out, "out") if out is not None else own or Path("report.html")
     if own is None or path.resolve() != own.resolve():
         check_name(path)
         for suffix in (path.suffix, ".json", ".csv"):  # the same numbers are written beside the page

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -22,54 +23,69 @@ from snellen.commands.execution import (
 )
 from snellen.commands.pretrain import resume_pretraining
 from snellen.commands.train_segmenter import resume_segmenter, train_segmenter
+from snellen.data.given import check_path, check_source
 from snellen.data.masks.sources import is_masked
 from snellen.data.sources import ImageSet, read_images
+from snellen.data.table import as_text
 from snellen.engine.claim import locked, new_run
 from snellen.engine.device import find_device
 from snellen.engine.loop import Job
-from snellen.engine.run_directory import Run
+from snellen.engine.run_directory import Run, load
 from snellen.errors import UserError
+from snellen.files import as_path, write_text
 from snellen.recipe.choose import choose_recipe
-from snellen.recipe.load import load_for, load_recipe, of_kind
+from snellen.recipe.load import dotted, load_for, load_recipe, of_kind
 from snellen.recipe.schema import Recipe, SegmentationRecipe
 from snellen.tasks.preparation import Prepared, prepare, say_notes
 
+if TYPE_CHECKING:
+    from snellen.data.sources import Source
+    from snellen.recipe.schema import AnyRecipe
+
+_FRAME = "images.tsv"  # the DataFrame that a run was trained on
+
 
 def train(
-    data: str | Path,
-    recipe: str | Path | Mapping[str, Any] | None = None,
+    data: Source,
+    /,
+    recipe: str | Path | Mapping[str, Any] | AnyRecipe | None = None,
     *,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
+    quiet: bool = False,
+    **fields: Any,
 ) -> Run:
     """Trains a classifier, or on images with masks a segmenter, and returns its run.
 
-    data: a folder, a table of path and label, or torchvision:NAME; for a segmenter a folder of images with masks.
+    data: a folder, a table of path and label, a DataFrame with the columns path and class (and split, group; paths are
+    relative to the working folder), or torchvision:NAME; for a segmenter a folder of images with masks.
     recipe: a shipped recipe's name, a YAML file, or a dictionary of fields; None chooses one by what the data are, the
-    images' size and the hardware. out: a new or empty folder for the
-    run; None makes runs/<recipe>-<time>. overrides: recipe fields by dotted key, {"epochs": 5, "optimizer.lr": 0.01}.
+    images' size and the hardware. out: a new or empty folder for the run; None makes runs/<recipe>-<time>.
+    fields: any field of the recipe, epochs=5, model={"backbone": "resnet18"}, or by dotted key,
+    **{"optimizer.lr": 0.01}. overrides: the same as a dictionary, under these. quiet: print nothing.
 
     A run that was stopped by Ctrl-C is returned with run.status["state"] == "interrupted"; `resume` goes on with it.
     Raises UserError for input that cannot work; nothing is left behind then.
     """
-    console = console or Console(stderr=True)
-    overrides = overrides or {}
+    console = console or Console(stderr=True, quiet=quiet)
+    data, overrides = check_source(data), dotted(overrides, fields)
+    out = None if out is None else as_path(out, "out")
     if recipe is None and is_masked(data):
-        return train_segmenter(data, None, overrides, out, console)
+        return train_segmenter(check_path(data), None, overrides, out, console)
     if recipe is None:
         images, loaded = _choose(data, overrides, console)
     else:
         any_kind = load_recipe(recipe, overrides)
         if isinstance(any_kind, SegmentationRecipe):
-            return train_segmenter(data, any_kind, overrides, out, console)
+            return train_segmenter(check_path(data), any_kind, overrides, out, console)
         loaded = of_kind(Recipe, any_kind)
         images = _read(data, loaded)
-    return train_on(images, data, loaded, Path(out) if out is not None else None, console)
+    return train_on(images, data, loaded, out, console)
 
 
 def train_on(
-    images: ImageSet, data: str | Path, recipe: Recipe, out: Path | None, console: Console, report: bool = True
+    images: ImageSet, data: Source, recipe: Recipe, out: Path | None, console: Console, report: bool = True
 ) -> Run:
     """`train` on images that were read from `data` before. report: whether the run writes its own report."""
     recipe = with_absolute_weights(recipe)
@@ -80,18 +96,18 @@ def train_on(
         job, images = prepared.job, prepared.images
         samples = samples_csv([("train", images.train), ("validation", images.validation)], images.classes)
         shown = recipe.evaluation.size, recipe.evaluation.size
-        facts = _data_json(prepared, data)
+        facts = _data_json(prepared, _kept(data, path))
         write_start(path, job, job.model, samples, facts, prepared.weights, prepared.measured, shown)
         return execute(path, job, console, lambda: _prepared_again(path, whole, console), report)
 
 
-def resume(run: str | Path, *, console: Console | None = None) -> Run:
+def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool = False) -> Run:
     """Goes on with a run of any kind from its last checkpoint, as if it had never been stopped.
 
     Raises UserError when the images or the recipe are no longer what they were.
     """
-    console = console or Console(stderr=True)
-    opened = Run(Path(run))
+    console = console or Console(stderr=True, quiet=quiet)
+    opened = load(run)
     if opened.status["state"] == "finished":
         raise UserError(
             f"{run}: this run is finished (epoch {opened.status['epochs_done']}); there is nothing to resume."
@@ -104,10 +120,25 @@ def resume(run: str | Path, *, console: Console | None = None) -> Run:
     if recipe.task == "segmentation":
         return resume_segmenter(opened, recipe, console)
     with locked(opened.path):
-        images = read_images(opened.data["source"], recipe.data)
+        images = _images_again(opened)
         check_unchanged(opened, "fingerprint", images.fingerprint)
         prepared = prepare(opened.path, recipe, images, console, recorded_of(opened))
         return execute(opened.path, prepared.job, console, lambda: _prepared_again(opened.path, images, console))
+
+
+def _kept(data: Source, path: Path) -> str | Path:
+    """Where a run finds its images again: a DataFrame is written into its folder."""
+    if isinstance(data, str | Path):
+        return data
+    write_text(path / _FRAME, as_text(data).to_csv(sep="\t", index=False, quoting=csv.QUOTE_ALL))
+    return path / _FRAME
+
+
+def _images_again(run: Run) -> ImageSet:
+    recipe, kept = run.classification, run.path / _FRAME
+    if kept.is_file():
+        return read_images(kept, recipe.data, Path(run.data["root"]))
+    return read_images(run.data["source"], recipe.data)
 
 
 def _prepared_again(path: Path, images: ImageSet, console: Console) -> Job:
@@ -116,7 +147,7 @@ def _prepared_again(path: Path, images: ImageSet, console: Console) -> Job:
     return prepare(path, run.classification, images, console, recorded_of(run)).job
 
 
-def _read(data: str | Path, recipe: Recipe) -> ImageSet:
+def _read(data: Source, recipe: Recipe) -> ImageSet:
     try:
         return read_images(data, recipe.data)
     except UserError as error:
@@ -128,7 +159,7 @@ def _read(data: str | Path, recipe: Recipe) -> ImageSet:
         raise
 
 
-def _choose(data: str | Path, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, Recipe]:
+def _choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, Recipe]:
     given = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
     partial = load_for(Recipe, {}, given)
     images = read_images(data, partial.data)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from snellen.data.bands import Bands, TiffHeader, has_rasterio, tiff_header
 from snellen.data.decode import UnreadableImageError, as_rgb, decode, deep_png, kind_and_size, opened_image, upright
+from snellen.data.in_memory import ImageInMemory
 from snellen.errors import UserError
 
 _LARGE = 64_000_000  # pixels from which a plain TIFF is read part by part where rasterio is installed
@@ -48,19 +49,23 @@ class Raster(Protocol):
         """Lets go of the file and of what is held of it."""
 
 
-def open_raster(path: Path, bits: int | None = None) -> Raster:
+def open_raster(path: Path | ImageInMemory, bits: int | None = None) -> Raster:
     """An image as `decode` gives it, in parts. bits: as there.
 
     Raises UnreadableImageError, here or when a part is read, and UserError for a GeoTIFF without rasterio.
     """
+    if isinstance(path, ImageInMemory):
+        return _Decoded(path.name, path.rgb(bits), bits)
     header = tiff_header(path)
     if header is not None and _by_parts(path, header):
         return _Windowed(Bands(path, header, bits or 16))
-    return _Decoded(path, bits)
+    return _Decoded(path, _loaded(path, bits), bits)
 
 
-def pixels_of(path: Path) -> int:
+def pixels_of(path: Path | ImageInMemory) -> int:
     """Height times width, from the file's header; 0 where it cannot be read."""
+    if isinstance(path, ImageInMemory):
+        return path.height_and_width[0] * path.height_and_width[1]
     try:
         _, width, height = kind_and_size(path)
         return width * height
@@ -84,21 +89,24 @@ def _by_parts(path: Path, header: TiffHeader) -> bool:
     return header.by_bands or (plain and header.width * header.height > _LARGE)
 
 
+def _loaded(path: Path, bits: int | None) -> Image.Image:
+    """A whole file, upright; of any mode but that of a TIFF's bands or a PNG of 16 bits, which are RGB."""
+    header = tiff_header(path)
+    if header is not None and header.by_bands:
+        return Image.fromarray(decode(path, bits=bits).permute(1, 2, 0).numpy())
+    with opened_image(path) as image:
+        image.load()
+        return upright(image, deep_png(image, path, bits))
+
+
 class _Decoded:
-    """A file that is decoded whole; converted to RGB part by part, so that there is one copy of it in memory."""
+    """An image that is decoded; converted to RGB part by part, so that there is one copy of it in memory."""
 
     georeference: Georeference | None = None
 
-    def __init__(self, path: Path, bits: int | None) -> None:
-        self._path, self._bits = path, bits
-        header = tiff_header(path)
-        if header is not None and header.by_bands:
-            self._image = Image.fromarray(decode(path, bits=bits).permute(1, 2, 0).numpy())
-        else:
-            with opened_image(path) as image:
-                image.load()
-                self._image = upright(image, deep_png(image, path, bits))
-        self.width, self.height = self._image.size
+    def __init__(self, path: Path, image: Image.Image, bits: int | None) -> None:
+        self._path, self._image, self._bits = path, image, bits
+        self.width, self.height = image.size
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         part = self._image.crop((left, top, left + width, top + height))

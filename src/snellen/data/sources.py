@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -20,6 +20,12 @@ from snellen.data.split import validation_rows
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
+from snellen.words import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Source = str | Path | pd.DataFrame
 
 
 def _more_suffixes() -> set[str]:
@@ -93,7 +99,7 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageSet:
     """Labelled images of one source.
 
@@ -110,6 +116,10 @@ class ImageSet:
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
     fingerprint: str
+
+    def __repr__(self) -> str:
+        images = f"{len(self.train):,} training and {counted(len(self.validation), 'validation image')}"
+        return f"ImageSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
 
 
 Side = Literal["train", "validation", "unknown"]
@@ -135,16 +145,17 @@ class Listing:
     notes: list[str]
 
 
-def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
+def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> ImageSet:
     """The labelled images of `source`, split into training and validation.
 
-    source: a folder, a table, or torchvision:NAME. Raises UserError, with the file or folder, when it cannot be used.
+    source: a folder, a table, a DataFrame, or torchvision:NAME. root: what the paths of a table are relative to; None:
+    as `list_table` says. Raises UserError, with the file or folder, when it cannot be used.
     """
     from snellen.data.folders import check_names_say_classes
     from snellen.data.leaks import leak_notes, neighbour_notes
     from snellen.data.sample_size import few_images_notes
 
-    listing = _list(source, spec)
+    listing = _list(source, spec, root)
     check_names_say_classes(listing, spec)
     images = grouped(listing.images, spec.group)
     hashes = content_hashes([listing.root / image.path for image in images])
@@ -181,7 +192,7 @@ def read_images(source: str | Path, spec: DataSpec) -> ImageSet:
     )
 
 
-def labelled_images(source: str | Path, spec: DataSpec, classes: Sequence[str]) -> ImageSet:
+def labelled_images(source: Source, spec: DataSpec, classes: Sequence[str]) -> ImageSet:
     """All labelled images of `source` as validation images, numbered as in `classes`; for scoring a trained run.
 
     Of a source that is split, only the validation part; ImageSet.split says so. A file that is named several times
@@ -250,11 +261,13 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def _list(source: str | Path, spec: DataSpec) -> Listing:
+def _list(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
     from snellen.data.folders import list_folder
     from snellen.data.table import list_table
     from snellen.data.torchvision_sets import PREFIX, write_set
 
+    if not isinstance(source, str | Path):
+        return list_table(source, spec, root)
     if str(source).startswith(PREFIX):
         return list_folder(write_set(str(source).removeprefix(PREFIX)), spec)
     path = Path(source)
@@ -263,7 +276,7 @@ def _list(source: str | Path, spec: DataSpec) -> Listing:
     if path.is_file():
         if path.suffix.lower() not in TABLE_SUFFIXES:
             raise UserError(f"{path}: wanted a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
-        return list_table(path, spec)
+        return list_table(path, spec, root)
     return list_folder(path, spec)
 
 

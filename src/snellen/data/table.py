@@ -17,41 +17,43 @@ if TYPE_CHECKING:
 _PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
 _LABELS = ("label", "class", "class_name", "category", "target", "species")
 _SPLITS = ("split", "subset", "set", "fold", "partition")
+FRAME = "the DataFrame"  # what it is called in messages
 _SIDES: dict[str, Side] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "test", "testing"), "validation"),
 }
 
 
-def list_table(table: Path, spec: DataSpec, images: Path | None = None) -> Listing:
-    """Labelled images of a CSV, TSV or Parquet table.
+def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None = None) -> Listing:
+    """Labelled images of a CSV, TSV or Parquet table, or of a DataFrame.
 
-    Paths are relative to `images`; without it to the table's folder, or to the folder of the table's own name beside
-    it (office/train/ of office/train.csv) where that holds more of them. Raises UserError, with the row, for a missing
-    file, an empty path, label or group, and an unknown split; with the columns that there are, for a column that is
-    not found.
+    Paths are relative to `images`; without it, of a DataFrame to the working folder; of a file to its folder, or to the
+    folder of the table's own name beside it (office/train/ of office/train.csv) where that holds more of them. Raises
+    UserError, with the row, for a missing file, an empty path, label or group, and an unknown split; with the columns
+    that there are, for a column that is not found.
     """
-    frame = _read(table)
-    path_column = _column(frame, spec.image_column, _PATHS, "data.image_column", table)
-    label_column = _column(frame, spec.label_column, _LABELS, "data.label_column", table)
+    frame, name, file = (_read(table), str(table), table) if isinstance(table, Path) else (as_text(table), FRAME, None)
+    path_column = _column(frame, spec.image_column, _PATHS, "data.image_column", name)
+    label_column = _column(frame, spec.label_column, _LABELS, "data.label_column", name)
     if path_column is None or label_column is None:
         what, key = ("paths", "image") if path_column is None else ("classes", "label")
         raise UserError(
-            f"{table}: no column of {what} found among {', '.join(frame.columns)}. Name it: data.{key}_column=…"
+            f"{name}: no column of {what} found among {', '.join(frame.columns) or 'none'}. Call it "
+            f"{'path' if path_column is None else 'class'}, or name it: data.{key}_column=…"
         )
-    split_column = _column(frame, spec.split_column, _SPLITS, "data.split_column", table)
+    split_column = _column(frame, spec.split_column, _SPLITS, "data.split_column", name)
     group_column = spec.group if spec.group in frame.columns else None
-    roots = [images] if images is not None else _roots(table)
+    roots = [images] if images is not None else [Path()] if file is None else _roots(file)
     root = _root(roots, [path.strip() for path in frame[path_column]])
     found: list[Found] = []
     missing = []
-    for number, row in enumerate(frame.to_dict("records"), start=2):  # the header is line 1
-        place = f"{table}, line {number}"
+    for number, row in enumerate(frame.to_dict("records")):
+        place = f"{name}, row {number}" if file is None else f"{name}, line {number + 2}"  # the header is line 1
         path, label = row[path_column].strip(), row[label_column].strip()
         if not path or not label:
             raise UserError(f"{place}: the {'path' if not path else 'class'} is empty.")
         if not (root / path).is_file():
-            missing.append(f"{place}: '{path}' is not there (looked in {' and '.join(map(str, roots))})")
+            missing.append(f"{place}: '{path}' is not there (looked in {' and '.join(map(_folder, roots))})")
             continue
         side = _side(row[split_column], place) if split_column else "unknown"
         group = row[group_column].strip() if group_column else None
@@ -62,9 +64,26 @@ def list_table(table: Path, spec: DataSpec, images: Path | None = None) -> Listi
         rest = f"\n… and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise UserError("\n".join(missing[:5]) + rest)
     if not found:
-        raise UserError(f"{table}: the table has no rows.")
-    notes = _repeated(found) + ([] if images is not None or split_column else _other_part(table))
-    return Listing(root, f"table {table.name}", found, notes)
+        raise UserError(f"{name}: the table has no rows.")
+    notes = _repeated(found) + ([] if images is not None or split_column or file is None else _other_part(file))
+    return Listing(root, FRAME if file is None else f"table {file.name}", found, notes)
+
+
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """A DataFrame as it would be read from a CSV file: all cells text, empty where a value is missing.
+
+    Raises UserError for two columns of one name.
+    """
+    text = frame.astype(object).where(frame.notna(), "").astype(str)
+    text.columns = [str(name) for name in frame.columns]
+    if not text.columns.is_unique:
+        twice = text.columns[text.columns.duplicated()][0]
+        raise UserError(f"{FRAME}: two columns are called '{twice}'. Give each a name of its own.")
+    return text
+
+
+def _folder(root: Path) -> str:
+    return "the working folder" if root == Path() else str(root)
 
 
 def _roots(table: Path) -> list[Path]:
@@ -99,8 +118,7 @@ def _read(table: Path) -> pd.DataFrame:
 
     try:
         if table.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(table)
-            return frame.astype(object).where(frame.notna(), "").astype(str)
+            return as_text(pd.read_parquet(table))
         separator = "\t" if table.suffix.lower() == ".tsv" else None
         return pd.read_csv(
             table, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig"
@@ -109,7 +127,7 @@ def _read(table: Path) -> pd.DataFrame:
         raise UserError(f"{table}: not a table that can be read ({str(error).splitlines()[0]}).") from error
 
 
-def _column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], key: str, table: Path) -> str | None:
+def _column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], key: str, table: str) -> str | None:
     if given is not None:
         if given in frame.columns:
             return given

@@ -14,6 +14,7 @@ from snellen.data.folders import split_folders
 from snellen.data.sources import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.errors import UserError
 from snellen.spec import Spec
+from snellen.words import counted
 
 
 class UnlabelledSpec(Spec):
@@ -26,7 +27,7 @@ class UnlabelledSpec(Spec):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UnlabelledSet:
     """Images of one source. paths: relative to the root. The rest is as in ImageSet."""
 
@@ -36,6 +37,9 @@ class UnlabelledSet:
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
     fingerprint: str
+
+    def __repr__(self) -> str:
+        return f"UnlabelledSet({self.root}: {self.layout}): {counted(len(self.paths), 'image')}"
 
 
 def read_unlabelled(source: str | Path) -> UnlabelledSet:

@@ -16,7 +16,7 @@ from snellen.errors import UserError
 _LOCK = ".lock"
 
 # What set-up may have written when it was killed; recipe.yaml comes last and makes the folder a run.
-_SET_UP = re.compile(r"\.lock|samples\.csv|data\.json|environment\.json|status\.json|\.[\w.]+\.\d+\.tmp")
+_SET_UP = re.compile(r"\.lock|samples\.csv|images\.tsv|data\.json|environment\.json|status\.json|\.[\w.]+\.\d+\.tmp")
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def _check_free(path: Path) -> None:
         hint = f"It holds a run; to go on with it: snellen train --resume {path}"
     else:
         hint = "It holds other files."
-    raise UserError(f"{path}: not an empty folder. {hint} Or choose another with --out.")
+    raise UserError(f"{path}: not an empty folder. {hint} Or choose another folder with --out.")
 
 
 @contextmanager

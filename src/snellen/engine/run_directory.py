@@ -50,11 +50,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snellen.errors import UserError
+from snellen.files import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from snellen.data.in_memory import Images
     from snellen.engine.precision import Mode
     from snellen.models.classifier import Classifier
     from snellen.models.segmenters.segmenter import Segmenter
@@ -114,15 +116,26 @@ class MaskSnapshot:
     epoch: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run directory, opened for reading. Nothing is read before it is asked for."""
 
     path: Path
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", as_path(self.path, "run"))
         if not (self.path / "recipe.yaml").is_file():
             raise UserError(f"{self.path}: not a run directory (it holds no recipe.yaml).")
+
+    def __repr__(self) -> str:
+        try:
+            status = self.status
+            figures = {"top-1": status["top1"], "mIoU": status["miou"]}
+            scores = "".join(f", {name} {value:.2%}" for name, value in figures.items() if value is not None)
+            state = f"{status['state']}, epoch {status['epochs_done']} of {status['epochs']}{scores}"
+        except (UserError, LookupError, TypeError):
+            state = "status.json is damaged or missing"
+        return f"Run({str(self.path)!r}): {state}"
 
     @property
     def name(self) -> str:
@@ -270,6 +283,24 @@ class Run:
 
         return load_trained_segmenter(self, which) if self.recipe.task == "segmentation" else load_trained(self, which)
 
+    def predict(self, images: Images, *, quiet: bool = False) -> pd.DataFrame:
+        """What the chosen epoch's network says of images: a row an image, in the order given. Writes no file.
+
+        images: a path, a folder (searched at any depth), a glob, a PIL image, a numpy array, (H, W, 3) RGB, (H, W) grey
+        or (H, W, 4) RGBA in uint8, or (H, W) or (H, W, 3) in uint16 (read by the recipe's data.bits), an array
+        (N, H, W, C) of several, or a list of any of these.
+        Columns: image (the path, or the position among the images given), class, probability, probability_NAME of each
+        class, error ("", or why an image cannot be read; the others are NaN then). Of a segmentation run: image, mask
+        ((H, W) uint8, the index of each pixel's class, 255 where a GeoTIFF has no data; None where it cannot be read),
+        error; all masks are in memory at once, where `snellen.predict` writes them one by one. The numbers are those of
+        `snellen.predict`. quiet: print nothing. Raises UserError for what is no image.
+        """
+        from rich.console import Console
+
+        from snellen.commands.predict import predicted_frame
+
+        return predicted_frame(self, images, Console(stderr=True, quiet=quiet))
+
     def report(self) -> Path:
         """Writes report.html (anew) and returns its path."""
         from snellen.reporting.build import build_report
@@ -324,6 +355,6 @@ class Run:
             return pd.read_csv(file, dtype=dtype, keep_default_na=dtype is None)
 
 
-def load(run: str | Path) -> Run:
-    """Opens a run directory. Raises UserError when the folder holds no run."""
-    return Run(Path(run))
+def load(run: str | Path | Run) -> Run:
+    """Opens a run directory; a run that is open is returned as it is. Raises UserError when the folder holds no run."""
+    return run if isinstance(run, Run) else Run(as_path(run, "run"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,12 +15,14 @@ from pydantic import BaseModel, ValidationError
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
 from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
+from snellen.words import kind_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
 
+    RecipeSource: TypeAlias = str | Path | Mapping[str, Any] | Recipe | PretrainingRecipe | SegmentationRecipe
 
 # Among the keys pydantic puts which kind of value it tried, as in literal['balanced'] or dict[str,float].
 _TRIED_KIND = re.compile(r"(literal|dict|tuple)\[.*\]$")
@@ -28,8 +31,8 @@ _MAIN_FIELDS = ("backbone", "architecture", "name", "source")  # what a part is 
 Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe", "SegmentationRecipe")
 
 
-def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
-    """A recipe by its shipped name, from a YAML file, or from a dictionary of its fields.
+def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
+    """A recipe by its shipped name, from a YAML file, from a dictionary of its fields, or another recipe, changed.
 
     overrides: values by dotted key, {"optimizer.lr": 0.01}; they win over the file.
     Raises UserError that names the file and the key for anything that does not fit.
@@ -38,15 +41,19 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
     return validate(apply_overrides(fields, overrides or {}), label)
 
 
-def read_fields(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def read_fields(source: RecipeSource) -> tuple[dict[str, Any], str]:
     """A recipe's fields as they are written, not yet validated, and what to call it in messages."""
     if isinstance(source, Mapping):
         return dict(source), "recipe"
+    if isinstance(source, BaseModel):
+        return source.model_dump(mode="json"), "recipe"
+    if not isinstance(source, str | Path):
+        raise UserError(f"recipe: wanted a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
     label, text = _read(source)
     return parse_yaml(text, label), label
 
 
-def load_for(kind: type[Kind], source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None) -> Kind:
+def load_for(kind: type[Kind], source: RecipeSource, overrides: Mapping[str, Any] | None) -> Kind:
     """A recipe that must be of one kind. Raises UserError for one of another."""
     return of_kind(kind, load_recipe(source, overrides))
 
@@ -128,6 +135,42 @@ def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
                 raise UserError(f"override '{key}={value}': '{part}' is a single value, it has no parts")
         target[last] = value
     return result
+
+
+def dotted(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that a caller of Python gave, by dotted key: `overrides`, and over them keywords.
+
+    A keyword may be a field (epochs=3), a part of a recipe with some of its fields (model={"backbone": "resnet18"}), or
+    have a dotted key by itself (**{"model.backbone": "resnet18"}). Raises UserError where overrides are no dictionary.
+    """
+    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
+    from snellen.study.spec import StudySpec
+
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise UserError(f"overrides: wanted a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")
+    kinds: list[type[BaseModel]] = [Recipe, PretrainingRecipe, SegmentationRecipe, StudySpec]
+    return dict(_flat(overrides or {}, "", [])) | dict(_flat(keywords, "", kinds))
+
+
+def _flat(fields: Mapping[str, Any], prefix: str, kinds: Sequence[type[BaseModel]]) -> Iterator[tuple[str, Any]]:
+    """Parts of a recipe by their fields; a dictionary that is a value, or names the kind of its part, stays whole."""
+    for key, value in fields.items():
+        name = f"{prefix}{key}"
+        parts = [spec for kind in kinds for spec in specs_at(kind, key)]
+        is_part = key == "changes" or any(len(specs_at(kind, key)) == 1 for kind in kinds)
+        if isinstance(value, Mapping) and (is_part or (parts and "name" not in value)):
+            yield from _flat(value, f"{name}.", kinds if key == "changes" else parts)
+        else:
+            yield name, plain(value)
+
+
+def plain(value: object) -> object:
+    """A value of Python as YAML would have it: a path as text, a number of numpy's as a number."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
 
 
 def dump(recipe: AnyRecipe) -> str:

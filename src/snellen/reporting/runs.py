@@ -23,6 +23,7 @@ from snellen.insight.paired import PairedTest
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed
+from snellen.tasks.few_steps import few_steps_note
 
 _COLOURS = 8  # of runs, in report.css
 _LEVEL = 0.05
@@ -113,8 +114,10 @@ class RunView(ABC):
 
     @property
     def warnings(self) -> list[str]:
-        """What went wrong on the way: changes of precision."""
-        return [f"{self.label}: {sentence}." for sentence in self.run.switches]
+        """What went wrong on the way: too few steps to learn much, changes of precision."""
+        few = few_steps_note(self.run.recipe, int(self.run.data["counts"]["train"]))
+        sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
+        return sentences if few is None else [f"{self.label}: {few}", *sentences]
 
     @property
     def lost_files(self) -> str | None:

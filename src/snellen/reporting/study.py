@@ -30,6 +30,7 @@ from snellen.reporting.template import check_name, render, write_report
 from snellen.study.answer import answer, not_learnt, verdict
 from snellen.study.directory import Study
 from snellen.study.results import Cell, Pair, Results, read_results
+from snellen.tasks.few_steps import few_steps_notes
 
 _PICTURES = 8
 _MOST_FEATURES = 6  # settings whose features are drawn
@@ -73,7 +74,7 @@ def _page(results: Results) -> str:
         galleries=_galleries(results),
         differing=differing(shown),
         shown=shown,
-        switches=_switches(study=results.study),
+        notices=_few_steps(results) + _switches(study=results.study),
         cost=[cost(run) for run in shown],
         pretraining=_pretraining(results.study),
         pretrained_once=any(setting.start == "self-supervised" for setting in spec.chosen),
@@ -235,6 +236,13 @@ def _pretraining(study: Study) -> dict[str, str] | None:
         "knn": f"{run.data['at_start']['knn_top1']:.1%} before its first step, {knn[-1]:.1%} in the end" if knn else "",
         "notes": " ".join(run.data["notes"]),
     }
+
+
+def _few_steps(results: Results) -> list[str]:
+    """Notes on settings of few optimiser steps."""
+    runs = [(cell.setting, run) for cell in results.cells for run in cell.runs.values()]
+    known = [(setting, run.recipe, int(run.data["counts"]["train"])) for setting, run in runs]
+    return few_steps_notes(known, settled=results.study.spec.fewest_steps > 0)
 
 
 def _switches(study: Study) -> list[str]:

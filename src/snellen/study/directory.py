@@ -25,6 +25,7 @@ from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
 from snellen.study.spec import StudySpec
+from snellen.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ class StudyRun:
         return state_of(self.path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A study's folder, opened for reading."""
 
@@ -58,6 +59,10 @@ class Study:
     def __post_init__(self) -> None:
         if not is_study(self.path):
             raise UserError(f"{self.path}: not the folder of a study (it holds no study.json).")
+
+    def __repr__(self) -> str:
+        done = sum(run.state == "finished" for run in self.runs)
+        return f"Study({str(self.path)!r}): {self.spec.name}, {done} of {counted(len(self.runs), 'run')} finished"
 
     @cached_property
     def spec(self) -> StudySpec:

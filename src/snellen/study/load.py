@@ -16,6 +16,7 @@ from snellen.recipe.fields import nearest_fields
 from snellen.recipe.load import apply_overrides, explain
 from snellen.recipe.text import parse_yaml
 from snellen.study.spec import StudySpec
+from snellen.words import kind_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -35,6 +36,8 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
     overrides: values by dotted key, {"seeds": [0, 1], "changes.epochs": 5}; they win over the file.
     Raises UserError that names the file and the key for anything that does not fit.
     """
+    if not isinstance(source, str | Path | Mapping):
+        raise UserError(f"study: wanted a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
     if isinstance(source, Mapping):
         label, fields = "study", dict(source)
     else:

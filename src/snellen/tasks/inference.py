@@ -1,10 +1,10 @@
-"""Class probabilities of image files by a trained run, in bounded memory."""
+"""Class probabilities of images by a trained run, in bounded memory."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from snellen.data.augment.pipeline import Augmentation, evaluation_view
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.in_memory import ImageInMemory
 from snellen.data.normalization import Normalization
 from snellen.engine.device import HardwareSpec, find_device, make_fabric
 from snellen.engine.environment import processor
@@ -32,11 +33,17 @@ _AHEAD = 2  # batches that are decoded while one is predicted
 
 @dataclass(frozen=True)
 class PredictedBatch:
-    """probabilities: (n, C) float32 of `paths`, rows sum to 1. unreadable: the files that are not in `paths`."""
+    """rows: which of the images, counted from 0. probabilities: (n, C) float32 of these, which sum to 1.
 
-    paths: list[Path]
+    unreadable: the others of the batch, by their row.
+    """
+
+    rows: list[int]
     probabilities: NDArray[np.float32]
-    unreadable: list[UnreadableImageError]
+    unreadable: dict[int, UnreadableImageError]
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.unreadable)
 
 
 @dataclass(frozen=True)
@@ -73,35 +80,37 @@ class Predictor:
         self._model = load_trained(run).to(own.device)
         own.mode.apply(self._model)
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[PredictedBatch]:
+    def predict(self, images: Sequence[Path | ImageInMemory]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""
+        bits = self._recipe.data.bits
 
-        def attempt(path: Path) -> Tensor | UnreadableImageError:
+        def attempt(image: Path | ImageInMemory) -> Tensor | UnreadableImageError:
             try:
-                return evaluation_view(decode(path, bits=self._recipe.data.bits), self._recipe.evaluation)
+                pixels = decode(image, bits=bits) if isinstance(image, Path) else image.decode(bits)
+                return evaluation_view(pixels, self._recipe.evaluation)
             except UnreadableImageError as error:
                 return error
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            remaining = iter(paths)
-            waiting: list[list[tuple[Path, Future[Tensor | UnreadableImageError]]]] = []
+            remaining = iter(enumerate(images))
+            waiting: list[list[tuple[int, Future[Tensor | UnreadableImageError]]]] = []
             while True:
                 while len(waiting) <= _AHEAD:
                     chunk = list(islice(remaining, self._recipe.batch_size))
                     if not chunk:
                         break
-                    waiting.append([(path, pool.submit(attempt, path)) for path in chunk])
+                    waiting.append([(row, pool.submit(attempt, image)) for row, image in chunk])
                 if not waiting:
                     return
-                yield self._predict([(path, future.result()) for path, future in waiting.pop(0)])
+                yield self._predict({row: future.result() for row, future in waiting.pop(0)})
 
-    def _predict(self, decoded: list[tuple[Path, Tensor | UnreadableImageError]]) -> PredictedBatch:
-        good = [(path, image) for path, image in decoded if isinstance(image, Tensor)]
-        bad = [image for _, image in decoded if isinstance(image, UnreadableImageError)]
+    def _predict(self, decoded: Mapping[int, Tensor | UnreadableImageError]) -> PredictedBatch:
+        good = {row: image for row, image in decoded.items() if isinstance(image, Tensor)}
+        bad = {row: image for row, image in decoded.items() if isinstance(image, UnreadableImageError)}
         if not good:
             return PredictedBatch([], np.empty((0, 0), np.float32), bad)
         with torch.inference_mode():
-            images = self._augmentation.evaluate(torch.stack([view for _, view in good]))
+            images = self._augmentation.evaluate(torch.stack(list(good.values())))
             images = images.contiguous(memory_format=self._layout)
             logits = scored_logits(self._model, images, self._autocast, self._recipe.evaluation.flip)
-        return PredictedBatch([path for path, _ in good], logits.softmax(1).cpu().numpy(), bad)
+        return PredictedBatch(list(good), logits.softmax(1).cpu().numpy(), bad)

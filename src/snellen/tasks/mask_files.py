@@ -70,6 +70,12 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     return [f"{path.as_posix()}-{number}" for number, path in enumerate(below, start=1)]
 
 
+def valid_labels(rows: Rows) -> NDArray[np.uint8]:
+    """The class of each pixel of some rows, (n, w); 255 where the file says that there is no image."""
+    valid = rows.raster.valid(rows.top, 0, *rows.labels.shape)
+    return rows.labels if valid is None else np.where(valid, rows.labels, np.uint8(IGNORE))
+
+
 class MaskFiles:
     """The files of one image while its rows come. Leaving it by an error leaves no file behind.
 
@@ -103,9 +109,7 @@ class MaskFiles:
 
     def write(self, rows: Rows) -> None:
         """The next rows."""
-        height, width = rows.labels.shape
-        valid = self._raster.valid(rows.top, 0, height, width)
-        index = rows.labels if valid is None else np.where(valid, rows.labels, np.uint8(IGNORE))
+        index = valid_labels(rows)
         self.pixels += np.bincount(index.ravel(), minlength=256)[: len(self.pixels)]
         if self._raster.georeference is None:
             self._index.rows(index)

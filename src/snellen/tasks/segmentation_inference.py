@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.data.decode import UnreadableImageError
+from snellen.data.in_memory import ImageInMemory, path_of
 from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.masks.resize import TrainingSizes, evaluation_size, resize_image
 from snellen.data.normalization import Normalization
@@ -111,7 +112,9 @@ class TiledPredictor:
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
         )
 
-    def predict(self, paths: Sequence[Path], probabilities: bool = False) -> Iterator[Rows | UnreadableImageError]:
+    def predict(
+        self, paths: Sequence[Path | ImageInMemory], probabilities: bool = False
+    ) -> Iterator[Rows | UnreadableImageError]:
         """Rows of all images in their order; of one that turns out to be unreadable an error, even after some rows."""
         with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
             for batch in _ahead(self._batches(self._pieces(pool, paths))):
@@ -127,7 +130,9 @@ class TiledPredictor:
                         if rows.last:
                             image.raster.close()
 
-    def _pieces(self, pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterator[_Piece | UnreadableImageError]:
+    def _pieces(
+        self, pool: ThreadPoolExecutor, paths: Sequence[Path | ImageInMemory]
+    ) -> Iterator[_Piece | UnreadableImageError]:
         for opened in _opened(pool, paths, self._bits):
             if isinstance(opened, UnreadableImageError):
                 yield opened
@@ -266,18 +271,18 @@ _Opened = tuple[Path, Raster]
 
 
 def _opened(
-    pool: ThreadPoolExecutor, paths: Sequence[Path], bits: int | None
+    pool: ThreadPoolExecutor, paths: Sequence[Path | ImageInMemory], bits: int | None
 ) -> Iterator[_Opened | UnreadableImageError]:
     """Images in their order; the small ones are decoded ahead, a large one when it is its turn."""
 
-    def attempt(path: Path) -> _Opened | UnreadableImageError:
+    def attempt(path: Path | ImageInMemory) -> _Opened | UnreadableImageError:
         try:
-            return path, open_raster(path, bits)
+            return path_of(path), open_raster(path, bits)
         except UnreadableImageError as error:
             return error
 
     remaining = iter(paths)
-    waiting: deque[tuple[Path, Future[_Opened | UnreadableImageError] | None]] = deque()
+    waiting: deque[tuple[Path | ImageInMemory, Future[_Opened | UnreadableImageError] | None]] = deque()
     while True:
         while len(waiting) < 2 * (os.cpu_count() or 1) and (path := next(remaining, None)) is not None:
             waiting.append((path, pool.submit(attempt, path) if 0 < pixels_of(path) <= _SMALL else None))

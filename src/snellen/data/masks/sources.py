@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,10 @@ from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.errors import UserError
 from snellen.spec import Spec
+from snellen.words import counted
+
+if TYPE_CHECKING:
+    from snellen.data.sources import Source
 
 _MOST_LISTED = 5
 
@@ -90,7 +94,7 @@ class MaskedSample:
     group: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskedSet:
     """Images with masks of one source.
 
@@ -105,6 +109,11 @@ class MaskedSet:
     train: tuple[MaskedSample, ...]
     validation: tuple[MaskedSample, ...]
     fingerprint: str
+
+    def __repr__(self) -> str:
+        images = f"{len(self.train):,} training and {counted(len(self.validation), 'validation image')} with masks"
+        return f"MaskedSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
+
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
 
@@ -117,8 +126,10 @@ def fewer_masked(images: MaskedSet, fraction: float, seed: int) -> MaskedSet:
     return replace(images, train=tuple(images.train[row] for row in rows))
 
 
-def is_masked(data: str | Path) -> bool:
+def is_masked(data: Source) -> bool:
     """Whether `data` is a folder of images with masks, told from names alone."""
+    if not isinstance(data, str | Path):
+        return False
     root = Path(data)
     return root.is_dir() and find_pairs(root, None, None) is not None
 

@@ -1,0 +1,51 @@
+"""What a caller of Python gives as data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from snellen.data.table import FRAME
+from snellen.errors import UserError
+from snellen.words import kind_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snellen.data.sources import Source
+
+_PATHS = "a folder, a table or torchvision:NAME"
+
+
+def is_frame(data: object) -> TypeGuard[pd.DataFrame]:
+    """Whether data are a pandas DataFrame."""
+    import pandas as pd
+
+    return isinstance(data, pd.DataFrame)
+
+
+def check_source(data: Any) -> Source:
+    """Labelled images as they were given. Raises UserError for what is neither a path nor a DataFrame."""
+    return data if is_frame(data) else _path(data, f"{_PATHS}, or a DataFrame of paths and classes")
+
+
+def check_path(data: Any) -> str | Path:
+    """Images of a command that takes no DataFrame. Raises UserError for anything but a path."""
+    if is_frame(data):
+        raise UserError(
+            "data: a DataFrame is not taken here. Write it to a file, frame.to_csv('images.csv', index=False), and "
+            "give that."
+        )
+    return _path(data, _PATHS)
+
+
+def name_of(data: Source) -> str:
+    """What data are called in messages."""
+    return FRAME if is_frame(data) else str(data)
+
+
+def _path(data: Any, wanted: str) -> str | Path:
+    if not isinstance(data, str | os.PathLike):
+        raise UserError(f"data: wanted {wanted}; got {kind_of(data)}.")
+    return data if isinstance(data, str) else Path(data)

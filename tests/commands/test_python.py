@@ -1,0 +1,354 @@
+"""The same work from Python: what is taken, what is returned, and what is said of anything else."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+
+import snellen
+from snellen import UserError
+from snellen.engine.run_directory import Run
+
+FAST: dict[str, Any] = {
+    "batch_size": 16,
+    "augmentation": {"size": 16, "resize": 16},
+    "evaluation": {"size": 16},
+    "model": {"width": 0.125},
+    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
+    "snapshots": {"images": 0},
+}
+MASKS: dict[str, Any] = {
+    "name": "tiny",
+    "task": "segmentation",
+    "epochs": 1,
+    "batch_size": 4,
+    "model": {"architecture": "unet/test_resnet", "weights": None},
+    "hardware": FAST["hardware"],
+    "snapshots": {"images": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return snellen.train(digits, "airnet-scratch", out=out, epochs=2, quiet=True, **FAST)
+
+
+@pytest.fixture(scope="module")
+def masks(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return snellen.train(scenes, MASKS, out=tmp_path_factory.mktemp("masks") / "run", quiet=True)
+
+
+@pytest.fixture
+def files(digits: Path, tmp_path: Path) -> list[Path]:
+    """Images of several kinds: grey, colour with an orientation, transparent, palette, 16 bits, and one damaged."""
+    made = [tmp_path / "images" / f"{n}.png" for n in range(6)]
+    made[0].parent.mkdir()
+    image = Image.open(digits / "0" / "0.png").convert("RGB")
+    shutil.copy(digits / "0" / "0.png", made[0])
+    image.putpixel((0, 0), (255, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    made[1] = made[1].with_suffix(".jpg")
+    image.save(made[1], exif=exif)
+    image.putalpha(Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)))
+    image.save(made[2])
+    image.convert("RGB").quantize(8).save(made[3])
+    Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(made[4])
+    made[5].write_bytes(b"no image")
+    return made
+
+
+def test_predict_gives_the_numbers_of_the_command(run: Run, files: list[Path], tmp_path: Path) -> None:
+    frame = run.predict(files, quiet=True)
+    names = [f"probability_{name}" for name in run.classes]
+    assert frame.columns.tolist() == ["image", "class", "probability", *names, "error"]
+    assert frame["image"].tolist() == [str(file) for file in files], "in the order given"
+    assert frame["error"].tolist() == ["", "", "", "", "", "not an image that can be read"]
+    np.testing.assert_allclose(frame[names].to_numpy(float)[:5].sum(1), 1, atol=1e-5)
+    assert frame[names].iloc[5].isna().all()
+    done = snellen.predict(run, files, tmp_path / "p.csv", top_k=3, quiet=True)
+    table = done.table().set_index("path")
+    assert len(table) == 6
+    for row in frame.to_dict("records"):
+        written = table.loc[row["image"]]
+        assert written["class"] == ("" if row["error"] else row["class"])
+        if row["error"] == "":
+            ranks = ["", "_2", "_3"]
+            ours = [row[f"probability_{written[f'class{rank}']}"] for rank in ranks]
+            np.testing.assert_allclose(ours, [written[f"probability{rank}"] for rank in ranks], atol=1e-6)
+    assert not Path("predictions.csv").exists()
+
+
+def test_images_without_files_are_predicted_as_their_files(run: Run, files: list[Path], tmp_path: Path) -> None:
+    good = files[:5]
+    names = [f"probability_{name}" for name in run.classes]
+    wanted = run.predict(good)[names].to_numpy(float)
+    opened = [Image.open(file) for file in good]
+    np.testing.assert_array_equal(run.predict(opened)[names].to_numpy(float), wanted)
+    arrays = [np.asarray(Image.open(file)) for file in good]
+    arrays[1] = np.rot90(arrays[1], -1)  # an array has no orientation
+    arrays[3] = np.asarray(Image.open(good[3]).convert("RGB"))  # nor a palette
+    assert [array.ndim for array in arrays] == [2, 3, 3, 3, 2]
+    assert arrays[4].dtype == np.uint16
+    frame = run.predict(arrays)
+    assert frame["image"].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(frame[names].to_numpy(float), wanted)
+    mixed = run.predict([good[1], arrays[0], str(good[1])])
+    assert mixed["image"].tolist() == [str(good[1]), 1, str(good[1])]
+    np.testing.assert_allclose(mixed[names].to_numpy(float), wanted[[1, 0, 1]], atol=1e-6)
+    one = run.predict(arrays[0])
+    np.testing.assert_allclose(one[names].to_numpy(float), wanted[:1], atol=1e-6)  # another size of batch
+    batch = np.stack([arrays[1], arrays[3]])
+    np.testing.assert_allclose(run.predict(batch)[names].to_numpy(float), wanted[[1, 3]], atol=1e-6)
+    assert run.predict(files[0].parent).shape[0] == 6, "a folder"
+    assert run.predict(pd.Series([str(file) for file in good]))["image"].tolist() == [str(file) for file in good]
+    done = snellen.predict(run.path, [arrays[0], good[1]], tmp_path / "p.csv", quiet=True)
+    assert done.table()["path"].tolist() == ["0", str(good[1])]
+
+
+def test_masks_are_the_indices_of_the_files(masks: Run, scenes: Path, tmp_path: Path) -> None:
+    folder = scenes / "validation"
+    frame = masks.predict(folder)
+    assert frame.columns.tolist() == ["image", "mask", "error"]
+    snellen.predict(masks, folder, tmp_path / "masks", quiet=True)
+    for row in frame.to_dict("records"):
+        assert row["image"].endswith("_sat.jpg"), "masks beside the images are passed over"
+        index = np.asarray(Image.open(tmp_path / "masks" / "index" / f"{Path(row['image']).stem}.png"))
+        assert row["mask"].dtype == np.uint8
+        np.testing.assert_array_equal(row["mask"], index)
+    first = Path(frame["image"][0])
+    pixels = np.asarray(Image.open(first))
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    mixed = masks.predict([pixels, tmp_path / "broken.jpg", Image.open(first), pixels])
+    assert mixed["image"].tolist() == [0, str(tmp_path / "broken.jpg"), 2, 3]
+    assert mixed["mask"][1] is None
+    assert mixed["error"][1] == "not an image that can be read"
+    for row in (0, 2, 3):
+        np.testing.assert_array_equal(mixed["mask"][row], frame["mask"][0])
+    done = snellen.predict(masks, [pixels, first], tmp_path / "both", quiet=True)
+    table = done.table()
+    assert table["path"].tolist() == ["0", str(first)]
+    both = [np.asarray(Image.open(tmp_path / "both" / name)) for name in table["mask"]]
+    np.testing.assert_array_equal(*both)
+
+
+def table_of(digits: Path) -> pd.DataFrame:
+    paths = sorted(digits.glob("*/*.png"))
+    labels = [int(path.parent.name) for path in paths]
+    groups = [f"{path.parent.name}{int(path.stem) // 4}" for path in paths]
+    return pd.DataFrame({"path": [path.relative_to(digits) for path in paths], "class": labels, "who": groups})
+
+
+def test_a_data_frame_trains_as_the_same_table(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(digits, images)
+    monkeypatch.chdir(images)
+    frame = table_of(images)
+    frame.to_csv("table.csv", index=False)
+    settings = {"epochs": 2, "quiet": True, **FAST, "data": {"group": "who"}}
+    of_frame = snellen.train(frame, "airnet-scratch", out=tmp_path / "frame", **settings)
+    of_file = snellen.train("table.csv", "airnet-scratch", out=tmp_path / "file", **settings)
+    assert of_frame.data["fingerprint"] == of_file.data["fingerprint"]
+    pd.testing.assert_frame_equal(of_frame.samples(), of_file.samples())
+    ours, theirs = (load_file(each.path / "checkpoints" / "best.safetensors") for each in (of_frame, of_file))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    pd.testing.assert_frame_equal(of_frame.predictions(), of_file.predictions())
+    check = snellen.check(frame, overrides={"data.group": "who"})
+    assert isinstance(check, snellen.commands.check.Check)
+    assert check.images.fingerprint == of_file.data["fingerprint"]
+    scored = snellen.evaluate(of_frame, frame, quiet=True)
+    assert isinstance(scored, snellen.commands.evaluate.Evaluated)
+    assert scored.figures.images == len(frame)
+
+
+def test_a_run_of_a_data_frame_is_resumed_from_anywhere(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.commands.test_divergence import StopAfter  # asks to stop where it is told to
+
+    frame = table_of(digits)
+    monkeypatch.chdir(digits)
+    whole = snellen.train(frame, "airnet-scratch", out=tmp_path / "whole", epochs=3, quiet=True, **FAST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("snellen.commands.execution.StopRequest", StopAfter)
+        StopAfter.starts = 1
+        stopped = snellen.train(frame, "airnet-scratch", out=tmp_path / "stopped", epochs=3, quiet=True, **FAST)
+    assert stopped.status["state"] == "interrupted"
+    shutil.move(stopped.path, tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    resumed = snellen.resume("elsewhere", quiet=True)
+    pd.testing.assert_frame_equal(resumed.predictions(), whole.predictions())
+
+
+def test_fields_are_keywords(digits: Path, tmp_path: Path) -> None:
+    recipe = snellen.load_recipe("airnet-scratch")
+    run = snellen.train(
+        digits,
+        recipe,
+        out=str(tmp_path / "run"),
+        overrides={"epochs": 9, "batch_size": 64, "model.width": 0.125},
+        quiet=True,
+        epochs=np.int64(1),
+        augmentation={"size": 16, "resize": 16},
+        optimizer={"lr": 0.5},
+        hardware=FAST["hardware"],
+        **{"evaluation.size": 16},
+    )
+    assert run.recipe.epochs == 1
+    assert run.recipe.batch_size == 64
+    assert run.recipe.augmentation.size == 16
+    assert run.recipe.optimizer.lr == 0.5
+    changed = {"epochs", "batch_size", "augmentation", "optimizer", "evaluation", "model", "hardware", "normalization"}
+    theirs = recipe.model_dump(exclude=changed)
+    assert run.recipe.model_dump(exclude=changed) == theirs, "parts keep the fields that are not given"
+    assert run.recipe.optimizer.model_dump(exclude={"lr"}) == recipe.optimizer.model_dump(exclude={"lr"})
+
+
+def test_nothing_is_printed(digits: Path, scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = snellen.train(digits, "airnet-scratch", out=tmp_path / "run", epochs=1, quiet=True, **FAST)
+    snellen.predict(run, digits / "0", tmp_path / "p.csv", quiet=True)
+    run.predict(digits / "0", quiet=True)
+    snellen.evaluate(run, digits, quiet=True)
+    snellen.check(digits, quiet=True)
+    snellen.check(scenes, quiet=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_returned_is_shown_in_a_few_lines(
+    run: Run, masks: Run, digits: Path, scenes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "flat").mkdir()
+    for number in range(8):
+        shutil.copy(digits / "0" / f"{number}.png", tmp_path / "flat" / f"IMG_{number}.png")
+    returned = [
+        snellen.check(digits),
+        snellen.check(scenes),
+        snellen.check(tmp_path / "flat"),
+        snellen.evaluate(run, digits, quiet=True),
+        snellen.evaluate(masks, scenes, quiet=True),
+        run,
+        masks,
+        snellen.predict(run, digits / "0", tmp_path / "p.csv", quiet=True),
+    ]
+    for each in returned:
+        assert len(repr(each)) < 300 + 2 * len(str(tmp_path)), repr(each)
+    assert "finished, epoch 2 of 2, top-1" in repr(run)
+    assert "120 images, 3 classes: top-1" in repr(returned[3])
+    broken = tmp_path / "broken"
+    shutil.copytree(run.path, broken)
+    (broken / "status.json").write_text("{")
+    assert "status.json is damaged" in repr(snellen.load(broken))
+
+
+AIRNET, train, frame = "airnet-scratch", snellen.train, pd.DataFrame
+WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
+    "data": (lambda p, r, m: train(5), "data: wanted a folder, a table or torchvision:NAME, or a DataFrame"),
+    "no data": (lambda p, r, m: train(None), "got None"),
+    "list": (lambda p, r, m: train(["a.png"]), "got a list"),  # type: ignore[arg-type]
+    "recipe": (lambda p, r, m: train(p, 5), "recipe: wanted a name"),  # type: ignore[arg-type]
+    "out": (lambda p, r, m: train(p, out=5), "out: wanted a path, got the number 5"),  # type: ignore[arg-type]
+    "overrides": (lambda p, r, m: train(p, overrides=["x"]), "overrides: wanted a dictionary"),  # type: ignore[arg-type]
+    "field": (lambda p, r, m: train(p, AIRNET, lr=0.1), "Did you mean 'optimizer.lr'"),
+    "in part": (lambda p, r, m: train(p, AIRNET, model={"bakbone": 1}), "Did you mean 'model.backbone'"),
+    "part": (lambda p, r, m: train(p, AIRNET, model="resnet18"), r"Write model\.backbone=resnet18"),
+    "value": (lambda p, r, m: train(p, AIRNET, epochs="many"), "epochs"),
+    "columns": (lambda p, r, m: train(frame({"file": ["a"], "y": [1]})), "no column of classes .*among file, y"),
+    "no columns": (lambda p, r, m: train(frame()), "no column of paths found among none"),
+    "twice": (lambda p, r, m: train(frame([[1, 2]], columns=["path", "path"])), "two columns are called 'path'"),
+    "missing": (lambda p, r, m: train(frame({"path": ["a.png"], "class": ["x"]})), "DataFrame, row 0: .* is not there"),
+    "empty": (lambda p, r, m: train(frame({"path": [None], "class": ["x"]})), "row 0: the path is empty"),
+    "frame of masks": (lambda p, r, m: train(frame(), MASKS), "a DataFrame is not taken here"),
+    "pretrain": (lambda p, r, m: snellen.pretrain(frame()), "a DataFrame is not taken here"),
+    "compare": (lambda p, r, m: snellen.compare("transfer-lite", frame()), "a DataFrame is not taken here"),
+    "study": (lambda p, r, m: snellen.compare(5, p), "study: wanted a name"),  # type: ignore[arg-type]
+    "study field": (lambda p, r, m: snellen.compare("transfer-lite", p, lr=1), r"changes\.optimizer\.lr=1"),
+    "load": (lambda p, r, m: snellen.load(5), "run: wanted a path"),  # type: ignore[arg-type]
+    "report": (lambda p, r, m: snellen.report(5), "wanted"),  # type: ignore[arg-type]
+    "evaluate": (lambda p, r, m: snellen.evaluate(r, [1]), "data: wanted"),  # type: ignore[arg-type]
+    "images": (lambda p, r, m: r.predict(5), "images: wanted a path, a folder"),
+    "no images": (lambda p, r, m: r.predict([]), "no images: wanted"),
+    "numbers": (lambda p, r, m: r.predict([1]), "image 0: wanted a path.*got the number 1"),
+    "frame": (lambda p, r, m: r.predict(frame({"path": ["a"]})), r"as in frame\['path'\]"),
+    "tensor": (lambda p, r, m: r.predict(torch.zeros(3, 4, 4)), r"permute\(1, 2, 0\)\.numpy\(\)"),
+    "float": (lambda p, r, m: m.predict(np.zeros((4, 4, 3))), r"\(255 \* array\)\.round\(\)\.astype\('uint8'\)"),
+    "channels": (lambda p, r, m: m.predict(np.zeros((3, 4, 5), np.uint8)), r"array\.transpose\(1, 2, 0\)"),
+    "vector": (lambda p, r, m: r.predict(np.zeros(4, np.uint8)), r"an array \(4,\) of uint8; wanted \(H, W, 3\)"),
+    "pixelless": (lambda p, r, m: r.predict(np.zeros((0, 4, 3), np.uint8)), "wanted"),
+    "bytes": (lambda p, r, m: r.predict(b"abc"), "got a bytes"),
+    "top_k": (lambda p, r, m: snellen.predict(r, p, top_k=0), "top_k=0"),
+    "which": (lambda p, r, m: r.model("first"), "wanted 'best' or 'last'"),
+    "mask which": (lambda p, r, m: m.model("first"), "wanted 'best' or 'last'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_work_is_said(
+    name: str, digits: Path, run: Run, masks: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, message = WRONG[name]
+    with pytest.raises(UserError, match=message):
+        call(digits, run, masks)
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_evaluate_replaces_nothing_unless_told_to(
+    run: Run, masks: Run, digits: Path, scenes: Path, tmp_path: Path
+) -> None:
+    quiet = Console(quiet=True)
+    for each, data in ((run, digits), (masks, scenes)):
+        file = tmp_path / f"{each.recipe.task}.json"
+        file.write_text("mine")
+        with pytest.raises(UserError, match=r"is there already\. To replace it: --force"):
+            snellen.evaluate(each, data, file, console=quiet)
+        assert file.read_text() == "mine"
+        snellen.evaluate(each, data, file, force=True, console=quiet)
+        assert json.loads(file.read_text())["images"] > 0
+    with pytest.raises(UserError, match="a folder"):
+        snellen.evaluate(run, digits, tmp_path, console=quiet)
+
+
+def test_predict_refuses_a_folder_of_masks_that_is_there(masks: Run, scenes: Path, tmp_path: Path) -> None:
+    images = sorted((scenes / "validation").glob("*_sat.jpg"))
+    snellen.predict(masks, images[0], tmp_path / "masks", quiet=True)
+    first = sorted(file for file in (tmp_path / "masks").rglob("*") if file.is_file())
+    before = {file: file.read_bytes() for file in first}
+    for other in (images[0], images[1]):
+        with pytest.raises(UserError, match=r"masks\.csv: is there already\. To replace it: --force"):
+            snellen.predict(masks, other, tmp_path / "masks", quiet=True)
+    assert {file: file.read_bytes() for file in first} == before
+    snellen.predict(masks, images[0], tmp_path / "masks", force=True, quiet=True)
+
+
+def test_few_steps_are_said_in_the_terminal_and_on_the_page(digits: Path, tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=400)
+    fast = FAST | {"batch_size": 1000}
+    run = snellen.train(digits, "airnet-scratch", out=tmp_path / "run", epochs=3, console=console, **fast)
+    start = "3 epochs of 1 step, since batch_size=1,000 takes all 107 training images at once: too few to learn much."
+    assert said.getvalue().count(start) == 1
+    assert (run.path / "report.html").read_text().count(start) == 1
+    recipe = FAST | {"epochs": 1, "batch_size": 64, "model": {"backbone": "airnet", "width": 0.125}}
+    settings = [{"name": "one"}, {"name": "two", "changes": {"optimizer.lr": 0.01}}]
+    said.truncate(0)
+    study = snellen.compare(
+        {"recipe": recipe, "settings": settings}, digits, seeds=[0, 1], out=tmp_path / "study", console=console
+    )
+    assert study is not None
+    start = "1 epoch of 2 steps: too few to learn much. changes.epochs=200 would make 400 steps."
+    assert said.getvalue().count(start) == 1, "once for all settings and seeds"
+    assert (study.path / "report.html").read_text().count(start) == 1
+    assert repr(study).endswith("study, 4 of 4 runs finished")

@@ -1,0 +1,82 @@
+"""Whether a run of few optimiser steps is told so, and whether the settings that are advised mend it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snellen.data.feed import steps_in_epoch
+from snellen.recipe.load import load_recipe
+from snellen.recipe.schema import PretrainingRecipe
+from snellen.tasks.few_steps import few_steps_note, few_steps_notes
+
+
+def advised(note: str) -> dict[str, Any]:
+    pairs = note.partition(" would make")[0].rpartition(". ")[2].split()
+    return {key.removeprefix("changes."): yaml.safe_load(value) for key, _, value in (p.partition("=") for p in pairs)}
+
+
+def test_a_worked_case() -> None:
+    """Of 170 images five whole batches of 32 (drop_last), so 400 / 5 = 80 epochs; the rate goes with the batch."""
+    recipe = load_recipe("airnet-scratch", {"epochs": 3, "batch_size": 1024, "optimizer.lr": 0.64})
+    assert few_steps_note(recipe, 170) == (
+        "3 epochs of 1 step, since batch_size=1,024 takes all 170 training images at once: too few to learn much. "
+        "batch_size=32 optimizer.lr=0.02 epochs=80 would make 400 steps."
+    )
+
+
+@pytest.mark.parametrize(("epochs", "batch", "images", "said"), [
+    (1, 32, 64, True), (49, 32, 64, True), (50, 32, 64, False), (10, 32, 320, False), (9, 32, 352, True),
+    (500, 100_000, 102, True), (99, 128, 102, True), (2, 8, 400, False), (1, 8, 792, True), (1, 8, 800, False),
+])  # fmt: skip
+def test_fewer_than_a_hundred_steps_or_one_an_epoch(epochs: int, batch: int, images: int, said: bool) -> None:
+    recipe = load_recipe({"epochs": epochs, "batch_size": batch})
+    assert (few_steps_note(recipe, images) is not None) == said
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.sampled_from(["airnet-scratch", "resnet152-mixup", "segment-lite", "linear-probe", "simclr-small"]),
+    st.integers(2, 3000),
+    st.integers(1, 60),
+    st.integers(2, 5000),
+)  # fmt: skip
+def test_what_is_advised_is_a_recipe_of_enough_steps(name: str, images: int, epochs: int, batch: int) -> None:
+    recipe = load_recipe(name, {"epochs": epochs, "batch_size": batch})
+    note = few_steps_note(recipe, images)
+    if note is None:
+        return
+    mended = load_recipe(recipe, advised(note))
+    drop_last = not isinstance(mended, PretrainingRecipe) and mended.drop_last
+    steps = mended.epochs * steps_in_epoch(images, mended.batch_size, drop_last)
+    promised = int(re.search(r"would make ([\d,]+) steps", note)[1].replace(",", ""))  # type: ignore[index]
+    if name != "simclr-small":  # whose batches are whole ones
+        assert steps == promised
+    assert promised >= 400
+    again = few_steps_note(mended, images)
+    assert again is None
+
+
+def test_a_budget_settles_the_epochs() -> None:
+    note = few_steps_note(load_recipe("airnet-scratch", {"epochs": 3, "budget": "10s"}), 170)
+    assert note is not None
+    assert "epochs=" not in note
+    assert "would make 15 steps; or give more time than budget=10s." in note
+    note = few_steps_note(load_recipe({"epochs": 3, "budget": "10s", "batch_size": 32}), 170)
+    assert note == "3 epochs of 6 steps: too few to learn much. Give more time than budget=10s."
+
+
+def test_a_study_says_it_once() -> None:
+    few = load_recipe({"epochs": 2, "batch_size": 64})
+    many = load_recipe({"epochs": 200, "batch_size": 64})
+    recipes = [(name, recipe, 100) for name in ("A", "B") for recipe in (few, few)] + [("C", many, 50)]
+    notes = few_steps_notes(recipes, settled=True)
+    assert len(notes) == 1
+    assert notes[0].startswith("A, B: 2 epochs of 2 steps")
+    assert "changes.epochs=200" in notes[0]
+    assert len(few_steps_notes(recipes, settled=False)) == 2, "C has one step an epoch"
