@@ -177,13 +177,14 @@ def _wanted(
 
     spec = with_data_overrides(run.segmentation, overrides, "predict").data
     files = [image for image in images if isinstance(image, Path)]
-    kept, masks = without_masks(files, list(run.samples()["mask"]), spec)
+    unmasked, masks = without_masks(files, list(run.samples()["mask"]), spec)
+    kept = set(unmasked)
     if masks:
         console.print(
             f"[yellow]note:[/] {counted(masks, 'mask')} beside the images passed over, named as the run's own",
             highlight=False,
         )
-    return [image for image in images if isinstance(image, ImageInMemory) or image in set(kept)]
+    return [image for image in images if isinstance(image, ImageInMemory) or image in kept]
 
 
 def _predict_classes(

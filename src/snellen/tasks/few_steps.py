@@ -68,7 +68,7 @@ def _batch(recipe: AnyRecipe, images: int, steps: int) -> int:
     """The batch size that is advised: the recipe's own, unless an epoch is a single step of it."""
     if steps > 1 or isinstance(recipe, PretrainingRecipe):  # whose losses live on many images in a batch
         return recipe.batch_size
-    quarter = 2 ** int(math.log2(max(1, images / 4)))
+    quarter = 1 << int(math.log2(max(1, images / 4)))
     return min(recipe.batch_size, max(_SMALLEST_BATCH, min(_SMALL_BATCH, quarter)))
 
 
