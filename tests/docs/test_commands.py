@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,12 +50,13 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "make demo": None,
         "make test": None,
         "pip install": None,
-        "snellen check photos": "",
-        "snellen train airnet-scratch photos": f"{BRIEF} model.width=0.125",
-        "snellen report runs/small runs/tiny": "",
-        "snellen predict runs/small photos/val": "",
-        "snellen evaluate runs/small photos/val": "",
-        "snellen predict runs/masks scenes/": "",
+        "snellen check snellen-demo/digits": "",
+        "snellen train airnet-scratch snellen-demo/digits": BRIEF,
+        "snellen report runs/wide runs/narrow": "",
+        "snellen predict runs/wide snellen-demo/digits/3": "",
+        "snellen evaluate runs/wide snellen-demo/digits": "",
+        "snellen train segment-lite snellen-demo/scenes": MASKS,
+        "snellen predict runs/masks snellen-demo/scenes/validation": "",
         "snellen compare label-efficiency photos/": f"{TRANSFER} fractions=0.5,1 fewest_steps=0",
         "snellen compare recipes photos/": f"{STUDY} changes.model.weights=null",
     },
@@ -122,6 +124,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / alias).symlink_to("photos")
     draw_scenes(tmp_path / "scenes", 12, size=48, validation_share=0.3)
     (tmp_path / "camvid").symlink_to("scenes")
+    for name, label in (("hat", "3"), ("dress", "8")):
+        shutil.copytree(tmp_path / "photos" / "train" / name, tmp_path / "snellen-demo" / "digits" / label)
+    shutil.copytree(tmp_path / "scenes", tmp_path / "snellen-demo" / "scenes")
     (tmp_path / "new-scenes").mkdir()
     for path in sorted((tmp_path / "scenes").rglob("*_sat.jpg"))[:2]:
         (tmp_path / "new-scenes" / path.name).write_bytes(path.read_bytes())
