@@ -61,7 +61,7 @@ def evaluate(
     spec = with_data_overrides(opened.classification, overrides, "evaluate").data
     images = labelled_images(data, spec, opened.classes)
     paths = [images.root / sample.path for sample in images.validation]
-    say_scored(console, opened, paths, f"{data}: {images.layout}; {images.split}", images.notes)
+    say_scored(console, opened, paths, f"{data}: {images.layout}; {images.split}", images.notes, spec.bits)
     labels = {images.root / sample.path: sample.label for sample in images.validation}
     group_of = {images.root / sample.path: sample.group for sample in images.validation}
     probabilities: list[NDArray[np.float32]] = []
@@ -70,7 +70,7 @@ def evaluate(
     unreadable: list[str] = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(labels))
-        for batch in Predictor(opened).predict(list(labels)):
+        for batch in Predictor(opened, spec.bits).predict(list(labels)):
             if batch.unreadable and spec.unreadable == "error":
                 raise batch.unreadable[0]
             unreadable += [f"{error.path}: {error.reason}" for error in batch.unreadable]

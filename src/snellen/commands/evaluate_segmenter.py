@@ -57,7 +57,8 @@ def evaluate_segmenter(
     own = own_arithmetic(run)
     images = masks_to_score(data, recipe.data, run.classes)
     paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
-    say_scored(console, run, [image for image, _ in paths], f"{data}: {images.layout}; {images.split}", images.notes)
+    source = f"{data}: {images.layout}; {images.split}"
+    say_scored(console, run, [image for image, _ in paths], source, images.notes, recipe.data.bits)
     reading = recipe.data.reading(images.classes)
     training = training_sizes(run)
     loaded = load_pairs(

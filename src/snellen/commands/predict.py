@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FEW = 10  # images whose classes are printed too
 _NAMING = ("data.image_pattern", "data.mask_pattern")
+_BITS = "data.bits"
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,15 @@ def predict(
     probability, then class_2, probability_2 … up to top_k (5 unless given), and error. Of a segmentation run: `out` is
     a folder, masks unless given, as tasks/mask_files.py describes it; probabilities, overlays: whether these are
     written too; tile, overlap: px, of the tiles of large images; masks beside the images, named as the run's own were,
-    are passed over with a note; overrides: data.image_pattern and data.mask_pattern where they are named otherwise.
+    are passed over with a note; overrides: data.image_pattern and data.mask_pattern where they are named otherwise,
+    and for every run data.bits, where images of 16 bits are not to be read by the training images' scale.
     force: replace what is there already. quiet: print nothing. Raises UserError when no image is found, the run has
     no weights, an argument is for the other kind of run, or something would be replaced.
     """
     console = console or Console(stderr=True, quiet=quiet)
     opened = run if isinstance(run, Run) else Run(Path(run))
     paths = _wanted(opened, list_images([images] if isinstance(images, str | Path) else images), overrides, console)
+    bits = _bits(opened, overrides)
     if opened.recipe.task == "segmentation":
         if top_k is not None:
             raise UserError(f"{opened.path}: a segmentation run, whose masks have no top_k.")
@@ -73,6 +76,7 @@ def predict(
         return Predicted(
             *predict_masks(
                 *(opened, paths, Path(out or "masks"), console),
+                bits=bits,
                 probabilities=probabilities,
                 overlays=overlays,
                 tile=TILE if tile is None else tile,
@@ -85,7 +89,7 @@ def predict(
         raise UserError(f"{opened.path}: a {opened.recipe.task} run writes a table; it has no {', '.join(wrong)}.")
     path = Path(out or "predictions.csv")
     check_new_file(path, force)
-    return _predict_classes(opened, paths, path, 5 if top_k is None else top_k, console)
+    return _predict_classes(opened, paths, path, 5 if top_k is None else top_k, bits, console)
 
 
 def render(predicted: Predicted) -> str:
@@ -109,10 +113,11 @@ def _in_words(row: dict[str, str]) -> str:
 def _wanted(run: Run, paths: list[Path], overrides: Mapping[str, Any] | None, console: Console) -> list[Path]:
     """The images among the files: of a segmentation run without the masks beside them."""
     for key in overrides or {}:
-        if run.recipe.task != "segmentation" or key not in _NAMING:
+        if key != _BITS and (run.recipe.task != "segmentation" or key not in _NAMING):
             raise UserError(
-                f"{key}: predict reads images only. Of a segmentation run it takes {' and '.join(_NAMING)}, where "
-                "masks lie beside the images; nothing else of the recipe can be changed."
+                f"{key}: predict reads images only. It takes {_BITS} and, of a segmentation run, "
+                f"{' and '.join(_NAMING)}, where masks lie beside the images; nothing else of the recipe can be "
+                "changed."
             )
     if run.recipe.task != "segmentation":
         return paths
@@ -129,11 +134,24 @@ def _wanted(run: Run, paths: list[Path], overrides: Mapping[str, Any] | None, co
     return images
 
 
-def _predict_classes(run: Run, paths: list[Path], out: Path, top_k: int, console: Console) -> Predicted:
+def _bits(run: Run, overrides: Mapping[str, Any] | None) -> int | None:
+    """By which images of 16 bits are read: data.bits where it is given, else as in training."""
+    from snellen.recipe.load import with_data_overrides
+
+    given = {key: value for key, value in (overrides or {}).items() if key == _BITS}
+    recipe = run.segmentation if run.recipe.task == "segmentation" else run.classification
+    return with_data_overrides(recipe, given, "predict").data.bits
+
+
+def _predict_classes(
+    run: Run, paths: list[Path], out: Path, top_k: int, bits: int | None, console: Console
+) -> Predicted:
+    from snellen.commands.overlap import say_depth
     from snellen.tasks.inference import Predictor
 
     top_k = min(top_k, len(run.classes))
-    predictor = Predictor(run)
+    predictor = Predictor(run, bits)
+    say_depth(console, paths, bits)
     predicted = unreadable = 0
     with (
         replacing(out) as temporary,

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from snellen.commands.overlap import say_depth
 from snellen.data.decode import UnreadableImageError
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
@@ -26,6 +27,7 @@ def predict_masks(
     out: Path,
     console: Console,
     *,
+    bits: int | None,
     probabilities: bool,
     overlays: bool,
     tile: int,
@@ -35,7 +37,7 @@ def predict_masks(
     """Writes the files of each image below `out`; returns it, and how many images were predicted and unreadable.
 
     `out`/masks.csv lists every image: path, mask (below `out`), height, width, the share of its pixels in each class,
-    and error. For the arguments see `predict`.
+    and error. bits: of 16-bit images. For the other arguments see `predict`.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; masks are written into a folder. Choose another --out.")
@@ -48,7 +50,8 @@ def predict_masks(
     refuse_overwriting(paths, files)
     for file in files:
         check_new_file(file, force)
-    predictor = predictor_of(run, tile, overlap)
+    predictor = predictor_of(run, tile, overlap, bits)
+    say_depth(console, paths, bits)
     table: list[list[object]] = []
     unreadable = 0
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

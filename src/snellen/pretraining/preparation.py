@@ -80,11 +80,12 @@ def prepare_pretraining(
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
     if recorded is None:
-        data = with_depth(recipe.data, [images.root / name for name in images.paths], console)
+        data = with_depth(recipe.data, [images.root / name for name in images.paths], (), console)
         scale = recipe.labelled.bits or data.bits  # one scale for what is learnt from and what it is scored on
         labelled_spec = recipe.labelled.model_copy(update={"bits": scale})
         if labelled is not None:
-            labelled_spec = with_depth(labelled_spec, [labelled.root / s.path for s in labelled.train], console)
+            sides = [[labelled.root / s.path for s in side] for side in (labelled.train, labelled.validation)]
+            labelled_spec = with_depth(labelled_spec, *sides, console)
         recipe = recipe.model_copy(update={"data": data, "labelled": labelled_spec})
     decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console, crops=True)
     images = dataclasses.replace(

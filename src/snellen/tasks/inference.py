@@ -63,10 +63,14 @@ def own_arithmetic(run: Run) -> Arithmetic:
 
 
 class Predictor:
-    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic."""
+    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic.
 
-    def __init__(self, run: Run) -> None:
+    bits: of 16-bit images, where they are not the run's.
+    """
+
+    def __init__(self, run: Run, bits: int | None = None) -> None:
         self._recipe = run.classification
+        self._bits = bits or self._recipe.data.bits
         own = own_arithmetic(run)
         self._augmentation = Augmentation(self._recipe.augmentation, own.normalization, own.device)
         self._autocast, self._layout = own.autocast, own.mode.memory_format
@@ -78,7 +82,7 @@ class Predictor:
 
         def attempt(path: Path) -> Tensor | UnreadableImageError:
             try:
-                return evaluation_view(decode(path, bits=self._recipe.data.bits), self._recipe.evaluation)
+                return evaluation_view(decode(path, bits=self._bits), self._recipe.evaluation)
             except UnreadableImageError as error:
                 return error
 

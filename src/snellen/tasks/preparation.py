@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from snellen.data.augment.pipeline import Augmentation, evaluation_view, stored_image
 from snellen.data.cache import Pixels, channel_statistics, free_memory, load_pixels
 from snellen.data.decode import UnreadableImageError, decode
-from snellen.data.depth import measure_depth
+from snellen.data.depth import settle_bits
 from snellen.data.feed import Feed
 from snellen.data.masks.sources import MaskDataSpec
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
@@ -79,8 +79,8 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     device = find_device(recipe.hardware)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     if recorded is None:
-        paths = [images.root / sample.path for sample in images.train]
-        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, paths, console)})
+        sides = [[images.root / sample.path for sample in side] for side in (images.train, images.validation)]
+        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, *sides, console)})
     images = fewer(images, recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     say_weights(console, weights)
@@ -182,13 +182,15 @@ def decode_images(
     return images, loaded[0], loaded[1]
 
 
-def with_depth(spec: DataOf, paths: Sequence[Path], console: Console) -> DataOf:
-    """`spec` with the bits of its 16-bit images measured, and said; without 16-bit images as it is."""
-    depth = measure_depth(paths)
-    if not depth.files:
-        return spec
-    console.print(f"[yellow]note:[/] {depth.sentence(spec.bits)}", highlight=False, soft_wrap=True)
-    return spec if spec.bits else spec.model_copy(update={"bits": depth.bits})
+def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], console: Console) -> DataOf:
+    """`spec` with the bits of the training images of 16 bits measured, and said; without such images as it is.
+
+    scored: images that are said to exceed that scale where they do.
+    """
+    with console.status("reading the values of 16-bit images"):
+        bits, notes = settle_bits(spec.bits, training, scored)
+    say_notes(console, notes)
+    return spec.model_copy(update={"bits": bits})
 
 
 def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
