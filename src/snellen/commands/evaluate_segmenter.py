@@ -18,6 +18,7 @@ from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import load_pairs
 from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.sources import masks_to_score
+from snellen.data.store import CacheBudget
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json
@@ -66,7 +67,7 @@ def evaluate_segmenter(
         reading,
         recipe.evaluation.resize,
         False,
-        recipe.data.cache_mib,
+        CacheBudget(recipe.data.cache_mib),
         training=training,
         bits=recipe.data.bits,
     )

@@ -139,8 +139,9 @@ def _bits(run: Run, overrides: Mapping[str, Any] | None) -> int | None:
     from snellen.recipe.load import with_data_overrides
 
     given = {key: value for key, value in (overrides or {}).items() if key == _BITS}
-    recipe = run.segmentation if run.recipe.task == "segmentation" else run.classification
-    return with_data_overrides(recipe, given, "predict").data.bits
+    if run.recipe.task == "segmentation":
+        return with_data_overrides(run.segmentation, given, "predict").data.bits
+    return with_data_overrides(run.classification, given, "predict").data.bits
 
 
 def _predict_classes(
