@@ -299,7 +299,7 @@ def whiten(backbone: nn.Module, feed: Feed) -> None:
     count = min(_WHITENING_IMAGES, len(feed.targets))
     generator = torch.Generator().manual_seed(derive(feed.seed, "whitening"))
     rows = torch.randperm(len(feed.targets), generator=generator)[:count].numpy()
-    backbone.whiten(torch.cat([batch.images.cpu() for batch in feed.evaluate(rows)]))
+    backbone.whiten(batch.images.cpu() for batch in feed.evaluate(rows))
 
 
 def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:
