@@ -44,6 +44,7 @@ from snellen.data.decode import decode
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization
 from snellen.data.sources import DataSpec, read_images
+from snellen.data.store import CacheBudget
 from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.device import synchronise
 from snellen.engine.environment import processor
@@ -201,7 +202,7 @@ def quality(options: argparse.Namespace) -> None:
     feeds = []
     for samples in (images.train, images.validation):
         paths = [images.root / sample.path for sample in samples]
-        pixels, _ = load_pixels(paths, lambda path: evaluation_view(decode(path), evaluation), 8192)
+        pixels, _ = load_pixels(paths, lambda path: evaluation_view(decode(path), evaluation), CacheBudget(8192))
         targets = torch.tensor([sample.label for sample in samples])
         feeds.append(
             Feed(

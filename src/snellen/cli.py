@@ -193,7 +193,8 @@ def predict(
         typer.Argument(
             metavar="IMAGES… [data.key=value …]",
             help="Files, folders or globs. data.key=value: data.image_pattern and data.mask_pattern, where masks with "
-            "other names than the run's own lie beside the images.",
+            "other names than the run's own lie beside the images; data.bits, where images of 16 bits are not to be "
+            "read by the training images' scale.",
             show_default=False,
         ),
     ],

@@ -12,6 +12,7 @@ from PIL import Image
 
 from snellen.data.cache import channel_statistics, load_pixels, pad
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.store import CacheBudget
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_cache_gives_the_same_pixels_whatever_fits(tmp_path: Path, limit: int, r
         paths.append(tmp_path / f"{n}.png")
         Image.fromarray(generator.integers(0, 256, size, dtype=np.uint8)).save(paths[-1])
     paths[7].write_bytes(b"broken")
-    pixels, unreadable = load_pixels(paths, None, limit)
+    pixels, unreadable = load_pixels(paths, None, CacheBudget(limit))
     assert [error.path for error in unreadable] == [paths[7]]
     assert len(pixels) == 39
     assert pixels.complete == (limit == 1000)

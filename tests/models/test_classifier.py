@@ -51,7 +51,7 @@ def test_whitening() -> None:
     torch.manual_seed(0)
     images = torch.nn.functional.avg_pool2d(torch.randn(300, 3, 34, 34), 3, 1)  # neighbouring pixels correlate
     net = AirNet(0.125)
-    net.whiten(images)
+    net.whiten([images])
     out = torch.nn.functional.conv2d(images, net.whitening.weight[:12])
     covariance = out.transpose(0, 1).flatten(1).cov()
     torch.testing.assert_close(covariance, torch.eye(12), atol=0.06, rtol=0)

@@ -18,6 +18,7 @@ from rich.table import Table
 from snellen.commands.check_masks import MaskCheck, check_masks, render_masks
 from snellen.commands.check_unlabelled import UnlabelledCheck, render_unlabelled
 from snellen.data.decode import UnreadableImageError, decode, kind_and_size
+from snellen.data.depth import settle_bits
 from snellen.data.folders import UnlabelledError
 from snellen.data.given import check_path, check_source, name_of
 from snellen.data.masks.sources import is_masked
@@ -39,12 +40,13 @@ _MASKED = frozenset({"data.image_pattern", "data.mask_pattern"})  # who gives th
 @dataclass(frozen=True, repr=False)
 class Check:
     """images: the index. formats: how many files of each kind ("JPEG RGB"). sides: (smallest, median, largest) of the
-    shorter sides in pixels. unreadable: files that cannot be decoded."""
+    shorter sides in pixels. unreadable: files that cannot be decoded. notes: on the values of 16-bit images."""
 
     images: ImageSet
     formats: dict[str, int]
     sides: tuple[int, float, int]
     unreadable: list[Unreadable]
+    notes: list[str]
 
     def __repr__(self) -> str:
         return f"Check of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
@@ -77,17 +79,18 @@ def check(
     spec = load_for(Recipe, {}, overrides).data
     try:
         if isinstance(data, str | Path) and Path(data).suffix.lower() == ".txt" and Path(data).is_file():
-            return _check_unlabelled(data, "a list of images says no classes", console)
+            return _check_unlabelled(data, "a list of images says no classes", spec.bits, console)
         images = read_images(data, spec)
     except UnlabelledError as error:
-        return _check_unlabelled(check_path(data), str(error), console)
-    paths = [images.root / sample.path for sample in (*images.train, *images.validation)]
-    return Check(images, *_look_at_all(paths, console))
+        return _check_unlabelled(check_path(data), str(error), spec.bits, console)
+    train, scored = ([images.root / sample.path for sample in side] for side in (images.train, images.validation))
+    return Check(images, *_look_at_all([*train, *scored], console), settle_bits(spec.bits, train, scored)[1])
 
 
-def _check_unlabelled(data: str | Path, reason: str, console: Console) -> UnlabelledCheck:
+def _check_unlabelled(data: str | Path, reason: str, bits: int | None, console: Console) -> UnlabelledCheck:
     images = read_unlabelled(data)
-    return UnlabelledCheck(images, *_look_at_all([images.root / path for path in images.paths], console), reason)
+    paths = [images.root / path for path in images.paths]
+    return UnlabelledCheck(images, *_look_at_all(paths, console), reason, settle_bits(bits, paths)[1])
 
 
 def _look_at_all(
@@ -127,7 +130,7 @@ def render(check: Check | MaskCheck | UnlabelledCheck) -> RenderableType:
     lines = [
         escape(f"{images.root}: {images.layout}; {images.split}"),
         _formats_line(check),
-        *(f"[yellow]note:[/] {escape(note)}" for note in images.notes),
+        *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *check.notes)),
         *_unreadable_lines(check),
     ]
     return Group(table, "", *lines)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snellen.data.decode import UnreadableImageError, decode, opened_image
+from snellen.data.depth import settle_bits
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.overlay import sheet
@@ -35,7 +36,7 @@ class MaskCheck:
 
     train, validation: (C + 1,) int64, pixels of each class, those that are not scored last. train_masks,
     validation_masks: (C + 1,) int64, masks that have such pixels. unreadable: pairs that cannot be used, and why.
-    overlays: files that were drawn.
+    overlays: files that were drawn. notes: on the values of 16-bit images.
     """
 
     images: MaskedSet
@@ -47,6 +48,7 @@ class MaskCheck:
     validation_masks: NDArray[np.int64]
     unreadable: list[Unreadable]
     overlays: list[Path]
+    notes: list[str]
 
     def __repr__(self) -> str:
         return f"MaskCheck of {self.images!r}; {counted(len(self.unreadable), 'pair')} that cannot be used"
@@ -94,11 +96,13 @@ def check_masks(
     train, validation = np.split(pixels, [len(images.train)])
     bad = {entry.path for entry in unreadable}
     usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.image)} & bad]
-    overlays = [] if out is None else _draw(images, _spread(usable, count), spec, out)
+    sides = [[images.root / sample.image for sample in side] for side in (images.train, images.validation)]
+    bits, notes = settle_bits(spec.bits, *sides)
+    overlays = [] if out is None else _draw(images, _spread(usable, count), spec, bits, out)
     return MaskCheck(
         *(images, dict(sizes.most_common()), dict(formats.most_common())),
         *(train.sum(0), validation.sum(0), (train > 0).sum(0), (validation > 0).sum(0)),
-        *(unreadable, overlays),
+        *(unreadable, overlays, notes),
     )
 
 
@@ -125,7 +129,7 @@ def render_masks(check: MaskCheck) -> RenderableType:
         f"not scored: {images.classes.ignored_text}; shares are of the scored pixels, the last of all",
     ]
     shown = [escape(line) for line in lines]
-    shown += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *_missing(check))]
+    shown += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *check.notes, *_missing(check))]
     shown += _listed("unpaired", images.left_out, "data.unpaired=skip")
     shown += _listed("unusable", check.unreadable, "data.unreadable=skip")
     if check.overlays:
@@ -168,10 +172,12 @@ def _spread(samples: list[MaskedSample], count: int) -> list[MaskedSample]:
     return [samples[place] for place in places]
 
 
-def _draw(images: MaskedSet, samples: list[MaskedSample], spec: MaskDataSpec, folder: Path) -> list[Path]:
+def _draw(
+    images: MaskedSet, samples: list[MaskedSample], spec: MaskDataSpec, bits: int | None, folder: Path
+) -> list[Path]:
     files = []
     for sample in samples:
-        image = decode(images.root / sample.image).permute(1, 2, 0).numpy()
+        image = decode(images.root / sample.image, bits=bits).permute(1, 2, 0).numpy()
         mask = decode_mask(images.root / sample.mask, spec.reading(images.classes)).numpy()
         path = folder / f"{str(PurePosixPath(sample.image).with_suffix('')).replace('/', '__')}.png"
         with replacing(path) as temporary:

@@ -14,13 +14,14 @@ from snellen.words import counted
 
 @dataclass(frozen=True, repr=False)
 class UnlabelledCheck:
-    """images: the index. formats, sides, unreadable: as in Check. reason: why they are taken for unlabelled."""
+    """images: the index. formats, sides, unreadable, notes: as in Check. reason: why they are taken for unlabelled."""
 
     images: UnlabelledSet
     formats: dict[str, int]
     sides: tuple[int, float, int]
     unreadable: list[Unreadable]
     reason: str
+    notes: list[str]
 
     def __repr__(self) -> str:
         return f"UnlabelledCheck of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
@@ -32,7 +33,7 @@ def render_unlabelled(check: UnlabelledCheck, listed: list[str]) -> RenderableTy
     return Group(
         f"{escape(str(images.root))}: {len(images.paths):,} images without labels ({escape(images.layout)})",
         *listed,
-        *(f"[yellow]note:[/] {escape(note)}" for note in images.notes),
+        *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *check.notes)),
         f"[yellow]note:[/] {escape(check.reason)}",
         "`snellen pretrain` learns a backbone from all of them; `snellen train` on a few labelled images then starts "
         "from it by model.weights=RUN.",

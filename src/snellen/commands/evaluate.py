@@ -79,14 +79,14 @@ def evaluate(
     spec = with_data_overrides(opened.classification, overrides, "evaluate").data
     images = labelled_images(data, spec, opened.classes)
     paths = [images.root / sample.path for sample in images.validation]  # each once, as labelled_images has seen to
-    say_scored(console, opened, paths, f"{name_of(data)}: {images.layout}; {images.split}", images.notes)
+    say_scored(console, opened, paths, f"{name_of(data)}: {images.layout}; {images.split}", images.notes, spec.bits)
     probabilities: list[NDArray[np.float32]] = []
     target: list[int] = []
     names: list[str | None] = []
     unreadable: list[str] = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(paths))
-        for batch in Predictor(opened).predict(paths):
+        for batch in Predictor(opened, spec.bits).predict(paths):
             for error in batch.unreadable.values():
                 if spec.unreadable == "error":
                     raise error

@@ -18,6 +18,7 @@ from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import load_pairs
 from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.sources import masks_to_score
+from snellen.data.store import CacheBudget
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json
@@ -65,7 +66,8 @@ def evaluate_segmenter(
     own = own_arithmetic(run)
     images = masks_to_score(data, recipe.data, run.classes)
     paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
-    say_scored(console, run, [image for image, _ in paths], f"{data}: {images.layout}; {images.split}", images.notes)
+    source = f"{data}: {images.layout}; {images.split}"
+    say_scored(console, run, [image for image, _ in paths], source, images.notes, recipe.data.bits)
     reading = recipe.data.reading(images.classes)
     training = training_sizes(run)
     loaded = load_pairs(
@@ -73,7 +75,7 @@ def evaluate_segmenter(
         reading,
         recipe.evaluation.resize,
         False,
-        recipe.data.cache_mib,
+        CacheBudget(recipe.data.cache_mib),
         training=training,
         bits=recipe.data.bits,
     )

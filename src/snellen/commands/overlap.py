@@ -9,16 +9,31 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from snellen.data.depth import measure_depth
 from snellen.data.fingerprint import content_hashes
 from snellen.engine.run_directory import Run
 from snellen.tasks.preparation import say_notes
 
 
-def say_scored(console: Console, run: Run, paths: Sequence[Path], source: str, notes: Sequence[str]) -> None:
-    """Prints which images are scored, and what should be known of them. source: where they are from, in words."""
+def say_scored(
+    console: Console, run: Run, paths: Sequence[Path], source: str, notes: Sequence[str], bits: int | None
+) -> None:
+    """Prints which images are scored, and what should be known of them.
+
+    source: where they are from, in words. bits: by which those of 16 bits are read.
+    """
     images = "1 image" if len(paths) == 1 else f"{len(paths):,} images"
     console.print(f"scoring {images} of {escape(source)}", highlight=False, soft_wrap=True)
     say_notes(console, [*notes, *overlap_notes(run, paths)])
+    say_depth(console, paths, bits)
+
+
+def say_depth(console: Console, paths: Sequence[Path], bits: int | None) -> None:
+    """Prints what should be known of images of 16 bits that a trained network is shown. bits: of its training."""
+    with console.status("reading the values of 16-bit images"):
+        note = measure_depth(paths).note(bits)
+    if note is not None:
+        say_notes(console, [note])
 
 
 def overlap_notes(run: Run, paths: Sequence[Path]) -> list[str]:

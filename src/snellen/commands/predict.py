@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FEW = 10  # images whose classes are printed too
 _NAMING = ("data.image_pattern", "data.mask_pattern")
+_BITS = "data.bits"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def predict(
     probability_2 … up to top_k (5 unless given), and error. Of a segmentation run: `out` is a folder, masks unless
     given, as tasks/mask_files.py describes it; probabilities, overlays: whether these are written too; tile, overlap:
     px, of the tiles of large images; masks beside the images, named as the run's own were, are passed over with a note;
-    overrides: data.image_pattern and data.mask_pattern where they are named otherwise.
+    overrides: data.image_pattern and data.mask_pattern where they are named otherwise, and for every run data.bits,
+    where images of 16 bits are not to be read by the training images' scale.
     force: replace what is there already. quiet: print nothing. Raises UserError when no image is found, the run has
     no weights, an argument is for the other kind of run, or something would be replaced.
     """
@@ -84,6 +86,7 @@ def predict(
     if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
         raise UserError(f"top_k={top_k}: wanted a whole number from 1 on.")
     paths = _wanted(opened, list(dict.fromkeys(given_images(images))), overrides, console)
+    bits = _bits(opened, overrides)
     if opened.recipe.task == "segmentation":
         if top_k is not None:
             raise UserError(f"{opened.path}: a segmentation run, whose masks have no top_k.")
@@ -93,6 +96,7 @@ def predict(
         return Predicted(
             *predict_masks(
                 *(opened, paths, out or Path("masks"), console),
+                bits=bits,
                 probabilities=probabilities,
                 overlays=overlays,
                 tile=TILE if tile is None else tile,
@@ -105,7 +109,7 @@ def predict(
         raise UserError(f"{opened.path}: a {opened.recipe.task} run writes a table; it has no {', '.join(wrong)}.")
     path = out or Path("predictions.csv")
     check_new_file(path, force)
-    return _predict_classes(opened, paths, path, 5 if top_k is None else top_k, console)
+    return _predict_classes(opened, paths, path, 5 if top_k is None else top_k, bits, console)
 
 
 def predicted_frame(run: Run, images: Images, console: Console) -> pd.DataFrame:
@@ -121,7 +125,8 @@ def predicted_frame(run: Run, images: Images, console: Console) -> pd.DataFrame:
         rows = masks_of(run, each, console)
     else:
         columns = ["image", "class", "probability", *(f"probability_{name}" for name in run.classes), "error"]
-        rows = [row for batch in _batches(run, each, console) for row in _full_rows(batch, each, run.classes)]
+        bits = run.classification.data.bits
+        rows = [row for batch in _batches(run, each, bits, console) for row in _full_rows(batch, each, run.classes)]
     row_of = dict(zip(each, rows, strict=True))
     return pd.DataFrame([row_of[image] for image in given if image in row_of], columns=columns)
 
@@ -165,10 +170,11 @@ def _wanted(
 ) -> list[Path | ImageInMemory]:
     """The images among the files: of a segmentation run without the masks beside them."""
     for key in overrides or {}:
-        if run.recipe.task != "segmentation" or key not in _NAMING:
+        if key != _BITS and (run.recipe.task != "segmentation" or key not in _NAMING):
             raise UserError(
-                f"{key}: predict reads images only. Of a segmentation run it takes {' and '.join(_NAMING)}, where "
-                "masks lie beside the images; nothing else of the recipe can be changed."
+                f"{key}: predict reads images only. It takes {_BITS} and, of a segmentation run, "
+                f"{' and '.join(_NAMING)}, where masks lie beside the images; nothing else of the recipe can be "
+                "changed."
             )
     if run.recipe.task != "segmentation":
         return images
@@ -187,8 +193,18 @@ def _wanted(
     return [image for image in images if isinstance(image, ImageInMemory) or image in kept]
 
 
+def _bits(run: Run, overrides: Mapping[str, Any] | None) -> int | None:
+    """By which images of 16 bits are read: data.bits where it is given, else as in training."""
+    from snellen.recipe.load import with_data_overrides
+
+    given = {key: value for key, value in (overrides or {}).items() if key == _BITS}
+    if run.recipe.task == "segmentation":
+        return with_data_overrides(run.segmentation, given, "predict").data.bits
+    return with_data_overrides(run.classification, given, "predict").data.bits
+
+
 def _predict_classes(
-    run: Run, images: Sequence[Path | ImageInMemory], out: Path, top_k: int, console: Console
+    run: Run, images: Sequence[Path | ImageInMemory], out: Path, top_k: int, bits: int | None, console: Console
 ) -> Predicted:
     top_k = min(top_k, len(run.classes))
     predicted = unreadable = 0
@@ -199,18 +215,22 @@ def _predict_classes(
         writer = csv.writer(file, lineterminator="\n")
         more = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "probability")]
         writer.writerow(["path", "class", "probability", *more, "error"])
-        for batch in _batches(run, images, console):
+        for batch in _batches(run, images, bits, console):
             writer.writerows(_rows(batch, images, run.classes, top_k))
             predicted += len(batch.rows)
             unreadable += len(batch.unreadable)
     return Predicted(out, predicted, unreadable)
 
 
-def _batches(run: Run, images: Sequence[Path | ImageInMemory], console: Console) -> Iterator[PredictedBatch]:
-    """The run's probabilities, with a bar; unreadable images are printed."""
+def _batches(
+    run: Run, images: Sequence[Path | ImageInMemory], bits: int | None, console: Console
+) -> Iterator[PredictedBatch]:
+    """The run's probabilities, with a bar; what should be known of 16-bit images and unreadable images are printed."""
+    from snellen.commands.overlap import say_depth
     from snellen.tasks.inference import Predictor
 
-    predictor = Predictor(run)
+    predictor = Predictor(run, bits)
+    say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("predicting", total=len(images))
         for batch in predictor.predict(images):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from snellen.commands.overlap import say_depth
 from snellen.data.decode import UnreadableImageError
 from snellen.data.in_memory import ImageInMemory, path_of
 from snellen.engine.run_directory import Run
@@ -28,6 +29,7 @@ def predict_masks(
     out: Path,
     console: Console,
     *,
+    bits: int | None,
     probabilities: bool,
     overlays: bool,
     tile: int,
@@ -37,7 +39,7 @@ def predict_masks(
     """Writes the files of each image below `out`; returns it, and how many images were predicted and unreadable.
 
     `out`/masks.csv lists every image: path, mask (below `out`), height, width, the share of its pixels in each class,
-    and error. For the arguments see `predict`.
+    and error. bits: of 16-bit images. For the other arguments see `predict`.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; masks are written into a folder. Choose another --out.")
@@ -51,7 +53,8 @@ def predict_masks(
     refuse_overwriting([image for image in images if isinstance(image, Path)], files)
     for file in files:
         check_new_file(file, force)
-    predictor = predictor_of(run, tile, overlap)
+    predictor = predictor_of(run, tile, overlap, bits)
+    say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     table: list[list[object]] = []
     unreadable = 0
     for image, events in _by_image(predictor, images, console, probabilities):
@@ -71,6 +74,7 @@ def predict_masks(
 def masks_of(run: Run, images: Sequence[Path | ImageInMemory], console: Console) -> list[list[object]]:
     """(image, mask, error) of each image: its path or position, and (H, W) uint8, the class of each pixel or 255."""
     rows: list[list[object]] = []
+    say_depth(console, [image for image in images if isinstance(image, Path)], run.segmentation.data.bits)
     for image, events in _by_image(predictor_of(run), images, console, probabilities=False):
         key = image.position if isinstance(image, ImageInMemory) else str(image)
         parts = []

@@ -20,6 +20,7 @@ from snellen.commands.train import resume, train_on
 from snellen.commands.train_segmenter import train_segmenter_on
 from snellen.data.masks.sources import MaskedSet
 from snellen.data.sources import ImageSet
+from snellen.data.store import JOBS
 from snellen.engine.display import duration
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
@@ -95,7 +96,7 @@ def _train(run: PlannedRun, context: Context) -> Run:
 
 
 def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
-    """Does what is left in processes, `jobs` at a time, each on a GPU or on its share of the cores.
+    """Does what is left in processes, `jobs` at a time, each on a GPU or on its share of the cores, and of the memory.
 
     Ctrl-C reaches all of them; each saves what it has done. False then.
     """
@@ -120,11 +121,11 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
             else:
                 command += ["--resume", str(run.path)]
             own = {"CUDA_VISIBLE_DEVICES": str(slot % gpus)} if gpus else {}
-            threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+            shares = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs)), JOBS: str(jobs)}
             log = run.path.parent / f"{run.path.name}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as file_:
-                subprocess.run(command, stdout=file_, stderr=file_, env=os.environ | threads | own, check=False)
+                subprocess.run(command, stdout=file_, stderr=file_, env=os.environ | shares | own, check=False)
             context.console.print(f"{escape(run.path.name)}: {state_of(run.path)}", highlight=False)
         finally:
             slots.put(slot)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +15,11 @@ from torch import Tensor
 
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.decode import UnreadableImageError, decode
-from snellen.data.memory import free_memory as free_memory
 from snellen.data.normalization import Triple
+from snellen.data.store import CacheBudget, PixelStore
 
 _STATISTICS_IMAGES = 5000
+_AHEAD = 4  # results for each processor
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -25,19 +28,33 @@ class Pixels:
     """Decoded images in a fixed order: all in memory, or those that fit, the others decoded when they are asked for.
 
     read: gives the image of a row, (C, h, w) uint8. kept: the images in memory, None for those that are not; the list
-    is taken over. fill: what lies beyond an image in a batch. room: bytes of images that are kept once they were asked
-    for. complete: whether all are in memory. Build one with `load_pixels`.
+    is taken over. fill: what lies beyond an image in a batch. store: holds the images in memory. budget: of images that
+    are kept once they were asked for; None: none are. complete: whether all are in memory. Build one with
+    `load_pixels`.
     """
 
-    def __init__(self, read: Callable[[int], Tensor], kept: list[Tensor | None], fill: int = 0, room: int = 0) -> None:
-        self._read = read
-        self._room = room
-        self._kept = kept
-        self._fill = fill
+    def __init__(
+        self,
+        read: Callable[[int], Tensor],
+        kept: list[Tensor | None],
+        store: PixelStore,
+        fill: int = 0,
+        budget: CacheBudget | None = None,
+    ) -> None:
+        self._read, self._kept, self._fill = read, kept, fill
+        self._store, self._budget = store, budget
         self.complete = all(image is not None for image in kept)
-        shapes = {image.shape for image in kept if image is not None}
-        self._block = _as_block(kept) if self.complete and len(shapes) == 1 else None
+        self._block = store.block if self.complete else None
+        if self._block is not None:
+            self._kept = [None] * len(kept)
         self._pool = None if self.complete else ThreadPoolExecutor(os.cpu_count())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images that are in memory."""
+        if self._block is not None:
+            return self._block.nbytes
+        return sum(image.nbytes for image in self._kept if image is not None)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -60,9 +77,8 @@ class Pixels:
         image = self._kept[row]
         if image is None:
             image = self._read(row)
-            if self._room >= image.nbytes:
-                self._room -= image.nbytes
-                self._kept[row] = image
+            if self._budget is not None and self._budget.take(image.nbytes):
+                self._kept[row] = image = self._store.put(image)
         return image
 
     def _block_of(self, rows: Tensor) -> RawBatch:
@@ -78,16 +94,16 @@ class Pixels:
 def load_pixels(
     paths: Sequence[Path],
     read: Callable[[Path], Tensor] | None,
-    limit_mib: int,
+    budget: CacheBudget,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Pixels, list[UnreadableImageError]]:
-    """Decodes all images once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
+    """Decodes all images once, in threads, and keeps what fits into `budget`.
 
     read: gives what is kept of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with the
     number of images done. Unreadable images are listed and are not among the Pixels; the others keep their order.
     """
     read = read or decode
-    room = min(limit_mib * 2**20, free_memory() // 2)
+    store = PixelStore(budget, len(paths))
     kept: list[Tensor | None] = []
     readable: list[Path] = []
     unreadable: list[UnreadableImageError] = []
@@ -103,12 +119,11 @@ def load_pixels(
             if isinstance(result, UnreadableImageError):
                 unreadable.append(result)
             else:
-                room -= result.nbytes
-                kept.append(result if room >= 0 else None)
+                kept.append(store.put(result) if budget.take(result.nbytes) else None)
                 readable.append(path)
             if on_progress is not None and (done % 256 == 0 or done == len(paths)):
                 on_progress(done)
-    return Pixels(lambda row: read(readable[row]), kept), unreadable
+    return Pixels(lambda row: read(readable[row]), kept, store), unreadable
 
 
 def pad(images: Sequence[Tensor], fill: int = 0) -> RawBatch:
@@ -151,19 +166,12 @@ def _triple(values: Tensor) -> Triple:
     return red, green, blue
 
 
-def _as_block(kept: list[Tensor | None]) -> Tensor | None:
-    images = [image for image in kept if image is not None]
-    block = torch.empty((len(images), *images[0].shape), dtype=torch.uint8)
-    for row, image in enumerate(images):
-        block[row] = image
-        kept[row] = None  # frees it at once: the whole set never lies in memory twice
-        images[row] = block[row]
-    return block
-
-
 def bounded_map(
     pool: ThreadPoolExecutor, function: Callable[[Given], Result], items: Sequence[Given]
 ) -> Iterable[Result]:
-    """pool.map, but never more than a few hundred results (decoded images) wait to be taken."""
-    for start in range(0, len(items), 512):
-        yield from pool.map(function, items[start : start + 512], chunksize=16)
+    """pool.map, but only a few results (decoded images) for each thread wait to be taken."""
+    remaining = iter(items)
+    waiting = deque(pool.submit(function, item) for item in islice(remaining, _AHEAD * (os.cpu_count() or 1)))
+    while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))

@@ -12,16 +12,26 @@ import numpy as np
 
 from snellen.data.bands import Bands, has_rasterio, tiff_header
 from snellen.data.decode import UnreadableImageError, deep_png_values, opened_image
+from snellen.words import counted
 
 _SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm"})  # other formats have 8 bits, or are read as such
 
 
 @dataclass(frozen=True)
 class Depth:
-    """files: how many images have 16 bits. largest: the largest value in them."""
+    """largest_values: of each image of 16 bits, the largest value in it."""
 
-    files: int
-    largest: int
+    largest_values: tuple[int, ...]
+
+    @property
+    def files(self) -> int:
+        """How many images have 16 bits."""
+        return len(self.largest_values)
+
+    @property
+    def largest(self) -> int:
+        """The largest value of all; 0 without images."""
+        return max(self.largest_values, default=0)
 
     @property
     def bits(self) -> int:
@@ -29,13 +39,49 @@ class Depth:
         return min(16, max(8, self.largest.bit_length()))
 
     def sentence(self, bits: int | None) -> str:
-        """What a person should know. bits: as the recipe gives them; None: they follow the largest value."""
-        files = "1 image has 16 bits" if self.files == 1 else f"{self.files:,} images have 16 bits"
+        """How these images are read. bits: as the recipe gives them; None: they follow the largest value."""
         used = bits or self.bits
-        text = f"{files}, with values up to {self.largest:,}; read as {used} bits, 0 to {2**used - 1:,} (data.bits)"
+        images = f"{counted(self.files, 'image')} of 16 bits with values up to {self.largest:,}"
+        text = f"{images}: read as {used} bits, so that {2**used - 1:,} is white (data.bits)"
         if self.bits > used:
-            return f"{text}: larger values are cut off to white"
-        return f"{text}: data.bits={self.bits} would use all grey levels" if self.bits < used else text
+            return f"{text}; larger values are cut off"
+        return f"{text}; data.bits={self.bits} would use all grey levels" if self.bits < used else text
+
+    def note(self, bits: int | None, what: str = "") -> str | None:
+        """What is wrong with showing these images to a network whose training images had another scale.
+
+        bits: of the training images; None: they had 8 bits in their files. what: says which images, "validation ".
+        """
+        if not self.files:
+            return None
+        images = counted(self.files, f"{what}image")
+        if bits is None:
+            return (
+                f"{images} of 16 bits with values up to {self.largest:,}, and training images of 8 bits: of the 16 "
+                "bits the upper eight are used, so that 65,535 is white. For another scale: "
+                f"data.bits={self.bits}"
+            )
+        above = sum(value >= 2**bits for value in self.largest_values)
+        if not above:
+            return None
+        return (
+            f"{above:,} of {images} of 16 bits exceed {2**bits - 1:,}, which is white by the training images' scale "
+            f"(data.bits={bits}): larger values, up to {self.largest:,}, are cut off"
+        )
+
+
+def settle_bits(
+    bits: int | None, training: Sequence[Path], scored: Sequence[Path] = ()
+) -> tuple[int | None, list[str]]:
+    """The bits by which a set is read, and notes for people. bits: as the recipe gives them; None: as measured.
+
+    None where no training image has 16 bits and the recipe says nothing.
+    """
+    depth = measure_depth(training)
+    settled = bits or (depth.bits if depth.files else None)
+    notes = [depth.sentence(bits)] if depth.files else []
+    note = measure_depth(scored).note(settled, "validation ")
+    return settled, [*notes, note] if note else notes
 
 
 def measure_depth(paths: Sequence[Path]) -> Depth:
@@ -43,7 +89,7 @@ def measure_depth(paths: Sequence[Path]) -> Depth:
     paths = [path for path in paths if path.suffix.lower() in _SUFFIXES]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         largest = [value for value in pool.map(_largest, paths) if value is not None]
-    return Depth(len(largest), max(largest, default=0))
+    return Depth(tuple(largest))
 
 
 def _largest(path: Path) -> int | None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from snellen.data.decode import UnreadableImageError, opened_image
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.depth import measure_depth
 
 _PAIRS = 60
 _MUCH_NEARER = 0.35
@@ -33,6 +34,7 @@ def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
     if len(pairs) < 10:
         return False
     pairs = pairs[:: max(1, len(pairs) // _PAIRS)][:_PAIRS]
+    bits = measure_depth(sorted({root / path for pair in pairs for path in pair})).bits
     near, far = [], []
     by_folder: dict[str, list[str]] = {}
     for path in paths:
@@ -41,7 +43,7 @@ def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
     for first, second in pairs:
         folder = by_folder[first.rpartition("/")[0]]
         other = folder[int(generator.integers(len(folder)))]
-        views = [_thumbnail(root / path) for path in (first, second, other)]
+        views = [_thumbnail(root / path, bits) for path in (first, second, other)]
         if any(view is None for view in views) or other == first:
             continue
         near.append(_distance(views[0], views[1]))
@@ -49,13 +51,12 @@ def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
     return len(near) >= 10 and float(np.median(near)) < _MUCH_NEARER * float(np.median(far))
 
 
-def _thumbnail(path: Path) -> NDArray[np.float64] | None:
+def _thumbnail(path: Path, bits: int) -> NDArray[np.float64] | None:
     try:
-        with opened_image(path) as image:
-            image.draft("L", (32, 32))
-            return np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64)
+        image = Image.fromarray(decode(path, 32, bits=bits).permute(1, 2, 0).contiguous().numpy())
     except UnreadableImageError:
         return None  # reported when it is decoded
+    return np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64)
 
 
 def _distance(first: NDArray[np.float64] | None, second: NDArray[np.float64] | None) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from snellen.data.bits import BITS_DESCRIPTION
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.split import validation_rows
 from snellen.data.walk import files_below
@@ -77,9 +77,7 @@ class DataSpec(Spec):
     split_column: str | None = Field(None, description="Column of train / val in a table. null: found by its name.")
     unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
-    cache_mib: int = Field(
-        8192, ge=0, description="Decoded images kept in memory, in MiB; never more than half of what is free."
-    )
+    cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
 
 
 @dataclass(frozen=True)

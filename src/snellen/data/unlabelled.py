@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from snellen.data.bits import BITS_DESCRIPTION
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.folders import split_folders
 from snellen.data.sources import IMAGE_SUFFIXES, Unreadable, images_below
@@ -22,9 +22,7 @@ class UnlabelledSpec(Spec):
 
     unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
-    cache_mib: int = Field(
-        8192, ge=0, description="Decoded images kept in memory, in MiB; never more than half of what is free."
-    )
+    cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 _WHITENING = 24  # 2 x 2 patches of 3 channels: 12 directions, each with both signs
 _WIDTHS = (64, 256, 256)
 _REGULARISER = 5e-4  # added to the variance of each direction
+_PIXELS_AT_ONCE = 250_000  # whose patches take 48 MB
 # With a smaller share of the largest variance a direction holds rounding errors: bf16 leaves up to 1.3e-6 (2^-18 / 3)
 # in the colours of grey images; the smallest direction of colour photographs has 1e-5 or more (CIFAR-10: 1.2e-5).
 _NO_VARIANCE = 2e-6
@@ -39,18 +42,17 @@ class AirNet(nn.Module):
         return F.adaptive_max_pool2d(x, 1).flatten(1)
 
     @torch.no_grad()
-    def whiten(self, images: Tensor) -> None:
-        """Sets the first layer so that its outputs on 2 x 2 patches of `images` are uncorrelated, of variance one.
+    def whiten(self, batches: Iterable[Tensor]) -> None:
+        """Sets the first layer so that its outputs on 2 x 2 patches of images are uncorrelated, of variance one.
 
         Directions without variance, such as the colours of grey images, get filters of zero: those with at most 2e-6 of
         the largest direction's variance. Convolutions of the first block that would start as identities on their
         channels start from random values instead. As identities they would hand on rounding errors, which each
         batch-norm, having no scale of its own, multiplies by as much as its epsilon allows, and their gradient too.
-        images: (N, 3, H, W) float, normalised as in training; some thousands are enough.
+        batches: (n, 3, H, W) float, normalised as in training; some thousands of images are enough. They are added up
+        batch by batch, a few images at a time.
         """
-        patches = F.unfold(images.double(), 2).transpose(1, 2).reshape(-1, 12)  # (N * positions, 12)
-        patches = patches[torch.randperm(len(patches), generator=torch.Generator().manual_seed(0))[:1_000_000]]
-        covariance = patches.T @ patches / len(patches)
+        covariance = patch_covariance(batches)
         values, vectors = torch.linalg.eigh(covariance)
         has_variance = values > _NO_VARIANCE * values[-1]
         filters = (vectors * has_variance / (values + _REGULARISER).sqrt()).T.reshape(12, 3, 2, 2)
@@ -77,6 +79,22 @@ def _identity_convolution(before: int, after: int) -> nn.Conv2d:
     with torch.no_grad():
         nn.init.dirac_(conv.weight[: min(before, after)])  # the others keep PyTorch's random start
     return conv
+
+
+def patch_covariance(batches: Iterable[Tensor]) -> Tensor:
+    """(12, 12) float64: the mean of p pᵀ over the 2 x 2 patches p of all images, without subtracting their mean.
+
+    batches: (n, 3, H, W) float. Of images with sides from 64 px on, every third patch of each direction is taken, from
+    128 px on every fifth, and so on: odd steps, since those of JPEG's blocks of 8 x 8 px would meet the same pixels.
+    """
+    total, count = torch.zeros(12, 12, dtype=torch.float64), 0
+    for batch in batches:
+        step = 1 + 2 * (min(batch.shape[2:]) // 64)
+        for images in batch.split(max(1, _PIXELS_AT_ONCE // batch[0, 0].numel())):
+            patches = F.unfold(images, 2, stride=step).double().transpose(0, 1).reshape(12, -1)
+            total += patches @ patches.T
+            count += patches.shape[1]
+    return total / max(1, count)
 
 
 @torch.no_grad()

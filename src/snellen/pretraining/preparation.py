@@ -16,6 +16,7 @@ from snellen.data.augment.pipeline import Augmentation
 from snellen.data.feed import Feed
 from snellen.data.normalization import Normalization
 from snellen.data.sources import ImageSet, Sample, read_images
+from snellen.data.store import CacheBudget
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.data.views import ViewFeed
 from snellen.engine.device import find_device, make_fabric, prepare_process
@@ -80,13 +81,18 @@ def prepare_pretraining(
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
 
     if recorded is None:
-        data = with_depth(recipe.data, [images.root / name for name in images.paths], console)
+        data = with_depth(recipe.data, [images.root / name for name in images.paths], (), console)
         scale = recipe.labelled.bits or data.bits  # one scale for what is learnt from and what it is scored on
         labelled_spec = recipe.labelled.model_copy(update={"bits": scale})
         if labelled is not None:
-            labelled_spec = with_depth(labelled_spec, [labelled.root / s.path for s in labelled.train], console)
+            training_files, scored_files = (
+                [labelled.root / s.path for s in side] for side in (labelled.train, labelled.validation)
+            )
+            labelled_spec = with_depth(labelled_spec, training_files, scored_files, console)
         recipe = recipe.model_copy(update={"data": data, "labelled": labelled_spec})
-    decoded = decode_paths([images.root / name for name in images.paths], recipe, recipe.data, console, crops=True)
+    budget = CacheBudget(recipe.data.cache_mib)  # the labelled images share it
+    paths = [images.root / name for name in images.paths]
+    decoded = decode_paths(paths, recipe, recipe.data, budget, console, crops=True)
     images = dataclasses.replace(
         images, paths=tuple(images.paths[row] for row in decoded.rows), left_out=decoded.left_out
     )
@@ -125,8 +131,9 @@ def prepare_pretraining(
     plain = feed(decoded, nothing, 1, mode.channels_last)
     scored = None
     if labelled is not None:
+        share = budget.part(recipe.labelled.cache_mib)
         labelled, known, unknown = decode_images(
-            _limited(labelled, recipe), recipe, recipe.labelled, console, crops=False
+            _limited(labelled, recipe), recipe, recipe.labelled, share, console, crops=False
         )
         classes = len(labelled.classes)
         scored = Labelled(

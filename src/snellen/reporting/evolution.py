@@ -9,7 +9,7 @@ import numpy as np
 
 from snellen.insight.separability import Separability
 from snellen.reporting.collect import Evolution, RunFigures
-from snellen.reporting.pictures import sprite
+from snellen.reporting.pictures import bits_of, sprite
 from snellen.reporting.runs import class_names, image_path
 
 
@@ -43,7 +43,7 @@ def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
                     "sheet": sheet,
                     "names": [str(run.samples["path"].iloc[int(row)]) for row in evolution.rows],
                 },
-                "sprite": sprite(paths) if new else None,
+                "sprite": sprite(paths, bits_of(run.run)) if new else None,
             }
         )
     return made

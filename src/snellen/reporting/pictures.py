@@ -6,35 +6,48 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
 from snellen.data.decode import decode
+from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 
 _MISSING = (128, 128, 128)
 
 
-def thumbnail(path: Path, side: int = 112) -> str | None:
-    """A JPEG whose shorter side is at most `side`, cropped to a square; None when the file is gone or unreadable."""
-    image = _square(path, side)
+def bits_of(run: Run, part: Literal["train", "validation"] = "validation") -> int | None:
+    """By which a run has read its images of 16 bits, as in `decode`."""
+    recipe = run.recipe
+    if recipe.task == "pretraining" and part == "validation":
+        return recipe.labelled.bits
+    return recipe.data.bits
+
+
+def thumbnail(path: Path, bits: int | None, side: int = 112) -> str | None:
+    """A JPEG whose shorter side is at most `side`, cropped to a square; None when the file is gone or unreadable.
+
+    bits: as in `decode`.
+    """
+    image = _square(path, side, bits)
     return None if image is None else _address(image)
 
 
-def sprite(paths: Sequence[Path], side: int = 40, columns: int = 40) -> str:
+def sprite(paths: Sequence[Path], bits: int | None, side: int = 40, columns: int = 40) -> str:
     """All images as one JPEG, `columns` to a row, each side x side; a grey square where a file is gone."""
     rows = -(-len(paths) // columns)
     sheet = Image.new("RGB", (columns * side, max(1, rows) * side), _MISSING)
     for number, path in enumerate(paths):
-        image = _square(path, side)
+        image = _square(path, side, bits)
         if image is not None:
             sheet.paste(image.resize((side, side)), (number % columns * side, number // columns * side))
     return _address(sheet, quality=70)
 
 
-def _square(path: Path, side: int) -> Image.Image | None:
+def _square(path: Path, side: int, bits: int | None) -> Image.Image | None:
     try:
-        pixels = decode(path, side)
+        pixels = decode(path, side, bits=bits)
     except UserError:
         return None
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

@@ -14,7 +14,7 @@ from snellen.reporting import charts
 from snellen.reporting.charts import Entry
 from snellen.reporting.collect import Collected, RunFigures
 from snellen.reporting.evolution import evolutions
-from snellen.reporting.pictures import thumbnail
+from snellen.reporting.pictures import bits_of, thumbnail
 from snellen.reporting.runs import class_names, image_path, listed
 from snellen.reporting.shared import Curve, cost, curves, difference_chart, share
 
@@ -167,7 +167,7 @@ def _disagreements(collected: Collected) -> list[dict[str, Any]]:
 
 def _picture(run: RunFigures, row: int, prediction: int, confidence: float, own: float) -> dict[str, Any]:
     return {
-        "picture": thumbnail(image_path(run.run, run.samples, row)),
+        "picture": thumbnail(image_path(run.run, run.samples, row), bits_of(run.run)),
         "path": run.samples["path"].iloc[row],
         "own": run.samples["class"].iloc[row],
         "taken": run.run.classes[prediction],
@@ -199,16 +199,16 @@ def _examples(run: Run) -> list[tuple[str, list[str]]]:
     """(class, pictures of its first training images), evenly chosen among many classes."""
     samples = run.samples()
     samples = samples[samples["split"] == "train"]
-    names = run.classes
+    names, bits = run.classes, bits_of(run, "train")
     if run.recipe.task == "pretraining":
         some = samples["path"].sample(min(len(samples), _EXAMPLES * _EXAMPLE_CLASSES), random_state=0)
-        shown = [picture for path in some if (picture := thumbnail(run.image(path), 72)) is not None]
+        shown = [picture for path in some if (picture := thumbnail(run.image(path), bits, 72)) is not None]
         return [("", shown[start : start + _EXAMPLES]) for start in range(0, len(shown), _EXAMPLES)]
     chosen = sorted({int(i) for i in np.linspace(0, len(names) - 1, min(len(names), _EXAMPLE_CLASSES)).round()})
     rows = []
     for index in chosen:
         paths = samples.loc[samples["target"] == index, "path"].head(_EXAMPLES)
-        pictures = [picture for path in paths if (picture := thumbnail(run.image(path), 72)) is not None]
+        pictures = [picture for path in paths if (picture := thumbnail(run.image(path), bits, 72)) is not None]
         if pictures:
             rows.append((names[index], pictures))
     return rows

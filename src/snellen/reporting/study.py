@@ -18,7 +18,7 @@ from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.collect import RunFigures
 from snellen.reporting.evolution import evolutions
-from snellen.reporting.pictures import thumbnail
+from snellen.reporting.pictures import bits_of, thumbnail
 from snellen.reporting.runs import RunView, class_names, differing, ends, image_path
 from snellen.reporting.sections import datasets
 from snellen.reporting.segmentation.collect import CollectedMasks, MaskRun
@@ -213,7 +213,7 @@ def _picture(loser: Cell, row: int) -> dict[str, Any]:
     taken = loser.first.classes[int(votes.argmax())]
     own = str(figures.samples["class"].iloc[row])
     return {
-        "picture": thumbnail(image_path(loser.first, figures.samples, row)),
+        "picture": thumbnail(image_path(loser.first, figures.samples, row), bits_of(loser.first)),
         "path": figures.samples["path"].iloc[row],
         "own": own,
         "taken": taken if taken != own else "another, by most seeds",

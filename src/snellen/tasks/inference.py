@@ -70,10 +70,14 @@ def own_arithmetic(run: Run) -> Arithmetic:
 
 
 class Predictor:
-    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic."""
+    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic.
 
-    def __init__(self, run: Run) -> None:
+    bits: of 16-bit images, where they are not the run's.
+    """
+
+    def __init__(self, run: Run, bits: int | None = None) -> None:
         self._recipe = run.classification
+        self._bits = bits or self._recipe.data.bits
         own = own_arithmetic(run)
         self._augmentation = Augmentation(self._recipe.augmentation, own.normalization, own.device)
         self._autocast, self._layout = own.autocast, own.mode.memory_format
@@ -82,7 +86,7 @@ class Predictor:
 
     def predict(self, images: Sequence[Path | ImageInMemory]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""
-        bits = self._recipe.data.bits
+        bits = self._bits
 
         def attempt(image: Path | ImageInMemory) -> Tensor | UnreadableImageError:
             try:

@@ -17,14 +17,15 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation, evaluation_view, stored_image
-from snellen.data.cache import Pixels, channel_statistics, free_memory, load_pixels
+from snellen.data.cache import Pixels, channel_statistics, load_pixels
 from snellen.data.decode import UnreadableImageError, decode
-from snellen.data.depth import measure_depth
+from snellen.data.depth import settle_bits
 from snellen.data.feed import Feed
 from snellen.data.masks.sources import MaskDataSpec
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
 from snellen.data.split import fraction_rows
+from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
 from snellen.engine.checkpoint import restore_model
@@ -79,13 +80,16 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     device = find_device(recipe.hardware)
     model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
     if recorded is None:
-        paths = [images.root / sample.path for sample in images.train]
-        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, paths, console)})
+        training_files, scored_files = (
+            [images.root / sample.path for sample in side] for side in (images.train, images.validation)
+        )
+        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, training_files, scored_files, console)})
     images = fewer(images, recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     say_weights(console, weights)
     check_evaluation_size(model.backbone, model_spec, recipe.evaluation.size)
-    images, train, validation = decode_images(images, recipe, recipe.data, console, crops=not recipe.model.cached)
+    budget, crops = CacheBudget(recipe.data.cache_mib), not recipe.model.cached
+    images, train, validation = decode_images(images, recipe, recipe.data, budget, console, crops)
     if recorded:
         normalization = recorded.normalization
     else:
@@ -161,15 +165,18 @@ def within_budget(job: Job, budget: float, console: Console) -> Job:
 
 
 def decode_images(
-    images: ImageSet, recipe: ImageRecipe, spec: DataSpec, console: Console, crops: bool
+    images: ImageSet, recipe: ImageRecipe, spec: DataSpec, budget: CacheBudget, console: Console, crops: bool
 ) -> tuple[ImageSet, Decoded, Decoded]:
     """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so.
 
-    crops: whether training images are augmented, or are only ever seen as evaluation shows them.
+    budget: of the memory for them. crops: whether training images are augmented, or are only ever seen as evaluation
+    shows them.
     """
     sides = images.train, images.validation
     loaded = [
-        decode_paths([images.root / sample.path for sample in samples], recipe, spec, console, crops and not number)
+        decode_paths(
+            [images.root / sample.path for sample in samples], recipe, spec, budget, console, crops and not number
+        )
         for number, samples in enumerate(sides)
     ]
     kept = [tuple(samples[row] for row in each.rows) for samples, each in zip(sides, loaded, strict=True)]
@@ -182,13 +189,15 @@ def decode_images(
     return images, loaded[0], loaded[1]
 
 
-def with_depth(spec: DataOf, paths: Sequence[Path], console: Console) -> DataOf:
-    """`spec` with the bits of its 16-bit images measured, and said; without 16-bit images as it is."""
-    depth = measure_depth(paths)
-    if not depth.files:
-        return spec
-    console.print(f"[yellow]note:[/] {depth.sentence(spec.bits)}", highlight=False, soft_wrap=True)
-    return spec if spec.bits else spec.model_copy(update={"bits": depth.bits})
+def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], console: Console) -> DataOf:
+    """`spec` with the bits of the training images of 16 bits measured, and said; without such images as it is.
+
+    scored: images that are said to exceed that scale where they do.
+    """
+    with console.status("reading the values of 16-bit images"):
+        bits, notes = settle_bits(spec.bits, training, scored)
+    say_notes(console, notes)
+    return spec.model_copy(update={"bits": bits})
 
 
 def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
@@ -214,7 +223,12 @@ class Decoded:
 
 
 def decode_paths(
-    paths: Sequence[Path], recipe: ImageRecipe, spec: DataSpec | UnlabelledSpec, console: Console, crops: bool
+    paths: Sequence[Path],
+    recipe: ImageRecipe,
+    spec: DataSpec | UnlabelledSpec,
+    budget: CacheBudget,
+    console: Console,
+    crops: bool,
 ) -> Decoded:
     """Decodes image files, for crops or as evaluation sees them.
 
@@ -231,7 +245,7 @@ def decode_paths(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=len(paths))
         pixels, failed = load_pixels(
-            paths, stored if crops else view, spec.cache_mib, lambda done: bar.update(task, completed=done)
+            paths, stored if crops else view, budget, lambda done: bar.update(task, completed=done)
         )
     if failed and spec.unreadable == "error":
         raise UserError(_unreadable_message(failed))
@@ -247,7 +261,8 @@ def decode_paths(
     views = Pixels(
         lambda row: evaluation_view(pixels.image(row), evaluation) if whole else view(readable[row]),
         [None] * len(readable),
-        room=min(spec.cache_mib * 2**20, free_memory() // 8),
+        PixelStore(budget),
+        budget=budget.part(spec.cache_mib // 4),
     )
     return Decoded(pixels, views, rows, left_out)
 
@@ -284,7 +299,7 @@ def whiten(backbone: nn.Module, feed: Feed) -> None:
     count = min(_WHITENING_IMAGES, len(feed.targets))
     generator = torch.Generator().manual_seed(derive(feed.seed, "whitening"))
     rows = torch.randperm(len(feed.targets), generator=generator)[:count].numpy()
-    backbone.whiten(torch.cat([batch.images.cpu() for batch in feed.evaluate(rows)]))
+    backbone.whiten(batch.images.cpu() for batch in feed.evaluate(rows))
 
 
 def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:

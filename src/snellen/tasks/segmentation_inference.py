@@ -227,9 +227,10 @@ def _part(pixels: NDArray[np.uint8], top: int, left: int, height: int, width: in
     return pixels[top : top + height, left : left + width]
 
 
-def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPredictor:
+def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP, bits: int | None = None) -> TiledPredictor:
     """The chosen epoch's network of a segmentation run, with the run's own arithmetic.
 
+    bits: of 16-bit images, where they are not the run's.
     Raises UserError when the run has no weights or the tiles are impossible.
     """
     shown = run.segmentation.evaluation
@@ -254,7 +255,7 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP) -> TiledPre
         shown=shown,
         training=training_sizes(run),
         layout=own.mode.memory_format,
-        bits=run.segmentation.data.bits,
+        bits=bits or run.segmentation.data.bits,
     )
 
 

@@ -69,8 +69,10 @@ def prepare_segmentation(
     trained = recorded is not None and recorded.trained
     spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
     if recorded is None:
-        paths = [images.root / sample.image for sample in images.train]
-        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, paths, console)})
+        training_files, scored_files = (
+            [images.root / sample.image for sample in side] for side in (images.train, images.validation)
+        )
+        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, training_files, scored_files, console)})
     images = fewer_masked(images, recipe.data.fraction, recipe.seed)
     classes = images.classes.names
     model, weights = build_segmenter(spec, len(classes), recipe.seed)

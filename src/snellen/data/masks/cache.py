@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from snellen.data.batch import RawBatch
-from snellen.data.cache import Pixels, bounded_map, free_memory
+from snellen.data.cache import Pixels, bounded_map
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import MaskReading, decode_mask
@@ -26,6 +26,7 @@ from snellen.data.masks.resize import (
 )
 from snellen.data.masks.sources import MaskDataSpec, MaskedSet
 from snellen.data.sources import Unreadable
+from snellen.data.store import CacheBudget, PixelStore
 from snellen.errors import UserError
 
 _MOST_LISTED = 10
@@ -86,7 +87,7 @@ def decode_set(
     on_progress: called with the number of pairs done. Raises UserError for pairs that cannot be used, unless `spec`
     says to leave them out, and where nothing is left.
     """
-    reading = spec.reading(images.classes)
+    reading, budget = spec.reading(images.classes), CacheBudget(spec.cache_mib)
     loaded: list[Loaded] = []
     before = 0
     for samples, resize, masks_too in (
@@ -96,7 +97,7 @@ def decode_set(
         paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
         shown = None if on_progress is None else lambda done, start=before: on_progress(start + done)
         training = TrainingSizes.of(loaded[0].sizes) if loaded and loaded[0].sizes else None
-        loaded.append(load_pairs(paths, reading, resize, masks_too, spec.cache_mib, shown, training, spec.bits))
+        loaded.append(load_pairs(paths, reading, resize, masks_too, budget, shown, training, spec.bits))
         before += len(samples)
     failed = [error for each in loaded for error in each.failed]
     if failed and spec.unreadable == "error":
@@ -137,18 +138,18 @@ def load_pairs(
     reading: MaskReading,
     resize: Resize,
     masks_too: bool,
-    limit_mib: int,
+    budget: CacheBudget,
     on_progress: Callable[[int], None] | None = None,
     training: TrainingSizes | None = None,
     bits: int | None = None,
 ) -> Loaded:
-    """Decodes all pairs once, in threads, and keeps what fits into `limit_mib` and into half of the free memory.
+    """Decodes all pairs once, in threads, and keeps what fits into `budget`.
 
     paths: of image and mask. resize: of the images; of the masks where masks_too. on_progress: called with the number
     of pairs done. training: see `evaluation_size`; None for the training images themselves. bits: of 16-bit images, as
     in `decode`.
     """
-    room = min(limit_mib * 2**20, free_memory() // 2)
+    image_store, mask_store = PixelStore(budget, len(paths)), PixelStore(budget, len(paths))
     images: list[Tensor | None] = []
     masks: list[Tensor | None] = []
     counts: list[Tensor] = []
@@ -183,17 +184,17 @@ def load_pairs(
                 image, size, mask, count = result
                 sizes.append(size)
                 kept_sizes.append(tuple(image.shape[1:]))
-                room -= image.nbytes + mask.nbytes
-                images.append(image if room >= 0 else None)
-                masks.append(mask if room >= 0 else None)
+                fits = budget.take(image.nbytes + mask.nbytes)
+                images.append(image_store.put(image) if fits else None)
+                masks.append(mask_store.put(mask) if fits else None)
                 counts.append(count)
                 rows.append(row)
             if on_progress is not None and ((row + 1) % 64 == 0 or row + 1 == len(paths)):
                 on_progress(row + 1)
     usable = [paths[row] for row in rows]
     pixels = PairPixels(
-        Pixels(lambda row: read_image(usable[row][0])[0], images),
-        Pixels(lambda row: read_mask(usable[row][1], None)[0], masks, fill=IGNORE),
+        Pixels(lambda row: read_image(usable[row][0])[0], images, image_store),
+        Pixels(lambda row: read_mask(usable[row][1], None)[0], masks, mask_store, fill=IGNORE),
         torch.stack(counts) if counts else torch.zeros(0, len(reading.table) + 1, dtype=torch.int64),
         torch.tensor(kept_sizes, dtype=torch.int64).reshape(-1, 2),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from snellen.data.bits import BITS_DESCRIPTION
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.leaks import leak_notes, neighbour_notes
 from snellen.data.masks.classes import ClassTable, MaskClass
@@ -76,9 +76,7 @@ class MaskDataSpec(Spec):
         "error", description="What to do with images without a mask, masks without an image, and double ones."
     )
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
-    cache_mib: int = Field(
-        8192, ge=0, description="Decoded pairs kept in memory, in MiB; never more than half of what is free."
-    )
+    cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
 
     def reading(self, table: ClassTable) -> MaskReading:
         """How masks of these classes are decoded."""

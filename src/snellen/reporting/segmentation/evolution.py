@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from snellen.engine.run_directory import MaskSnapshot
 from snellen.insight.segmentation import by_image
+from snellen.reporting.pictures import bits_of
 from snellen.reporting.runs import image_path
 from snellen.reporting.segmentation.collect import CollectedMasks, MaskRun
 from snellen.reporting.segmentation.masks import (
@@ -160,7 +161,7 @@ def _scene(
         PurePosixPath(path).name,
         why,
         size,
-        photograph(image_path(first.run, first.samples, row), size),
+        photograph(image_path(first.run, first.samples, row), size, bits_of(first.run)),
         None if truth is None else mask_picture(reduced(truth, _LONGEST), colours),
         lines,
     )

@@ -76,21 +76,24 @@ def error_picture(prediction: Mask, truth: Mask) -> str:
     return _png(wrong.astype(np.uint8), [(0, 0, 0), WRONG], 0)
 
 
-def photograph(path: Path, size: tuple[int, int]) -> str | None:
-    """The image as a JPEG of (height, width); None when the file is gone or unreadable."""
+def photograph(path: Path, size: tuple[int, int], bits: int | None) -> str | None:
+    """The image as a JPEG of (height, width); None when the file is gone or unreadable. bits: as in `decode`."""
     try:
-        pixels = decode(path, min(size))
+        pixels = decode(path, min(size), bits=bits)
     except UserError:
         return None
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     return _jpeg(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def overlaid(path: Path, mask: Mask, colours: Sequence[Sequence[int]], longest: int) -> str | None:
-    """An image under its mask's colours, half and half, as one small JPEG; None when the image is gone."""
+def overlaid(path: Path, mask: Mask, colours: Sequence[Sequence[int]], longest: int, bits: int | None) -> str | None:
+    """An image under its mask's colours, half and half, as one small JPEG; None when the image is gone.
+
+    bits: as in `decode`.
+    """
     small = reduced(mask, longest)
     try:
-        pixels = decode(path, longest)
+        pixels = decode(path, longest, bits=bits)
     except UserError:
         return None
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).resize(small.shape[::-1])

@@ -11,6 +11,7 @@ from snellen.engine.run_directory import Run
 from snellen.insight.segmentation import MaskClassFigures
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry
+from snellen.reporting.pictures import bits_of
 from snellen.reporting.runs import class_names, listed
 from snellen.reporting.segmentation.collect import CollectedMasks, MaskRun
 from snellen.reporting.segmentation.evolution import evolutions
@@ -153,11 +154,13 @@ def _examples(run: Run) -> list[str]:
     """Training images, evenly chosen, under their masks."""
     samples = run.samples()
     paths = samples.loc[samples["split"] == "train", "path"]
-    truths = TrueMasks(run)
+    truths, bits = TrueMasks(run), bits_of(run)
     shown = []
     for path in paths.iloc[:: max(1, -(-len(paths) // _EXAMPLES))]:
         mask = truths.of(path)
-        picture = None if mask is None else overlaid(run.image(path), mask, run.data["colours"], _EXAMPLE_SIDE)
+        if mask is None:
+            continue
+        picture = overlaid(run.image(path), mask, run.data["colours"], _EXAMPLE_SIDE, bits)
         if picture is not None:
             shown.append(picture)
     return shown

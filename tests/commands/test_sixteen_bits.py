@@ -1,0 +1,270 @@
+"""Images of 16 bits whose values take 12: one scale from training to the report, whatever the kind of run."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
+from tests.commands.test_cli import snellen
+
+from snellen import check, evaluate, predict, pretrain, resume, train
+from snellen.commands import execution
+from snellen.commands.check import render
+from snellen.data.leaks import neighbour_notes
+from snellen.data.sources import Found
+from snellen.engine.interrupt import StopRequest
+from snellen.engine.run_directory import Run
+
+QUIET = Console(quiet=True)
+
+FP32 = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1}
+CLASSES: dict[str, Any] = {
+    "task": "classification",
+    "name": "digits",
+    "epochs": 1,
+    "batch_size": 16,
+    "model": {"backbone": "airnet", "width": 0.125},
+    "augmentation": {"size": 16},
+    "evaluation": {"size": 16},
+    "hardware": FP32,
+    "snapshots": {"images": 8},
+}
+MASKS: dict[str, Any] = {
+    "task": "segmentation",
+    "name": "scenes",
+    "epochs": 1,
+    "batch_size": 4,
+    "model": {"architecture": "unet/test_resnet"},
+    "optimizer": {"name": "adamw", "lr": 0.003},
+    "hardware": FP32,
+    "snapshots": {"images": 2},
+}
+PRETRAINING: dict[str, Any] = {
+    "epochs": 1,
+    "batch_size": 32,
+    "augmentation.size": 16,
+    "evaluation.size": 16,
+    "evaluation.collapse": "warn",
+    "model.width": 0.125,
+    "hardware": FP32,
+}
+
+
+def write(path: Path, eight: NDArray[np.uint8], bits: int) -> None:
+    """Grey levels as values of so many bits, in a file of 16; of 8 in one of 8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(eight if bits == 8 else eight.astype(np.uint16) << (bits - 8)).save(path)
+
+
+def write_classes(folder: Path, bits: int, suffix: str = "png") -> Path:
+    data = load_digits()
+    for label in range(3):
+        for number, row in enumerate(np.flatnonzero(data.target == label)[:30]):
+            eight = np.kron((data.images[row] * 15).astype(np.uint8), np.ones((2, 2), np.uint8))
+            write(folder / ("val" if number < 8 else "train") / str(label) / f"{number}.{suffix}", eight, bits)
+    return folder
+
+
+def write_masks(folder: Path, scenes: Path, bits: int) -> Path:
+    """The scenes in grey, with masks of two values: bright or dark."""
+    for number, path in enumerate(sorted(scenes.rglob("*_sat.jpg"))):
+        grey = np.asarray(Image.open(path).convert("L"))
+        part = folder / ("val" if number < 4 else "train")
+        write(part / "images" / f"{number}.tif", grey, bits)
+        write(part / "masks" / f"{number}.png", (grey > 110).astype(np.uint8), 8)
+    return folder
+
+
+def pictures(page: Path) -> list[NDArray[np.uint8]]:
+    """The JPEG pictures of a page."""
+    found = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page.read_text(encoding="utf-8"))
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L")) for text in found]
+
+
+def said(call: Any, *arguments: Any, **more: Any) -> tuple[Any, str]:
+    """A call's result, and what it printed."""
+    text = io.StringIO()
+    result = call(*arguments, console=Console(file=text, width=1000), **more)
+    return result, text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def deep_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("deep"), 12)
+
+
+@pytest.fixture(scope="module")
+def deep_masks(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
+    return write_masks(tmp_path_factory.mktemp("deep"), scenes, 12)
+
+
+@pytest.fixture(scope="module")
+def trained(deep_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(deep_classes, CLASSES, out=tmp_path_factory.mktemp("runs") / "run", console=QUIET)
+
+
+def test_twelve_bits_train_as_their_upper_eight_would(deep_classes: Path, trained: Run, tmp_path: Path) -> None:
+    eight = train(write_classes(tmp_path / "eight", 8), CLASSES, out=tmp_path / "run", console=QUIET)
+    assert trained.classification.data.bits == 12
+    assert eight.classification.data.bits is None
+    assert trained.data["normalization"] == eight.data["normalization"]
+    np.testing.assert_array_equal(trained.validation().probabilities, eight.validation().probabilities)
+
+
+def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, tmp_path: Path) -> None:
+    text = {}
+    runs = {}
+    for bits, data in ((12, deep_masks), (8, write_masks(tmp_path / "eight", scenes, 8))):
+        runs[bits], text[bits] = said(train, data, MASKS, out=tmp_path / f"run{bits}")
+    assert "12 images of 16 bits with values up to 4," in text[12]
+    assert "read as 12 bits" in text[12]
+    assert "16 bits" not in text[8]
+    assert runs[12].segmentation.data.bits == 12
+    np.testing.assert_array_equal(runs[12].mask_validation().confusion, runs[8].mask_validation().confusion)
+    shown = pictures(runs[12].path / "report.html")
+    plain = pictures(runs[8].path / "report.html")
+    assert len(shown) == len(plain) > 2
+    assert [picture.mean() for picture in shown] == [picture.mean() for picture in plain]
+    evaluated, _ = said(evaluate, runs[12], deep_masks)
+    np.testing.assert_array_equal(evaluated.scores.confusion, runs[12].mask_validation().confusion)
+    for bits, data in ((12, deep_masks), (8, tmp_path / "eight")):
+        predict(runs[12], data / "val" / "images", tmp_path / f"masks{bits}", overlays=True, quiet=True)
+    for path in sorted((tmp_path / "masks8").rglob("*.png")):
+        same = tmp_path / "masks12" / path.relative_to(tmp_path / "masks8")
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(same)))
+
+
+def test_evaluation_prediction_and_report_have_the_scale_of_the_run(
+    deep_classes: Path, trained: Run, tmp_path: Path
+) -> None:
+    evaluated, text = said(evaluate, trained, deep_classes)
+    assert evaluated.figures.top1 == pytest.approx(trained.status["top1"])
+    assert "16 bits" not in text, "nothing to warn of"
+    table = predict(trained, deep_classes / "val", tmp_path / "p.csv", top_k=1, quiet=True).path.read_text()
+    answers = [row.split(",")[:2] for row in table.splitlines()[1:]]
+    right = np.mean([Path(path).parent.name == label for path, label in answers])
+    assert right == pytest.approx(trained.status["top1"])
+    shown = pictures(trained.path / "report.html")
+    assert shown
+    assert max(picture.max() for picture in shown) > 150, "not black"
+
+
+class StopAtOnce(StopRequest):
+    """Asks to stop at the first step."""
+
+    @property
+    def requested(self) -> bool:
+        return True
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        pass
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "kind", ["classes", pytest.param("masks", marks=SLOW), pytest.param("pretraining", marks=SLOW)]
+)
+def test_a_stopped_run_goes_on_with_its_scale(
+    kind: str, deep_classes: Path, deep_masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(out: Path) -> Run:
+        if kind == "pretraining":
+            fields = PRETRAINING | {"evaluation.data": str(deep_classes)}
+            return pretrain(deep_classes, "byol-small", overrides=fields, out=out, console=QUIET)
+        data, recipe = (deep_classes, CLASSES) if kind == "classes" else (deep_masks, MASKS)
+        return train(data, recipe, out=out, console=QUIET)
+
+    whole = start(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopAtOnce)
+        stopped = start(tmp_path / "stopped")
+    assert stopped.status["state"] == "interrupted"
+    assert stopped.recipe.data.bits == 12
+    if stopped.recipe.task == "pretraining":
+        assert stopped.recipe.labelled.bits == 12
+    assert resume(stopped.path, console=QUIET).status["state"] == "finished"
+    first, second = (load_file(run.path / "checkpoints" / "last.safetensors") for run in (whole, stopped))
+    assert all(first[key].equal(second[key]) for key in first)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_check_says_the_depth_and_the_scale(
+    masked: bool, deep_classes: Path, deep_masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, count = (deep_masks, 12) if masked else (deep_classes, 66)
+    _, text = snellen("check", data, *(["--out", tmp_path / "drawn"] if masked else []), capsys=capsys)
+    assert f"{count} images of 16 bits with values up to 4," in text or "up to 3," in text
+    assert "read as 12 bits, so that 4,095 is white" in text
+    if masked:
+        drawn = [np.asarray(Image.open(path))[:, :48] for path in (tmp_path / "drawn").iterdir()]
+        assert max(image.mean() for image in drawn) > 60, "overlays are not black"
+
+
+def test_check_of_unlabelled_images_says_the_depth(tmp_path: Path) -> None:
+    for number in range(4):
+        write(tmp_path / f"IMG_{number}.png", np.full((8, 8), 50 + number, np.uint8), 12)
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(render(check(tmp_path)))
+    assert "4 images of 16 bits with values up to 848: read as 10 bits" in console.file.getvalue()
+
+
+def test_images_beyond_the_scale_are_warned_of(deep_classes: Path, trained: Run, tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "bright", 12)
+    write(data / "val" / "1" / "0.png", np.full((16, 16), 250, np.uint8), 16)
+    _, text = said(train, data, CLASSES, out=tmp_path / "run")
+    assert "1 of 24 validation images of 16 bits exceed 4,095" in text
+    for call, more in ((evaluate, {}), (predict, {"out": tmp_path / "p.csv"})):
+        _, text = said(call, trained, data / "val" if call is predict else data, **more)
+        assert "1 of 24 images of 16 bits exceed 4,095, which is white" in text
+        assert "up to 64,000, are cut off" in text
+    _, text = said(predict, trained, data / "val", tmp_path / "q.csv", overrides={"data.bits": 16})
+    assert "exceed" not in text
+    assert (tmp_path / "p.csv").read_text() != (tmp_path / "q.csv").read_text()
+
+
+@pytest.mark.parametrize("masked", [False, pytest.param(True, marks=SLOW)])
+def test_a_run_of_eight_bits_says_how_it_reads_sixteen(
+    masked: bool, deep_classes: Path, deep_masks: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = deep_masks if masked else deep_classes
+    eight = write_masks(tmp_path / "eight", scenes, 8) if masked else write_classes(tmp_path / "eight", 8)
+    run = train(eight, MASKS if masked else CLASSES, out=tmp_path / "run", console=QUIET)
+    _, text = said(evaluate, run, deep)
+    assert "images of 16 bits with values up to" in text
+    assert "the upper eight are used, so that 65,535 is white. For another scale: data.bits=12" in text
+    told, text = said(evaluate, run, deep, overrides={"data.bits": 12})
+    assert "16 bits" not in text
+    figure = "miou" if masked else "top1"
+    assert getattr(told.figures, figure) == pytest.approx(run.status[figure])
+    images = deep / "val" / ("images" if masked else "")
+    for given, warned in (([], True), (["data.bits=12"], False)):
+        code, text = snellen("predict", run.path, images, *given, "--out", tmp_path / f"out{warned}", capsys=capsys)
+        assert code == 0
+        assert ("For another scale: data.bits=12" in text) == warned
+
+
+def test_frames_of_a_video_of_twelve_bits_look_alike(photograph: Any, tmp_path: Path) -> None:
+    """In colour, as TIFF: files that Pillow cannot read."""
+    values = photograph.numpy().astype(np.uint16) << 4
+    for scene in range(4):
+        for frame in range(6):
+            part = values[:, 90 * scene : 90 * scene + 64, 140 * scene + frame : 140 * scene + frame + 64]
+            profile = {"driver": "GTiff", "count": 3, "height": 64, "width": 64, "dtype": "uint16"}
+            with rasterio.open(tmp_path / f"s_{100 * scene + frame}.tif", "w", **profile) as file:
+                file.write(part)
+    images = [Found(path.name, "", "unknown") for path in sorted(tmp_path.iterdir())]
+    assert neighbour_notes(tmp_path, images)
