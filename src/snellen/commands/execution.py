@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -27,6 +26,7 @@ from snellen.engine.environment import describe, peak_memory_mib
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
+from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
 from snellen.errors import DivergedError, UserError
@@ -197,7 +197,11 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
     )
     steps = job.recipe.epochs * job.feed.steps
     try:
-        with StopRequest() as stop, Display(console, job.recipe.epochs, steps, progress.step) as display:
+        with (
+            StopRequest() as stop,
+            Display(console, job.recipe.epochs, steps, progress.step) as display,
+            memory_explained(job.recipe, job.feed.device),
+        ):
             finished = run_loop(job, display, stop, checkpoint, progress)
         network = job.task.weights(job.scored)
         save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
@@ -210,10 +214,10 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
         message = start_again(str(error), job.recipe)
         write_status(path, "failed", job, progress, message, diverged=True)
         raise UserError(message) from error
-    except (UserError, torch.OutOfMemoryError, OSError) as error:
+    except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in FULL:
             raise
-        message = _advice(error, job)
+        message = f"{job.path}: the disk is full." if isinstance(error, OSError) else str(error)
         with suppress(UserError):  # on a full disk it may not fit either
             write_status(path, "failed", job, progress, message)
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
@@ -228,20 +232,6 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
             f"stopped; to go on: snellen train --resume {path}", markup=False, highlight=False, soft_wrap=True
         )
     return run
-
-
-def _advice(error: Exception, job: Job) -> str:
-    if isinstance(error, OSError):
-        return f"{job.path}: the disk is full."
-    if isinstance(error, torch.OutOfMemoryError):
-        accumulation = min(job.recipe.accumulation * 2, job.recipe.batch_size // 2)  # more is refused
-        parts = f"accumulation={accumulation} (the same batch in smaller parts) or "
-        smaller = job.recipe.task != "pretraining" and accumulation > job.recipe.accumulation
-        return (
-            f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
-            f"{parts if smaller else ''}a smaller batch_size."
-        )
-    return str(error)
 
 
 def _write_predictions(run: Run) -> None:
