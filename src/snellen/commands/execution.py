@@ -38,6 +38,7 @@ from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.reporting.closing import closing_lines, next_commands
+from snellen.study.directory import in_study
 from snellen.tasks.preparation import Recorded
 
 _SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
@@ -184,8 +185,8 @@ def check_unchanged(run: Run, key: str, fingerprint: str) -> None:
         )
 
 
-def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], report: bool = True) -> Run:
-    """Trains to the end or to Ctrl-C, then writes what is made from the whole run, with or without its report.
+def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) -> Run:
+    """Trains to the end or to Ctrl-C, then writes what is made from the whole run; its report, unless a study has one.
 
     A run that diverges in a reduced precision goes on in fp32: again() prepares its job anew, as a resume does. In fp32
     that is its end. Raises UserError for what stops a run.
@@ -210,7 +211,7 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
         if job.mode.precision != "fp32":
             note = go_back_in_fp32(path, str(error))
             console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
-            return execute(path, again(), console, again, report)
+            return execute(path, again(), console, again)
         message = start_again(str(error), job.recipe)
         write_status(path, "failed", job, progress, message, diverged=True)
         raise UserError(message) from error
@@ -223,7 +224,7 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
-    if finished and report:
+    if finished and not in_study(path):
         page = run.report()
         for line in (*closing_lines(run), f"report: {page}", *next_commands(run)):
             console.print(line, highlight=False, soft_wrap=True, markup=False)

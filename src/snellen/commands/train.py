@@ -68,10 +68,8 @@ def train(
     return train_on(images, data, loaded, Path(out) if out is not None else None, console)
 
 
-def train_on(
-    images: ImageSet, data: str | Path, recipe: Recipe, out: Path | None, console: Console, report: bool = True
-) -> Run:
-    """`train` on images that were read from `data` before. report: whether the run writes its own report."""
+def train_on(images: ImageSet, data: str | Path, recipe: Recipe, out: Path | None, console: Console) -> Run:
+    """`train` on images that were read from `data` before."""
     recipe = with_absolute_weights(recipe)
     _say_images(console, images)
     whole = images
@@ -82,7 +80,7 @@ def train_on(
         shown = recipe.evaluation.size, recipe.evaluation.size
         facts = _data_json(prepared, data)
         write_start(path, job, job.model, samples, facts, prepared.weights, prepared.measured, shown)
-        return execute(path, job, console, lambda: _prepared_again(path, whole, console), report)
+        return execute(path, job, console, lambda: _prepared_again(path, whole, console))
 
 
 def resume(run: str | Path, *, console: Console | None = None) -> Run:
