@@ -91,6 +91,7 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path
     tops = [load(run.path).status["top1"] for run in study.runs if run.setting == "A"]
     assert scored["mean"][0] == pytest.approx(sum(tops) / 2)
 
+    assert not list(out.glob("runs/*/report.html")), "the study has one page, whether a run was resumed or not"
     page = (out / "report.html").read_text()
     numbers = json.loads((out / "report.json").read_text())
     assert [(pair["a"], pair["b"]) for pair in numbers["pairs"]] == [("A", "C"), ("A", "E"), ("C", "E")]
@@ -145,6 +146,7 @@ def test_runs_side_by_side_are_the_same_runs(digits: Path, tmp_path: Path) -> No
     assert alone is not None
     assert beside is not None
     assert beside.finished
+    assert not list((tmp_path / "beside").glob("runs/*/report.html"))
     pd.testing.assert_series_equal(alone.table()["mean"], beside.table()["mean"])
 
 

@@ -14,9 +14,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from snellen.commands import execution
+from snellen.commands.compare import compare
 from snellen.commands.report import report
 from snellen.commands.train import resume, train
-from snellen.engine import loop
+from snellen.engine import budget, loop
 from snellen.engine.checkpoint import Checkpoint
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.run_directory import Run
@@ -148,3 +149,32 @@ def test_features_that_are_no_numbers_are_left_out_of_the_report(digits: Path, t
     arrays["features"][0, 0] = np.nan
     np.savez(file, **arrays)
     assert "features are no numbers after epoch 4" in report([run], tmp_path / "report.html").read_text()
+
+
+STUDY: dict[str, Any] = {
+    "name": "modes",
+    "seeds": [0],
+    "recipe": {key: value for key, value in RECIPE.items() if key not in {"name", "hardware"}},
+    "changes": {"evaluation.choose": "last"},
+}
+
+
+@pytest.mark.usefixtures("fails_in_bf16")
+def test_the_page_of_a_study_names_the_run_that_went_on_in_fp32(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_TIMED_SECONDS", 0.0)
+    settings = [
+        {"name": "half", "changes": {"hardware": HARDWARE}},
+        {"name": "full", "changes": {"hardware": FP32["hardware"], "optimizer.lr": 0.04}},
+    ]
+    study = compare(STUDY | {"settings": settings}, digits, out=tmp_path / "study", console=QUIET)
+    assert study is not None
+    half, full = (Run(run.path) for run in study.runs)
+    reason = "the loss is nan at step 10 (epoch 3, learning rate 0.05), in bf16"
+    sentence = f"{half.name}: {reason}; it went on in fp32 from step 0."
+    page = (study.path / "report.html").read_text()
+    assert page.count(sentence) == 1
+    assert f"{full.name}: the loss" not in page
+    alone = train(digits, FP32 | {"evaluation": {"size": 16, "choose": "last"}}, out=tmp_path / "alone", console=QUIET)
+    assert_same(half, alone)

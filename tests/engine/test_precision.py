@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,15 +12,19 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from snellen.engine import decisions
+from snellen.engine import decisions, measuring
 from snellen.engine.device import HardwareSpec, find_device, prepare_process
 from snellen.engine.measuring import measure
-from snellen.engine.precision import NAMED_MODES, Measured, Mode, Workload, candidates, choose, fastest, variants
+from snellen.engine.out_of_memory import memory_explained
+from snellen.engine.precision import NAMED_MODES, Loss, Measured, Mode, Workload, candidates, choose, fastest, variants
 from snellen.errors import UserError
+from snellen.recipe.schema import Recipe
 
 CPU = torch.device("cpu")
 PLAIN, LAST, HALF = Mode("fp32", False, False), Mode("fp32", True, False), Mode("bf16", True, False)
 QUIET = Console(quiet=True)
+RECIPE = {"name": "small", "epochs": 1, "augmentation": {"size": 16}, "model": {"backbone": "airnet"}}
+CPU_ALLOCATOR = RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: you tried")
 
 
 @pytest.fixture(autouse=True)
@@ -96,13 +101,82 @@ def test_a_mode_that_raises_is_no_candidate() -> None:
         choose(HardwareSpec(precision="bf16"), work, QUIET)
 
 
-def test_out_of_memory_is_said_with_what_helps() -> None:
-    def loss(network: nn.Module, batch: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("1 GiB")
+class Clock:
+    """In place of `time`, so that no test depends on how fast this machine is."""
 
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(measuring, "time", made)
+    return made
+
+
+def _counted(
+    slow: str, seconds: float = 0.0, clock: Clock | None = None, fails_after: int | None = None
+) -> tuple[Loss, list[str]]:
+    """A loss that takes so long in one precision, and a millisecond in the other, or that runs out of memory in it; and
+    the precisions of its calls."""
+    calls: list[str] = []
+
+    def loss(network: nn.Module, batch: Tensor) -> Tensor:
+        precision = "bf16" if torch.is_autocast_enabled("cpu") else "fp32"
+        calls.append(precision)
+        if clock is not None:
+            clock.now += seconds if precision == slow else 0.001
+        if fails_after is not None and precision == slow and calls.count(slow) > fails_after:
+            raise torch.OutOfMemoryError("1 GiB")
+        return _loss(network, batch)
+
+    return loss, calls
+
+
+def test_a_mode_whose_step_takes_too_long_is_not_measured_further(clock: Clock) -> None:
+    """As bf16 where the processor has no instructions for it: hundreds of times as slow."""
+    work, said = _work(), io.StringIO()
+    loss, calls = _counted("bf16", 0.5, clock)
+    modes = [PLAIN, Mode("bf16", False, False)]
+    work = Workload(work.model, work.images, loss, 1, "slow", 1)
+    measured = measure(modes, lambda mode: [], work, Console(file=said, width=200))
+    assert [entry.mode for entry in measured] == [PLAIN]
+    assert calls.count("bf16") == 2, "two steps of two images"
+    assert "bf16 is not measured further: a step takes" in said.getvalue()
+
+
+def test_a_round_ends_when_time_is_up(clock: Clock) -> None:
+    """Steps of 15 s where 10 s may be taken: one round of the first mode, and no other is tried."""
+    work, said = _work(), io.StringIO()
+    loss, calls = _counted("fp32", 15.0, clock)
+    work = Workload(work.model, work.images, loss, 1, "slow", 1)
+    measured = measure([PLAIN, LAST, HALF], lambda mode: [HALF], work, Console(file=said, width=200))
+    assert [(entry.mode, entry.rounds) for entry in measured] == [(PLAIN, 1)]
+    assert len(calls) == 6, "two to learn the cost, two and one to warm up, one timed"
+    assert said.getvalue().count("are over") == 3
+
+
+@pytest.mark.parametrize("steps", [0, 2, 3, 5])
+def test_a_mode_that_runs_out_of_memory_at_any_step_is_no_candidate(steps: int) -> None:
     work = _work()
-    with pytest.raises(UserError, match=r"batch_size=6\. Try accumulation=2"):
-        choose(HardwareSpec(), Workload(work.model, work.images, loss, 1, "large", 1), QUIET)
+    loss, _ = _counted("bf16", fails_after=steps)
+    choice = choose(HardwareSpec(unfold=False), Workload(work.model, work.images, loss, 1, "large", 1), QUIET)
+    assert choice.mode.precision == "fp32"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("1 GiB"), MemoryError(), CPU_ALLOCATOR])
+@pytest.mark.parametrize("accumulation", [1, 8, 16])
+def test_out_of_memory_is_said_with_what_helps(error: Exception, accumulation: int) -> None:
+    recipe = Recipe.model_validate(RECIPE | {"batch_size": 32, "accumulation": accumulation})
+    parts = rf"accumulation={2 * accumulation} \(the same batch in smaller parts\) or " if accumulation < 16 else ""
+    advice = rf"the device cpu ran out of memory with batch_size=32\. Try {parts}a smaller batch_size\.$"
+    with pytest.raises(UserError, match=advice), memory_explained(recipe, CPU):
+        raise error
+    with pytest.raises(RuntimeError, match="another"), memory_explained(recipe, CPU):
+        raise RuntimeError("another")
 
 
 def test_a_decision_is_kept_for_this_network_and_what_the_recipe_fixes() -> None:

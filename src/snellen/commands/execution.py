@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -27,6 +26,7 @@ from snellen.engine.environment import describe, peak_memory_mib
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
+from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
 from snellen.errors import DivergedError, UserError
@@ -38,6 +38,7 @@ from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.reporting.closing import closing_lines, next_commands
+from snellen.study.directory import in_study
 from snellen.tasks.few_steps import few_steps_note
 from snellen.tasks.preparation import Recorded, say_notes
 from snellen.words import counted
@@ -186,8 +187,8 @@ def check_unchanged(run: Run, key: str, fingerprint: str) -> None:
         )
 
 
-def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], report: bool = True) -> Run:
-    """Trains to the end or to Ctrl-C, then writes what is made from the whole run, with or without its report.
+def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) -> Run:
+    """Trains to the end or to Ctrl-C, then writes what is made from the whole run; its report, unless a study has one.
 
     A run that diverges in a reduced precision goes on in fp32: again() prepares its job anew, as a resume does. In fp32
     that is its end. Raises UserError for what stops a run.
@@ -205,7 +206,11 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
     )
     steps = job.recipe.epochs * job.feed.steps
     try:
-        with StopRequest() as stop, Display(console, job.recipe.epochs, steps, progress.step) as display:
+        with (
+            StopRequest() as stop,
+            Display(console, job.recipe.epochs, steps, progress.step) as display,
+            memory_explained(job.recipe, job.feed.device),
+        ):
             finished = run_loop(job, display, stop, checkpoint, progress)
         network = job.task.weights(job.scored)
         save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
@@ -214,20 +219,20 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
         if job.mode.precision != "fp32":
             note = go_back_in_fp32(path, str(error))
             console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
-            return execute(path, again(), console, again, report)
+            return execute(path, again(), console, again)
         message = start_again(str(error), job.recipe)
         write_status(path, "failed", job, progress, message, diverged=True)
         raise UserError(message) from error
-    except (UserError, torch.OutOfMemoryError, OSError) as error:
+    except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in FULL:
             raise
-        message = _advice(error, job)
+        message = f"{job.path}: the disk is full." if isinstance(error, OSError) else str(error)
         with suppress(UserError):  # on a full disk it may not fit either
             write_status(path, "failed", job, progress, message)
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
-    if finished and report:
+    if finished and not in_study(path):
         page = run.report()
         for line in (*closing_lines(run), f"report: {page}", *next_commands(run)):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -236,20 +241,6 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job], re
             f"stopped; to go on: snellen train --resume {path}", markup=False, highlight=False, soft_wrap=True
         )
     return run
-
-
-def _advice(error: Exception, job: Job) -> str:
-    if isinstance(error, OSError):
-        return f"{job.path}: the disk is full."
-    if isinstance(error, torch.OutOfMemoryError):
-        accumulation = min(job.recipe.accumulation * 2, job.recipe.batch_size // 2)  # more is refused
-        parts = f"accumulation={accumulation} (the same batch in smaller parts) or "
-        smaller = job.recipe.task != "pretraining" and accumulation > job.recipe.accumulation
-        return (
-            f"the device {job.feed.device} ran out of memory with batch_size={job.recipe.batch_size}. Try "
-            f"{parts if smaller else ''}a smaller batch_size."
-        )
-    return str(error)
 
 
 def _write_predictions(run: Run) -> None:

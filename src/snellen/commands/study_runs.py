@@ -90,9 +90,9 @@ def _train(run: PlannedRun, context: Context) -> Run:
     recipe = context.speeds[kind(run.recipe)].pinned(run.recipe)
     if isinstance(recipe, SegmentationRecipe):
         assert isinstance(context.images, MaskedSet)
-        return train_segmenter_on(context.images, context.data, recipe, run.path, context.console, report=False)
+        return train_segmenter_on(context.images, context.data, recipe, run.path, context.console)
     assert isinstance(context.images, ImageSet)
-    return train_on(context.images, context.data, recipe, run.path, context.console, report=False)
+    return train_on(context.images, context.data, recipe, run.path, context.console)
 
 
 def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:

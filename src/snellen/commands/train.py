@@ -84,10 +84,8 @@ def train(
     return train_on(images, data, loaded, out, console)
 
 
-def train_on(
-    images: ImageSet, data: Source, recipe: Recipe, out: Path | None, console: Console, report: bool = True
-) -> Run:
-    """`train` on images that were read from `data` before. report: whether the run writes its own report."""
+def train_on(images: ImageSet, data: Source, recipe: Recipe, out: Path | None, console: Console) -> Run:
+    """`train` on images that were read from `data` before."""
     recipe = with_absolute_weights(recipe)
     _say_images(console, images)
     whole = images
@@ -98,7 +96,7 @@ def train_on(
         shown = recipe.evaluation.size, recipe.evaluation.size
         facts = _data_json(prepared, _kept(data, path))
         write_start(path, job, job.model, samples, facts, prepared.weights, prepared.measured, shown)
-        return execute(path, job, console, lambda: _prepared_again(path, whole, console), report)
+        return execute(path, job, console, lambda: _prepared_again(path, whole, console))
 
 
 def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool = False) -> Run:

@@ -53,9 +53,8 @@ def train_segmenter_on(
     recipe: SegmentationRecipe,
     out: Path | None,
     console: Console,
-    report: bool = True,
 ) -> Run:
-    """`train_segmenter` on images that were read from `data` before. report: whether the run writes its own report."""
+    """`train_segmenter` on images that were read from `data` before."""
     recipe = _with_absolute_paths(recipe)
     _say_images(console, images)
     with new_run(out, recipe.name) as path:
@@ -65,7 +64,7 @@ def train_segmenter_on(
         facts = _data_json(prepared, data)
         weights, measured = prepared.weights, prepared.measured
         write_start(path, job, job.model, _samples(prepared.decoded.images), facts, weights, measured, prepared.shown)
-        return execute(path, job, console, lambda: _prepared_again(path, images, console), report)
+        return execute(path, job, console, lambda: _prepared_again(path, images, console))
 
 
 def resume_segmenter(run: Run, recipe: SegmentationRecipe, console: Console) -> Run:

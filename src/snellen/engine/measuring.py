@@ -22,6 +22,7 @@ _SHARE_OF_RUN = 0.02
 _FIRST_ROUNDS, _ROUNDS, _MOST_ROUNDS = 3, 7, 25
 _TIMED_SECONDS = 1.0  # steps that are fast are timed more often: all rounds of all modes together take this long
 _SLOW, _HOPELESS = 1.25, 2.0  # times the fastest: left out after the first rounds; given up at once
+_TOO_SLOW = 5.0  # times the plainest mode, on few images: its step on the whole batch is not even tried
 
 
 @dataclass
@@ -53,7 +54,8 @@ def measure(
 
     All `modes` are timed in three rounds; those that are not much slower than the fastest, and the `variants` of the
     fastest, in at least seven more, one step of each a round. Networks whose steps are slow are timed with fewer
-    images. A mode that raises is left out. `work.model` is left as it was.
+    images. A mode that raises is left out, and one whose steps would take too long, which is said; when time is up a
+    round ends where it stands. `work.model` is left as it was.
     """
     with console.status("measuring precision and memory layout") as status:
         count, first = _images(modes[0], work)
@@ -61,38 +63,43 @@ def measure(
         trials = _started(modes, work, count, clock)
         for number in range(_FIRST_ROUNDS):
             clock.show(f"round {number + 1} of {_FIRST_ROUNDS}")
-            _round(trials, work, count, number)
-            trials = _without(trials, _HOPELESS)
+            trials = _without(_round(trials, work, count, number, clock), _HOPELESS)
             if clock.late(share=0.3):
                 break
         measured = {trial.mode: trial.measured(count) for trial in trials}
         trials = _without(trials, _SLOW)
         best = min(trials, key=lambda trial: measured[trial.mode].seconds).mode
         trials += _started(variants(best), work, count, clock, optional=True)
-        for trial in trials:
-            trial.seconds.clear()
-        _timed(trials, work, count, clock)
-        final = {trial.mode: trial.measured(count) for trial in trials}
+        if not clock.late(share=1.0):
+            for trial in trials:
+                trial.seconds.clear()
+            trials = _timed(trials, work, count, clock)
+        final = {trial.mode: trial.measured(count) for trial in trials if trial.seconds}
+    for note in clock.notes:
+        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
     entries = measured | final
     return [entries[mode] for mode in entries]
 
 
-def _timed(trials: list[Trial], work: Workload, count: int, clock: _Clock) -> None:
-    """Interleaved rounds: at least seven unless time is up, more where steps are fast."""
+def _timed(trials: list[Trial], work: Workload, count: int, clock: _Clock) -> list[Trial]:
+    """Interleaved rounds: at least seven unless time is up, more where steps are fast. The trials that did not fail."""
     start = time.perf_counter()
     for number in range(_MOST_ROUNDS):
         clock.show(f"round {number + 1} of {_ROUNDS}" if number < _ROUNDS else "")
-        _round(trials, work, count, number)
+        trials = _round(trials, work, count, number, clock)
         enough = number + 1 >= _ROUNDS and time.perf_counter() - start > _TIMED_SECONDS
         if enough or clock.late(share=1.0):
-            return
+            break
+    return trials
 
 
 class _Clock:
-    """How long measuring has taken, of what it may take; and the line that says so."""
+    """How long measuring has taken, of what it may take; the line that says so; notes on what was left out."""
 
     def __init__(self, limit: float, status: Status) -> None:
         self._start, self._limit, self._status = time.perf_counter(), limit, status
+        self.notes: list[str] = []
+        self._plain = 0.0
 
     def late(self, share: float) -> bool:
         return time.perf_counter() - self._start > share * self._limit
@@ -102,6 +109,22 @@ class _Clock:
             passed = time.perf_counter() - self._start
             self._status.update(f"measuring precision and memory layout: {text}, {passed:.0f} s")
 
+    def affords(self, mode: Mode, first: bool, seconds: float) -> bool:
+        """Whether a mode is measured further, by its step of few images; else there is a note. The first always is."""
+        if first:
+            self._plain = seconds
+        if first or seconds <= _TOO_SLOW * self._plain:
+            return True
+        self.notes.append(f"{mode} is not measured further: a step takes {seconds / self._plain:.0f} times as long")
+        return False
+
+    def has_time(self, mode: Mode) -> bool:
+        """Whether there is time to try one more mode; else there is a note."""
+        if not self.late(share=1.0):
+            return True
+        self.notes.append(f"{mode} is not measured: {self._limit:.0f} s, the time for measuring, are over")
+        return False
+
 
 def _limit(step: float, steps: int) -> float:
     """Seconds that measuring may take in a run of `steps` steps of `step` seconds."""
@@ -110,7 +133,7 @@ def _limit(step: float, steps: int) -> float:
 
 def _images(mode: Mode, work: Workload) -> tuple[int, float]:
     """How many images of the batch can be afforded, and about the seconds of a step of so many in `mode`."""
-    few, batch = min(2 * work.accumulation, len(work.images)), len(work.images)
+    few, batch = _few(work), len(work.images)
     trial = Trial.of(mode, work)
     timed_step(trial, work, few)  # compiles primitives, allocates
     seconds = timed_step(trial, work, few)
@@ -120,13 +143,26 @@ def _images(mode: Mode, work: Workload) -> tuple[int, float]:
     return count, seconds * count / few
 
 
+def _few(work: Workload) -> int:
+    return min(2 * work.accumulation, len(work.images))
+
+
 def _started(modes: Sequence[Mode], work: Workload, count: int, clock: _Clock, optional: bool = False) -> list[Trial]:
-    """Trials that were warmed up; modes that raise are left out. Raises where none is left, unless `optional`."""
+    """Trials that were warmed up; modes that raise or take too long are left out. Raises where none is left, unless
+    `optional`."""
     trials, failures = list[Trial](), list[Exception]()
     for mode in modes:
+        first = not trials and not optional
+        if not first and not clock.has_time(mode):
+            continue
         clock.show(f"warming up {mode}")
         try:
             trial = Trial.of(mode, work)
+            if not mode.compiled:  # it would be compiled for few images, and once more
+                few = _few(work)
+                seconds = min(timed_step(trial, work, few) for _ in range(2))  # the first compiles primitives
+                if not clock.affords(mode, first, seconds):
+                    continue
             timed_step(trial, work, count)
             trials.append(trial)
         except Exception as error:  # no compiler, an old GPU, no memory: what raises here cannot be trained in
@@ -136,11 +172,23 @@ def _started(modes: Sequence[Mode], work: Workload, count: int, clock: _Clock, o
     raise failures[0]
 
 
-def _round(trials: list[Trial], work: Workload, count: int, number: int) -> None:
-    """One timed step of each, in an order that changes from round to round."""
+def _round(trials: list[Trial], work: Workload, count: int, number: int, clock: _Clock) -> list[Trial]:
+    """One timed step of each, in an order that changes from round to round; the first round is always whole.
+
+    Returns the trials less those that have run out of memory. Raises where all have.
+    """
     turn = number % len(trials)
+    failures = dict[Mode, Exception]()
     for trial in trials[turn:] + trials[:turn]:
-        trial.seconds.append(timed_step(trial, work, count))
+        if trial.seconds and clock.late(share=1.0):
+            break
+        try:
+            trial.seconds.append(timed_step(trial, work, count))
+        except torch.OutOfMemoryError as error:
+            failures[trial.mode] = error
+    if len(failures) == len(trials):
+        raise failures[trials[0].mode]
+    return [trial for trial in trials if trial.mode not in failures]
 
 
 def _without(trials: list[Trial], times: float) -> list[Trial]:

@@ -140,8 +140,7 @@ def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
 
     The decision is kept in the user's cache folder (`engine.decisions`) and read there the next time; nothing is
     measured then, nor where only one mode is allowed. SNELLEN_MODE, one of NAMED_MODES, decides without measuring what
-    `spec` leaves open. Raises UserError where every mode runs out of memory, and whatever the plainest mode raises
-    where none works.
+    `spec` leaves open. Raises whatever the plainest mode raises where none works.
     """
     from snellen.engine.measuring import measure
 
@@ -156,16 +155,28 @@ def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
     kept = None if spec.remeasure else decisions.read(key)
     if kept is not None:
         return Choice(Mode(**kept), remembered=True)
-    try:
-        measured = measure(modes, lambda mode: variants(spec, device, mode), work, console)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"the device {device} ran out of memory with batch_size={len(work.images)}. Try "
-            f"accumulation={2 * work.accumulation} (the same batch in smaller parts) or a smaller batch_size."
-        ) from error
+    measured = measure(modes, lambda mode: variants(spec, device, mode), work, console)
     mode = fastest(measured)
     decisions.write(key, asdict(mode), [entry.as_dict() for entry in measured])
     return Choice(mode, tuple(measured))
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises UserError where torch.compile does not work on `device`, which hardware.compile=true needs."""
+
+    def doubled(x: Tensor) -> Tensor:
+        return 2 * x
+
+    try:
+        torch.compile(doubled)(torch.ones(8, device=device))
+    except Exception as error:  # no compiler, one that is too old, no Triton: each has an error of its own
+        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        what = "a C compiler (gcc) and Python's headers for Triton" if device.type == "cuda" else "a C++ compiler (g++)"
+        raise UserError(
+            f"hardware.compile=true: torch.compile does not work here ({why.strip()}). Install {what}, on Debian or "
+            "Ubuntu by `apt install build-essential python3-dev`, and unset CC and CXX where they name another one; or "
+            "leave hardware.compile=false."
+        ) from error
 
 
 def fastest(measured: list[Measured]) -> Mode:

@@ -122,6 +122,12 @@ def is_study(path: Path) -> bool:
     return (path / "study.json").is_file()
 
 
+def in_study(run: Path) -> bool:
+    """Whether a run's folder is one of a study's: it has one report of all, and its runs have none."""
+    folder = run.resolve().parent
+    return folder.name == "runs" and is_study(folder.parent)
+
+
 def write_study(
     path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: Mapping[str, Mode]
 ) -> Study:

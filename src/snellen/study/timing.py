@@ -19,6 +19,7 @@ from snellen.data.sources import ImageSet
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.engine.budget import evaluation_seconds, step_seconds
 from snellen.engine.loop import Job
+from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Mode
 from snellen.pretraining.preparation import prepare_pretraining
 from snellen.recipe.load import apply_overrides
@@ -96,8 +97,9 @@ def time_steps(
     plain = recipe.model_copy(update={"model": model, "data": data, "budget": None})
     with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {escape(recipe.name)}"):
         job = _job(Path(folder), plain, some)
-        step = step_seconds(job) / min(recipe.batch_size, len(some.train))
-        score = evaluation_seconds(job) / job.task.evaluated_images
+        with memory_explained(recipe, job.feed.device):
+            step = step_seconds(job) / min(recipe.batch_size, len(some.train))
+            score = evaluation_seconds(job) / job.task.evaluated_images
     return Speed(job.mode, step, score)
 
 
@@ -111,7 +113,8 @@ def pretraining_seconds(recipe: PretrainingRecipe, images: UnlabelledSet, consol
     plain = recipe.model_copy(update={"model": model, "evaluation": evaluation})
     with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {escape(recipe.name)}"):
         job = prepare_pretraining(Path(folder), plain, some, Console(quiet=True), recorded=None).job
-        step = step_seconds(job) / min(recipe.batch_size, len(some.paths))
+        with memory_explained(recipe, job.feed.device):
+            step = step_seconds(job) / min(recipe.batch_size, len(some.paths))
     return recipe.epochs * len(images.paths) * step
 
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from snellen.data.views import ViewBatch
 from snellen.engine.display import per_second
-from snellen.engine.precision import Choice, Loss, Measured, Mode, Workload, choose
+from snellen.engine.out_of_memory import memory_explained
+from snellen.engine.precision import Choice, Loss, Measured, Mode, Workload, check_compiler, choose
 from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ def settle_mode(
 ) -> tuple[Mode, Sequence[Measured]]:
     """The mode that a run takes, which is printed, and what was measured for it: that of a resumed run, or the fastest.
 
-    feed: in the contiguous layout. loss: as in Workload.
+    feed: in the contiguous layout. loss: as in Workload. Raises UserError where hardware.compile asks for what does not
+    work here, or where every mode runs out of memory.
     """
+    if recipe.hardware.compile or (recorded is not None and recorded.mode.compiled):
+        check_compiler(feed.device)
     if recorded is not None:
         console.print(mode_sentence(Choice(recorded.mode), feed.device), highlight=False, soft_wrap=True)
         note = not_exact(recorded, str(feed.device), torch.get_num_threads())
@@ -56,7 +60,8 @@ def settle_mode(
         network = {"model": network, "method": recipe.method.model_dump(mode="json")}
     steps = recipe.epochs * feed.steps
     work = Workload(model, images, loss, recipe.accumulation, json.dumps(network, sort_keys=True), steps)
-    choice = choose(recipe.hardware, work, console)
+    with memory_explained(recipe, feed.device):
+        choice = choose(recipe.hardware, work, console)
     console.print(mode_sentence(choice, feed.device, len(images)), highlight=False, soft_wrap=True)
     return choice.mode, choice.measured
 

@@ -33,6 +33,7 @@ from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
+from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Measured, Mode
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
@@ -159,7 +160,8 @@ def _with_rate(job: Job, rate: float) -> Job:
 
 def within_budget(job: Job, budget: float, console: Console) -> Job:
     """The job with as many epochs as fit into `budget` seconds, timed on a copy of its network."""
-    epochs = epochs_within(budget, job.on(copy.deepcopy(job.model)))
+    with memory_explained(job.recipe, job.feed.device):
+        epochs = epochs_within(budget, job.on(copy.deepcopy(job.model)))
     console.print(f"budget {job.recipe.budget}: {epochs} epochs", highlight=False)
     return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"epochs": epochs}))
 

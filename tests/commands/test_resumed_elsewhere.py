@@ -1,0 +1,91 @@
+"""Runs that go on with other threads or on another device: exact no longer, and said."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from snellen import Run
+from snellen.commands import execution
+from snellen.commands.pretrain import pretrain
+from snellen.commands.train import resume, train
+from snellen.engine.interrupt import StopRequest
+
+QUIET = Console(quiet=True)
+HARDWARE = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False}
+CLASSES: dict[str, Any] = {
+    "name": "small",
+    "epochs": 2,
+    "batch_size": 32,
+    "augmentation": {"size": 16, "crop": "random"},
+    "evaluation": {"size": 16},
+    "model": {"backbone": "airnet", "width": 0.125},
+    "hardware": HARDWARE,
+    "snapshots": {"images": 0},
+}
+MASKS: dict[str, Any] = {
+    "name": "small",
+    "task": "segmentation",
+    "epochs": 2,
+    "batch_size": 4,
+    "augmentation": {"size": 32},
+    "model": {"architecture": "unet/resnet18"},
+    "hardware": HARDWARE,
+    "snapshots": {"images": 0},
+}
+VIEWS: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 32,
+    "augmentation.size": 16,
+    "evaluation.size": 16,
+    "evaluation.collapse": "warn",
+    "model.width": 0.125,
+    "method.hidden": 32,
+    "hardware": HARDWARE,
+}
+
+
+class Stop(StopRequest):
+    """Asks to stop after the first step."""
+
+    def __enter__(self) -> StopRequest:
+        self.requested = True
+        return self
+
+
+def _stopped(kind: str, digits: Path, scenes: Path, out: Path) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", Stop)
+        if kind == "pretraining":
+            return pretrain(digits, "byol-small", overrides=VIEWS, out=out, console=QUIET)
+        data, recipe = (digits, CLASSES) if kind == "classes" else (scenes, MASKS)
+        return train(data, recipe, out=out, console=QUIET)
+
+
+def _resumed(run: Run, **recorded: object) -> str:
+    """What a resume says of a run whose environment.json says otherwise, as one from another machine does."""
+    file = run.path / "environment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | recorded))
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", Stop)
+        resume(run.path, console=Console(file=said, width=400))
+    return said.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["classes", "pretraining", pytest.param("masks", marks=pytest.mark.slow)])
+def test_other_threads_and_another_device_are_said(kind: str, digits: Path, scenes: Path, tmp_path: Path) -> None:
+    run = _stopped(kind, digits, scenes, tmp_path / "run")
+    threads = run.environment["threads"]
+    assert run.environment["device"] == "cpu"
+    assert "bit for bit" not in _resumed(run), "the same threads and device: exact"
+    said = _resumed(run, threads=threads + 5)
+    assert f"computed with {threads + 5} threads and goes on with {threads}; its result will not be bit for bit" in said
+    assert f"OMP_NUM_THREADS={threads + 5}" in said
+    said = _resumed(run, device="cuda:0", threads=threads)
+    assert "computed on cuda:0 and goes on on cpu; its result will not be bit for bit" in said
