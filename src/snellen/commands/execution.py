@@ -80,7 +80,9 @@ def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], image
     )
     if fields:
         changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
-        console.print(f"for these {images:,} training images: {changes}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"for {counted(images, 'training image')}: {changes}", markup=False, highlight=False, soft_wrap=True
+        )
     return fields | dict(overrides)
 
 

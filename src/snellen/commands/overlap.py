@@ -12,11 +12,12 @@ from rich.markup import escape
 from snellen.data.fingerprint import content_hashes
 from snellen.engine.run_directory import Run
 from snellen.tasks.preparation import say_notes
+from snellen.words import counted
 
 
 def say_scored(console: Console, run: Run, paths: Sequence[Path], source: str, notes: Sequence[str]) -> None:
     """Prints which images are scored, and what should be known of them. source: where they are from, in words."""
-    images = "1 image" if len(paths) == 1 else f"{len(paths):,} images"
+    images = counted(len(paths), "image")
     console.print(f"scoring {images} of {escape(source)}", highlight=False, soft_wrap=True)
     say_notes(console, [*notes, *overlap_notes(run, paths)])
 
@@ -51,6 +52,10 @@ def overlap_notes(run: Run, paths: Sequence[Path]) -> list[str]:
         count = sum(digest in seen for digest in hashes)
         chosen = part == "train" or getattr(run.recipe.evaluation, "choose", "best") == "best"
         if count and chosen:
-            images = "these images" if count == len(paths) else f"{count:,} of these {len(paths):,} images"
+            images = (
+                ("these images" if count > 1 else "this image")
+                if count == len(paths)
+                else f"{count:,} of these {len(paths):,} images"
+            )
             notes.append(what.format(images))
     return notes

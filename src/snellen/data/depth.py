@@ -12,6 +12,7 @@ import numpy as np
 
 from snellen.data.bands import Bands, has_rasterio, tiff_header
 from snellen.data.decode import UnreadableImageError, deep_png_values, opened_image
+from snellen.words import counted
 
 _SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm"})  # other formats have 8 bits, or are read as such
 
@@ -30,7 +31,7 @@ class Depth:
 
     def sentence(self, bits: int | None) -> str:
         """What a person should know. bits: as the recipe gives them; None: they follow the largest value."""
-        files = "1 image has 16 bits" if self.files == 1 else f"{self.files:,} images have 16 bits"
+        files = counted(self.files, "image has 16 bits", "images have 16 bits")
         used = bits or self.bits
         text = f"{files}, with values up to {self.largest:,}; read as {used} bits, 0 to {2**used - 1:,} (data.bits)"
         if self.bits > used:
