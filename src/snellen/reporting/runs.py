@@ -127,7 +127,13 @@ class RunView(ABC):
         names = ["epochs.csv"] if self.status["epochs_done"] else []
         if self.status["chosen_epoch"]:
             names += ["predictions/validation.npz"]
-        gone = [name for name in names if not (self.run.path / name).is_file()]
+        if self.status["chosen_epoch"] and self.status["state"] == "finished":
+            names += ["predictions/validation.csv"]
+        recipe = self.run.recipe
+        kept = recipe.snapshots.images and self.scored
+        if kept and any(epoch <= self.status["epochs_done"] for epoch in recipe.snapshots.due(recipe.epochs)):
+            names += ["snapshots"]
+        gone = [name for name in names if not (self.run.path / name).exists()]
         if not gone:
             return None
         return f"{self.label}: missing from the run's folder: {listed(gone)}. What is drawn from that is not here."
