@@ -16,3 +16,18 @@ def kind_of(value: object) -> str:
     if isinstance(value, bool | int | float):
         return f"{'the number ' if not isinstance(value, bool) else ''}{value}"
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: '0.02 s', '45 s', '12 min', '1.7 h'."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def time_axis(longest: float) -> tuple[float, str]:
+    """(seconds in a unit, its name) for an axis of time up to `longest` seconds: as fine as `duration` writes it."""
+    return (1.0, "seconds") if longest < 100 else (60.0, "minutes")

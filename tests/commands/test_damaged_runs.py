@@ -12,7 +12,7 @@ from rich.console import Console
 from tests.hardware import HARDWARE
 from typer.testing import CliRunner
 
-from snellen import UserError, check, evaluate, load, predict, report, train
+from snellen import UserError, check, compare, evaluate, load, predict, report, train
 from snellen.cli import app
 from snellen.commands.runs import runs_table
 from snellen.engine.run_directory import Run
@@ -93,10 +93,72 @@ def test_the_report_names_a_damaged_file(name: str, kept: float, run: Path) -> N
         report(run)
 
 
-@pytest.mark.parametrize("name", ["epochs.csv", "predictions/validation.npz"])
+def without(file: Path, column: str) -> None:
+    """Renames a column of a table, or a key of a JSON file."""
+    text = file.read_text()
+    assert column in text
+    file.write_text(text.replace(column, "xyz", 1))
+
+
+@pytest.mark.parametrize(("name", "column"), [
+    ("epochs.csv", "validation_loss"), ("epochs.csv", "seconds"), ("samples.csv", "target"), ("samples.csv", "path"),
+    ("data.json", "split"), ("data.json", "fingerprint"), ("environment.json", "parameters"),
+    ("environment.json", "packages"), ("status.json", "seconds_evaluating"), ("status.json", "chosen_epoch"),
+])  # fmt: skip
+def test_a_missing_column_or_key_is_said_of_its_file(
+    name: str, column: str, run: Path, whole: Run, digits: Path, tmp_path: Path
+) -> None:
+    without(run / name, column)
+    for call in (lambda: report(run), lambda: report([whole, run], tmp_path / "report.html")):
+        with pytest.raises(UserError, match=rf"{name}: damaged.*'{column}' is missing"):
+            call()
+    if name in {"samples.csv", "data.json"}:
+        with pytest.raises(UserError, match=rf"{name}: damaged"):
+            evaluate(run, digits, quiet=True)
+    assert ("damaged" in text_of(runs_table(run.parent))) == (name == "status.json")
+
+
+def test_a_damaged_file_of_a_study_is_named(whole: Run, digits: Path, tmp_path: Path) -> None:
+    settings = [{"name": "a"}, {"name": "b", "changes": {"optimizer.lr": 0.01}}]
+    folder = tmp_path / "study"
+    compare({"recipe": RECIPE | {"epochs": 1}, "settings": settings}, digits, out=folder, quiet=True, seeds=[0])
+    first = next((folder / "runs").glob("a-*"))
+    for file, column in (
+        (first / "samples.csv", "target"),
+        (first / "status.json", "seconds_evaluating"),
+        (first / "data.json", "split"),
+        (folder / "study.json", "pretraining"),
+    ):
+        text = file.read_text()
+        without(file, column)
+        with pytest.raises(UserError, match=rf"{file.name}: damaged.*'{column}' is missing"):
+            report(folder)
+        file.write_text(text)
+    (first / "predictions" / "correct.u8").unlink()
+    with pytest.raises(UserError, match=r"correct\.u8: missing"):
+        report(folder)
+    (folder / "study.json").unlink()
+    with pytest.raises(UserError, match=r"study\.json of this study is missing"):
+        report(folder)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.0])
+def test_a_damaged_or_missing_table_of_right_images_is_named(kept: float, run: Path) -> None:
+    file = run / "predictions" / "correct.u8"
+    if kept:
+        file.write_bytes(file.read_bytes()[:-1])
+    else:
+        file.unlink()
+    with pytest.raises(UserError, match=rf"correct\.u8: {'damaged' if kept else 'missing'}.*Train the run again"):
+        report(run)
+
+
+@pytest.mark.parametrize(
+    "name", ["epochs.csv", "predictions/validation.npz", "predictions/validation.csv", "snapshots"]
+)
 def test_the_report_says_which_file_is_gone(name: str, run: Path) -> None:
     assert "missing from the run" not in report(run).read_text()
-    (run / name).unlink()
+    shutil.rmtree(run / name) if name == "snapshots" else (run / name).unlink()
     page = report(run).read_text()
     assert "missing from the run" in page
     assert name in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -352,3 +353,33 @@ def test_few_steps_are_said_in_the_terminal_and_on_the_page(digits: Path, tmp_pa
     assert said.getvalue().count(start) == 1, "once for all settings and seeds"
     assert (study.path / "report.html").read_text().count(start) == 1
     assert repr(study).endswith("study, 4 of 4 runs finished")
+
+
+def test_a_folder_that_is_taken_is_said_with_what_can_be_done(run: Run, digits: Path, tmp_path: Path) -> None:
+    for state, said in (
+        ("finished", "It holds a finished run. Choose another"),
+        ("interrupted", "--resume {}\nChoose"),
+    ):
+        taken = tmp_path / state
+        shutil.copytree(run.path, taken)
+        status = json.loads((taken / "status.json").read_text()) | {"state": state}
+        (taken / "status.json").write_text(json.dumps(status))
+        with pytest.raises(UserError) as error:
+            snellen.train(digits, "airnet-scratch", out=taken, quiet=True)
+        assert said.format(taken) in str(error.value)
+        assert ("resume" in str(error.value)) == (state != "finished")
+
+
+def test_one_image_and_one_epoch_are_no_plurals(digits: Path, tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=400)
+    fast = FAST | {"batch_size": 1000}
+    run = snellen.train(digits, "airnet-scratch", out=tmp_path / "run", epochs=1, console=console, **fast)
+    page = (run.path / "report.html").read_text()
+    assert "training 1 epoch of 1 step into" in said.getvalue()
+    assert "epoch 1, the only one, so no epoch was chosen by its score" in page
+    assert "1 thread<" in page
+    done = snellen.predict(run, digits / "0" / "0.png", tmp_path / "p.csv", quiet=True)
+    assert "1 image predicted, 0 unreadable" in snellen.commands.predict.render(done)
+    for text in (said.getvalue(), page):
+        assert not re.search(r"(?<![\d,.])1 (epochs|steps|images|threads|classes|runs|seeds|pairs)\b", text)

@@ -196,7 +196,7 @@ def test_a_run_without_scores_and_a_stopped_one(scenes: Scenes, tmp_path: Path) 
     stopped = write_mask_run(tmp_path / "stopped", scenes, MaskPlan("stopped", 4, stop=2))
     text = text_of(report([unscored, stopped], tmp_path / "r.html"))
     assert "new has not been scored yet." in text
-    assert "stopped is interrupted: 2 of 4 epochs are done." in text
+    assert "stopped is interrupted: 2 of 4 epochs done." in text
 
 
 def test_groups_are_resampled_whole(scenes: Scenes, tmp_path: Path) -> None:

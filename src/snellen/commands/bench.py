@@ -33,6 +33,7 @@ from snellen.recipe.load import load_recipe, of_kind
 from snellen.recipe.schema import AnyRecipe, Recipe, SegmentationRecipe
 from snellen.tasks.preparation import prepare
 from snellen.tasks.segmentation_preparation import prepare_segmentation
+from snellen.words import counted
 
 _ROUNDS = 3
 _WARM_UP = 2
@@ -82,7 +83,8 @@ def bench_train(
     medians = {name: sorted(values)[_ROUNDS // 2] for name, values in speeds.items()}
     device = torch.cuda.get_device_name(job.feed.device) if job.feed.device.type == "cuda" else processor()
     machine = (
-        f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+        f"{device}, {counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}"
     )
     return TrainingSpeed(**medians, mode=str(job.mode), machine=machine)
 

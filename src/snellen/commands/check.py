@@ -145,7 +145,7 @@ def _formats_line(check: Check | UnlabelledCheck) -> str:
 def _unreadable_lines(check: Check | UnlabelledCheck) -> list[str]:
     lines = [f"[red]unreadable:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in check.unreadable]
     more = len(lines) - _MOST_LISTED
-    lines = lines[:_MOST_LISTED] + ([f"… and {more} more unreadable files"] if more > 0 else [])
+    lines = lines[:_MOST_LISTED] + ([f"… and {counted(more, 'more unreadable file')}"] if more > 0 else [])
     return [*lines, "To train without unreadable files: data.unreadable=skip"] if lines else []
 
 

@@ -121,7 +121,7 @@ def render_masks(check: MaskCheck) -> RenderableType:
         "", "[bold]pairs[/]", "", f"[bold]{len(images.train):,}[/]", "", f"[bold]{len(images.validation):,}[/]"
     )
     sizes = [f"{width} x {height} px ({number:,})" for (width, height), number in check.sizes.items()]
-    more = [f"{len(sizes) - _MOST_SIZES} other sizes"] if len(sizes) > _MOST_SIZES else []
+    more = [f"{counted(len(sizes) - _MOST_SIZES, 'other size')}"] if len(sizes) > _MOST_SIZES else []
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in check.formats.items())
     lines = [
         f"{images.root}: {images.layout}; {images.split}",
@@ -133,7 +133,7 @@ def render_masks(check: MaskCheck) -> RenderableType:
     shown += _listed("unpaired", images.left_out, "data.unpaired=skip")
     shown += _listed("unusable", check.unreadable, "data.unreadable=skip")
     if check.overlays:
-        shown.append(escape(f"{len(check.overlays)} overlays drawn in {check.overlays[0].parent}"))
+        shown.append(escape(f"{counted(len(check.overlays), 'overlay')} drawn in {check.overlays[0].parent}"))
     return Group(table, "", *shown)
 
 
@@ -160,7 +160,7 @@ def _missing(check: MaskCheck) -> list[str]:
 def _listed(what: str, entries: tuple[Unreadable, ...] | list[Unreadable], remedy: str) -> list[str]:
     lines = [f"[red]{what}:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in entries[:_MOST_LISTED]]
     if len(entries) > _MOST_LISTED:
-        lines.append(f"… and {len(entries) - _MOST_LISTED} more {what} files")
+        lines.append(f"… and {counted(len(entries) - _MOST_LISTED, f'more {what} file')}")
     if entries:
         lines.append(f"To train without {what} files: {remedy}")
     return lines

@@ -31,7 +31,7 @@ def render_unlabelled(check: UnlabelledCheck, listed: list[str]) -> RenderableTy
     """A check as text for people. listed: lines on formats and unreadable files, as for other images."""
     images = check.images
     return Group(
-        f"{escape(str(images.root))}: {len(images.paths):,} images without labels ({escape(images.layout)})",
+        f"{escape(str(images.root))}: {counted(len(images.paths), 'image')} without labels ({escape(images.layout)})",
         *listed,
         *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *check.notes)),
         f"[yellow]note:[/] {escape(check.reason)}",

@@ -24,7 +24,6 @@ from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, read_
 from snellen.data.sources import DataSpec, ImageSet, read_images
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.claim import locked
-from snellen.engine.display import duration
 from snellen.engine.precision import Mode
 from snellen.errors import UserError
 from snellen.files import as_path
@@ -38,6 +37,7 @@ from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRec
 from snellen.study.timing import Speed, kind, network, pretraining_seconds, time_steps
 from snellen.tasks.few_steps import few_steps_notes
 from snellen.tasks.preparation import say_notes
+from snellen.words import counted, duration
 
 
 def compare(
@@ -233,7 +233,7 @@ def _plan_table(
         done = "finished" if not left else f"{len(runs) - left} finished" if left < len(runs) else "to do"
         epochs = runs[0].recipe.budget or str(runs[0].recipe.epochs)
         table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, about, done)
-    table.add_row(f"[bold]{len(plan.runs)} runs[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
+    table.add_row(f"[bold]{counted(len(plan.runs), 'run')}[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
     return table
 
 
@@ -252,6 +252,7 @@ def _few_steps(plan: Plan, images: ImageSet | MaskedSet, settled: bool) -> list[
 def _interrupted(study: Study, console: Console) -> Study:
     count = sum(run.state == "finished" for run in study.runs)
     console.print(
-        f"stopped after {count} of {len(study.runs)} runs; the same command again goes on from there", highlight=False
+        f"stopped after {count} of {counted(len(study.runs), 'run')}; the same command again goes on from there",
+        highlight=False,
     )
     return study

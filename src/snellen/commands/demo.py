@@ -14,6 +14,7 @@ from snellen.commands.train import train
 from snellen.data.masks.scenes import draw_scenes
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.words import counted
 
 _SIDE = 32
 _SCENES, _SCENE_SIDE = 120, 96
@@ -123,7 +124,7 @@ def write_digits(folder: Path) -> int:
 def _classes(digits: Path, folder: Path, console: Console) -> Path:
     runs = []
     for name, width in _WIDTHS.items():
-        console.rule(f"1 of 3, classes: {name}, {_DIGITS['epochs']} epochs")
+        console.rule(f"1 of 3, classes: {name}, {counted(_DIGITS['epochs'], 'epoch')}")
         fields = {**_DIGITS, "name": name, "model.width": width}
         runs.append(_finished(train(digits, "airnet-scratch", out=folder / name, overrides=fields, console=console)))
     return report(runs, folder / "classes.html")
@@ -140,7 +141,7 @@ def _few_labels(digits: Path, folder: Path, console: Console) -> Path:
 def _masks(scenes: Path, folder: Path, console: Console) -> Path:
     runs = []
     for name, architecture in _SEGMENTERS.items():
-        console.rule(f"3 of 3, masks: {name}, {_MASKS['epochs']} epochs")
+        console.rule(f"3 of 3, masks: {name}, {counted(_MASKS['epochs'], 'epoch')}")
         recipe = {**_MASKS, "name": name, "model": {"architecture": architecture}}
         runs.append(_finished(train(scenes, recipe, out=folder / name, console=console)))
     return report(runs, folder / "masks.html")

@@ -123,7 +123,7 @@ def render(evaluated: Evaluated | EvaluatedMasks) -> RenderableType:
     ]
     for name, value, interval in rows:
         table.add_row(name, f"{value:.2%}", f"95% interval {100 * interval.low:.2f} to {100 * interval.high:.2f}")
-    lines = [f"{f.correct:,} of {f.images:,} images are right."]
+    lines = [f"{f.correct:,} of {counted(f.images, 'image is', 'images are')} right."]
     lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in evaluated.unreadable]
     return Group(table, *lines)
 

@@ -128,7 +128,7 @@ def render_masks(evaluated: EvaluatedMasks) -> RenderableType:
     for name, each in zip(evaluated.classes, f.classes, strict=True):
         bounds = "" if each.iou_interval is None else f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
         classes.add_row(escape(name), f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
-    lines = [f"{f.images:,} images, ignored pixels left out."]
+    lines = [f"{counted(f.images, 'image')}, ignored pixels left out."]
     lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in evaluated.unreadable]
     return Group(means, "", classes, "", *lines)
 

@@ -81,7 +81,9 @@ def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], image
     )
     if fields:
         changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
-        console.print(f"for these {images:,} training images: {changes}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"for {counted(images, 'training image')}: {changes}", markup=False, highlight=False, soft_wrap=True
+        )
     return fields | dict(overrides)
 
 
@@ -195,7 +197,7 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
     """
     checkpoint, progress = job.begin()
     write_status(path, "running", job, progress)
-    if report and not progress.step:  # a study says it of its settings
+    if not progress.step and not in_study(path):  # a study says it of its settings
         few = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
         say_notes(console, [] if few is None else [few])
     console.print(

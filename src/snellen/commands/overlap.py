@@ -13,6 +13,7 @@ from snellen.data.depth import measure_depth
 from snellen.data.fingerprint import content_hashes
 from snellen.engine.run_directory import Run
 from snellen.tasks.preparation import say_notes
+from snellen.words import counted
 
 
 def say_scored(
@@ -22,7 +23,7 @@ def say_scored(
 
     source: where they are from, in words. bits: by which those of 16 bits are read.
     """
-    images = "1 image" if len(paths) == 1 else f"{len(paths):,} images"
+    images = counted(len(paths), "image")
     console.print(f"scoring {images} of {escape(source)}", highlight=False, soft_wrap=True)
     say_notes(console, [*notes, *overlap_notes(run, paths)])
     say_depth(console, paths, bits)
@@ -66,6 +67,10 @@ def overlap_notes(run: Run, paths: Sequence[Path]) -> list[str]:
         count = sum(digest in seen for digest in hashes)
         chosen = part == "train" or getattr(run.recipe.evaluation, "choose", "best") == "best"
         if count and chosen:
-            images = "these images" if count == len(paths) else f"{count:,} of these {len(paths):,} images"
+            images = (
+                ("these images" if count > 1 else "this image")
+                if count == len(paths)
+                else f"{count:,} of these {len(paths):,} images"
+            )
             notes.append(what.format(images))
     return notes

@@ -33,6 +33,7 @@ from snellen.recipe.choose import choose_pretraining_recipe
 from snellen.recipe.load import dotted, load_for
 from snellen.recipe.schema import PretrainingRecipe
 from snellen.tasks.preparation import say_notes
+from snellen.words import counted
 
 
 def pretrain(
@@ -63,7 +64,10 @@ def pretrain(
     loaded = None if recipe is None else load_for(PretrainingRecipe, recipe, overrides)
     images = read_unlabelled(data)
     console.print(
-        f"{len(images.paths):,} images without labels ({images.layout})", markup=False, highlight=False, soft_wrap=True
+        f"{counted(len(images.paths), 'image')} without labels ({images.layout})",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
     say_notes(console, images.notes)
     if loaded is None:
@@ -168,4 +172,7 @@ def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
     both = sum(digest in seen for digest in scored)
     if not both:
         return []
-    return [f"{both:,} of the {len(scored):,} scored images are also learnt from (without their labels)"]
+    return [
+        f"{both:,} of {counted(len(scored), 'scored image')} {'is' if both == 1 else 'are'} also learnt from "
+        f"(without their labels)"
+    ]

@@ -12,6 +12,7 @@ from rich.table import Table
 from snellen.engine.claim import is_locked
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.words import duration
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
@@ -26,11 +27,11 @@ def find_runs(folder: Path) -> Iterator[Path]:
 def _cells(path: Path, status: dict[str, Any]) -> list[str]:
     top1 = "" if status["top1"] is None else f"{status['top1']:.2%}"
     miou = "" if status.get("miou") is None else f"{status['miou']:.4f}"
-    minutes = (status["seconds_training"] + status["seconds_evaluating"]) / 60
+    time = duration(status["seconds_training"] + status["seconds_evaluating"])
     state = str(status["state"])
     if state == "running" and not is_locked(path):
         state = "stopped"  # killed, before it could say so
-    return [state, f"{status['epochs_done']}/{status['epochs']}", top1, miou, f"{minutes:.1f}"]
+    return [state, f"{status['epochs_done']}/{status['epochs']}", top1, miou, time]
 
 
 def runs_table(folder: Path) -> Table:
@@ -39,7 +40,7 @@ def runs_table(folder: Path) -> Table:
     Raises UserError when there is none.
     """
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "state", "epochs", "top-1", "mIoU", "minutes"):
+    for column in ("run", "state", "epochs", "top-1", "mIoU", "time"):
         table.add_column(column, justify="left" if column in {"run", "state"} else "right")
     for path in find_runs(folder):
         try:

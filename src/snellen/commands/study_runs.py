@@ -21,7 +21,6 @@ from snellen.commands.train_segmenter import train_segmenter_on
 from snellen.data.masks.sources import MaskedSet
 from snellen.data.sources import ImageSet
 from snellen.data.store import JOBS
-from snellen.engine.display import duration
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_text
@@ -30,6 +29,7 @@ from snellen.recipe.schema import SegmentationRecipe
 from snellen.study.directory import state_of
 from snellen.study.plan import Plan, PlannedPretraining, PlannedRun
 from snellen.study.timing import Speed, kind
+from snellen.words import duration
 
 
 @dataclass(frozen=True)

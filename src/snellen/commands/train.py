@@ -37,6 +37,7 @@ from snellen.recipe.choose import choose_recipe
 from snellen.recipe.load import dotted, load_for, load_recipe, of_kind
 from snellen.recipe.schema import Recipe, SegmentationRecipe
 from snellen.tasks.preparation import Prepared, prepare, say_notes
+from snellen.words import counted
 
 if TYPE_CHECKING:
     from snellen.data.sources import Source
@@ -169,8 +170,8 @@ def _choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tup
 
 def _say_images(console: Console, images: ImageSet) -> None:
     console.print(
-        f"{len(images.train):,} training and {len(images.validation):,} validation images, "
-        f"{len(images.classes)} classes ({images.layout}; {images.split})",
+        f"{len(images.train):,} training and {counted(len(images.validation), 'validation image')}, "
+        f"{counted(len(images.classes), 'class', 'classes')} ({images.layout}; {images.split})",
         markup=False,
         highlight=False,
         soft_wrap=True,

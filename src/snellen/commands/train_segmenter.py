@@ -30,6 +30,7 @@ from snellen.recipe.load import load_for
 from snellen.recipe.schema import SegmentationRecipe
 from snellen.tasks.preparation import say_notes
 from snellen.tasks.segmentation_preparation import PreparedSegmentation, prepare_segmentation
+from snellen.words import counted
 
 
 def train_segmenter(
@@ -104,8 +105,9 @@ def _with_absolute_paths(recipe: SegmentationRecipe) -> SegmentationRecipe:
 
 def _say_images(console: Console, images: MaskedSet) -> None:
     console.print(
-        f"{len(images.train):,} training and {len(images.validation):,} validation images with masks, "
-        f"{len(images.classes)} classes, ignored: {images.classes.ignored_text} ({images.layout}; {images.split})",
+        f"{len(images.train):,} training and {counted(len(images.validation), 'validation image')} with masks, "
+        f"{counted(len(images.classes), 'class', 'classes')}, ignored: {images.classes.ignored_text} "
+        f"({images.layout}; {images.split})",
         markup=False,
         highlight=False,
         soft_wrap=True,

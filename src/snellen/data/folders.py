@@ -8,6 +8,7 @@ from pathlib import Path
 from snellen.data.sources import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Found, Listing, Side, images_below
 from snellen.data.walk import files_below
 from snellen.errors import UserError
+from snellen.words import counted
 
 _SPLITS: list[tuple[Side, str]] = [
     ("train", r"train(?:ing)?"),
@@ -109,7 +110,7 @@ def _list_side(root: Path, folder: Path, side: Side, spec: DataSpec, notes: list
             raise UserError(f"{sub}: no images in this class folder. Add some, or remove the folder.")
         images += [Found(_relative(path, root), sub.name, side) for path in paths]
     if flat:
-        notes.append(f"{len(flat)} images directly in {folder.name}/, outside the class folders, were left out")
+        notes.append(f"{counted(len(flat), 'image')} directly in {folder.name}/, outside the class folders, left out")
     other = sum(1 for _ in files_below(folder)) - len(images) - len(flat)
     if other > 0:
         notes.append(f"{other} files in {folder.name}/ that are no images were passed over")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snellen.data.neighbours import neighbours_look_alike
 from snellen.data.sources import Found, Side
+from snellen.words import counted
 
 
 def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> list[str]:
@@ -24,7 +25,10 @@ def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> lis
     groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"} - {None}
     across = {image.group for image, side in zip(images, sides, strict=True) if side == "validation"} & groups
     if across:
-        notes.append(f"{len(across)} groups have images on both sides of the split, such as '{min(map(str, across))}'")
+        notes.append(
+            f"{counted(len(across), 'group has', 'groups have')} images on both sides of the split, such as "
+            f"'{min(map(str, across))}'"
+        )
     notes += _clashes([image.label for image in images], hashes)
     folded = Counter(label.casefold() for label in {image.label for image in images})
     notes += [f"classes that differ only in case: '{name}'" for name, count in folded.items() if count > 1]
@@ -46,7 +50,10 @@ def repeat_notes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
     repeats = len(hashes) - len(set(hashes))
     if not repeats:
         return []
-    note = f"{repeats} files are copies of another one; each is scored, so that the intervals are too narrow"
+    note = (
+        f"{counted(repeats, 'file is a copy', 'files are copies')} of another one; each is scored, so that "
+        "the intervals are too narrow"
+    )
     return [note, *_clashes(labels, hashes)]
 
 
@@ -55,4 +62,4 @@ def _clashes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
     for label, digest in zip(labels, hashes, strict=True):
         by_content.setdefault(digest, set()).add(label)
     clashing = sum(len(names) > 1 for names in by_content.values())
-    return [f"{clashing} images are there under two classes"] if clashing else []
+    return [f"{counted(clashing, 'image is', 'images are')} there under two classes"] if clashing else []

@@ -202,7 +202,7 @@ def labelled_images(source: Source, spec: DataSpec, classes: Sequence[str]) -> I
     everything = grouped(listing.images, spec.group)
     scored = [image for image in everything if image.side == "validation"] or everything
     left = len(everything) - len(scored)
-    split = f"the validation part; {left:,} others are left out" if left else "all scored"
+    split = f"the validation part; {counted(left, 'other is', 'others are')} left out" if left else "all scored"
     by_path: dict[str, Found] = {}
     for image in scored:
         first = by_path.setdefault(os.path.normpath(image.path), image)
@@ -222,7 +222,7 @@ def labelled_images(source: Source, spec: DataSpec, classes: Sequence[str]) -> I
     samples = tuple(Sample(image.path, number[image.label], image.group) for image in images)
     fingerprint = combined(f"{digest} {image.label}" for image, digest in zip(images, hashes, strict=True))
     repeats = len(scored) - len(images)
-    once = (f"{repeats} rows name an image again: it is scored once",) if repeats else ()
+    once = (f"{counted(repeats, 'row names', 'rows name')} an image again: it is scored once",) if repeats else ()
     notes = (*listing.notes, *once, *repeat_notes([image.label for image in images], hashes))
     return ImageSet(listing.root, listing.layout, tuple(classes), (), samples, split, notes, (), fingerprint)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from snellen.data.sources import DataSpec, Found, Listing, Side
 from snellen.errors import UserError
+from snellen.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,4 +149,4 @@ def _side(value: str, place: str) -> Side:
 def _repeated(found: list[Found]) -> list[str]:
     names = {os.path.normpath(image.path) for image in found}
     repeats = len(found) - len(names)
-    return [f"{repeats} rows name an image that another row names too"] if repeats else []
+    return [f"{counted(repeats, 'row names', 'rows name')} an image that another row names too"] if repeats else []

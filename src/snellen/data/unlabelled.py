@@ -64,7 +64,7 @@ def read_unlabelled(source: str | Path) -> UnlabelledSet:
     hashes = content_hashes(found)
     repeated = len(hashes) - len(set(hashes))
     if repeated:
-        notes.append(f"{repeated} images are there more than once")
+        notes.append(f"{counted(repeated, 'image is', 'images are')} there more than once")
     fingerprint = combined(f"{digest} {name}" for digest, name in zip(hashes, paths, strict=True))
     return UnlabelledSet(root, layout, paths, tuple(notes), (), fingerprint)
 

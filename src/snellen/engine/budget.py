@@ -10,6 +10,7 @@ from snellen.engine.device import synchronise
 from snellen.engine.loop import Job, one_step
 from snellen.errors import UserError
 from snellen.recipe.schema import scored_epochs
+from snellen.words import duration
 
 _WARM_UP = 2  # the first steps allocate memory and pick algorithms
 _TIMED_SECONDS = 8.0
@@ -38,7 +39,7 @@ def epochs_within(budget: float, job: Job) -> int:
     if epochs < 1:
         network = "model.architecture" if job.recipe.task == "segmentation" else "model.backbone"
         raise ShortBudgetError(
-            f"budget={job.recipe.budget}: one epoch takes about {taken(1) / 60:.1f} minutes on this machine. "
+            f"budget={job.recipe.budget}: one epoch takes about {duration(taken(1))} on this machine. "
             f"Give more time, a smaller network ({network}) or smaller images (augmentation.size)."
         )
     return epochs

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -56,10 +57,18 @@ def _check_free(path: Path) -> None:
     if not names or (_LOCK in names and all(_SET_UP.fullmatch(name) for name in names)):
         return
     if (path / "recipe.yaml").is_file():
-        hint = f"It holds a run; to go on with it: snellen train --resume {path}"
+        hint = "It holds a finished run. "
+        if _state(path) != "finished":
+            hint = f"It holds a run. To go on with it: snellen train --resume {path}\n"
     else:
-        hint = "It holds other files."
-    raise UserError(f"{path}: not an empty folder. {hint} Or choose another folder with --out.")
+        hint = "It holds other files. "
+    raise UserError(f"{path}: not an empty folder. {hint}Choose another folder with --out.")
+
+
+def _state(run: Path) -> str | None:
+    with suppress(OSError, ValueError, LookupError, TypeError):  # a damaged file says nothing
+        return str(json.loads((run / "status.json").read_text(encoding="utf-8"))["state"])
+    return None
 
 
 @contextmanager

@@ -22,14 +22,6 @@ def per_second(speed: float) -> str:
     return f"{speed:.0f}" if speed >= 10 else f"{speed:.2g}"
 
 
-def duration(seconds: float) -> str:
-    """A time for people: '1 s', '12 min', '1.7 h'."""
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
 class Display:
     """A progress bar in a terminal, a line a minute elsewhere, and one line for each epoch.
 

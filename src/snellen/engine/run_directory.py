@@ -40,7 +40,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +61,35 @@ if TYPE_CHECKING:
     from snellen.models.classifier import Classifier
     from snellen.models.segmenters.segmenter import Segmenter
     from snellen.recipe.schema import AnyRecipe, Recipe, SegmentationRecipe
+
+
+# What each file needs to hold, so that one which is damaged is named and not stumbled over later.
+_ENVIRONMENT = (
+    *("snellen", "packages", "cpu", "threads", "gpu", "device", "precision", "channels_last", "compiled"),
+    *("parameters", "trainable_parameters", "macs", "weights"),
+)
+_DATA = (
+    *("source", "root", "layout", "classes", "counts", "split", "fingerprint"),
+    *("normalization", "notes", "left_out"),
+)
+_STATUS = (
+    *("state", "epochs_done", "epochs", "seconds_training", "seconds_evaluating", "images_per_second"),
+    *("peak_memory_mib", "chosen_epoch", "top1"),
+)
+_SAMPLES = {"segmentation": ("row", "split", "path", "mask", "group")}  # and of all others
+_LABELLED = ("row", "split", "path", "target", "class", "group")
+_EPOCHS = {
+    "classification": ("train_loss", "train_top1", "validation_loss", "validation_top1"),
+    "segmentation": ("train_loss", "train_pixel_accuracy", "validation_loss", "validation_miou"),
+    "pretraining": (
+        "train_loss",
+        "train_projection_deviation",
+        "knn_top1",
+        "probe_top1",
+        "effective_rank",
+        "feature_deviation",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +154,9 @@ class Run:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", as_path(self.path, "run"))
         if not (self.path / "recipe.yaml").is_file():
-            raise UserError(f"{self.path}: not a run directory (it holds no recipe.yaml).")
+            study = (self.path / "study.yaml").is_file()
+            what = "the study.json of this study is missing" if study else "it holds no recipe.yaml"
+            raise UserError(f"{self.path}: not a run directory ({what}).")
 
     def __repr__(self) -> str:
         try:
@@ -176,7 +207,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, hardware, command, precision, parameters and MACs."""
-        return self._json("environment.json")
+        return self._json("environment.json", _ENVIRONMENT)
 
     @property
     def mode(self) -> Mode:
@@ -198,12 +229,12 @@ class Run:
     @cached_property
     def data(self) -> dict[str, Any]:
         """Class names, counts, fingerprint, normalisation."""
-        return self._json("data.json")
+        return self._json("data.json", _DATA)
 
     @property
     def status(self) -> dict[str, Any]:
         """State, epochs and steps done, seconds trained, peak memory; read anew at each call."""
-        return self._json("status.json")
+        return self._json("status.json", _STATUS)
 
     @property
     def classes(self) -> list[str]:
@@ -216,6 +247,7 @@ class Run:
         counts = self.data["counts"]
         with self._reading("samples.csv"):
             samples = self._csv("samples.csv", dtype=dtype)
+            _require(_SAMPLES.get(self.recipe.task, _LABELLED), samples.columns)
             for split, count in counts.items():
                 rows = int((samples["split"] == split).sum())
                 if rows != count:
@@ -224,7 +256,7 @@ class Run:
 
     def metrics(self) -> pd.DataFrame:
         """epochs.csv: one row an epoch."""
-        return self._numbers("epochs.csv", "epoch", "images_per_second")
+        return self._numbers("epochs.csv", "epoch", *_EPOCHS[self.recipe.task], "seconds", "images_per_second")
 
     def steps(self) -> pd.DataFrame:
         """steps.csv: one row an optimiser step."""
@@ -330,21 +362,25 @@ class Run:
         path = self.path / name
         if not path.is_file():
             state = self.status.get("state") if (self.path / "status.json").is_file() else "not started"
+            if state == "finished":
+                raise UserError(f"{path}: missing, though the run is finished. Train the run again.")
             raise UserError(f"{path}: missing; the run is {state}. Resume it with: snellen train --resume {self.path}")
         return path
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _json(self, name: str, required: Sequence[str]) -> dict[str, Any]:
         with self._reading(name) as file:
             value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            _require(required, value if isinstance(value, dict) else ())
             return value
 
     def _numbers(self, name: str, *required: str) -> pd.DataFrame:
-        """A table of numbers, empty cells among them, with its first and its last column."""
+        """A table of numbers, empty cells among them, with the columns that it needs to have."""
         import pandas as pd
 
         with self._reading(name):
             table = self._csv(name)
-            for column in (*required, *table.columns):
+            _require(required, table.columns)
+            for column in table.columns:
                 pd.to_numeric(table[column])
         return table
 
@@ -353,6 +389,13 @@ class Run:
 
         with self._reading(name) as file:
             return pd.read_csv(file, dtype=dtype, keep_default_na=dtype is None)
+
+
+def _require(names: Sequence[str], there: Container[str]) -> None:
+    """Raises ValueError for a name that is not there."""
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise ValueError(f"'{missing[0]}' is missing")
 
 
 def load(run: str | Path | Run) -> Run:

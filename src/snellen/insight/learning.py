@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from snellen.insight.proportions import Interval, wilson
 from snellen.insight.segmentation import Counts, iou, mean_over_classes
+from snellen.words import counted
 
 _ALMOST_ALL = 0.99
 
@@ -32,7 +33,7 @@ def why_not_learnt(
     answers = np.bincount(predicted, minlength=len(names))
     commonest = int(answers.argmax())
     if answers[commonest] > _ALMOST_ALL * images and interval.low <= share:
-        return f"it gives the class {names[commonest]} to {answers[commonest]:,} of {images:,} images"
+        return f"it gives the class {names[commonest]} to {answers[commonest]:,} of {counted(images, 'image')}"
     if interval.low <= share < wilson(images, images).low:
         return (
             f"its 95% interval, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from snellen.insight.paired import PairedTest
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
 from snellen.insight.segmentation import PairedMasks
+from snellen.words import counted
 
 _LEVEL = 0.05
 _FAR_TOO_MANY = 1_000_000
@@ -22,9 +23,11 @@ def verdict(name_a: str, name_b: str, test: PairedTest | PairedMasks, p_value: f
         nearest, farthest = sorted((abs(low), abs(high)))
         return (
             f"{better} beats {worse} by {points(test.difference)}{of}, 95% interval {100 * nearest:.1f} to "
-            f"{100 * farthest:.1f} (p {p_text(p)}, {test.total:,} images)."
+            f"{100 * farthest:.1f} (p {p_text(p)}, {counted(test.total, 'image')})."
         )
-    images = f"These {test.total:,} images cannot tell {name_a} and {name_b} apart"
+    images = (
+        f"{'This image' if test.total == 1 else f'These {test.total:,} images'} cannot tell {name_a} and {name_b} apart"
+    )
     interval = f"difference {100 * test.difference:+.1f} points{of}, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
     what = _what_would_for_masks(test) if isinstance(test, PairedMasks) else _what_would(test)
     return f"{images}: {interval} (p {p_text(p)}). {what}"

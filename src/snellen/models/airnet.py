@@ -90,7 +90,7 @@ def patch_covariance(batches: Iterable[Tensor]) -> Tensor:
     total, count = torch.zeros(12, 12, dtype=torch.float64), 0
     for batch in batches:
         step = 1 + 2 * (min(batch.shape[2:]) // 64)
-        for images in batch.split(max(1, _PIXELS_AT_ONCE // batch[0, 0].numel())):
+        for images in torch.split(batch, max(1, _PIXELS_AT_ONCE // batch[0, 0].numel())):
             patches = F.unfold(images, 2, stride=step).double().transpose(0, 1).reshape(12, -1)
             total += patches @ patches.T
             count += patches.shape[1]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
+from snellen.words import counted
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "network", "teacher", "weights")
 _PREFIXES = (
@@ -45,7 +46,7 @@ class WeightsReport:
         """What was loaded, and what was not, in a line for people; None where training starts from scratch."""
         if not self.loaded:
             return None
-        parts = [f"{self.loaded:,} tensors of {self.source}"]
+        parts = [f"{counted(self.loaded, 'tensor')} of {self.source}"]
         for names, what in (
             (self.resampled, "resampled to this image size"),
             (self.missing, "missing in the file, which start from scratch"),
@@ -143,7 +144,7 @@ def fit_weights(
     resampled = [name for name, t in fitting.items() if name in in_file and in_file[name].shape != t.shape]
     if not fitting:
         raise UserError(
-            f"model.weights={source}: none of its {len(tensors)} tensors fits this backbone. It has "
+            f"model.weights={source}: none of its tensors ({len(tensors)}) fits this backbone. It has "
             f"{_some(tensors)}; the backbone has {_some(own)}. Is it another network?"
         )
     if (missing or mismatched or unexpected) and not partial:

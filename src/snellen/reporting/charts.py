@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from snellen.insight.calibration import Bin
 from snellen.insight.proportions import Interval
+from snellen.words import counted
 
 _MOST_COUNTS = 20  # classes up to which a confusion matrix shows its counts
 
@@ -135,7 +136,10 @@ def reliability(bins: Sequence[Bin], colour: str, title: str) -> str:
         if b.confidence is None or b.accuracy is None or b.accuracy_interval is None:
             continue
         low, high = b.accuracy_interval.low, b.accuracy_interval.high
-        tip = f"confidence {b.confidence:.1%}, right {b.accuracy:.1%} ({low:.1%} to {high:.1%}), {b.images:,} images"
+        tip = (
+            f"confidence {b.confidence:.1%}, right {b.accuracy:.1%} ({low:.1%} to {high:.1%}), "
+            f"{counted(b.images, 'image')}"
+        )
         marks.append(
             f'<i class="upright {colour}" style="left:{100 * b.confidence:.2f}%;bottom:{100 * low:.2f}%;'
             f'height:{100 * (high - low):.2f}%"></i>'

@@ -26,6 +26,7 @@ from snellen.insight.proportions import Interval, wilson
 from snellen.insight.sentence import verdict
 from snellen.insight.separability import Separability, separability
 from snellen.reporting.runs import Comparison, RunView, differing, labels_of, left_aside, summary, typeset
+from snellen.words import counted
 
 _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
@@ -185,14 +186,15 @@ class Collected:
 
 def _pretraining_sentence(run: RunFigures) -> str:
     counts = run.run.data["counts"]
-    start = f"{run.label} learnt from {counts['train']:,} images without labels."
+    start = f"{run.label} learnt from {counted(counts['train'], 'image')} without labels."
     figures = run.figures
     if figures is None:
         return f"{start} No labelled set was given, so what its features are worth was not scored."
     low, high = figures.top1_interval.low, figures.top1_interval.high
     return (
-        f"{start} By their nearest neighbours among {counts['known']:,} labelled images, {figures.correct:,} of "
-        f"{figures.images:,} validation images are right: k-NN top-1 {figures.top1:.1%}, 95% interval "
+        f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
+        f"{figures.correct:,} of "
+        f"{counted(figures.images, 'validation image')} are right: k-NN top-1 {figures.top1:.1%}, 95% interval "
         f"{100 * low:.1f} to {100 * high:.1f}{_before(run)}."
         f"{_probe(run)}"
     )
@@ -218,7 +220,7 @@ def _probe(run: RunFigures) -> str:
 def _sentence(label: str, figures: Figures) -> str:
     low, high = figures.top1_interval.low, figures.top1_interval.high
     return (
-        f"{label} is right on {figures.correct:,} of {figures.images:,} validation images: "
+        f"{label} is right on {figures.correct:,} of {counted(figures.images, 'validation image')}: "
         f"top-1 {figures.top1:.1%}, 95% interval {100 * low:.1f} to {100 * high:.1f}."
     )
 

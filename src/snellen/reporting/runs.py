@@ -24,6 +24,7 @@ from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed
 from snellen.tasks.few_steps import few_steps_note
+from snellen.words import counted
 
 _COLOURS = 8  # of runs, in report.css
 _LEVEL = 0.05
@@ -107,8 +108,9 @@ class RunView(ABC):
         if self.status["state"] == "finished":
             return None
         text = (
-            f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of {self.status['epochs']} epochs "
-            "are done. The learning rate's schedule was laid out for all of them and has not reached its end."
+            f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of "
+            f"{counted(self.status['epochs'], 'epoch')} done. The learning rate's schedule was laid out for all "
+            f"of them and has not reached its end."
         )
         return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
 
@@ -125,7 +127,13 @@ class RunView(ABC):
         names = ["epochs.csv"] if self.status["epochs_done"] else []
         if self.status["chosen_epoch"]:
             names += ["predictions/validation.npz"]
-        gone = [name for name in names if not (self.run.path / name).is_file()]
+        if self.status["chosen_epoch"] and self.status["state"] == "finished":
+            names += ["predictions/validation.csv"]
+        recipe = self.run.recipe
+        kept = recipe.snapshots.images and self.scored
+        if kept and any(epoch <= self.status["epochs_done"] for epoch in recipe.snapshots.due(recipe.epochs)):
+            names += ["snapshots"]
+        gone = [name for name in names if not (self.run.path / name).exists()]
         if not gone:
             return None
         return f"{self.label}: missing from the run's folder: {listed(gone)}. What is drawn from that is not here."
@@ -137,6 +145,8 @@ class RunView(ABC):
             return f"{self.label}: no epoch was scored yet."
         if self.run.recipe.evaluation.choose == "last":
             return f"{self.label}: epoch {self.status['chosen_epoch']}, the last; it was not chosen by its score."
+        if self.status["epochs_done"] == 1:
+            return f"{self.label}: epoch 1, the only one, so no epoch was chosen by its score."
         text = (
             f"{self.label}: epoch {self.status['chosen_epoch']} of {self.status['epochs_done']}, chosen because it "
             "scored best on the validation images, which are also the images reported here."
@@ -144,7 +154,7 @@ class RunView(ABC):
         if self.optimism is None:
             return text
         return (
-            f"{text} Choosing among {self.optimism.epochs} epochs flatters the figure by about "
+            f"{text} Choosing among {counted(self.optimism.epochs, 'epoch')} flatters the figure by about "
             f"{100 * self.optimism.value:.1f} points (the epoch chosen on one half of the images, scored on the other)."
         )
 
@@ -219,16 +229,17 @@ def summary(values: Mapping[str, float], comparisons: Sequence[Comparison], meas
     level = [c.b if c.a == best else c.a for c in own if c.better is None]
     images = comparisons[0].test.total
     if not level:
-        sentences = [f"{best} beats all the others: {measure} {values[best]:.1%} on {images:,} images."]
+        sentences = [f"{best} beats all the others: {measure} {values[best]:.1%} on {counted(images, 'image')}."]
     else:
         sentences = [
-            f"{best} has the highest {measure}, {values[best]:.1%}, but these {images:,} images cannot tell it apart "
+            f"{best} has the highest {measure}, {values[best]:.1%}, but these images ({images:,}) cannot tell it apart "
             f"from {listed(level)}." + (f" It beats {listed(beaten)}." if beaten else "")
         ]
     open_pairs = sum(c.better is None for c in comparisons)
     told = len(comparisons) - open_pairs
     sentences.append(
-        f"Of {len(comparisons)} pairs, {told} can be told apart and {open_pairs} cannot (paired tests, corrected by "
+        f"Of {counted(len(comparisons), 'pair')}, {told} can be told apart and {open_pairs} cannot (paired "
+        f"tests, corrected by "
         "Holm for their number)."
     )
     return sentences

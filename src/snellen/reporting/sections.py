@@ -17,6 +17,7 @@ from snellen.reporting.evolution import evolutions
 from snellen.reporting.pictures import bits_of, thumbnail
 from snellen.reporting.runs import class_names, image_path, listed
 from snellen.reporting.shared import Curve, cost, curves, difference_chart, share
+from snellen.words import counted
 
 _MOST_CELLS = 60  # classes up to which a confusion matrix can be read
 _EXAMPLE_CLASSES = 12
@@ -90,7 +91,10 @@ def _classes(scored: list[RunFigures]) -> tuple[int, Markup] | None:
     for name in class_names(scored):
         entries = [
             Entry(
-                run.colour, each[name].recall, each[name].recall_interval, f"{run.label}: {each[name].support} images"
+                run.colour,
+                each[name].recall,
+                each[name].recall_interval,
+                f"{run.label}: {counted(each[name].support, 'image')}",
             )
             for run, each in zip(scored, figures, strict=True)
             if name in each and each[name].support

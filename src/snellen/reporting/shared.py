@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from snellen.engine.display import duration, per_second
+from snellen.engine.display import per_second
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.runs import Comparison, RunView
+from snellen.words import counted, duration, time_axis
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ def curves(
     Columns without a value are left out, and charts without a line, but for the one named `needed`.
     """
     made = []
+    time = time_axis(max((run.metrics["seconds"].max() for run in runs if not run.metrics.empty), default=0.0))
     for name, percent, lines in wanted:
-        for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes")):
+        for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", *time)):
             series = [
                 _series(run, line, (run.metrics[column] / unit).tolist())
                 for run in runs
@@ -83,7 +85,7 @@ def cost(run: RunView) -> dict[str, str]:
         "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
         "macs": "–" if macs is None else si(macs),
         "mode": str(run.run.mode),
-        "where": environment["gpu"] or f"{environment['cpu']}, {environment['threads']} threads",
+        "where": environment["gpu"] or f"{environment['cpu']}, {counted(environment['threads'], 'thread')}",
         "weights": _started_from(environment["weights"]),
         "versions": f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",
     }

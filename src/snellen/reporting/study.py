@@ -12,7 +12,6 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from snellen.engine.display import duration
 from snellen.engine.run_directory import Run
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
@@ -31,6 +30,7 @@ from snellen.study.answer import answer, not_learnt, verdict
 from snellen.study.directory import Study
 from snellen.study.results import Cell, Pair, Results, read_results
 from snellen.tasks.few_steps import few_steps_notes
+from snellen.words import counted, duration, time_axis
 
 _PICTURES = 8
 _MOST_FEATURES = 6  # settings whose features are drawn
@@ -158,12 +158,13 @@ def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
 
 
 def _curves(results: Results) -> list[tuple[str, Markup]]:
-    """(caption, chart): the measure by epoch and by minutes, the mean over the seeds, for each share."""
+    """(caption, chart): the measure by epoch and by time, the mean over the seeds, for each share."""
     made = []
     name = results.measure
     scored = "validation_miou" if name == "mIoU" else "validation_top1"
+    time = time_axis(max(cell.seconds for cell in results.cells))
     for fraction, (column, unit, caption) in itertools.product(
-        results.fractions, (("epoch", 1.0, "epoch"), ("seconds", 60.0, "minutes"))
+        results.fractions, (("epoch", 1.0, "epoch"), ("seconds", *time))
     ):
         series = []
         for cell in results.at(fraction):
@@ -230,9 +231,9 @@ def _pretraining(study: Study) -> dict[str, str] | None:
     return {
         "name": run.recipe.name,
         "backbone": run.recipe.model.backbone,
-        "images": f"{run.data['counts']['train']:,}",
+        "images": counted(run.data["counts"]["train"], "image"),
         "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
-        "epochs": f"{status['epochs_done']} of {status['epochs']}",
+        "epochs": f"{status['epochs_done']} of {counted(status['epochs'], 'epoch')}",
         "knn": f"{run.data['at_start']['knn_top1']:.1%} before its first step, {knn[-1]:.1%} in the end" if knn else "",
         "notes": " ".join(run.data["notes"]),
     }

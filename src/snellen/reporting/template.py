@@ -14,6 +14,7 @@ import pandas as pd
 
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
+from snellen.words import counted
 
 
 def render(template: str, styles: Sequence[str], scripts: Sequence[str], **variables: Any) -> str:
@@ -31,6 +32,7 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     environment.filters["percent"] = lambda share: "–" if share is None or math.isnan(share) else f"{share:.1%}"
     environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
     environment.filters["setting"] = setting
+    environment.filters["counted"] = counted
     environment.filters["p"] = lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"
     folder = resources.files("snellen.reporting") / "page"
     return environment.get_template(template).render(

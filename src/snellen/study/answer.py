@@ -9,6 +9,7 @@ from snellen.insight.sentence import listed, p_text, points, rounded
 from snellen.reporting.runs import WHAT_TO_TRY
 from snellen.spec import Spec
 from snellen.study.results import Cell, Pair, Results
+from snellen.words import counted
 
 
 def answer(results: Results) -> list[str]:
@@ -19,7 +20,8 @@ def answer(results: Results) -> list[str]:
 def not_learnt(results: Results) -> list[str]:
     """A warning for each setting with runs that are not above an answer that needs no image."""
     return [
-        f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.not_learnt)} of {len(cell.runs)} runs: "
+        f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.not_learnt)} of "
+        f"{counted(len(cell.runs), 'run')}: "
         f"{cell.not_learnt[0]}. {WHAT_TO_TRY}"
         for cell in results.cells
         if cell.not_learnt
@@ -42,7 +44,7 @@ def verdict(pair: Pair) -> str:
 def _gap(pair: Pair) -> str:
     a, b, over = pair.a.setting, pair.b.setting, pair.over
     low, high = 100 * over.interval.low, 100 * over.interval.high
-    seeds = f"{over.seeds} seed{'s' if over.seeds > 1 else ''} each"
+    seeds = f"{counted(over.seeds, 'seed')} each"
     if pair.better is not None:
         other = b if pair.better is pair.a else a
         near, far = sorted((abs(low), abs(high)))
@@ -83,9 +85,10 @@ def _paragraph(results: Results, fraction: float) -> str:
     best = max(cells, key=lambda cell: cell.over.mean)
     interval, images = best.interval, best.images
     share = "" if results.fractions == [1.0] else f"With {100 * fraction:g}% of the labels ({_labelled(best)}), "
-    seeds = f"{len(best.runs)} seed{'s' if len(best.runs) > 1 else ''}"
+    seeds = counted(len(best.runs), "seed")
     text = (
-        f"{share}{best.setting} has the highest {best.measure}, {best.over.mean:.1%} over {seeds} on {images:,} images "
+        f"{share}{best.setting} has the highest {best.measure}, {best.over.mean:.1%} over {seeds} on "
+        f"{counted(images, 'image')} "
         f"(95% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
     )
     own = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a in cells and pair.b in cells]
@@ -134,7 +137,7 @@ def _other(pair: Pair, cell: Cell) -> Cell:
 
 
 def _labelled(cell: Cell) -> str:
-    return f"{cell.first.data['counts']['train']:,} images"
+    return counted(cell.first.data["counts"]["train"], "image")
 
 
 def _signed(points: float) -> str:

@@ -74,7 +74,14 @@ class Study:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """study.json."""
-        facts: dict[str, Any] = json.loads((self.path / "study.json").read_text(encoding="utf-8"))
+        file = self.path / "study.json"
+        try:
+            facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            missing = [key for key in ("source", "fingerprint", "pretraining", "modes", "runs") if key not in facts]
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{file}: damaged ({error}). The study's command writes it anew.") from error
+        if missing:
+            raise UserError(f"{file}: damaged ('{missing[0]}' is missing). The study's command writes it anew.")
         return facts
 
     @cached_property

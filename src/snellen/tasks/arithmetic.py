@@ -15,6 +15,7 @@ from snellen.engine.display import per_second
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, Loss, Measured, Mode, Workload, check_compiler, choose
 from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
+from snellen.words import counted
 
 if TYPE_CHECKING:
     from snellen.tasks.preparation import Recorded
@@ -80,7 +81,8 @@ def not_exact(recorded: Recorded, device: str, threads: int) -> str | None:
         )
     if device == "cpu" and threads != recorded.threads:
         return (
-            f"this run was computed with {recorded.threads} threads and goes on with {threads}; its result will not be "
+            f"this run was computed with {counted(recorded.threads, 'thread')} and goes on with {threads}; its "
+            f"result will not be "
             "bit for bit that of a run which was never stopped. For that, resume it with "
             f"OMP_NUM_THREADS={recorded.threads} set, on at least as many cores."
         )

@@ -30,7 +30,7 @@ def few_steps_note(recipe: AnyRecipe, images: int, settled: bool = False, prefix
         return None
     head = f"{counted(recipe.epochs, 'epoch')} of {counted(steps, 'step')}"
     if recipe.batch_size >= images:
-        head += f", since batch_size={recipe.batch_size:,} takes all {images:,} training images at once"
+        head += f", since batch_size={recipe.batch_size:,} takes all {counted(images, 'training image')} at once"
     batch = _batch(recipe, images, steps)
     fields: dict[str, float] = {}
     if batch < recipe.batch_size:

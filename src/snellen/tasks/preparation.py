@@ -44,6 +44,7 @@ from snellen.recipe.schema import AnyRecipe, ImageRecipe, Recipe, seconds
 from snellen.tasks.arithmetic import in_mode, settle_mode
 from snellen.tasks.classification import Classification
 from snellen.tasks.frozen import FeatureFeed, best_rate, extracted
+from snellen.words import counted
 
 _WHITENING_IMAGES = 5000
 DataOf = TypeVar("DataOf", DataSpec, UnlabelledSpec, MaskDataSpec)
@@ -162,7 +163,7 @@ def within_budget(job: Job, budget: float, console: Console) -> Job:
     """The job with as many epochs as fit into `budget` seconds, timed on a copy of its network."""
     with memory_explained(job.recipe, job.feed.device):
         epochs = epochs_within(budget, job.on(copy.deepcopy(job.model)))
-    console.print(f"budget {job.recipe.budget}: {epochs} epochs", highlight=False)
+    console.print(f"budget {job.recipe.budget}: {counted(epochs, 'epoch')}", highlight=False)
     return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"epochs": epochs}))
 
 
@@ -252,7 +253,7 @@ def decode_paths(
     if failed and spec.unreadable == "error":
         raise UserError(_unreadable_message(failed))
     if failed:
-        console.print(f"[yellow]note:[/] {len(failed)} unreadable images left out; data.json lists them")
+        console.print(f"[yellow]note:[/] {counted(len(failed), 'unreadable image')} left out, listed in data.json")
     bad = {error.path for error in failed}
     rows = [row for row, path in enumerate(paths) if path not in bad]
     left_out = tuple(Unreadable(str(error.path), error.reason) for error in failed)

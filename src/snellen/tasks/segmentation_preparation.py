@@ -42,6 +42,7 @@ from snellen.tasks.preparation import (
 from snellen.tasks.segmentation import Segmentation
 from snellen.tasks.segmentation_losses import class_weights
 from snellen.tasks.tiling import ALIGN, OVERLAP, TILE, plan_tiles
+from snellen.words import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +157,13 @@ def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample], 
         named += found
     if absent:
         names = ", ".join(absent)
-        say_notes(console, [f"snapshots.names: no validation image is called {names}; {len(drawn)} others are drawn"])
+        say_notes(
+            console,
+            [
+                f"snapshots.names: no validation image is called {names}; "
+                f"{counted(len(drawn), 'other is drawn', 'others are drawn')}"
+            ],
+        )
     return np.array(sorted({*drawn, *named}), dtype=np.int64)
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 from snellen.data.sources import IMAGE_SUFFIXES, Side, Unreadable
 from snellen.data.walk import files_below
 from snellen.errors import UserError
+from snellen.words import counted
 
 Role = Literal["image", "mask"]
 Key = tuple[str, str]  # the part of the split, and what an image and its mask have in common
@@ -241,7 +242,7 @@ def _matched(images: _Keyed, masks: _Keyed, layout: str, notes: list[str]) -> Pa
         elif not those:
             unpaired += [Unreadable(path, "a mask with no image") for path in theirs]
         else:
-            what = f"{len(theirs)} masks" if len(theirs) > 1 else f"{len(those)} images"
+            what = f"{len(theirs)} masks" if len(theirs) > 1 else counted(len(those), "image")
             listed = ", ".join((theirs if len(theirs) > 1 else those)[:_MOST_LISTED])
             unpaired.append(Unreadable(those[0], f"{what} of one name: {listed}"))
     return Pairing(layout, tuple(sorted(pairs, key=lambda pair: pair.image)), tuple(unpaired), tuple(notes))

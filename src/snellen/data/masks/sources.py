@@ -185,7 +185,7 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str])
     root, pairing = _pairs(data, spec)
     pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
     left = len(pairing.pairs) - len(pairs)
-    split = f"the validation part; {left:,} others are left out" if left else "all scored"
+    split = f"the validation part; {counted(left, 'other is', 'others are')} left out" if left else "all scored"
     masks = [root / pair.mask for pair in pairs]
     entries = spec.classes
     if not (entries or spec.class_table) and _named_by_value(classes):  # of which not all have to occur here

@@ -24,6 +24,7 @@ from snellen.models.segmenters.segmenter import Segmenter
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.spec import Spec
+from snellen.words import counted
 
 if TYPE_CHECKING:
     from snellen.engine.run_directory import Run
@@ -200,7 +201,9 @@ def _transfer(whole: nn.Module, part: nn.Module) -> None:
     taken = max((found(prefix) for prefix in ("", "model.", "model.model.")), key=len)
     left = [name for name in own if name not in taken and ".head." not in f".{name}"]
     if left:
-        raise UserError(f"model.weights: {len(left)} layers of the encoder find no weights, such as {left[0]}.")
+        raise UserError(
+            f"model.weights: {counted(len(left), 'layer')} of the encoder without weights, such as {left[0]}."
+        )
     part.load_state_dict(taken, strict=False)
 
 
