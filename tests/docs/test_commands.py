@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
-from tests.hardware import ARGUMENTS
+from tests.hardware import ARGUMENTS, HARDWARE
 
+from snellen import train
 from snellen.cli import main
 from snellen.data.masks.scenes import draw_scenes
 
@@ -22,8 +23,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
 STARTS = ("snellen ", "make ", "pip ", "python ")
 
-HARDWARE = " ".join(ARGUMENTS)
-BRIEF = f"epochs=1 budget=null batch_size=4 {HARDWARE} snapshots.images=4"
+BRIEF = f"epochs=1 budget=null batch_size=4 {' '.join(ARGUMENTS)} snapshots.images=4"
 SIZE = "augmentation.size=32 evaluation.size=32"
 LITE = f"{BRIEF} {SIZE} augmentation.resize=32 model.weights=lite0.safetensors"
 MASKS = f"{BRIEF} augmentation.size=[32,32] augmentation.resize=null"
@@ -55,8 +55,7 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen report runs/wide runs/narrow": "",
         "snellen predict runs/wide snellen-demo/digits/3": "",
         "snellen evaluate runs/wide snellen-demo/digits": "",
-        "snellen train segment-lite snellen-demo/scenes": MASKS,
-        "snellen predict runs/masks snellen-demo/scenes/validation": "",
+        "snellen predict snellen-demo/unet snellen-demo/scenes/validation": "",
         "snellen compare label-efficiency photos/": f"{TRANSFER} fractions=0.5,1 fewest_steps=0",
         "snellen compare recipes photos/": f"{STUDY} changes.model.weights=null",
     },
@@ -127,6 +126,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, label in (("hat", "3"), ("dress", "8")):
         shutil.copytree(tmp_path / "photos" / "train" / name, tmp_path / "snellen-demo" / "digits" / label)
     shutil.copytree(tmp_path / "scenes", tmp_path / "snellen-demo" / "scenes")
+    masks = {"task": "segmentation", "epochs": 1, "batch_size": 4, "model": {"architecture": "unet/test_resnet"}}
+    recipe = masks | {"hardware": HARDWARE, "snapshots": {"images": 1}}
+    train(tmp_path / "scenes", recipe, out=tmp_path / "snellen-demo" / "unet", quiet=True)
     (tmp_path / "new-scenes").mkdir()
     for path in sorted((tmp_path / "scenes").rglob("*_sat.jpg"))[:2]:
         (tmp_path / "new-scenes" / path.name).write_bytes(path.read_bytes())
