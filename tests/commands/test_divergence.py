@@ -178,3 +178,17 @@ def test_the_page_of_a_study_names_the_run_that_went_on_in_fp32(
     assert f"{full.name}: the loss" not in page
     alone = train(digits, FP32 | {"evaluation": {"size": 16, "choose": "last"}}, out=tmp_path / "alone", console=QUIET)
     assert_same(half, alone)
+
+
+def test_a_huge_loss_that_is_a_number_is_said_and_the_report_written(digits: Path, tmp_path: Path) -> None:
+    wild = {"optimizer": {"name": "lion", "lr": 30.0, "clip_norm": None}, "schedule": {"name": "constant"}}
+    said = io.StringIO()
+    recipe = FP32 | wild | {"snapshots": {"images": 10}}
+    run = train(digits, recipe, out=tmp_path / "run", console=Console(file=said, width=400))
+    loss = run.metrics()["validation_loss"].iloc[-1]
+    assert np.isfinite(loss)
+    assert loss > 1e4
+    assert f"validation loss {loss:.2g}, top-1" in said.getvalue()
+    assert "Lower optimizer.lr, for example optimizer.lr=3" in said.getvalue()
+    page = (run.path / "report.html").read_text()
+    assert f"training diverged: its loss is {loss:.2g} in the end" in page.replace("&#43;", "+")

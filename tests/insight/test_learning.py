@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from snellen.insight.classification import figures
-from snellen.insight.learning import why_features_not_learnt, why_masks_not_learnt, why_not_learnt
+from snellen.insight.learning import why_diverged, why_features_not_learnt, why_masks_not_learnt, why_not_learnt
 from snellen.insight.proportions import Interval, wilson
 
 NAMES = ["cat", "dog", "owl"]
@@ -76,3 +77,15 @@ def test_features_that_are_no_better_than_at_the_start() -> None:
     assert why_features_not_learnt(0.3, 0.3) == "its k-NN top-1, 30.0%, is no better than before the first step, 30.0%"
     assert why_features_not_learnt(0.31, 0.3) is None
     assert why_features_not_learnt(0.31, None) is None
+
+
+@pytest.mark.parametrize(("losses", "classes", "diverged"), [
+    ([2.3, 2.0], 10, False), ([2.3, 90.0], 2, False), ([2.3, 101.0], 2, True), ([1e12, 2.0], 10, False),
+    ([2.3, 231.0], 10, True), ([2.3, 229.0], 10, False), ([2.3, 1e12, float("nan")], 10, True), ([], 10, False),
+    ([float("nan")], 10, False),
+])  # fmt: skip
+def test_a_loss_far_above_that_of_equal_probabilities_has_diverged(
+    losses: list[float], classes: int, diverged: bool
+) -> None:
+    """100 times ln C, at least 100: 230.3 for ten classes."""
+    assert (why_diverged(losses, classes) is not None) == diverged

@@ -17,6 +17,11 @@ def shown(measure: str, value: float) -> str:
     return f"{name} {value:.1%}" if measure in {"top1", "pixel_accuracy"} else f"{name} {value:.2f}"
 
 
+def loss_text(loss: float) -> str:
+    """A loss for people: '2.303', '2.7e+12'."""
+    return f"{loss:.3f}" if abs(loss) < 10_000 else f"{loss:.2g}"
+
+
 def per_second(speed: float) -> str:
     """A speed for people: '1234', '3.4', '0.34'."""
     return f"{speed:.0f}" if speed >= 10 else f"{speed:.2g}"
@@ -57,7 +62,7 @@ class Display:
 
     def step(self, epoch: int, step: int, loss: float, measured: str, images_per_second: float) -> None:
         """Shows the means of the epoch so far. measured: the task's measure, as `shown` writes it."""
-        figures = f"loss {loss:.3f} · {measured} · {per_second(images_per_second)} images/s"
+        figures = f"loss {loss_text(loss)} · {measured} · {per_second(images_per_second)} images/s"
         self._bar.update(self._task, completed=step, description=f"epoch {epoch}/{self._epochs}", figures=figures)
         if not self._console.is_terminal and time.monotonic() - self._said_at > _SECONDS_BETWEEN_LINES:
             self._say(f"epoch {epoch}/{self._epochs}, step {step}/{self._steps}: {figures}")
@@ -66,7 +71,7 @@ class Display:
         """One line for a finished epoch. validation: its figures, or '' where it was not scored."""
         width = len(str(self._epochs))
         self._say(
-            f"epoch {epoch:>{width}}/{self._epochs}  train loss {loss:.3f}, {measured}"
+            f"epoch {epoch:>{width}}/{self._epochs}  train loss {loss_text(loss)}, {measured}"
             f"{validation}  {per_second(images_per_second)} images/s"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from snellen.insight.segmentation import Counts, iou, mean_over_classes
 from snellen.words import counted
 
 _ALMOST_ALL = 0.99
+_HUGE = 100
 
 
 def why_not_learnt(
@@ -74,3 +76,16 @@ def why_features_not_learnt(top1: float, at_start: float | None) -> str | None:
     if at_start is None or top1 > at_start:
         return None
     return f"its k-NN top-1, {top1:.1%}, is no better than before the first step, {at_start:.1%}"
+
+
+def why_diverged(losses: Sequence[float], classes: int) -> str | None:
+    """Why a training with numbers for losses counts as diverged all the same, or None.
+
+    losses: the mean loss of each epoch, NaN where there is none. classes: C; equal probabilities for all of them have a
+    cross-entropy of ln C. The last loss counts: more than 100 times that, or 100, is no loss of a network that trains.
+    """
+    known = [loss for loss in losses if math.isfinite(loss)]
+    uniform = math.log(max(2, classes))
+    if not known or known[-1] <= _HUGE * max(1.0, uniform):
+        return None
+    return f"its loss is {known[-1]:.2g} in the end, where equal probabilities for all classes would have {uniform:.2g}"

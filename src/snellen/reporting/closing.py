@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def closing_lines(run: Run) -> list[str]:
-    """The run's figure with its 95% interval, computed as on its page; a warning where it has not learnt."""
+    """The run's figure with its 95% interval, computed as on its page; warnings where it has diverged or not learnt."""
     view = _view(run)
     headline = view.headline_figure
     if headline is None:
@@ -21,7 +21,7 @@ def closing_lines(run: Run) -> list[str]:
         f"{which} epoch {run.status['chosen_epoch']}: {name} {value:.1%} "
         f"({100 * interval.low:.1f} to {100 * interval.high:.1f})"
     ]
-    return lines if view.not_learnt is None else [*lines, f"warning: {view.not_learnt}"]
+    return [*lines, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]
 
 
 def next_commands(run: Run) -> list[str]:

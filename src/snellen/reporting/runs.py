@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.differences import Difference, differences
+from snellen.insight.learning import why_diverged
 from snellen.insight.optimism import Optimism
 from snellen.insight.paired import PairedTest
 from snellen.insight.proportions import Interval
@@ -115,11 +116,27 @@ class RunView(ABC):
         return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
 
     @property
+    def diverged(self) -> str | None:
+        """A warning, where the losses are numbers and yet no losses of a network that trains."""
+        recipe = self.run.recipe
+        if recipe.task == "pretraining" or self.metrics.empty:
+            return None
+        for column in ("validation_loss", "train_loss"):
+            why = why_diverged(self.metrics[column].tolist(), len(self.run.classes))
+            if why is not None:
+                rate = recipe.optimizer.lr / 10
+                return (
+                    f"{self.label}: training diverged: {why}. Lower optimizer.lr, for example optimizer.lr={rate:.2g}"
+                )
+        return None
+
+    @property
     def warnings(self) -> list[str]:
-        """What went wrong on the way: too few steps to learn much, changes of precision."""
+        """What went wrong on the way: too few steps to learn much, divergence, changes of precision."""
         few = few_steps_note(self.run.recipe, int(self.run.data["counts"]["train"]))
         sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
-        return sentences if few is None else [f"{self.label}: {few}", *sentences]
+        said = [] if self.diverged is None else [self.diverged]
+        return [*([] if few is None else [f"{self.label}: {few}"]), *said, *sentences]
 
     @property
     def lost_files(self) -> str | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from snellen.data.augment.pipeline import EvaluationTransformSpec
 from snellen.data.feed import Batch
 from snellen.engine.checkpoint import save_weights
+from snellen.engine.display import loss_text
 from snellen.files import replacing
 from snellen.models.classifier import Classifier
 from snellen.spec import Spec
@@ -112,7 +113,7 @@ class Scores:
     def text(self) -> str:
         """Loss and top-1 for people."""
         row = self.row()
-        return f"validation loss {row['validation_loss']:.3f}, top-1 {row['validation_top1']:.2%}"
+        return f"validation loss {loss_text(row['validation_loss'])}, top-1 {row['validation_top1']:.2%}"
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
 from snellen.engine.checkpoint import save_weights
+from snellen.engine.display import loss_text
 from snellen.files import replacing
 from snellen.insight.segmentation import counts_of, miou
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
@@ -112,7 +113,7 @@ class MaskScores:
         """The same for people."""
         row = self.row()
         return (
-            f"validation loss {row['validation_loss']:.3f}, mIoU {row['validation_miou']:.4f}, "
+            f"validation loss {loss_text(row['validation_loss'])}, mIoU {row['validation_miou']:.4f}, "
             f"pixel accuracy {row['validation_pixel_accuracy']:.2%}"
         )
 
