@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snellen.errors import UserError
 from snellen.models.classifier import BackboneSpec, ModelSpec, build_classifier, start_backbone
 from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
+from snellen.models.weights import misfit
 
 CLASSES = 5
 
@@ -163,3 +164,11 @@ def test_a_converter_that_fails_is_passed_over(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict() | {"mask_token": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="Is it another network"):
         start_backbone(BackboneSpec(backbone="test_vit", weights=str(tmp_path / "other.pt")), 160, 0)
+
+
+def test_what_does_not_fit_is_said_of_the_layer() -> None:
+    own = {"a": torch.zeros(2), "b": torch.zeros(3, 4)}
+    assert misfit(own, own) is None
+    assert misfit({"a": own["a"]}, own) == "the layer b is missing in the file"
+    assert misfit({**own, "b": torch.zeros(1)}, own) == "the layer b is (1,) in the file and (3, 4) here"
+    assert misfit({**own, "c": own["a"]}, own) == "the file has a layer c, which is none of the network's"

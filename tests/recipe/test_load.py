@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from snellen.data.masks.augment import MaskAugmentationSpec
 from snellen.engine.schedule import factor
 from snellen.errors import UserError
+from snellen.recipe.fields import field_paths
 from snellen.recipe.load import dump, load_for, load_recipe, parse_overrides, read_resolved
 from snellen.recipe.schema import SegmentationRecipe, seconds
 from snellen.recipe.text import headline, shipped_names, shipped_text
@@ -83,7 +85,19 @@ def test_overrides() -> None:
     [
         (["optimizer.lrr=1"], "optimizer.lrr: no such field. Did you mean 'optimizer.lr'"),
         (["epoch=3"], "epoch: no such field. Did you mean 'epochs'"),
-        (["epochs=0"], "epochs: input should be greater than or equal to 1"),
+        (["epochs=0"], r"epochs: wanted at least 1 \(given: 0\)"),
+        (["epochs=many"], r"epochs: wanted a whole number \(given: 'many'\)"),
+        (["epochs=1.5"], r"epochs: wanted a whole number \(given: 1\.5\)"),
+        (["epochs=[1]"], "epochs: wanted a whole number"),
+        (["drop_last=perhaps"], "drop_last: wanted true or false"),
+        (["sweep=0.1x"], "sweep: wanted a list, such as 1,2"),
+        (["optimizer.lr=.inf"], "optimizer.lr: wanted a finite number"),
+        (["data.validation_share=0.9"], "data.validation_share: wanted at most 0.5"),
+        (["hardware.device=tpu"], r"hardware.device: wanted auto, cpu, mps or cuda \(or cuda:1 …\) \(given: 'tpu'\)"),
+        (["optimizer=sgd"], "Write optimizer.name=sgd"),
+        (["normalization.mean=[1]"], r"normalization\.mean\.1: missing"),
+        (["name="], "wanted text"),
+        (["name=''"], "name: wanted a text that is not empty"),
         (["optimizer.lr=nan"], "optimizer.lr"),
         (["loss.name=crossentropy"], "is not one of .* Did you mean 'cross_entropy'"),
         (["epochs.more=3"], "'epochs' is a single value"),
@@ -174,3 +188,18 @@ def test_text_without_fields_is_a_clear_error(tmp_path_factory: pytest.TempPathF
 
 def test_durations() -> None:
     assert [seconds(text) for text in ("90s", "20m", "1.5h", "1h30m")] == [90, 1200, 5400, 5400]
+
+
+def test_no_wording_of_pydantic_shows_through() -> None:
+    """Every field of every kind of recipe is given values that hardly any field takes."""
+    said = []
+    for name in ("vgg13-scratch", "byol-small", "segment-lite"):
+        for path in field_paths(type(load_recipe(name))):
+            for value in ({"a": {"b": 1}}, [[1]], "no such thing", -1e9):
+                try:
+                    load_recipe(name, {path: value})
+                except UserError as error:
+                    said.append(str(error))
+    assert len(said) > 300
+    theirs = re.compile("[Ii]nput should|valid (integer|number|tuple|dict)|pydantic|should match")
+    assert not [message for message in said if theirs.search(message)]

@@ -94,7 +94,7 @@ class Checkpoint:
         if not self._path.is_file():
             return None
         with _reading(self._path, device) as state:
-            self._model.load_state_dict(state["model"])
+            _load(self._model, state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
@@ -114,7 +114,16 @@ class Checkpoint:
 def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:
     """Loads the weights of last.pt into `model`, nothing else. Raises UserError when it does not fit."""
     with _reading(run / "checkpoints" / "last.pt", device) as state:
-        model.load_state_dict(state["model"])
+        _load(model, state["model"])
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        from snellen.models.weights import misfit
+
+        raise ValueError(misfit(tensors, model.state_dict()) or str(error)) from error
 
 
 @contextmanager

@@ -89,8 +89,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         value: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or foreign file makes torch raise
         raise UserError(
-            f"model.weights={path}: not a file of weights that can be read safely ({str(error).splitlines()[0]:.120}). "
-            "Save the network's state_dict(), or better, a .safetensors file."
+            f"model.weights={path}: not a file of weights that can be read safely: it holds something other than "
+            "tensors, or is damaged. Save the network's state_dict(), or better, a .safetensors file."
         ) from error
     return _unwrapped(value, path)
 
@@ -112,7 +112,19 @@ def load_trained_weights(model: nn.Module, path: Path) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UserError(f"{path}: does not fit the run's recipe ({str(error).splitlines()[0]}).") from error
+        why = misfit(tensors, model.state_dict()) or str(error).splitlines()[0]
+        raise UserError(f"{path}: does not fit the run's recipe: {why}. Was recipe.yaml edited?") from error
+
+
+def misfit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
+    """The first layer of a network that a file does not fill, or that it has no layer for; None where all fit."""
+    for name, tensor in own.items():
+        if name not in tensors:
+            return f"the layer {name} is missing in the file"
+        if tensors[name].shape != tensor.shape:
+            return f"the layer {name} is {tuple(tensors[name].shape)} in the file and {tuple(tensor.shape)} here"
+    more = [name for name in tensors if name not in own]
+    return f"the file has a layer {more[0]}, which is none of the network's" if more else None
 
 
 def fit_weights(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
 from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
+from snellen.recipe.wording import in_own_words
 from snellen.words import kind_of
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def validate(fields: Mapping[str, Any], label: str) -> AnyRecipe:
         "segmentation": SegmentationRecipe,
     }
     task = fields.get("task", "classification")
-    if task not in kinds:
+    if not isinstance(task, str) or task not in kinds:
         raise UserError(f"{label}, task: {_not_one_of(str(task), list(kinds))}")
     kind = kinds[task]
     try:
@@ -218,7 +219,7 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
         context = detail.get("ctx", {})
         choices = [choice.strip(" '") for choice in str(context.get("expected_tags", "")).split(",")]
         return f"{key}.name: {_not_one_of(str(context.get('tag')), choices)}"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = in_own_words(detail)
     given = "" if detail["type"] == "value_error" and not location else f" (given: {detail['input']!r:.80})"
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
 

@@ -1,0 +1,59 @@
+"""What pydantic finds wrong with a value, in the words of the other messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_WORDS = {
+    "bool": "wanted true or false",
+    "date": "wanted a date",
+    "dict": "wanted names and values, such as {cat: 1, dog: 2}",
+    "finite": "wanted a finite number",
+    "float": "wanted a number",
+    "int": "wanted a whole number",
+    "list": "wanted a list, such as 1,2",
+    "mapping": "wanted names and values, such as {cat: 1, dog: 2}",
+    "string": "wanted text",
+    "tuple": "wanted a list, such as 1,2",
+}
+_BOUNDS = {
+    "greater_than": ("wanted more than", "gt"),
+    "greater_than_equal": ("wanted at least", "ge"),
+    "less_than": ("wanted less than", "lt"),
+    "less_than_equal": ("wanted at most", "le"),
+}
+
+
+def in_own_words(detail: ErrorDetails) -> str:
+    """What would be right in place of the value of a field."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        return f"{words} {context[key]:g}"
+    if kind in {"too_short", "too_long", "string_too_short"}:
+        return _length(kind, context)
+    if kind == "missing":
+        return "missing; it has to be given"
+    if kind == "string_pattern_mismatch":
+        return f"wanted {_alternatives(str(context['pattern']))}"
+    if kind == "union_tag_not_found":
+        return "wanted its name too, as in name: …"
+    first = kind.partition("_")[0]
+    return _WORDS[first] if first in _WORDS else detail["msg"].removeprefix("Value error, ")
+
+
+def _length(kind: str, context: dict[str, Any]) -> str:
+    if kind == "string_too_short":
+        return "wanted a text that is not empty"
+    wanted = context["min_length"] if kind == "too_short" else context["max_length"]
+    return f"wanted at {'least' if kind == 'too_short' else 'most'} {wanted} {'value' if wanted == 1 else 'values'}"
+
+
+def _alternatives(pattern: str) -> str:
+    """The words of a pattern such as ^(auto|cpu|cuda(:\\d+)?)$."""
+    alternatives = pattern.strip("^$").removeprefix("(").removesuffix(")").split("|")
+    words = [word.replace(r"(:\d+)?", " (or cuda:1 …)") for word in alternatives]
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
