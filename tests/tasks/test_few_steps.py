@@ -80,3 +80,11 @@ def test_a_study_says_it_once() -> None:
     assert notes[0].startswith("A, B: 2 epochs of 2 steps")
     assert "changes.epochs=200" in notes[0]
     assert len(few_steps_notes(recipes, settled=False)) == 2, "C has one step an epoch"
+
+
+def test_a_shipped_rate_is_one_for_the_shipped_batch() -> None:
+    shipped = load_recipe("airnet-scratch")
+    note = few_steps_note(load_recipe("airnet-scratch", {"batch_size": 100_000}), 107)
+    assert note is not None
+    rate = shipped.optimizer.lr * advised(note)["batch_size"] / shipped.batch_size
+    assert advised(note)["optimizer.lr"] == pytest.approx(rate, rel=0.05)

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 
 from snellen.data.feed import steps_in_epoch
+from snellen.recipe.load import load_recipe
 from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe
+from snellen.recipe.text import shipped_names
 from snellen.words import counted
 
 _FEW = 100  # steps of a whole run
@@ -36,7 +38,7 @@ def few_steps_note(recipe: AnyRecipe, images: int, settled: bool = False, prefix
     if batch < recipe.batch_size:
         fields["batch_size"] = batch
         if recipe.optimizer.name == "sgd":
-            fields["optimizer.lr"] = recipe.optimizer.lr * batch / recipe.batch_size
+            fields["optimizer.lr"] = recipe.optimizer.lr * batch / _batch_of_rate(recipe)
         if recipe.accumulation > batch // 2:
             fields["accumulation"] = 1
     steps = _steps(recipe, images, batch)
@@ -58,6 +60,12 @@ def few_steps_notes(recipes: Sequence[tuple[str, AnyRecipe, int]], settled: bool
         if (note := few_steps_note(recipe, images, settled, "changes.")) is not None:
             by_note.setdefault(note, {})[name] = None
     return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+
+
+def _batch_of_rate(recipe: AnyRecipe) -> int:
+    """The batch size that the learning rate was set for: of a shipped recipe with its own rate, the shipped one."""
+    shipped = load_recipe(recipe.name) if recipe.name in shipped_names() else recipe
+    return shipped.batch_size if shipped.optimizer.lr == recipe.optimizer.lr else recipe.batch_size
 
 
 def _written(value: float) -> str:
