@@ -9,6 +9,7 @@ modes that were measured for it. Run it on an idle machine:
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--decisions", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds that the truth is the median of")
+    parser.add_argument("--batch", type=int, help="images in a batch; less than the usual only tries the script out")
     parser.add_argument("--threads", type=int, help="of the arithmetic; one for each core unless given")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{'network':<20} {'within 8%':>10} {'seconds':>8}  fastest; taken")
     for name in options.networks:
-        work = _work(name, find_device(spec))
+        work = _work(name, options.batch, find_device(spec))
         decided, seconds = [], []
         for _ in range(options.decisions):
             start = time.perf_counter()
@@ -63,15 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name:<20} {good:>4} of {len(decided):<3} {longest:>7.1f}  {best}; {taken}", flush=True)
 
 
-def _work(name: str, device: torch.device) -> Workload:
-    source, side, batch = NETWORKS[name]
+def _work(name: str, batch: int | None, device: torch.device) -> Workload:
+    source, side, usual = NETWORKS[name]
     torch.manual_seed(0)
     model: nn.Module
     if "/" in source and not source.startswith("torchvision/"):
         model = build_segmenter(SegmenterSpec(architecture=source, weights=None), 5, seed=0)[0]
     else:
         model = build_classifier(ModelSpec(backbone=source, weights=None), 10, side, seed=0)[0]
-    images = torch.randn(batch, 3, side, side, device=device)
+    images = torch.randn(batch or usual, 3, side, side, device=device)
     return Workload(model.to(device), images, _loss, 1, name, steps=10_000)
 
 
@@ -96,7 +98,5 @@ def _medians(spec: HardwareSpec, work: Workload, rounds: int) -> dict[Mode, floa
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        import os
-
         os.environ["SNELLEN_CACHE"] = folder
         main()

@@ -198,3 +198,23 @@ def test_names_are_printed_as_they_are(names: tuple[str, ...], digits: Path, tmp
     evaluated = evaluate(trained, table)
     assert evaluated is not None
     assert check(table) is not None
+
+
+def test_what_a_killed_set_up_has_left_is_no_run(run: Path) -> None:
+    """Without --out nobody comes back to its folder: it has a name of its own."""
+    for number, names in enumerate(
+        ([".lock"], [".lock", "samples.csv", "data.json", "environment.json", "status.json"])
+    ):
+        left = run.parent / f"airnet-scratch-{number}"
+        left.mkdir()
+        for name in names:
+            (left / name).write_text("")
+    said = io.StringIO()
+    Console(file=said, width=200).print(runs_table(run.parent))
+    assert "airnet-scratch" not in said.getvalue()
+    assert "finished" in said.getvalue()
+    for path in run.iterdir():
+        if path.name in {"recipe.yaml", "status.json"}:
+            path.unlink()
+    with pytest.raises(UserError, match="no runs here"):
+        runs_table(run.parent)

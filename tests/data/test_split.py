@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snellen.data.fingerprint import text_hash
-from snellen.data.split import validation_rows
+from snellen.data.split import fraction_rows, validation_rows
+from snellen.randomness import derive
 
 Rows = list[tuple[str, str]]  # class and group of each image
 
@@ -94,3 +97,39 @@ def test_a_file_under_two_classes_is_on_one_side() -> None:
     hashes += [text_hash(f"single {number}") for number in range(20)]
     scored, _ = validation_rows(labels + ["a"] * 10 + ["b"] * 10, hashes, [None] * 60, 0.3)
     assert not {hashes[row] for row in scored} & {hashes[row] for row in range(60) if row not in scored}
+
+
+GROUPED = st.lists(st.tuples(st.integers(0, 2), st.sampled_from("pqrstuvwxyz")), min_size=1, max_size=40)
+
+
+@given(rows=GROUPED, fractions=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), seed=st.integers(0, 100))
+def test_a_share_of_grouped_images_holds_whole_groups(
+    rows: list[tuple[int, str]], fractions: tuple[float, float], seed: int
+) -> None:
+    labels, groups = [label for label, _ in rows], [group for _, group in rows]
+    small, large = (set(fraction_rows(labels, fraction, seed, groups)) for fraction in sorted(fractions))
+    assert small <= large, "the rows of a smaller share are among those of a larger one"
+    for chosen in (small, large):
+        names = {groups[row] for row in chosen}
+        assert chosen == {row for row, group in enumerate(groups) if group in names}
+        assert {labels[row] for row in chosen} == set(labels), "every class stays"
+    assert set(fraction_rows(labels, 1.0, seed, groups)) == set(range(len(rows)))
+
+
+@given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=40), fraction=st.floats(0.01, 1), seed=st.integers(0, 9))
+def test_a_share_of_ungrouped_images_is_drawn_as_ever(labels: list[int], fraction: float, seed: int) -> None:
+    """Of each class a permutation by numpy's generator, seeded by the class; runs of earlier versions keep theirs."""
+    expected = []
+    for label in set(labels):
+        rows = [row for row, other in enumerate(labels) if other == label]
+        shuffled = np.random.default_rng(derive(seed, "fraction", label)).permutation(rows)
+        expected += shuffled[: max(1, round(fraction * len(rows)))].tolist()
+    assert fraction_rows(labels, fraction, seed, [None] * len(labels)) == sorted(expected)
+
+
+def test_the_size_of_a_share_of_groups_is_about_the_share() -> None:
+    """100 groups of ten images in all classes, and 100 of one class only."""
+    labels = [row % 2 for row in range(1000)] + [2] * 1000
+    groups = [f"g{row // 10}" for row in range(2000)]
+    for fraction in (0.1, 0.5, 0.73):
+        assert len(fraction_rows(labels, fraction, 0, groups)) == pytest.approx(2000 * fraction, abs=10)

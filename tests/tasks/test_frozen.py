@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
@@ -18,7 +20,9 @@ from snellen.commands.pretrain import pretrain
 from snellen.commands.train import train
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.randomness import derive
 from snellen.recipe.load import load_recipe
+from snellen.tasks.frozen import split_off_fifth
 
 QUIET = Console(quiet=True)
 PLAIN: dict[str, Any] = {
@@ -101,3 +105,28 @@ def test_the_backbone_of_a_run_is_one_that_timm_loads(digits: Path, tmp_path: Pa
 def test_what_does_not_go_together(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("linear-probe", overrides)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([*"pqrstuvw", None])), min_size=1, max_size=40),
+    seed=st.integers(0, 50),
+)
+def test_the_held_out_fifth_of_a_sweep_holds_whole_groups(rows: list[tuple[int, str | None]], seed: int) -> None:
+    targets, groups = torch.tensor([label for label, _ in rows]), [group for _, group in rows]
+    fit, held_out = (set(part.tolist()) for part in split_off_fifth(targets, groups, seed))
+    assert fit | held_out == set(range(len(rows)))
+    assert not fit & held_out
+    named = [{groups[row] for row in part} - {None} for part in (fit, held_out)]
+    assert not named[0] & named[1]
+    assert set(targets[sorted(fit)].tolist()) == set(targets.tolist()), "every class is learnt"
+
+
+@given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=40), seed=st.integers(0, 9))
+def test_the_held_out_fifth_without_groups_is_drawn_as_ever(targets: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(derive(seed, "sweep"))
+    expected: list[int] = []
+    for label in sorted(set(targets)):
+        rows = torch.tensor([row for row, other in enumerate(targets) if other == label])
+        count = max(1, round(0.2 * len(rows))) if len(rows) > 1 else 0
+        expected += rows[torch.randperm(len(rows), generator=generator)[:count]].tolist()
+    assert split_off_fifth(torch.tensor(targets), [None] * len(targets), seed)[1].tolist() == expected

@@ -61,8 +61,8 @@ class DataSpec(Spec):
         1.0,
         gt=0,
         le=1,
-        description="Share of the training images that is used, each class in proportion, drawn by the recipe's seed. "
-        "A smaller share is part of a larger one; the scored images stay the same.",
+        description="Share of the training images that is used, each class in proportion, drawn by the recipe's seed; "
+        "groups stay whole. A smaller share is part of a larger one; the scored images stay the same.",
     )
     group: Pattern | None = Field(
         None,

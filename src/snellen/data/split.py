@@ -102,11 +102,15 @@ def _unscored_notes(scored: set[str], keys_of: dict[str, set[str]], what: str) -
     return notes
 
 
-def fraction_rows(labels: Sequence[int], fraction: float, seed: int) -> list[int]:
+def fraction_rows(labels: Sequence[int], fraction: float, seed: int, groups: Sequence[str | None]) -> list[int]:
     """Rows of a share of the images, sorted: of each class the nearest number to the share, at least one.
 
-    labels: one for each image. The rows of a smaller fraction are among those of a larger one with the same seed.
+    Groups stay whole: of each class as many groups as come nearest to the share, at least one, in one order for all
+    classes. labels, groups: one for each image. The rows of a smaller fraction are among those of a larger one with the
+    same seed.
     """
+    if any(group is not None for group in groups):
+        return _rows_of_groups(labels, fraction, seed, groups)
     by_class: dict[int, list[int]] = defaultdict(list)
     for row, label in enumerate(labels):
         by_class[label].append(row)
@@ -114,4 +118,20 @@ def fraction_rows(labels: Sequence[int], fraction: float, seed: int) -> list[int
     for label, rows in by_class.items():
         shuffled = np.random.default_rng(derive(seed, "fraction", label)).permutation(rows)
         chosen += shuffled[: max(1, round(fraction * len(rows)))].tolist()
+    return sorted(chosen)
+
+
+def _rows_of_groups(labels: Sequence[int], fraction: float, seed: int, groups: Sequence[str | None]) -> list[int]:
+    rows_of: dict[tuple[str | None, int], list[int]] = defaultdict(list)  # an image without a group stands alone
+    for row, group in enumerate(groups):
+        rows_of[group, row if group is None else -1].append(row)
+    units = list(rows_of.values())
+    shuffled = [units[at] for at in np.random.default_rng(derive(seed, "fraction", "groups")).permutation(len(units))]
+    chosen = set[int]()
+    for label in sorted(set(labels)):
+        counts = [sum(labels[row] == label for row in unit) for unit in shuffled]
+        holders = [at for at, count in enumerate(counts) if count]
+        reached = np.cumsum([counts[at] for at in holders])
+        taken = int(np.abs(reached - fraction * reached[-1]).argmin()) + 1
+        chosen |= {row for at in holders[:taken] for row in shuffled[at]}
     return sorted(chosen)

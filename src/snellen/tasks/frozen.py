@@ -17,6 +17,8 @@ from rich.progress import track
 from torch import Tensor
 
 from snellen.data.feed import Batch, Feed, order, steps_in_epoch
+from snellen.data.fingerprint import text_hash
+from snellen.data.split import validation_rows
 from snellen.engine.loop import Job, one_step
 from snellen.errors import UserError
 from snellen.models.classifier import Classifier
@@ -95,15 +97,19 @@ def extracted(model: Classifier, feed: Feed, autocast: Autocast, console: Consol
     )
 
 
-def best_rate(job: Job, feed: FeatureFeed, rates: Sequence[float], console: Console) -> float:
+def best_rate(
+    job: Job, feed: FeatureFeed, groups: Sequence[str | None], rates: Sequence[float], console: Console
+) -> float:
     """The learning rate that does best on a fifth of the training images; the scored images have no say.
 
     Each is tried from the same start, for all epochs, on the other four fifths; the fifth holds all classes in
-    proportion. Of equals, the smallest. Raises UserError where there are too few images to hold any out.
+    proportion, or whole groups. groups: of each image. Of equals, the smallest. Raises UserError where there are too
+    few images to hold any out.
     """
-    fit, held_out = _split(feed.targets, job.recipe.seed)
+    fit, held_out = split_off_fifth(feed.targets, groups, job.recipe.seed)
     if not len(held_out):
-        raise UserError("sweep: every class needs at least two training images, to hold one out. Give one rate.")
+        what = "groups of training images" if any(group is not None for group in groups) else "training images"
+        raise UserError(f"sweep: every class needs at least two {what}, to hold one out. Give one rate.")
     scores = {}
     for rate in sorted(rates):
         network = copy.deepcopy(job.model)
@@ -130,8 +136,13 @@ def _train(job: Job) -> None:
             step += 1
 
 
-def _split(targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows to fit on and rows held out: of each class the nearest number to a fifth, at least one of two or more."""
+def split_off_fifth(targets: Tensor, groups: Sequence[str | None], seed: int) -> tuple[Tensor, Tensor]:
+    """Rows to fit on and rows held out: of each class the nearest number to a fifth, at least one of two or more.
+
+    Where images have groups, these stay whole, and are drawn as validation images are. targets: (N,) int64; groups: N.
+    """
+    if any(group is not None for group in groups):
+        return _groups_held_out(targets, groups, seed)
     generator = torch.Generator().manual_seed(derive(seed, "sweep"))
     targets = targets.cpu()
     held_out = []
@@ -143,3 +154,12 @@ def _split(targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     rest = torch.ones(len(targets), dtype=torch.bool)
     rest[chosen] = False
     return torch.nonzero(rest)[:, 0], chosen
+
+
+def _groups_held_out(targets: Tensor, groups: Sequence[str | None], seed: int) -> tuple[Tensor, Tensor]:
+    salt = derive(seed, "sweep")
+    named = [None if group is None else f"{salt} {group}" for group in groups]
+    hashes = [text_hash(f"{salt} {row}") for row in range(len(groups))]
+    chosen, _ = validation_rows([str(target) for target in targets.tolist()], hashes, named, _HELD_OUT)
+    rest = [row for row in range(len(groups)) if row not in chosen]
+    return torch.tensor(rest, dtype=torch.int64), torch.tensor(sorted(chosen), dtype=torch.int64)

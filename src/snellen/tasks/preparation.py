@@ -136,7 +136,8 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
     ema = build_ema(recipe.ema, model) if recipe.ema else None
     job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)
     if recipe.sweep and recorded is None and isinstance(train_feed, FeatureFeed):
-        job = _with_rate(job, best_rate(job, train_feed, recipe.sweep, console))
+        groups = [sample.group for sample in images.train]
+        job = _with_rate(job, best_rate(job, train_feed, groups, recipe.sweep, console))
     if recipe.budget and recorded is None:
         job = within_budget(job, seconds(recipe.budget), console)
     return Prepared(job, images, normalization, weights, measured)
@@ -207,7 +208,8 @@ def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
     """The images with a share of the training images: data.fraction."""
     if fraction == 1:
         return images
-    rows = fraction_rows([sample.label for sample in images.train], fraction, seed)
+    labels, groups = [sample.label for sample in images.train], [sample.group for sample in images.train]
+    rows = fraction_rows(labels, fraction, seed, groups)
     return dataclasses.replace(images, train=tuple(images.train[row] for row in rows))
 
 

@@ -39,8 +39,8 @@ class MaskDataSpec(Spec):
         1.0,
         gt=0,
         le=1,
-        description="Share of the training images that is used, drawn by the recipe's seed. A smaller share is part of "
-        "a larger one; the scored images stay the same.",
+        description="Share of the training images that is used, drawn by the recipe's seed; groups stay whole. "
+        "A smaller share is part of a larger one; the scored images stay the same.",
     )
     group: Pattern | None = Field(
         None,
@@ -120,7 +120,7 @@ def fewer_masked(images: MaskedSet, fraction: float, seed: int) -> MaskedSet:
     """The images with a share of the training images: data.fraction."""
     if fraction == 1:
         return images
-    rows = fraction_rows([0] * len(images.train), fraction, seed)
+    rows = fraction_rows([0] * len(images.train), fraction, seed, [sample.group for sample in images.train])
     return replace(images, train=tuple(images.train[row] for row in rows))
 
 
