@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run director
 
 def main() -> None:
     """Runs the command line; a user's mistake is told without a traceback, with exit code 2."""
+    _silence_readers()
     try:
         app(prog_name="snellen")
     except UserError as error:
@@ -48,6 +50,16 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         sys.stderr.close()
         sys.exit(1)
+
+
+def _silence_readers() -> None:
+    """Warnings of the libraries that read images ("Corrupt EXIF data") name no file and ask nothing of a person.
+
+    What cannot be read is an error of ours, which names it.
+    """
+    for pattern in (r"PIL\.", r"rasterio(\.|$)"):
+        warnings.filterwarnings("ignore", module=pattern)
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # also where it is blamed on the caller
 
 
 def _version(wanted: bool) -> None:

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 from PIL import Image
 
+from snellen.data import bands
 from snellen.data.decode import decode
 from snellen.data.depth import measure_depth
 from snellen.data.memory import free_memory
@@ -32,10 +33,25 @@ def test_colour_png_of_twelve_bits_keeps_its_levels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(tmp_path / "c.png", bits=12).numpy(), values >> 4)
 
 
-def test_broken_and_huge_files_are_passed_over(tmp_path: Path) -> None:
+def test_broken_files_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"\x89PNG but no more")
     (tmp_path / "b.tif").write_bytes(b"II*\0 but no more")
     assert measure_depth(sorted(tmp_path.iterdir())).files == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 100), (100, 1), (37, 41), (5, 400)])
+def test_the_largest_value_is_found_in_every_part(
+    shape: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bands, "_STRIP", 90)
+    height, width = shape
+    for number in range(6):
+        values = np.zeros((3, height, width), np.uint16)
+        values[number % 3, (height - 1) * number // 5, (width - 1) * number // 5] = 1000 + number
+        profile = {"driver": "GTiff", "count": 3, "height": height, "width": width, "dtype": "uint16"}
+        with rasterio.open(tmp_path / f"{number}.tif", "w", **profile) as file:
+            file.write(values)
+        assert measure_depth([tmp_path / f"{number}.tif"]).largest == 1000 + number
 
 
 @pytest.mark.parametrize("version", [1, 2])

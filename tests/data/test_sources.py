@@ -50,7 +50,7 @@ def test_class_folders_with_a_split(tmp_path: Path, train: str, validation: str)
     assert images.classes == ("cat", "dog")
     assert labels(images)[f"{train}/cat/deeper/x.png"] == "cat"
     assert images.split == "split as given"
-    assert any("no images were passed over" in note for note in images.notes)
+    assert f"1 file in {train}/ that is no image was passed over (1 .txt)" in images.notes
 
 
 def test_classes_are_numbered_as_people_count(tmp_path: Path) -> None:

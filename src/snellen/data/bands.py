@@ -30,6 +30,7 @@ _CACHE_MIB = 256  # of decoded blocks; GDAL's own default is a twentieth of the 
 _GEOREFERENCE = {33550, 33922, 34264, 34735}
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _STRIP = 4_000_000  # pixels that are looked at together for the largest value
+_MOST_STRIPS = 64
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,19 @@ class Bands:
         return over_white(colours, eight_bits(values[-1], 16), self._header.alpha == 1)
 
     def largest(self) -> int:
-        """The largest value of the bands that are read; what is marked as no data is passed over."""
+        """The largest value of the bands that are read; what is marked as no data is passed over.
+
+        Of more than some 256 million pixels, parts that are evenly spaced are looked at.
+        """
+        width = min(self.width, _STRIP)
+        height = max(1, _STRIP // width)
+        columns = -(-self.width // width)
+        parts = columns * -(-self.height // height)
         most = 0
-        step = max(1, _STRIP // self.width)
-        for top in range(0, self.height, step):
-            values = self._values(self._indexes, top, 0, min(step, self.height - top), self.width)
+        for number in np.linspace(0, parts - 1, min(parts, _MOST_STRIPS)).round().astype(int).tolist():
+            top, left = number // columns * height, number % columns * width
+            size = min(height, self.height - top), min(width, self.width - left)
+            values = self._values(self._indexes, top, left, *size)
             if self.file.nodata is not None:
                 values = values[values != self.file.nodata]
             most = max(most, int(values.max(initial=0)))

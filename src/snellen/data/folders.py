@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from snellen.data.sources import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Found, Listing, Side, images_below
-from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.words import counted
 
@@ -50,7 +49,7 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
         images += more
         layout = f"{layout} in {train.name}/ and {validation.name}/"
     if not images:
-        raise UserError(f"{root}: no images ({', '.join(sorted(IMAGE_SUFFIXES))}). Wanted a folder for each class.")
+        raise _no_images(root, f"({', '.join(sorted(IMAGE_SUFFIXES))}). Wanted a folder for each class.")
     return Listing(root, layout, images, notes)
 
 
@@ -102,19 +101,32 @@ def _list_side(root: Path, folder: Path, side: Side, spec: DataSpec, notes: list
     folders = [sub for sub in _subfolders(folder) if folder != root or sub.name != "__MACOSX"]
     flat = [path for path in sorted(folder.iterdir()) if _is_image(path)]
     if flat and not folders:
+        _note_others(folder, notes)
         return _list_flat(root, folder, flat, side, spec)
     images = []
     for sub in folders:
         paths = list(images_below(sub))
         if not paths:
-            raise UserError(f"{sub}: no images in this class folder. Add some, or remove the folder.")
+            raise _no_images(sub, "in this class folder. Add some, or remove the folder.")
         images += [Found(_relative(path, root), sub.name, side) for path in paths]
     if flat:
         notes.append(f"{counted(len(flat), 'image')} directly in {folder.name}/, outside the class folders, left out")
-    other = sum(1 for _ in files_below(folder)) - len(images) - len(flat)
-    if other > 0:
-        notes.append(f"{other} files in {folder.name}/ that are no images were passed over")
+    _note_others(folder, notes)
     return images, "class folders"
+
+
+def _note_others(folder: Path, notes: list[str]) -> None:
+    from snellen.data.passed_over import passed_over_note
+
+    if (note := passed_over_note(folder)) is not None:
+        notes.append(note)
+
+
+def _no_images(folder: Path, wanted: str) -> UserError:
+    from snellen.data.passed_over import passed_over_note
+
+    note = passed_over_note(folder)
+    return UserError(f"{folder}: no images {wanted}{f' {note}.' if note else ''}")
 
 
 def _list_flat(root: Path, folder: Path, flat: list[Path], side: Side, spec: DataSpec) -> tuple[list[Found], str]:

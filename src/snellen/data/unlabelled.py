@@ -11,6 +11,7 @@ from pydantic import Field
 from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.folders import split_folders
+from snellen.data.passed_over import passed_over_note
 from snellen.data.sources import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.errors import UserError
 from snellen.spec import Spec
@@ -59,7 +60,8 @@ def read_unlabelled(source: str | Path) -> UnlabelledSet:
         )
     if len(found) < 2:
         what = "no images" if not found else "one image only"
-        raise UserError(f"{source}: {what} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining wants many.")
+        more = "".join(f" {note}." for note in notes)
+        raise UserError(f"{source}: {what} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining wants many.{more}")
     paths = tuple(_relative(image, root) for image in found)
     hashes = content_hashes(found)
     repeated = len(hashes) - len(set(hashes))
@@ -72,9 +74,14 @@ def read_unlabelled(source: str | Path) -> UnlabelledSet:
 def _below(path: Path) -> tuple[list[Path], str, list[str]]:
     train, held_out, _ = split_folders(path)
     if train is None or held_out is None:
-        return list(images_below(path)), "images at any depth", []
+        return list(images_below(path)), "images at any depth", _others(path)
     note = f"only {train.name}/ is learnt from; {held_out.name}/ is left to be scored"
-    return list(images_below(train)), f"images at any depth of {train.name}/", [note]
+    return list(images_below(train)), f"images at any depth of {train.name}/", [note, *_others(train)]
+
+
+def _others(folder: Path) -> list[str]:
+    note = passed_over_note(folder)
+    return [] if note is None else [note]
 
 
 def _listed(file: Path) -> list[Path]:

@@ -16,9 +16,11 @@ from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.data.masks.decode import MaskReading
 from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
+from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
 from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.split import fraction_rows, validation_rows
+from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
 from snellen.words import counted
@@ -212,17 +214,21 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
     if not root.is_dir():
         raise UserError(f"{data}: no such folder. Wanted one that holds images and masks.")
     pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)
+    note = passed_over_note(
+        root, [name for name in files_below(root) if not name.endswith(".txt")]
+    )  # tables of classes
     if pairing is None or not pairing.pairs:
         raise UserError(
             f"{root}: no images with masks. Wanted folders images/ and masks/ whose files have the same names, or "
             r"names such as 0013_sat.jpg and 0013_mask.png; or give data.image_pattern and data.mask_pattern."
+            f"{f' {note}.' if note else ''}"
         )
     if pairing.unpaired and spec.unpaired == "error":
         lines = [f"{root / entry.path}: {entry.reason}" for entry in pairing.unpaired[:_MOST_LISTED]]
         if len(pairing.unpaired) > _MOST_LISTED:
             lines.append(f"… and {len(pairing.unpaired) - _MOST_LISTED} more")
         raise UserError("\n".join([*lines, "To leave such files out and list them: data.unpaired=skip"]))
-    return root, pairing
+    return root, replace(pairing, notes=(*pairing.notes, note)) if note else pairing
 
 
 def _named_by_value(classes: Sequence[str]) -> bool:
