@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
+from tests.hardware import HARDWARE
 
 import snellen
 from snellen import UserError
@@ -27,7 +28,7 @@ FAST: dict[str, Any] = {
     "augmentation": {"size": 16, "resize": 16},
     "evaluation": {"size": 16},
     "model": {"width": 0.125},
-    "hardware": {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1},
+    "hardware": HARDWARE,
     "snapshots": {"images": 0},
 }
 MASKS: dict[str, Any] = {

@@ -17,6 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from tests.commands.test_cli import snellen
+from tests.hardware import HARDWARE
 
 from snellen import check, evaluate, predict, pretrain, resume, train
 from snellen.commands import execution
@@ -28,7 +29,6 @@ from snellen.engine.run_directory import Run
 
 QUIET = Console(quiet=True)
 
-FP32 = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1}
 CLASSES: dict[str, Any] = {
     "task": "classification",
     "name": "digits",
@@ -37,7 +37,7 @@ CLASSES: dict[str, Any] = {
     "model": {"backbone": "airnet", "width": 0.125},
     "augmentation": {"size": 16},
     "evaluation": {"size": 16},
-    "hardware": FP32,
+    "hardware": HARDWARE,
     "snapshots": {"images": 8},
 }
 MASKS: dict[str, Any] = {
@@ -47,7 +47,7 @@ MASKS: dict[str, Any] = {
     "batch_size": 4,
     "model": {"architecture": "unet/test_resnet"},
     "optimizer": {"name": "adamw", "lr": 0.003},
-    "hardware": FP32,
+    "hardware": HARDWARE,
     "snapshots": {"images": 2},
 }
 PRETRAINING: dict[str, Any] = {
@@ -57,7 +57,7 @@ PRETRAINING: dict[str, Any] = {
     "evaluation.size": 16,
     "evaluation.collapse": "warn",
     "model.width": 0.125,
-    "hardware": FP32,
+    "hardware": HARDWARE,
 }
 
 

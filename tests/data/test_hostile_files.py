@@ -15,20 +15,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from tests.commands.test_cli import snellen
+from tests.hardware import ARGUMENTS
 
+from snellen.data.bands import Bands, tiff_header
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.depth import measure_depth
 
 PHOTO = Image.fromarray(load_sample_image("china.jpg")).resize((48, 32))
 ORIENTATION, X_RESOLUTION, ASCII, SHORT, RATIONAL, SIGNED = 0x0112, 0x011A, 2, 3, 5, 10
 TURNED = (ORIENTATION, SHORT, 1, struct.pack("<HH", 6, 0))
 TINY = ["epochs=1", "batch_size=4", "model.backbone=airnet", "model.width=0.125", "augmentation.size=16"]
-TINY += ["augmentation.resize=null", "evaluation.size=16", "snapshots.images=0", "hardware.device=cpu"]
-TINY += ["hardware.precision=fp32", "hardware.channels_last=false", "hardware.unfold=false", "hardware.threads=1"]
+TINY += ["augmentation.resize=null", "evaluation.size=16", "snapshots.images=0", *ARGUMENTS]
 
 
 def exif(*entries: tuple[int, int, int, bytes], claimed: int | None = None, data: bytes = b"") -> bytes:
@@ -213,3 +216,17 @@ def test_threads_that_decode_leave_the_warnings_of_the_process_alone(tmp_path: P
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(decode, 20 * sorted(tmp_path.iterdir())))) == 20 * len(ODD)
     assert (list(warnings.filters), warnings.showwarning, Image.MAX_IMAGE_PIXELS) == before
+
+
+def test_huge_blocks_of_a_small_file_are_refused(tmp_path: Path) -> None:
+    """A sparse TIFF of one block, which GDAL would decode as a whole, again for each part that is read."""
+    path = tmp_path / "sparse.tif"
+    side = {"width": 32768, "height": 32768, "blockxsize": 32768, "blockysize": 32768}
+    with rasterio.open(path, "w", driver="GTiff", count=1, dtype="uint16", tiled=True, SPARSE_OK=True, **side):
+        pass
+    assert path.stat().st_size < 4096
+    assert measure_depth([path]).files == 0
+    header = tiff_header(path)
+    assert header is not None
+    with pytest.raises(UnreadableImageError, match=r"sparse\.tif: stored in blocks of 32,768 x 32,768 px"):
+        Bands(path, header, 16)

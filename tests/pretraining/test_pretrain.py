@@ -78,7 +78,7 @@ def test_scored_images_that_are_learnt_from_are_said(digits: Path, tmp_path: Pat
     overrides = SMALL | {"evaluation.data": str(digits), "epochs": 1}
     run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
     scored = run.data["counts"]["validation"]
-    assert f"{scored} of the {scored} scored images are also learnt from" in run.data["notes"][-1]
+    assert f"{scored} of {scored} scored images are also learnt from" in run.data["notes"][-1]
 
 
 def test_without_labels(digits: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from snellen.data.unreadable import UnreadableImageError
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+_LARGEST_BLOCK = 2**30  # bytes: GDAL decodes whole blocks, of a file of a few bytes too
 _CACHE_MIB = 256  # of decoded blocks; GDAL's own default is a twentieth of the machine's memory
 # TIFF's tags of a georeference: pixel scale, tie points, transformation, keys.
 _GEOREFERENCE = {33550, 33922, 34264, 34735}
@@ -136,6 +137,11 @@ class Bands:
             kind = self.file.dtypes[0]
             if kind not in {"uint8", "uint16", "int16", "uint32", "int32"}:
                 raise UnreadableImageError(path, f"pixels of type {kind}; save it with 8 or 16 bits a channel")
+            rows, columns = self.file.block_shapes[0]
+            if rows * columns * self.file.count * np.dtype(kind).itemsize > _LARGEST_BLOCK:
+                raise UnreadableImageError(
+                    path, f"stored in blocks of {columns:,} x {rows:,} px; save it in tiles of some hundred px"
+                )
             self._palette = None
             if self.file.colorinterp[0] == ColorInterp.palette:
                 colours = self.file.colormap(1)
