@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +15,10 @@ from safetensors.torch import load_file
 from tests.hardware import FP32, HARDWARE
 
 from snellen import train
-from snellen.commands.execution import _advice
 from snellen.data.feed import Batch
 from snellen.data.masks.feed import MaskBatch
+from snellen.engine.out_of_memory import memory_explained
+from snellen.errors import UserError
 from snellen.recipe.load import load_recipe
 
 QUIET = Console(quiet=True)
@@ -93,8 +93,10 @@ def test_advice_without_memory_is_a_recipe_that_is_accepted(
 ) -> None:
     fields = {"batch_size": batch_size, "accumulation": accumulation}
     recipe = load_recipe("airnet-scratch", fields)
-    job = cast("Any", SimpleNamespace(recipe=recipe, feed=SimpleNamespace(device="cuda:0")))
-    text = _advice(torch.OutOfMemoryError(), job)
+    with pytest.raises(UserError, match="the device cuda:0 ran out of memory") as caught:
+        with memory_explained(recipe, torch.device("cuda:0")):
+            raise torch.OutOfMemoryError
+    text = str(caught.value)
     assert ("accumulation=" in text) == (advised is not None)
     if advised is not None:
         assert f"accumulation={advised} " in text
