@@ -93,9 +93,9 @@ def test_advice_without_memory_is_a_recipe_that_is_accepted(
 ) -> None:
     fields = {"batch_size": batch_size, "accumulation": accumulation}
     recipe = load_recipe("airnet-scratch", fields)
-    with pytest.raises(UserError, match="the device cuda:0 ran out of memory") as caught:
-        with memory_explained(recipe, torch.device("cuda:0")):
-            raise torch.OutOfMemoryError
+    explained = memory_explained(recipe, torch.device("cuda:0"))
+    with pytest.raises(UserError, match="the device cuda:0 ran out of memory") as caught, explained:
+        raise torch.OutOfMemoryError
     text = str(caught.value)
     assert ("accumulation=" in text) == (advised is not None)
     if advised is not None:
