@@ -48,7 +48,7 @@ def test_demo_leaves_three_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     flat = KEYS | {"epochs": 1, "batch_size": 128}
     monkeypatch.setattr(demo_module, "_DIGITS", demo_module._DIGITS | flat)
     monkeypatch.setattr(demo_module, "_MASKS", demo_module._MASKS | brief | {"batch_size": 4})
-    pretraining = {"recipe": "byol-small", "changes": brief | {"evaluation": {"collapse": "warn"}}}
+    pretraining = {"recipe": "simclr-small", "changes": brief | {"evaluation": {"collapse": "warn"}}}
     pretraining["changes"]["model"] = {"width": 0.125}
     study = {"seeds": [0], "changes": brief | {"batch_size": 16}, "pretraining": pretraining}
     monkeypatch.setattr(demo_module, "_STUDY", demo_module._STUDY | study)

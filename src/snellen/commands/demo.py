@@ -63,14 +63,13 @@ _STUDY: dict[str, Any] = {
         },
     ],
     "pretraining": {
-        "recipe": "byol-small",
+        "recipe": "simclr-small",
         "changes": {
             "epochs": 8,
             "batch_size": 128,
+            "evaluation": {"every": 4},
             "augmentation": {"flip": 0, "rotation": 10, "scale": [0.4, 1.0]},
             "model": {"width": _STUDY_WIDTH},
-            "method": {"momentum": 0.99},
-            "optimizer": {"lr": 0.1},
             "snapshots": {"images": 200},
         },
     },
@@ -80,6 +79,7 @@ _MASKS: dict[str, Any] = {
     "epochs": 8,
     "batch_size": 8,
     "augmentation": {"size": _SCENE_SIDE, "flip": 0.5, "vertical_flip": 0.5},
+    "evaluation": {"every": 2},
     "optimizer": {"name": "adamw", "lr": 0.005},
     "schedule": {"name": "poly", "warmup": 0.1},
 }

@@ -11,14 +11,14 @@ from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe
 from snellen.recipe.text import shipped_names
 from snellen.words import counted
 
-_FEW = 100  # steps of a whole run
+_FEW = 30  # steps of a whole run
 _ENOUGH = 400  # what is advised
 _SMALL_BATCH = 32  # advised where an epoch would else be a single step
 _SMALLEST_BATCH = 8  # batch-norm needs some images
 
 
 def few_steps_note(recipe: AnyRecipe, images: int, settled: bool = False, prefix: str = "") -> str | None:
-    """A note on a run with fewer than 100 optimiser steps, or with one step an epoch; None of any other.
+    """A note on a run with fewer than 30 optimiser steps, or with one step an epoch; None of any other.
 
     images: the training images' number. settled: whether the steps were chosen on purpose, as in a study with
     fewest_steps; one step an epoch is then no fault. prefix: of the fields, "changes." in a study. A smaller batch is
