@@ -78,6 +78,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps and scores are timed, and then taken to need 0.05 and 0.1 seconds, on any machine."""
+    monkeypatch.setattr(budget, "_TIMED_SECONDS", 0.1)
     steps, scores = budget.step_seconds, budget.evaluation_seconds
     monkeypatch.setattr(budget, "step_seconds", lambda job: 0.05 + 0 * steps(job))
     monkeypatch.setattr(budget, "evaluation_seconds", lambda job: 0.1 + 0 * scores(job))

@@ -32,7 +32,7 @@ def test_bench_ends_where_there_are_fewer_images_than_a_batch(digits: Path) -> N
     assert bench_train("airnet-scratch", digits, seconds=0.05, overrides=few, console=Console(quiet=True)).plain > 0
 
 
-@pytest.mark.parametrize("size", [[32, 32], None])
+@pytest.mark.parametrize("size", [[32, 32], pytest.param(None, marks=pytest.mark.slow)])
 def test_bench_of_masks(scenes: Path, size: list[int] | None) -> None:
     fast = {"model.weights": None, "model.architecture": "unet/test_resnet", "batch_size": 4}
     fast |= {"augmentation.size": size, "augmentation.resize": None}

@@ -208,6 +208,7 @@ def test_a_folder_that_holds_no_study(tmp_path: Path) -> None:
         Study(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_relative_path_leads_to_the_same_images(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_run_killed_while_decoding_is_started_by_the_same_command(digits: Path
     assert run.status["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_study_killed_while_decoding_goes_on(digits: Path, tmp_path: Path) -> None:
     study = {"name": "small", "seeds": [0, 1], "recipe": RECIPE, "settings": [{"name": "A"}]}
     killed(study, digits, tmp_path / "study", "compare")

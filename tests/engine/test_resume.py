@@ -188,6 +188,7 @@ def whole_masks(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train_command.train(scenes, MASKS, out=tmp_path_factory.mktemp("whole") / "run", console=QUIET)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, MASK_STEPS - 1), more=st.integers(1, MASK_STEPS))
 def test_segmentation_stopped_twice_and_resumed(
@@ -321,6 +322,7 @@ def test_killed_and_resumed(whole: Run, digits: Path, tmp_path: Path) -> None:
     assert_same(train_command.resume(run.path, console=QUIET), whole)
 
 
+@pytest.mark.slow
 def test_probe_killed_and_resumed(whole: Run, digits: Path, tmp_path: Path) -> None:
     recipe = probe(whole, sweep=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -99,6 +99,7 @@ def drawn(generator: np.random.Generator, images: int, quality: float, classes: 
     return cells
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_should() -> None:
     """Of runs on 60 images each, about 95% of the intervals hold the mIoU of very many images."""
     truth = miou(drawn(np.random.default_rng(1), 40_000, 0.7))

@@ -54,6 +54,7 @@ def study(generator: np.random.Generator, seeds: int, spreads: np.ndarray, advan
     return [a - b for a, b in itertools.combinations(right, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("spreads", [[0.3] * 5, [0.15, 0.15, 0.15, 0.15, 0.6], [0.1, 0.14, 0.2, 0.28, 0.4], [0.3] * 3])
 def test_coverage_and_false_alarms_of_whole_studies(seeds: int, spreads: list[float]) -> None:

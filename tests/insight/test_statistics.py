@@ -59,6 +59,7 @@ def test_identical_runs() -> None:
     assert test.difference == 0
 
 
+@pytest.mark.slow
 def test_paired_intervals_cover_and_tests_do_not_cry_wolf() -> None:
     """2,000 simulated pairs of runs: 95% of the intervals hold the true difference, 5% of true nulls are rejected."""
     generator = np.random.default_rng(1)

@@ -110,6 +110,7 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
         report([runs[0], classifier], tmp_path / "mixed.html")
 
 
+@pytest.mark.slow
 def test_vicreg_diverges_at_the_rate_of_others_unless_clipped(digits: Path, tmp_path: Path) -> None:
     """A term of fourth order: at optimizer.lr=0.2 without clipping, this seed reaches 1e27 in four steps."""
     said = io.StringIO()
