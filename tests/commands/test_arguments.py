@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from tests.commands.test_cli import snellen
 
 import snellen as package
 from snellen import UserError
-from snellen.cli import main
 from snellen.recipe.fields import field_paths, nearest_fields
 from snellen.recipe.load import load_recipe
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
@@ -20,17 +19,7 @@ from snellen.study.load import load_study
 
 def typed(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit code and output of a command line."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", line.split())
-        patch.setenv("COLUMNS", "400")
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return code, captured.out + captured.err
+    return snellen(*line.split()[1:], capsys=capsys)
 
 
 @pytest.fixture(autouse=True)

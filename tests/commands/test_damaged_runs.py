@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.hardware import HARDWARE
+from tests.recipes import DIGITS as RECIPE
 from typer.testing import CliRunner
 
 from snellen import UserError, check, compare, evaluate, load, predict, report, train
@@ -19,15 +19,6 @@ from snellen.engine.run_directory import Run
 from snellen.study.directory import state_of
 
 QUIET = Console(quiet=True)
-RECIPE: dict[str, Any] = {
-    "epochs": 2,
-    "batch_size": 32,
-    "augmentation": {"size": 16, "crop": "random", "resize": 16},
-    "evaluation": {"size": 16},
-    "model": {"backbone": "airnet", "width": 0.125},
-    "hardware": HARDWARE,
-    "snapshots": {"images": 10},
-}
 
 
 @pytest.fixture(scope="module")

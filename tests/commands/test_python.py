@@ -37,7 +37,7 @@ MASKS: dict[str, Any] = {
     "epochs": 1,
     "batch_size": 4,
     "model": {"architecture": "unet/test_resnet", "weights": None},
-    "hardware": FAST["hardware"],
+    "hardware": HARDWARE,
     "snapshots": {"images": 0},
 }
 

@@ -102,8 +102,8 @@ def test_every_command_is_tried() -> None:
 
 
 def test_make_knows_its_targets() -> None:
-    for target in ("demo", "test"):
-        subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=True)
+    for target in ("demo", "test", "test-all"):
+        assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture

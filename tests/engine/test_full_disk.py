@@ -8,12 +8,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from tests.hardware import HARDWARE
+from tests.recipes import DIGITS as RECIPE
 from torch import nn
 
 from snellen import UserError, train
@@ -25,15 +24,6 @@ from snellen.engine.run_directory import Run
 from snellen.files import replacing
 
 QUIET = Console(quiet=True)
-RECIPE: dict[str, Any] = {
-    "epochs": 2,
-    "batch_size": 32,
-    "augmentation": {"size": 16, "crop": "random", "resize": 16},
-    "evaluation": {"size": 16},
-    "model": {"backbone": "airnet", "width": 0.125},
-    "hardware": HARDWARE,
-    "snapshots": {"images": 10},
-}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from tests.hardware import HARDWARE
 
 from snellen.commands.compare import compare
 from snellen.commands.pretrain import pretrain
@@ -16,7 +17,6 @@ from snellen.engine import budget, loop
 from snellen.errors import UserError
 
 QUIET = Console(quiet=True)
-HARDWARE = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False, "threads": 1}
 RECIPE: dict[str, Any] = {
     "name": "small",
     "epochs": 1,

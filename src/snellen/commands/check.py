@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from snellen.commands.check_masks import MaskCheck, check_masks, render_masks
+from snellen.commands.check_masks import MaskCheck, check_masks, listed_files, render_masks
 from snellen.commands.check_unlabelled import UnlabelledCheck, render_unlabelled
 from snellen.data.decode import UnreadableImageError, decode, kind_and_size
 from snellen.data.depth import settle_bits
@@ -33,7 +33,6 @@ from snellen.words import counted
 if TYPE_CHECKING:
     from snellen.data.sources import Source
 
-_MOST_LISTED = 20
 _MASKED = frozenset({"data.image_pattern", "data.mask_pattern"})  # who gives them has images with masks
 
 
@@ -143,10 +142,7 @@ def _formats_line(check: Check | UnlabelledCheck) -> str:
 
 
 def _unreadable_lines(check: Check | UnlabelledCheck) -> list[str]:
-    lines = [f"[red]unreadable:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in check.unreadable]
-    more = len(lines) - _MOST_LISTED
-    lines = lines[:_MOST_LISTED] + ([f"… and {counted(more, 'more unreadable file')}"] if more > 0 else [])
-    return [*lines, "To train without unreadable files: data.unreadable=skip"] if lines else []
+    return listed_files("unreadable", check.unreadable, "data.unreadable=skip")
 
 
 def _look(path: Path) -> tuple[str, int, str | None]:

@@ -130,8 +130,8 @@ def render_masks(check: MaskCheck) -> RenderableType:
     ]
     shown = [escape(line) for line in lines]
     shown += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *check.notes, *_missing(check))]
-    shown += _listed("unpaired", images.left_out, "data.unpaired=skip")
-    shown += _listed("unusable", check.unreadable, "data.unreadable=skip")
+    shown += listed_files("unpaired", images.left_out, "data.unpaired=skip")
+    shown += listed_files("unusable", check.unreadable, "data.unreadable=skip")
     if check.overlays:
         shown.append(escape(f"{counted(len(check.overlays), 'overlay')} drawn in {check.overlays[0].parent}"))
     return Group(table, "", *shown)
@@ -157,7 +157,8 @@ def _missing(check: MaskCheck) -> list[str]:
     return notes
 
 
-def _listed(what: str, entries: tuple[Unreadable, ...] | list[Unreadable], remedy: str) -> list[str]:
+def listed_files(what: str, entries: tuple[Unreadable, ...] | list[Unreadable], remedy: str) -> list[str]:
+    """Lines on files that cannot be used, the first 20 by name, and the setting that leaves them out."""
     lines = [f"[red]{what}:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in entries[:_MOST_LISTED]]
     if len(entries) > _MOST_LISTED:
         lines.append(f"… and {counted(len(entries) - _MOST_LISTED, f'more {what} file')}")

@@ -29,6 +29,7 @@ from snellen.errors import UserError
 from snellen.files import as_path
 from snellen.models.classifier import build_classifier
 from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
+from snellen.models.weights import PUBLISHED
 from snellen.recipe.load import dotted
 from snellen.recipe.schema import SegmentationRecipe
 from snellen.study.directory import Study, is_study, state_of, write_study
@@ -156,7 +157,7 @@ def _check_weights(plan: Plan, images: ImageSet | MaskedSet, download: bool) -> 
 
 
 def _without_published(recipe: TrainedRecipe) -> TrainedRecipe:
-    if recipe.model.weights not in {"imagenet", "coco"}:
+    if recipe.model.weights not in PUBLISHED:
         return recipe
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
 

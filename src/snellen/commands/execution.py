@@ -33,7 +33,7 @@ from snellen.errors import DivergedError, UserError
 from snellen.files import FULL, write_json, write_text
 from snellen.insight.segmentation import by_image
 from snellen.models.classifier import count_macs, count_parameters
-from snellen.models.weights import WeightsReport
+from snellen.models.weights import PUBLISHED, WeightsReport
 from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
@@ -54,7 +54,7 @@ def with_absolute_weights(recipe: AnyKind) -> AnyKind:
     The words imagenet and coco stay what they are, whatever lies in the working folder: ./imagenet is a folder.
     """
     weights = recipe.model.weights
-    if weights is None or weights in {"imagenet", "coco"} or not os.path.exists(weights):
+    if weights is None or weights in PUBLISHED or not os.path.exists(weights):
         return recipe
     model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
     return recipe.model_copy(update={"model": model})

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from snellen.data.in_memory import ImageInMemory, given_images
+from snellen.data.in_memory import ImageInMemory, given_images, key_of
 from snellen.engine.run_directory import Run, load
 from snellen.errors import UserError
 from snellen.files import as_path, check_new_file, replacing
@@ -137,14 +137,10 @@ def _full_rows(
     rows: dict[int, list[object]] = {}
     for row, scores in zip(batch.rows, batch.probabilities, strict=True):
         best = int(scores.argmax())
-        rows[row] = [_key(images[row]), classes[best], float(scores[best]), *map(float, scores), ""]
+        rows[row] = [key_of(images[row]), classes[best], float(scores[best]), *map(float, scores), ""]
     for row, error in batch.unreadable.items():
-        rows[row] = [_key(images[row]), None, *[np.nan] * (1 + len(classes)), error.reason]
+        rows[row] = [key_of(images[row]), None, *[np.nan] * (1 + len(classes)), error.reason]
     return [rows[row] for row in sorted(rows)]
-
-
-def _key(image: Path | ImageInMemory) -> str | int:
-    return image.position if isinstance(image, ImageInMemory) else str(image)
 
 
 def render(predicted: Predicted) -> str:

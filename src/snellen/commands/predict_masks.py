@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from snellen.commands.overlap import say_depth
 from snellen.data.decode import UnreadableImageError
-from snellen.data.in_memory import ImageInMemory, path_of
+from snellen.data.in_memory import ImageInMemory, key_of, path_of
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import check_new_file, write_text
@@ -76,7 +76,7 @@ def masks_of(run: Run, images: Sequence[Path | ImageInMemory], console: Console)
     rows: list[list[object]] = []
     say_depth(console, [image for image in images if isinstance(image, Path)], run.segmentation.data.bits)
     for image, events in _by_image(predictor_of(run), images, console, probabilities=False):
-        key = image.position if isinstance(image, ImageInMemory) else str(image)
+        key = key_of(image)
         parts = []
         try:
             for event in events:

@@ -18,6 +18,7 @@ from snellen.data.bands import Bands, TiffHeader, eight_bits, has_rasterio, over
 from snellen.data.memory import free_memory
 from snellen.data.unreadable import UnreadableImageError as UnreadableImageError
 from snellen.errors import UserError
+from snellen.words import counted
 
 if find_spec("pillow_heif") is not None:
     from pillow_heif import register_heif_opener
@@ -76,8 +77,7 @@ def kind_and_size(path: Path) -> tuple[str, int, int]:
     header = tiff_header(path)
     if header is not None and header.by_bands:
         kind = "GeoTIFF" if header.georeferenced else "TIFF"
-        bands = "1 band" if header.bands == 1 else f"{header.bands} bands"
-        return f"{kind} of {bands}, {header.bits} bits", header.width, header.height
+        return f"{kind} of {counted(header.bands, 'band')}, {header.bits} bits", header.width, header.height
     with opened_image(path) as opened:
         deep = ", 16 bits" if is_deep_png(opened) else ""
         return f"{opened.format} {opened.mode}{deep}", opened.width, opened.height

@@ -69,6 +69,11 @@ class ImageInMemory:
         return from_numpy(np.array(self.rgb(bits))).permute(2, 0, 1)
 
 
+def key_of(image: Path | ImageInMemory) -> str | int:
+    """What stands for an image in a table: its path, or its position in the list that it was given in."""
+    return image.position if isinstance(image, ImageInMemory) else str(image)
+
+
 def path_of(image: Path | ImageInMemory) -> Path:
     """An image's file, or what stands for one."""
     return image.name if isinstance(image, ImageInMemory) else image

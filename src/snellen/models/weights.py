@@ -15,6 +15,8 @@ from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.words import counted
 
+PUBLISHED = frozenset({"imagenet", "coco"})
+"""The words that stand for published weights, whatever lies in the working folder."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "network", "teacher", "weights")
 _PREFIXES = (
     *("", "backbone.", "module.", "module.backbone.", "model.", "encoder.", "features.", "_orig_mod."),

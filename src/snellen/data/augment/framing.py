@@ -24,9 +24,8 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 _GATHER_UP_TO = 64  # px: on the CPU, one gather is faster for smaller views, a loop of block copies for larger ones
 _BLOCK_BYTES = 2**28
-_MOST_RESIZED = (
-    2**22
-)  # px that an image is resized to for one view, or 8 times the view; beyond, its lines alone are made
+# px that an image is resized to for one view, or 8 times the view; beyond, its lines alone are made
+_MOST_RESIZED = 2**22
 _MOST_PADDED = 2  # elsewhere than on the CPU: padded bytes of a batch for each of its images' own
 
 

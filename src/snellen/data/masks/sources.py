@@ -109,13 +109,12 @@ class MaskedSet:
     train: tuple[MaskedSample, ...]
     validation: tuple[MaskedSample, ...]
     fingerprint: str
+    notes: tuple[str, ...]
+    left_out: tuple[Unreadable, ...]
 
     def __repr__(self) -> str:
         images = f"{len(self.train):,} training and {counted(len(self.validation), 'validation image')} with masks"
         return f"MaskedSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
-
-    notes: tuple[str, ...]
-    left_out: tuple[Unreadable, ...]
 
 
 def fewer_masked(images: MaskedSet, fraction: float, seed: int) -> MaskedSet:
