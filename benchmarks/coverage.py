@@ -1,0 +1,77 @@
+"""How often the 95% intervals hold the truth, and how often a difference is claimed where there is none.
+
+Every truth is drawn by code of its own (benchmarks/simulated/); the public functions of snellen.insight are judged on
+it. A measure passes when its mean lies in the wanted band, widened by two Monte Carlo errors.
+
+    python benchmarks/coverage.py
+    python benchmarks/coverage.py --rows groups masks --draws 1000
+    python benchmarks/coverage.py --markdown > table.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks.simulated.cells import Cell, Measured, Wanted, measure
+
+ROWS = sorted(path.stem for path in (Path(__file__).parent / "simulated").glob("*.py") if path.stem[0] != "_")
+ROWS.remove("cells")
+_HEAD = ("row", "cell", "measure", "wanted", "measured", "Monte Carlo error", "draws", "")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
+    parser.add_argument("--cells", default="", help="only cells whose name holds this text")
+    parser.add_argument("--draws", type=int, default=4000, help="for each cell")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--markdown", action="store_true", help="a table for the documentation")
+    options = parser.parse_args(arguments)
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    failed = 0
+    print(_line(_HEAD, options.markdown), flush=True)
+    if options.markdown:
+        print(_line(["---"] * len(_HEAD), True))
+    with ProcessPoolExecutor(options.processes) as executor:
+        for cell in cells(options.rows):
+            if options.cells not in cell.name:
+                continue
+            for name, measured in measure(cell, options.draws, executor).items():
+                passes = cell.wanted[name].holds(measured) if name in cell.wanted else None
+                failed += passes is False
+                print(_line(_row(cell, name, measured, passes), options.markdown), flush=True)
+    if not options.markdown:
+        print(f"{failed} measures outside their bands")
+
+
+def cells(rows: Sequence[str]) -> Iterator[Cell]:
+    """The cells of some rows, in the order of their modules."""
+    for row in rows:
+        yield from importlib.import_module(f"benchmarks.simulated.{row}").CELLS
+
+
+def _row(cell: Cell, name: str, measured: Measured, passes: bool | None) -> list[str]:
+    verdict = {True: "passes", False: "FAILS", None: ""}[passes]
+    wanted = _band(cell.wanted[name]) if name in cell.wanted else ""
+    figures = [f"{measured.mean:.4f}", f"{measured.error:.4f}", str(measured.draws)]
+    return [cell.row, cell.name, name, wanted, *figures, verdict]
+
+
+def _band(wanted: Wanted) -> str:
+    if math.isinf(wanted.low):
+        return f"≤ {wanted.high:g}"
+    return f"≥ {wanted.low:g}" if math.isinf(wanted.high) else f"{wanted.low:g} to {wanted.high:g}"
+
+
+def _line(values: Sequence[str], markdown: bool) -> str:
+    return f"| {' | '.join(values)} |" if markdown else "\t".join(values)
+
+
+if __name__ == "__main__":
+    main()
