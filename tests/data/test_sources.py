@@ -168,7 +168,7 @@ def test_leaks_are_told(tmp_path: Path) -> None:
                 write(tmp_path / side / name / f"{n}.png", seed=len(side))
     (tmp_path / "val" / "a" / "copy.png").write_bytes((tmp_path / "train" / "a" / "0.png").read_bytes())
     notes = read_images(tmp_path, DataSpec()).notes
-    assert notes[0].startswith("1 validation images are also among the training images")
+    assert notes[0].startswith("1 validation image is also among the training images")
 
 
 def test_frames_of_a_video_are_told(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> lis
     ]
     notes = []
     if leaked:
-        notes.append(f"{len(leaked)} validation images are also among the training images, such as {leaked[0]}")
+        copies = counted(len(leaked), "validation image is", "validation images are")
+        notes.append(f"{copies} also among the training images, such as {leaked[0]}")
     groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"} - {None}
     across = {image.group for image, side in zip(images, sides, strict=True) if side == "validation"} & groups
     if across:

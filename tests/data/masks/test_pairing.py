@@ -165,7 +165,7 @@ def test_leaks_and_contents_are_told(tmp_path: Path, write: Write) -> None:
             write(f"{side}/masks/{number}.png", MASK)
     (tmp_path / "val/images/0.png").write_bytes((tmp_path / "train/images/1.png").read_bytes())
     before = read_masked(tmp_path, MaskDataSpec())
-    assert any("1 validation images are also among the training images" in note for note in before.notes)
+    assert any("1 validation image is also among the training images" in note for note in before.notes)
     write("val/masks/2.png", MASK.T.copy())
     after = read_masked(tmp_path, MaskDataSpec())
     assert before.fingerprint != after.fingerprint
