@@ -120,7 +120,7 @@ def test_evaluate_gives_the_runs_figures(
     assert "boundary F, 3 px" in out
     ours = json.loads((tmp_path / "e.json").read_text())
     chosen = trained.mask_validation()
-    expected = mask_figures(chosen.confusion, chosen.boundary)
+    expected = mask_figures(counts_of(chosen.confusion), chosen.boundary)
     assert ours["miou"] == pytest.approx(expected.miou)
     assert ours["boundary_f"] == pytest.approx(expected.boundary_f)
     assert ours["miou_interval"] == pytest.approx([expected.miou_interval.low, expected.miou_interval.high])

@@ -45,7 +45,7 @@ RECIPE: dict[str, Any] = {
         "erasing": 0.3,
     },
     "mix": {"mixup": 0.2, "cutmix": 1.0, "probability": 0.5},
-    "evaluation": {"size": 16, "flip": True},
+    "evaluation": {"size": 16, "flip": True, "choose": "best"},
     "model": {"backbone": "airnet", "width": 0.125, "head": {"hidden": [16], "dropout": 0.3, "last_dropout": 0.3}},
     "loss": {"name": "soft_target", "smoothing": 0.1},
     "optimizer": {"name": "sgd", "lr": 0.05, "nesterov": True, "clip_norm": 1.0},
@@ -83,6 +83,12 @@ def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def assert_same(run: Run, whole: Run) -> None:
     assert_same_metrics_and_weights(run, whole)
     assert (run.correct_by_epoch() == whole.correct_by_epoch()).all()
+    ours, theirs = run.classes_by_epoch(), whole.classes_by_epoch()
+    if ours is None or theirs is None:
+        assert run.recipe.task == "pretraining"
+    else:
+        assert ours.tobytes() == theirs.tobytes()
+        assert len(ours) == len(run.correct_by_epoch())
     assert (run.validation().probabilities == whole.validation().probabilities).all()
     for ours, theirs in zip(run.snapshots(), whole.snapshots(), strict=True):
         assert (ours.features == theirs.features).all()
@@ -97,6 +103,23 @@ def assert_same_metrics_and_weights(run: Run, whole: Run) -> None:
     pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), whole.metrics().drop(columns=timed))
     pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), whole.steps().drop(columns="seconds"))
     assert run.status["state"] == whole.status["state"] == "finished"
+
+
+def test_a_run_of_an_older_version_goes_on_without_predicted_classes(digits: Path, tmp_path: Path) -> None:
+    """Classes of later epochs alone would be taken for those of the first: the file is not begun."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "StopRequest", StopAfter)
+        StopAfter.looks = 10
+        run = train_command.train(digits, RECIPE, out=tmp_path / "run", console=QUIET)
+    last = run.path / "checkpoints" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    assert state["progress"]["file_sizes"].pop("predictions/classes.u1") > 0, "one epoch at least"
+    torch.save(state, last)
+    (run.path / "predictions" / "classes.u1").unlink()
+    run = train_command.resume(run.path, console=QUIET)
+    assert run.status["state"] == "finished"
+    assert run.classes_by_epoch() is None
+    assert len(run.correct_by_epoch()) == 3
 
 
 def test_whole_run_has_every_step(whole: Run) -> None:
@@ -171,7 +194,7 @@ MASKS: dict[str, Any] = {
         "vertical_flip": 0.5,
         "jitter": [0.2, 0.2, 0.2, 0.1],
     },
-    "evaluation": {"flip": True},
+    "evaluation": {"flip": True, "choose": "best"},
     "model": {"architecture": "fpn/test_resnet"},
     "loss": {"terms": {"cross_entropy": 1, "dice": 0.5, "lovasz": 0.5}, "class_weights": "balanced", "smoothing": 0.05},
     "optimizer": {"name": "adamw", "lr": 0.003, "clip_norm": 1.0, "backbone_rate": 0.5},

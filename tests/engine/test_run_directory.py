@@ -19,6 +19,7 @@ from snellen.reporting.build import build_report
 def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     fields = {
         "epochs": 1,
+        "evaluation.choose": "best",
         "model.width": 0.125,
         **KEYS,
     }

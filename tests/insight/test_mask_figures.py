@@ -16,7 +16,6 @@ from snellen.insight.segmentation import (
     by_image,
     counts_of,
     mask_figures,
-    mask_optimism,
     miou,
     miou_by_unit,
     paired_masks,
@@ -35,7 +34,7 @@ def test_by_hand() -> None:
     assert counts_of(confusion)[0].tolist() == [[1, 1, 1], [2, 1, 1], [0, 0, 0]]
     assert miou(confusion) == pytest.approx((1 / 3 + 2 / 4) / 2)
     edges = np.array([[[4, 2, 3, 3], [2, 0, 0, 0], [0, 0, 0, 0]]])  # P 1/2 R 1: F 2/3; predicted alone: 0; absent
-    figures = mask_figures(confusion, edges)
+    figures = mask_figures(counts_of(confusion), edges)
     assert figures.miou == pytest.approx(5 / 12)
     assert figures.pixel_accuracy == pytest.approx(3 / 5)
     assert figures.dice == pytest.approx((2 / 4 + 4 / 6) / 2)
@@ -60,7 +59,7 @@ def test_against_torchmetrics(seed: int) -> None:
     )
     target[torch.rand(target.shape, generator=generator) < 0.15] = 255
     confusion = confusion_counts(prediction, target, classes).numpy()
-    figures = mask_figures(confusion, np.zeros((images, classes, 4), np.int64))
+    figures = mask_figures(counts_of(confusion), np.zeros((images, classes, 4), np.int64))
     kept = (prediction.flatten(), target.flatten(), classes)
     theirs = multiclass_jaccard_index(*kept, average="macro", ignore_index=255)
     assert miou(confusion) == figures.miou == pytest.approx(theirs.item(), abs=1e-6)
@@ -82,7 +81,7 @@ def test_images_without_a_scored_pixel() -> None:
     assert np.isnan(accuracy[1])
     assert miou(confusion) == own[0]
     assert np.isnan(miou(confusion[1:]))
-    figures = mask_figures(confusion, np.repeat(NO_EDGES, 2, 0))
+    figures = mask_figures(counts_of(confusion), np.repeat(NO_EDGES, 2, 0))
     assert figures.miou == own[0]
     assert np.isnan(figures.boundary_f)
 
@@ -106,7 +105,7 @@ def test_intervals_cover_what_they_should() -> None:
     inside = 0
     for seed in range(200):
         confusion = drawn(np.random.default_rng(100 + seed), 60, 0.7)
-        found = mask_figures(confusion, np.zeros((60, 3, 4), np.int64), seed=seed).miou_interval
+        found = mask_figures(counts_of(confusion), np.zeros((60, 3, 4), np.int64), seed=seed).miou_interval
         inside += found.low <= truth <= found.high
     assert 0.89 <= inside / 200 <= 0.985
 
@@ -115,11 +114,11 @@ def test_false_alarms_of_the_paired_test() -> None:
     alarms = 0
     for seed in range(200):
         generator = np.random.default_rng(seed)
-        alarms += paired_masks(drawn(generator, 40, 0.7), drawn(generator, 40, 0.7), seed=seed).p_value < 0.05
+        alarms += paired_masks(*(counts_of(drawn(generator, 40, 0.7)) for _ in range(2)), seed=seed).p_value < 0.05
     assert alarms / 200 <= 0.10
     generator = np.random.default_rng(0)
     better, worse = drawn(generator, 60, 0.8), drawn(generator, 60, 0.6)
-    test = paired_masks(better, worse)
+    test = paired_masks(counts_of(better), counts_of(worse))
     assert test.p_value < 0.01
     assert test.interval.low > 0
     assert test.difference == pytest.approx(miou(better) - miou(worse))
@@ -131,19 +130,9 @@ def test_groups_widen_the_interval() -> None:
     few = drawn(np.random.default_rng(2), 8, 0.7)
     many = np.repeat(few, 10, axis=0)  # ten copies of each image know no more than one
     edges = np.zeros((80, 3, 4), np.int64)
-    alone = mask_figures(many, edges).miou_interval
-    grouped = mask_figures(many, edges, np.repeat(np.arange(8), 10)).miou_interval
+    alone = mask_figures(counts_of(many), edges).miou_interval
+    grouped = mask_figures(counts_of(many), edges, np.repeat(np.arange(8), 10)).miou_interval
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
-
-
-def test_optimism_of_the_best_of_equal_epochs() -> None:
-    """Equal epochs: the best one on one half is better there by chance alone, and no better on the other half."""
-    generator = np.random.default_rng(3)
-    epochs = np.stack([counts_of(drawn(generator, 50, 0.7)) for _ in range(20)]).astype(np.uint32)
-    found = mask_optimism(epochs)
-    assert 0.005 < found.value < 0.1
-    assert (found.epochs, found.images) == (20, 50)
-    assert mask_optimism(epochs[:1]).value == pytest.approx(0, abs=0.003)
 
 
 def test_values_by_image_stand_for_the_miou() -> None:
@@ -151,9 +140,9 @@ def test_values_by_image_stand_for_the_miou() -> None:
     generator = np.random.default_rng(3)
     difficulty = generator.beta(4, 2, (60, 1, 1))
     confusion = generator.poisson(200 * (0.15 * (1 - difficulty) + np.eye(4) * difficulty)).astype(np.int64)
-    values = miou_by_unit(confusion)
+    values = miou_by_unit(counts_of(confusion))
     assert values.mean() == pytest.approx(miou(confusion))
     draws = [miou(confusion[generator.integers(0, 60, 60)]) for _ in range(3000)]
     assert values.std(ddof=1) / np.sqrt(60) == pytest.approx(np.std(draws), rel=0.1)
     doubled = np.repeat(confusion, 2, axis=0)
-    np.testing.assert_allclose(miou_by_unit(doubled, np.repeat(np.arange(60), 2)), values)
+    np.testing.assert_allclose(miou_by_unit(counts_of(doubled), np.repeat(np.arange(60), 2)), values)

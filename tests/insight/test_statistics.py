@@ -9,7 +9,6 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from snellen.insight.bootstrap import interval, mean_interval
 from snellen.insight.holm import holm
-from snellen.insight.optimism import optimism
 from snellen.insight.paired import mcnemar, paired_by_group
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
 from snellen.insight.proportions import Interval, possible_accuracy, wilson
@@ -120,16 +119,6 @@ def test_power_by_simulation(difference: float, discordance: float) -> None:
     assert smallest_difference(images, discordance) == pytest.approx(difference, rel=0.01)
 
 
-def test_optimism_of_coin_flips() -> None:
-    """Epochs that differ by luck alone: what the choice adds on a half is known to be the maximum of normal draws."""
-    generator = np.random.default_rng(5)
-    epochs, images = 20, 400
-    measured = np.mean([optimism(generator.random((epochs, images)) < 0.5, repeats=200).value for _ in range(40)])
-    expected = 1.867 * 0.5 / np.sqrt(images / 2)  # 1.867: mean of the largest of 20 standard normal draws
-    assert measured == pytest.approx(expected, rel=0.15)
-    assert optimism(np.ones((1, 10), dtype=bool)).value == 0
-
-
 COUNTS = {"A": 214, "B": 224, "C": 223, "D": 98, "E": 85}  # right images of 406, from the published accuracies
 
 
@@ -199,11 +188,3 @@ def test_sentences_on_masks() -> None:
     )
     same = PairedMasks(0.0, Interval(0.0, 0.0), 1.0, 0, 0, 101, "paired bootstrap over images")
     assert verdict("a", "b", same).endswith("Both get the same pixels right and wrong.")
-
-
-def test_optimism_by_group_is_that_of_the_groups() -> None:
-    generator = np.random.default_rng(4)
-    right = generator.random((8, 40)) < 0.6
-    tied = optimism(np.repeat(right, 5, axis=1), np.repeat(np.arange(40), 5))
-    assert tied.value == pytest.approx(optimism(right).value)
-    assert optimism(np.repeat(right, 5, axis=1)).value < tied.value, "copies on both sides hide the choice's luck"

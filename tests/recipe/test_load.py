@@ -72,6 +72,30 @@ def test_one_cycle_is_pytorchs() -> None:
         theirs.step()
 
 
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+@pytest.mark.parametrize(
+    ("schedule", "choice"),
+    [
+        ({"name": "constant"}, "best"),
+        ({"name": "cosine"}, "last"),
+        ({"name": "linear", "final": 0.1}, "last"),
+        ({"name": "poly", "final": 0.11}, "best"),
+        ({"name": "onecycle", "final": 1.0}, "best"),
+    ],
+)
+def test_the_last_epoch_is_kept_where_the_rate_ends_near_zero(
+    task: str, schedule: dict[str, Any], choice: str, tmp_path: Path
+) -> None:
+    recipe = load_recipe({"task": task, "schedule": schedule})
+    assert recipe.evaluation.choose == choice
+    (tmp_path / "recipe.yaml").write_text(dump(recipe))
+    assert f"choose: {choice}" in (tmp_path / "recipe.yaml").read_text(), "the resolved recipe says which"
+    assert read_resolved(tmp_path / "recipe.yaml") == recipe
+    for given in ("best", "last"):
+        chosen = load_recipe({"task": task, "schedule": schedule, "evaluation": {"choose": given}})
+        assert chosen.evaluation.choose == given
+
+
 def test_overrides() -> None:
     recipe = load_recipe("vgg13-scratch", parse_overrides(["epochs=20", "optimizer.lr=1e-2", "model.weights=null"]))
     assert recipe.epochs == 20

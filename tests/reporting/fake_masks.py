@@ -86,6 +86,7 @@ def write_mask_run(path: Path, scenes: Scenes, plan: MaskPlan, groups: Sequence[
     """A run directory as `snellen train` leaves it. groups: one name for each scene; None: the scenes have none."""
     path.mkdir(parents=True)
     fields = {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, "optimizer.lr": plan.rate}
+    fields |= {"evaluation.choose": "best"}
     recipe = load_recipe("segment-lite", fields | plan.overrides)
     (path / "recipe.yaml").write_text(dump(recipe))
     order = [*np.flatnonzero(scenes.train), *np.flatnonzero(~scenes.train)]

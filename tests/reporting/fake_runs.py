@@ -24,7 +24,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from snellen.engine.journal import epoch_fields
-from snellen.engine.run_directory import Run
+from snellen.engine.run_directory import Run, predicted_classes
 from snellen.recipe.load import dump, load_recipe
 from snellen.tasks.classification import Classification
 
@@ -119,6 +119,7 @@ def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | No
     path.mkdir(parents=True)
     fields = {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, "optimizer.lr": plan.rate}
     fields |= {"model.width": plan.hidden / 64, "model.freeze": plan.frozen}
+    fields |= {"evaluation.choose": "best"}
     recipe = load_recipe("airnet-scratch", fields | plan.overrides)
     (path / "recipe.yaml").write_text(dump(recipe))
     _write_samples(path, images, groups)
@@ -153,7 +154,7 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
     for name in ("predictions", "snapshots"):
         (path / name).mkdir()
     done = plan.epochs if plan.stop is None else plan.stop
-    epochs, steps, correct = [], [], []
+    epochs, steps, correct, classes = [], [], [], []
     chosen, most = 0, -1
     for epoch in range(1, done + 1):
         loss_sum, right = 0.0, 0
@@ -166,7 +167,8 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
             loss_sum, right = loss_sum + loss * len(batch), right + hits
             steps.append([step, epoch, loss, rate, "", round(step * 32 / plan.speed, 3)])
         shares = network.probabilities(pixels)
-        correct.append(shares.argmax(1) == target)
+        classes.append(shares.argmax(1))
+        correct.append(classes[-1] == target)
         own = shares[np.arange(len(target)), target]
         top5 = float(((shares > own[:, None]).sum(1) < 5).mean())
         scores = [-float(np.log(own).mean()), float(correct[-1].mean()), top5]
@@ -183,6 +185,8 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
     write_rows(path / "epochs.csv", epoch_fields(Classification.measure, Classification.columns), epochs)
     write_rows(path / "steps.csv", ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"], steps)
     (path / "predictions" / "correct.u8").write_bytes(np.array(correct, dtype=np.uint8).tobytes())
+    name, dtype = predicted_classes(len(images.classes))
+    (path / name).write_bytes(np.array(classes, dtype=dtype).tobytes())
     if chosen:
         _write_predictions(path, images, kept_shares, chosen)
     return done, chosen, most / len(shown)

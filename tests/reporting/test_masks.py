@@ -21,6 +21,7 @@ from tests.reporting.fake_masks import MaskPlan, Scenes, draw_scenes, write_mask
 
 from snellen import Run, UserError, report, train
 from snellen.insight.segmentation import paired_masks
+from snellen.reporting.headline import mask_values
 from snellen.reporting.segmentation.evolution import choose
 from snellen.reporting.segmentation.masks import TrueMasks, mask_picture, reduced
 
@@ -77,13 +78,13 @@ def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
     numbers, text = numbers_of(page), text_of(page)
     table = pd.read_csv(page.with_suffix(".csv"))
     for run, one, row in zip(runs, numbers["runs"], table.to_dict("records"), strict=False):
-        confusion = run.mask_validation().confusion.sum(0)
-        right = np.diag(confusion)
-        iou = right / (confusion.sum(0) + confusion.sum(1) - right)
+        counts = mask_values(run).counts.sum(0)
+        right, true = counts[:, 0], counts[:, 0] + counts[:, 2]
+        iou = right / counts.sum(1)
         assert one["miou"] == pytest.approx(iou.mean()) == row["miou"]
         assert one["miou_interval"] == [row["miou_low"], row["miou_high"]]
         assert [each["iou"] for each in one["classes"]] == pytest.approx(iou.tolist())
-        assert one["pixel_accuracy"] == pytest.approx(right.sum() / confusion.sum())
+        assert one["pixel_accuracy"] == pytest.approx(right.sum() / true.sum())
         assert f"{100 * iou.mean():.1f}" in text
         assert [each["miou"] for each in one["per_image"]] == pytest.approx(
             run.predictions()["miou"].tolist(), abs=1e-6
@@ -92,7 +93,7 @@ def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
 
 def test_the_comparison_is_paired_over_images(runs: list[Run], page: Path) -> None:
     comparison = numbers_of(page)["comparisons"][0]
-    expected = paired_masks(*(run.mask_validation().confusion for run in runs[:2]))
+    expected = paired_masks(*(mask_values(run).counts for run in runs[:2]))
     assert comparison["difference"] == pytest.approx(expected.difference)
     assert (comparison["better_a"], comparison["better_b"]) == (expected.better_a, expected.better_b)
     assert comparison["sentence"] in text_of(page)

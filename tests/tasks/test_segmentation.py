@@ -113,8 +113,8 @@ def test_scores_are_at_the_resolution_of_each_mask() -> None:
         np.add.at(expected, (truth.numpy(), large[0].argmax(0).numpy()), 1)
         np.testing.assert_array_equal(found.confusion[row], expected)
     assert found.loss == pytest.approx(loss, rel=1e-5)
-    assert found.per_image.shape == (2, CLASSES, 3)
-    assert found.per_image.dtype == np.dtype("<u4")
+    assert found.per_image[0].shape == (2, CLASSES, 3)
+    assert found.per_image[0].dtype == np.dtype("<u4")
 
 
 class Local(Segmenter):

@@ -23,7 +23,7 @@ from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json
 from snellen.insight.proportions import Interval
-from snellen.insight.segmentation import MaskFigures, mask_figures
+from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.recipe.load import with_data_overrides
 from snellen.tasks.inference import own_arithmetic
@@ -99,7 +99,7 @@ def evaluate_segmenter(
         groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1].astype(np.int64)
     done = EvaluatedMasks(
         classes=run.classes,
-        figures=mask_figures(scores.confusion, scores.boundary, groups),
+        figures=mask_figures(counts_of(scores.confusion), scores.boundary, groups),
         scores=scores,
         paths=[sample.image for sample in samples],
         tolerance=evaluation.tolerance,

@@ -18,7 +18,6 @@ from snellen.engine.checkpoint import Progress
 from snellen.errors import DivergedError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _STEPS, _EPOCHS = "steps.csv", "epochs.csv"
@@ -35,18 +34,22 @@ def epoch_fields(measure: str, columns: Sequence[str]) -> list[str]:
 class Journal:
     """The growing files of a run directory. Cut back to the checkpoint when a run is resumed.
 
-    measure, columns: what the task adds to epochs.csv. record: the file of what is kept of each image. Raises
-    DivergedError, naming the step, when a loss is no number.
+    measure, columns: what the task adds to epochs.csv. records: the files of what is kept of each image; a run that
+    began without one of them goes on without it. Raises DivergedError, naming the step, when a loss is no number.
     """
 
-    def __init__(self, run: Path, progress: Progress, measure: str, columns: Sequence[str], record: str) -> None:
+    def __init__(
+        self, run: Path, progress: Progress, measure: str, columns: Sequence[str], records: Sequence[str]
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._progress = progress
         self._fields = epoch_fields(measure, columns)
-        self._record = record
+        self._records = records
         self._files: dict[str, IO[bytes]] = {}
-        for name in (_STEPS, _EPOCHS, record):
+        for name in (_STEPS, _EPOCHS, *records):
+            if progress.file_sizes and name not in progress.file_sizes:  # of an older version: its epochs are missing
+                continue
             path = run / name
             path.parent.mkdir(exist_ok=True)
             file = path.open("ab")
@@ -103,11 +106,12 @@ class Journal:
         self._pending.clear()
         self._files[_STEPS].flush()
 
-    def epoch(self, values: Mapping[str, Any], per_image: NDArray[np.bool_] | NDArray[np.uint32] | None) -> None:
-        """Writes the row of an epoch and, where it was scored, what is kept of each image."""
+    def epoch(self, values: Mapping[str, Any], per_image: Sequence[NDArray[Any]]) -> None:
+        """Writes the row of an epoch and, where it was scored, what is kept of each image, an array for each record."""
         self._row(_EPOCHS, ["" if values.get(name) is None else values[name] for name in self._fields])
-        if per_image is not None:
-            self._files[self._record].write(per_image.tobytes())
+        for name, array in zip(self._records, per_image, strict=True) if per_image else ():
+            if name in self._files:
+                self._files[name].write(array.tobytes())
         for name in self._fields[3:]:
             if values.get(name) is not None:
                 self._event(name.replace("_", "/", 1), values[name], self._progress.step)

@@ -27,7 +27,6 @@ from snellen.randomness import derive
 from snellen.recipe.schema import AnyRecipe, scored_epochs
 
 if TYPE_CHECKING:
-    import numpy as np
     from lightning_fabric import Fabric
     from numpy.typing import NDArray
     from timm.utils import ModelEmaV3
@@ -74,8 +73,8 @@ class Evaluation(Protocol):
         """How many images it took."""
 
     @property
-    def per_image(self) -> NDArray[np.bool_] | NDArray[np.uint32] | None:
-        """(N, …) what is kept of every scored image in the task's growing file; None where nothing is."""
+    def per_image(self) -> Sequence[NDArray[Any]]:
+        """(N, …) what is kept of every scored image, an array for each of the task's records; none where nothing is."""
 
     @property
     def finite(self) -> bool:
@@ -104,8 +103,8 @@ class Task(Protocol):
         """Names of what `Evaluation.row` holds, in the order of epochs.csv."""
 
     @property
-    def record(self) -> str:
-        """The growing file that takes `Evaluation.per_image` of every scored epoch, relative to the run."""
+    def records(self) -> Sequence[str]:
+        """The growing files that take `Evaluation.per_image` of every scored epoch, relative to the run."""
 
     @property
     def figure(self) -> str:
@@ -182,7 +181,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
     due, scored = recipe.snapshots.due(recipe.epochs), scored_epochs(recipe)
-    with Journal(job.path, progress, job.task.measure, job.task.columns, job.task.record) as journal:
+    with Journal(job.path, progress, job.task.measure, job.task.columns, job.task.records) as journal:
         while progress.epoch <= recipe.epochs:
             epoch = progress.epoch
             job.model.train()
@@ -313,5 +312,5 @@ def _write_epoch(
     if evaluation is not None:
         row |= evaluation.row()
         text = f"  {evaluation.text()}"
-    journal.epoch(row, None if evaluation is None else evaluation.per_image)
+    journal.epoch(row, () if evaluation is None else evaluation.per_image)
     display.epoch(progress.epoch, loss, shown(job.task.measure, measured), text, speed)

@@ -10,7 +10,10 @@
     epochs.csv              one row an epoch
     checkpoints/last.pt     everything that an exact resume needs (read with weights_only=True)
     checkpoints/last.safetensors, best.safetensors    the scored weights of the last and of the chosen epoch
-    predictions/correct.u8  one byte an image and epoch: 1 where the validation image was right; (epochs, N) row-major
+    predictions/correct.u8  one byte an image and scored epoch: 1 where the validation image was right; (epochs, N)
+                            row-major
+    predictions/classes.u1  the class that is predicted for each image at each scored epoch, laid out as correct.u8; of
+                            more than 256 classes classes.u2, little-endian, of more than 65,536 classes.u4
     predictions/validation.npz   chosen epoch: probabilities (N, C) float32, target (N,) int64, epoch ()
     predictions/validation.csv   the same for people: path, class, prediction, confidence, correct
     snapshots/epoch_NNNN.npz     features (n, D) float32, rows (n,) int64 into the validation images, probabilities
@@ -19,7 +22,7 @@
 
 Validation arrays are in the order of the validation rows of samples.csv.
 
-A segmentation run has these in place of the files of the same name, or of correct.u8:
+A segmentation run has these in place of the files of the same name, or of correct.u8 and classes.u1:
 
     data.json               beside the class names "colours", [r, g, b] of each, and "ignored", what is not scored
     samples.csv             row, split, path, mask, group
@@ -277,6 +280,19 @@ class Run:
         with self._reading("predictions/correct.u8") as file:
             return np.fromfile(file, dtype=np.uint8).reshape(-1, images).astype(bool)
 
+    def classes_by_epoch(self) -> NDArray[np.unsignedinteger[Any]] | None:
+        """(epochs, N) class that is predicted for each validation image after each scored epoch, in [0, C).
+
+        None where that was not kept of every epoch: of runs that an older version began, and of pretraining.
+        """
+        name, dtype = predicted_classes(len(self.classes))
+        if not (self.path / name).is_file():
+            return None
+        images = int(self.data["counts"]["validation"])
+        with self._reading(name) as file:
+            classes = np.fromfile(file, dtype=dtype).reshape(-1, images)
+        return classes if len(classes) == len(self.correct_by_epoch()) else None
+
     def snapshots(self) -> list[Snapshot]:
         """All snapshots of features, by epoch."""
         found = []
@@ -291,10 +307,15 @@ class Run:
             return MaskPredictions(arrays["confusion"], arrays["boundary"], int(arrays["epoch"]))
 
     def counts_by_epoch(self) -> NDArray[np.uint32]:
-        """Of a segmentation run: (scored epochs, N, C, 3) true positive, false positive and false negative pixels."""
+        """Of a segmentation run: (scored epochs, N, C, 3) true positive, false positive and false negative pixels.
+
+        Mapped from the file, which may be large: what is not looked at takes no memory.
+        """
         images = int(self.data["counts"]["validation"])
         with self._reading("predictions/counts.u4") as file:
-            return np.fromfile(file, dtype="<u4").reshape(-1, images, len(self.classes), 3)
+            if not file.stat().st_size:
+                return np.zeros((0, images, len(self.classes), 3), "<u4")
+            return np.memmap(file, dtype="<u4", mode="r").reshape(-1, images, len(self.classes), 3)
 
     def mask_snapshots(self) -> list[MaskSnapshot]:
         """All snapshots of masks, by epoch."""
@@ -396,6 +417,12 @@ def _require(names: Sequence[str], there: Container[str]) -> None:
     missing = [name for name in names if name not in there]
     if missing:
         raise ValueError(f"'{missing[0]}' is missing")
+
+
+def predicted_classes(classes: int) -> tuple[str, str]:
+    """Name and dtype of the file that holds the predicted class of each image and epoch, for so many classes."""
+    size = 1 if classes <= 1 << 8 else 2 if classes <= 1 << 16 else 4
+    return f"predictions/classes.u{size}", f"<u{size}"
 
 
 def load(run: str | Path | Run) -> Run:

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from snellen.spec import Spec
 
+_NEAR_ZERO = 0.1  # of the peak
+
 
 class ScheduleSpec(Spec):
     """Laid out for exactly the run's epochs; a run that stops early never reached its end, and the report says so."""
@@ -39,6 +41,15 @@ class ScheduleSpec(Spec):
         if not all(0 <= value < 1 for value in self.momentum):
             raise ValueError("momentum: both must be at least 0 and below 1")
         return self
+
+
+def choice_of_epoch(spec: ScheduleSpec) -> Literal["best", "last"]:
+    """Which epoch a run keeps by default.
+
+    The last where the rate ends at a tenth of its peak or below: epochs hardly differ by then, and an epoch that scores
+    best among like ones does so by luck. At a rate that stays high, epochs go up and down, and the best is looked for.
+    """
+    return "last" if spec.name != "constant" and spec.final <= _NEAR_ZERO else "best"
 
 
 def factor(spec: ScheduleSpec, step: int, steps: int) -> float:

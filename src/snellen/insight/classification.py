@@ -43,18 +43,23 @@ class Figures:
 
 
 def figures(
-    probabilities: NDArray[np.float32], target: NDArray[np.int64], groups: NDArray[np.int64] | None = None
+    probabilities: NDArray[np.float32],
+    target: NDArray[np.int64],
+    groups: NDArray[np.int64] | None = None,
+    predicted: NDArray[np.int64] | None = None,
+    correct: NDArray[np.bool_] | None = None,
 ) -> Figures:
     """Everything from counts over images.
 
     probabilities: (N, C). target: (N,) int64 in [0, C). groups: (N,) int64; with them all intervals are bootstrapped
-    over groups, else top-1, top-5 and recalls are Wilson's and the means are bootstrapped over images.
+    over groups, else top-1, top-5 and recalls are Wilson's and the means are bootstrapped over images. predicted: (N,)
+    in [0, C), in place of the most probable classes in all but top-5. correct: (N,), for top-1 in their place.
     """
     images, classes = probabilities.shape
-    chosen = probabilities.argmax(1)
-    right = chosen == target
+    chosen = probabilities.argmax(1) if predicted is None else predicted
+    right = chosen == target if correct is None else correct
     hit: Floats = np.zeros((images, classes))
-    hit[np.arange(images), target] = right  # true positives
+    hit[np.arange(images), target] = chosen == target  # true positives
     is_class: Floats = np.eye(classes)[target]
     is_chosen: Floats = np.eye(classes)[chosen]
 

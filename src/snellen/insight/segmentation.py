@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.insight.bootstrap import Floats, intervals, resamples, two_sided
-from snellen.insight.optimism import Optimism, random_halves
 from snellen.insight.proportions import Interval
 
 Counts = NDArray[np.int64]
@@ -97,20 +96,20 @@ def by_image(confusion: Counts) -> tuple[Floats, Floats]:
 
 
 def mask_figures(
-    confusion: Counts, boundary: Counts, groups: NDArray[np.int64] | None = None, seed: int = 0
+    counts: Counts, boundary: Counts, groups: NDArray[np.int64] | None = None, seed: int = 0
 ) -> MaskFigures:
     """All figures of one run.
 
-    confusion: (N, C, C) pixels by [truth, prediction]. boundary: (N, C, 4) predicted boundary pixels, of these matched,
-    true ones, of these matched. groups: (N,); whole groups are resampled then.
+    counts: (N, C, 3) as `counts_of`. boundary: (N, C, 4) predicted boundary pixels, of these matched, true ones, of
+    these matched. groups: (N,); whole groups are resampled then.
     """
-    images, classes = confusion.shape[:2]
-    counts = counts_of(confusion).reshape(images, -1).astype(np.float64)  # (N, 3 C)
+    images, classes = counts.shape[:2]
+    flat = counts.reshape(images, -1).astype(np.float64)  # (N, 3 C)
     edges = boundary.reshape(images, -1).astype(np.float64)  # (N, 4 C)
 
     def statistics(weights: Floats) -> Floats:
         """(r, 4 + C): mIoU, pixel accuracy, mean Dice, mean boundary F, then each class's IoU."""
-        summed = (weights @ counts).reshape(len(weights), classes, 3)
+        summed = (weights @ flat).reshape(len(weights), classes, 3)
         each = iou(summed)
         right = summed[..., 0].sum(1)
         accuracy = _ratio(right, right + summed[..., 2].sum(1))
@@ -120,7 +119,7 @@ def mask_figures(
 
     values = statistics(np.ones((1, images)))[0]
     ranges = intervals(statistics, images, groups, seed)
-    total = counts.sum(0).reshape(classes, 3)
+    total = flat.sum(0).reshape(classes, 3)
     dice, f_score = _dice(total), _boundary_f(edges.sum(0).reshape(classes, 4))
     recall = _ratio(total[:, 0], total[:, 0] + total[:, 2])
     precision = _ratio(total[:, 0], total[:, 0] + total[:, 1])
@@ -152,14 +151,14 @@ def mask_figures(
 
 
 def paired_masks(
-    confusion_a: Counts, confusion_b: Counts, groups: NDArray[np.int64] | None = None, seed: int = 0
+    counts_a: Counts, counts_b: Counts, groups: NDArray[np.int64] | None = None, seed: int = 0
 ) -> PairedMasks:
     """Two runs on the same images: the difference of their mIoU, by bootstrap over images (or groups) for both at once.
 
-    confusion_a, confusion_b: (N, C, C) of the same images and classes.
+    counts_a, counts_b: (N, C, 3) as `counts_of`, of the same images and classes.
     """
-    images, classes = confusion_a.shape[:2]
-    both = [counts_of(confusion).reshape(images, -1).astype(np.float64) for confusion in (confusion_a, confusion_b)]
+    images, classes = counts_a.shape[:2]
+    both = [counts.reshape(images, -1).astype(np.float64) for counts in (counts_a, counts_b)]
 
     def difference(weights: Floats) -> Floats:
         a, b = (mean_over_classes(iou((weights @ each).reshape(len(weights), classes, 3))) for each in both)
@@ -167,7 +166,7 @@ def paired_masks(
 
     draws = np.concatenate([difference(weights) for weights in resamples(images, groups, seed)])
     low, high = np.nanquantile(draws, [0.025, 0.975])
-    a, b = by_image(confusion_a)[0], by_image(confusion_b)[0]
+    a, b = mean_over_classes(iou(counts_a)), mean_over_classes(iou(counts_b))
     method = f"paired bootstrap over {'images' if groups is None else 'groups'}"
     return PairedMasks(
         difference=float(difference(np.ones((1, images)))[0]),
@@ -180,14 +179,14 @@ def paired_masks(
     )
 
 
-def miou_by_unit(confusion: Counts, groups: NDArray[np.int64] | None = None) -> Floats:
+def miou_by_unit(counts: Counts, groups: NDArray[np.int64] | None = None) -> Floats:
     """(U,) a value for each image, or group of images, whose mean is the mIoU: its jackknife pseudo-values.
 
-    confusion: (N, C, C). A mIoU is no mean over images, so what an image contributes is U times the mIoU minus (U - 1)
-    times that without it; moved by a constant so that the mean is the mIoU itself. Their variance is that of the mIoU
-    to first order. Source: Tukey 1958, Ann Math Stat 29:614; Miller 1974, Biometrika 61:1.
+    counts: (N, C, 3) as `counts_of`. A mIoU is no mean over images, so what an image contributes is U times the mIoU
+    minus (U - 1) times that without it; moved by a constant so that the mean is the mIoU itself. Their variance is that
+    of the mIoU to first order. Source: Tukey 1958, Ann Math Stat 29:614; Miller 1974, Biometrika 61:1.
     """
-    counts = counts_of(confusion).astype(np.float64)
+    counts = counts.astype(np.float64)
     if groups is not None:
         names, number = np.unique(groups, return_inverse=True)
         summed = np.zeros((len(names), *counts.shape[1:]))
@@ -197,30 +196,6 @@ def miou_by_unit(confusion: Counts, groups: NDArray[np.int64] | None = None) -> 
     whole = float(mean_over_classes(iou(total)))
     pseudo = units * whole - (units - 1) * mean_over_classes(iou(total - counts))
     return np.asarray(pseudo - np.nanmean(pseudo) + whole)
-
-
-def mask_optimism(
-    counts: NDArray[np.uint32], groups: NDArray[np.int64] | None = None, seed: int = 0, repeats: int = 2000
-) -> Optimism:
-    """What choosing the epoch adds to the mIoU: chosen on one random half of the images, scored on the other.
-
-    counts: (E, N, C, 3) of each scored epoch. groups: (N,); halves are of whole groups then. The choice is the first
-    epoch with the highest mIoU, as in training. A half has more noise than the whole, so the figure errs on the careful
-    side.
-    """
-    epochs, images, classes = counts.shape[:3]
-    gaps = []
-    for halves in random_halves(images, groups, seed, repeats):
-        size = len(halves)
-        chosen, other = np.empty((epochs, size)), np.empty((epochs, size))
-        for epoch in range(epochs):
-            flat = counts[epoch].reshape(images, -1).astype(np.float64)
-            for scores, weights in ((chosen, halves), (other, 1 - halves)):
-                scores[epoch] = mean_over_classes(iou((weights @ flat).reshape(size, classes, 3)))
-        best = np.nan_to_num(chosen, nan=-1).argmax(0)
-        column = np.arange(size)
-        gaps.append(chosen[best, column] - other[best, column])
-    return Optimism(float(np.nanmean(np.concatenate(gaps))) if gaps else 0.0, epochs, images)
 
 
 def _dice(counts: Floats) -> Floats:

@@ -80,9 +80,9 @@ class Representation:
         return None if self.probabilities is None else np.asarray(self.probabilities.argmax(1) == self.target)
 
     @property
-    def per_image(self) -> NDArray[np.bool_] | None:
+    def per_image(self) -> tuple[NDArray[np.bool_], ...]:
         """As `correct`: a byte each."""
-        return self.correct
+        return () if self.correct is None else (self.correct,)
 
     @property
     def quality(self) -> float:

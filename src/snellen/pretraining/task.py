@@ -61,7 +61,7 @@ class Pretraining:
 
     measure = "projection_deviation"
     columns = COLUMNS
-    record = "predictions/correct.u8"
+    records = ("predictions/correct.u8",)
     figure = "top1"
 
     def __init__(

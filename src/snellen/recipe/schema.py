@@ -17,7 +17,7 @@ from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.device import HardwareSpec
 from snellen.engine.ema import EmaSpec
 from snellen.engine.optimizer import MOMENTUM, OptimizerSpec
-from snellen.engine.schedule import ScheduleSpec
+from snellen.engine.schedule import ScheduleSpec, choice_of_epoch
 from snellen.models.classifier import BackboneSpec, ModelSpec
 from snellen.models.segmenters.build import SegmenterSpec
 from snellen.pretraining.evaluation import RepresentationSpec
@@ -114,6 +114,11 @@ class Recipe(CommonRecipe):
     )
 
     @model_validator(mode="after")
+    def _settle_choice(self) -> Recipe:
+        _settle_choice(self)
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
         mixes = self.mix.mixup > 0 or self.mix.cutmix > 0
         if mixes and self.loss.name == "cross_entropy":
@@ -192,6 +197,11 @@ class SegmentationRecipe(CommonRecipe):
     )
 
     @model_validator(mode="after")
+    def _settle_choice(self) -> SegmentationRecipe:
+        _settle_choice(self)
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit(self) -> SegmentationRecipe:
         if self.accumulation > self.batch_size // 2:
             raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
@@ -200,6 +210,13 @@ class SegmentationRecipe(CommonRecipe):
 
 ImageRecipe = Recipe | PretrainingRecipe
 AnyRecipe = Recipe | PretrainingRecipe | SegmentationRecipe
+
+
+def _settle_choice(recipe: Recipe | SegmentationRecipe) -> None:
+    """Which epoch is kept, where the recipe leaves it open; the recipe itself is immutable."""
+    if recipe.evaluation.choose is None:
+        choice = {"choose": choice_of_epoch(recipe.schedule)}
+        recipe.__dict__["evaluation"] = recipe.evaluation.model_copy(update=choice)
 
 
 def scored_epochs(recipe: AnyRecipe) -> set[int]:

@@ -21,6 +21,8 @@ def closing_lines(run: Run) -> list[str]:
         f"{which} epoch {run.status['chosen_epoch']}: {name} {value:.1%} "
         f"({100 * interval.low:.1f} to {100 * interval.high:.1f})"
     ]
+    if view.epoch_choice is not None and view.epoch_choice.is_crossfitted:
+        lines[0] += f", cross-fitted; its own score on the images that chose it: {view.kept_score:.1%}"
     return [*lines, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]
 
 

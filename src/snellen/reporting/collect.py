@@ -19,12 +19,12 @@ from snellen.insight.differences import Difference
 from snellen.insight.holm import holm
 from snellen.insight.learning import why_features_not_learnt, why_not_learnt
 from snellen.insight.mistakes import Mistake, confident_mistakes
-from snellen.insight.optimism import Optimism, optimism
 from snellen.insight.paired import mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, wilson
 from snellen.insight.sentence import verdict
 from snellen.insight.separability import Separability, separability
+from snellen.reporting.headline import ClassValues, EpochChoice, class_values
 from snellen.reporting.runs import Comparison, RunView, differing, labels_of, left_aside, summary, typeset
 from snellen.words import counted
 
@@ -55,10 +55,30 @@ class RunFigures(RunView):
         return self.run.recipe.task == "pretraining"
 
     @cached_property
+    def values(self) -> ClassValues:
+        """What it is judged by, image by image."""
+        return class_values(self.run)
+
+    @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) which validation images are right at the chosen epoch."""
+        """(N,) which validation images are right, of the values that it is judged by."""
+        return self.values.correct
+
+    @cached_property
+    def kept_correct(self) -> NDArray[np.bool_]:
+        """(N,) which validation images the kept weights have right."""
         scored = self.run.validation()
         return np.asarray(scored.probabilities.argmax(1) == scored.target)
+
+    @property
+    def epoch_choice(self) -> EpochChoice | None:
+        """How the kept epoch came about; None before any score."""
+        return self.values.choice if self.scored else None
+
+    @property
+    def kept_score(self) -> float | None:
+        """Top-1 of the kept weights."""
+        return float(self.kept_correct.mean()) if self.scored else None
 
     @cached_property
     def figures(self) -> Figures | None:
@@ -66,7 +86,7 @@ class RunFigures(RunView):
         if not self.scored:
             return None
         scored = self.run.validation()
-        return figures(scored.probabilities, scored.target, self.groups)
+        return figures(scored.probabilities, scored.target, self.groups, self.values.predicted, self.values.correct)
 
     @cached_property
     def why_not_learnt(self) -> str | None:
@@ -76,7 +96,7 @@ class RunFigures(RunView):
         if self.pretraining:
             return why_features_not_learnt(self.figures.top1, self.run.data.get("at_start", {}).get("knn_top1"))
         scored = self.run.validation()
-        predicted = scored.probabilities.argmax(1)
+        predicted = scored.probabilities.argmax(1) if self.values.predicted is None else self.values.predicted
         return why_not_learnt(predicted, scored.target, self.figures.top1_interval, self.run.classes)
 
     @property
@@ -109,14 +129,6 @@ class RunFigures(RunView):
             return []
         scored = self.run.validation()
         return confident_mistakes(scored.probabilities, scored.target)
-
-    @cached_property
-    def optimism(self) -> Optimism | None:
-        """What choosing the epoch on the scored images added; None where it was not chosen so."""
-        if not self.scored or self.run.recipe.evaluation.choose != "best":
-            return None
-        by_epoch = self.run.correct_by_epoch()
-        return optimism(by_epoch, self.groups) if len(by_epoch) > 1 else None
 
     @property
     def warnings(self) -> list[str]:

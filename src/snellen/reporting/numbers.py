@@ -49,7 +49,7 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
         "macro_f1": figures.macro_f1,
         "macro_f1_interval": ends(figures.macro_f1_interval),
         **({} if run.calibration is None else _calibration_numbers(run.calibration)),
-        "optimism": None if run.optimism is None else run.optimism.value,
+        "kept_top1": run.kept_score,
         "confusion": run.confusion.counts.tolist(),
         "classes": [
             {

@@ -19,11 +19,11 @@ from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
-from snellen.insight.optimism import Optimism
 from snellen.insight.paired import PairedTest
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed
+from snellen.reporting.headline import EpochChoice, groups_of
 from snellen.tasks.few_steps import few_steps_note
 from snellen.words import counted
 
@@ -72,9 +72,7 @@ class RunView(ABC):
     @cached_property
     def groups(self) -> NDArray[np.int64] | None:
         """(N,) group of each validation image, None where the data have none."""
-        if not self.run.data["group"]:
-            return None
-        return np.asarray(pd.factorize(self.samples["group"])[0], dtype=np.int64)
+        return groups_of(self.run)
 
     @property
     def scored(self) -> bool:
@@ -100,8 +98,18 @@ class RunView(ABC):
 
     @property
     @abstractmethod
-    def optimism(self) -> Optimism | None:
-        """What choosing the epoch on the scored images added; None where it was not chosen so."""
+    def epoch_choice(self) -> EpochChoice | None:
+        """How the kept epoch came about; None before any score."""
+
+    @property
+    @abstractmethod
+    def kept_score(self) -> float | None:
+        """The kept weights' own value of what the page shows large; None before any score."""
+
+    @property
+    def of_kept(self) -> bool:
+        """Whether figures of the kept weights are to be labelled: the images that they are of chose them."""
+        return self.epoch_choice is not None and self.epoch_choice.by_score
 
     @property
     def stopped_early(self) -> str | None:
@@ -165,14 +173,22 @@ class RunView(ABC):
         if self.status["epochs_done"] == 1:
             return f"{self.label}: epoch 1, the only one, so no epoch was chosen by its score."
         text = (
-            f"{self.label}: epoch {self.status['chosen_epoch']} of {self.status['epochs_done']}, chosen because it "
+            f"{self.label}: epoch {self.status['chosen_epoch']} of {self.status['epochs_done']} is kept, because it "
             "scored best on the validation images, which are also the images reported here."
         )
-        if self.optimism is None:
+        headline, kept = self.headline_figure, self.kept_score
+        if headline is None or kept is None or not self.of_kept:
             return text
+        assert self.epoch_choice is not None
+        if not self.epoch_choice.is_crossfitted:
+            what = "group of images is" if self.groups is not None else "image is"
+            return f"{text} A single {what} scored, so no figure here is free of that choice."
+        gap = 100 * (kept - headline[1])
+        beside = f"{abs(gap):.1f} points {'higher, since it was chosen there' if gap > 0 else 'lower'}"
         return (
-            f"{text} Choosing among {counted(self.optimism.epochs, 'epoch')} flatters the figure by about "
-            f"{100 * self.optimism.value:.1f} points (the epoch chosen on one half of the images, scored on the other)."
+            f"{text} The headline is cross-fitted: {headline[0]} {headline[1]:.1%}, where each image counts at the "
+            f"epoch that scored best on other images, nearly half of them. The kept weights' own score on the images "
+            f"that chose them is {kept:.1%}{f', {beside}' if round(abs(gap), 1) else ''}."
         )
 
 
@@ -284,6 +300,7 @@ def run_numbers(run: RunView) -> dict[str, Any]:
         "path": str(run.run.path.resolve()),
         "status": run.status,
         "choice": run.choice,
+        "crossfitted": run.epoch_choice is not None and run.epoch_choice.is_crossfitted,
         "not_learnt": run.why_not_learnt,
         "parameters": run.run.environment["parameters"],
         "macs": run.run.environment["macs"],

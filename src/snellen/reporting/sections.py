@@ -43,8 +43,20 @@ def context(collected: Collected) -> dict[str, Any]:
         "datasets": datasets(runs),
         "evolutions": evolutions(runs),
         "names": class_names(runs),
+        "what_is_kept": _what_is_kept(scored),
+        "all_crossfitted": all(run.values.predicted is not None for run in scored),
         "grouped": any(run.groups is not None for run in scored),
     }
+
+
+def _what_is_kept(scored: list[RunFigures]) -> str:
+    """The figures beside top-1 that are not cross-fitted where top-1 is."""
+    runs = [run for run in scored if run.of_kept]
+    names = ["top-5"] * any(run.figures is not None and run.figures.top5 is not None for run in runs)
+    if any(run.values.predicted is None for run in runs):  # of an older version, which did not keep them
+        names += ["balanced accuracy", "macro F1"]
+    names += ["calibration error"] * any(run.calibration is not None for run in runs)
+    return f"{names[0][0].upper()}{listed(names)[1:]}" if names else ""
 
 
 def _top1(scored: list[RunFigures], measure: str) -> Markup | None:
@@ -139,18 +151,18 @@ def _reliability(run: RunFigures) -> dict[str, Any]:
 
 def _mistakes(run: RunFigures) -> dict[str, Any]:
     shown = [_picture(run, m.row, m.prediction, m.confidence, m.own) for m in run.mistakes[:_MOST_PICTURES]]
-    wrong = int((~run.correct).sum())
+    wrong = int((~run.kept_correct).sum())
     return {"name": run.label, "colour": run.colour, "count": wrong, "what": "mistakes", "shown": shown}
 
 
 def _disagreements(collected: Collected) -> list[dict[str, Any]]:
-    """Of two runs: images that only one of them has right, the other surest of being wrong first."""
+    """Of two runs: images that the kept weights of only one have right, the other surest of being wrong first."""
     if len(collected.scored) != 2 or not collected.comparisons:
         return []
     made = []
     for winner, loser in (collected.scored, collected.scored[::-1]):
         probabilities = loser.run.validation().probabilities
-        rows = np.flatnonzero(winner.correct & ~loser.correct)
+        rows = np.flatnonzero(winner.kept_correct & ~loser.kept_correct)
         order = rows[np.argsort(-probabilities[rows].max(1), kind="stable")][:_MOST_PICTURES]
         taken = probabilities.argmax(1)
         targets = loser.samples["target"].to_numpy()

@@ -19,10 +19,10 @@ from snellen.insight.classification import figures
 from snellen.insight.holm import holm
 from snellen.insight.learning import why_masks_not_learnt, why_not_learnt
 from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
-from snellen.insight.optimism import optimism
 from snellen.insight.proportions import Interval, wilson
 from snellen.insight.seeds import Needed, OverSeeds, needed, over_seeds, seed_variance
-from snellen.insight.segmentation import mask_figures, mask_optimism, miou_by_unit
+from snellen.insight.segmentation import mask_figures, miou, miou_by_unit
+from snellen.reporting.headline import class_values, groups_of, mask_values
 from snellen.study.directory import Study
 
 LEVEL = 0.05
@@ -34,7 +34,8 @@ class Cell:
 
     values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
     scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone. expected:
-    what the seeds of the other settings say. not_learnt: why, for each run that has not learnt.
+    what the seeds of the other settings say. not_learnt: why, for each run that has not learnt. kept: mean of the kept
+    weights' own measure where epochs were chosen by it (values are cross-fitted then), else None.
     """
 
     setting: str
@@ -46,6 +47,7 @@ class Cell:
     groups: NDArray[np.int64] | None = None
     expected: Prior = NOTHING_KNOWN
     not_learnt: tuple[str, ...] = ()
+    kept: float | None = None
 
     @cached_property
     def over(self) -> OverSeeds:
@@ -75,21 +77,6 @@ class Cell:
         """The run of the first seed."""
         return next(iter(self.runs.values()))
 
-    @cached_property
-    def optimism(self) -> float | None:
-        """Mean of what choosing the epoch on the scored images added; None where it was not chosen so."""
-        runs = [run for run in self.runs.values() if run.recipe.evaluation.choose == "best"]
-        if self.correct is None:
-            counts = [run.counts_by_epoch() for run in runs]
-            values = [mask_optimism(table, self.groups).value for table in counts if len(table) > 1]
-        else:
-            values = [
-                optimism(table, self.groups).value
-                for table in (run.correct_by_epoch() for run in runs)
-                if len(table) > 1
-            ]
-        return float(np.mean(values)) if values else None
-
     def as_dict(self) -> dict[str, Any]:
         """For tables and JSON."""
         environment, one = self.first.environment, len(self.runs) == 1
@@ -104,7 +91,7 @@ class Cell:
             "low": self.interval.low,
             "high": self.interval.high,
             "seed_share": None if one else self.over.seed_share,
-            "optimism": self.optimism,
+            "kept_mean": self.kept,
             "runs_not_learnt": len(self.not_learnt),
             "seconds": self.seconds,
             "parameters": environment["parameters"],
@@ -216,31 +203,33 @@ def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> ND
 
 
 def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
-    first = next(iter(runs.values()))
-    groups = None
-    if first.data["group"]:
-        samples = first.samples()
-        groups = pd.factorize(samples.loc[samples["split"] == "validation", "group"])[0].astype(np.int64)
+    groups = groups_of(next(iter(runs.values())))
     reasons = tuple(reason for run in runs.values() if (reason := _why_not_learnt(run, groups)) is not None)
-    if first.recipe.task == "segmentation":
-        confusions = [run.mask_validation().confusion for run in runs.values()]
-        values = np.stack([miou_by_unit(confusion, groups) for confusion in confusions])
-        return Cell(setting, fraction, runs, values, None, len(confusions[0]), groups, not_learnt=reasons)
-    scored = [run.validation() for run in runs.values()]
-    correct = np.stack([each.probabilities.argmax(1) == each.target for each in scored])
+    if next(iter(runs.values())).recipe.task == "segmentation":
+        masks = [mask_values(run) for run in runs.values()]
+        own = [miou(run.mask_validation().confusion) for run in runs.values()]
+        kept = float(np.mean(own)) if any(each.choice.by_score for each in masks) else None
+        values = np.stack([miou_by_unit(each.counts, groups) for each in masks])
+        return Cell(setting, fraction, runs, values, None, len(masks[0].counts), groups, not_learnt=reasons, kept=kept)
+    classes = [class_values(run) for run in runs.values()]
+    own = [float((run.validation().probabilities.argmax(1) == run.validation().target).mean()) for run in runs.values()]
+    kept = float(np.mean(own)) if any(each.choice.by_score for each in classes) else None
+    correct = np.stack([each.correct for each in classes])
     values = by_unit(correct.astype(np.float64), groups)
-    return Cell(setting, fraction, runs, values, correct, correct.shape[1], groups, not_learnt=reasons)
+    return Cell(setting, fraction, runs, values, correct, correct.shape[1], groups, not_learnt=reasons, kept=kept)
 
 
 def _why_not_learnt(run: Run, groups: NDArray[np.int64] | None) -> str | None:
     """Of one run, by the interval that its own page shows."""
     if run.recipe.task == "segmentation":
         counted = run.mask_validation()
-        interval = mask_figures(counted.confusion, counted.boundary, groups).miou_interval
+        interval = mask_figures(mask_values(run).counts, counted.boundary, groups).miou_interval
         return why_masks_not_learnt(counted.confusion, interval, run.classes)
     scored = run.validation()
-    interval = figures(scored.probabilities, scored.target, groups).top1_interval
-    return why_not_learnt(scored.probabilities.argmax(1), scored.target, interval, run.classes)
+    judged = class_values(run)
+    interval = figures(scored.probabilities, scored.target, groups, judged.predicted, judged.correct).top1_interval
+    predicted = scored.probabilities.argmax(1) if judged.predicted is None else judged.predicted
+    return why_not_learnt(predicted, scored.target, interval, run.classes)
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:

@@ -18,6 +18,7 @@ from snellen.data.augment.pipeline import EvaluationTransformSpec
 from snellen.data.feed import Batch
 from snellen.engine.checkpoint import save_weights
 from snellen.engine.display import loss_text
+from snellen.engine.run_directory import predicted_classes
 from snellen.files import replacing
 from snellen.models.classifier import Classifier
 from snellen.spec import Spec
@@ -30,10 +31,11 @@ class EvaluationSpec(EvaluationTransformSpec):
     """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
 
     every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
-    choose: Literal["best", "last"] = Field(
-        "best",
-        description="Which epoch is the run's result: the one with the best validation top-1 (the report then "
-        "estimates the optimism of that choice), or the last.",
+    choose: Literal["best", "last"] | None = Field(
+        None,
+        description="Which epoch is kept: the one with the best validation top-1 (the report then gives the "
+        "cross-fitted score of that choice), or the last. null: last where the schedule ends at a tenth of its peak or "
+        "below, else best; the run's recipe says which.",
     )
     flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
 
@@ -91,9 +93,10 @@ class Scores:
         return cast("NDArray[np.bool_]", (self.logits.argmax(1) == self.target).numpy())
 
     @property
-    def per_image(self) -> NDArray[np.bool_]:
-        """(N,) which images are right: a byte each."""
-        return self.correct
+    def per_image(self) -> tuple[NDArray[np.bool_], NDArray[np.unsignedinteger[Any]]]:
+        """(N,) which images are right, a byte each; (N,) the most probable classes."""
+        classes = predicted_classes(self.logits.shape[1])[1]
+        return self.correct, self.logits.argmax(1).numpy().astype(classes)
 
     @property
     def quality(self) -> float:
@@ -151,15 +154,17 @@ class Classification:
     """One image, one class.
 
     run: the directory that weights, predictions and snapshots go to. validation: the scored images. rows: (n,) int64,
-    which of them features are kept of.
+    which of them features are kept of. classes: C.
     """
 
     measure = "top1"
     columns = ("validation_loss", "validation_top1", "validation_top5")
-    record = "predictions/correct.u8"
     figure = "top1"
 
-    def __init__(self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64], classes: int
+    ) -> None:
+        self.records = ("predictions/correct.u8", predicted_classes(classes)[0])
         self._run = run
         self._loss = loss
         self._validation = validation

@@ -131,7 +131,7 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
             for each in (train_feed, validation_feed)
         )
     rows = snapshot_rows(recipe, len(images.validation))
-    task = Classification(path, recipe.loss, validation_feed, recipe.evaluation.flip, rows)
+    task = Classification(path, recipe.loss, validation_feed, recipe.evaluation.flip, rows, len(images.classes))
     optimizer = build_optimizer(recipe.optimizer, model)
     ema = build_ema(recipe.ema, model) if recipe.ema else None
     job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)

@@ -38,10 +38,11 @@ class SegmentationEvaluationSpec(MaskEvaluationTransformSpec):
     """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
 
     every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
-    choose: Literal["best", "last"] = Field(
-        "best",
-        description="Which epoch is the run's result: the one with the best validation mIoU (the report then "
-        "estimates the optimism of that choice), or the last.",
+    choose: Literal["best", "last"] | None = Field(
+        None,
+        description="Which epoch is kept: the one with the best validation mIoU (the report then gives the "
+        "cross-fitted score of that choice), or the last. null: last where the schedule ends at a tenth of its peak or "
+        "below, else best; the run's recipe says which.",
     )
     flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
     tolerance: int = Field(
@@ -96,9 +97,9 @@ class MaskScores:
         return miou(self.confusion)
 
     @property
-    def per_image(self) -> NDArray[np.uint32]:
+    def per_image(self) -> tuple[NDArray[np.uint32]]:
         """(N, C, 3) true positive, false positive and false negative pixels."""
-        return counts_of(self.confusion).astype("<u4")
+        return (counts_of(self.confusion).astype("<u4"),)
 
     def row(self) -> dict[str, float]:
         """Mean cross-entropy over the scored pixels, mIoU, and the share of these pixels that is right."""
@@ -236,7 +237,7 @@ class Segmentation:
 
     measure = "pixel_accuracy"
     columns = ("validation_loss", "validation_miou", "validation_pixel_accuracy")
-    record = "predictions/counts.u4"
+    records = ("predictions/counts.u4",)
     figure = "miou"
 
     def __init__(

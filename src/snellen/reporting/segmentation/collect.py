@@ -16,10 +16,10 @@ from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.differences import Difference
 from snellen.insight.holm import holm
 from snellen.insight.learning import why_masks_not_learnt
-from snellen.insight.optimism import Optimism
 from snellen.insight.proportions import Interval
-from snellen.insight.segmentation import MaskFigures, by_image, mask_figures, mask_optimism, paired_masks
+from snellen.insight.segmentation import MaskFigures, by_image, mask_figures, miou, paired_masks
 from snellen.insight.sentence import verdict
+from snellen.reporting.headline import EpochChoice, MaskValues, mask_values
 from snellen.reporting.runs import Comparison, RunView, differing, labels_of, left_aside, summary, typeset
 
 
@@ -33,11 +33,26 @@ class MaskRun(RunView):
         return self.run.mask_validation()
 
     @cached_property
+    def values(self) -> MaskValues:
+        """What it is judged by, image by image."""
+        return mask_values(self.run)
+
+    @property
+    def epoch_choice(self) -> EpochChoice | None:
+        """How the kept epoch came about; None before any score."""
+        return self.values.choice if self.scored else None
+
+    @property
+    def kept_score(self) -> float | None:
+        """MIoU of the kept weights."""
+        return miou(self.predictions.confusion) if self.scored else None
+
+    @cached_property
     def figures(self) -> MaskFigures | None:
         """mIoU and its like."""
         if not self.scored:
             return None
-        return mask_figures(self.predictions.confusion, self.predictions.boundary, self.groups)
+        return mask_figures(self.values.counts, self.predictions.boundary, self.groups)
 
     @cached_property
     def miou_by_image(self) -> NDArray[np.float64]:
@@ -60,14 +75,6 @@ class MaskRun(RunView):
     def confusion(self) -> Confusion | None:
         """Which classes' pixels are taken for which."""
         return ranked(self.predictions.confusion.sum(0)) if self.scored else None
-
-    @cached_property
-    def optimism(self) -> Optimism | None:
-        """What choosing the epoch on the scored images added; None where it was not chosen so."""
-        if not self.scored or self.run.segmentation.evaluation.choose != "best":
-            return None
-        by_epoch = self.run.counts_by_epoch()
-        return mask_optimism(by_epoch, self.groups) if len(by_epoch) > 1 else None
 
     @property
     def tolerance(self) -> int:
@@ -128,7 +135,7 @@ def collect(runs: Sequence[Run]) -> CollectedMasks:
 
 def _compare(runs: list[MaskRun]) -> list[Comparison]:
     pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
-    tests = [paired_masks(a.predictions.confusion, b.predictions.confusion, a.groups) for a, b in pairs]
+    tests = [paired_masks(a.values.counts, b.values.counts, a.groups) for a, b in pairs]
     corrected = holm([test.p_value for test in tests])
     return [
         Comparison(a.label, b.label, test, p, typeset(verdict(a.label, b.label, test, p)))

@@ -45,7 +45,7 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
         "images": figures.images,
         **single,
         "boundary_tolerance": run.tolerance,
-        "optimism": None if run.optimism is None else run.optimism.value,
+        "kept_miou": None if run.kept_score is None else finite(run.kept_score),
         "confusion": run.confusion.counts.tolist(),
         "classes": [
             {

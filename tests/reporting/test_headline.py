@@ -1,0 +1,138 @@
+"""What a run is judged by: cross-fitted where its epoch was chosen by its score, and what is not is labelled."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score
+from tests.reporting.fake_masks import MaskPlan, draw_scenes, write_mask_run
+from tests.reporting.fake_runs import Images, Plan, write_images, write_run
+
+from snellen import Run, report
+from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
+from snellen.reporting.closing import closing_lines
+from snellen.reporting.headline import class_values, mask_values
+
+LABEL = "of the kept weights, on the images that chose them"
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    return write_images(tmp_path_factory.mktemp("few"), 10, 30)
+
+
+@pytest.fixture(scope="module")
+def best(few: Images, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return write_run(tmp_path_factory.mktemp("best") / "run", few, Plan("best", 8))
+
+
+@pytest.fixture(scope="module")
+def last(few: Images, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    plan = Plan("last", 8, overrides={"evaluation.choose": "last"})
+    return write_run(tmp_path_factory.mktemp("last") / "run", few, plan)
+
+
+def text_of(page: Path) -> str:
+    html = re.sub(r"<(script|style).*?</\1>", " ", page.read_text(), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
+
+
+def numbers_of(page: Path) -> Any:
+    return json.loads(page.with_suffix(".json").read_text())
+
+
+def folds_of(run: Run) -> Any:
+    samples = run.samples()
+    return partition(samples.loc[samples["split"] == "validation", "path"].tolist())
+
+
+def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) -> None:
+    by_epoch, classes, target = best.correct_by_epoch(), best.classes_by_epoch(), best.validation().target
+    assert classes is not None
+    folds = folds_of(best)
+    chosen = best_by_share(by_epoch, folds)
+    predicted = crossfitted(classes, folds, chosen)
+    page = report(best, tmp_path / "best.html")
+    one, text = numbers_of(page)["runs"][0], text_of(page)
+    assert one["crossfitted"]
+    assert one["correct"] == int((predicted == target).sum())
+    assert one["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(target, predicted))
+    assert one["macro_f1"] == pytest.approx(f1_score(target, predicted, average="macro"))
+    assert one["kept_top1"] == pytest.approx(best.status["top1"]) == by_epoch.mean(1).max()
+    assert f"The headline is cross-fitted: top-1 {one['top1']:.1%}" in text
+    assert f"The kept weights' own score on the images that chose them is {one['kept_top1']:.1%}" in text
+    assert f"Top-5 and calibration error: {LABEL}" in text
+    assert text.count(f"O{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
+    assert closing_lines(best) == [
+        f"best epoch {best.status['chosen_epoch']}: top-1 {one['top1']:.1%} ({100 * one['top1_interval'][0]:.1f} to "
+        f"{100 * one['top1_interval'][1]:.1f}), cross-fitted; its own score on the images that chose it: "
+        f"{one['kept_top1']:.1%}"
+    ]
+
+
+def test_the_paired_test_takes_crossfitted_values(best: Run, last: Run, tmp_path: Path) -> None:
+    comparison = numbers_of(report([best, last], tmp_path / "two.html"))["comparisons"][0]
+    a = class_values(best).correct
+    b = last.validation().probabilities.argmax(1) == last.validation().target
+    assert (comparison["only_a"], comparison["only_b"]) == (int((a & ~b).sum()), int((b & ~a).sum()))
+    assert f"{LABEL} (best)" in text_of(tmp_path / "two.html")
+
+
+def test_the_last_epoch_is_scored_as_it_is(last: Run, tmp_path: Path) -> None:
+    page = report(last, tmp_path / "last.html")
+    one, text = numbers_of(page)["runs"][0], text_of(page)
+    assert not one["crossfitted"]
+    assert one["top1"] == one["kept_top1"] == last.correct_by_epoch()[-1].mean()
+    assert "the last; it was not chosen by its score" in text
+    assert LABEL not in text
+    assert "cross-fitted" not in text
+
+
+def test_a_single_epoch_is_not_chosen(few: Images, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", few, Plan("brief", 1))
+    text = text_of(report(run))
+    assert "epoch 1, the only one, so no epoch was chosen by its score" in text
+    assert LABEL not in text
+
+
+def test_runs_of_an_older_version_say_what_is_not_crossfitted(best: Run, tmp_path: Path) -> None:
+    shutil.copytree(best.path, tmp_path / "old")
+    (tmp_path / "old" / "predictions" / "classes.u1").unlink()
+    page = report(tmp_path / "old")
+    one, text, scored = numbers_of(page)["runs"][0], text_of(page), best.validation()
+    assert one["top1"] == class_values(best).correct.mean()
+    assert one["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(scored.target, scored.probabilities.argmax(1))
+    )
+    assert f"Top-5, balanced accuracy, macro F1 and calibration error: {LABEL}" in text
+
+
+def test_a_single_group_cannot_be_crossfitted(few: Images, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", few, Plan("alone", 4), ["patient 1"] * len(few.paths))
+    values = class_values(run)
+    assert values.choice.by_score
+    assert not values.choice.is_crossfitted
+    assert "A single group of images is scored, so no figure here is free of that choice" in text_of(report(run))
+
+
+def test_masks_are_crossfitted_by_their_pixel_counts(tmp_path: Path) -> None:
+    run = write_mask_run(tmp_path / "run", draw_scenes(tmp_path / "scenes", 24, (48, 64)), MaskPlan("masks", 6))
+    folds = folds_of(run)
+    counts = crossfitted(run.counts_by_epoch(), folds, best_by_miou(run.counts_by_epoch(), folds))
+    assert (mask_values(run).counts == counts).all()
+    page = report(run)
+    one, text = numbers_of(page)["runs"][0], text_of(page)
+    summed = counts.sum(0, dtype=np.int64)
+    assert one["crossfitted"]
+    assert one["miou"] == pytest.approx((summed[:, 0] / summed.sum(1)).mean())
+    assert one["dice"] == pytest.approx((2 * summed[:, 0] / (summed.sum(1) + summed[:, 0])).mean())
+    assert one["kept_miou"] == pytest.approx(run.status["miou"])
+    assert f"The headline is cross-fitted: mIoU {one['miou']:.1%}" in text
+    assert f"Boundary F-score: {LABEL}" in text
