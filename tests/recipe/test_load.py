@@ -91,9 +91,9 @@ def test_the_last_epoch_is_kept_where_the_rate_ends_near_zero(
     (tmp_path / "recipe.yaml").write_text(dump(recipe))
     assert f"choose: {choice}" in (tmp_path / "recipe.yaml").read_text(), "the resolved recipe says which"
     assert read_resolved(tmp_path / "recipe.yaml") == recipe
-    for given in ("best", "last"):
-        chosen = load_recipe({"task": task, "schedule": schedule, "evaluation": {"choose": given}})
-        assert chosen.evaluation.choose == given
+    for explicit in ("best", "last"):
+        chosen = load_recipe({"task": task, "schedule": schedule, "evaluation": {"choose": explicit}})
+        assert chosen.evaluation.choose == explicit
 
 
 def test_overrides() -> None:
