@@ -168,13 +168,16 @@ class RunView(ABC):
         """How the epoch was chosen, in words."""
         if not self.status["chosen_epoch"]:
             return f"{self.label}: no epoch was scored yet."
-        if self.run.recipe.evaluation.choose == "last":
-            return f"{self.label}: epoch {self.status['chosen_epoch']}, the last; it was not chosen by its score."
         if self.status["epochs_done"] == 1:
             return f"{self.label}: epoch 1, the only one, so no epoch was chosen by its score."
+        epoch = f"{self.label}: epoch {self.status['chosen_epoch']}"
+        if self.run.recipe.evaluation.choose == "last":
+            return f"{epoch}, the last; it was not chosen by its score."
+        if self.scored and not self.of_kept:
+            return f"{epoch}, the only one that was scored, so no epoch was chosen by its score."
         text = (
-            f"{self.label}: epoch {self.status['chosen_epoch']} of {self.status['epochs_done']} is kept, because it "
-            "scored best on the validation images, which are also the images reported here."
+            f"{epoch} of {self.status['epochs_done']} is kept, because it scored best on the validation images, which "
+            "are also the images reported here."
         )
         headline, kept = self.headline_figure, self.kept_score
         if headline is None or kept is None or not self.of_kept:
