@@ -168,7 +168,8 @@ def test_evaluate_gives_the_reports_figures(
     report = json.loads((trained.path / "report.json").read_text())["runs"][0]
     for key in ("images", "correct", "top1", "top1_interval", "balanced_accuracy", "macro_f1"):
         assert ours[key] == pytest.approx(report[key])
-    assert ours["ece"] == pytest.approx(report["ece"], abs=1e-4)
+    assert ours["l2_calibration_error"] == pytest.approx(report["l2_calibration_error"], abs=1e-4)
+    assert "l2 calibration error" in out
 
 
 def test_a_run_is_where_weights_come_from(

@@ -61,6 +61,18 @@ def test_groups_widen_the_interval_that_is_used() -> None:
     assert why_not_learnt(predicted, target, grouped, NAMES) is not None
 
 
+def test_without_an_interval_only_the_figure_itself_is_judged() -> None:
+    """Two groups: no interval. At or below the share of the largest class is not learnt; above it nothing is said."""
+    target = np.array([0] * 50 + [1] * 50)
+    for right_of_one, reason in (
+        (0, "its top-1, 50.0%, is not above 50.0%, the share of the largest class (cat)"),
+        (1, None),
+    ):
+        predicted = np.array([0] * 45 + [1] * 5 + [1] * (5 + right_of_one) + [0] * (45 - right_of_one))
+        assert why_not_learnt(predicted, target, None, NAMES) == reason
+    assert why_not_learnt(np.zeros(100, np.int64), target, None, NAMES) == "it gives the class cat to 100 of 100 images"
+
+
 def test_masks_of_one_class_and_masks_at_the_constant_answer() -> None:
     constant = np.array([[[80, 0, 0], [20, 0, 0], [0, 0, 0]]])
     assert why_masks_not_learnt(constant, Interval(0.4, 0.4), NAMES) == "it gives the class cat to 100.0% of the pixels"

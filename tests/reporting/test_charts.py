@@ -54,6 +54,12 @@ def test_a_confusion_matrix_shows_its_counts(number: int) -> None:
     assert "--share:0.250" in html
 
 
+def test_reliability_without_an_interval_is_a_point() -> None:
+    drawn = reliability([Bin(0.0, 1.0, 8, 0.75, 0.5, None)], "run0", "r")
+    assert "upright" not in drawn
+    assert "confidence 75.0%, right 50.0%, 8 images" in drawn
+
+
 def test_reliability_leaves_empty_bins_out() -> None:
     bins = [Bin(0.0, 0.5, 0, None, None, None), Bin(0.5, 1.0, 8, 0.75, 0.5, Interval(0.25, 0.75))]
     html = reliability(bins, "run1", "reliability")

@@ -9,11 +9,13 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from tests.reporting.fake_runs import Images, Plan, write_images, write_run
 
 from snellen import Run, UserError, report, train
+from snellen.reporting.closing import closing_lines
 from snellen.reporting.shared import si
 
 
@@ -102,8 +104,36 @@ def test_a_run_keeps_its_colour_beside_one_without_scores(run: Run, few: Images,
 def test_intervals_of_grouped_images_are_called_what_they_are(few: Images, tmp_path: Path) -> None:
     groups = [f"patient {row % 20}" for row in range(len(few.paths))]
     text = text_of(report(write_run(tmp_path / "grouped", few, Plan("grouped", 3), groups)))
-    assert "bootstrapped over whole groups" in text
-    assert "all intervals and differences are bootstrapped over whole groups" in text
+    assert "all intervals and tests are from the variance between groups" in text
+    assert "groups: no interval" not in text
+
+
+def test_two_groups_have_no_interval_anywhere(few: Images, tmp_path: Path) -> None:
+    """Three runs side by side, then each by itself: figures without whiskers, the reason in words, null, empty."""
+    groups = [f"patient {row % 2}" for row in range(len(few.paths))]
+    runs = [write_run(tmp_path / name, few, Plan(name, 5, seed=seed), groups) for seed, name in enumerate("abc")]
+    page = report(runs, tmp_path / "three.html")
+    numbers, text, table = numbers_of(page), text_of(page), pd.read_csv(page.with_suffix(".csv"))
+    assert "whether that is luck cannot be tested here." in numbers["headline"][0]
+    assert "no interval and no test" in text
+    for each in numbers["comparisons"]:
+        assert (each["interval"], each["p_value"], each["p_holm"]) == (None, None, None)
+        assert "are not compared: only 2 groups." in each["sentence"]
+    for each in numbers["runs"]:
+        assert each["no_interval"] == "only 2 groups"
+        keys = [key for key in each if key.endswith("_interval") and key != "no_interval"]
+        assert {each[key] for key in keys} == {None}
+        assert all(one["recall_interval"] is None for one in each["classes"])
+        assert all(one["accuracy_interval"] is None for one in each["reliability"])
+    for name in ("top1", "balanced_accuracy", "macro_f1", "l2_calibration_error"):
+        assert table[[f"{name}_low", f"{name}_high"]].isna().all(axis=None)
+    assert 'class="whisker' not in page.read_text()
+    assert 'class="upright' not in page.read_text()
+    assert 'class="dot' in page.read_text()
+    alone = report(runs[0], tmp_path / "one.html")
+    assert "no interval (only 2 groups)." in numbers_of(alone)["headline"][0]
+    assert "only 2 groups: no interval" in text_of(alone)
+    assert "(no interval: only 2 groups)" in closing_lines(runs[0])[0]
 
 
 def test_what_stopped_a_run_is_said(run: Run, tmp_path: Path) -> None:

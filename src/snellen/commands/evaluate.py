@@ -44,10 +44,10 @@ class Evaluated:
     unreadable: list[str]
 
     def __repr__(self) -> str:
-        f, low_high = self.figures, self.figures.top1_interval
+        f = self.figures
         return (
             f"Evaluated on {counted(f.images, 'image')}, {counted(len(self.classes), 'class', 'classes')}: top-1 "
-            f"{f.top1:.2%} (95% interval {100 * low_high.low:.2f} to {100 * low_high.high:.2f})"
+            f"{f.top1:.2%} ({_bounds(f.top1_interval, f.no_interval)})"
         )
 
 
@@ -113,19 +113,25 @@ def render(evaluated: Evaluated | EvaluatedMasks) -> RenderableType:
         return render_masks(evaluated)
     f, c = evaluated.figures, evaluated.calibration
     table = Table(box=None, pad_edge=False, show_header=False)
-    rows: list[tuple[str, float, Interval]] = [("top-1", f.top1, f.top1_interval)]
-    if f.top5 is not None and f.top5_interval is not None:
-        rows.append(("top-5", f.top5, f.top5_interval))
-    rows += [
-        ("balanced accuracy", f.balanced, f.balanced_interval),
-        ("macro F1", f.macro_f1, f.macro_f1_interval),
-        ("expected calibration error", c.ece, c.ece_interval),
+    rows = [
+        ("top-1", f.top1, f.top1_interval, f.no_interval),
+        ("top-5", f.top5, f.top5_interval, f.no_interval),
+        ("balanced accuracy", f.balanced, f.balanced_interval, f.no_interval),
+        ("macro F1", f.macro_f1, f.macro_f1_interval, f.no_interval),
+        ("l2 calibration error", c.error, c.error_interval, c.no_interval),
     ]
-    for name, value, interval in rows:
-        table.add_row(name, f"{value:.2%}", f"95% interval {100 * interval.low:.2f} to {100 * interval.high:.2f}")
+    for name, value, interval, reason in rows:
+        if value is not None:
+            table.add_row(name, f"{value:.2%}", _bounds(interval, reason))
     lines = [f"{f.correct:,} of {counted(f.images, 'image is', 'images are')} right."]
     lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in evaluated.unreadable]
     return Group(table, *lines)
+
+
+def _bounds(interval: Interval | None, reason: str | None) -> str:
+    if interval is None:
+        return f"no interval: {reason}"
+    return f"95% interval {100 * interval.low:.2f} to {100 * interval.high:.2f}"
 
 
 def _as_json(evaluated: Evaluated) -> dict[str, Any]:
@@ -137,6 +143,7 @@ def _as_json(evaluated: Evaluated) -> dict[str, Any]:
     return {
         "images": f.images,
         "correct": f.correct,
+        "no_interval": f.no_interval,
         "top1": f.top1,
         "top1_interval": pair(f.top1_interval),
         "top5": f.top5,
@@ -145,8 +152,8 @@ def _as_json(evaluated: Evaluated) -> dict[str, Any]:
         "balanced_accuracy_interval": pair(f.balanced_interval),
         "macro_f1": f.macro_f1,
         "macro_f1_interval": pair(f.macro_f1_interval),
-        "ece": c.ece,
-        "ece_interval": pair(c.ece_interval),
+        "l2_calibration_error": c.error,
+        "l2_calibration_error_interval": pair(c.error_interval),
         "brier": c.brier,
         "negative_log_likelihood": c.negative_log_likelihood,
         "classes": [

@@ -33,17 +33,10 @@ def resamples(count: int, groups: NDArray[np.int64] | None, seed: int, repeats: 
         yield weights if number is None else weights[:, number]
 
 
-def interval(
-    statistic: Callable[[Floats], Floats], count: int, groups: NDArray[np.int64] | None = None, seed: int = 0
-) -> Interval:
-    """95% percentile interval of a statistic. statistic: weights of the images, (r, N), to its values, (r,)."""
-    return intervals(lambda weights: statistic(weights)[:, None], count, groups, seed)[0]
-
-
 def intervals(
     statistic: Callable[[Floats], Floats], count: int, groups: NDArray[np.int64] | None = None, seed: int = 0
 ) -> list[Interval]:
-    """The same of K statistics from the same resamples. statistic: weights of the images, (r, N), to (r, K).
+    """95% percentile intervals of K statistics. statistic: weights of the images, (r, N), to its values, (r, K).
 
     Resamples in which a statistic is NaN are left out of its interval; where it always is, so are the bounds.
     """
@@ -52,13 +45,6 @@ def intervals(
         warnings.simplefilter("ignore", RuntimeWarning)  # "all-NaN slice"
         low, high = np.nanquantile(values, [0.025, 0.975], axis=0)
     return [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]
-
-
-def mean_interval(values: Floats, groups: NDArray[np.int64] | None, seed: int = 0) -> tuple[Interval, float]:
-    """95% interval of a mean, (N,) values, and the two-sided p-value of a mean of zero."""
-    draws = np.concatenate([(w @ values) / w.sum(1) for w in resamples(len(values), groups, seed)])
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(float(low), float(high)), two_sided(draws)
 
 
 def two_sided(draws: Floats) -> float:

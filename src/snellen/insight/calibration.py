@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.bootstrap import Floats, interval, intervals
+from snellen.insight.groups import Floats, shares, student, sums, variance_between, why_no_interval
 from snellen.insight.proportions import Interval, wilson
 
 BINS = 15
+FEWEST_IMAGES = 200  # for an interval of the calibration error
+_LEAST_IN_BIN = 10
+_RULE = 1.96**1.5  # Wilson's upper limit of 0 of n is about 1.96^2 / n; its square is 1.96 times the root of the least
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose confidence lies in (low, high]. confidence, accuracy: their means; None for an empty bin."""
+    """Images whose confidence lies in (low, high]. confidence, accuracy: their means; None for an empty bin.
+
+    accuracy_interval: 95%; None also where the images are of fewer than three groups.
+    """
 
     low: float
     high: float
@@ -27,11 +34,15 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """ece: expected calibration error in [0, 1]. negative_log_likelihood: nats. brier: in [0, 2]."""
+    """error: debiased l2 calibration error, in [0, 1]; its interval, or why there is none, such as "only 2 groups".
+
+    error is None for fewer than two images (or groups). negative_log_likelihood: nats. brier: in [0, 2].
+    """
 
     bins: list[Bin]
-    ece: float
-    ece_interval: Interval
+    error: float | None
+    error_interval: Interval | None
+    no_interval: str | None
     brier: float
     negative_log_likelihood: float
 
@@ -39,41 +50,105 @@ class Calibration:
 def calibration(
     probabilities: NDArray[np.float32], target: NDArray[np.int64], groups: NDArray[np.int64] | None = None
 ) -> Calibration:
-    """Reliability in 15 equal bins of the largest probability.
+    """Reliability in 15 equal bins of the largest probability, and the calibration error of the same confidence.
 
-    probabilities: (N, C). target: (N,). groups: (N,); with them all intervals are bootstrapped over groups, else the
-    bins' are Wilson's and the ECE's is a bootstrap over images. Resampling adds noise to every bin, so that of the ECE
-    lies a little high. Sources: Guo et al. 2017, arXiv 1706.04599, eq. 3; Brier 1950.
+    probabilities: (N, C). target: (N,). groups: (N,); with them intervals come from the variance between groups, else
+    the bins' are Wilson's. The error needs 200 images for an interval. Source of the Brier score: Brier 1950.
     """
     images, classes = probabilities.shape
     confidence = probabilities.max(1).astype(np.float64)
-    right = (probabilities.argmax(1) == target).astype(np.float64)
+    right = probabilities.argmax(1) == target
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     member = np.eye(BINS)[place]  # (N, 15)
-    gap = right - confidence
-
-    def ece(weights: Floats) -> Floats:
-        return np.asarray(np.abs((weights * gap) @ member).sum(1) / weights.sum(1))
-
-    def accuracies(weights: Floats) -> Floats:
-        with np.errstate(invalid="ignore"):
-            return np.asarray(((weights * right) @ member) / (weights @ member))
-
-    grouped = None if groups is None else intervals(accuracies, images, groups)
+    counts, hits = member.sum(0).astype(int), (member * right[:, None]).sum(0).astype(int)
+    if groups is None:
+        ranges = [wilson(int(hit), int(count)) if count else None for hit, count in zip(hits, counts, strict=True)]
+    else:
+        both = sums(np.column_stack([member * right[:, None], member]), groups)
+        ranges = [None] * BINS
+        for number, found in zip(np.flatnonzero(counts), shares(*_nonempty(both, counts)), strict=True):
+            ranges[number] = found
     bins = []
-    for number in range(BINS):
-        inside = place == number
-        count, hits = int(inside.sum()), int(right[inside].sum())
-        means: tuple[float | None, float | None, Interval | None] = (None, None, None)
+    for number, (count, hit) in enumerate(zip(counts.tolist(), hits.tolist(), strict=True)):
+        means: tuple[float | None, float | None] = (None, None)
         if count:
-            own_range = wilson(hits, count) if grouped is None else grouped[number]
-            means = float(confidence[inside].mean()), hits / count, own_range
-        bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means))
+            means = float(confidence[place == number].mean()), hit / count
+        bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means, ranges[number]))
     own = probabilities[np.arange(images), target].astype(np.float64)
+    error, interval = calibration_error(confidence, right, groups)
+    reason = why_no_interval(groups)
+    if reason is None and images < FEWEST_IMAGES:
+        reason = f"fewer than {FEWEST_IMAGES} images"
     return Calibration(
         bins=bins,
-        ece=float(ece(np.ones((1, images)))[0]),
-        ece_interval=interval(ece, images, groups),
+        error=error,
+        error_interval=interval,
+        no_interval=reason,
         brier=float(((probabilities - np.eye(classes)[target]) ** 2).sum(1).mean()),
         negative_log_likelihood=float(-np.log(np.clip(own, 1e-12, 1)).mean()),
     )
+
+
+def calibration_error(
+    confidence: Floats, right: NDArray[np.bool_], groups: NDArray[np.int64] | None = None
+) -> tuple[float | None, Interval | None]:
+    """Debiased l2 calibration error: the root mean square of the gap between confidence and accuracy, in [0, 1].
+
+    confidence: (N,) in [0, 1]. right: (N,) bool. groups: (N,) int64. 15 bins of equally many images, equal confidences
+    in one; fewer for fewer than 150 images. The square T is the mean over the bins of the mean product of the gaps,
+    right - confidence, of two images (of different groups): a gap's own noise is in no product, so T has no bias, and
+    can be negative; the error is then 0. The interval holds the squares s for which (T - s)^2 is at most
+    t^2 (v + w s / max(T, sqrt(v))): v is the variance of a calibrated network's T, w what a gap adds to it, from the
+    variance between images, or groups. It reaches 0 for a network that may well be calibrated. None for fewer than 200
+    images or three groups; no estimate from a single image or group.
+    Sources: Kumar, Liang & Ma 2019, arXiv 1909.10155, section 4; Sun, Chaudhari, Barnett & Dobriban 2024, arXiv
+    2408.08998: the products, and the two rates of the variance.
+    """
+    gap = right - confidence
+    table = np.zeros((len(gap), 2 * BINS))
+    place = _equal_mass(confidence)
+    rows = np.arange(len(gap))
+    table[rows, place], table[rows, BINS + place] = gap, 1
+    gaps, counts = np.split(table if groups is None else sums(table, groups), 2, axis=1)  # (G, 15)
+    total, summed = counts.sum(0), gaps.sum(0)
+    pairs = total**2 - (counts**2).sum(0)  # of images in different groups
+    if not pairs.any():
+        return None, None
+    weight = np.where(pairs > 0, total / len(gap) / np.where(pairs > 0, pairs, 1), 0.0)
+    square = float((weight * (summed**2 - (gaps**2).sum(0))).sum())
+    error = math.sqrt(max(0.0, square))
+    if len(gap) < FEWEST_IMAGES or why_no_interval(groups):
+        return error, None
+    products = gaps.T @ gaps  # (15, 15)
+    calibrated = 2 * float((np.outer(weight, weight) * products**2).sum() - (((weight * gaps**2).sum(1)) ** 2).sum())
+    others = total - counts
+    mean_of_others = np.where(others > 0, (summed - gaps) / np.where(others > 0, others, 1), 0.0)
+    mean = summed / np.where(total > 0, total, 1)
+    linear = (2 * mean_of_others * gaps - mean**2 * counts).sum(1, keepdims=True)
+    by_gap, degrees = variance_between(linear, counts.sum(1, keepdims=True))
+    if groups is None:  # half of the noise in the gaps of the others, which is in the sum too; few groups cannot tell
+        by_gap = max(by_gap - calibrated, by_gap / 4)
+    least = (_RULE / len(gap)) ** 4  # all right and sure of it: as Wilson's interval says of so many
+    return error, _squares(square, max(calibrated, least), by_gap, student(degrees))
+
+
+def _squares(square: float, calibrated: float, by_gap: float, quantile: float) -> Interval:
+    """The interval of the error from that of its square."""
+    estimate = max(0.0, square)
+    slope = by_gap / max(square, math.sqrt(calibrated))
+    middle = estimate + quantile**2 * slope / 2
+    half = math.sqrt(middle**2 - estimate**2 + quantile**2 * calibrated)
+    return Interval(math.sqrt(max(0.0, middle - half)), min(1.0, math.sqrt(middle + half)))
+
+
+def _equal_mass(confidence: Floats) -> NDArray[np.intp]:
+    """(N,) bin of each image, in [0, 15)."""
+    count = min(BINS, max(1, len(confidence) // _LEAST_IN_BIN))
+    ordered = np.sort(confidence)
+    last = np.linspace(0, len(ordered), count + 1).round().astype(int)[1:-1] - 1
+    return np.searchsorted(ordered[last], confidence, side="left")
+
+
+def _nonempty(both: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    hits, members = np.split(both, 2, axis=1)
+    return hits[:, counts > 0], members[:, counts > 0]

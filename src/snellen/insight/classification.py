@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.bootstrap import Floats, interval, intervals
+from snellen.insight.groups import Floats, class_sums, mean_of_ratios, shares, why_no_interval
+from snellen.insight.groups import share as group_share
+from snellen.insight.macro import balanced_interval, macro_f1_interval, worth_balanced, worth_f1
 from snellen.insight.proportions import Interval, wilson
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Of one class: its images, the share of them found (recall), the share of its predictions that are right."""
+    """Of one class: its images, the share of them found (recall), the share of its predictions that are right.
+
+    recall_interval: 95%; None without images, or where they are of fewer than three groups.
+    """
 
     support: int
     recall: float
@@ -27,19 +34,21 @@ class Figures:
     """Over N images. top1, top5 and their intervals; balanced: mean recall over classes; macro_f1: mean F1.
 
     top5 is None where there are five classes or fewer. Classes without a scored image are left out of the means.
+    Intervals are None where the images come in too few groups; no_interval says so, such as "only 2 groups".
     """
 
     images: int
     correct: int
     top1: float
-    top1_interval: Interval
+    top1_interval: Interval | None
     top5: float | None
     top5_interval: Interval | None
     balanced: float
-    balanced_interval: Interval
+    balanced_interval: Interval | None
     macro_f1: float
-    macro_f1_interval: Interval
+    macro_f1_interval: Interval | None
     classes: list[ClassFigures]
+    no_interval: str | None = None
 
 
 def figures(
@@ -51,56 +60,25 @@ def figures(
 ) -> Figures:
     """Everything from counts over images.
 
-    probabilities: (N, C). target: (N,) int64 in [0, C). groups: (N,) int64; with them all intervals are bootstrapped
-    over groups, else top-1, top-5 and recalls are Wilson's and the means are bootstrapped over images. predicted: (N,)
-    in [0, C), in place of the most probable classes in all but top-5. correct: (N,), for top-1 in their place.
+    probabilities: (N, C). target: (N,) int64 in [0, C). groups: (N,) int64; with them all intervals come from the
+    variance between groups (insight.groups), None where there are too few; else top-1, top-5 and recalls have Wilson's,
+    and the means those of insight.macro. predicted: (N,) in [0, C), in place of the most probable classes in all but
+    top-5. correct: (N,), for top-1 in their place.
     """
     images, classes = probabilities.shape
     chosen = probabilities.argmax(1) if predicted is None else predicted
     right = chosen == target if correct is None else correct
-    hit: Floats = np.zeros((images, classes))
-    hit[np.arange(images), target] = chosen == target  # true positives
-    is_class: Floats = np.eye(classes)[target]
-    is_chosen: Floats = np.eye(classes)[chosen]
-
-    def recalls(weights: Floats) -> Floats:
-        return _ratio(weights @ hit, weights @ is_class)
-
-    def f1s(weights: Floats) -> Floats:
-        scores = _ratio(2 * (weights @ hit), weights @ is_class + weights @ is_chosen)
-        return np.where(weights @ is_class > 0, scores, np.nan)
-
-    def balanced(weights: Floats) -> Floats:
-        return np.asarray(np.nanmean(recalls(weights), axis=1))
-
-    def macro(weights: Floats) -> Floats:
-        return np.asarray(np.nanmean(f1s(weights), axis=1))
-
-    def share(flags: NDArray[np.bool_]) -> Interval:
-        if groups is None:
-            return wilson(int(flags.sum()), images)
-        return interval(lambda weights: (weights @ flags) / weights.sum(1), images, groups)
-
-    ones: Floats = np.ones((1, images))
-    recall, f1 = recalls(ones)[0], f1s(ones)[0]
-    precision = _ratio(ones @ hit, ones @ is_chosen)[0]
-    support = is_class.sum(0).astype(int)
-    if groups is None:
-        recall_ranges = [wilson(int(hit[:, c].sum()), int(support[c])) if support[c] else None for c in range(classes)]
-    else:
-        found = intervals(recalls, images, groups)
-        recall_ranges = [found[c] if support[c] else None for c in range(classes)]
-    per_class = [
-        ClassFigures(
-            int(support[c]),
-            float(recall[c]),
-            recall_ranges[c],
-            float(precision[c]),
-            float(f1[c]),
-        )
-        for c in range(classes)
-    ]
     in_top5 = top_k_correct(probabilities, target, 5) if classes > 5 else None
+    counts = np.bincount(target * classes + chosen, minlength=classes**2).reshape(classes, classes)
+    support, hit, answers = counts.sum(1), np.diagonal(counts), counts.sum(0)
+    recall, precision = _ratio(hit, support), _ratio(hit, answers)
+    f1 = np.where(support > 0, _ratio(2 * hit, support + answers), np.nan)
+    if groups is None:
+        intervals = _alone(counts)
+        share: Callable[[NDArray[np.bool_]], Interval | None] = _wilson
+    else:
+        intervals = _by_group(chosen, target, classes, groups)
+        share = partial(group_share, groups=groups)
     return Figures(
         images=images,
         correct=int(right.sum()),
@@ -108,11 +86,45 @@ def figures(
         top1_interval=share(right),
         top5=None if in_top5 is None else float(in_top5.mean()),
         top5_interval=None if in_top5 is None else share(in_top5),
-        balanced=float(balanced(ones)[0]),
-        balanced_interval=interval(balanced, images, groups),
-        macro_f1=float(macro(ones)[0]),
-        macro_f1_interval=interval(macro, images, groups),
-        classes=per_class,
+        balanced=float(np.nanmean(recall)),
+        balanced_interval=intervals.balanced,
+        macro_f1=float(np.nanmean(f1)),
+        macro_f1_interval=intervals.macro_f1,
+        classes=[
+            ClassFigures(int(support[c]), float(recall[c]), intervals.recalls[c], float(precision[c]), float(f1[c]))
+            for c in range(classes)
+        ],
+        no_interval=why_no_interval(groups),
+    )
+
+
+@dataclass(frozen=True)
+class _Intervals:
+    recalls: list[Interval | None]
+    balanced: Interval | None
+    macro_f1: Interval | None
+
+
+def _wilson(flags: NDArray[np.bool_]) -> Interval:
+    return wilson(int(flags.sum()), len(flags))
+
+
+def _alone(counts: NDArray[np.int64]) -> _Intervals:
+    recalls = [wilson(int(row[c]), int(row.sum())) if row.any() else None for c, row in enumerate(counts)]
+    return _Intervals(recalls, balanced_interval(counts), macro_f1_interval(counts))
+
+
+def _by_group(
+    chosen: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
+) -> _Intervals:
+    hit, support, predicted = class_sums(chosen, target, classes, groups)
+    there = support.sum(0) > 0
+    total, sizes = support.sum(0)[there], support.sum(1)
+    of_class = iter(shares(hit[:, there], support[:, there]))
+    return _Intervals(
+        [next(of_class) if seen else None for seen in there],
+        mean_of_ratios(hit[:, there], support[:, there], worth_balanced(total), sizes),
+        mean_of_ratios(2 * hit[:, there], (support + predicted)[:, there], worth_f1(total), sizes),
     )
 
 
@@ -123,6 +135,6 @@ def top_k_correct(probabilities: NDArray[np.float32], target: NDArray[np.int64],
     return np.asarray(ahead < k)
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)

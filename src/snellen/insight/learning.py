@@ -17,14 +17,15 @@ _HUGE = 100
 
 
 def why_not_learnt(
-    predicted: NDArray[np.int64], target: NDArray[np.int64], interval: Interval, names: Sequence[str]
+    predicted: NDArray[np.int64], target: NDArray[np.int64], interval: Interval | None, names: Sequence[str]
 ) -> str | None:
     """Why a classifier counts as not having learnt, or None.
 
-    predicted, target: (N,) int64 in [0, C). interval: 95%, of top-1. names: of the C classes. A run has not learnt
-    when it gives one class to more than 99% of the images, or when the interval reaches down to the share of the
-    largest class, which a constant answer gets. None also where nothing can be said: one class among the scored images,
-    or so few images that even a faultless run would not be above that share.
+    predicted, target: (N,) int64 in [0, C). interval: 95%, of top-1; None where there are too few groups for one.
+    names: of the C classes. A run has not learnt when it gives one class to more than 99% of the images, or when the
+    interval reaches down to the share of the largest class, which a constant answer gets. None also where nothing can
+    be said: one class among the scored images, so few images that even a faultless run would not be above that share,
+    or no interval and a top-1 above it.
     """
     images = len(target)
     support = np.bincount(target, minlength=len(names))
@@ -34,9 +35,12 @@ def why_not_learnt(
         return None
     answers = np.bincount(predicted, minlength=len(names))
     commonest = int(answers.argmax())
-    if answers[commonest] > _ALMOST_ALL * images and interval.low <= share:
+    low = float((predicted == target).mean()) if interval is None else interval.low
+    if answers[commonest] > _ALMOST_ALL * images and low <= share:
         return f"it gives the class {names[commonest]} to {answers[commonest]:,} of {counted(images, 'image')}"
-    if interval.low <= share < wilson(images, images).low:
+    if interval is None and low <= share:
+        return f"its top-1, {low:.1%}, is not above {share:.1%}, the share of the largest class ({names[largest]})"
+    if interval is not None and low <= share < wilson(images, images).low:
         return (
             f"its 95% interval, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "
             f"{share:.1%}, the share of the largest class ({names[largest]})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.bootstrap import mean_interval
+from snellen.insight.groups import mean_difference, why_no_interval
 from snellen.insight.proportions import Interval, wilson
 
 
@@ -16,16 +16,18 @@ from snellen.insight.proportions import Interval, wilson
 class PairedTest:
     """difference: accuracy of A minus that of B, with its 95% interval. p_value: two-sided, of no difference.
 
+    Both are None where the images come in too few groups for them; why_no_test says so, such as "only 2 groups".
     only_a, only_b: images that only A, only B has right. total: images. method: of the p-value and the interval.
     """
 
     difference: float
-    interval: Interval
-    p_value: float
+    interval: Interval | None
+    p_value: float | None
     only_a: int
     only_b: int
     total: int
     method: str
+    why_no_test: str | None = None
 
     @property
     def discordance(self) -> float:
@@ -57,17 +59,18 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> Paire
 
 
 def paired_by_group(
-    correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], groups: NDArray[np.int64], seed: int = 0
+    correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], groups: NDArray[np.int64]
 ) -> PairedTest:
-    """As `mcnemar`, for images that come in groups: whole groups are resampled, which makes the interval honest.
+    """As `mcnemar`, for images that come in groups: interval and p-value are those of one t test between groups.
 
-    groups: (N,) int64. The p-value is that of the bootstrap: twice the smaller share of resamples beyond zero.
+    groups: (N,) int64. For fewer than three groups there is neither. See insight.groups.mean_difference.
     """
-    difference = correct_a.astype(float) - correct_b.astype(float)
-    interval, p_value = mean_interval(difference, groups, seed)
+    difference = correct_a.astype(np.float64) - correct_b.astype(np.float64)
+    interval, p_value = mean_difference(difference, groups) or (None, None)
     only_a, only_b = int((difference > 0).sum()), int((difference < 0).sum())
-    method = "bootstrap over groups"
-    return PairedTest(float(difference.mean()), interval, p_value, only_a, only_b, len(difference), method)
+    method = "t test between groups"
+    mean = float(difference.mean())
+    return PairedTest(mean, interval, p_value, only_a, only_b, len(difference), method, why_no_interval(groups))
 
 
 def _newcombe(both: int, only_a: int, only_b: int, total: int) -> Interval:

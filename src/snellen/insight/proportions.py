@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
+
+NORMAL = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,21 @@ def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:
 
     Source: Wilson 1927, the score interval.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     if total < 1 or not 0 <= correct <= total:
         raise ValueError(f"{correct} of {total}: no share")
-    low, high = proportion_confint(correct, total, alpha=1 - confidence, method="wilson")
-    return Interval(max(0.0, float(low)), min(1.0, float(high)))
+    return score_interval(correct / total, total, NormalDist().inv_cdf(0.5 + confidence / 2))
+
+
+def score_interval(share: float, images: float, quantile: float = NORMAL) -> Interval:
+    """The shares p, in [0, 1], for which |share - p| is at most quantile times the root of p (1 - p) / images.
+
+    images: above 0, not necessarily whole: the number that a variance is worth. Source: Wilson 1927.
+    """
+    square = quantile**2 / images
+    centre = share + square / 2
+    half = math.sqrt(square * (max(0.0, share * (1 - share)) + square / 4))
+    low, high = (centre - half) / (1 + square), (centre + half) / (1 + square)
+    return Interval(max(0.0, min(share, low)), min(1.0, max(share, high)))  # holds the share, whatever rounding does
 
 
 def possible_accuracy(value: float, total: int, digits: int = 4) -> bool:

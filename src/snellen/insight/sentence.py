@@ -16,6 +16,11 @@ _FAR_TOO_MANY = 1_000_000
 def verdict(name_a: str, name_b: str, test: PairedTest | PairedMasks, p_value: float | None = None) -> str:
     """One sentence on A against B. p_value: corrected for several comparisons, if there were."""
     p = test.p_value if p_value is None else p_value
+    if test.interval is None or p is None:
+        return (
+            f"{name_a} and {name_b} are not compared: {getattr(test, 'why_no_test', 'no test')}. On "
+            f"{counted(test.total, 'image')} the difference is {100 * test.difference:+.1f} points."
+        )
     low, high = test.interval.low, test.interval.high
     of = " of mIoU" if isinstance(test, PairedMasks) else ""
     if p < _LEVEL and (low > 0 or high < 0):

@@ -133,17 +133,17 @@ def reliability(bins: Sequence[Bin], colour: str, title: str) -> str:
     bars = []
     most = max(1, *(b.images for b in bins))
     for b in bins:
-        if b.confidence is None or b.accuracy is None or b.accuracy_interval is None:
+        if b.confidence is None or b.accuracy is None:
             continue
-        low, high = b.accuracy_interval.low, b.accuracy_interval.high
-        tip = (
-            f"confidence {b.confidence:.1%}, right {b.accuracy:.1%} ({low:.1%} to {high:.1%}), "
-            f"{counted(b.images, 'image')}"
-        )
-        marks.append(
-            f'<i class="upright {colour}" style="left:{100 * b.confidence:.2f}%;bottom:{100 * low:.2f}%;'
-            f'height:{100 * (high - low):.2f}%"></i>'
-        )
+        bounds = ""
+        if b.accuracy_interval is not None:
+            low, high = b.accuracy_interval.low, b.accuracy_interval.high
+            bounds = f" ({low:.1%} to {high:.1%})"
+            marks.append(
+                f'<i class="upright {colour}" style="left:{100 * b.confidence:.2f}%;bottom:{100 * low:.2f}%;'
+                f'height:{100 * (high - low):.2f}%"></i>'
+            )
+        tip = f"confidence {b.confidence:.1%}, right {b.accuracy:.1%}{bounds}, {counted(b.images, 'image')}"
         marks.append(_dot(colour, 100 * b.confidence, 100 * b.accuracy, tip))
         bars.append(
             f'<i class="{colour}" title="{tip}" style="left:{100 * b.low:.2f}%;width:{100 * (b.high - b.low):.2f}%;'

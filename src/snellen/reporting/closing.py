@@ -16,14 +16,16 @@ def closing_lines(run: Run) -> list[str]:
     if headline is None:
         return []
     name, value, interval = headline
+    bounds = (
+        f"no interval: {view.why_no_interval}"
+        if interval is None
+        else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    )
     which = "best" if run.recipe.evaluation.choose == "best" else "last"
-    lines = [
-        f"{which} epoch {run.status['chosen_epoch']}: {name} {value:.1%} "
-        f"({100 * interval.low:.1f} to {100 * interval.high:.1f})"
-    ]
+    line = f"{which} epoch {run.status['chosen_epoch']}: {name} {value:.1%} ({bounds})"
     if view.epoch_choice is not None and view.epoch_choice.is_crossfitted:
-        lines[0] += f", cross-fitted; its own score on the images that chose it: {view.kept_score:.1%}"
-    return [*lines, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]
+        line += f", cross-fitted; its own score on the images that chose it: {view.kept_score:.1%}"
+    return [line, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]
 
 
 def next_commands(run: Run) -> list[str]:

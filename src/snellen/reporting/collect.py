@@ -16,6 +16,7 @@ from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
 from snellen.insight.confusion import Confusion, confusion
 from snellen.insight.differences import Difference
+from snellen.insight.groups import why_no_interval
 from snellen.insight.holm import holm
 from snellen.insight.learning import why_features_not_learnt, why_not_learnt
 from snellen.insight.mistakes import Mistake, confident_mistakes
@@ -100,11 +101,16 @@ class RunFigures(RunView):
         return why_not_learnt(predicted, scored.target, self.figures.top1_interval, self.run.classes)
 
     @property
-    def headline_figure(self) -> tuple[str, float, Interval] | None:
+    def headline_figure(self) -> tuple[str, float, Interval | None] | None:
         """Top-1, by nearest neighbours after a pretraining."""
         if self.figures is None:
             return None
         return "k-NN top-1" if self.pretraining else "top-1", self.figures.top1, self.figures.top1_interval
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """Too few groups of images; None where they are enough."""
+        return why_no_interval(self.groups)
 
     @cached_property
     def confusion(self) -> Confusion | None:
@@ -202,12 +208,11 @@ def _pretraining_sentence(run: RunFigures) -> str:
     figures = run.figures
     if figures is None:
         return f"{start} No labelled set was given, so what its features are worth was not scored."
-    low, high = figures.top1_interval.low, figures.top1_interval.high
     return (
         f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
         f"{figures.correct:,} of "
-        f"{counted(figures.images, 'validation image')} are right: k-NN top-1 {figures.top1:.1%}, 95% interval "
-        f"{100 * low:.1f} to {100 * high:.1f}{_before(run)}."
+        f"{counted(figures.images, 'validation image')} are right: k-NN top-1 {figures.top1:.1%}, "
+        f"{_interval(figures)}{_before(run)}."
         f"{_probe(run)}"
     )
 
@@ -221,20 +226,24 @@ def _probe(run: RunFigures) -> str:
     probed = pd.to_numeric(run.metrics["probe_top1"]).dropna()
     if probed.empty or run.figures is None:
         return ""
-    right = round(float(probed.iloc[-1]) * run.figures.images)
-    interval = wilson(right, run.figures.images)
-    return (
-        f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%} "
-        f"({100 * interval.low:.1f} to {100 * interval.high:.1f})."
-    )
+    reached = f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%}"
+    if run.groups is not None:  # which images it has right is not kept
+        return f"{reached}."
+    interval = wilson(round(float(probed.iloc[-1]) * run.figures.images), run.figures.images)
+    return f"{reached} ({100 * interval.low:.1f} to {100 * interval.high:.1f})."
 
 
 def _sentence(label: str, figures: Figures) -> str:
-    low, high = figures.top1_interval.low, figures.top1_interval.high
     return (
         f"{label} is right on {figures.correct:,} of {counted(figures.images, 'validation image')}: "
-        f"top-1 {figures.top1:.1%}, 95% interval {100 * low:.1f} to {100 * high:.1f}."
+        f"top-1 {figures.top1:.1%}, {_interval(figures)}."
     )
+
+
+def _interval(figures: Figures) -> str:
+    if figures.top1_interval is None:
+        return f"no interval ({figures.no_interval})"
+    return f"95% interval {100 * figures.top1_interval.low:.1f} to {100 * figures.top1_interval.high:.1f}"
 
 
 def collect(runs: Sequence[Run]) -> Collected:
@@ -253,7 +262,8 @@ def _compare(runs: list[RunFigures]) -> list[Comparison]:
         tests.append(
             mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
         )
-    corrected = holm([test.p_value for test in tests])
+    p_values = [test.p_value for test in tests if test.p_value is not None]
+    corrected: list[float] | list[None] = holm(p_values) if len(p_values) == len(tests) else [None] * len(tests)
     return [
         Comparison(a.label, b.label, test, p, typeset(verdict(a.label, b.label, test, p)))
         for (a, b), test, p in zip(pairs, tests, corrected, strict=True)

@@ -40,6 +40,7 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
     numbers |= {
         "images": figures.images,
         "correct": figures.correct,
+        "no_interval": figures.no_interval,
         "top1": figures.top1,
         "top1_interval": ends(figures.top1_interval),
         "top5": figures.top5,
@@ -78,8 +79,8 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
 
 def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
     return {
-        "ece": calibration.ece,
-        "ece_interval": ends(calibration.ece_interval),
+        "l2_calibration_error": calibration.error,
+        "l2_calibration_error_interval": ends(calibration.error_interval),
         "reliability": [
             {
                 "low": b.low,
@@ -108,5 +109,5 @@ def _last(metrics: pd.DataFrame, name: str) -> float | None:
 
 def rows(collected: Collected) -> list[dict[str, Any]]:
     """A row a run."""
-    names = ("top1", "top5", "balanced_accuracy", "macro_f1", "ece")
+    names = ("top1", "top5", "balanced_accuracy", "macro_f1", "l2_calibration_error")
     return [table_row(run, _run_numbers(run), names) for run in collected.runs]

@@ -93,8 +93,13 @@ class RunView(ABC):
 
     @property
     @abstractmethod
-    def headline_figure(self) -> tuple[str, float, Interval] | None:
+    def headline_figure(self) -> tuple[str, float, Interval | None] | None:
         """What the page shows large: the measure's name, its value and its 95% interval; None before any score."""
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """Why the headline figure has no interval, in words; None where it has one."""
+        return None
 
     @property
     @abstractmethod
@@ -197,18 +202,19 @@ class RunView(ABC):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on the same images. p_holm: corrected for the number of comparisons in the report."""
+    """Two runs on the same images. p_holm: corrected for the number of comparisons, None where there is no test."""
 
     a: str
     b: str
     test: PairedTest | PairedMasks
-    p_holm: float
+    p_holm: float | None
     sentence: str
 
     @property
     def better(self) -> str | None:
         """The label of the better run; None where they cannot be told apart. The rule is that of the sentence."""
-        if self.p_holm >= _LEVEL or self.test.interval.low <= 0 <= self.test.interval.high:
+        interval = self.test.interval
+        if self.p_holm is None or interval is None or self.p_holm >= _LEVEL or interval.low <= 0 <= interval.high:
             return None
         return self.a if self.test.difference > 0 else self.b
 
@@ -264,6 +270,8 @@ def summary(values: Mapping[str, float], comparisons: Sequence[Comparison], meas
     beaten = [c.b if c.a == best else c.a for c in own if c.better == best]
     level = [c.b if c.a == best else c.a for c in own if c.better is None]
     images = comparisons[0].test.total
+    if any(c.p_holm is None for c in comparisons):
+        return [f"{best} has the highest {measure}, {values[best]:.1%}; whether that is luck cannot be tested here."]
     if not level:
         sentences = [f"{best} beats all the others: {measure} {values[best]:.1%} on {counted(images, 'image')}."]
     else:
@@ -335,8 +343,8 @@ def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence
     """A run's row of the CSV file: its single numbers, the ends of intervals, its cost."""
     flat = {key: value for key, value in numbers.items() if not isinstance(value, dict | list)}
     for key in with_intervals:
-        if numbers.get(f"{key}_interval"):
-            flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"]
+        if f"{key}_interval" in numbers:
+            flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"] or (None, None)
     cost = ("state", "epochs_done", "seconds_training", "images_per_second")
     return flat | {key: run.status[key] for key in cost}
 

@@ -33,7 +33,7 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
     environment.filters["setting"] = setting
     environment.filters["counted"] = counted
-    environment.filters["p"] = lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"
+    environment.filters["p"] = lambda p: "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
     folder = resources.files("snellen.reporting") / "page"
     return environment.get_template(template).render(
         style="".join((folder / name).read_text(encoding="utf-8") for name in styles),

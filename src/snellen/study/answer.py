@@ -84,12 +84,15 @@ def _paragraph(results: Results, fraction: float) -> str:
         return f"{listed(aside)}: not learnt, so there is nothing to compare."
     best = max(cells, key=lambda cell: cell.over.mean)
     interval, images = best.interval, best.images
+    bounds = f"no interval: {best.no_interval}"
+    if interval is not None:
+        bounds = f"95% interval {100 * interval.low:.1f} to {100 * interval.high:.1f}"
     share = "" if results.fractions == [1.0] else f"With {100 * fraction:g}% of the labels ({_labelled(best)}), "
     seeds = counted(len(best.runs), "seed")
     text = (
         f"{share}{best.setting} has the highest {best.measure}, {best.over.mean:.1%} over {seeds} on "
         f"{counted(images, 'image')} "
-        f"(95% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
+        f"({bounds})."
     )
     own = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a in cells and pair.b in cells]
     beaten = [_other(pair, best) for pair in own if pair.better is best]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.classification import figures
+from snellen.insight.groups import why_no_interval
 from snellen.insight.holm import holm
 from snellen.insight.learning import why_masks_not_learnt, why_not_learnt
 from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
@@ -55,11 +56,18 @@ class Cell:
         return over_seeds(self.values, self.expected)
 
     @property
-    def interval(self) -> Interval:
-        """95% interval of the mean: for top-1 with one seed, Wilson's."""
+    def interval(self) -> Interval | None:
+        """95% interval of the mean: for top-1 with one seed, Wilson's. None for fewer than three groups of images."""
+        if self.no_interval:
+            return None
         if len(self.runs) == 1 and self.correct is not None and self.values.shape[1] == self.images:
             return wilson(int(self.correct.sum()), self.images)
         return Interval(max(0.0, self.over.interval.low), min(1.0, self.over.interval.high))
+
+    @property
+    def no_interval(self) -> str | None:
+        """Why there is no interval, such as "only 2 groups"; None where there is one."""
+        return why_no_interval(self.groups)
 
     @property
     def measure(self) -> str:
@@ -88,8 +96,8 @@ class Cell:
             "images": self.images,
             "measure": self.measure,
             "mean": self.over.mean,
-            "low": self.interval.low,
-            "high": self.interval.high,
+            "low": None if self.interval is None else self.interval.low,
+            "high": None if self.interval is None else self.interval.high,
             "seed_share": None if one else self.over.seed_share,
             "kept_mean": self.kept,
             "runs_not_learnt": len(self.not_learnt),

@@ -1,0 +1,173 @@
+"""Intervals for images that come in groups: the variance is that between the groups.
+
+Everything here is a sum over images divided by another one, or a mean of such ratios. Linearised, a ratio's error is
+the sum over the groups of (numerator - ratio * denominator) / total denominator; these sums are independent between
+groups, whatever ties the images within.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.insight.proportions import NORMAL, Interval, score_interval
+
+Floats = NDArray[np.float64]
+
+FEWEST = 3  # groups: two have one degree of freedom, a quantile of 12.7 and an interval that says nothing
+# Prior for the ratio of the variance to that of images by themselves: a correlation within groups of 0.1, which counts
+# as much as this share of one error. By simulation; without it groups that are all right have no width.
+_CORRELATION, _WEIGHT = 0.1, 0.1
+_MOST_KURTOSIS = 0.5  # of the mean over the groups; what it would be from one error is a guess
+_LEAST_RATIO = 0.7  # to that variance: sums of groups that are equal by chance are no evidence of more
+
+
+def why_no_interval(groups: NDArray[np.int64] | None) -> str | None:
+    """Why images in these groups, (N,), have no interval and no test; None where they have."""
+    count = FEWEST if groups is None else len(np.unique(groups))
+    return None if count >= FEWEST else f"only {count} group{'s' if count > 1 else ''}"
+
+
+def sums(values: Floats, groups: NDArray[np.int64]) -> Floats:
+    """(G, K) sums over the images of each group. values: (N, K). groups: (N,) int64."""
+    names, number = np.unique(groups, return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    starts = np.searchsorted(number[order], np.arange(len(names)))
+    return np.asarray(np.add.reduceat(values[order], starts, axis=0))
+
+
+def class_sums(
+    chosen: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
+) -> tuple[Floats, Floats, Floats]:
+    """(G, C) images of each group that are right, that are of each class, and that are taken for it.
+
+    chosen, target: (N,) int64 in [0, classes). groups: (N,) int64.
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    shape = len(names), classes
+
+    def table(labels: NDArray[np.int64], weights: NDArray[np.bool_] | None = None) -> Floats:
+        counts = np.bincount(number * classes + labels, weights, shape[0] * classes)
+        return counts.reshape(shape).astype(np.float64)
+
+    return table(target, chosen == target), table(target), table(chosen)
+
+
+def variance_between(numerator: Floats, denominator: Floats) -> tuple[float, float]:
+    """Variance of the mean of K ratios of sums over groups, and its degrees of freedom.
+
+    numerator, denominator: (G, K), of at least two groups; denominators are at least 0, and their sums over the groups
+    above 0. Each group's residual is divided by the root of 1 - its share of the denominator (CR2: unbiased where
+    images are independent); degrees by Satterthwaite under the same model. A ratio whose denominator lies in one group
+    has no residual: its variance is taken as m (1 - m), m being the mean of the ratios, as that of one observation.
+    Sources: Bell & McCaffrey 2002, Survey Methodology 28:169; Pustejovsky & Tipton 2018, J Bus Econ Stat 36:672.
+    """
+    count, ratios = numerator.shape
+    total = denominator.sum(0)
+    share = denominator / total
+    several = share.max(0) < 1
+    ratio = numerator.sum(0) / total
+    adjusted = np.where(several, 1 / np.sqrt(np.where(several, 1 - share, 1)), 0.0)
+    residual = (adjusted * (numerator - ratio * denominator) / total).sum(1) / ratios  # (G,)
+    mean = float(ratio.mean())
+    unseen = max(0.0, mean * (1 - mean)) * int((~several).sum()) / ratios**2
+    # The matrix of expected products of residuals is diag(by_group) - loadings @ loadings.T under the working model.
+    by_group = (adjusted**2 * share / total).sum(1) / ratios**2
+    loadings = adjusted * share / np.sqrt(total) / ratios
+    trace = float(by_group.sum() - (loadings**2).sum())
+    squares = float(
+        (by_group**2).sum() - 2 * (by_group * (loadings**2).sum(1)).sum() + ((loadings.T @ loadings) ** 2).sum()
+    )
+    degrees = trace**2 / squares if squares > 0 else float(count - 1)
+    return float((residual**2).sum()) + unseen, max(1.0, degrees)
+
+
+def mean_of_ratios(numerator: Floats, denominator: Floats, images: float, sizes: Floats) -> Interval | None:
+    """95% interval of a mean of K ratios in [0, 1]; None for fewer than three groups.
+
+    numerator, denominator: (G, K) as in `variance_between`, of groups whose denominators are not all 0. images: as many
+    images by themselves would make the mean as sure as it is here, were all as likely to be wrong and independent.
+    sizes: (G,) images of each group. Wilson's interval for the number of images that this variance is worth, with
+    Student's quantile: it keeps to [0, 1] and is as skew as a share is. Where few images are wrong or right, the
+    variance of groups says little: it is moderated by a correlation of 0.1, and the degrees are fewer by the kurtosis
+    of a share. Never narrower than an interval of images by themselves with 0.7 of their variance.
+    Sources: Dean & Pauly 2015, Sociol Methods Res 44:484 (effective number); the rest: docs/statistics.md.
+    """
+    if len(numerator) < FEWEST:
+        return None
+    variance, degrees = variance_between(numerator, denominator)
+    mean = float((numerator.sum(0) / denominator.sum(0)).mean())
+    ratio = _prior_ratio(sizes)
+    prior = _WEIGHT * ratio / images
+    spread = mean * (1 - mean) + prior
+    effective = spread / (variance + prior * ratio / images)
+    quantile = student(_fewer(degrees, (1 / spread - 6) / effective))
+    return _hull(score_interval(mean, effective, quantile), score_interval(mean, images / _LEAST_RATIO))
+
+
+def shares(numerator: Floats, denominator: Floats) -> list[Interval | None]:
+    """95% interval of each ratio by itself; None where fewer than three groups have images of it.
+
+    numerator, denominator: (G, K) counts of images, such as the right ones of each class and all of them.
+    """
+    found: list[Interval | None] = []
+    for column in range(numerator.shape[1]):
+        there = denominator[:, column] > 0
+        counts, sizes = numerator[there, column], denominator[there, column]
+        found.append(mean_of_ratios(counts[:, None], sizes[:, None], float(sizes.sum()), sizes))
+    return found
+
+
+def share(flags: NDArray[np.bool_], groups: NDArray[np.int64]) -> Interval | None:
+    """95% interval of the share of images that are True. flags: (N,) bool. groups: (N,) int64."""
+    return shares(*np.split(sums(np.column_stack([flags, np.ones(len(flags))]), groups), 2, axis=1))[0]
+
+
+def mean_difference(difference: Floats, groups: NDArray[np.int64]) -> tuple[Interval, float] | None:
+    """95% interval of a mean of values in -1, 0, 1, and the two-sided p-value of a mean of 0, from the same t.
+
+    difference: (N,), right in one run minus right in the other. None for fewer than three groups.
+    """
+    from scipy.special import stdtr
+
+    if why_no_interval(groups):
+        return None
+    images, unequal = len(difference), float(np.abs(difference).sum())
+    table = sums(np.column_stack([difference, np.ones(images)]), groups)
+    variance, degrees = variance_between(table[:, :1], table[:, 1:])
+    mean = float(difference.mean())
+    ratio = _prior_ratio(table[:, 1])
+    prior = _WEIGHT * ratio / images
+    variance += prior * ratio / images
+    spread = unequal / images - mean**2 + prior
+    degrees = _fewer(degrees, (1 / spread - 3) * variance / spread)
+    # Images by themselves, with two pseudo-images on which only one run is right (Agresti & Min 2005).
+    alone = _LEAST_RATIO * ((unequal + 2) / (images + 2) - mean**2) / (images + 2)
+    half = max(student(degrees) * math.sqrt(variance), NORMAL * math.sqrt(alone))
+    p_value = max(
+        2 * float(stdtr(degrees, -abs(mean) / math.sqrt(variance))), math.erfc(abs(mean) / math.sqrt(2 * alone))
+    )
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half)), p_value
+
+
+def student(degrees: float) -> float:
+    """The two-sided 95% quantile of Student's t. degrees: above 0, not necessarily whole."""
+    from scipy.special import stdtrit
+
+    return -float(stdtrit(degrees, 0.025))
+
+
+def _prior_ratio(sizes: Floats) -> float:
+    """Variance over that of independent images, for groups of these sizes and the prior's correlation."""
+    return float(1 + _CORRELATION * ((sizes**2).sum() / sizes.sum() - 1))
+
+
+def _fewer(degrees: float, kurtosis: float) -> float:
+    """Degrees of freedom of a variance whose terms have an excess kurtosis; kurtosis: of the mean of them."""
+    return 2 / (2 / degrees + min(_MOST_KURTOSIS, max(0.0, kurtosis)))
+
+
+def _hull(first: Interval, second: Interval) -> Interval:
+    return Interval(min(first.low, second.low), max(first.high, second.high))

@@ -1,0 +1,79 @@
+"""Intervals of the means over classes, balanced accuracy and macro F1, of images that stand alone.
+
+Wilson's interval for the number of images that the figure's variance is worth. Where few images are wrong their
+variance says little, and the number is moderated by the one that would hold if all images were as likely to be wrong;
+so an interval never has zero width. Square-and-add of the classes' Wilson limits would not do: their centres all lean
+towards one half, and with many small classes these leanings add up.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.insight.proportions import Interval, score_interval
+
+Floats = NDArray[np.float64]
+
+_ERRORS = 2.0  # what the number of images that all are as likely to be wrong counts for
+
+
+def balanced_interval(confusion: NDArray[np.int64]) -> Interval:
+    """95% interval of the mean recall. confusion: (C, C) images by [truth, prediction]; classes without one left out.
+
+    The variance is the mean over the classes of r (1 - r) / (n - 1), r being a recall and n its images, divided by the
+    number of classes; a class of one image has that of the mean.
+    """
+    support = confusion.sum(1)
+    there = support > 0
+    total = support[there].astype(np.float64)
+    recall = np.diagonal(confusion)[there] / total
+    mean = float(recall.mean())
+    alone = mean * (1 - mean)
+    variances = np.where(total > 1, recall * (1 - recall) / np.maximum(1, total - 1), alone)
+    return _moderated(mean, float(variances.sum()) / len(total) ** 2, worth_balanced(total))
+
+
+def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
+    """95% interval of the mean F1. confusion: (C, C) images by [truth, prediction]; classes without an image left out.
+
+    The variance is the sum over images of the square of what each adds to the figure, linearised (Takahashi et al.
+    2022, Appl Intell 52:4961), with one pseudo-image in each class whose prediction is right as often as all are.
+    """
+    support = confusion.sum(1).astype(np.float64)
+    there = support > 0
+    count = int(there.sum())
+    size = support + confusion.sum(0)
+    inverse = np.where(there, 1 / np.maximum(1, size), 0.0)
+    f1 = 2 * np.diagonal(confusion) * inverse
+    effect = -(f1 * inverse)[:, None] - (f1 * inverse)[None, :]
+    np.fill_diagonal(effect, (2 - 2 * f1) * inverse)
+    accuracy = float(np.trace(confusion) / support.sum())
+    pseudo = np.full(confusion.shape, (1 - accuracy) / max(1, len(support) - 1))
+    np.fill_diagonal(pseudo, accuracy)
+    counts = (confusion + pseudo * there[:, None]) * (support / (support + 1))[:, None]
+    variance = float((counts * effect**2).sum()) / count**2
+    return _moderated(float(f1[there].mean()), variance, worth_f1(support[there]))
+
+
+def worth_balanced(support: Floats) -> float:
+    """Images that would make an accuracy as sure as the mean recall of these classes, all as likely to be wrong.
+
+    support: (K,) images of each class, at least 1. The number of images where all classes have as many.
+    """
+    return float(len(support) ** 2 / (1 / support).sum())
+
+
+def worth_f1(support: Floats) -> float:
+    """The same of the mean F1, where each mistaken image is as likely to be taken for any other of the K classes.
+
+    A mistake of class t for class u takes about 1 / (2 n_t) + 1 / (2 n_u) from the sum of the F1.
+    """
+    half = 1 / (2 * support)
+    cost = half + (half.sum() - half) / max(1, len(support) - 1)
+    return float(len(support) * (support * cost).sum() / (support * cost**2).sum())
+
+
+def _moderated(mean: float, variance: float, worth: float) -> Interval:
+    prior = _ERRORS / worth
+    return score_interval(mean, (mean * (1 - mean) + prior) / (variance + prior / worth))

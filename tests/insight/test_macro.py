@@ -1,0 +1,87 @@
+"""Means over classes with few errors: hand-worked cases, the delta method against finite differences, corners."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn import metrics
+
+from snellen.insight.classification import figures
+from snellen.insight.macro import balanced_interval, macro_f1_interval, worth_balanced, worth_f1
+from snellen.insight.proportions import Interval
+
+
+def wilson_for(share: float, images: float) -> tuple[float, float]:
+    """The textbook formula for a number of images that need not be whole."""
+    z = 1.959963984540054
+    centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
+    return centre - half, centre + half
+
+
+def ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
+
+
+def test_without_a_mistake_both_have_wilsons_limits_of_as_many_images() -> None:
+    """Classes of one size, all right: 50 of 50 is .929 to 1."""
+    expected = stats.binomtest(50, 50).proportion_ci(method="wilson")
+    confusion = np.diag([10] * 5)
+    assert ends(balanced_interval(confusion)) == pytest.approx((expected.low, expected.high))
+    assert ends(macro_f1_interval(confusion)) == pytest.approx((expected.low, expected.high), abs=0.003)
+
+
+def test_balanced_accuracy_by_hand() -> None:
+    """Recalls .9 of 10 and .8 of 40: variances .01 and .16 / 39, prior 2 / 32 images; worth 4 / (1/10 + 1/40) = 32."""
+    assert worth_balanced(np.array([10.0, 40])) == pytest.approx(32)
+    variance, mean, prior = (0.01 + 0.16 / 39) / 4, 0.85, 2 / 32
+    expected = wilson_for(mean, (mean * (1 - mean) + prior) / (variance + prior / 32))
+    assert ends(balanced_interval(np.array([[9, 1], [8, 32]]))) == pytest.approx(expected)
+
+
+def test_macro_f1_has_the_variance_of_the_delta_method() -> None:
+    """Against derivatives by finite differences, for so many images that what is added for few does not matter."""
+    confusion = np.array([[7000, 2000, 1000], [500, 3000, 500], [200, 300, 1500]])
+
+    def macro(counts: NDArray[np.float64]) -> float:
+        return float((2 * np.diagonal(counts) / (counts.sum(0) + counts.sum(1))).mean())
+
+    slope = np.zeros((3, 3))
+    for cell in np.ndindex(3, 3):
+        step = np.zeros((3, 3))
+        step[cell] = 1e-3
+        slope[cell] = (macro(confusion + step) - macro(confusion - step)) / 2e-3
+    variance = (confusion * slope**2).sum() - (confusion * slope).sum() ** 2 / confusion.sum()
+    value = macro(confusion.astype(float))
+    expected = wilson_for(value, value * (1 - value) / variance)
+    assert ends(macro_f1_interval(confusion)) == pytest.approx(expected, abs=2e-5)
+
+
+def test_mistakes_cost_what_the_worth_of_f1_says() -> None:
+    """One of 1,000 images of each class taken for the other one: it costs 1 / 2n of both F1, and of their mean."""
+    target = np.repeat([0, 1], 1000)
+    taken = target.copy()
+    taken[0] = 1
+    assert 1 - metrics.f1_score(target, taken, average="macro") == pytest.approx(1 / 2000, rel=1e-3)
+    assert worth_f1(np.array([1000.0, 1000])) == pytest.approx(2000)
+    assert worth_f1(np.array([1.0, 1000])) < 10
+
+
+COUNTS = st.integers(1, 4).flatmap(lambda k: arrays(np.int64, (k, k), elements=st.integers(0, 30)))
+
+
+@given(COUNTS.filter(lambda counts: counts.any()))
+def test_the_figure_lies_in_an_interval_that_has_a_width(confusion: NDArray[np.int64]) -> None:
+    target, chosen = (np.repeat(index.ravel(), confusion.ravel()) for index in np.indices(confusion.shape))
+    found = figures(np.eye(len(confusion), dtype=np.float32)[chosen], target)
+    for value, interval in ((found.balanced, found.balanced_interval), (found.macro_f1, found.macro_f1_interval)):
+        assert interval is not None
+        assert 0 <= interval.low <= value <= interval.high <= 1
+        assert interval.high - interval.low > 1 / (10 * found.images)
