@@ -66,7 +66,7 @@ def calibration(
     else:
         both = sums(np.column_stack([member * right[:, None], member]), groups)
         ranges = [None] * BINS
-        for number, found in zip(np.flatnonzero(counts), shares(*_nonempty(both, counts)), strict=True):
+        for number, found in zip(np.flatnonzero(counts).tolist(), shares(*_nonempty(both, counts)), strict=True):
             ranges[number] = found
     bins = []
     for number, (count, hit) in enumerate(zip(counts.tolist(), hits.tolist(), strict=True)):

@@ -235,9 +235,9 @@ def _why_not_learnt(run: Run, groups: NDArray[np.int64] | None) -> str | None:
         return why_masks_not_learnt(counted.confusion, interval, run.classes)
     scored = run.validation()
     judged = class_values(run)
-    interval = figures(scored.probabilities, scored.target, groups, judged.predicted, judged.correct).top1_interval
+    found = figures(scored.probabilities, scored.target, groups, judged.predicted, judged.correct)
     predicted = scored.probabilities.argmax(1) if judged.predicted is None else judged.predicted
-    return why_not_learnt(predicted, scored.target, interval, run.classes)
+    return why_not_learnt(predicted, scored.target, found.top1_interval, run.classes)
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:
