@@ -16,6 +16,7 @@ from snellen.insight.proportions import Interval, score_interval
 Floats = NDArray[np.float64]
 
 _ERRORS = 2.0  # what the number of images that all are as likely to be wrong counts for
+_MANY = 40  # wrong images, or right ones, beyond which it counts for less
 
 
 def balanced_interval(confusion: NDArray[np.int64]) -> Interval:
@@ -31,7 +32,7 @@ def balanced_interval(confusion: NDArray[np.int64]) -> Interval:
     mean = float(recall.mean())
     alone = mean * (1 - mean)
     variances = np.where(total > 1, recall * (1 - recall) / np.maximum(1, total - 1), alone)
-    return _moderated(mean, float(variances.sum()) / len(total) ** 2, worth_balanced(total))
+    return _moderated(mean, float(variances.sum()) / len(total) ** 2, worth_balanced(total), confusion)
 
 
 def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
@@ -53,7 +54,7 @@ def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
     np.fill_diagonal(pseudo, accuracy)
     counts = (confusion + pseudo * there[:, None]) * (support / (support + 1))[:, None]
     variance = float((counts * effect**2).sum()) / count**2
-    return _moderated(float(f1[there].mean()), variance, worth_f1(support[there]))
+    return _moderated(float(f1[there].mean()), variance, worth_f1(support[there]), confusion)
 
 
 def worth_balanced(support: Floats) -> float:
@@ -74,6 +75,8 @@ def worth_f1(support: Floats) -> float:
     return float(len(support) * (support * cost).sum() / (support * cost**2).sum())
 
 
-def _moderated(mean: float, variance: float, worth: float) -> Interval:
-    prior = _ERRORS / worth
+def _moderated(mean: float, variance: float, worth: float, confusion: NDArray[np.int64]) -> Interval:
+    right = int(np.trace(confusion))
+    fewer = min(right, int(confusion.sum()) - right)
+    prior = _ERRORS / worth * min(1.0, _MANY / max(1, fewer))
     return score_interval(mean, (mean * (1 - mean) + prior) / (variance + prior / worth))
