@@ -52,8 +52,7 @@ def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
     accuracy = float(np.trace(confusion) / support.sum())
     pseudo = np.full(confusion.shape, (1 - accuracy) / max(1, len(support) - 1))
     np.fill_diagonal(pseudo, accuracy)
-    counts = (confusion + pseudo * there[:, None]) * (support / (support + 1))[:, None]
-    variance = float((counts * effect**2).sum()) / count**2
+    variance = float(((confusion + pseudo * there[:, None]) * effect**2).sum()) / count**2
     return _moderated(float(f1[there].mean()), variance, worth_f1(support[there]), confusion)
 
 
