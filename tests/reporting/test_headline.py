@@ -71,9 +71,9 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
     assert f"Top-5 and calibration error: {LABEL}" in text
     assert text.count(f"O{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
     assert closing_lines(best) == [
-        f"best epoch {best.status['chosen_epoch']}: top-1 {one['top1']:.1%} ({100 * one['top1_interval'][0]:.1f} to "
-        f"{100 * one['top1_interval'][1]:.1f}), cross-fitted; its own score on the images that chose it: "
-        f"{one['kept_top1']:.1%}"
+        f"best epoch {best.status['chosen_epoch']}, cross-fitted: top-1 {one['top1']:.1%} "
+        f"({100 * one['top1_interval'][0]:.1f} to {100 * one['top1_interval'][1]:.1f})",
+        f"its own score on the images that chose it: {one['kept_top1']:.1%}",
     ]
 
 

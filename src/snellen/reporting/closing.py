@@ -22,10 +22,14 @@ def closing_lines(run: Run) -> list[str]:
         else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
     )
     which = "best" if run.recipe.evaluation.choose == "best" else "last"
-    line = f"{which} epoch {run.status['chosen_epoch']}: {name} {value:.1%} ({bounds})"
-    if view.epoch_choice is not None and view.epoch_choice.is_crossfitted:
-        line += f", cross-fitted; its own score on the images that chose it: {view.kept_score:.1%}"
-    return [line, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]
+    crossfitted = view.epoch_choice is not None and view.epoch_choice.is_crossfitted
+    lines = [
+        f"{which} epoch {run.status['chosen_epoch']}{', cross-fitted' * crossfitted}: {name} {value:.1%} "
+        f"({bounds})"
+    ]
+    if crossfitted:
+        lines.append(f"its own score on the images that chose it: {view.kept_score:.1%}")
+    return [*lines, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]
 
 
 def next_commands(run: Run) -> list[str]:
