@@ -55,7 +55,7 @@ def best_by_share(correct: NDArray[np.bool_], folds: Folds) -> NDArray[np.int64]
     """
     order, starts = _in_folds(folds)
     right = np.add.reduceat(correct[:, order], starts, axis=1, dtype=np.int64)  # (E, K)
-    return np.asarray(_of_choosing_folds(right).argmax(0))
+    return np.asarray(_of_choosing_folds(right.T).argmax(1))
 
 
 def best_by_miou(counts: NDArray[np.uint32], folds: Folds) -> NDArray[np.int64]:
@@ -68,8 +68,7 @@ def best_by_miou(counts: NDArray[np.uint32], folds: Folds) -> NDArray[np.int64]:
     quality = []
     for epoch in counts:
         inside = np.add.reduceat(np.asarray(epoch)[order], starts, axis=0, dtype=np.int64)  # (K, C, 3)
-        choosing = np.moveaxis(_of_choosing_folds(np.moveaxis(inside, 0, -1)), -1, 0)
-        quality.append(mean_over_classes(iou(choosing)))
+        quality.append(mean_over_classes(iou(_of_choosing_folds(inside))))
     return np.asarray(np.nan_to_num(np.stack(quality), nan=-1).argmax(0))
 
 
@@ -92,7 +91,8 @@ def _in_folds(folds: Folds) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return order, np.searchsorted(folds[order], np.arange(int(folds.max()) + 1))
 
 
-def _of_choosing_folds(sums: NDArray[Any]) -> NDArray[Any]:
-    """(…, K) for each fold the sum over the folds that choose its epoch, from (…, K) sums of each fold."""
-    after = max(1, (sums.shape[-1] - 1) // 2)
-    return np.asarray(sum(np.roll(sums, -step, axis=-1) for step in range(1, after + 1)))
+def _of_choosing_folds(sums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(K, …) for each fold the sum over the folds that choose its epoch, from (K, …) sums of each fold."""
+    count = len(sums)
+    up_to = np.concatenate([sums, sums]).cumsum(0)  # twice around the circle
+    return np.asarray(up_to[np.arange(count) + max(1, (count - 1) // 2)] - up_to[:count])
