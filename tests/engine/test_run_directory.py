@@ -10,7 +10,7 @@ import pytest
 from tests.hardware import KEYS
 
 from snellen import train
-from snellen.engine.run_directory import Run
+from snellen.engine.run_directory import Run, predicted_classes
 from snellen.errors import UserError
 from snellen.reporting.build import build_report
 
@@ -48,6 +48,29 @@ def test_a_damaged_file_is_named(whole: Run, name: str, kept: float, tmp_path: P
         file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
     with pytest.raises(UserError, match=rf"{name}: damaged"):
         build_report([Run(tmp_path / "run")], tmp_path / "report.html")
+
+
+def test_predicted_classes_of_each_epoch(whole: Run, tmp_path: Path) -> None:
+    classes, scored = whole.classes_by_epoch(), whole.validation()
+    assert classes is not None
+    assert (classes[-1] == scored.probabilities.argmax(1)).all()
+    assert ((classes == scored.target) == whole.correct_by_epoch()).all()
+    run = Run(shutil.copytree(whole.path, tmp_path / "run"))
+    file = run.path / "predictions" / "classes.u1"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"classes\.u1: damaged"):
+        run.classes_by_epoch()
+    file.write_bytes(b"")
+    assert run.classes_by_epoch() is None, "of fewer epochs than there are"
+
+
+@pytest.mark.parametrize(
+    ("classes", "file"), [(2, ("classes.u1", "<u1")), (257, ("classes.u2", "<u2")), (70_000, ("classes.u4", "<u4"))]
+)
+def test_the_file_of_predicted_classes_has_room_for_them(classes: int, file: tuple[str, str]) -> None:
+    name, dtype = predicted_classes(classes)
+    assert (name, dtype) == (f"predictions/{file[0]}", file[1])
+    assert np.iinfo(dtype).max >= classes - 1
 
 
 def test_an_array_that_is_missing_is_named(whole: Run, tmp_path: Path) -> None:

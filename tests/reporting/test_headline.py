@@ -19,6 +19,7 @@ from snellen import Run, report
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
 from snellen.reporting.closing import closing_lines
 from snellen.reporting.headline import class_values, mask_values
+from snellen.study.results import _cell
 
 LABEL = "of the kept weights, on the images that chose them"
 
@@ -122,6 +123,14 @@ def test_a_single_group_cannot_be_crossfitted(few: Images, tmp_path: Path) -> No
     assert "A single group of images is scored, so no figure here is free of that choice" in text_of(report(run))
 
 
+def test_a_study_takes_crossfitted_values(best: Run, last: Run) -> None:
+    cell = _cell("A", 1.0, {0: best, 1: last})
+    assert (cell.values[0] == class_values(best).correct).all()
+    assert (cell.values[1] == last.correct_by_epoch()[-1]).all()
+    assert cell.as_dict()["kept_mean"] == pytest.approx((best.status["top1"] + last.status["top1"]) / 2)
+    assert _cell("B", 1.0, {1: last}).as_dict()["kept_mean"] is None
+
+
 def test_masks_are_crossfitted_by_their_pixel_counts(tmp_path: Path) -> None:
     run = write_mask_run(tmp_path / "run", draw_scenes(tmp_path / "scenes", 24, (48, 64)), MaskPlan("masks", 6))
     folds = folds_of(run)
@@ -136,3 +145,6 @@ def test_masks_are_crossfitted_by_their_pixel_counts(tmp_path: Path) -> None:
     assert one["kept_miou"] == pytest.approx(run.status["miou"])
     assert f"The headline is cross-fitted: mIoU {one['miou']:.1%}" in text
     assert f"Boundary F-score: {LABEL}" in text
+    cell = _cell("A", 1.0, {0: run})
+    assert cell.over.mean == pytest.approx(one["miou"])
+    assert cell.as_dict()["kept_mean"] == pytest.approx(run.status["miou"])
