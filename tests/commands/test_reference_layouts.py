@@ -18,11 +18,12 @@ from snellen.commands.evaluate import Evaluated
 HARDWARE = [*ARGUMENTS, "epochs=1"]
 CLASSES = [
     *("airnet-scratch", "batch_size=8", "model.width=0.125", "augmentation.size=16", "augmentation.resize=16"),
-    *("evaluation.size=16", "snapshots.images=0", *HARDWARE),
+    *("evaluation.size=16", "snapshots.images=0", "evaluation.choose=best", *HARDWARE),
 ]
 MASKS = [
     *("segment-lite", "batch_size=4", "model.architecture=fpn/test_resnet", "model.weights=null", *HARDWARE),
     *("augmentation.size=[32,32]", "augmentation.resize=null", "evaluation.resize=null", "snapshots.images=0"),
+    "evaluation.choose=best",
 ]
 
 

@@ -38,6 +38,11 @@ class MaskRun(RunView):
         return mask_values(self.run)
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """(N, C, 3) true positive, false positive, false negative pixels that figures and tests are made of."""
+        return self.values.counts
+
+    @property
     def epoch_choice(self) -> EpochChoice | None:
         """How the kept epoch came about; None before any score."""
         return self.values.choice if self.scored else None
@@ -52,7 +57,7 @@ class MaskRun(RunView):
         """mIoU and its like."""
         if not self.scored:
             return None
-        return mask_figures(self.values.counts, self.predictions.boundary, self.groups)
+        return mask_figures(self.counts, self.predictions.boundary, self.groups)
 
     @cached_property
     def miou_by_image(self) -> NDArray[np.float64]:
@@ -135,7 +140,7 @@ def collect(runs: Sequence[Run]) -> CollectedMasks:
 
 def _compare(runs: list[MaskRun]) -> list[Comparison]:
     pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
-    tests = [paired_masks(a.values.counts, b.values.counts, a.groups) for a, b in pairs]
+    tests = [paired_masks(a.counts, b.counts, a.groups) for a, b in pairs]
     corrected = holm([test.p_value for test in tests])
     return [
         Comparison(a.label, b.label, test, p, typeset(verdict(a.label, b.label, test, p)))
