@@ -15,6 +15,7 @@ from scipy.stats import norm
 
 from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
+from snellen.insight.groups import share
 from snellen.insight.paired import mcnemar, paired_by_group
 from snellen.insight.proportions import wilson
 from snellen.insight.segmentation import mask_figures, paired_masks
@@ -100,7 +101,12 @@ def _grouped_pair(generator: Generator, epochs: int, groups: int, per_group: int
     a, b = (_run(generator, 0.8 * ease + 0.6 * _grouped(generator, group, correlation), curve) for _ in range(2))
     last = paired_by_group(_best(a, folds), b[-1], group)
     best = paired_by_group(_best(a, folds), _best(b, folds), group)
+    values, truth = _best(a, folds), float(curve[a.sum(1).argmax()])
+    interval = share(values, group)
     return {
+        "bias, points": 100 * (float(values.mean()) - truth),
+        "covers": math.nan if interval is None else float(interval.low <= truth <= interval.high),
+        "width": math.nan if interval is None else interval.high - interval.low,
         "best and last: falsely beats": math.nan if last.p_value is None else float(last.p_value < 0.05),
         "best and best: falsely beats": math.nan if best.p_value is None else float(best.p_value < 0.05),
     }
@@ -191,7 +197,7 @@ CELLS = [
             "the chosen epoch",
             f"two runs, {epochs} epochs, {groups} groups of 20 images",
             partial(_grouped_pair, epochs=epochs, groups=groups, per_group=20, correlation=0.2),
-            _NO_ALARMS,
+            {"bias, points": _UNBIASED, "covers": Wanted(0.94, 0.97), **_NO_ALARMS},
         )
         for epochs in (20, 150)
         for groups in (10, 40)

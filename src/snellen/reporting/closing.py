@@ -24,8 +24,7 @@ def closing_lines(run: Run) -> list[str]:
     which = "best" if run.recipe.evaluation.choose == "best" else "last"
     crossfitted = view.epoch_choice is not None and view.epoch_choice.is_crossfitted
     lines = [
-        f"{which} epoch {run.status['chosen_epoch']}{', cross-fitted' * crossfitted}: {name} {value:.1%} "
-        f"({bounds})"
+        f"{which} epoch {run.status['chosen_epoch']}{', cross-fitted' * crossfitted}: {name} {value:.1%} ({bounds})"
     ]
     if crossfitted:
         lines.append(f"its own score on the images that chose it: {view.kept_score:.1%}")
