@@ -118,6 +118,7 @@ def test_a_run_of_an_older_version_goes_on_without_predicted_classes(digits: Pat
     (run.path / "predictions" / "classes.u1").unlink()
     run = train_command.resume(run.path, console=QUIET)
     assert run.status["state"] == "finished"
+    assert not (run.path / "predictions" / "classes.u1").exists()
     assert run.classes_by_epoch() is None
     assert len(run.correct_by_epoch()) == 3
 
