@@ -131,9 +131,8 @@ FIELDS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3))
 @given(FIELDS, FIELDS)
 def test_differences_are_exactly_the_fields_that_differ(first: dict[str, int], second: dict[str, int]) -> None:
     found = {row.key: row.values for row in differences([{"part": first}, {"part": second}])}
-    for key in "abc":
-        pair = (first.get(key), second.get(key))
-        assert found.get(f"part.{key}", (pair[0], pair[0])) == pair
+    pairs = {f"part.{key}": (first.get(key), second.get(key)) for key in "abc"}
+    assert found == {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def test_top5_has_the_interval_of_its_own_count(scored: tuple[np.ndarray, np.ndarray]) -> None:

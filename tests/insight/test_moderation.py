@@ -23,7 +23,10 @@ def test_degrees_and_moderation_are_limmas() -> None:
     assert found.variance == pytest.approx(VARIANCES.mean())  # no less than the mean; limma's is LIMMA[1]
     as_limma = Prior(LIMMA[1], LIMMA[0])
     assert [as_limma.moderate(VARIANCES[at], 2) for at in (1, 5)] == pytest.approx(LIMMA[2:])
-    assert as_limma.moderate(VARIANCES[4], 2) == VARIANCES[4]  # what is seen is not explained away; limma's is 7.41
+    # What is seen is not explained away (limma's is 7.41): as wide as a 90% interval from it alone.
+    most = stats.t.ppf(0.95, 2) / stats.t.ppf(0.975, 2 + LIMMA[0])
+    assert as_limma.moderate(VARIANCES[4], 2) == pytest.approx(VARIANCES[4] * most**2)
+    assert NOTHING_KNOWN.moderate(3.0, 2) == 3.0
 
 
 def test_as_alike_as_chance_is_the_pooled_variance() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from snellen.insight.seeds import needed, over_seeds
+from snellen.insight.power import needed
+from snellen.insight.seeds import doubt, doubt_unpaired, least_of_one, least_of_pair, over_seeds
 
 
 def study(generator: np.random.Generator, seeds: int, images: int, advantage: float, seed_spread: float) -> np.ndarray:
@@ -81,7 +82,7 @@ def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, sprea
     """The middle answer of 21 pilot studies, then 300 studies of that size: most of them find the difference."""
     generator = np.random.default_rng(11)
     seeds, images, advantage = 3, 600 if what == "images" else 2000, 0.12
-    asked = [getattr(needed(study(generator, seeds, images, advantage, spread)), what) for _ in range(21)]
+    asked = [getattr(needed(doubt(study(generator, seeds, images, advantage, spread))), what) for _ in range(21)]
     middle = int(np.median([10**6 if count is None else count for count in asked]))
 
     def shown(count: int) -> float:
@@ -94,10 +95,92 @@ def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, sprea
 
 
 def test_what_no_number_would_show() -> None:
-    found = needed(np.array([[1.0, -1.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0]]))
+    found = needed(doubt(np.array([[1.0, -1.0, 0.0, 0.0]] * 5)))
     assert (found.images, found.seeds) == (None, None)
+    assert found.smallest is not None
     assert found.smallest > 0
-    alone = needed(np.random.default_rng(0).normal(0.02, 1, (1, 50)))
+    alone = needed(doubt(np.random.default_rng(0).normal(0.02, 1, (1, 50))))
     assert alone.seeds is None
     assert alone.images is not None
     assert alone.images > 50
+
+
+@pytest.mark.parametrize("pairs", [1, 10])
+def test_the_smallest_difference_is_found_four_times_in_five_by_another_study(pairs: int) -> None:
+    """All images alike, five seeds, so that both studies are t-tests: what one calls the smallest, others find."""
+    generator = np.random.default_rng(1)
+    levels = generator.standard_normal((5, 1))
+    said = needed(doubt(np.tile(levels, (1, 200))), pairs).smallest
+    assert said is not None
+    errors = said / (levels.std(ddof=1) / math.sqrt(5))  # a multiple of the standard error seen
+    pilots, others = generator.standard_normal((2, 20000, 5))
+    differences = errors * pilots.std(1, ddof=1) / math.sqrt(5)
+    heights = (others.mean(1) + differences) / (others.std(1, ddof=1) / math.sqrt(5))
+    assert np.mean(np.abs(heights) > stats.t.ppf(1 - 0.025 / pairs, 4)) == pytest.approx(0.8, abs=0.03)
+
+
+def test_how_many_images_one_seed_needs() -> None:
+    """(z(0.975) + z(0.8))^2 variance / difference^2, as any textbook has it: Student's quantiles are all but normal."""
+    values = np.random.default_rng(1).normal(0.02, 1, (1, 2000))
+    asked = needed(doubt(values)).images
+    expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 * values.var(ddof=1) / values.mean() ** 2
+    assert expected > 2500
+    assert asked == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "plans", "has_power"), [(1, True, True), (2, False, False), (3, True, False), (5, True, True)]
+)
+def test_what_so_many_seeds_can_say(seeds: int, plans: bool, has_power: bool) -> None:
+    found = needed(doubt(study(np.random.default_rng(3), seeds, 400, 0.3, 0.0)), pairs=10)
+    assert (found.images is not None) == plans
+    assert (found.smallest is not None) == has_power
+    assert found.level == (0.005 if has_power else 0.05)
+
+
+def test_fewer_than_three_images_have_no_interval() -> None:
+    found = over_seeds(np.array([[0.2, 0.8], [0.3, 0.7]]))
+    assert (found.interval, found.p_value) == (None, None)
+
+
+def test_seeds_that_are_not_paired() -> None:
+    """All images alike: each side's variance with its own quantile, added in squares."""
+    a, b = np.array([[0.1], [0.3], [0.25]]), np.array([[0.5], [0.4], [0.45], [0.42], [0.48]])
+    found = doubt_unpaired(np.tile(a, (1, 60)), np.tile(b, (1, 60))).over
+    parts = [stats.t.ppf(0.975, len(side) - 1) ** 2 * side.var(ddof=1) / len(side) for side in (a, b)]
+    assert found.mean == pytest.approx(a.mean() - b.mean())
+    assert found.interval is not None
+    assert found.interval.high - found.mean == pytest.approx(math.sqrt(sum(parts)))
+
+
+def test_all_images_right_is_no_certainty() -> None:
+    """Forty images, no error: one right and one wrong image more have the variance of their share, by hand."""
+    right = np.ones((3, 40), dtype=bool)
+    share = 41 / 42
+    squares = 41 * (1 - share) ** 2 + share**2
+    least = least_of_one(right)
+    assert least == pytest.approx(squares / 41 / 42)
+    found = over_seeds(right.astype(float), least=least)
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(1 - stats.t.ppf(0.975, 39) * math.sqrt(least))
+    assert least_of_pair(right, right) == pytest.approx(0.5 / 40 / 41)
+
+
+def test_from_ten_errors_on_nothing_is_added() -> None:
+    wrong = np.zeros((2, 100), dtype=bool)
+    wrong[:, :9] = True
+    assert least_of_one(~wrong) > 0
+    assert least_of_one(wrong) > 0
+    assert least_of_pair(~wrong, np.ones_like(wrong)) > 0
+    wrong[:, 9] = True
+    assert least_of_one(~wrong) == 0
+    assert least_of_pair(~wrong, np.ones_like(wrong)) == 0
+
+
+def test_two_seeds_that_agree_by_luck_are_not_certain() -> None:
+    """Each seed is right on half of the images, and no image twice: neither seeds nor images seem to vary."""
+    values = np.zeros((2, 40))
+    values[0, ::2] = values[1, 1::2] = 1
+    found = over_seeds(values)
+    assert found.interval is not None
+    assert found.interval.high - found.interval.low > 0.2

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
 
+from snellen.insight.decision import corrected, winner
 from snellen.insight.holm import holm
-from snellen.insight.paired import mcnemar, paired_by_group
+from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
 from snellen.insight.proportions import Interval, possible_accuracy, wilson
 from snellen.insight.segmentation import PairedMasks
@@ -170,7 +174,7 @@ def test_sentences() -> None:
     better = mcnemar(*pair(40, 10, 400, 50))
     assert verdict("old", "new", better) == (
         f"old beats new by 6.0 points, 95% interval {100 * better.interval.low:.1f} to "
-        f"{100 * better.interval.high:.1f} (p < 0.001, 500 images)."
+        f"{100 * better.interval.high:.1f} (p < 0.001, 500 images, one seed each)."
     )
     same = mcnemar(*pair(0, 0, 5, 5))
     assert verdict("a", "b", same).endswith("Both are right and wrong on the very same images.")
@@ -183,22 +187,58 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     generator = np.random.default_rng(0)
     half = 1.96 * 0.2 / 150**0.5
     interval = Interval(-half, half)
-    true = smallest_by_interval(interval)
+    true = smallest_by_interval(interval, 150)
     found = [abs(draw.mean()) > 1.96 * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(true, 0.2, (4000, 150))]
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
     assert images_by_interval(true / 2, interval, 150) == 600
+    half = stats.t.ppf(0.975, 149) * 0.2 / 150**0.5
+    harder = smallest_by_interval(Interval(-half, half), 150, alpha=0.005)
+    quantile = stats.t.ppf(0.9975, 149)
+    found = [
+        abs(draw.mean()) > quantile * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(harder, 0.2, (4000, 150))
+    ]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
 
 
 def test_sentences_on_masks() -> None:
     better = PairedMasks(0.04, Interval(0.01, 0.07), 0.012, 60, 41, 101, "paired bootstrap over images")
     assert verdict("old", "new", better) == (
-        "old beats new by 4.0 points of mIoU, 95% interval 1.0 to 7.0 (p = 0.012, 101 images)."
+        "old beats new by 4.0 points of mIoU, 95% interval 1.0 to 7.0 (p = 0.012, 101 images, one seed each)."
     )
     level = PairedMasks(-0.01, Interval(-0.03, 0.01), 0.33, 45, 56, 101, "paired bootstrap over images")
     assert verdict("old", "new", level) == (
         "These 101 images cannot tell old and new apart: difference -1.0 points of mIoU, 95% interval -3.0 to +1.0 "
-        "(p = 0.330). If the difference is real, about 830 images would show it; a true difference of 2.9 points would "
-        "have been found four times in five."
+        "(p = 0.330, one seed each). If the difference is real, about 820 images would show it; a true difference of "
+        "2.9 points would have been found four times in five."
     )
     same = PairedMasks(0.0, Interval(0.0, 0.0), 1.0, 0, 0, 101, "paired bootstrap over images")
     assert verdict("a", "b", same).endswith("Both get the same pixels right and wrong.")
+
+
+def test_among_many_pairs_the_power_is_that_of_the_corrected_level() -> None:
+    """Ten pairs: the smallest of ten p-values must be below 0.005."""
+    a, b = pair(12, 10, 60, 18)
+    alone, among = verdict("a", "b", mcnemar(a, b)), verdict("a", "b", mcnemar(a, b), 1.0, pairs=10)
+    assert f"{100 * smallest_difference(100, 0.22):.1f} points would have been found four times in five." in alone
+    harder = f"{100 * smallest_difference(100, 0.22, alpha=0.005):.1f} points would have been found four times in five"
+    assert f"{harder} among 10 pairs." in among
+
+
+def test_the_corrected_p_value_decides_and_not_the_interval() -> None:
+    test = PairedTest(0.04, Interval(-0.001, 0.08), 0.04, 9, 5, 100, "McNemar, exact mid-p")
+    assert verdict("a", "b", test).startswith("a beats b by 4.0 points, 95% interval −0.1 to +8.0 (p = 0.040")
+    clear = PairedTest(0.04, Interval(0.01, 0.07), 0.02, 9, 5, 100, "McNemar, exact mid-p")
+    assert "cannot tell a and b apart" in verdict("a", "b", clear, p_value=0.06, pairs=3)
+    assert [winner(0.1, 0.04), winner(-0.1, 0.04), winner(0.1, 0.05), winner(0.1, None)] == [1, -1, 0, 0]
+    assert corrected([0.01, None, 0.04]) == [pytest.approx(0.02), None, pytest.approx(0.04)]
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_is_statsmodels(p_values: list[float]) -> None:
+    expected = multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values) == pytest.approx(list(expected))
+
+
+def test_what_else_differs_is_in_the_sentence() -> None:
+    said = verdict("a", "b", mcnemar(*pair(40, 10, 400, 50)), besides=["a trained 38% longer (40 s against 29 s)"])
+    assert said.endswith("one seed each). Also unlike: a trained 38% longer (40 s against 29 s).")

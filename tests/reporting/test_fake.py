@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
+from statsmodels.stats.multitest import multipletests
 from tests.reporting.fake_runs import Images, Plan, write_images, write_run
 
 from snellen import Run, UserError, report, train
@@ -71,11 +72,16 @@ def test_five_settings_are_answered_in_one_sentence(few: Images, tmp_path: Path)
         if other == best and c["p_holm"] >= 0.05
     ]
     assert len(numbers["comparisons"]) == 6, "d has not learnt, and is in no comparison"
+    p_values = [c["p_value"] for c in numbers["comparisons"]]
+    corrected = multipletests(p_values, method="holm")[1]
+    assert [c["p_holm"] for c in numbers["comparisons"]] == pytest.approx(list(corrected))
+    assert max(corrected - p_values) > 0
     assert level
     assert "d" not in level
+    assert "would have been found four times in five among 6 pairs." in text
     named = level[0] if len(level) == 1 else f"{', '.join(level[:-1])} and {level[-1]}"
     assert numbers["headline"][0].startswith(f"{best} has the highest top-1")
-    assert f"cannot tell it apart from {named}." in text
+    assert f"one seed each). It cannot be told apart from {named}." in text
     assert "It beats d" not in text
     assert all(c["sentence"] in text for c in numbers["comparisons"])
 

@@ -31,7 +31,10 @@ DOCUMENTED = sorted(str(file) for file in (Path(__file__).parents[2] / "docs" / 
 def test_every_study_that_comes_with_snellen_can_be_planned(name: str, tmp_path: Path) -> None:
     study = load_study(name)
     plan = make_plan(study, PlannedData(str(tmp_path), "images", 100), tmp_path)
-    assert len(plan.runs) == len(study.chosen) * len(study.seeds) * len(study.fractions)
+    seeds = [5 if run.recipe.task == "classification" and run.recipe.model.cached else 3 for run in plan.runs]
+    first = [number for number, run in zip(seeds, plan.runs, strict=True) if run.seed == 0]
+    assert len(plan.runs) == sum(first)
+    assert len(first) == len(study.chosen) * len(study.fractions)
     assert (plan.pretraining is not None) == any(s.start == "self-supervised" for s in study.chosen)
 
 
@@ -81,6 +84,18 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
         loaded = load_study(study, {"self_supervised": str(tmp_path / name)})
         keys.append(make_plan(loaded, PHOTOS, tmp_path).runs[0].key)
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_settings_that_train_a_head_alone_have_five_seeds_unless_others_are_given(tmp_path: Path) -> None:
+    probe = {"name": "D", "recipe": "linear-probe", "changes": {"model.backbone": "airnet"}}
+    study = {key: value for key, value in BASE.items() if key != "seeds"} | {"settings": [BASE["settings"][0], probe]}
+
+    def seeds(fields: dict[str, Any]) -> dict[str, list[int]]:
+        runs = make_plan(load_study(fields | {"fractions": [1.0]}), PHOTOS, tmp_path).runs
+        return {name: [run.seed for run in runs if run.setting == name] for name in "AD"}
+
+    assert seeds(study) == {"A": [0, 1, 2], "D": [0, 1, 2, 3, 4]}
+    assert seeds(study | {"seeds": 2}) == {"A": [0, 1], "D": [0, 1]}
 
 
 @pytest.mark.parametrize(

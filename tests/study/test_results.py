@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from snellen.insight.holm import holm
 from snellen.insight.moderation import prior
+from snellen.insight.power import Needed
 from snellen.insight.proportions import wilson
-from snellen.insight.seeds import over_seeds
+from snellen.insight.seeds import OverSeeds, doubt_unpaired, over_seeds
+from snellen.insight.settings import by_unit
 from snellen.recipe.load import load_recipe
 from snellen.recipe.schema import AnyRecipe
-from snellen.study.answer import answer, verdict
-from snellen.study.results import Cell, Results, _pairs, by_unit
+from snellen.study.answer import answer, surer, verdict
+from snellen.study.results import Cell, Results, _moderated, _pairs
 from snellen.study.spec import StudySpec
 
 
@@ -27,6 +29,7 @@ class _Counts:
 
     data: dict[str, Any]
     recipe: AnyRecipe
+    status: dict[str, Any] = field(default_factory=lambda: {"seconds_training": 10.0, "epochs_done": 5})
 
 
 def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
@@ -67,15 +70,19 @@ def test_pairs_are_paired_by_seed_and_image_and_corrected_together() -> None:
     expected = prior(np.array([each.mean(1).var(ddof=1) for each in values]), degrees=2, independent=2)
     assert [pair.p_holm for pair in found.pairs] == holm([over_seeds(each, expected).p_value for each in values])
     assert found.pairs[2].better is found.cells[2]
-    assert answer(found)[0].startswith(f"C has the highest top-1, {rights['C'].mean():.1%} over 3 seeds on 400 images")
-    assert "It beats A and B by at least" in answer(found)[0]
+    (said,) = answer(found)
+    assert said.headline == f"C beats A and B: top-1 {rights['C'].mean():.1%} (3 seeds each)."
+    assert said.details[0].startswith(f"C has top-1 {rights['C'].mean():.1%} over 3 seeds on 400 images")
+    nearest = min(abs(pair.over.mean) for pair in found.pairs[1:])
+    assert f"It beats A and B by at least {100 * nearest:.1f} points" in said.text
+    assert nearest < max(abs(pair.over.mean) for pair in found.pairs[1:])
 
 
 def test_settings_with_masks_are_told_apart_by_miou() -> None:
     values = {"unet": np.array([[0.6, 0.7, 0.5, 0.8], [0.7, 0.6, 0.6, 0.7]]), "fpn": np.full((2, 4), 0.1)}
     runs: Any = dict.fromkeys((0, 1), _Counts({"counts": {"train": 100}}, load_recipe("segment-lite")))
     found = results([Cell(name, 1.0, runs, value, None, value.shape[1]) for name, value in values.items()])
-    assert answer(found)[0].startswith("unet has the highest mIoU, 65.0% over 2 seeds on 4 images")
+    assert answer(found)[0].details[0].startswith("unet has mIoU 65.0% over 2 seeds on 4 images")
 
 
 def test_what_cannot_be_told_apart_is_never_called_equal() -> None:
@@ -84,7 +91,10 @@ def test_what_cannot_be_told_apart_is_never_called_equal() -> None:
     assert found.pairs[0].better is None
     assert sentence.startswith("A and B cannot be told apart: difference")
     assert "equal" not in sentence
-    assert "cannot be told apart from" in answer(found)[0]
+    assert "cannot be told apart from" in answer(found)[0].headline
+    assert "2 seeds are too few to say" in sentence
+    assert "would show it" not in answer(found)[0].text
+    assert "would have been found" not in answer(found)[0].text
 
 
 def test_the_answer_says_what_self_supervised_pretraining_was_worth() -> None:
@@ -92,7 +102,7 @@ def test_the_answer_says_what_self_supervised_pretraining_was_worth() -> None:
     settings += [{"name": "C", "start": "self-supervised"}, {"name": "E", "start": "self-supervised"}]
     rights = drawn({"A": 0.5, "B": 0.9, "C": 0.7, "E": 0.6}, seeds=3, images=400)
     few, many = cells(rights, 0.1), cells(dict.fromkeys(rights, rights["A"]))
-    texts = answer(results(few + many, settings))
+    texts = [each.text for each in answer(results(few + many, settings))]
     assert [text.count("pretraining was worth") for text in texts] == [1, 1], "of E only the head is trained"
     assert " What self-supervised pretraining was worth: C beats A by" in texts[0]
     assert " What self-supervised pretraining was worth: A and C cannot be told apart" in texts[1]
@@ -108,9 +118,8 @@ def test_settings_are_compared_at_the_same_share_of_the_labels() -> None:
     few, many = drawn({"A": 0.5, "B": 0.6}, 2, 100), drawn({"A": 0.8, "B": 0.9}, 2, 100, seed=1)
     found = results(cells(few, 0.1) + cells(many, 1.0))
     assert [(pair.a.fraction, pair.b.fraction) for pair in found.pairs] == [(0.1, 0.1), (1.0, 1.0)]
-    texts = answer(found)
-    assert texts[0].startswith("With 10% of the labels (100 images), ")
-    assert len(texts) == 2
+    texts = [each.headline for each in answer(found)]
+    assert [text.split(",")[0] for text in texts] == ["With 10% of the labels", "With 100% of the labels"]
 
 
 def test_a_seed_that_is_missing_is_left_out_of_the_pair() -> None:
@@ -133,3 +142,89 @@ def test_groups_stay_together() -> None:
     assert grouped.interval.low == pytest.approx(alone.interval.low)
     uneven = by_unit(rights.astype(float), np.arange(60) // 7)
     assert uneven.mean() == pytest.approx(rights.mean())
+
+
+WORDS = {"A": "from scratch, everything trained", "B": "supervised pretraining, everything trained"}
+WORDS |= {"C": "self-supervised pretraining, everything trained", "D": "supervised pretraining, linear probe"}
+
+
+def test_a_headline_names_settings_in_words_and_fits_into_two_lines() -> None:
+    settings = [{"name": name, "description": text} for name, text in WORDS.items()]
+    for accuracies in (
+        {"A": 0.5, "B": 0.9},
+        {"A": 0.7, "B": 0.71, "C": 0.5},
+        {"A": 0.5, "B": 0.9, "C": 0.89, "D": 0.4},
+    ):
+        (said,) = answer(results(cells(drawn(accuracies, 3, 400)), settings))
+        assert len(said.headline) <= 200
+        assert "3 seeds each" in said.headline
+        best = max(accuracies, key=lambda name: accuracies[name])
+        assert f"({WORDS[best]})" in said.headline or f"({WORDS['A']})" in said.headline
+    (one,) = answer(results(cells(drawn({"A": 0.5, "B": 0.9}, 1, 400)), settings))
+    assert one.headline.endswith("(one seed each).")
+
+
+def test_settings_of_two_kinds_are_compared_over_all_seeds_of_both() -> None:
+    """E is a linear probe with five seeds, A a whole network with three."""
+    rights = drawn({"A": 0.7}, 3, 300) | drawn({"E": 0.8}, 5, 300, seed=1)
+    made = cells(rights)
+    assert [cell.kind for cell in made] == ["whole network trained", "head only"]
+    (pair,) = results(made).pairs
+    assert not pair.is_paired
+    assert pair.over == doubt_unpaired(rights["A"].astype(float), rights["E"].astype(float)).over
+    assert "3 or 5 seeds each" in verdict(pair)
+
+
+def test_settings_learn_from_those_of_their_kind_alone() -> None:
+    rights = drawn({"A": 0.6, "B": 0.7, "C": 0.8, "E": 0.75}, 3, 300)
+    moderated = _moderated(cells(rights))
+    variances = np.array([rights[name].mean(1).var(ddof=1) for name in "ABC"])
+    expected = prior(variances, degrees=2, independent=3)
+    assert expected.degrees > 0
+    assert [cell.expected for cell in moderated[:3]] == [expected] * 3
+    assert moderated[3].expected.degrees == 0
+    assert moderated[0].over.interval != over_seeds(rights["A"].astype(float)).interval
+
+
+def test_two_groups_of_images_give_no_interval_and_no_verdict() -> None:
+    rights = drawn({"A": 0.2, "B": 0.9}, 3, 100)
+    groups = np.repeat([0, 1], 50)
+    runs: Any = dict.fromkeys(range(3), _Counts({"counts": {"train": 100}}, load_recipe("airnet-scratch")))
+    made = [
+        Cell(name, 1.0, runs, by_unit(right.astype(float), groups), right, 100, groups)
+        for name, right in rights.items()
+    ]
+    found = results(made)
+    assert found.cells[0].interval is None
+    assert found.pairs[0].better is None
+    assert found.pairs[0].p_holm is None
+    assert "only 2 groups" in verdict(found.pairs[0])
+    assert "without a verdict: only 2 groups" in answer(found)[0].headline
+
+
+@pytest.mark.parametrize(("images", "text"), [(8_421, "about 8,400 images"), (312, "about 310 images")])
+def test_a_number_of_images_is_said_as_it_is(images: int, text: str) -> None:
+    over = OverSeeds(0.01, None, None, 0.1, 3, 200)
+    assert text in surer(over, Needed(images, None, None, 0.05))
+    assert "for this pair by itself" in surer(over, Needed(images, 12, None, 0.05))
+
+
+def test_what_so_many_seeds_can_say() -> None:
+    more = Needed(900, 12, 0.031, 0.005)
+    assert "seeds are too few" in surer(OverSeeds(0.01, None, None, 0.1, 2, 200), Needed(None, None, None, 0.05))
+    said = surer(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
+    assert "about 900 images or about 12 seeds" in said
+    assert "a true difference of about 3.1 points would have been found four times in five" in said
+
+
+def test_what_else_differs_is_said_of_the_winner() -> None:
+    rights = drawn({"A": 0.5, "B": 0.9}, 3, 300)
+    made = cells(rights)
+    made[1].runs[0].status.update(seconds_training=13.8, epochs_done=17)  # the first run stands for the setting
+    assert "B trained 38% longer (14 s against 10 s, 17 epochs against 5)" in answer(results(made))[0].text
+
+
+def test_power_is_said_at_the_level_that_the_correction_leaves() -> None:
+    made = cells(drawn({"A": 0.70, "B": 0.705, "C": 0.71}, seeds=5, images=200))
+    assert [pair.needed.level for pair in results(made).pairs] == [0.05 / 3] * 3
+    assert results(made[:2]).pairs[0].needed.level == 0.05

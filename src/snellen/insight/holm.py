@@ -10,8 +10,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, Scand J Stat 6:65.
     """
-    from statsmodels.stats.multitest import multipletests
-
-    if not p_values:
-        return []
-    return [float(value) for value in multipletests(p_values, method="holm")[1]]
+    order = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    found, largest = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        found[at] = largest
+    return found

@@ -16,12 +16,20 @@ class Prior:
     degrees: float
 
     def moderate(self, variance: float, degrees: int) -> float:
-        """The variance from what is expected and what is seen with so many degrees, never below what is seen.
+        """The variance from what is expected and what is seen with so many degrees of freedom.
 
+        It is so large that t's interval holds the truth in 90% at least even where it is like no other: the quantile of
+        all degrees of freedom times its root is never below the 90% interval's from what is seen alone. From what
+        setting the doubt is underestimated cannot be seen from two or three seeds.
         Source: Smyth 2004, section 3; the bound is ours, for studies of few settings with one that is like no other.
         """
+        from scipy.special import stdtrit
+
+        if not self.degrees:
+            return variance
         together = (self.degrees * self.variance + degrees * variance) / (self.degrees + degrees)
-        return max(variance, together)
+        alone, all_degrees = float(stdtrit(degrees, 0.95)), float(stdtrit(degrees + self.degrees, 0.975))
+        return max(variance * max(1.0, alone / all_degrees) ** 2, together)
 
 
 NOTHING_KNOWN = Prior(0.0, 0.0)

@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 
 from snellen.insight.proportions import Interval
+from snellen.insight.seeds import Doubt
 
-_ALPHA = 0.05
-_POWER = 0.8
+FEWEST_SEEDS_TO_PLAN, FEWEST_SEEDS_FOR_POWER = 3, 5
+_ALPHA, _POWER, _Z_POWER = 0.05, 0.8, 0.8416212  # the last: the normal quantile of the power
+_MOST_IMAGES, _MOST_SEEDS = 1_000_000, 100
+_MANY = 5000  # discordant images from which on normal quantiles are as good as the exact power
+
+
+def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: float = _ALPHA) -> float:
+    """Probability that McNemar's test with the mid-p value finds a true difference on so many images.
+
+    difference: of the two accuracies, in [-1, 1]. discordance: share of the images on which only one is right, at least
+    |difference|. Exact: over the number of discordant images, and over how many of them one run has right.
+    """
+    from scipy.stats import binom
+
+    spread = 7 * math.sqrt(images * discordance * (1 - discordance)) + 1
+    low, high = max(0, math.floor(images * discordance - spread)), min(images, math.ceil(images * discordance + spread))
+    discordant = np.arange(low, high + 1)
+    most = binom.ppf(alpha / 2, discordant, 0.5)  # of images that the worse one may have right; may be one too many
+    mid_p = 2 * binom.cdf(most, discordant, 0.5) - binom.pmf(most, discordant, 0.5)
+    most = np.where(mid_p < alpha, most, most - 1)
+    share = (discordance + abs(difference)) / (2 * discordance)
+    found = binom.cdf(most, discordant, share) + binom.sf(discordant - most - 1, discordant, share)
+    return float((binom.pmf(discordant, images, discordance) * found).sum())
 
 
 def images_needed(difference: float, discordance: float, power: float = _POWER, alpha: float = _ALPHA) -> int:
     """Images on which McNemar's test finds a true difference with this power.
 
     difference: of the two accuracies, in [-1, 1], not 0. discordance: share of the images on which only one is right,
-    at least |difference|. Source: Connor 1987, Biometrics 43:207. Raises ValueError for a difference of 0.
+    at least |difference|. Source: Connor 1987, Biometrics 43:207, and from there to the exact number where few images
+    are discordant. Raises ValueError for a difference of 0.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     size = abs(difference)
     if size == 0 or discordance < size:
         raise ValueError(f"difference {difference} with a discordance of {discordance}")
-    null, alternative = float(norm.ppf(1 - alpha / 2)), float(norm.ppf(power))
-    return math.ceil((null * math.sqrt(discordance) + alternative * math.sqrt(discordance - size**2)) ** 2 / size**2)
+    null, alternative = float(ndtri(1 - alpha / 2)), float(ndtri(power))
+    about = math.ceil((null * math.sqrt(discordance) + alternative * math.sqrt(discordance - size**2)) ** 2 / size**2)
+    if about * discordance > _MANY:
+        return about
+    low, high = 1, about
+    while power_of_mcnemar(size, discordance, high, alpha) < power:
+        low, high = high, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        enough = power_of_mcnemar(size, discordance, middle, alpha) >= power
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return low
 
 
 def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = _ALPHA) -> float:
@@ -32,23 +69,103 @@ def smallest_difference(images: int, discordance: float, power: float = _POWER, 
     """
     from scipy.optimize import brentq
 
-    if discordance <= 0 or images_needed(discordance, discordance, power, alpha) > images:
+    if discordance <= 0 or power_of_mcnemar(discordance, discordance, images, alpha) < power:
         return math.nan
     smallest = 1e-6
-    return float(brentq(lambda d: images_needed(d, discordance, power, alpha) - images, smallest, discordance))
+    return float(
+        brentq(
+            lambda d: power_of_mcnemar(d, discordance, images, alpha) - power,
+            smallest,
+            discordance,
+            xtol=discordance / 1000,
+        )
+    )
 
 
-def images_by_interval(difference: float, interval: Interval, images: int) -> int:
+def images_by_interval(difference: float, interval: Interval, images: int, alpha: float = _ALPHA) -> int:
     """Images on which a test by a symmetric 95% interval finds a true difference with a power of 80%.
 
     interval: of the difference on `images` images; its width falls with the root of their number. difference: not 0.
     """
-    return math.ceil(images * (smallest_by_interval(interval) / difference) ** 2)
+    return math.ceil(images * (smallest_by_interval(interval, images, alpha) / difference) ** 2)
 
 
-def smallest_by_interval(interval: Interval) -> float:
-    """The smallest true difference that a test with an interval as wide as this 95% one finds with a power of 80%."""
-    from scipy.stats import norm
+def smallest_by_interval(interval: Interval, images: int, alpha: float = _ALPHA) -> float:
+    """The smallest true difference that a t-test at `alpha` finds with a power of 80%.
 
-    quantile, power = float(norm.ppf(1 - _ALPHA / 2)), float(norm.ppf(_POWER))
-    return (interval.high - interval.low) / (2 * quantile) * (quantile + power)
+    interval: the test's 95% interval. images: at least 2; one more than its degrees of freedom.
+    """
+    from scipy.special import stdtrit
+
+    degrees = max(1, images - 1)
+    spread = (interval.high - interval.low) / 2 / -float(stdtrit(degrees, _ALPHA / 2))
+    return spread * -float(stdtrit(degrees, alpha / 2) + stdtrit(degrees, 1 - _POWER))
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What finds a difference as large as the one seen, four times in five.
+
+    images: so many, with the seeds as they are; seeds: so many, with the images as they are. None: no number does, or
+    there are two seeds, which say too little of themselves. smallest: the true difference that this many seeds and
+    images find four times in five; None with two to four seeds. level: of the test that finds it.
+    """
+
+    images: int | None
+    seeds: int | None
+    smallest: float | None
+    level: float
+
+
+def needed(found: Doubt, pairs: int = 1) -> Needed:
+    """How many more images or seeds a difference wants. pairs: that are compared, itself included.
+
+    The level is 0.05 over the number of pairs, Holm's for
+    the smallest p-value; with two to four seeds, whose doubt is rough itself, 0.05: for the pair by itself. With one
+    seed, the seeds' part is not known and `seeds` is None.
+    """
+    now = found.seeds
+    level = _ALPHA / max(1, pairs) if now == 1 or now >= FEWEST_SEEDS_FOR_POWER else _ALPHA
+
+    def finds(seeds: int, images: int) -> float:
+        if FEWEST_SEEDS_TO_PLAN <= now < FEWEST_SEEDS_FOR_POWER:  # no more than an order of magnitude
+            return found.half_width(level, seeds, images) + found.half_width(2 * (1 - _POWER), seeds, images)
+        return _detectable(found, level, seeds, images)
+
+    size = abs(found.mean)
+    images = seeds = smallest = None
+    if size and (now == 1 or now >= FEWEST_SEEDS_TO_PLAN):
+        images = _first(lambda count: finds(0, count) <= size, found.images, _MOST_IMAGES)
+    if size and now >= FEWEST_SEEDS_TO_PLAN:
+        seeds = _first(lambda count: finds(count, 0) <= size, now, _MOST_SEEDS)
+    if now == 1 or now >= FEWEST_SEEDS_FOR_POWER:
+        smallest = finds(0, 0)
+    return Needed(images, seeds, smallest, level)
+
+
+def _detectable(found: Doubt, level: float, seeds: int, images: int) -> float:
+    """The true difference that another study, with at least so many seeds and images, finds with a power of 0.8.
+
+    Its test is h standard errors wide, with f degrees of freedom by Satterthwaite. The difference is h + c of them, c
+    being z(0.8) times the root of 1 + ((h + c)^2 + h^2) / 2f: the standard error is an estimate in both studies.
+    After Julious & Owen 2006, Pharm Stat 5:29; the variance of a standard error: 1 / 2f of its square.
+    """
+    parts = found.parts(seeds, images)
+    variance, half = sum(value for value, _ in parts), found.half_width(level, seeds, images)
+    if not variance:
+        return half
+    degrees = variance**2 / sum(value**2 / degrees for value, degrees in parts)
+    height, squared = half / math.sqrt(variance), _Z_POWER**2
+    a, b, c = 1 - squared / (2 * degrees), squared * height / degrees, squared * (1 + height**2 / degrees)
+    return half + math.sqrt(variance) * (b + math.sqrt(b**2 + 4 * a * c)) / (2 * a)
+
+
+def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
+    """The smallest number from `start` on that is enough; more is never worse. None where not even `most` is."""
+    if not enough(most):
+        return None
+    low, high = start, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low

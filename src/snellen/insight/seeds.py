@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,24 +11,118 @@ from numpy.typing import NDArray
 from snellen.insight.moderation import NOTHING_KNOWN, Prior
 from snellen.insight.proportions import Interval
 
-_MOST_IMAGES, _MOST_SEEDS = 1_000_000, 100
-_SHOWN = 1.96 / (1.96 + 0.84)  # half width over difference at which it is shown with a power of 0.8
+FEWEST_UNITS = 3  # images, or groups of them, below which no interval is given
+_FEW = 10.0  # errors, right answers or disagreements below which their variance is not to be believed
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class OverSeeds:
     """mean: over all seeds and images. interval: 95%, for other seeds and other images. p_value: of a mean of zero.
 
-    seed_share: estimated share of the mean's variance that comes from the seeds, in [0, 1]; NaN for one seed, whose
-    variance cannot be seen.
+    Both are None for fewer than three images, or groups of images. seed_share: estimated share of the mean's variance
+    that comes from the seeds, in [0, 1]; NaN for one seed, whose variance cannot be seen. seeds: of the side that has
+    fewer. images: or groups of them.
     """
 
     mean: float
-    interval: Interval
-    p_value: float
+    interval: Interval | None
+    p_value: float | None
     seed_share: float
     seeds: int
     images: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """Seeds of one setting, or of the difference of two that are paired by seed.
+
+    variance: of a seed's mean, moderated; 0 for one seed, where it cannot be seen. remaining: variance of a value
+    beyond its seed and its image. borrowed: degrees of freedom of `variance` that other settings have lent.
+    """
+
+    seeds: int
+    variance: float
+    remaining: float
+    borrowed: float
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Where the doubt about a mean comes from. sides: one, or two where the seeds are not paired.
+
+    of_images: variance component of images, at least 0, with that many degrees of freedom. least: variance of the mean
+    that the images leave at least.
+    """
+
+    mean: float
+    sides: tuple[Side, ...]
+    images: int
+    of_images: float
+    degrees: float
+    least: float
+
+    def parts(self, seeds: int = 0, images: int = 0) -> list[tuple[float, float]]:
+        """(variance of the mean, degrees of freedom) by source, with at least so many seeds and images."""
+        more = max(images, self.images)
+        found = []
+        for side in self.sides:
+            number = max(seeds, side.seeds)
+            if side.seeds == 1:
+                continue
+            of_seed = max(0.0, side.variance - side.remaining / self.images) + side.remaining / more
+            if more == self.images:
+                of_seed = side.variance  # as seen, also where it is below what chance gives
+            found.append((of_seed / number, number - 1 + side.borrowed))
+        of_images = max(self.of_images / more, self.least * self.images / more)
+        return [*found, (of_images, self.degrees * more / self.images)]
+
+    @property
+    def seeds(self) -> int:
+        """Of the side that has fewer."""
+        return min(side.seeds for side in self.sides)
+
+    @property
+    def seed_share(self) -> float:
+        """The seeds' share of the variance of the mean, what no image explains left aside; NaN for one seed."""
+        if self.seeds == 1:
+            return math.nan
+        from_seeds = sum(max(0.0, s.variance - s.remaining / self.images) / s.seeds for s in self.sides)
+        remaining = sum(side.remaining / side.seeds for side in self.sides)
+        from_images = (self.of_images + remaining) / self.images
+        return from_seeds / (from_seeds + from_images) if from_images else float(from_seeds > 0)
+
+    def half_width(self, alpha: float = _LEVEL, seeds: int = 0, images: int = 0) -> float:
+        """Half the width of the interval with confidence 1 - alpha, with at least so many seeds and images."""
+        from scipy.special import stdtrit
+
+        parts = self.parts(seeds, images)
+        squared = sum(float(stdtrit(degrees, alpha / 2)) ** 2 * variance for variance, degrees in parts)
+        # Seeds that agree by luck: never narrower than of these seeds on other images.
+        variance = parts[-1][0] + sum(side.remaining / max(seeds, side.seeds) for side in self.sides) / max(
+            images, self.images
+        )
+        return math.sqrt(max(squared, float(stdtrit(parts[-1][1], alpha / 2)) ** 2 * variance))
+
+    @property
+    def over(self) -> OverSeeds:
+        """The mean with its interval and its p-value."""
+        if self.images < FEWEST_UNITS:
+            return OverSeeds(self.mean, None, None, self.seed_share, self.seeds, self.images)
+        half = self.half_width()
+        interval = Interval(self.mean - half, self.mean + half)
+        return OverSeeds(self.mean, interval, self._p_value(), self.seed_share, self.seeds, self.images)
+
+    def _p_value(self) -> float:
+        """The alpha at which the interval just reaches zero."""
+        from scipy.optimize import brentq
+
+        distance, smallest = abs(self.mean), 1e-12
+        if distance <= self.half_width(1 - smallest):
+            return 1.0
+        if distance >= self.half_width(smallest):
+            return smallest if any(variance for variance, _ in self.parts()) else 0.0
+        return float(brentq(lambda alpha: self.half_width(alpha) - distance, smallest, 1 - 1e-12))
 
 
 def seed_variance(values: NDArray[np.float64]) -> float:
@@ -37,136 +130,122 @@ def seed_variance(values: NDArray[np.float64]) -> float:
     return float(values.mean(1).var(ddof=1))
 
 
-def over_seeds(values: NDArray[np.float64], expected: Prior = NOTHING_KNOWN) -> OverSeeds:
-    """Mean of values by seed and image, where every seed was scored on the same images.
+def over_seeds(
+    values: NDArray[np.float64],
+    expected: Prior = NOTHING_KNOWN,
+    least: float = 0.0,
+    degrees: float | None = None,
+) -> OverSeeds:
+    """Mean of values by seed and image, where every seed was scored on the same images. Parameters: see `doubt`.
 
-    values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
-    expected: what other settings' seeds say about the variance of the seeds' means; MS_seeds is moderated by it.
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
     is the root of t(S-1+d)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N), where d are the degrees
     of freedom of `expected`, 0 without it: each part of the doubt has its own quantile, so that two or three seeds are
     not believed to have shown all that seeds can do. A bootstrap over so few is too sure: it knows only the seeds that
-    there are. In simulated studies of 2, 3 and 5 seeds the interval without `expected` holds the truth in 95 to 98%.
-    With one seed only the images' part of the doubt can be seen.
+    there are. With one seed only the images' part of the doubt can be seen.
     Sources: Searle, Casella & McCulloch 1992, ch. 4; quantiles by part: Graybill & Wang 1980, JASA 75:869.
+    """
+    return doubt(values, expected, least, degrees).over
+
+
+def doubt(
+    values: NDArray[np.float64],
+    expected: Prior = NOTHING_KNOWN,
+    least: float = 0.0,
+    degrees: float | None = None,
+) -> Doubt:
+    """Where the doubt about a mean over seeds and images comes from.
+
+    values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
+    expected: what other settings' seeds say about the variance of the seeds' means, which is moderated by it.
+    least: see `least_of_one` and `least_of_pair`. degrees: of freedom of the images; None: N - 1.
     Raises ValueError for fewer than two images.
     """
-    found = _components(values, expected)
-    parts, mean = found.parts(found.seeds, found.images), float(values.mean())
-    half = _half_width(parts, 0.05)
-    seed_share = found.seed_share
-    interval = Interval(mean - half, mean + half)
-    return OverSeeds(mean, interval, _p_value(abs(mean), parts), seed_share, found.seeds, found.images)
+    images = _images(values)
+    side = _side(values, expected)
+    among_images = float(values.mean(0).var(ddof=1))
+    of_images = max(0.0, among_images - side.remaining / side.seeds)
+    return Doubt(float(values.mean()), (side,), images, of_images, degrees or images - 1, least)
 
 
-@dataclass(frozen=True)
-class Needed:
-    """What would show a difference as large as the one seen, four times in five.
+def doubt_unpaired(
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    expected: tuple[Prior, Prior] = (NOTHING_KNOWN, NOTHING_KNOWN),
+    least: float = 0.0,
+    degrees: float | None = None,
+) -> Doubt:
+    """Of the mean of A minus that of B, whose seeds are not paired: other numbers of them, or other kinds of settings.
 
-    images: so many, with the seeds as they are; seeds: so many, with the images as they are. None: no number does.
-    smallest: the true difference that this many seeds and images show four times in five.
+    a: (S, N), b: (T, N). The variances of the two means add, each with its own degrees of freedom: what the seeds of
+    both have in common is then counted as doubt, which errs on the careful side.
     """
+    images = _images(a)
+    sides = (_side(a, expected[0]), _side(b, expected[1]))
+    difference = a.mean(0) - b.mean(0)
+    of_images = float(difference.var(ddof=1)) - sum(side.remaining / side.seeds for side in sides)
+    return Doubt(float(difference.mean()), sides, images, max(0.0, of_images), degrees or images - 1, least)
 
-    images: int | None
-    seeds: int | None
-    smallest: float
 
+def least_of_one(correct: NDArray[np.bool_]) -> float:
+    """Variance of a setting's accuracy that images leave at least: 0 from ten errors and ten right answers on.
 
-def needed(values: NDArray[np.float64], expected: Prior = NOTHING_KNOWN) -> Needed:
-    """How many more images or seeds a difference wants. values, expected: as `over_seeds` takes them.
-
-    The interval's half width for other numbers of seeds and images, from the components seen here, must be 1.96 / (1.96
-    + 0.84) of the difference: what is seen then varies by about half of that half width. Only for planning: components
-    from few seeds are rough themselves. With one seed, the seeds' part is not known and `seeds` is None.
+    correct: (S, N). With none, one image that all seeds have right and one that all have wrong are added; the more
+    errors, the smaller a part of them, so that nothing jumps at the tenth. After Agresti & Caffo 2000, Am Stat 54:280;
+    how many are enough with a quantile of Student's t: by simulation.
     """
-    found = _components(values, expected)
-    size = abs(float(values.mean()))
-
-    def shown(seeds: int, images: int) -> bool:
-        return _half_width(found.parts(seeds, images), 0.05) <= _SHOWN * size
-
-    images = seeds = None
-    if size:
-        images = _first(lambda count: shown(found.seeds, count), found.images, _MOST_IMAGES)
-    if size and found.seeds > 1:
-        seeds = _first(lambda count: shown(count, found.images), found.seeds, _MOST_SEEDS)
-    return Needed(images, seeds, _half_width(found.parts(found.seeds, found.images), 0.05) / _SHOWN)
+    right, images = float(correct.mean(0).sum()), correct.shape[1]
+    added = 1 - min(right, images - right) / _FEW
+    if added <= 0:
+        return 0.0
+    remaining = _remaining(correct.astype(np.float64)) / len(correct)
+    return _with_pseudo(correct.mean(0), remaining, ((1.0, added), (0.0, added)))
 
 
-@dataclass(frozen=True)
-class _Components:
-    """Mean squares of the two-way table; among_seeds and remaining are 0 for one seed, where they cannot be seen.
+def least_of_pair(a: NDArray[np.bool_], b: NDArray[np.bool_], paired: bool = True) -> float:
+    """The same of the difference of two settings: 0 from ten images on that only one of the two has right.
 
-    expected_degrees: those of the prior that among_seeds was moderated by, over its own S - 1.
+    a: (S, N), b: (T, N), the same seeds where they are paired. With none, a quarter of an image is added to each cell
+    of the table of right and wrong. After Agresti & Min 2005, Stat Med 24:729.
     """
-
-    seeds: int
-    images: int
-    among_seeds: float
-    among_images: float
-    remaining: float
-    expected_degrees: float
-
-    def parts(self, seeds: int, images: int) -> list[tuple[float, float]]:
-        """(variance of the mean, degrees of freedom) by source, for so many seeds and images."""
-        if self.seeds == 1:
-            return [(self.among_images / images, images - 1)]
-        of_seeds = max(0.0, self.among_seeds - self.remaining) / self.images
-        of_images = max(0.0, self.among_images - self.remaining) / self.seeds
-        by_seed = of_seeds / seeds + self.remaining / (seeds * images)
-        if (seeds, images) == (self.seeds, self.images):
-            by_seed = self.among_seeds / (seeds * images)  # as seen, also where it is below what chance gives
-        return [(by_seed, seeds - 1 + self.expected_degrees), (of_images / images, images - 1)]
-
-    @property
-    def seed_share(self) -> float:
-        """The seeds' share of the variance."""
-        if self.seeds == 1:
-            return math.nan
-        from_seeds, from_images = max(0.0, self.among_seeds - self.remaining), max(self.among_images, self.remaining)
-        return from_seeds / (from_seeds + from_images) if from_images else 0.0
+    means = a.mean(0) - b.mean(0)
+    if paired:
+        values = a.astype(np.float64) - b
+        apart, remaining = float((a != b).mean(0).sum()), _remaining(values) / len(a)
+    else:
+        of_a, of_b = a.mean(0), b.mean(0)
+        apart = float((of_a * (1 - of_b) + of_b * (1 - of_a)).sum())
+        remaining = _remaining(a.astype(np.float64)) / len(a) + _remaining(b.astype(np.float64)) / len(b)
+    added = 0.25 * (1 - apart / _FEW)
+    return 0.0 if added <= 0 else _with_pseudo(means, remaining, ((1.0, added), (-1.0, added), (0.0, 2 * added)))
 
 
-def _components(values: NDArray[np.float64], expected: Prior) -> _Components:
-    seeds, images = values.shape
-    if images < 2:
+def _images(values: NDArray[np.float64]) -> int:
+    if values.shape[1] < 2:
         raise ValueError("an interval needs at least two images")
-    mean = float(values.mean())
-    by_image, by_seed = values.mean(0), values.mean(1)
-    among_images = seeds * float(((by_image - mean) ** 2).sum()) / (images - 1)
+    return int(values.shape[1])
+
+
+def _side(values: NDArray[np.float64], expected: Prior) -> Side:
+    seeds = len(values)
     if seeds == 1:
-        return _Components(1, images, 0.0, among_images, 0.0, 0.0)
-    among_seeds = images * expected.moderate(seed_variance(values), seeds - 1)
-    rest = values - by_image - by_seed[:, None] + mean
-    remaining = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
-    return _Components(seeds, images, among_seeds, among_images, remaining, expected.degrees)
+        return Side(1, 0.0, 0.0, 0.0)
+    variance = expected.moderate(seed_variance(values), seeds - 1)
+    return Side(seeds, variance, _remaining(values), expected.degrees)
 
 
-def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
-    """The smallest number from `start` on that is enough; more is never worse. None where not even `most` is."""
-    if not enough(most):
-        return None
-    low, high = start, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+def _remaining(values: NDArray[np.float64]) -> float:
+    """Mean square of what neither the seed nor the image explains; 0 for one seed, where it cannot be seen."""
+    seeds, images = values.shape
+    if seeds == 1:
+        return 0.0
+    rest: NDArray[np.float64] = values - values.mean(0) - values.mean(1)[:, None] + values.mean()
+    return float((rest**2).sum() / ((seeds - 1) * (images - 1)))
 
 
-def _half_width(parts: list[tuple[float, float]], alpha: float) -> float:
-    """parts: (variance, degrees of freedom) of each source of doubt."""
-    from scipy.special import stdtrit
-
-    return math.sqrt(sum(float(stdtrit(degrees, alpha / 2)) ** 2 * variance for variance, degrees in parts))
-
-
-def _p_value(distance: float, parts: list[tuple[float, float]]) -> float:
-    """The alpha at which the interval just reaches zero."""
-    from scipy.optimize import brentq
-
-    if distance == 0:
-        return 1.0
-    smallest = 1e-12
-    if distance >= _half_width(parts, smallest):
-        return smallest if any(variance for variance, _ in parts) else 0.0
-    return float(brentq(lambda alpha: _half_width(parts, alpha) - distance, smallest, 1 - 1e-12))
+def _with_pseudo(means: NDArray[np.float64], remaining: float, added: tuple[tuple[float, float], ...]) -> float:
+    """Variance of a mean over images with (value, number of images) added. remaining: variance of a mean of seeds."""
+    total = len(means) + sum(number for _, number in added)
+    mean = (float(means.sum()) + sum(value * number for value, number in added)) / total
+    squares = float(((means - mean) ** 2).sum()) + sum(number * (value - mean) ** 2 for value, number in added)
+    return float(max(0.0, squares / (total - 1) - remaining) / total)

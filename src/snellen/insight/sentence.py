@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from snellen.insight.decision import winner
 from snellen.insight.paired import PairedTest
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
+from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import PairedMasks
 from snellen.words import counted
 
@@ -13,52 +15,83 @@ _LEVEL = 0.05
 _FAR_TOO_MANY = 1_000_000
 
 
-def verdict(name_a: str, name_b: str, test: PairedTest | PairedMasks, p_value: float | None = None) -> str:
-    """One sentence on A against B. p_value: corrected for several comparisons, if there were."""
-    p = test.p_value if p_value is None else p_value
-    if test.interval is None or p is None:
+def verdict(
+    name_a: str,
+    name_b: str,
+    test: PairedTest | PairedMasks,
+    p_value: float | None = None,
+    pairs: int = 1,
+    besides: Sequence[str] = (),
+) -> str:
+    """One sentence on A against B, each a run with one seed, and where they are level what would tell them apart.
+
+    p_value: corrected for several comparisons, if there were. pairs: how many there were. besides: what else differs
+    between the two, in words.
+    """
+    interval, p = _interval_and_p(test, p_value)
+    of = f" of {getattr(test, 'measure', 'mIoU')}" if isinstance(test, PairedMasks) else ""
+    if interval is None or p is None:
         return (
-            f"{name_a} and {name_b} are not compared: {getattr(test, 'why_no_test', 'no test')}. On "
-            f"{counted(test.total, 'image')} the difference is {100 * test.difference:+.1f} points."
+            f"{name_a} and {name_b} are not compared: {getattr(test, 'why_no_test', None) or 'no test'}. On "
+            f"{counted(test.total, 'image')} the difference is {100 * test.difference:+.1f} points{of}."
         )
-    low, high = test.interval.low, test.interval.high
-    of = " of mIoU" if isinstance(test, PairedMasks) else ""
-    if p < _LEVEL and (low > 0 or high < 0):
-        better, worse = (name_a, name_b) if test.difference > 0 else (name_b, name_a)
-        nearest, farthest = sorted((abs(low), abs(high)))
+    decision = winner(test.difference, p)
+    also = f" Also unlike: {'; '.join(besides)}." if besides else ""
+    if decision:
+        better, worse = (name_a, name_b) if decision > 0 else (name_b, name_a)
         return (
-            f"{better} beats {worse} by {points(test.difference)}{of}, 95% interval {100 * nearest:.1f} to "
-            f"{100 * farthest:.1f} (p {p_text(p)}, {counted(test.total, 'image')})."
+            f"{better} beats {worse} by {points(test.difference)}{of}, 95% interval "
+            f"{interval_alone(test.difference, interval)} (p {p_text(p)}, {counted(test.total, 'image')}, "
+            f"one seed each).{also}"
         )
     images = (
         f"{'This image' if test.total == 1 else f'These {test.total:,} images'} cannot tell {name_a} and {name_b} apart"
     )
-    interval = f"difference {100 * test.difference:+.1f} points{of}, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
-    what = _what_would_for_masks(test) if isinstance(test, PairedMasks) else _what_would(test)
-    return f"{images}: {interval} (p {p_text(p)}). {what}"
+    low, high = interval.low, interval.high
+    seen = f"difference {100 * test.difference:+.1f} points{of}, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{images}: {seen} (p {p_text(p)}, one seed each). {_what_would(test, pairs)}{also}"
 
 
-def _what_would(test: PairedTest) -> str:
-    if test.discordance == 0:
+def _interval_and_p(test: PairedTest | PairedMasks, p_value: float | None) -> tuple[Interval | None, float | None]:
+    return test.interval, test.p_value if p_value is None else p_value
+
+
+def interval_alone(difference: float, interval: Interval) -> str:
+    """The interval of a difference that is said without its sign; with its signs where it holds zero.
+
+    A test decides by its corrected p-value, so the interval of the pair by itself can hold zero, as where test and
+    interval are of two methods.
+    """
+    low, high = interval.low, interval.high
+    if difference < 0:
+        low, high = -high, -low
+    return f"{100 * low:.1f} to {100 * high:.1f}" if low > 0 else f"{signed(low)} to {signed(high)}"
+
+
+def _what_would(test: PairedTest | PairedMasks, pairs: int) -> str:
+    """What would tell the two apart, at Holm's level for the smallest p-value of so many pairs."""
+    level = _LEVEL / pairs
+    if isinstance(test, PairedTest) and test.discordance == 0:
         return "Both are right and wrong on the very same images."
-    smallest = smallest_difference(test.total, test.discordance)
-    if test.only_a == test.only_b:
-        return _outlook(None, smallest)
-    return _outlook(images_needed(test.difference, test.discordance), smallest)
-
-
-def _what_would_for_masks(test: PairedMasks) -> str:
-    smallest = smallest_by_interval(test.interval)
+    if isinstance(test, PairedTest) and test.method.startswith("McNemar"):
+        smallest = smallest_difference(test.total, test.discordance, alpha=level)
+        if test.only_a == test.only_b:
+            return _outlook(None, smallest, pairs)
+        return _outlook(images_needed(test.difference, test.discordance, alpha=level), smallest, pairs)
+    interval = _interval_and_p(test, None)[0]
+    assert interval is not None
+    smallest = smallest_by_interval(interval, test.total, level)
     if smallest == 0:
         return "Both get the same pixels right and wrong."
     if test.difference == 0:
-        return _outlook(None, smallest)
-    return _outlook(images_by_interval(test.difference, test.interval, test.total), smallest)
+        return _outlook(None, smallest, pairs)
+    return _outlook(images_by_interval(test.difference, interval, test.total, level), smallest, pairs)
 
 
-def _outlook(needed: int | None, smallest: float) -> str:
+def _outlook(needed: int | None, smallest: float, pairs: int) -> str:
     """needed: images that would show a difference as large as the one found, None for none. smallest: NaN for none."""
-    found = f"a true difference of {points(smallest)} would have been found four times in five"
+    among = "" if pairs == 1 else f" among {pairs} pairs"
+    found = f"a true difference of {points(smallest)} would have been found four times in five{among}"
     if needed is None:
         return "There are too few images to find any difference." if smallest != smallest else f"A{found[1:]}."
     many = f"about {rounded(needed)}" if needed < _FAR_TOO_MANY else "more than a million"
@@ -68,6 +101,11 @@ def _outlook(needed: int | None, smallest: float) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence: 'a, b and c'."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def signed(share: float) -> str:
+    """A difference of two shares in points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def points(share: float) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.insight.decision import RULE
 from snellen.reporting.runs import task_of
 from snellen.reporting.template import check_name, render, write_report
 
@@ -68,6 +69,7 @@ def _page(content: _Content) -> str:
         content.styles,
         content.scripts,
         collected=content.collected,
+        rule=RULE,
         recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
         **content.context,
     )

@@ -35,12 +35,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Entry:
-    """A value with its interval in a row of a forest. colour: the run's colour class. tip: shown under the pointer."""
+    """A value with its interval in a row of a forest. colour: the run's colour class. tip: shown under the pointer.
+
+    singles: values that it is the mean of, small dots below the interval.
+    """
 
     colour: str
     value: float
     interval: Interval | None
     tip: str = ""
+    singles: Sequence[float] = ()
 
 
 def line_chart(series: Sequence[Series], x_label: str, y_label: str, percent: bool, title: str) -> str:
@@ -88,6 +92,7 @@ def forest(rows: Sequence[tuple[str, Sequence[Entry]]], title: str, zero: bool =
     for _, entries in rows:
         for entry in entries:
             ends += [entry.value] if entry.interval is None else [entry.interval.low, entry.value, entry.interval.high]
+            ends += entry.singles
     ticks = _ticks(min(ends), max(ends))
     if not zero:
         ticks = [t for t in ticks if t <= 1] if max(ends) <= 1 else ticks
@@ -113,6 +118,10 @@ def _row(label: str, entries: Sequence[Entry], across: Callable[[float], float],
             parts.append(
                 f'<i class="whisker {entry.colour}" style="left:{low:.2f}%;width:{high - low:.2f}%;{top}"></i>'
             )
+        parts += [
+            f'<i class="single {entry.colour}" style="left:{across(single):.2f}%;{top}"></i>'
+            for single in entry.singles
+        ]
         tip = escape(entry.tip)
         parts.append(f'<i class="dot {entry.colour}" style="left:{across(entry.value):.2f}%;{top}" title="{tip}"></i>')
         values.append(f'<b class="{entry.colour}">{_number(entry.value, not zero, zero, 1)}</b>')

@@ -17,16 +17,15 @@ from snellen.insight.classification import Figures, figures
 from snellen.insight.confusion import Confusion, confusion
 from snellen.insight.differences import Difference
 from snellen.insight.groups import why_no_interval
-from snellen.insight.holm import holm
 from snellen.insight.learning import why_features_not_learnt, why_not_learnt
 from snellen.insight.mistakes import Mistake, confident_mistakes
 from snellen.insight.paired import mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, wilson
-from snellen.insight.sentence import verdict
 from snellen.insight.separability import Separability, separability
+from snellen.reporting.comparisons import Comparison, comparisons, summary
 from snellen.reporting.headline import ClassValues, EpochChoice, class_values
-from snellen.reporting.runs import Comparison, RunView, differing, labels_of, left_aside, summary, typeset
+from snellen.reporting.runs import RunView, differing, labels_of, left_aside
 from snellen.words import counted
 
 _FEWEST_FOR_TSNE = 10
@@ -262,12 +261,7 @@ def _compare(runs: list[RunFigures]) -> list[Comparison]:
         tests.append(
             mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
         )
-    p_values = [test.p_value for test in tests if test.p_value is not None]
-    corrected: list[float] | list[None] = holm(p_values) if len(p_values) == len(tests) else [None] * len(tests)
-    return [
-        Comparison(a.label, b.label, test, p, typeset(verdict(a.label, b.label, test, p)))
-        for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
-    ]
+    return comparisons(pairs, tests)
 
 
 def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:

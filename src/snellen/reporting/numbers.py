@@ -8,7 +8,8 @@ from snellen.insight.calibration import Calibration
 from snellen.insight.paired import PairedTest
 from snellen.pretraining.evaluation import COLUMNS
 from snellen.reporting.collect import Collected, RunFigures
-from snellen.reporting.runs import comparison_numbers, differing_numbers, ends, finite, run_numbers, table_row
+from snellen.reporting.comparisons import comparison_numbers
+from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
 
 if TYPE_CHECKING:
     import pandas as pd

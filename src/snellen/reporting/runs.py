@@ -19,16 +19,13 @@ from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
-from snellen.insight.paired import PairedTest
 from snellen.insight.proportions import Interval
-from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed
 from snellen.reporting.headline import EpochChoice, groups_of
 from snellen.tasks.few_steps import few_steps_note
 from snellen.words import counted
 
 _COLOURS = 8  # of runs, in report.css
-_LEVEL = 0.05
 WHAT_TO_TRY = "Try more epochs, a lower or a higher optimizer.lr, or another recipe."
 # What two runs may differ in without anybody being told: it changes no result.
 _IRRELEVANT = ("name", "hardware.threads", "hardware.remeasure", "data.cache_mib", "budget")
@@ -200,25 +197,6 @@ class RunView(ABC):
         )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two runs on the same images. p_holm: corrected for the number of comparisons, None where there is no test."""
-
-    a: str
-    b: str
-    test: PairedTest | PairedMasks
-    p_holm: float | None
-    sentence: str
-
-    @property
-    def better(self) -> str | None:
-        """The label of the better run; None where they cannot be told apart. The rule is that of the sentence."""
-        interval = self.test.interval
-        if self.p_holm is None or interval is None or self.p_holm >= _LEVEL or interval.low <= 0 <= interval.high:
-            return None
-        return self.a if self.test.difference > 0 else self.b
-
-
 def task_of(runs: Sequence[Run]) -> str:
     """What the runs of a report have learnt. Raises UserError where it is not the same."""
     kinds = {run.recipe.task for run in runs}
@@ -260,35 +238,6 @@ def _conditions(run: RunView) -> dict[str, Any]:
     }
 
 
-def summary(values: Mapping[str, float], comparisons: Sequence[Comparison], measure: str) -> list[str]:
-    """Which of many runs is at the top, and which others these images tell from it.
-
-    values: the measure of each run, by its label.
-    """
-    best = max(values, key=lambda label: values[label])
-    own = [c for c in comparisons if best in (c.a, c.b)]
-    beaten = [c.b if c.a == best else c.a for c in own if c.better == best]
-    level = [c.b if c.a == best else c.a for c in own if c.better is None]
-    images = comparisons[0].test.total
-    if any(c.p_holm is None for c in comparisons):
-        return [f"{best} has the highest {measure}, {values[best]:.1%}; whether that is luck cannot be tested here."]
-    if not level:
-        sentences = [f"{best} beats all the others: {measure} {values[best]:.1%} on {counted(images, 'image')}."]
-    else:
-        sentences = [
-            f"{best} has the highest {measure}, {values[best]:.1%}, but these images ({images:,}) cannot tell it apart "
-            f"from {listed(level)}." + (f" It beats {listed(beaten)}." if beaten else "")
-        ]
-    open_pairs = sum(c.better is None for c in comparisons)
-    told = len(comparisons) - open_pairs
-    sentences.append(
-        f"Of {counted(len(comparisons), 'pair')}, {told} can be told apart and {open_pairs} cannot (paired "
-        f"tests, corrected by "
-        "Holm for their number)."
-    )
-    return sentences
-
-
 def typeset(sentence: str) -> str:
     """With minus signs in place of hyphens before numbers."""
     return re.sub(r"(?<= )-(?=\d)", "−", sentence)
@@ -315,22 +264,6 @@ def run_numbers(run: RunView) -> dict[str, Any]:
         "not_learnt": run.why_not_learnt,
         "parameters": run.run.environment["parameters"],
         "macs": run.run.environment["macs"],
-    }
-
-
-def comparison_numbers(comparison: Comparison) -> dict[str, Any]:
-    """What the JSON file says of every comparison."""
-    test = comparison.test
-    return {
-        "a": comparison.a,
-        "b": comparison.b,
-        "difference": test.difference,
-        "interval": ends(test.interval),
-        "p_value": test.p_value,
-        "p_holm": comparison.p_holm,
-        "images": test.total,
-        "method": test.method,
-        "sentence": comparison.sentence,
     }
 
 

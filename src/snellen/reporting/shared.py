@@ -13,7 +13,8 @@ from markupsafe import Markup
 from snellen.engine.display import per_second
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
-from snellen.reporting.runs import Comparison, RunView
+from snellen.reporting.comparisons import Comparison
+from snellen.reporting.runs import RunView
 from snellen.words import counted, duration, time_axis
 
 

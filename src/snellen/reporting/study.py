@@ -13,6 +13,8 @@ import yaml
 from markupsafe import Markup
 
 from snellen.engine.run_directory import Run
+from snellen.insight.decision import RULE
+from snellen.insight.power import FEWEST_SEEDS_FOR_POWER
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.collect import RunFigures
@@ -61,6 +63,12 @@ def _page(results: Results) -> str:
         results=results,
         masked=masked,
         answers=answer(results),
+        rule=RULE,
+        seeds=_seeds(results),
+        one_seed=all(len(cell.runs) == 1 for cell in results.cells),
+        few_seeds=any(1 < len(cell.runs) < FEWEST_SEEDS_FOR_POWER for cell in results.cells),
+        kinds=list(dict.fromkeys(cell.kind for cell in results.cells)),
+        unpaired=any(not pair.is_paired for pair in results.pairs),
         not_learnt=not_learnt(results),
         key_colours={run.label: run.colour for run in shown},
         descriptions={setting.name: setting.description for setting in spec.all_settings},
@@ -108,6 +116,12 @@ def _representatives(results: Results) -> list[RunView]:
     return [view(name, cell.first, number) for number, (name, cell) in enumerate(found.items())]
 
 
+def _seeds(results: Results) -> str:
+    """How many seeds the settings have, in words: '3 seeds', '3 or 5 seeds'."""
+    numbers = sorted({len(cell.runs) for cell in results.cells})
+    return " or ".join([*map(str, numbers[:-1]), counted(numbers[-1], "seed")])
+
+
 def _colour(results: Results, setting: str) -> str:
     return f"run{results.settings.index(setting) % 8}"
 
@@ -115,11 +129,11 @@ def _colour(results: Results, setting: str) -> str:
 def _row(cell: Cell) -> dict[str, Any]:
     figures = cell.as_dict()
     parameters, trained = si(figures["parameters"]), si(figures["trainable_parameters"])
-    single = figures["seed_share"] is None or np.isnan(figures["seed_share"])
+    share = figures["seed_share"]
     return {
         "cell": cell,
         "images": figures["labelled_images"],
-        "seed_share": "–" if single else f"{figures['seed_share']:.0%}",
+        "seed_share": "–" if share is None else f"{share:.0%}",
         "time": duration(cell.seconds),
         "macs": "–" if figures["macs"] is None else si(figures["macs"]),
         "trained": trained,
@@ -132,7 +146,16 @@ def _means(results: Results) -> Markup:
     rows = []
     for fraction in results.fractions:
         cells = results.at(fraction)
-        entries = [Entry(_colour(results, cell.setting), cell.over.mean, cell.interval, cell.setting) for cell in cells]
+        entries = [
+            Entry(
+                _colour(results, cell.setting),
+                cell.over.mean,
+                cell.interval,
+                cell.setting,
+                cell.by_seed if len(cell.runs) > 1 else (),
+            )
+            for cell in cells
+        ]
         if len(results.fractions) == 1:
             rows += [(cell.setting, [entry]) for cell, entry in zip(cells, entries, strict=True)]
         else:
@@ -255,9 +278,11 @@ def _switches(study: Study) -> list[str]:
 def _numbers(results: Results) -> dict[str, Any]:
     return {
         "study": results.study.spec.name,
-        "answer": answer(results),
+        "headlines": [each.headline for each in answer(results)],
+        "answer": [each.text for each in answer(results)],
         "not_learnt": not_learnt(results),
-        "settings": [cell.as_dict() for cell in results.cells],
+        "rule": RULE,
+        "settings": [cell.as_dict() | {"by_seed": cell.by_seed} for cell in results.cells],
         "pairs": [_pair_numbers(pair) for pair in results.pairs],
         "missing": results.missing,
     }
@@ -273,6 +298,8 @@ def _pair_numbers(pair: Pair) -> dict[str, Any]:
         "p_value": pair.over.p_value,
         "p_holm": pair.p_holm,
         "seeds": pair.over.seeds,
+        "paired_by_seed": pair.is_paired,
+        "no_interval": pair.a.no_interval,
         "images": pair.over.images,
         "better": None if pair.better is None else pair.better.setting,
         "images_needed": pair.needed.images,

@@ -16,6 +16,7 @@ from snellen.errors import UserError
 from snellen.insight.differences import flattened
 from snellen.recipe.load import apply_overrides, load_for, load_recipe, read_fields
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
+from snellen.study.kinds import seeds_by_default
 from snellen.study.spec import SettingSpec, StudySpec
 
 # What changes no result, and so makes no other run.
@@ -74,10 +75,13 @@ def make_plan(study: StudySpec, data: PlannedData, out: Path) -> Plan:
     """
     pretraining = _pretraining(study, data, out)
     starts = {setting.name: _weights(study, setting, pretraining) for setting in study.chosen}
+    seeds = {setting.name: _seeds(study, setting, starts[setting.name], data, out) for setting in study.chosen}
     runs: dict[str, PlannedRun] = {}
-    for seed in study.seeds:
+    for seed in dict.fromkeys(seed for each in seeds.values() for seed in each):
         for fraction in study.fractions:
             for setting in study.chosen:
+                if seed not in seeds[setting.name]:
+                    continue
                 run = _run(study, setting, fraction, seed, starts[setting.name], data, out)
                 if run.key in runs:
                     raise UserError(
@@ -162,6 +166,15 @@ def _run(
     share = f"-{100 * fraction:g}pct" if len(study.fractions) > 1 or fraction != 1 else ""
     name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', setting.name)}{share}-seed{seed}-{key}"
     return PlannedRun(setting.name, fraction, seed, recipe, key, out / "runs" / name)
+
+
+def _seeds(
+    study: StudySpec, setting: SettingSpec, weights: _Weights | None, data: PlannedData, out: Path
+) -> tuple[int, ...]:
+    """Those of the study; where it names none, as many as the setting's kind has by default."""
+    if study.seeds is not None:
+        return study.seeds
+    return seeds_by_default(_run(study, setting, study.fractions[0], 0, weights, data, out).recipe)
 
 
 def _with_steps(recipe: TrainedRecipe, fewest: int, images: int) -> TrainedRecipe:

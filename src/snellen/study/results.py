@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,17 +15,20 @@ from numpy.typing import NDArray
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.classification import figures
-from snellen.insight.groups import why_no_interval
-from snellen.insight.holm import holm
+from snellen.insight.decision import winner
+from snellen.insight.groups import share
 from snellen.insight.learning import why_masks_not_learnt, why_not_learnt
-from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
+from snellen.insight.moderation import NOTHING_KNOWN, Prior
+from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed, needed
 from snellen.insight.proportions import Interval, wilson
-from snellen.insight.seeds import Needed, OverSeeds, needed, over_seeds, seed_variance
+from snellen.insight.seeds import OverSeeds
 from snellen.insight.segmentation import mask_figures, miou, miou_by_unit
+from snellen.insight.settings import Scores, by_unit, compare, expected_by_setting, unit_degrees
+from snellen.recipe.schema import PretrainingRecipe
 from snellen.reporting.headline import class_values, groups_of, mask_values
 from snellen.study.directory import Study
-
-LEVEL = 0.05
+from snellen.study.kinds import kind_of_training
+from snellen.words import counted
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,44 @@ class Cell:
     not_learnt: tuple[str, ...] = ()
     kept: float | None = None
 
+    @property
+    def kind(self) -> str:
+        """How much of the network is trained, which decides how much another seed changes."""
+        recipe = self.first.recipe
+        assert not isinstance(recipe, PretrainingRecipe)
+        return kind_of_training(recipe)
+
+    @property
+    def scores(self) -> Scores:
+        """For comparing it with others."""
+        degrees = unit_degrees(self.groups)
+        return Scores(tuple(self.runs), self.values, self.correct, self.kind, self.fraction, degrees)
+
     @cached_property
     def over(self) -> OverSeeds:
         """Mean of the measure over seeds and images."""
-        return over_seeds(self.values, self.expected)
+        return self.scores.doubt(self.expected).over
 
     @property
     def interval(self) -> Interval | None:
         """95% interval of the mean: for top-1 with one seed, Wilson's. None for fewer than three groups of images."""
-        if self.no_interval:
-            return None
-        if len(self.runs) == 1 and self.correct is not None and self.values.shape[1] == self.images:
+        if len(self.runs) == 1 and self.correct is not None:
+            if self.groups is not None:
+                return share(self.correct[0], self.groups)
             return wilson(int(self.correct.sum()), self.images)
-        return Interval(max(0.0, self.over.interval.low), min(1.0, self.over.interval.high))
+        found = self.over.interval
+        return None if found is None else Interval(max(0.0, found.low), min(1.0, found.high))
+
+    @property
+    def by_seed(self) -> list[float]:
+        """The measure of each seed by itself."""
+        return [float(value) for value in self.values.mean(1)]
 
     @property
     def no_interval(self) -> str | None:
         """Why there is no interval, such as "only 2 groups"; None where there is one."""
-        return why_no_interval(self.groups)
+        what = "image" if self.groups is None else "group"
+        return f"only {counted(self.over.images, what)}" if self.over.interval is None else None
 
     @property
     def measure(self) -> str:
@@ -87,7 +109,7 @@ class Cell:
 
     def as_dict(self) -> dict[str, Any]:
         """For tables and JSON."""
-        environment, one = self.first.environment, len(self.runs) == 1
+        environment = self.first.environment
         return {
             "setting": self.setting,
             "fraction": self.fraction,
@@ -98,7 +120,7 @@ class Cell:
             "mean": self.over.mean,
             "low": None if self.interval is None else self.interval.low,
             "high": None if self.interval is None else self.interval.high,
-            "seed_share": None if one else self.over.seed_share,
+            "seed_share": self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None,
             "kept_mean": self.kept,
             "runs_not_learnt": len(self.not_learnt),
             "seconds": self.seconds,
@@ -110,16 +132,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two settings with the same share of the labels, seed by seed and image by image.
+    """Two settings with the same share of the labels, image by image.
 
-    over: of A's measure minus B's. p_holm: corrected for all pairs of the study. needed: what would make it surer.
+    over: of A's measure minus B's. p_holm: corrected for all pairs of the study, None where there is no test. needed:
+    what would make it surer. is_paired: seed by seed too; else over all seeds of both.
     """
 
     a: Cell
     b: Cell
     over: OverSeeds
-    p_holm: float
+    p_holm: float | None
     needed: Needed
+    is_paired: bool = True
 
     @property
     def not_learnt(self) -> list[str]:
@@ -129,11 +153,8 @@ class Pair:
     @property
     def better(self) -> Cell | None:
         """The better one; None where they cannot be told apart, or where one has not learnt."""
-        if self.not_learnt:
-            return None
-        if self.p_holm >= LEVEL or self.over.interval.low <= 0 <= self.over.interval.high:
-            return None
-        return self.a if self.over.mean > 0 else self.b
+        decision = 0 if self.not_learnt else winner(self.over.mean, self.p_holm)
+        return {1: self.a, -1: self.b}.get(decision)
 
 
 @dataclass(frozen=True)
@@ -189,6 +210,8 @@ def read_results(study: Study) -> Results:
 
 def _within(over: OverSeeds) -> OverSeeds:
     """No difference of two shares is beyond -1 and 1."""
+    if over.interval is None:
+        return over
     interval = Interval(max(-1.0, over.interval.low), min(1.0, over.interval.high))
     return dataclasses.replace(over, interval=interval)
 
@@ -197,17 +220,6 @@ def _scored_paths(cell: Cell) -> list[str]:
     samples = cell.first.samples()
     paths: list[str] = samples.loc[samples["split"] == "validation", "path"].tolist()
     return paths
-
-
-def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    """(S, G) values of groups, whose mean is that of the images; (S, N) as they are where images stand alone."""
-    if groups is None:
-        return values
-    names, number = np.unique(groups, return_inverse=True)
-    sums = np.zeros((len(values), len(names)))
-    for row, out in zip(values, sums, strict=True):
-        out += np.bincount(number, row, len(names))
-    return np.asarray(sums * (len(names) / values.shape[1]))
 
 
 def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
@@ -241,37 +253,14 @@ def _why_not_learnt(run: Run, groups: NDArray[np.int64] | None) -> str | None:
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:
-    expected = _expected([(cell,) for cell in cells], [cell.values for cell in cells])
+    expected = expected_by_setting([cell.scores for cell in cells])
     return [dataclasses.replace(cell, expected=known) for cell, known in zip(cells, expected, strict=True)]
 
 
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:
-    both, values = [], []
-    for a, b in itertools.combinations(cells, 2):
-        common = [seed for seed in a.runs if seed in b.runs]
-        if a.fraction != b.fraction or not common:
-            continue
-        of_a, of_b = (cell.values[[list(cell.runs).index(seed) for seed in common]] for cell in (a, b))
-        both.append((a, b))
-        values.append(of_a - of_b)
-    known = list(zip(values, _expected(both, values), strict=True))
-    found = [(_within(over_seeds(each, expected)), needed(each, expected)) for each, expected in known]
-    corrected = holm([over.p_value for over, _ in found])
-    return [Pair(a, b, over, p, more) for (a, b), (over, more), p in zip(both, found, corrected, strict=True)]
-
-
-def _expected(made_of: Sequence[tuple[Cell, ...]], values: Sequence[NDArray[np.float64]]) -> list[Prior]:
-    """For each, what the seeds of all with the same share of the labels and as many seeds say together."""
-    like: dict[tuple[float, int], list[int]] = {}
-    for at, (cells, each) in enumerate(zip(made_of, values, strict=True)):
-        like.setdefault((cells[0].fraction, len(each)), []).append(at)
-    found = [NOTHING_KNOWN] * len(values)
-    for (_, seeds), members in like.items():
-        if seeds == 1:
-            continue
-        settings = {cell.setting for at in members for cell in made_of[at]}
-        independent = len(settings) - (len(made_of[0]) - 1)  # the differences of C settings are made of C - 1
-        together = prior(np.array([seed_variance(values[at]) for at in members]), seeds - 1, independent)
-        for at in members:
-            found[at] = together
-    return found
+    compared = compare([cell.scores for cell in cells], [cell.expected for cell in cells])
+    tests = sum(each.p_holm is not None for each in compared)
+    return [
+        Pair(cells[each.a], cells[each.b], _within(each.over), each.p_holm, needed(each.doubt, tests), each.is_paired)
+        for each in compared
+    ]

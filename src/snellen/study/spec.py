@@ -57,8 +57,11 @@ class StudySpec(Spec):
         description="Optimiser steps that each run has at least: with few labels an epoch is short, and the recipe's "
         "epochs are raised. Scores stay as many as they were.",
     )
-    seeds: tuple[int, ...] = Field(
-        (0, 1, 2), min_length=1, description="Seeds; each setting is run with each. A number n: 0 to n - 1."
+    seeds: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Seeds; each setting is run with each. A number n: 0 to n - 1. null: 0 to 4 where only "
+        "a head on cached features is trained, which takes seconds, 0 to 2 elsewhere.",
     )
     supervised: str | None = Field(
         "imagenet", description="Weights for start=supervised: imagenet (a hub), a file or a run."
@@ -92,7 +95,9 @@ class StudySpec(Spec):
 
     @field_validator("seeds")
     @classmethod
-    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _seeds(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if seeds is None:
+            return None
         if not all(0 <= seed < 2**31 for seed in seeds):
             raise ValueError("wanted whole numbers from 0 to 2,147,483,647")
         return _once(seeds)

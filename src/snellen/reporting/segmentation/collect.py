@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from snellen.engine.run_directory import MaskPredictions, Run
 from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.differences import Difference
-from snellen.insight.holm import holm
 from snellen.insight.learning import why_masks_not_learnt
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, by_image, mask_figures, miou, paired_masks
-from snellen.insight.sentence import verdict
+from snellen.reporting.comparisons import Comparison, comparisons, summary
 from snellen.reporting.headline import EpochChoice, MaskValues, mask_values
-from snellen.reporting.runs import Comparison, RunView, differing, labels_of, left_aside, summary, typeset
+from snellen.reporting.runs import RunView, differing, labels_of, left_aside
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,4 @@ def collect(runs: Sequence[Run]) -> CollectedMasks:
 def _compare(runs: list[MaskRun]) -> list[Comparison]:
     pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
     tests = [paired_masks(a.counts, b.counts, a.groups) for a, b in pairs]
-    corrected = holm([test.p_value for test in tests])
-    return [
-        Comparison(a.label, b.label, test, p, typeset(verdict(a.label, b.label, test, p)))
-        for (a, b), test, p in zip(pairs, tests, corrected, strict=True)
-    ]
+    return comparisons(pairs, tests)

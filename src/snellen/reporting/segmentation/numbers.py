@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from snellen.insight.segmentation import PairedMasks
-from snellen.reporting.runs import comparison_numbers, differing_numbers, ends, finite, run_numbers, table_row
+from snellen.reporting.comparisons import comparison_numbers
+from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
 from snellen.reporting.segmentation.collect import CollectedMasks, MaskRun
 
 _WITH_INTERVALS = ("miou", "pixel_accuracy", "dice", "boundary_f")

@@ -1,0 +1,159 @@
+"""Settings of a study against one another: what each borrows from those of its kind, and all pairs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.insight.decision import corrected
+from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
+from snellen.insight.seeds import Doubt, OverSeeds, doubt, doubt_unpaired, least_of_one, least_of_pair, seed_variance
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A setting's values by seed and image, on the same images as all others.
+
+    seeds: (S,) numbers. values: (S, U) of images or groups of images; a seed's mean is its measure. correct: (S, N)
+    which images are right; None where the measure is no share of right images. kind: fixed before any run, such as
+    "head only": settings of a kind learn from one another how much a seed changes. part: of the settings that are
+    compared with one another.
+    degrees: of freedom of the units; None: U - 1. See `unit_degrees`.
+    """
+
+    seeds: tuple[int, ...]
+    values: NDArray[np.float64]
+    correct: NDArray[np.bool_] | None
+    kind: str
+    part: float = 1.0
+    degrees: float | None = None
+
+    def doubt(self, expected: Prior = NOTHING_KNOWN) -> Doubt:
+        """About its mean."""
+        least = 0.0 if self.correct is None else least_of_one(self.correct)
+        return doubt(self.values, expected, least, self.degrees)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two settings by their numbers. doubt: about A's mean minus B's. is_paired: seed by seed.
+
+    p_holm: corrected for all pairs, None for no test.
+    """
+
+    a: int
+    b: int
+    doubt: Doubt
+    over: OverSeeds
+    p_holm: float | None
+    is_paired: bool
+
+
+def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """(S, G) values of groups of images, whose mean is that of the images; as they are where images stand alone.
+
+    values: (S, N). groups: (N,). A group's value is linearised: the seed's mean and the group's sum of what its images
+    differ from it, so that groups of other sizes do not look like groups of other values.
+    Source: Cochran 1977, Sampling Techniques, section 6.5.
+    """
+    if groups is None:
+        return values
+    names, number = np.unique(groups, return_inverse=True)
+    means = values.mean(1, keepdims=True)
+    sums = np.stack([np.bincount(number, row, len(names)) for row in values - means])
+    return np.asarray(means + sums * (len(names) / values.shape[1]))
+
+
+def unit_degrees(groups: NDArray[np.int64] | None) -> float | None:
+    """Degrees of freedom of a variance between groups of these sizes, None where images stand alone.
+
+    groups: (N,). G - 1 for groups of one size, fewer the more they differ. Source: Satterthwaite's approximation for
+    residuals adjusted as in CR2, images independent: Bell & McCaffrey 2002, Survey Methodology 28:169.
+    """
+    if groups is None:
+        return None
+    share = np.unique(groups, return_counts=True)[1] / len(groups)
+    if len(share) < 2:
+        return 1.0
+    own, common = share / (1 - share), share / np.sqrt(1 - share)
+    squared = common**2
+    trace = float(own.sum() - squared.sum())
+    squares = float((own**2).sum() - 2 * (own * squared).sum() + squared.sum() ** 2)
+    return trace**2 / squares
+
+
+def expected_by_setting(settings: Sequence[Scores]) -> list[Prior]:
+    """For each setting, what the seeds of all of its kind say, with as many seeds and of the same part."""
+    return _expected([s.values for s in settings], [(number,) for number in range(len(settings))], settings)
+
+
+def compare(settings: Sequence[Scores], expected: Sequence[Prior]) -> list[Compared]:
+    """All pairs of settings of a part. expected: of `expected_by_setting`.
+
+    Two settings of one kind are compared seed by seed, over the seeds that both have. Of two kinds, or with no seed in
+    common, the variances of both means add, each with its own degrees of freedom; with one seed on a side only a common
+    seed can be compared.
+    """
+    paired, unpaired = [], []
+    for a, b in itertools.combinations(range(len(settings)), 2):
+        one, other = settings[a], settings[b]
+        common = [seed for seed in one.seeds if seed in other.seeds]
+        single = min(len(one.seeds), len(other.seeds)) == 1
+        if one.part == other.part and common and (one.kind == other.kind or single):
+            paired.append((a, b, common))
+        elif one.part == other.part and not single:
+            unpaired.append((a, b))
+    doubts = {(a, b): (_unpaired(settings, expected, a, b), False) for a, b in unpaired}
+    rows = [(_rows(settings[a], common), _rows(settings[b], common)) for a, b, common in paired]
+    values = [
+        settings[a].values[of_a] - settings[b].values[of_b]
+        for (a, b, _), (of_a, of_b) in zip(paired, rows, strict=True)
+    ]
+    priors = _expected(values, [(a, b) for a, b, _ in paired], settings)
+    for (a, b, _), (of_a, of_b), each, known in zip(paired, rows, values, priors, strict=True):
+        right_a, right_b = settings[a].correct, settings[b].correct
+        least = 0.0 if right_a is None or right_b is None else least_of_pair(right_a[of_a], right_b[of_b])
+        doubts[a, b] = doubt(each, known, least, settings[a].degrees), True
+    pairs = sorted(doubts)
+    overs = [doubts[pair][0].over for pair in pairs]
+    p_values = corrected([over.p_value for over in overs])
+    return [
+        Compared(*pair, doubts[pair][0], over, p, doubts[pair][1])
+        for pair, over, p in zip(pairs, overs, p_values, strict=True)
+    ]
+
+
+def _unpaired(settings: Sequence[Scores], expected: Sequence[Prior], a: int, b: int) -> Doubt:
+    one, other = settings[a], settings[b]
+    right_a, right_b = one.correct, other.correct
+    least = 0.0 if right_a is None or right_b is None else least_of_pair(right_a, right_b, paired=False)
+    return doubt_unpaired(one.values, other.values, (expected[a], expected[b]), least, one.degrees)
+
+
+def _rows(scores: Scores, common: Sequence[int]) -> list[int]:
+    return [scores.seeds.index(seed) for seed in common]
+
+
+def _expected(
+    values: Sequence[NDArray[np.float64]], made_of: Sequence[tuple[int, ...]], settings: Sequence[Scores]
+) -> list[Prior]:
+    """For each of the values, made of one setting or two of one kind, what all like them say together."""
+    like: dict[tuple[float, str, int], list[int]] = {}
+    for at, (members, each) in enumerate(zip(made_of, values, strict=True)):
+        first = settings[members[0]]
+        if len({settings[number].kind for number in members}) == 1:
+            like.setdefault((first.part, first.kind, len(each)), []).append(at)
+    found = [NOTHING_KNOWN] * len(values)
+    for (_, _, seeds), rows in like.items():
+        if seeds == 1:
+            continue
+        names = {number for at in rows for number in made_of[at]}
+        independent = len(names) - (len(made_of[0]) - 1)  # the differences of C settings are made of C - 1
+        together = prior(np.array([seed_variance(values[at]) for at in rows]), seeds - 1, independent)
+        for at in rows:
+            found[at] = together
+    return found

@@ -1,0 +1,111 @@
+"""Comparisons of runs on the same images: the tests, their sentences, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snellen.engine.run_directory import Run
+from snellen.insight.decision import RULE, corrected, winner
+from snellen.insight.paired import PairedTest
+from snellen.insight.segmentation import PairedMasks
+from snellen.insight.sentence import listed, verdict
+from snellen.reporting.runs import RunView, ends, typeset
+from snellen.words import counted, duration
+
+_LONGER = 1.2  # times the training of another run, from which on it is said
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same images. p_holm: corrected for the number of comparisons, None where there is no test."""
+
+    a: str
+    b: str
+    test: PairedTest | PairedMasks
+    p_holm: float | None
+    sentence: str
+
+    @property
+    def better(self) -> str | None:
+        """The label of the better run; None where they cannot be told apart. See insight.decision."""
+        return {1: self.a, -1: self.b}.get(winner(self.test.difference, self.p_holm))
+
+
+def comparisons(
+    pairs: Sequence[tuple[RunView, RunView]], tests: Sequence[PairedTest | PairedMasks]
+) -> list[Comparison]:
+    """The tests of pairs of runs, corrected by Holm for how many there are, each in a sentence."""
+    p_values = corrected([test.p_value for test in tests])
+    count = sum(p is not None for p in p_values)
+    made = []
+    for (a, b), test, p in zip(pairs, tests, p_values, strict=True):
+        sentence = verdict(a.label, b.label, test, p, max(1, count), unlike(a.label, a.run, b.label, b.run))
+        made.append(Comparison(a.label, b.label, test, p, typeset(sentence)))
+    return made
+
+
+def unlike(name_a: str, a: Run, name_b: str, b: Run) -> list[str]:
+    """What sets two runs apart besides what is compared: time trained, epochs, the rule of the epoch, the seed."""
+    said = []
+    times = [run.status["seconds_training"] for run in (a, b)]
+    epochs = [run.status["epochs_done"] for run in (a, b)]
+    long, short = (0, 1) if times[0] >= times[1] else (1, 0)
+    if min(times) > 0 and times[long] > _LONGER * times[short]:
+        ratio = times[long] / times[short]
+        more = f"{100 * (ratio - 1):.0f}% longer" if ratio < 2 else f"{ratio:.1f} times as long"
+        in_epochs = "" if epochs[0] == epochs[1] else f", {epochs[long]} epochs against {epochs[short]}"
+        took = f"{duration(times[long])} against {duration(times[short])}"
+        said.append(f"{(name_a, name_b)[long]} trained {more} ({took}{in_epochs})")
+    elif epochs[0] != epochs[1]:
+        said.append(f"{name_a} trained for {counted(epochs[0], 'epoch')}, {name_b} for {epochs[1]}")
+    rules = [run.recipe.evaluation.choose for run in (a, b) if run.recipe.task != "pretraining"]
+    if len(set(rules)) > 1:
+        last = name_a if rules[0] == "last" else name_b
+        said.append(f"of {last} the last epoch is scored, of the other the one that scored best")
+    if a.recipe.seed != b.recipe.seed:
+        said.append(f"their seeds are {a.recipe.seed} and {b.recipe.seed}")
+    return said
+
+
+def summary(values: Mapping[str, float], compared: Sequence[Comparison], measure: str) -> list[str]:
+    """Which of many runs is at the top, and which others these images tell from it.
+
+    values: the measure of each run, by its label.
+    """
+    best = max(values, key=lambda label: values[label])
+    own = [c for c in compared if best in (c.a, c.b)]
+    beaten = [c.b if c.a == best else c.a for c in own if c.better == best]
+    level = [c.b if c.a == best else c.a for c in own if c.better is None]
+    images = compared[0].test.total
+    if all(c.p_holm is None for c in own):
+        return [f"{best} has the highest {measure}, {values[best]:.1%}; whether that is luck cannot be tested here."]
+    on = f"on {counted(images, 'image')}, one seed each"
+    if not level:
+        sentences = [f"{best} beats all the others: {measure} {values[best]:.1%} ({on})."]
+    else:
+        sentences = [
+            f"{best} has the highest {measure}, {values[best]:.1%} ({on}). It cannot be told apart from "
+            f"{listed(level)}." + (f" It beats {listed(beaten)}." if beaten else "")
+        ]
+    open_pairs = sum(c.better is None for c in compared)
+    told = len(compared) - open_pairs
+    sentences.append(f"Of {counted(len(compared), 'pair')}, {told} can be told apart and {open_pairs} cannot. {RULE}")
+    return sentences
+
+
+def comparison_numbers(comparison: Comparison) -> dict[str, Any]:
+    """What the JSON file says of every comparison."""
+    test = comparison.test
+    return {
+        "a": comparison.a,
+        "b": comparison.b,
+        "difference": test.difference,
+        "interval": ends(test.interval),
+        "p_value": test.p_value,
+        "p_holm": comparison.p_holm,
+        "images": test.total,
+        "method": test.method,
+        "sentence": comparison.sentence,
+    }
