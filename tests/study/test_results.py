@@ -156,7 +156,7 @@ def test_a_headline_names_settings_in_words_and_fits_into_two_lines() -> None:
         {"A": 0.5, "B": 0.9, "C": 0.89, "D": 0.4},
     ):
         (said,) = answer(results(cells(drawn(accuracies, 3, 400)), settings))
-        assert len(said.headline) <= 200
+        assert len(said.headline) <= 165
         assert "3 seeds each" in said.headline
         best = max(accuracies, key=lambda name: accuracies[name])
         assert f"({WORDS[best]})" in said.headline or f"({WORDS['A']})" in said.headline

@@ -14,7 +14,7 @@ from snellen.spec import Spec
 from snellen.study.results import Cell, Pair, Results
 from snellen.words import counted
 
-_LONGEST = 200  # characters of a headline: two lines of the page
+_LONGEST = 165  # characters of a headline: two lines of the page
 _SHORT_NAME = 3  # characters of a name that says nothing by itself
 
 
@@ -178,7 +178,7 @@ def _headline_with(
         return f"{share}{name} has the highest {highest}, without a verdict: {level[0].a.no_interval} ({seeds})."
     others = _named([_other(pair, best).setting for pair in level], len(cells) - 1, names, most)
     if beaten:
-        return f"{share}{name} has the highest {highest} ({seeds}): it beats {losers}, but not {others}."
+        return f"{share}{name} has the highest {highest} ({seeds}): it beats {losers} and cannot be told from {others}."
     return f"{share}{name} has the highest {highest} ({seeds}), but cannot be told apart from {others}."
 
 

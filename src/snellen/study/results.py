@@ -183,7 +183,8 @@ class Results:
 
     def table(self) -> pd.DataFrame:
         """One row for each cell."""
-        return pd.DataFrame([cell.as_dict() for cell in self.cells])
+        numbers = dict.fromkeys(("low", "high", "seed_share", "kept_mean"), float)
+        return pd.DataFrame([cell.as_dict() for cell in self.cells]).astype(numbers)
 
     def at(self, fraction: float) -> list[Cell]:
         """The settings with this share of the labels."""
