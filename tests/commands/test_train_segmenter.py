@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,9 +19,11 @@ from tests.hardware import ARGUMENTS, FP32
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from snellen import train
+from snellen.commands.evaluate_segmenter import EvaluatedMasks, render_masks
 from snellen.engine.run_directory import Run
 from snellen.insight.segmentation import counts_of, mask_figures, miou
 from snellen.models.segmenters.segmenter import Segmenter
+from snellen.tasks.segmentation import MaskScores
 
 FAST = [
     *("batch_size=4", "augmentation.size=[32,32]", "augmentation.resize=null", "evaluation.resize=null"),
@@ -123,7 +127,9 @@ def test_evaluate_gives_the_runs_figures(
     expected = mask_figures(counts_of(chosen.confusion), chosen.boundary)
     assert ours["miou"] == pytest.approx(expected.miou)
     assert ours["boundary_f"] == pytest.approx(expected.boundary_f)
-    assert ours["miou_interval"] == pytest.approx([expected.miou_interval.low, expected.miou_interval.high])
+    assert ours["miou_interval"] is ours["over_the_others"] is None
+    assert ours["no_interval"] == "only 5 images"
+    assert "no interval: only 5 images" in out
     code, out = snellen("evaluate", trained.path, scenes / "nowhere", capsys=capsys)
     assert code == 2
 
@@ -259,3 +265,25 @@ def test_the_tables_are_plain(trained: Run) -> None:
     table = pd.read_csv(trained.path / "predictions" / "validation.csv")
     assert table["miou"].between(0, 1).all()
     assert len(pd.read_csv(trained.path / "epochs.csv")) == 4
+
+
+def test_what_an_evaluation_says_of_a_class_in_few_images() -> None:
+    generator = np.random.default_rng(0)
+    confusion = np.zeros((14, 3, 3), np.int64)
+    confusion[:, :2, :2] = generator.integers(20, 90, (14, 2, 2))
+    confusion[:4, 2, 2] = 30
+    boundary = np.full((14, 3, 4), 3)
+    scores = MaskScores(confusion, boundary, 0.1)
+    figures = mask_figures(counts_of(confusion), boundary)
+    done = EvaluatedMasks(["sky", "road", "sign"], figures, scores, [str(row) for row in range(14)], 3, [])
+    console = Console(file=io.StringIO(), width=160, record=True)
+    console.print(render_masks(done))
+    text = console.export_text()
+    assert figures.common is not None
+    interval = figures.common.miou_interval
+    assert interval is not None
+    others = f"{figures.common.miou:.4f}  95% interval {interval.low:.4f} to {interval.high:.4f}"
+    assert re.search(rf"mIoU, over sky and road +{others}", text)
+    assert "no interval: sign is in too few images (fewer than 10)" in text
+    assert re.search(r"sign .* too few images", text)
+    assert "no interval: sign is in too few images" in repr(done)

@@ -51,4 +51,4 @@ def test_rare_classes_and_one_that_prevails() -> None:
 
 def test_few_masks() -> None:
     assert few_masks_notes(10) == []
-    assert "too narrow" in few_masks_notes(3)[0]
+    assert "no interval is given" in few_masks_notes(3)[0]

@@ -81,6 +81,7 @@ def test_masks_of_one_class_and_masks_at_the_constant_answer() -> None:
     reason = why_masks_not_learnt(poor, Interval(0.39, 0.6), NAMES)
     assert reason == "the 95% interval of its mIoU, 39.0 to 60.0, is not above 40.0%, what cat everywhere would reach"
     assert why_masks_not_learnt(poor, Interval(0.41, 0.6), NAMES) is None
+    assert why_masks_not_learnt(poor, None, NAMES) is None
     assert why_masks_not_learnt(np.array([[[90, 10], [0, 0]]]), Interval(0.4, 0.5), NAMES[:2]) is None
     assert why_masks_not_learnt(np.array([[[999, 0], [0, 1]]]), Interval(0.4, 1), NAMES[:2]) is None
 

@@ -1,18 +1,25 @@
-"""Figures of masks: by hand, against torchmetrics, and their intervals against simulation."""
+"""Figures of masks: by hand, against torchmetrics; their intervals against a loop over images and scipy."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_f1_score,
     multiclass_jaccard_index,
 )
 
+from snellen.insight.jackknife import degrees_of_freedom
+from snellen.insight.mask_words import over_classes, why_no_interval
+from snellen.insight.proportions import Interval, wilson
 from snellen.insight.segmentation import (
+    Counts,
     by_image,
     counts_of,
     mask_figures,
@@ -59,7 +66,7 @@ def test_against_torchmetrics(seed: int) -> None:
     )
     target[torch.rand(target.shape, generator=generator) < 0.15] = 255
     confusion = confusion_counts(prediction, target, classes).numpy()
-    figures = mask_figures(counts_of(confusion), np.zeros((images, classes, 4), np.int64))
+    figures = mask_figures(counts_of(confusion))
     kept = (prediction.flatten(), target.flatten(), classes)
     theirs = multiclass_jaccard_index(*kept, average="macro", ignore_index=255)
     assert miou(confusion) == figures.miou == pytest.approx(theirs.item(), abs=1e-6)
@@ -98,29 +105,142 @@ def drawn(generator: np.random.Generator, images: int, quality: float, classes: 
     return cells
 
 
-@pytest.mark.slow
-def test_intervals_cover_what_they_should() -> None:
-    """Of runs on 60 images each, about 95% of the intervals hold the mIoU of very many images."""
-    truth = miou(drawn(np.random.default_rng(1), 40_000, 0.7))
-    inside = 0
-    for seed in range(200):
-        confusion = drawn(np.random.default_rng(100 + seed), 60, 0.7)
-        found = mask_figures(counts_of(confusion), np.zeros((60, 3, 4), np.int64), seed=seed).miou_interval
-        inside += found.low <= truth <= found.high
-    assert 0.89 <= inside / 200 <= 0.985
+def brute_force(
+    figure: Callable[[Counts], float], counts: Counts, sizes: NDArray[np.float64], share: bool = True
+) -> tuple[float, float, float, float]:
+    """The figure, its interval and p-value by the jackknife as Tukey writes it: one image after the other left out.
+
+    sizes: (N,), from which the degrees of freedom come by the matrices themselves. share: on the scale of the logit.
+    """
+    whole, units = figure(counts), len(counts)
+    pseudo = [units * whole - (units - 1) * figure(np.delete(counts, row, axis=0)) for row in range(units)]
+    error = np.std(pseudo, ddof=1) / np.sqrt(units)
+    degrees = satterthwaite(sizes / sizes.sum())
+    quantile = stats.t.ppf(0.975, degrees)
+    low, high = whole - quantile * error, whole + quantile * error
+    if share:
+        scale = quantile * error / (whole * (1 - whole))
+        low, high = (1 / (1 / np.exp(np.log(whole / (1 - whole)) + side * scale) + 1) for side in (-1, 1))
+    return whole, low, high, 2 * stats.t.sf(abs(whole) / error, degrees)
+
+
+def satterthwaite(part: NDArray[np.float64]) -> float:
+    """Pseudo-values are M e to first order, with e of variances in proportion to the images' parts."""
+    units = len(part)
+    without = np.diag(1 / (1 - part)) @ (np.eye(units) - np.outer(part, np.ones(units)))
+    centred = (np.eye(units) - 1 / units) @ without
+    covariance = centred @ np.diag(part) @ centred.T
+    return float(np.trace(covariance) ** 2 / np.trace(covariance @ covariance))
+
+
+def parts(pixels: Counts) -> NDArray[np.float64]:
+    """(N,) mean over the classes of the images' parts of the pixels, (N, C, …)."""
+    each = pixels.sum(-1)
+    return np.asarray((each / each.sum(0)).mean(1))
+
+
+def mean_iou(counts: Counts) -> float:
+    total = counts.sum(0)
+    return float(np.mean([hits / (hits + alarms + missed) for hits, alarms, missed in total]))
+
+
+def mean_dice(counts: Counts) -> float:
+    total = counts.sum(0)
+    return float(np.mean([2 * hits / (2 * hits + alarms + missed) for hits, alarms, missed in total]))
+
+
+def mean_boundary_f(edges: Counts) -> float:
+    total = edges.sum(0)
+    ratios = [(matched / predicted, hit / true) for predicted, matched, true, hit in total]
+    return float(np.mean([2 * precision * recall / (precision + recall) for precision, recall in ratios]))
+
+
+def ends(interval: Interval | None) -> list[float]:
+    assert interval is not None
+    return [interval.low, interval.high]
+
+
+def test_intervals_are_those_of_a_loop_over_the_images() -> None:
+    generator = np.random.default_rng(4)
+    counts = counts_of(drawn(generator, 14, 0.7))
+    edges = generator.integers(5, 20, (14, 3, 4)) * [2, 1, 3, 1]
+    figures = mask_figures(counts, edges)
+    by_class = [
+        (one.iou, one.iou_interval, brute_force(mean_iou, counts[:, [number]], parts(counts[:, [number]])))
+        for number, one in enumerate(figures.classes)
+    ]
+    for value, interval, (expected, low, high, _) in (
+        (figures.miou, figures.miou_interval, brute_force(mean_iou, counts, parts(counts))),
+        (figures.dice, figures.dice_interval, brute_force(mean_dice, counts, parts(counts))),
+        (
+            figures.boundary_f,
+            figures.boundary_f_interval,
+            brute_force(mean_boundary_f, edges, parts(edges[..., [0, 2]])),
+        ),
+        (
+            figures.pixel_accuracy,
+            figures.pixel_accuracy_interval,
+            brute_force(
+                lambda some: some[..., 0].sum() / some[..., [0, 2]].sum(), counts, counts[..., [0, 2]].sum((1, 2))
+            ),
+        ),
+        *by_class,
+    ):
+        assert value == pytest.approx(expected)
+        assert ends(interval) == pytest.approx([low, high])
+
+
+def test_a_difference_is_that_of_a_loop_over_the_images() -> None:
+    generator = np.random.default_rng(5)
+    a, b = (counts_of(drawn(generator, 12, quality)) for quality in (0.75, 0.7))
+    together = np.concatenate([a, b], axis=1)
+    difference, low, high, p_value = brute_force(
+        lambda some: mean_iou(some[:, :3]) - mean_iou(some[:, 3:]), together, parts(together), share=False
+    )
+    test = paired_masks(a, b)
+    assert test.difference == pytest.approx(difference)
+    assert ends(test.interval) == pytest.approx([low, high])
+    assert test.p_value == pytest.approx(p_value)
+    assert paired_masks(b, a).p_value == pytest.approx(test.p_value)
+
+
+def test_images_of_equal_size_are_a_mean() -> None:
+    """One class that fills every image, and no false alarms: IoU is a mean over images, its interval that of a mean."""
+    right, other = (np.random.default_rng(seed).integers(40, 100, 15) for seed in (6, 7))
+    of_right, of_other = (np.stack([hits, 0 * hits, 100 - hits], -1)[:, None] for hits in (right, other))
+    np.testing.assert_allclose(miou_by_unit(of_right), right / 100)
+    paired, theirs = paired_masks(of_right, of_other), stats.ttest_rel(right / 100, other / 100)
+    assert paired.p_value == pytest.approx(theirs.pvalue)
+    assert ends(paired.interval) == pytest.approx(list(theirs.confidence_interval(0.95)))
+    mean = right.mean() / 100
+    scale = stats.t.ppf(0.975, 14) * stats.sem(right / 100) / (mean * (1 - mean))
+    expected = [1 / (1 + np.exp(-np.log(mean / (1 - mean)) - side * scale)) for side in (-1, 1)]
+    figures = mask_figures(of_right)
+    for interval in (figures.miou_interval, figures.classes[0].iou_interval, figures.pixel_accuracy_interval):
+        assert ends(interval) == pytest.approx(expected)
+
+
+def test_degrees_of_freedom() -> None:
+    assert degrees_of_freedom(np.full(7, 3.0)) == pytest.approx(6)
+    sizes = np.array([4.0, 22, 40, 0, 9])
+    assert degrees_of_freedom(sizes) == pytest.approx(satterthwaite(sizes / sizes.sum()))
+    assert degrees_of_freedom(np.array([1.0, 1, 1000])) == pytest.approx(1, abs=0.05), "two small ones tell little"
 
 
 def test_false_alarms_of_the_paired_test() -> None:
     alarms = 0
     for seed in range(200):
         generator = np.random.default_rng(seed)
-        alarms += paired_masks(*(counts_of(drawn(generator, 40, 0.7)) for _ in range(2)), seed=seed).p_value < 0.05
+        test = paired_masks(*(counts_of(drawn(generator, 20, 0.7)) for _ in range(2)))
+        assert test.p_value is not None
+        alarms += test.p_value < 0.05
     assert alarms / 200 <= 0.10
     generator = np.random.default_rng(0)
     better, worse = drawn(generator, 60, 0.8), drawn(generator, 60, 0.6)
     test = paired_masks(counts_of(better), counts_of(worse))
-    assert test.p_value < 0.01
-    assert test.interval.low > 0
+    assert test.p_value is not None
+    assert test.p_value < 1e-6, "no floor, as resampling has"
+    assert ends(test.interval)[0] > 0
     assert test.difference == pytest.approx(miou(better) - miou(worse))
     assert test.better_a > test.better_b
     assert test.total == 60
@@ -129,10 +249,15 @@ def test_false_alarms_of_the_paired_test() -> None:
 def test_groups_widen_the_interval() -> None:
     few = drawn(np.random.default_rng(2), 8, 0.7)
     many = np.repeat(few, 10, axis=0)  # ten copies of each image know no more than one
-    edges = np.zeros((80, 3, 4), np.int64)
-    alone = mask_figures(counts_of(many), edges).miou_interval
-    grouped = mask_figures(counts_of(many), edges, np.repeat(np.arange(8), 10)).miou_interval
-    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+    groups = np.random.default_rng(3).permutation(np.repeat(np.arange(8), 10))
+    copies = few[groups]
+    alone = ends(mask_figures(counts_of(many)).miou_interval)
+    grouped = mask_figures(counts_of(copies), groups=groups)
+    assert grouped.miou_interval is not None
+    assert grouped.miou_interval.high - grouped.miou_interval.low > 2 * (alone[1] - alone[0])
+    assert ends(grouped.miou_interval) == pytest.approx(
+        brute_force(mean_iou, counts_of(few), parts(counts_of(few)))[1:3]
+    )
 
 
 def test_values_by_image_stand_for_the_miou() -> None:
@@ -146,3 +271,126 @@ def test_values_by_image_stand_for_the_miou() -> None:
     assert values.std(ddof=1) / np.sqrt(60) == pytest.approx(np.std(draws), rel=0.1)
     doubled = np.repeat(confusion, 2, axis=0)
     np.testing.assert_allclose(miou_by_unit(counts_of(doubled), np.repeat(np.arange(60), 2)), values)
+    some = miou_by_unit(counts_of(confusion), classes=[0, 2])
+    assert some.mean() == pytest.approx(np.mean([mean_iou(counts_of(confusion)[:, [number]]) for number in (0, 2)]))
+
+
+def rare(generator: np.random.Generator, images: int, holding: int) -> Counts:
+    """Counts of images with three classes and a fourth in the first few of them."""
+    confusion = np.zeros((images, 4, 4), np.int64)
+    confusion[:, :3, :3] = drawn(generator, images, 0.7)
+    confusion[:holding, 3, 3] = generator.integers(20, 80, holding)
+    confusion[:holding, 3, 0] = 30
+    return counts_of(confusion)
+
+
+def test_a_class_in_nine_images_has_no_interval() -> None:
+    generator = np.random.default_rng(8)
+    nine, ten = rare(generator, 30, 9), rare(generator, 30, 10)
+    edges = generator.integers(5, 20, (30, 4, 4)) * [2, 1, 3, 1]
+    figures = mask_figures(nine, edges)
+    assert figures.miou == pytest.approx(mean_iou(nine))
+    assert (figures.miou_interval, figures.dice_interval, figures.boundary_f_interval) == (None, None, None)
+    assert figures.classes[3].iou_interval is None
+    assert (figures.classes[3].images, figures.classes[3].enough) == (9, False)
+    assert figures.pixel_accuracy_interval is not None
+    assert figures.common is not None
+    assert figures.common.classes == (0, 1, 2)
+    assert figures.common.miou == pytest.approx(mean_iou(nine[:, :3]))
+    assert ends(figures.common.miou_interval) == pytest.approx(
+        brute_force(mean_iou, nine[:, :3], parts(nine[:, :3]))[1:3]
+    )
+    assert why_no_interval(figures, list("abcd")) == "d is in too few images (fewer than 10)"
+    assert mask_figures(ten, edges).common is None
+    assert mask_figures(ten, edges).miou_interval is not None
+    others = (
+        (figures.common.dice_interval, brute_force(mean_dice, nine[:, :3], parts(nine[:, :3]))),
+        (figures.common.boundary_f_interval, brute_force(mean_boundary_f, edges[:, :3], parts(edges[:, :3, ::2]))),
+    )
+    for interval, expected in others:
+        assert ends(interval) == pytest.approx(expected[1:3])
+    other = rare(generator, 30, 9)
+    other[:9, 3] = nine[:9, 3, [0, 2, 1]]  # the truth is one
+    test = paired_masks(nine, other)
+    assert test.classes == (0, 1, 2)
+    assert test.difference == pytest.approx(mean_iou(nine[:, :3]) - mean_iou(other[:, :3]))
+    assert test.p_value == pytest.approx(paired_masks(nine[:, :3], other[:, :3]).p_value)
+
+
+def test_a_class_that_is_predicted_and_never_there() -> None:
+    """It counts in the mean over all, as ever, and is no reason for the others to have no interval."""
+    counts = counts_of(drawn(np.random.default_rng(9), 20, 0.7, 3))
+    counts = np.concatenate([counts, np.zeros((20, 1, 3), np.int64)], axis=1)
+    assert mask_figures(counts).common is None
+    counts[0, 3, 1] = 1
+    figures = mask_figures(counts)
+    assert figures.miou == pytest.approx(0.75 * mean_iou(counts[:, :3]))
+    assert figures.miou_interval is None
+    assert figures.common is not None
+    assert figures.common.classes == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "why"),
+    [
+        (5, None, "only 5 images"),
+        (1, None, "only one image"),
+        (40, np.arange(40) % 2, "only 2 groups"),
+        (40, np.zeros(40, np.int64), "only one group"),
+    ],
+)
+def test_too_few_for_any_interval(images: int, groups: NDArray[np.int64] | None, why: str) -> None:
+    generator = np.random.default_rng(10)
+    a, b = (counts_of(drawn(generator, images, 0.7)) for _ in range(2))
+    figures = mask_figures(a, np.full((images, 3, 4), 2), groups)
+    assert figures.why_no_interval == why
+    assert figures.miou_interval is figures.pixel_accuracy_interval is figures.common is None
+    assert all(each.iou_interval is None for each in figures.classes)
+    test = paired_masks(a, b, groups)
+    assert (test.interval, test.p_value, test.why_no_test) == (None, None, why)
+    assert test.difference == pytest.approx(mean_iou(a) - mean_iou(b))
+
+
+def test_no_class_in_ten_images() -> None:
+    counts = np.zeros((12, 2, 3), np.int64)
+    counts[:6, 0], counts[6:, 1] = (5, 1, 1), (7, 2, 1)
+    figures = mask_figures(counts)
+    assert figures.why_no_interval == "no class is in 10 images"
+    assert figures.pixel_accuracy_interval is not None
+    assert paired_masks(counts, counts + 1 - 1).why_no_test == "no class is in 10 images"
+
+
+def test_a_class_must_be_in_every_one_of_few_groups() -> None:
+    generator = np.random.default_rng(11)
+    groups = np.repeat(np.arange(4), 10)
+    counts = rare(generator, 40, 20)  # its 20 images are two groups
+    figures = mask_figures(counts, groups=groups)
+    assert figures.common is not None
+    assert figures.common.classes == (0, 1, 2)
+    assert mask_figures(counts, groups=np.arange(40) % 4).common is None
+
+
+def test_no_interval_without_width() -> None:
+    perfect = np.zeros((12, 2, 3), np.int64)
+    perfect[..., 0] = 50
+    figures = mask_figures(perfect)
+    for interval in (figures.miou_interval, figures.classes[1].iou_interval, figures.pixel_accuracy_interval):
+        assert interval == wilson(12, 12)
+    test = paired_masks(perfect, perfect)
+    assert (test.interval, test.p_value) == (None, None)
+    assert test.why_no_test == "both get the same pixels right and wrong"
+    alike = np.tile([[30, 5, 7]], (12, 2, 1))
+    assert mask_figures(alike).miou_interval is None
+    assert mask_figures(alike).why_no_interval == "all images are alike"
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ((0, 2), "a and c"),
+        (tuple(range(11)), "11 classes, all but l"),
+        (tuple(range(9)), "9 classes, all but j, k and l"),
+    ],
+)
+def test_classes_in_words(classes: tuple[int, ...], expected: str) -> None:
+    assert over_classes(classes, list("abcdefghijkl")) == expected

@@ -201,18 +201,24 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
 
 
 def test_sentences_on_masks() -> None:
-    better = PairedMasks(0.04, Interval(0.01, 0.07), 0.012, 60, 41, 101, "paired bootstrap over images")
+    better = PairedMasks(0.04, Interval(0.01, 0.07), 0.012, 60, 41, 101, "jackknife over images")
     assert verdict("old", "new", better) == (
         "old beats new by 4.0 points of mIoU, 95% interval 1.0 to 7.0 (p = 0.012, 101 images, one seed each)."
     )
-    level = PairedMasks(-0.01, Interval(-0.03, 0.01), 0.33, 45, 56, 101, "paired bootstrap over images")
+    level = PairedMasks(-0.01, Interval(-0.03, 0.01), 0.33, 45, 56, 101, "jackknife over images")
     assert verdict("old", "new", level) == (
         "These 101 images cannot tell old and new apart: difference -1.0 points of mIoU, 95% interval -3.0 to +1.0 "
         "(p = 0.330, one seed each). If the difference is real, about 820 images would show it; a true difference of "
         "2.9 points would have been found four times in five."
     )
-    same = PairedMasks(0.0, Interval(0.0, 0.0), 1.0, 0, 0, 101, "paired bootstrap over images")
-    assert verdict("a", "b", same).endswith("Both get the same pixels right and wrong.")
+    part = PairedMasks(
+        0.04, Interval(0.01, 0.07), 0.012, 60, 41, 101, "jackknife over images", (0, 2), "mIoU over a and c"
+    )
+    assert "beats new by 4.0 points of mIoU over a and c, 95% interval" in verdict("old", "new", part)
+    few = PairedMasks(0.04, None, None, 3, 2, 5, "jackknife over images", why_no_test="only 5 images")
+    assert verdict("old", "new", few) == (
+        "old and new are not compared: only 5 images. On 5 images the difference is +4.0 points of mIoU."
+    )
 
 
 def test_among_many_pairs_the_power_is_that_of_the_corrected_level() -> None:

@@ -7,8 +7,10 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,17 +23,22 @@ from tests.commands.test_predict_masks import FAST
 from tests.reporting.fake_masks import MaskPlan, Scenes, draw_scenes, write_mask_run
 
 from snellen import Run, UserError, report, train
-from snellen.insight.segmentation import paired_masks
+from snellen.insight.proportions import Interval
+from snellen.insight.segmentation import mask_figures, paired_masks
+from snellen.reporting.closing import closing_lines
 from snellen.reporting.headline import mask_values
 from snellen.reporting.segmentation.evolution import choose
 from snellen.reporting.segmentation.masks import TrueMasks, mask_picture, reduced
+from snellen.study.answer import answer, verdict
+from snellen.study.results import Results, _cell, _pairs
+from snellen.study.spec import StudySpec
 
 SMALL = {"snapshots.images": 5}
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
-    return draw_scenes(tmp_path_factory.mktemp("scenes"), 24, (48, 64))
+    return draw_scenes(tmp_path_factory.mktemp("scenes"), 54, (48, 64))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +92,13 @@ def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
         assert one["miou"] == pytest.approx(iou.mean()) == row["miou"]
         assert one["miou_interval"] == [row["miou_low"], row["miou_high"]]
         assert [each["iou"] for each in one["classes"]] == pytest.approx(iou.tolist())
+        figures = mask_figures(mask_values(run).counts, run.mask_validation().boundary)
+        for name in ("miou", "pixel_accuracy", "dice", "boundary_f"):
+            assert one[f"{name}_interval"] == ends(getattr(figures, f"{name}_interval"))
+        bounds = [each["iou_interval"] for each in one["classes"]]
+        assert bounds == [ends(each.iou_interval) for each in figures.classes]
+        assert len({tuple(each) for each in bounds}) == len(bounds) == 6
+        assert "{:.1f}–{:.1f}".format(*(100 * end for end in bounds[3])) in text
         assert one["pixel_accuracy"] == pytest.approx(right.sum() / true.sum())
         assert f"{100 * iou.mean():.1f}" in text
         assert [each["miou"] for each in one["per_image"]] == pytest.approx(
@@ -96,6 +110,8 @@ def test_the_comparison_is_paired_over_images(runs: list[Run], page: Path) -> No
     comparison = numbers_of(page)["comparisons"][0]
     expected = paired_masks(*(mask_values(run).counts for run in runs[:2]))
     assert comparison["difference"] == pytest.approx(expected.difference)
+    assert comparison["interval"] == ends(expected.interval)
+    assert comparison["measure"] == "mIoU"
     assert (comparison["better_a"], comparison["better_b"]) == (expected.better_a, expected.better_b)
     assert comparison["sentence"] in text_of(page)
 
@@ -203,9 +219,116 @@ def test_a_run_without_scores_and_a_stopped_one(scenes: Scenes, tmp_path: Path) 
     assert "stopped is interrupted: 2 of 4 epochs done." in text
 
 
-def test_groups_are_resampled_whole(scenes: Scenes, tmp_path: Path) -> None:
+def ends(interval: Interval | None) -> list[float]:
+    assert interval is not None
+    return [interval.low, interval.high]
+
+
+def few_barren(scenes: Scenes, holding: int) -> Scenes:
+    """The same scenes with barren land in the truth of so many validation images alone."""
+    labels = scenes.labels.copy()
+    labels[(labels == 5) & ~np.isin(np.arange(len(labels)), np.flatnonzero(~scenes.train)[:holding])[:, None, None]] = 2
+    labels[np.flatnonzero(~scenes.train)[:holding], :8, :8] = 5
+    return replace(scenes, labels=labels)
+
+
+def with_validation(scenes: Scenes, images: int) -> Scenes:
+    """The same scenes with so many of the validation images."""
+    keep = np.flatnonzero(scenes.train).tolist() + np.flatnonzero(~scenes.train)[:images].tolist()
+    names = [scenes.names[row] for row in keep]
+    return Scenes(scenes.root, names, scenes.pixels[keep], scenes.labels[keep], scenes.train[keep])
+
+
+def test_a_class_in_too_few_images_is_named(scenes: Scenes, tmp_path: Path) -> None:
+    one, two = (
+        write_mask_run(tmp_path / name, few_barren(scenes, 3), MaskPlan(name, 2, seed=seed))
+        for seed, name in enumerate(("one", "two"))
+    )
+    page = report(one, tmp_path / "one.html")
+    numbers, text = numbers_of(page)["runs"][0], text_of(page)
+    names = "urban, agriculture, rangeland, forest and water"
+    assert numbers["miou_interval"] is numbers["dice_interval"] is numbers["boundary_f_interval"] is None
+    assert numbers["no_interval"] == "barren is in too few images (fewer than 10)"
+    others = numbers["over_the_others"]
+    assert ", ".join(others["classes"]) == names.replace(" and", ",")
+    figures = mask_figures(mask_values(one).counts[:, :5])
+    assert others["miou"] == pytest.approx(figures.miou)
+    assert others["miou_interval"] == pytest.approx(ends(figures.miou_interval))
+    low, high = (100 * end for end in others["miou_interval"])
+    over = f"over {names} {others['miou']:.1%}, 95% interval {low:.1f} to {high:.1f}"
+    assert text.count(over) == 2
+    dice = (100 * end for end in others["dice_interval"])
+    assert "over the others {:.1%}, {:.1f}–{:.1f}".format(others["dice"], *dice) in text
+    assert f"{numbers['miou']:.1%} on 18 validation images, without an interval: barren" in text
+    assert [each["too_few_images"] for each in numbers["classes"]] == [False] * 5 + [True]
+    assert numbers["classes"][5]["iou_interval"] is None
+    assert f"{100 * numbers['classes'][5]['iou']:.1f} too few images" in text
+    row = pd.read_csv(page.with_suffix(".csv")).iloc[0]
+    assert np.isnan(row["miou_low"])
+    assert row["over_the_others_miou_low"] == pytest.approx(others["miou_interval"][0])
+    assert f"(no interval: barren is in too few images (fewer than 10); {over})" in closing_lines(one)[0]
+
+    page = report([one, two], tmp_path / "both.html")
+    comparison = numbers_of(page)["comparisons"][0]
+    assert comparison["measure"] == f"mIoU over {names}"
+    assert f"points of mIoU over {names}, 95% interval" in comparison["sentence"]
+    assert comparison["sentence"] in text_of(page)
+
+
+def test_too_few_images_for_any_interval(scenes: Scenes, tmp_path: Path) -> None:
+    few = with_validation(scenes, 5)
+    runs = [write_mask_run(tmp_path / f"few {seed}", few, MaskPlan(f"few {seed}", 2, seed=seed)) for seed in range(2)]
+    page = report(runs, tmp_path / "few.html")
+    numbers, text = numbers_of(page), text_of(page)
+    assert [run["no_interval"] for run in numbers["runs"]] == ["only 5 images"] * 2
+    assert numbers["runs"][0]["pixel_accuracy_interval"] is None
+    comparison = numbers["comparisons"][0]
+    assert comparison["interval"] is comparison["p_value"] is comparison["p_holm"] is None
+    assert "few 0 and few 1 are not compared: only 5 images." in text
+    assert "beats" not in text
+    assert "(no interval: only 5 images)" in closing_lines(runs[0])[0]
+    report(runs[0], tmp_path / "one.html")
+    assert "without an interval: only 5 images" in text_of(tmp_path / "one.html")
+
+
+def test_a_study_is_over_the_classes_in_enough_images(scenes: Scenes, tmp_path: Path) -> None:
+    some = few_barren(scenes, 3)
+    runs = [write_mask_run(tmp_path / str(seed), some, MaskPlan("net", 2, seed=seed)) for seed in range(2)]
+    cell = _cell("net", 1.0, dict(enumerate(runs)))
+    assert cell.over_classes == "urban, agriculture, rangeland, forest and water"
+    counts = [mask_values(run).counts[:, :5] for run in runs]
+    expected = [mask_figures(each).miou for each in counts]
+    assert cell.values.mean(1) == pytest.approx(expected)
+    assert cell.no_interval is None
+    other = _cell("other", 1.0, {0: runs[1]})
+    pair = _pairs([_cell("net", 1.0, {0: runs[0]}), other])[0]
+    alone = paired_masks(*(mask_values(run).counts for run in runs))
+    assert pair.over.mean == pytest.approx(alone.difference)
+    assert pair.over.p_value == pytest.approx(alone.p_value, rel=0.05), "but for the degrees of freedom"
+    one = _cell("net", 1.0, {0: runs[0]}).interval
+    assert ends(one) == pytest.approx(ends(mask_figures(counts[0]).miou_interval)), "that of the run's own page"
+
+
+def test_a_study_on_too_few_images_compares_nothing(scenes: Scenes, tmp_path: Path) -> None:
+    few = with_validation(scenes, 5)
+    run = write_mask_run(tmp_path / "few", few, MaskPlan("few", 2))
+    made = [_cell(name, 1.0, {0: run}) for name in ("one", "two")]
+    assert [cell.interval for cell in made] == [None, None]
+    study: Any = SimpleNamespace(
+        spec=StudySpec.model_validate({"recipe": "segment-lite", "settings": [{"name": "one"}, {"name": "two"}]})
+    )
+    found = Results(study, made, _pairs(made), [])
+    assert found.pairs[0].better is None
+    said = answer(found)[0]
+    assert "without a verdict: only 5 images" in said.headline
+    assert "(no interval: only 5 images)" in said.details[0]
+    assert found.pairs[0].p_holm is found.pairs[0].over.interval is None
+    assert "only 5 images" in verdict(found.pairs[0])
+
+
+def test_groups_are_left_out_whole(scenes: Scenes, tmp_path: Path) -> None:
     groups = [f"field {row % 5}" for row in range(len(scenes.names))]
-    assert "bootstraps over whole groups of images" in text_of(
+    assert "jackknife over whole groups of images" in text_of(
         report(write_mask_run(tmp_path / "run", scenes, MaskPlan("grouped", 2), groups))
     )
 

@@ -22,6 +22,7 @@ from snellen.data.store import CacheBudget
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json
+from snellen.insight.mask_words import over_classes, why_no_interval
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
@@ -47,11 +48,16 @@ class EvaluatedMasks:
     unreadable: list[str]
 
     def __repr__(self) -> str:
-        f, low_high = self.figures, self.figures.miou_interval
+        f = self.figures
         return (
             f"EvaluatedMasks on {counted(f.images, 'image')}, {counted(len(self.classes), 'class', 'classes')}: mIoU "
-            f"{f.miou:.4f} (95% interval {low_high.low:.4f} to {low_high.high:.4f})"
+            f"{f.miou:.4f} ({_bounds(f.miou_interval, self.why_no_interval)})"
         )
+
+    @property
+    def why_no_interval(self) -> str:
+        """Why the means over all classes have no interval, in words; empty where they have one."""
+        return why_no_interval(self.figures, self.classes) or ""
 
 
 def evaluate_segmenter(
@@ -114,23 +120,35 @@ def render_masks(evaluated: EvaluatedMasks) -> RenderableType:
     """The figures as text for people."""
     f = evaluated.figures
     means = Table(box=None, pad_edge=False, show_header=False)
+    outline = f"boundary F, {evaluated.tolerance} px"
     rows = [
         ("mIoU", f.miou, f.miou_interval),
         ("pixel accuracy", f.pixel_accuracy, f.pixel_accuracy_interval),
         ("Dice", f.dice, f.dice_interval),
-        (f"boundary F, {evaluated.tolerance} px", f.boundary_f, f.boundary_f_interval),
+        (outline, f.boundary_f, f.boundary_f_interval),
     ]
+    if f.common is not None:
+        over = f", over {over_classes(f.common.classes, evaluated.classes)}"
+        rows.insert(1, (f"mIoU{over}", f.common.miou, f.common.miou_interval))
     for name, value, interval in rows:
-        means.add_row(name, f"{value:.4f}", f"95% interval {interval.low:.4f} to {interval.high:.4f}")
+        means.add_row(escape(name), f"{value:.4f}", _bounds(interval, evaluated.why_no_interval))
     classes = Table(box=None, pad_edge=False)
     for column in ("class", "share of pixels", "IoU", "95% interval", "boundary F"):
         classes.add_column(column, justify="left" if column == "class" else "right")
     for name, each in zip(evaluated.classes, f.classes, strict=True):
-        bounds = "" if each.iou_interval is None else f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
+        bounds = "" if each.enough or np.isnan(each.iou) else "too few images"
+        if each.iou_interval is not None:
+            bounds = f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
         classes.add_row(escape(name), f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
     lines = [f"{counted(f.images, 'image')}, ignored pixels left out."]
     lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in evaluated.unreadable]
     return Group(means, "", classes, "", *lines)
+
+
+def _bounds(interval: Interval | None, why_not: str) -> str:
+    if interval is None:
+        return f"no interval: {why_not}" if why_not else "no interval"
+    return f"95% interval {interval.low:.4f} to {interval.high:.4f}"
 
 
 def _shown(value: float) -> str:
@@ -150,17 +168,31 @@ def _as_json(evaluated: EvaluatedMasks) -> dict[str, Any]:
         "images": f.images,
         "miou": f.miou,
         "miou_interval": pair(f.miou_interval),
+        "no_interval": evaluated.why_no_interval or None,
+        "over_the_others": None
+        if f.common is None
+        else {
+            "classes": [evaluated.classes[number] for number in f.common.classes],
+            "miou": f.common.miou,
+            "miou_interval": pair(f.common.miou_interval),
+            "dice": f.common.dice,
+            "dice_interval": pair(f.common.dice_interval),
+            "boundary_f": known(f.common.boundary_f),
+            "boundary_f_interval": pair(f.common.boundary_f_interval),
+        },
         "pixel_accuracy": f.pixel_accuracy,
         "pixel_accuracy_interval": pair(f.pixel_accuracy_interval),
         "dice": f.dice,
         "dice_interval": pair(f.dice_interval),
         "boundary_f": known(f.boundary_f),
-        "boundary_f_interval": None if np.isnan(f.boundary_f) else pair(f.boundary_f_interval),
+        "boundary_f_interval": pair(f.boundary_f_interval),
         "boundary_tolerance": evaluated.tolerance,
         "classes": [
             {
                 "class": name,
                 "share": each.share,
+                "images": each.images,
+                "too_few_images": not each.enough,
                 "iou": known(each.iou),
                 "iou_interval": pair(each.iou_interval),
                 "dice": known(each.dice),

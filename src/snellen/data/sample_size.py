@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from snellen.insight.proportions import wilson
+from snellen.insight.support import FEWEST_IMAGES
 
 _WIDEST = 0.2  # of the 95% interval: 93 images at 50%
-_FEWEST_MASKS = 10  # below it, a bootstrap over images gives intervals that are too narrow
 _MOST_NAMED = 5
 
 
@@ -42,12 +42,13 @@ def few_images_notes(
 
 
 def few_masks_notes(images: int) -> list[str]:
-    """A note where intervals over so few validation images with masks are too narrow to be trusted."""
-    if images >= _FEWEST_MASKS:
+    """A note where so few validation images with masks give no interval."""
+    if images >= FEWEST_IMAGES:
         return []
     what = "one validation image with a mask" if images == 1 else f"{images} validation images with masks"
     return [
-        f"{what} only: intervals over fewer than {_FEWEST_MASKS} are too narrow to be trusted. Add labelled images."
+        f"{what} only: with fewer than {FEWEST_IMAGES} no interval is given and no runs are compared. Add labelled "
+        "images."
     ]
 
 

@@ -48,28 +48,33 @@ def why_not_learnt(
     return None
 
 
-def why_masks_not_learnt(confusion: Counts, interval: Interval, names: Sequence[str]) -> str | None:
+def why_masks_not_learnt(
+    confusion: Counts, interval: Interval | None, names: Sequence[str], classes: Sequence[int] | None = None
+) -> str | None:
     """Why a segmenter counts as not having learnt, or None.
 
-    confusion: (N, C, C) scored pixels by [truth, prediction]. interval: 95%, of mIoU. names: of the C classes.
-    A run has not learnt when it gives one class to more than 99% of the pixels, more than it has, or when the interval
-    reaches down to the mIoU of always answering the commonest class. None where the truth has only one class.
+    confusion: (N, C, C) scored pixels by [truth, prediction]. names: of the C classes. interval: 95%, of mIoU, None
+    where there is none; over the classes with these numbers, None for all that are there. A run has not learnt when it
+    gives one class to more than 99% of the pixels, more than it has, or when the interval reaches down to the mIoU of
+    always answering the commonest class. None where the truth has only one class.
     """
     total = confusion.sum(0)
     support, answers = total.sum(1), total.sum(0)
     pixels = int(support.sum())
     if np.count_nonzero(support) < 2 or np.trace(total) == pixels:
         return None
-    largest, commonest = int(support.argmax()), int(answers.argmax())
+    over = np.arange(len(names)) if classes is None else np.asarray(classes)
+    largest, commonest = int(over[support[over].argmax()]), int(answers.argmax())
     constant = np.zeros((len(names), 3))
     constant[:, 2] = support
     constant[largest] = support[largest], pixels - support[largest], 0
-    baseline = float(mean_over_classes(iou(constant)))
+    baseline = float(mean_over_classes(iou(constant)[over]))
     if answers[commonest] > _ALMOST_ALL * pixels and answers[commonest] > support[commonest]:
         return f"it gives the class {names[commonest]} to {answers[commonest] / pixels:.1%} of the pixels"
-    if interval.low <= baseline:
+    if interval is not None and interval.low <= baseline:
+        part = "" if classes is None else f" over {counted(len(over), 'class', 'classes')}"
         return (
-            f"the 95% interval of its mIoU, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "
+            f"the 95% interval of its mIoU{part}, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "
             f"{baseline:.1%}, what {names[largest]} everywhere would reach"
         )
     return None

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.bootstrap import Floats, intervals, resamples, two_sided
+from snellen.insight.jackknife import (
+    Floats,
+    degrees_of_freedom,
+    pseudo_values,
+    share_interval,
+    sums_by_unit,
+    t_interval,
+)
 from snellen.insight.proportions import Interval
+from snellen.insight.support import Support, support
 
 Counts = NDArray[np.int64]
+
+
+AnyCounts = NDArray[np.int64] | NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
 class MaskClassFigures:
     """Of one class: share of the scored pixels that are it; IoU, Dice, recall, precision, boundary F-score.
 
-    NaN (and no interval) where the class is in neither truth nor prediction; recall where it is not in the truth,
-    precision where it is never predicted.
+    NaN where the class is in neither truth nor prediction; recall where it is not in the truth, precision where it is
+    never predicted. images: in whose truth it is. enough: whether these are enough for an interval.
     """
 
     share: float
@@ -29,41 +41,72 @@ class MaskClassFigures:
     recall: float
     precision: float
     boundary_f: float
+    images: int
+    enough: bool
+
+
+@dataclass(frozen=True)
+class CommonClasses:
+    """Means over the classes, by number, that are in enough images, where others are not."""
+
+    classes: tuple[int, ...]
+    miou: float
+    miou_interval: Interval | None
+    dice: float
+    dice_interval: Interval | None
+    boundary_f: float
+    boundary_f_interval: Interval | None
 
 
 @dataclass(frozen=True)
 class MaskFigures:
     """Over N images. Means over the classes that are in the truth or in the prediction of any image.
 
-    Everything is a division of sums over images, with its 95% interval by bootstrap over images or groups.
+    Everything is a division of sums over images, with its 95% interval by the jackknife over images or groups. Means
+    over classes of which some are in too few images have none; `common` has those over the others then, None where
+    there are no such others. why_no_interval: in words, where there is none even so.
     """
 
     images: int
     miou: float
-    miou_interval: Interval
+    miou_interval: Interval | None
     pixel_accuracy: float
-    pixel_accuracy_interval: Interval
+    pixel_accuracy_interval: Interval | None
     dice: float
-    dice_interval: Interval
+    dice_interval: Interval | None
     boundary_f: float
-    boundary_f_interval: Interval
+    boundary_f_interval: Interval | None
     classes: list[MaskClassFigures]
+    common: CommonClasses | None = None
+    why_no_interval: str | None = None
+
+    @property
+    def compared(self) -> tuple[Interval | None, tuple[int, ...] | None]:
+        """The interval of the mIoU over the classes in enough images; these classes, None for all that are there."""
+        return (self.miou_interval, None) if self.common is None else (self.common.miou_interval, self.common.classes)
 
 
 @dataclass(frozen=True)
 class PairedMasks:
     """difference: mIoU of A minus that of B, with its 95% interval. p_value: two-sided, of no difference.
 
-    better_a, better_b: images on which A's, B's mIoU is the higher one. total: images. method: of interval and p-value.
+    Over the classes, by number, that are in enough images. Where there is no test, interval and p_value are None and
+    why_no_test says why in words; where no class is in enough, difference is over
+    all. better_a, better_b: images on which A's, B's
+    mIoU is the higher one. total: images. method: of interval and p-value. measure: what is compared, with the classes'
+    names where some are left out.
     """
 
     difference: float
-    interval: Interval
-    p_value: float
+    interval: Interval | None
+    p_value: float | None
     better_a: int
     better_b: int
     total: int
     method: str
+    classes: tuple[int, ...] = ()
+    measure: str = "mIoU"
+    why_no_test: str | None = None
 
 
 def counts_of(confusion: Counts) -> Counts:
@@ -92,110 +135,180 @@ def miou(confusion: Counts) -> float:
 def by_image(confusion: Counts) -> tuple[Floats, Floats]:
     """(N,) mIoU and (N,) pixel accuracy of each image by itself; NaN where nothing of it is scored."""
     counts = counts_of(confusion)
-    return mean_over_classes(iou(counts)), _ratio(counts[..., 0].sum(-1), confusion.sum((-2, -1)))
+    return mean_over_classes(iou(counts)), _accuracy(counts)
 
 
 def mask_figures(
-    counts: Counts, boundary: Counts, groups: NDArray[np.int64] | None = None, seed: int = 0
+    counts: AnyCounts, boundary: Counts | None = None, groups: NDArray[np.int64] | None = None
 ) -> MaskFigures:
     """All figures of one run.
 
-    counts: (N, C, 3) as `counts_of`. boundary: (N, C, 4) predicted boundary pixels, of these matched, true ones, of
-    these matched. groups: (N,); whole groups are resampled then.
+    counts: (N, C, 3) true positive, false positive, false negative pixels. boundary: (N, C, 4) predicted boundary
+    pixels, of these matched, true ones, of these matched; None: no boundary F-score. groups: (N,); whole groups are
+    left out then.
     """
-    images, classes = counts.shape[:2]
-    flat = counts.reshape(images, -1).astype(np.float64)  # (N, 3 C)
-    edges = boundary.reshape(images, -1).astype(np.float64)  # (N, 4 C)
-
-    def statistics(weights: Floats) -> Floats:
-        """(r, 4 + C): mIoU, pixel accuracy, mean Dice, mean boundary F, then each class's IoU."""
-        summed = (weights @ flat).reshape(len(weights), classes, 3)
-        each = iou(summed)
-        right = summed[..., 0].sum(1)
-        accuracy = _ratio(right, right + summed[..., 2].sum(1))
-        f_score = _boundary_f((weights @ edges).reshape(len(weights), classes, 4))
-        means = [mean_over_classes(each), accuracy, mean_over_classes(_dice(summed)), mean_over_classes(f_score)]
-        return np.column_stack([*means, each])
-
-    values = statistics(np.ones((1, images)))[0]
-    ranges = intervals(statistics, images, groups, seed)
-    total = flat.sum(0).reshape(classes, 3)
-    dice, f_score = _dice(total), _boundary_f(edges.sum(0).reshape(classes, 4))
+    classes = counts.shape[1]
+    edges = np.zeros((len(counts), classes, 4)) if boundary is None else boundary
+    known, total = support(counts, groups), counts.sum(0, dtype=np.float64)  # (C, 3)
+    by_class = np.stack([iou(total), _dice(total), _boundary_f(edges.sum(0, dtype=np.float64))])
+    enough = np.flatnonzero(known.enough)
+    rare = np.flatnonzero(~np.isnan(by_class[0]) & ~known.enough)
+    accuracy, of_means, of_classes = _intervals(counts, edges, groups, known, enough)
+    miou, dice, boundary_f = (float(value) for value in mean_over_classes(by_class))
+    means = [float(value) for value in mean_over_classes(by_class[:, enough])]
+    nothing: list[Interval | None] = [None] * 3
+    common = None
+    if len(rare) and len(enough):
+        common = CommonClasses(
+            tuple(int(number) for number in enough), means[0], of_means[0], means[1], of_means[1], means[2], of_means[2]
+        )
+    shown = nothing if len(rare) else of_means
+    why = known.why_none
+    if why is None and of_means[0] is None:
+        why = "all images are alike"
     recall = _ratio(total[:, 0], total[:, 0] + total[:, 2])
     precision = _ratio(total[:, 0], total[:, 0] + total[:, 1])
     share = _ratio(total[:, 0] + total[:, 2], total[:, [0, 2]].sum())
     per_class = [
         MaskClassFigures(
             share=float(share[c]),
-            iou=float(values[4 + c]),
-            iou_interval=None if np.isnan(values[4 + c]) else ranges[4 + c],
-            dice=float(dice[c]),
+            iou=float(by_class[0, c]),
+            iou_interval=of_classes.get(c),
+            dice=float(by_class[1, c]),
             recall=float(recall[c]),
             precision=float(precision[c]),
-            boundary_f=float(f_score[c]),
+            boundary_f=float(by_class[2, c]),
+            images=int(known.by_class[c]),
+            enough=bool(known.enough[c]),
         )
         for c in range(classes)
     ]
     return MaskFigures(
-        images=images,
-        miou=float(values[0]),
-        miou_interval=ranges[0],
-        pixel_accuracy=float(values[1]),
-        pixel_accuracy_interval=ranges[1],
-        dice=float(values[2]),
-        dice_interval=ranges[2],
-        boundary_f=float(values[3]),
-        boundary_f_interval=ranges[3],
+        images=len(counts),
+        miou=miou,
+        miou_interval=shown[0],
+        pixel_accuracy=float(_accuracy(total)),
+        pixel_accuracy_interval=accuracy,
+        dice=dice,
+        dice_interval=shown[1],
+        boundary_f=boundary_f,
+        boundary_f_interval=shown[2],
         classes=per_class,
+        common=common,
+        why_no_interval=why,
     )
 
 
-def paired_masks(
-    counts_a: Counts, counts_b: Counts, groups: NDArray[np.int64] | None = None, seed: int = 0
-) -> PairedMasks:
-    """Two runs on the same images: the difference of their mIoU, by bootstrap over images (or groups) for both at once.
+def _intervals(
+    counts: AnyCounts,
+    edges: NDArray[np.generic],
+    groups: NDArray[np.int64] | None,
+    known: Support,
+    enough: NDArray[np.intp],
+) -> tuple[Interval | None, list[Interval | None], dict[int, Interval | None]]:
+    """Of pixel accuracy; of mean IoU, Dice, boundary F-score over the classes in `enough`; of each of their IoU."""
+    if known.too_few is not None:
+        return None, [None] * 3, {}
+    outlined = enough[edges[:, enough, ::2].any((0, 2))]
 
-    counts_a, counts_b: (N, C, 3) as `counts_of`, of the same images and classes.
+    def statistic(sums: Floats) -> Floats:
+        """(r, C, 7) to (r, 4 + C'): pixel accuracy, means over the C' classes in `enough`, the IoU of each."""
+        pixels, ious = sums[..., :3], iou(sums[:, enough, :3])
+        by_class = [ious, _dice(pixels[:, enough]), _boundary_f(sums[:, outlined, 3:])]
+        means = [each.sum(-1) / max(1, each.shape[-1]) for each in by_class]
+        return np.column_stack([_accuracy(pixels), *means, ious])
+
+    sums = sums_by_unit(np.concatenate([counts, edges], axis=-1), groups)
+    whole, pseudo = pseudo_values(statistic, sums)
+    of_class = _parts(sums[:, enough, :3])
+    mean, outline = of_class.sum(1), _parts(sums[:, outlined][..., [3, 5]]).sum(1)
+    sizes = np.column_stack([sums[..., [0, 2]].sum((1, 2)), mean, mean, outline, of_class])  # (U, 4 + C')
+    units = np.full(4 + len(enough), known.units)
+    if groups is None:
+        units[4:] = known.by_class[enough]
+    columns = zip(whole.tolist(), pseudo.T, sizes.T, units.tolist(), strict=True)
+    ranges = [share_interval(*column) if column[2].any() else None for column in columns]
+    return ranges[0], ranges[1:4], dict(zip(enough.tolist(), ranges[4:], strict=True))
+
+
+def _parts(counts: Floats) -> Floats:
+    """(U, C) of each class's pixels, the units' parts, from (U, C, …)."""
+    each = counts.sum(-1)
+    return np.asarray(each / each.sum(0))
+
+
+def paired_masks(counts_a: AnyCounts, counts_b: AnyCounts, groups: NDArray[np.int64] | None = None) -> PairedMasks:
+    """Two runs on the same images: the difference of their mIoU, by the jackknife over images or groups for both.
+
+    counts_a, counts_b: (N, C, 3) of the same images and classes. groups: (N,).
     """
-    images, classes = counts_a.shape[:2]
-    both = [counts.reshape(images, -1).astype(np.float64) for counts in (counts_a, counts_b)]
-
-    def difference(weights: Floats) -> Floats:
-        a, b = (mean_over_classes(iou((weights @ each).reshape(len(weights), classes, 3))) for each in both)
-        return a - b
-
-    draws = np.concatenate([difference(weights) for weights in resamples(images, groups, seed)])
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    a, b = mean_over_classes(iou(counts_a)), mean_over_classes(iou(counts_b))
-    method = f"paired bootstrap over {'images' if groups is None else 'groups'}"
+    known = support(counts_a, groups)
+    enough = np.flatnonzero(known.enough)
+    a, b = (mean_over_classes(iou(counts)) for counts in (counts_a, counts_b))
+    interval, p_value, why = None, None, known.why_none
+    if why is None:
+        sums = [sums_by_unit(counts[:, enough], groups) for counts in (counts_a, counts_b)]
+        both = [pseudo_values(_miou_of, each) for each in sums]
+        difference = float((both[0][0] - both[1][0])[0])
+        sizes = (_parts(sums[0]) + _parts(sums[1])).sum(1)
+        interval, p_value = t_interval(difference, (both[0][1] - both[1][1])[:, 0], sizes)
+        if interval is None:
+            alike = difference == 0
+            why = "both get the same pixels right and wrong" if alike else "the images are all alike"
+        else:
+            interval = Interval(max(-1.0, interval.low), min(1.0, interval.high))
+    else:
+        of_a, of_b = (mean_over_classes(iou(counts.sum(0))) for counts in (counts_a, counts_b))
+        difference = float(of_a - of_b)
     return PairedMasks(
-        difference=float(difference(np.ones((1, images)))[0]),
-        interval=Interval(float(low), float(high)),
-        p_value=two_sided(draws),
+        difference=difference,
+        interval=interval,
+        p_value=p_value,
         better_a=int((a > b).sum()),
         better_b=int((b > a).sum()),
-        total=images,
-        method=method,
+        total=len(counts_a),
+        method=f"jackknife over {'images' if groups is None else 'groups'}",
+        classes=tuple(int(number) for number in enough),
+        why_no_test=why,
     )
 
 
-def miou_by_unit(counts: Counts, groups: NDArray[np.int64] | None = None) -> Floats:
+def miou_by_unit(
+    counts: AnyCounts, groups: NDArray[np.int64] | None = None, classes: Sequence[int] | None = None
+) -> Floats:
     """(U,) a value for each image, or group of images, whose mean is the mIoU: its jackknife pseudo-values.
 
-    counts: (N, C, 3) as `counts_of`. A mIoU is no mean over images, so what an image contributes is U times the mIoU
-    minus (U - 1) times that without it; moved by a constant so that the mean is the mIoU itself. Their variance is that
-    of the mIoU to first order. Source: Tukey 1958, Ann Math Stat 29:614; Miller 1974, Biometrika 61:1.
+    counts: (N, C, 3). classes: over which the mean is taken; None: over all that are in truth or prediction. A mIoU is
+    no mean over images, so what an image contributes is U times the mIoU minus (U - 1) times that without it; moved by
+    a constant so that the mean is the mIoU itself. Their variance is that of the mIoU to first order. A class that is
+    in one unit alone keeps its IoU when that one is left out: the set of classes stays the same.
+    Source: Tukey 1958, Ann Math Stat 29:614; Miller 1974, Biometrika 61:1.
     """
-    counts = counts.astype(np.float64)
-    if groups is not None:
-        names, number = np.unique(groups, return_inverse=True)
-        summed = np.zeros((len(names), *counts.shape[1:]))
-        np.add.at(summed, number, counts)
-        counts = summed
-    units, total = len(counts), counts.sum(0)
-    whole = float(mean_over_classes(iou(total)))
-    pseudo = units * whole - (units - 1) * mean_over_classes(iou(total - counts))
-    return np.asarray(pseudo - np.nanmean(pseudo) + whole)
+    sums = sums_by_unit(counts if classes is None else counts[:, list(classes)], groups)
+    fixed = iou(sums.sum(0))
+
+    def statistic(some: Floats) -> Floats:
+        each = iou(some)
+        return mean_over_classes(np.where(np.isnan(each), fixed, each))[:, None]
+
+    whole, pseudo = pseudo_values(statistic, sums)
+    return np.asarray(pseudo[:, 0] - pseudo.mean() + whole[0])
+
+
+def miou_degrees(counts: AnyCounts, groups: NDArray[np.int64] | None, classes: Sequence[int]) -> float:
+    """Degrees of freedom of the variance of `miou_by_unit`, over classes that are in enough images."""
+    return degrees_of_freedom(_parts(sums_by_unit(counts[:, list(classes)], groups)).sum(1))
+
+
+def _miou_of(sums: Floats) -> Floats:
+    """(r, 1) from (r, C, 3)."""
+    return mean_over_classes(iou(sums))[:, None]
+
+
+def _accuracy(counts: NDArray[np.generic]) -> Floats:
+    """(…,) share of the scored pixels that are right, from (…, C, 3)."""
+    right = counts[..., 0].sum(-1)
+    return _ratio(right, right + counts[..., 2].sum(-1))
 
 
 def _dice(counts: Floats) -> Floats:

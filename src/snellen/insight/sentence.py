@@ -28,12 +28,12 @@ def verdict(
     p_value: corrected for several comparisons, if there were. pairs: how many there were. besides: what else differs
     between the two, in words.
     """
-    interval, p = _interval_and_p(test, p_value)
-    of = f" of {getattr(test, 'measure', 'mIoU')}" if isinstance(test, PairedMasks) else ""
+    interval, p = test.interval, test.p_value if p_value is None else p_value
+    of = f" of {test.measure}" if isinstance(test, PairedMasks) else ""
     if interval is None or p is None:
         return (
-            f"{name_a} and {name_b} are not compared: {getattr(test, 'why_no_test', None) or 'no test'}. On "
-            f"{counted(test.total, 'image')} the difference is {100 * test.difference:+.1f} points{of}."
+            f"{name_a} and {name_b} are not compared: {test.why_no_test}. On {counted(test.total, 'image')} the "
+            f"difference is {100 * test.difference:+.1f} points{of}."
         )
     decision = winner(test.difference, p)
     also = f" Also unlike: {'; '.join(besides)}." if besides else ""
@@ -50,10 +50,6 @@ def verdict(
     low, high = interval.low, interval.high
     seen = f"difference {100 * test.difference:+.1f} points{of}, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
     return f"{images}: {seen} (p {p_text(p)}, one seed each). {_what_would(test, pairs)}{also}"
-
-
-def _interval_and_p(test: PairedTest | PairedMasks, p_value: float | None) -> tuple[Interval | None, float | None]:
-    return test.interval, test.p_value if p_value is None else p_value
 
 
 def interval_alone(difference: float, interval: Interval) -> str:
@@ -78,11 +74,9 @@ def _what_would(test: PairedTest | PairedMasks, pairs: int) -> str:
         if test.only_a == test.only_b:
             return _outlook(None, smallest, pairs)
         return _outlook(images_needed(test.difference, test.discordance, alpha=level), smallest, pairs)
-    interval = _interval_and_p(test, None)[0]
+    interval = test.interval
     assert interval is not None
     smallest = smallest_by_interval(interval, test.total, level)
-    if smallest == 0:
-        return "Both get the same pixels right and wrong."
     if test.difference == 0:
         return _outlook(None, smallest, pairs)
     return _outlook(images_by_interval(test.difference, interval, test.total, level), smallest, pairs)

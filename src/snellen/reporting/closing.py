@@ -17,7 +17,7 @@ def closing_lines(run: Run) -> list[str]:
         return []
     name, value, interval = headline
     bounds = (
-        f"no interval: {view.why_no_interval}"
+        "; ".join(text for text in (f"no interval: {view.why_no_interval}", view.over_the_others) if text)
         if interval is None
         else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
     )

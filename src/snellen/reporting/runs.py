@@ -99,6 +99,11 @@ class RunView(ABC):
         return None
 
     @property
+    def over_the_others(self) -> str | None:
+        """The headline figure over those of its classes that have an interval, in words, where not all have."""
+        return None
+
+    @property
     @abstractmethod
     def epoch_choice(self) -> EpochChoice | None:
         """How the kept epoch came about; None before any score."""

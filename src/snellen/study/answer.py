@@ -127,6 +127,8 @@ def _answer(results: Results, fraction: float) -> Answer:
     details = [_score(best)]
     if beaten:
         details.append(f"It beats {listed([cell.setting for cell in beaten])}{_by(own, beaten, best)}.")
+    if best.over_classes is not None:
+        details.append(f"The mIoU is that over {best.over_classes}: other classes are in too few images.")
     if level:
         closest = min(level, key=lambda pair: abs(pair.over.mean))
         rest = listed([_other(pair, best).setting for pair in level])

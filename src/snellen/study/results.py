@@ -18,12 +18,14 @@ from snellen.insight.classification import figures
 from snellen.insight.decision import winner
 from snellen.insight.groups import share
 from snellen.insight.learning import why_masks_not_learnt, why_not_learnt
+from snellen.insight.mask_words import over_classes
 from snellen.insight.moderation import NOTHING_KNOWN, Prior
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed, needed
 from snellen.insight.proportions import Interval, wilson
 from snellen.insight.seeds import OverSeeds
-from snellen.insight.segmentation import mask_figures, miou, miou_by_unit
+from snellen.insight.segmentation import mask_figures, miou, miou_by_unit, miou_degrees
 from snellen.insight.settings import Scores, by_unit, compare, expected_by_setting, unit_degrees
+from snellen.insight.support import support
 from snellen.recipe.schema import PretrainingRecipe
 from snellen.reporting.headline import class_values, groups_of, mask_values
 from snellen.study.directory import Study
@@ -38,7 +40,9 @@ class Cell:
     values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
     scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone. expected:
     what the seeds of the other settings say. not_learnt: why, for each run that has not learnt. kept: mean of the kept
-    weights' own measure where epochs were chosen by it (values are cross-fitted then), else None.
+    weights' own measure where epochs were chosen by it (values are cross-fitted then), else None. Of masks:
+    over_classes: those that the mIoU is over, by name, where some are in too few images. too_few: why there is no
+    interval. of_one: where there is a single run, the interval of its own page. degrees: of freedom of its images.
     """
 
     setting: str
@@ -51,6 +55,10 @@ class Cell:
     expected: Prior = NOTHING_KNOWN
     not_learnt: tuple[str, ...] = ()
     kept: float | None = None
+    over_classes: str | None = None
+    too_few: str | None = None
+    of_one: Interval | None = None
+    degrees: float | None = None
 
     @property
     def kind(self) -> str:
@@ -62,17 +70,20 @@ class Cell:
     @property
     def scores(self) -> Scores:
         """For comparing it with others."""
-        degrees = unit_degrees(self.groups)
+        degrees = unit_degrees(self.groups) if self.degrees is None else self.degrees
         return Scores(tuple(self.runs), self.values, self.correct, self.kind, self.fraction, degrees)
 
     @cached_property
     def over(self) -> OverSeeds:
         """Mean of the measure over seeds and images."""
-        return self.scores.doubt(self.expected).over
+        over = self.scores.doubt(self.expected).over
+        return over if self.too_few is None else _untested(over)
 
     @property
     def interval(self) -> Interval | None:
-        """95% interval of the mean: for top-1 with one seed, Wilson's. None for fewer than three groups of images."""
+        """95% interval of the mean: for top-1 with one seed, Wilson's. None where there are too few images for one."""
+        if self.of_one is not None:
+            return self.of_one
         if len(self.runs) == 1 and self.correct is not None:
             if self.groups is not None:
                 return share(self.correct[0], self.groups)
@@ -88,6 +99,8 @@ class Cell:
     @property
     def no_interval(self) -> str | None:
         """Why there is no interval, such as "only 2 groups"; None where there is one."""
+        if self.too_few is not None:
+            return self.too_few
         what = "image" if self.groups is None else "group"
         return f"only {counted(self.over.images, what)}" if self.over.interval is None else None
 
@@ -118,6 +131,7 @@ class Cell:
             "images": self.images,
             "measure": self.measure,
             "mean": self.over.mean,
+            "over_classes": self.over_classes,
             "low": None if self.interval is None else self.interval.low,
             "high": None if self.interval is None else self.interval.high,
             "seed_share": self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None,
@@ -209,6 +223,11 @@ def read_results(study: Study) -> Results:
     return Results(study, cells, _pairs(cells), missing)
 
 
+def _untested(over: OverSeeds) -> OverSeeds:
+    """Masks of too few images: the mean alone."""
+    return dataclasses.replace(over, interval=None, p_value=None)
+
+
 def _within(over: OverSeeds) -> OverSeeds:
     """No difference of two shares is beyond -1 and 1."""
     if over.interval is None:
@@ -226,12 +245,9 @@ def _scored_paths(cell: Cell) -> list[str]:
 def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     groups = groups_of(next(iter(runs.values())))
     reasons = tuple(reason for run in runs.values() if (reason := _why_not_learnt(run, groups)) is not None)
-    if next(iter(runs.values())).recipe.task == "segmentation":
-        masks = [mask_values(run) for run in runs.values()]
-        own = [miou(run.mask_validation().confusion) for run in runs.values()]
-        kept = float(np.mean(own)) if any(each.choice.by_score for each in masks) else None
-        values = np.stack([miou_by_unit(each.counts, groups) for each in masks])
-        return Cell(setting, fraction, runs, values, None, len(masks[0].counts), groups, not_learnt=reasons, kept=kept)
+    first = next(iter(runs.values()))
+    if first.recipe.task == "segmentation":
+        return _of_masks(setting, fraction, runs, groups, reasons)
     classes = [class_values(run) for run in runs.values()]
     own = [float((run.validation().probabilities.argmax(1) == run.validation().target).mean()) for run in runs.values()]
     kept = float(np.mean(own)) if any(each.choice.by_score for each in classes) else None
@@ -240,12 +256,39 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     return Cell(setting, fraction, runs, values, correct, correct.shape[1], groups, not_learnt=reasons, kept=kept)
 
 
+def _of_masks(
+    setting: str, fraction: float, runs: dict[int, Run], groups: NDArray[np.int64] | None, reasons: tuple[str, ...]
+) -> Cell:
+    """By the mIoU over the classes in enough images, which are the same for all settings: the truth is one."""
+    masks = [mask_values(run) for run in runs.values()]
+    own = [miou(run.mask_validation().confusion) for run in runs.values()]
+    counts = masks[0].counts
+    known = support(counts, groups)
+    enough = np.flatnonzero(known.enough).tolist()
+    names = next(iter(runs.values())).classes
+    return Cell(
+        setting,
+        fraction,
+        runs,
+        np.stack([miou_by_unit(each.counts, groups, enough or None) for each in masks]),
+        None,
+        len(counts),
+        groups,
+        not_learnt=reasons,
+        kept=float(np.mean(own)) if any(each.choice.by_score for each in masks) else None,
+        over_classes=over_classes(enough, names) if 0 < len(enough) < known.present else None,
+        too_few=known.why_none,
+        of_one=mask_figures(counts, None, groups).compared[0] if len(runs) == 1 else None,
+        degrees=miou_degrees(counts, groups, enough) if known.why_none is None else None,
+    )
+
+
 def _why_not_learnt(run: Run, groups: NDArray[np.int64] | None) -> str | None:
     """Of one run, by the interval that its own page shows."""
     if run.recipe.task == "segmentation":
         counted = run.mask_validation()
-        interval = mask_figures(mask_values(run).counts, counted.boundary, groups).miou_interval
-        return why_masks_not_learnt(counted.confusion, interval, run.classes)
+        interval, over = mask_figures(mask_values(run).counts, counted.boundary, groups).compared
+        return why_masks_not_learnt(counted.confusion, interval, run.classes, over)
     scored = run.validation()
     judged = class_values(run)
     found = figures(scored.probabilities, scored.target, groups, judged.predicted, judged.correct)
@@ -260,6 +303,8 @@ def _moderated(cells: list[Cell]) -> list[Cell]:
 
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:
     compared = compare([cell.scores for cell in cells], [cell.expected for cell in cells])
+    if any(cell.too_few for cell in cells):
+        compared = [dataclasses.replace(each, over=_untested(each.over), p_holm=None) for each in compared]
     tests = sum(each.p_holm is not None for each in compared)
     return [
         Pair(cells[each.a], cells[each.b], _within(each.over), each.p_holm, needed(each.doubt, tests), each.is_paired)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,11 +15,13 @@ from snellen.engine.run_directory import MaskPredictions, Run
 from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.differences import Difference
 from snellen.insight.learning import why_masks_not_learnt
+from snellen.insight.mask_words import measured, over_classes, percents, why_no_interval
 from snellen.insight.proportions import Interval
-from snellen.insight.segmentation import MaskFigures, by_image, mask_figures, miou, paired_masks
+from snellen.insight.segmentation import MaskFigures, PairedMasks, by_image, mask_figures, miou, paired_masks
 from snellen.reporting.comparisons import Comparison, comparisons, summary
 from snellen.reporting.headline import EpochChoice, MaskValues, mask_values
 from snellen.reporting.runs import RunView, differing, labels_of, left_aside
+from snellen.words import counted
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,34 @@ class MaskRun(RunView):
         """See insight.learning."""
         if self.figures is None:
             return None
-        return why_masks_not_learnt(self.predictions.confusion, self.figures.miou_interval, self.run.classes)
+        interval, classes = self.figures.compared
+        return why_masks_not_learnt(self.predictions.confusion, interval, self.run.classes, classes)
 
     @property
-    def headline_figure(self) -> tuple[str, float, Interval] | None:
-        """MIoU."""
+    def headline_figure(self) -> tuple[str, float, Interval | None] | None:
+        """MIoU over all classes."""
         return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """Why the headline figure has no interval; None where it has one, or where there is no figure."""
+        return None if self.figures is None else why_no_interval(self.figures, self.run.classes)
+
+    @property
+    def over_the_others(self) -> str | None:
+        """The mIoU over the classes in enough images, where some are not, with these classes' names."""
+        common = None if self.figures is None else self.figures.common
+        if common is None:
+            return None
+        interval = "" if common.miou_interval is None else f", 95% interval {percents(common.miou_interval)}"
+        return f"over {over_classes(common.classes, self.run.classes)} {common.miou:.1%}{interval}"
+
+    @property
+    def compared(self) -> tuple[float, Interval | None]:
+        """MIoU over the classes that a test is over, or over all where none are in enough images; its interval."""
+        assert self.figures is not None
+        over = self.figures if self.figures.common is None else self.figures.common
+        return over.miou, over.miou_interval
 
     @cached_property
     def confusion(self) -> Confusion | None:
@@ -100,7 +124,15 @@ class CollectedMasks:
     differing: list[Difference]
     same_images: bool
 
-    measure = "mIoU"
+    @property
+    def measure(self) -> str:
+        """What is compared: mIoU, with the names of the classes where some are in too few images for a test."""
+        partly = [run for run in self.scored if run.figures is not None and run.figures.common is not None]
+        if not self.same_images or not partly:
+            return "mIoU"
+        assert partly[0].figures is not None
+        assert partly[0].figures.common is not None
+        return f"mIoU over {over_classes(partly[0].figures.common.classes, partly[0].run.classes)}"
 
     @property
     def scored(self) -> list[MaskRun]:
@@ -113,19 +145,22 @@ class CollectedMasks:
         aside = left_aside(self.runs)
         learnt = [run for run in self.scored if not run.not_learnt]
         if len(self.comparisons) > 1:
-            values = {run.label: run.figures.miou for run in learnt if run.figures is not None}
+            values = {run.label: run.compared[0] for run in learnt}
             return summary(values, self.comparisons, self.measure) + aside
         if self.comparisons:
             return [self.comparisons[0].sentence, *aside]
-        return [_sentence(run.label, run.figures) for run in learnt if run.figures is not None] + aside
+        return [_sentence(run) for run in learnt] + aside
 
 
-def _sentence(label: str, figures: MaskFigures) -> str:
-    low, high = figures.miou_interval.low, figures.miou_interval.high
-    return (
-        f"{label} reaches a mean IoU of {figures.miou:.1%} on {figures.images:,} validation images, 95% interval "
-        f"{100 * low:.1f} to {100 * high:.1f}; {figures.pixel_accuracy:.1%} of the scored pixels are right."
-    )
+def _sentence(run: MaskRun) -> str:
+    figures = run.figures
+    assert figures is not None
+    reaches = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, 'validation image')}"
+    right = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
+    if figures.miou_interval is not None:
+        return f"{reaches}, 95% interval {percents(figures.miou_interval)}; {right}"
+    others = "" if run.over_the_others is None else f"; {run.over_the_others}"
+    return f"{reaches}, without an interval: {run.why_no_interval}{others}; {right}"
 
 
 def collect(runs: Sequence[Run]) -> CollectedMasks:
@@ -139,5 +174,12 @@ def collect(runs: Sequence[Run]) -> CollectedMasks:
 
 def _compare(runs: list[MaskRun]) -> list[Comparison]:
     pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
-    tests = [paired_masks(a.counts, b.counts, a.groups) for a, b in pairs]
-    return comparisons(pairs, tests)
+    return comparisons(pairs, [_test(a, b) for a, b in pairs])
+
+
+def _test(a: MaskRun, b: MaskRun) -> PairedMasks:
+    of_a, of_b = a.counts, b.counts
+    test = paired_masks(of_a, of_b, a.groups)
+    present = np.flatnonzero(of_a.any((0, 2)) | of_b.any((0, 2)))
+    over = present.tolist() if test.why_no_test else test.classes
+    return replace(test, measure=measured(over, present.tolist(), a.run.classes))

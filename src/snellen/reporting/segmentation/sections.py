@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from markupsafe import Markup
 
 from snellen.engine.run_directory import Run
 from snellen.insight.segmentation import MaskClassFigures
+from snellen.insight.support import FEWEST_IMAGES
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry
 from snellen.reporting.pictures import bits_of
@@ -45,8 +47,8 @@ def context(collected: CollectedMasks) -> dict[str, Any]:
     runs, scored = collected.runs, collected.scored
     return {
         "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
-        "measure_chart": _miou(scored),
-        "difference_chart": difference_chart(runs, collected.comparisons, "mIoU"),
+        "measure_chart": _miou(scored, collected),
+        "difference_chart": difference_chart(runs, collected.comparisons, collected.measure),
         "curves": curves(runs, _CURVES),
         "cost": [cost(run) for run in runs],
         "names": class_names(runs),
@@ -56,17 +58,19 @@ def context(collected: CollectedMasks) -> dict[str, Any]:
         "confusions": [_confusion(run) for run in scored],
         "evolutions": evolutions(collected),
         "datasets": datasets(runs),
+        "fewest_images": FEWEST_IMAGES,
         "grouped": any(run.groups is not None for run in scored),
     }
 
 
-def _miou(scored: list[MaskRun]) -> Markup | None:
-    rows = [
-        (run.label, [Entry(run.colour, run.figures.miou, run.figures.miou_interval, run.label)])
-        for run in scored
-        if run.figures is not None
-    ]
-    return Markup(charts.forest(rows, "mIoU with 95% intervals")) if rows else None
+def _miou(scored: list[MaskRun], collected: CollectedMasks) -> Markup | None:
+    """Over the classes that are compared, or over all of each run's where the images are not the same."""
+    rows = []
+    for run in scored:
+        assert run.figures is not None
+        value, interval = run.compared if collected.same_images else (run.figures.miou, run.figures.miou_interval)
+        rows.append((run.label, [Entry(run.colour, value, interval, run.label)]))
+    return Markup(charts.forest(rows, f"{collected.measure} with 95% intervals")) if rows else None
 
 
 def class_colours(runs: list[MaskRun]) -> dict[str, str]:
@@ -90,7 +94,7 @@ def _classes(scored: list[MaskRun]) -> tuple[int, Markup] | None:
         entries = [
             Entry(run.colour, each[name].iou, each[name].iou_interval, f"{run.label}: {each[name].share:.2%} of pixels")
             for run, each in zip(scored, figures, strict=True)
-            if name in each and each[name].iou_interval is not None
+            if name in each and math.isfinite(each[name].iou)
         ]
         if entries:
             rows.append((sum(entry.value for entry in entries) / len(entries), name, entries))
@@ -108,8 +112,11 @@ def _class_rows(scored: list[MaskRun]) -> list[dict[str, Any]]:
     def cells(each: MaskClassFigures | None) -> dict[str, str]:
         names = ("iou", "dice", "recall", "precision", "boundary_f")
         shown = {key: "–" if each is None else share(getattr(each, key)) for key in names}
-        interval = None if each is None else each.iou_interval
-        return shown | {"interval": "" if interval is None else f"{share(interval.low)}–{share(interval.high)}"}
+        if each is None or not math.isfinite(each.iou):
+            return shown | {"interval": ""}
+        if each.iou_interval is None:
+            return shown | {"interval": "no interval" if each.enough else "too few images"}
+        return shown | {"interval": f"{share(each.iou_interval.low)}–{share(each.iou_interval.high)}"}
 
     return [
         {

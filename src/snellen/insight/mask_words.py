@@ -1,0 +1,51 @@
+"""Which classes a figure of masks is over, and why some have no interval, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snellen.insight.proportions import Interval
+from snellen.insight.segmentation import MaskFigures
+from snellen.insight.sentence import listed
+from snellen.insight.support import FEWEST_IMAGES
+from snellen.words import counted
+
+_MOST_NAMED = 8
+
+
+def percents(interval: Interval) -> str:
+    """Its ends in percent: "61.0 to 75.2"."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+def over_classes(classes: Sequence[int], names: Sequence[str]) -> str:
+    """The classes by name in a sentence, or the others where these are fewer and the names many.
+
+    classes: numbers of some of the classes, at least one. names: of all of them.
+    """
+    others = [name for number, name in enumerate(names) if number not in classes]
+    if len(classes) <= _MOST_NAMED:
+        return listed([names[number] for number in classes])
+    without = listed(others) if len(others) <= _MOST_NAMED else f"{len(others)} that are in too few images"
+    return f"{len(classes)} classes, all but {without}"
+
+
+def measured(classes: Sequence[int], present: Sequence[int], names: Sequence[str]) -> str:
+    """What is compared: "mIoU", with the classes it is over where they are not all that are present."""
+    return "mIoU" if set(present) <= set(classes) else f"mIoU over {over_classes(classes, names)}"
+
+
+def rare_classes(figures: MaskFigures, names: Sequence[str]) -> list[str]:
+    """Names of the classes that are in truth or prediction, and in the truth of too few images."""
+    return [name for name, each in zip(names, figures.classes, strict=True) if each.iou == each.iou and not each.enough]
+
+
+def why_no_interval(figures: MaskFigures, names: Sequence[str]) -> str | None:
+    """Why the means over all classes have no interval, in words; None where they have one."""
+    if figures.miou_interval is not None:
+        return None
+    if figures.why_no_interval is not None:
+        return figures.why_no_interval
+    rare = rare_classes(figures, names)
+    who = listed(rare) if len(rare) <= _MOST_NAMED else counted(len(rare), "class", "classes")
+    return f"{who} {'is' if len(rare) == 1 else 'are'} in too few images (fewer than {FEWEST_IMAGES})"
