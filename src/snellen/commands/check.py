@@ -83,7 +83,8 @@ def check(
     except UnlabelledError as error:
         return _check_unlabelled(check_path(data), str(error), spec.bits, console)
     train, scored = ([images.root / sample.path for sample in side] for side in (images.train, images.validation))
-    return Check(images, *_look_at_all([*train, *scored], console), settle_bits(spec.bits, train, scored)[1])
+    test = [images.root / sample.path for sample in images.test]
+    return Check(images, *_look_at_all([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)[1])
 
 
 def _check_unlabelled(data: str | Path, reason: str, bits: int | None, console: Console) -> UnlabelledCheck:
@@ -119,13 +120,13 @@ def render(check: Check | MaskCheck | UnlabelledCheck) -> RenderableType:
         return render_masks(check)
     images = check.images
     table = Table(box=None, pad_edge=False)
-    for column in ("class", "training", "validation"):
+    parts = {"training": images.train, "validation": images.validation} | ({"test": images.test} if images.test else {})
+    for column in ("class", *parts):
         table.add_column(column, justify="left" if column == "class" else "right")
-    train = Counter(sample.label for sample in images.train)
-    validation = Counter(sample.label for sample in images.validation)
+    counts = [Counter(sample.label for sample in samples) for samples in parts.values()]
     for label, name in enumerate(images.classes):
-        table.add_row(escape(name), f"{train[label]:,}", f"{validation[label]:,}")
-    table.add_row("[bold]all[/]", f"[bold]{len(images.train):,}[/]", f"[bold]{len(images.validation):,}[/]")
+        table.add_row(escape(name), *(f"{count[label]:,}" for count in counts))
+    table.add_row("[bold]all[/]", *(f"[bold]{len(samples):,}[/]" for samples in parts.values()))
     lines = [
         escape(f"{images.root}: {images.layout}; {images.split}"),
         _formats_line(check),

@@ -65,7 +65,7 @@ def check_masks(
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder. Choose another for the overlays.")
     images = read_masked(data, spec.model_copy(update={"unpaired": "skip"}))
-    samples = [*images.train, *images.validation]
+    samples = [*images.train, *images.validation, *images.test]
     reading = spec.reading(images.classes)
     sizes: Counter[tuple[int, int]] = Counter()
     formats: Counter[str] = Counter()
@@ -93,7 +93,7 @@ def check_masks(
             size, kind, pixels[row] = result
             sizes[size] += 1
             formats[kind] += 1
-    train, validation = np.split(pixels, [len(images.train)])
+    train, validation, _ = np.split(pixels, [len(images.train), len(images.train) + len(images.validation)])
     bad = {entry.path for entry in unreadable}
     usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.image)} & bad]
     sides = [[images.root / sample.image for sample in side] for side in (images.train, images.validation)]
@@ -124,7 +124,8 @@ def render_masks(check: MaskCheck) -> RenderableType:
     more = [f"{counted(len(sizes) - _MOST_SIZES, 'other size')}"] if len(sizes) > _MOST_SIZES else []
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in check.formats.items())
     lines = [
-        f"{images.root}: {images.layout}; {images.split}",
+        f"{images.root}: {images.layout}; {images.split}"
+        + (f"; {counted(len(images.test), 'test pair')}, scored once, at the end" if images.test else ""),
         f"sizes: {', '.join([*sizes[:_MOST_SIZES], *more]) or 'none'}; masks: {kinds or 'none'}",
         f"not scored: {images.classes.ignored_text}; shares are of the scored pixels, the last of all",
     ]

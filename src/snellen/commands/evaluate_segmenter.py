@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from rich.progress import track
 from rich.table import Table
 
 from snellen.commands.overlap import say_scored
+from snellen.data.decode import UnreadableImageError
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import load_pairs
+from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.feed import MaskFeed
-from snellen.data.masks.sources import masks_to_score
+from snellen.data.masks.sources import MaskedSample, masks_to_score
 from snellen.data.store import CacheBudget
 from snellen.engine.run_directory import Run
 from snellen.errors import UserError
@@ -27,6 +29,7 @@ from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.recipe.load import with_data_overrides
+from snellen.recipe.schema import SegmentationRecipe
 from snellen.tasks.inference import own_arithmetic
 from snellen.tasks.segmentation import MaskScores, score_masks
 from snellen.tasks.segmentation_inference import training_sizes
@@ -69,37 +72,12 @@ def evaluate_segmenter(
     pairs that cannot be used unless the run's recipe skips them.
     """
     recipe = with_data_overrides(run.segmentation, overrides, "evaluate")
-    own = own_arithmetic(run)
     images = masks_to_score(data, recipe.data, run.classes)
-    paths = [(images.root / sample.image, images.root / sample.mask) for sample in images.validation]
     source = f"{data}: {images.layout}; {images.split}"
-    say_scored(console, run, [image for image, _ in paths], source, images.notes, recipe.data.bits)
-    reading = recipe.data.reading(images.classes)
-    training = training_sizes(run)
-    loaded = load_pairs(
-        paths,
-        reading,
-        recipe.evaluation.resize,
-        False,
-        CacheBudget(recipe.data.cache_mib),
-        training=training,
-        bits=recipe.data.bits,
-    )
-    if loaded.failed and recipe.data.unreadable == "error":
-        raise loaded.failed[0]
-    if not loaded.pixels.class_pixels[:, :-1].any():
-        raise UserError(f"{data}: no pixel of its masks is scored. Ignored: {images.classes.ignored_text}.")
-    augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, own.normalization, own.device)
-    last = own.mode.channels_last
-    feed = MaskFeed(loaded.pixels, augmentation, recipe.batch_size, False, recipe.seed, own.device, last)
-    model = load_trained_segmenter(run).to(own.device)
-    own.mode.apply(model)
-    total = len(feed.evaluation_batches())
-    quiet = not console.is_terminal
-    batches = track(feed.evaluate(), "scoring", total, console=console, transient=True, disable=quiet)
-    evaluation = recipe.evaluation
-    scores = score_masks(model, iter(batches), len(run.classes), own.autocast, evaluation)
-    samples = [images.validation[row] for row in loaded.rows]
+    files = [images.root / sample.image for sample in images.validation]
+    say_scored(console, run, files, source, images.notes, recipe.data.bits)
+    scores, rows, failed = score_pairs(run, recipe, images.root, images.validation, images.classes, console)
+    samples = [images.validation[row] for row in rows]
     groups = None
     if any(sample.group is not None for sample in samples):
         groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1].astype(np.int64)
@@ -108,12 +86,49 @@ def evaluate_segmenter(
         figures=mask_figures(counts_of(scores.confusion), scores.boundary, groups),
         scores=scores,
         paths=[sample.image for sample in samples],
-        tolerance=evaluation.tolerance,
-        unreadable=[f"{error.path}: {error.reason}" for error in loaded.failed],
+        tolerance=recipe.evaluation.tolerance,
+        unreadable=[f"{error.path}: {error.reason}" for error in failed],
     )
     if out is not None:
         write_json(out, _as_json(done))
     return done
+
+
+def score_pairs(
+    run: Run,
+    recipe: SegmentationRecipe,
+    root: Path,
+    samples: Sequence[MaskedSample],
+    classes: ClassTable,
+    console: Console,
+) -> tuple[MaskScores, list[int], list[UnreadableImageError]]:
+    """Scores of the chosen epoch's network; which of `samples`, paths relative to `root`, they are of; the others.
+
+    Raises UserError where no pixel is scored, and for pairs that cannot be used unless the recipe skips them.
+    """
+    own = own_arithmetic(run)
+    loaded = load_pairs(
+        [(root / sample.image, root / sample.mask) for sample in samples],
+        recipe.data.reading(classes),
+        recipe.evaluation.resize,
+        False,
+        CacheBudget(recipe.data.cache_mib),
+        training=training_sizes(run),
+        bits=recipe.data.bits,
+    )
+    if loaded.failed and recipe.data.unreadable == "error":
+        raise loaded.failed[0]
+    if not loaded.pixels.class_pixels[:, :-1].any():
+        raise UserError(f"{root}: no pixel of its masks is scored. Ignored: {classes.ignored_text}.")
+    augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, own.normalization, own.device)
+    last = own.mode.channels_last
+    feed = MaskFeed(loaded.pixels, augmentation, recipe.batch_size, False, recipe.seed, own.device, last)
+    model = load_trained_segmenter(run).to(own.device)
+    own.mode.apply(model)
+    total, quiet = len(feed.evaluation_batches()), not console.is_terminal
+    batches = track(feed.evaluate(), "scoring", total, console=console, transient=True, disable=quiet)
+    scores = score_masks(model, iter(batches), len(run.classes), own.autocast, recipe.evaluation)
+    return scores, loaded.rows, loaded.failed
 
 
 def render_masks(evaluated: EvaluatedMasks) -> RenderableType:

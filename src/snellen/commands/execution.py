@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from rich.console import Console
 from torch import nn
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
+from snellen.commands.final_scores import score_test_part, write_predictions
 from snellen.data.normalization import Normalization
 from snellen.data.sources import Sample
 from snellen.engine.checkpoint import Progress, save_weights
@@ -31,7 +31,6 @@ from snellen.engine.precision import Measured
 from snellen.engine.run_directory import Run
 from snellen.errors import DivergedError, UserError
 from snellen.files import FULL, write_json, write_text
-from snellen.insight.segmentation import by_image
 from snellen.models.classifier import count_macs, count_parameters
 from snellen.models.weights import PUBLISHED, WeightsReport
 from snellen.recipe.choose import Choice
@@ -216,7 +215,7 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
             finished = run_loop(job, display, stop, checkpoint, progress)
         network = job.task.weights(job.scored)
         save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
-        _write_predictions(Run(path))
+        write_predictions(Run(path), "validation")
     except DivergedError as error:
         if job.mode.precision != "fp32":
             note = go_back_in_fp32(path, str(error))
@@ -234,6 +233,8 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
+    if finished:
+        score_test_part(run, console)
     if finished and not in_study(path):
         page = run.report()
         for line in (*closing_lines(run), f"report: {page}", *next_commands(run)):
@@ -243,24 +244,3 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
             f"stopped; to go on: snellen train --resume {path}", markup=False, highlight=False, soft_wrap=True
         )
     return run
-
-
-def _write_predictions(run: Run) -> None:
-    if not (run.path / "predictions" / "validation.npz").is_file():
-        return  # nothing is scored, or it was stopped before the first evaluation
-    samples = run.samples()
-    samples = samples[samples["split"] == "validation"]
-    if run.recipe.task == "segmentation":
-        figures = zip(("miou", "pixel_accuracy"), by_image(run.mask_validation().confusion), strict=True)
-        table = samples[["path"]].assign(**{name: values.round(6) for name, values in figures})
-        write_text(run.path / "predictions" / "validation.csv", table.to_csv(index=False))
-        return
-    scored = run.validation()
-    names = np.array(run.classes)
-    chosen = scored.probabilities.argmax(1)
-    table = samples[["path", "class"]].assign(
-        prediction=names[chosen],
-        confidence=scored.probabilities.max(1).round(6),
-        correct=(chosen == scored.target).astype(int),
-    )
-    write_text(run.path / "predictions" / "validation.csv", table.to_csv(index=False))

@@ -25,7 +25,7 @@ from snellen.commands.pretrain import resume_pretraining
 from snellen.commands.train_segmenter import resume_segmenter, train_segmenter
 from snellen.data.given import check_path, check_source
 from snellen.data.masks.sources import is_masked
-from snellen.data.sources import ImageSet, read_images
+from snellen.data.sources import ImageSet, Sample, images_by_part, read_images
 from snellen.data.table import as_text
 from snellen.engine.claim import locked, new_run
 from snellen.engine.device import find_device
@@ -93,7 +93,7 @@ def train_on(images: ImageSet, data: Source, recipe: Recipe, out: Path | None, c
     with new_run(out, recipe.name) as path:
         prepared = prepare(path, recipe, images, console, recorded=None)
         job, images = prepared.job, prepared.images
-        samples = samples_csv([("train", images.train), ("validation", images.validation)], images.classes)
+        samples = samples_csv(list(_parts(images).items()), images.classes)
         shown = recipe.evaluation.size, recipe.evaluation.size
         facts = _data_json(prepared, _kept(data, path))
         write_start(path, job, job.model, samples, facts, prepared.weights, prepared.measured, shown)
@@ -170,7 +170,7 @@ def _choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tup
 
 def _say_images(console: Console, images: ImageSet) -> None:
     console.print(
-        f"{len(images.train):,} training and {counted(len(images.validation), 'validation image')}, "
+        f"{images_by_part(len(images.train), len(images.validation), len(images.test))}, "
         f"{counted(len(images.classes), 'class', 'classes')} ({images.layout}; {images.split})",
         markup=False,
         highlight=False,
@@ -179,10 +179,15 @@ def _say_images(console: Console, images: ImageSet) -> None:
     say_notes(console, images.notes)
 
 
+def _parts(images: ImageSet) -> dict[str, tuple[Sample, ...]]:
+    """The parts of the split by name; test only where there is one."""
+    parts = {"train": images.train, "validation": images.validation, "test": images.test}
+    return {name: samples for name, samples in parts.items() if samples or name != "test"}
+
+
 def _data_json(prepared: Prepared, source: str | Path) -> dict[str, Any]:
     images = prepared.images
-    sets = {"train": images.train, "validation": images.validation}
-    labels = {name: [sample.label for sample in samples] for name, samples in sets.items()}
+    labels = {name: [sample.label for sample in samples] for name, samples in _parts(images).items()}
     count = len(images.classes)
     return {
         "source": absolute(source),

@@ -21,6 +21,7 @@ from snellen.commands.execution import (
     write_start,
 )
 from snellen.data.masks.sources import MaskedSet, read_masked
+from snellen.data.sources import images_by_part
 from snellen.engine.claim import locked, new_run
 from snellen.engine.device import find_device
 from snellen.engine.loop import Job
@@ -105,7 +106,7 @@ def _with_absolute_paths(recipe: SegmentationRecipe) -> SegmentationRecipe:
 
 def _say_images(console: Console, images: MaskedSet) -> None:
     console.print(
-        f"{len(images.train):,} training and {counted(len(images.validation), 'validation image')} with masks, "
+        f"{images_by_part(len(images.train), len(images.validation), len(images.test))} with masks, "
         f"{counted(len(images.classes), 'class', 'classes')}, ignored: {images.classes.ignored_text} "
         f"({images.layout}; {images.split})",
         markup=False,
@@ -116,11 +117,12 @@ def _say_images(console: Console, images: MaskedSet) -> None:
 
 
 def _samples(images: MaskedSet) -> str:
-    """samples.csv: a row for each image of each side."""
+    """samples.csv: a row for each image of each part."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "split", "path", "mask", "group"])
-    pairs = [(split, s) for split, side in (("train", images.train), ("validation", images.validation)) for s in side]
+    parts = {"train": images.train, "validation": images.validation, "test": images.test}
+    pairs = [(split, sample) for split, samples in parts.items() for sample in samples]
     for row, (split, sample) in enumerate(pairs):
         writer.writerow([row, split, sample.image, sample.mask, sample.group or ""])
     return text.getvalue()
@@ -137,7 +139,8 @@ def _data_json(prepared: PreparedSegmentation, source: str | Path) -> dict[str, 
         "classes": list(images.classes.names),
         "colours": [list(colour) for colour in images.classes.colours],
         "ignored": images.classes.ignored_text,
-        "counts": {"train": len(images.train), "validation": len(images.validation)},
+        "counts": {"train": len(images.train), "validation": len(images.validation)}
+        | ({"test": len(images.test)} if images.test else {}),
         "per_class_pixels": {side: pixels.sum(0)[:-1].tolist() for side, pixels in sides.items()},
         "ignored_pixels": {side: int(pixels[:, -1].sum()) for side, pixels in sides.items()},
         "training_sizes": dataclasses.asdict(decoded.training),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from snellen.data.sources import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Found, Listing, Side, images_below
@@ -12,7 +13,7 @@ from snellen.words import counted
 _SPLITS: list[tuple[Side, str]] = [
     ("train", r"train(?:ing)?"),
     ("validation", r"val|valid|validation|dev"),
-    ("validation", r"test|testing"),
+    ("test", r"test|testing"),
 ]
 _NAMED = r"(?P<class>.+?)[ _-]\d+"
 _FLAT = "flat files with the class in the name"
@@ -37,7 +38,8 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
 
     Raises UserError when no layout fits, for an empty class folder, and for a file whose name holds no class.
     """
-    train, validation, notes = split_folders(root)
+    parts = split_folders(root)
+    train, validation, notes = parts.train, parts.validation, []
     if train is None or validation is None:
         if train is not None and _subfolders(root) == [train]:  # beside others, it is a class: trains, cars, planes
             notes.append(f"only {train.name}/ is there, no val/: the split is drawn within it")
@@ -48,6 +50,8 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
         more, _ = _list_side(root, validation, "validation", spec, notes)
         images += more
         layout = f"{layout} in {train.name}/ and {validation.name}/"
+        if parts.test is not None:
+            images += _list_test(root, parts.test, spec, notes)
     if not images:
         raise _no_images(root, f"({', '.join(sorted(IMAGE_SUFFIXES))}). Wanted a folder for each class.")
     return Listing(root, layout, images, notes)
@@ -62,8 +66,17 @@ def check_names_say_classes(listing: Listing, spec: DataSpec) -> None:
         raise UnlabelledError(listing.root, Path(listing.images[0].path), len(listing.images))
 
 
-def split_folders(root: Path) -> tuple[Path | None, Path | None, list[str]]:
-    """The folders train/ and val/ (or test/) of `root`, None where there is none, and notes for people.
+@dataclass(frozen=True)
+class SplitFolders:
+    """validation: val/, or where there is none test/. test: test/ where it is not the validation part."""
+
+    train: Path | None
+    validation: Path | None = None
+    test: Path | None = None
+
+
+def split_folders(root: Path) -> SplitFolders:
+    """The folders train/, val/ and test/ of `root`, None where there is none.
 
     Names may go on, as in train_50/ and val_50/; beside other folders such names are parts of a split only where they
     go on alike, since a class may be called train_station. Raises UserError where two folders look like the same part.
@@ -72,11 +85,11 @@ def split_folders(root: Path) -> tuple[Path | None, Path | None, list[str]]:
     parts = [_part(subfolders, pattern) for _, pattern in _SPLITS]
     train, *held_out = parts
     if not train or not any(held_out):
-        return train[0][0] if len(train) == 1 else None, None, []
+        return SplitFolders(train[0][0] if len(train) == 1 else None)
     endings = {ending for _, ending in train} & {ending for part in held_out for _, ending in part}
     exact = any(not ending for _, ending in train)
     if not exact and not endings and len(subfolders) > sum(map(len, parts)):
-        return None, None, []  # train_station, test_kitchen and bedroom are classes
+        return SplitFolders(None)  # train_station, test_kitchen and bedroom are classes
     for part in parts:
         if len(part) > 1:
             names = " and ".join(folder.name for folder, _ in part)
@@ -85,10 +98,7 @@ def split_folders(root: Path) -> tuple[Path | None, Path | None, list[str]]:
                 "all class folders into a folder train/."
             )
     first, validation, test = (part[0][0] if part else None for part in parts)
-    notes = []
-    if validation and test:
-        notes.append(f"{validation.name}/ is scored, {test.name}/ is left for `snellen evaluate`")
-    return first, validation or test, notes
+    return SplitFolders(first, validation or test, test if validation else None)
 
 
 def _part(folders: list[Path], pattern: str) -> list[tuple[Path, str]]:
@@ -113,6 +123,17 @@ def _list_side(root: Path, folder: Path, side: Side, spec: DataSpec, notes: list
         notes.append(f"{counted(len(flat), 'image')} directly in {folder.name}/, outside the class folders, left out")
     _note_others(folder, notes)
     return images, "class folders"
+
+
+def _list_test(root: Path, folder: Path, spec: DataSpec, notes: list[str]) -> list[Found]:
+    """Labelled images of the test part; none, with a note, where it has no labels, as where they are kept secret."""
+    try:
+        images, _ = _list_side(root, folder, "test", spec, notes)
+    except UserError:
+        images = []
+    if not images:
+        notes.append(f"{folder.name}/ is not scored: no images with classes were found in it")
+    return images
 
 
 def _note_others(folder: Path, notes: list[str]) -> None:

@@ -13,27 +13,33 @@ from snellen.words import counted
 
 def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> list[str]:
     """Notes on images and groups on both sides of the split, and on images or classes that are there twice."""
-    trained = {digest for digest, side in zip(hashes, sides, strict=True) if side == "train"}
-    leaked = [
-        image.path
-        for image, digest, side in zip(images, hashes, sides, strict=True)
-        if side == "validation" and digest in trained
-    ]
     notes = []
-    if leaked:
-        copies = counted(len(leaked), "validation image is", "validation images are")
-        notes.append(f"{copies} also among the training images, such as {leaked[0]}")
-    groups = {image.group for image, side in zip(images, sides, strict=True) if side == "train"} - {None}
-    across = {image.group for image, side in zip(images, sides, strict=True) if side == "validation"} & groups
+    for part, others in (("validation", ("train",)), ("test", ("train", "validation"))):
+        there = {digest for digest, side in zip(hashes, sides, strict=True) if side in others}
+        leaked = [
+            image.path
+            for image, digest, side in zip(images, hashes, sides, strict=True)
+            if side == part and digest in there
+        ]
+        if leaked:
+            copies = counted(len(leaked), f"{part} image is", f"{part} images are")
+            seen = " or the ".join("training" if other == "train" else other for other in others)
+            notes.append(f"{copies} also among the {seen} images, such as {leaked[0]}")
+    train, validation, test = (_groups(images, sides, part) for part in ("train", "validation", "test"))
+    across = (train & (validation | test)) | (validation & test)
     if across:
         notes.append(
             f"{counted(len(across), 'group has', 'groups have')} images on both sides of the split, such as "
-            f"'{min(map(str, across))}'"
+            f"'{min(across)}'"
         )
     notes += _clashes([image.label for image in images], hashes)
     folded = Counter(label.casefold() for label in {image.label for image in images})
     notes += [f"classes that differ only in case: '{name}'" for name, count in folded.items() if count > 1]
     return notes
+
+
+def _groups(images: list[Found], sides: list[Side], part: str) -> set[str]:
+    return {image.group for image, side in zip(images, sides, strict=True) if side == part and image.group is not None}
 
 
 def neighbour_notes(root: Path, images: Iterable[Found]) -> list[str]:

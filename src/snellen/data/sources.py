@@ -102,7 +102,7 @@ class ImageSet:
     """Labelled images of one source.
 
     layout, split: how they were found and told apart, in words. notes: what a person should know. fingerprint: a hash
-    over split, path, content and class of every image.
+    over split, path, content and class of every image. test: scored once, by the finished run.
     """
 
     root: Path
@@ -114,13 +114,21 @@ class ImageSet:
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
     fingerprint: str
+    test: tuple[Sample, ...] = ()
 
     def __repr__(self) -> str:
-        images = f"{len(self.train):,} training and {counted(len(self.validation), 'validation image')}"
+        images = images_by_part(len(self.train), len(self.validation), len(self.test))
         return f"ImageSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
 
 
-Side = Literal["train", "validation", "unknown"]
+Side = Literal["train", "validation", "test", "unknown"]
+
+
+def images_by_part(train: int, validation: int, test: int) -> str:
+    """How many images each part of a split holds, in words: '80 training, 10 validation and 10 test images'."""
+    if not test:
+        return f"{train:,} training and {counted(validation, 'validation image')}"
+    return f"{train:,} training, {validation:,} validation and {counted(test, 'test image')}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ class Listing:
 
 
 def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> ImageSet:
-    """The labelled images of `source`, split into training and validation.
+    """The labelled images of `source`, split into training and validation, and test where it has a part of that name.
 
     source: a folder, a table, a DataFrame, or torchvision:NAME. root: what the paths of a table are relative to; None:
     as `list_table` says. Raises UserError, with the file or folder, when it cannot be used.
@@ -155,9 +163,9 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> Ima
 
     listing = _list(source, spec, root)
     check_names_say_classes(listing, spec)
-    images = grouped(listing.images, spec.group)
+    images, more = _scorable(grouped(listing.images, spec.group))
     hashes = content_hashes([listing.root / image.path for image in images])
-    notes = list(listing.notes)
+    notes = [*listing.notes, *more]
     sides: list[Side] = [image.side for image in images]
     if all(side == "unknown" for side in sides):
         chosen, more = validation_rows(
@@ -179,14 +187,14 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> Ima
     notes += few_images_notes(train, [image.label for image in scored], [image.group for image in scored], share)
     classes = sorted({image.label for image in images}, key=natural)
     number = {name: index for index, name in enumerate(classes)}
-    samples: dict[Side, list[Sample]] = {"train": [], "validation": []}
+    samples: dict[Side, list[Sample]] = {"train": [], "validation": [], "test": []}
     for image, side in zip(images, sides, strict=True):
         samples[side].append(Sample(image.path, number[image.label], image.group))
     rows = zip(sides, images, hashes, strict=True)
     fingerprint = combined(f"{side} {digest} {image.label} {image.path}" for side, image, digest in rows)
     return ImageSet(
         *(listing.root, listing.layout, tuple(classes), tuple(samples["train"]), tuple(samples["validation"])),
-        *(split, tuple(notes), (), fingerprint),
+        *(split, tuple(notes), (), fingerprint, tuple(samples["test"])),
     )
 
 
@@ -305,6 +313,18 @@ def grouped(images: list[Found], group: str | None) -> list[Found]:
             raise UserError(f"data.group={group}: it does not match '{image.path}'. Every image needs a group.")
         result.append(Found(image.path, image.label, image.side, match[1]))
     return result
+
+
+def _scorable(images: list[Found]) -> tuple[list[Found], list[str]]:
+    """The images without a test part that cannot be scored, since it has classes which training never sees; notes."""
+    taught = {image.label for image in images if image.side != "test"}
+    strange = sorted({image.label for image in images if image.side == "test"} - taught, key=natural)
+    if not strange:
+        return images, []
+    from snellen.data.sample_size import named_classes
+
+    note = f"the test part is not scored: {named_classes(strange)} no training images"
+    return [image for image in images if image.side != "test"], [note]
 
 
 def _check_sides(images: list[Found], sides: list[Side], root: Path, given: bool) -> None:

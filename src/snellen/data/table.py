@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +22,17 @@ _SPLITS = ("split", "subset", "set", "fold", "partition")
 FRAME = "the DataFrame"  # what it is called in messages
 _SIDES: dict[str, Side] = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "test", "testing"), "validation"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 
 def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None = None) -> Listing:
     """Labelled images of a CSV, TSV or Parquet table, or of a DataFrame.
 
-    Paths are relative to `images`; without it, of a DataFrame to the working folder; of a file to its folder, or to the
-    folder of the table's own name beside it (office/train/ of office/train.csv) where that holds more of them. Raises
+    Without rows of val, those of test are scored in every epoch. Paths are relative to `images`; without it, of a
+    DataFrame to the working folder; of a file to its folder, or to the folder of the table's own name beside it
+    (office/train/ of office/train.csv) where that holds more of them. Raises
     UserError, with the row, for a missing file, an empty path, label or group, and an unknown split; with the columns
     that there are, for a column that is not found.
     """
@@ -66,6 +69,8 @@ def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None =
         raise UserError("\n".join(missing[:5]) + rest)
     if not found:
         raise UserError(f"{name}: the table has no rows.")
+    if all(image.side != "validation" for image in found):
+        found = [replace(image, side="validation") if image.side == "test" else image for image in found]
     notes = _repeated(found) + ([] if images is not None or split_column or file is None else _other_part(file))
     return Listing(root, FRAME if file is None else f"table {file.name}", found, notes)
 
@@ -105,7 +110,7 @@ def _other_part(table: Path) -> list[str]:
     if _SIDES.get(table.stem.lower()) != "train":
         return []
     others = [path for path in sorted(table.parent.iterdir()) if path.suffix == table.suffix and path != table]
-    names = [path.name for path in others if _SIDES.get(path.stem.lower()) == "validation"]
+    names = [path.name for path in others if _SIDES.get(path.stem.lower()) in {"validation", "test"}]
     if not names:
         return []
     return [

@@ -72,7 +72,8 @@ def read_unlabelled(source: str | Path) -> UnlabelledSet:
 
 
 def _below(path: Path) -> tuple[list[Path], str, list[str]]:
-    train, held_out, _ = split_folders(path)
+    parts = split_folders(path)
+    train, held_out = parts.train, parts.validation
     if train is None or held_out is None:
         return list(images_below(path)), "images at any depth", _others(path)
     note = f"only {train.name}/ is learnt from; {held_out.name}/ is left to be scored"

@@ -4,7 +4,7 @@
     environment.json        versions, hardware, git commit, command, what was measured and chosen at start
     data.json               class names, layout, counts, fingerprint, normalisation, files left out; of
                             pretraining, what the features were worth before the first step
-    samples.csv             row, split ("train" | "validation"), path, target, class, group
+    samples.csv             row, split ("train" | "validation" | "test"), path, target, class, group
     status.json             state ("running" | "finished" | "interrupted" | "failed"), epochs and steps done, cost
     steps.csv               one row an optimiser step
     epochs.csv              one row an epoch
@@ -16,6 +16,9 @@
                             more than 256 classes classes.u2, little-endian, of more than 65,536 classes.u4
     predictions/validation.npz   chosen epoch: probabilities (N, C) float32, target (N,) int64, epoch ()
     predictions/validation.csv   the same for people: path, class, prediction, confidence, correct
+    predictions/test.npz    the same of the test part, where the data have one: scored once, when the run has finished;
+                            and rows (n,) int64, which of its images (one that cannot be read is left out)
+    predictions/test.csv    the same for people
     snapshots/epoch_NNNN.npz     features (n, D) float32, rows (n,) int64 into the validation images, probabilities
     tensorboard/            TensorBoard events
     report.html             the report
@@ -96,15 +99,17 @@ _EPOCHS = {
 
 
 @dataclass(frozen=True)
-class ValidationPredictions:
-    """What the scored weights say of the validation images, in the order of samples.csv.
+class ImagePredictions:
+    """What the scored weights say of the validation or the test images, in the order of samples.csv.
 
-    probabilities: (N, C) float32, rows sum to 1. target: (N,) int64 in [0, C). epoch: counted from 1.
+    probabilities: (N, C) float32, rows sum to 1. target: (N,) int64 in [0, C). epoch: counted from 1. rows: (N,) int64,
+    which rows of that part of samples.csv.
     """
 
     probabilities: NDArray[np.float32]
     target: NDArray[np.int64]
     epoch: int
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -123,15 +128,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class MaskPredictions:
-    """How the chosen network's masks of the validation images compare with the true ones, ignored pixels left out.
+    """How the chosen network's masks compare with the true ones, ignored pixels left out.
 
     confusion: (N, C, C) int64 pixels by [truth, prediction]. boundary: (N, C, 4) int64: predicted boundary pixels, of
-    these matched, true boundary pixels, of these matched. epoch: counted from 1.
+    these matched, true boundary pixels, of these matched. epoch: counted from 1. rows: (N,) int64, which rows of that
+    part of samples.csv.
     """
 
     confusion: NDArray[np.int64]
     boundary: NDArray[np.int64]
     epoch: int
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -269,10 +276,23 @@ class Run:
         """Per-image validation predictions of the chosen epoch."""
         return self._csv("predictions/validation.csv", dtype={"path": str, "class": str, "prediction": str})
 
-    def validation(self) -> ValidationPredictions:
+    @property
+    def has_test(self) -> bool:
+        """Whether a test part was scored when the run had finished."""
+        return (self.path / "predictions" / "test.npz").is_file()
+
+    def validation(self) -> ImagePredictions:
         """Probabilities and targets of the validation images at the chosen epoch."""
-        with self._arrays("predictions/validation.npz") as arrays:
-            return ValidationPredictions(arrays["probabilities"], arrays["target"], int(arrays["epoch"]))
+        return self._image_predictions("validation")
+
+    def test(self) -> ImagePredictions:
+        """The same of the test part. Raises UserError where there is none."""
+        return self._image_predictions("test")
+
+    def _image_predictions(self, part: str) -> ImagePredictions:
+        with self._arrays(f"predictions/{part}.npz") as arrays:
+            rows = arrays.get("rows", np.arange(len(arrays["target"])))
+            return ImagePredictions(arrays["probabilities"], arrays["target"], int(arrays["epoch"]), rows)
 
     def correct_by_epoch(self) -> NDArray[np.bool_]:
         """(epochs, N) bool: which validation images were right after each epoch."""
@@ -303,8 +323,16 @@ class Run:
 
     def mask_validation(self) -> MaskPredictions:
         """Of a segmentation run: what was counted on the validation images at the chosen epoch."""
-        with self._arrays("predictions/validation.npz") as arrays:
-            return MaskPredictions(arrays["confusion"], arrays["boundary"], int(arrays["epoch"]))
+        return self._mask_predictions("validation")
+
+    def mask_test(self) -> MaskPredictions:
+        """The same of the test part. Raises UserError where there is none."""
+        return self._mask_predictions("test")
+
+    def _mask_predictions(self, part: str) -> MaskPredictions:
+        with self._arrays(f"predictions/{part}.npz") as arrays:
+            rows = arrays.get("rows", np.arange(len(arrays["confusion"])))
+            return MaskPredictions(arrays["confusion"], arrays["boundary"], int(arrays["epoch"]), rows)
 
     def counts_by_epoch(self) -> NDArray[np.uint32]:
         """Of a segmentation run: (scored epochs, N, C, 3) true positive, false positive and false negative pixels.

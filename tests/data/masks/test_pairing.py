@@ -127,7 +127,7 @@ def test_files_without_one_partner(tmp_path: Path, write: Write, extra: str, rea
     assert [reason in f"{entry.path}: {entry.reason}" for entry in images.left_out] == [True]
 
 
-def test_a_test_part_is_left_alone(tmp_path: Path, write: Write) -> None:
+def test_a_test_part_is_kept_apart(tmp_path: Path, write: Write) -> None:
     for side in ("train", "val", "test"):
         for number in range(3):
             write(f"{side}/images/{number}.jpg")
@@ -135,7 +135,8 @@ def test_a_test_part_is_left_alone(tmp_path: Path, write: Write) -> None:
     write("test/images/extra.jpg")
     images = read_masked(tmp_path, MaskDataSpec())
     assert {path.split("/")[0] for path in pairs(images)} == {"train", "val"}
-    assert any("the test part is left out" in note for note in images.notes)
+    assert [sample.image for sample in images.test] == [f"test/images/{number}.jpg" for number in range(3)]
+    assert any("test/images/extra.jpg: an image with no mask" in note for note in images.notes)
 
 
 def test_a_test_part_without_masks_is_passed_over(tmp_path: Path, write: Write) -> None:

@@ -17,9 +17,10 @@ from snellen.errors import UserError
 from snellen.words import counted
 
 Role = Literal["image", "mask"]
+Part = Literal["train", "validation", "test", ""]
 Key = tuple[str, str]  # the part of the split, and what an image and its mask have in common
 
-_SIDES: dict[str, str] = {
+_SIDES: dict[str, Part] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -61,7 +62,7 @@ class Pairing:
 @dataclass(frozen=True)
 class _File:
     path: str
-    part: str  # train, validation, test, or nothing
+    part: Part
     role: Role | None  # as its folders say
     rest: str  # the path without the folders that say part or role, and without the suffix
 
@@ -98,7 +99,9 @@ def _images_below(root: Path) -> list[str]:
 
 def _classified(path: str) -> _File:
     *folders, name = path.split("/")
-    part, role, rest = "", None, []
+    part: Part = ""
+    role: Role | None = None
+    rest: list[str] = []
     for folder in folders:
         said_part, said_role = _said_by(folder)
         part, role = said_part or part, said_role or role
@@ -119,7 +122,7 @@ def mask_ending(stem: str) -> str | None:
 
 
 @cache
-def _said_by(folder: str) -> tuple[str, Role | None]:
+def _said_by(folder: str) -> tuple[Part, Role | None]:
     """The part of the split and the role that a folder's name stands for: 'train_masks' for both, 'x' for neither."""
     name = folder.lower()
     if name in _ROLES:
@@ -259,7 +262,7 @@ def _without_bare_test(pairing: Pairing) -> Pairing:
 
 
 def _with_sides(pairing: Pairing) -> Pairing:
-    """Pairs of train/ and of val/ told apart; without a val/, test/ is scored; without either, the split is drawn."""
+    """Pairs of train/, val/ and test/ told apart; without a val/, test/ is scored in every epoch; else it is drawn."""
     parts = {_classified(pair.image).part for pair in pairing.pairs}
     notes = list(pairing.notes)
     scored = "validation" if "validation" in parts else "test"
@@ -270,12 +273,15 @@ def _with_sides(pairing: Pairing) -> Pairing:
     pairs = []
     for pair in pairing.pairs:
         part = _classified(pair.image).part
-        if part in {"train", scored}:
-            pairs.append(replace(pair, side="train" if part == "train" else "validation"))
-    if len(parts & {"validation", "test"}) == 2:
-        notes.append("the validation part is scored, the test part is left out")
+        if part:
+            pairs.append(replace(pair, side="validation" if part == scored else part))
     if "" in parts:
         notes.append("images outside the folders of the split were passed over")
     unpaired = tuple(entry for entry in pairing.unpaired if _classified(entry.path).part in {"train", scored})
+    alone = [entry for entry in pairing.unpaired if _classified(entry.path).part not in {"", "train", scored}]
+    if alone:
+        notes.append(
+            f"{counted(len(alone), 'file')} of the test part not scored, such as {alone[0].path}: {alone[0].reason}"
+        )
     layout = f"{pairing.layout}, split by folders"
     return Pairing(layout, tuple(pairs), unpaired, tuple(notes))

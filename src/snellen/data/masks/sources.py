@@ -18,7 +18,7 @@ from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
-from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
+from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped, images_by_part
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.data.walk import files_below
 from snellen.errors import UserError
@@ -99,7 +99,8 @@ class MaskedSet:
     """Images with masks of one source.
 
     layout, split: how they were found and told apart, in words. notes: what a person should know. fingerprint: a hash
-    over split, paths and contents of every pair, and the classes. left_out: files that are not used, and why.
+    over split, paths and contents of every pair, and the classes. left_out: files that are not used, and why. test:
+    scored once, by the finished run.
     """
 
     root: Path
@@ -111,9 +112,10 @@ class MaskedSet:
     fingerprint: str
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
+    test: tuple[MaskedSample, ...] = ()
 
     def __repr__(self) -> str:
-        images = f"{len(self.train):,} training and {counted(len(self.validation), 'validation image')} with masks"
+        images = f"{images_by_part(len(self.train), len(self.validation), len(self.test))} with masks"
         return f"MaskedSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
 
 
@@ -134,7 +136,7 @@ def is_masked(data: Source) -> bool:
 
 
 def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
-    """The images and masks of a folder, split into training and validation.
+    """The images and masks of a folder, split into training and validation, and test where it has such a part.
 
     Raises UserError, with the file or folder, when it cannot be used; files without partner are left out and listed
     where `spec` says so.
@@ -175,6 +177,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
         tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "train"),
         tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "validation"),
         *(combined(lines), (*notes, *more), pairing.unpaired),
+        tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "test"),
     )
 
 

@@ -1,0 +1,124 @@
+"""A test part beside train and val: kept out of training, scored once by the finished run."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from tests.hardware import FP32
+from tests.recipes import DIGITS
+
+from snellen import evaluate, train
+from snellen.data.sources import DataSpec, read_images
+from snellen.data.unlabelled import read_unlabelled
+from snellen.engine.run_directory import Run
+from snellen.insight.segmentation import miou
+
+QUIET = Console(quiet=True)
+SCENES = {
+    "task": "segmentation",
+    "name": "scenes",
+    "epochs": 2,
+    "batch_size": 4,
+    "model": {"architecture": "unet/test_resnet"},
+    "hardware": FP32,
+    "snapshots": {"images": 0},
+}
+
+
+@pytest.fixture
+def parts(digits: Path, tmp_path: Path) -> Path:
+    """Digits in train/, val/ and test/: of each class the first files, and every fourth of the others in each."""
+    root = tmp_path / "parts"
+    for folder in sorted(path for path in digits.iterdir() if path.is_dir())[:3]:
+        for row, file in enumerate(sorted(folder.iterdir())[:24]):
+            part = ("train", "train", "val", "test")[row % 4]
+            (root / part / folder.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, root / part / folder.name / file.name)
+    return root
+
+
+def parts_of(root: Path) -> tuple[int, int, int]:
+    images = read_images(root, DataSpec())
+    return len(images.train), len(images.validation), len(images.test)
+
+
+def test_it_is_scored_once_with_the_chosen_weights(parts: Path, tmp_path: Path) -> None:
+    run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
+    assert run.data["counts"] == {"train": 36, "validation": 18, "test": 18}
+    samples = run.samples()
+    assert set(samples.loc[samples["split"] == "test", "path"].str.split("/").str[0]) == {"test"}
+    scored = run.test()
+    assert scored.epoch == run.status["chosen_epoch"]
+    alone = evaluate(run, parts / "test", quiet=True)
+    assert scored.target.tolist() == alone.target.tolist()
+    np.testing.assert_array_equal(scored.probabilities, alone.probabilities)
+    table = pd.read_csv(run.path / "predictions" / "test.csv")
+    assert table["correct"].mean() == alone.figures.top1
+
+
+def test_a_file_that_cannot_be_read_ends_no_training(parts: Path, tmp_path: Path) -> None:
+    min((parts / "test" / "0").iterdir()).write_bytes(b"no image")
+    run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
+    assert run.status["state"] == "finished"
+    assert run.test().rows.tolist() == list(range(1, 18))
+    assert len(pd.read_csv(run.path / "predictions" / "test.csv")) == 17
+
+
+def test_masks_are_scored_too(scenes: Path, tmp_path: Path) -> None:
+    root = tmp_path / "scenes"
+    for row, image in enumerate(sorted(scenes.rglob("*_sat.jpg"))):
+        mask = image.with_name(image.name.replace("_sat.jpg", "_mask.png"))
+        folder = root / ("train", "train", "val", "test")[row % 4]
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (image, mask):
+            shutil.copy(file, folder / file.name)
+    shutil.copy(next(scenes.rglob("classes*")), root) if list(scenes.rglob("classes*")) else None
+    run = train(root, SCENES, out=tmp_path / "run", console=QUIET)
+    scored = run.mask_test()
+    assert len(scored.confusion) == run.data["counts"]["test"] == 4
+    alone = evaluate(run, root / "test", quiet=True)
+    assert miou(scored.confusion) == alone.figures.miou
+    assert (Run(run.path).path / "predictions" / "test.csv").is_file()
+
+
+def test_what_cannot_be_scored_is_left_out_and_said(parts: Path) -> None:
+    assert parts_of(parts) == (36, 18, 18)
+    shutil.copytree(parts / "test" / "0", parts / "test" / "unknown")
+    images = read_images(parts, DataSpec())
+    assert images.test == ()
+    assert "the test part is not scored: class 'unknown' has no training images" in images.notes
+    shutil.rmtree(parts / "test")
+    (parts / "test").mkdir()
+    for number, file in enumerate(sorted(parts.rglob("*.png"))[:5]):
+        shutil.copy(file, parts / "test" / f"{number}.png")
+    images = read_images(parts, DataSpec())
+    assert images.test == ()
+    assert any(note.startswith("test/ is not scored") for note in images.notes)
+
+
+def test_without_val_it_is_the_validation_part(parts: Path) -> None:
+    shutil.rmtree(parts / "val")
+    assert parts_of(parts) == (36, 18, 0)
+
+
+def test_pretraining_learns_from_train_alone(parts: Path) -> None:
+    assert len(read_unlabelled(parts).paths) == 36
+
+
+@pytest.mark.parametrize(("last", "expected"), [("test", (2, 2, 2)), ("val", (2, 4, 0))])
+def test_rows_of_a_table(tmp_path: Path, parts: Path, last: str, expected: tuple[int, int, int]) -> None:
+    files = [[str(file) for file in sorted((parts / "train" / name).iterdir())] for name in ("0", "1")]
+    splits = ("train", "val", last)
+    rows = [(files[label][row], label, split) for label in (0, 1) for row, split in enumerate(splits)]
+    pd.DataFrame(rows, columns=["path", "class", "split"]).to_csv(tmp_path / "table.csv", index=False)
+    assert parts_of(tmp_path / "table.csv") == expected
+
+
+def test_copies_of_training_images_are_told(parts: Path) -> None:
+    source = next((parts / "train" / "0").iterdir())
+    shutil.copy(source, parts / "test" / "0" / "copy.png")
+    notes = read_images(parts, DataSpec()).notes
+    assert any(note.startswith("1 test image is also among the training or the validation images") for note in notes)
