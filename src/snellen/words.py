@@ -8,6 +8,13 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def images_by_part(train: int, validation: int, test: int = 0) -> str:
+    """How many images each part of a split holds, in words: '80 training, 10 validation and 10 test images'."""
+    if not test:
+        return f"{train:,} training and {counted(validation, 'validation image')}"
+    return f"{train:,} training, {validation:,} validation and {counted(test, 'test image')}"
+
+
 def kind_of(value: object) -> str:
     """What a value is, with its value where that is short: 'None', 'a list', 'the number 5'."""
     if value is None:

@@ -1,5 +1,6 @@
 """A test part beside train and val: kept out of training, scored once by the finished run."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from rich.console import Console
 from tests.hardware import FP32
 from tests.recipes import DIGITS
 
-from snellen import evaluate, train
+from snellen import evaluate, report, train
 from snellen.data.sources import DataSpec, read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.run_directory import Run
 from snellen.insight.segmentation import miou
+from snellen.reporting.closing import closing_lines
 
 QUIET = Console(quiet=True)
 SCENES = {
@@ -122,3 +124,24 @@ def test_copies_of_training_images_are_told(parts: Path) -> None:
     shutil.copy(source, parts / "test" / "0" / "copy.png")
     notes = read_images(parts, DataSpec()).notes
     assert any(note.startswith("1 test image is also among the training or the validation images") for note in notes)
+
+
+def test_the_report_is_of_the_test_images(parts: Path, tmp_path: Path) -> None:
+    best = DIGITS | {"evaluation": {"size": 16, "choose": "best"}}
+    runs = [train(parts, best | {"seed": seed}, out=tmp_path / f"run{seed}", console=QUIET) for seed in (0, 1)]
+    report([run.path for run in runs], tmp_path / "report.html")
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    for run, shown in zip(runs, numbers["runs"], strict=True):
+        scored = run.test()
+        assert shown["images"] == 18
+        assert shown["top1"] == (scored.probabilities.argmax(1) == scored.target).mean()
+        assert not shown["crossfitted"]
+        assert "18 test images, which had no part in training or the choice" in shown["choice"]
+    page = (tmp_path / "report.html").read_text()
+    assert "36 training, 18 validation and 18 test images" in page
+    assert [line for line in closing_lines(runs[0]) if "on 18 test images" in line]
+    shutil.rmtree(runs[0].path / "predictions")  # as a run of an older version, which has none of a test part
+    shutil.copytree(runs[1].path / "predictions", runs[0].path / "predictions")
+    (runs[0].path / "predictions" / "test.npz").unlink()
+    report(runs[0], tmp_path / "alone.html")
+    assert "its test part was not scored" in (tmp_path / "alone.html").read_text()

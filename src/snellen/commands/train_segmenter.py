@@ -21,7 +21,6 @@ from snellen.commands.execution import (
     write_start,
 )
 from snellen.data.masks.sources import MaskedSet, read_masked
-from snellen.data.sources import images_by_part
 from snellen.engine.claim import locked, new_run
 from snellen.engine.device import find_device
 from snellen.engine.loop import Job
@@ -31,7 +30,7 @@ from snellen.recipe.load import load_for
 from snellen.recipe.schema import SegmentationRecipe
 from snellen.tasks.preparation import say_notes
 from snellen.tasks.segmentation_preparation import PreparedSegmentation, prepare_segmentation
-from snellen.words import counted
+from snellen.words import counted, images_by_part
 
 
 def train_segmenter(

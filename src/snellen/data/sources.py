@@ -20,7 +20,7 @@ from snellen.data.split import validation_rows
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
-from snellen.words import counted
+from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,13 +122,6 @@ class ImageSet:
 
 
 Side = Literal["train", "validation", "test", "unknown"]
-
-
-def images_by_part(train: int, validation: int, test: int) -> str:
-    """How many images each part of a split holds, in words: '80 training, 10 validation and 10 test images'."""
-    if not test:
-        return f"{train:,} training and {counted(validation, 'validation image')}"
-    return f"{train:,} training, {validation:,} validation and {counted(test, 'test image')}"
 
 
 @dataclass(frozen=True)

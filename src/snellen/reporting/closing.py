@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snellen.words import counted
+
 if TYPE_CHECKING:
     from snellen.engine.run_directory import Run
     from snellen.reporting.runs import RunView
@@ -22,10 +24,10 @@ def closing_lines(run: Run) -> list[str]:
         else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
     )
     which = "best" if run.recipe.evaluation.choose == "best" else "last"
+    images = f" on {counted(len(view.samples), 'test image')}" if view.part == "test" else ""
     crossfitted = view.epoch_choice is not None and view.epoch_choice.is_crossfitted
-    lines = [
-        f"{which} epoch {run.status['chosen_epoch']}{', cross-fitted' * crossfitted}: {name} {value:.1%} ({bounds})"
-    ]
+    epoch = f"{which} epoch {run.status['chosen_epoch']}{', cross-fitted' * crossfitted}"
+    lines = [f"{epoch}: {name} {value:.1%}{images} ({bounds})"]
     if crossfitted:
         lines.append(f"its own score on the images that chose it: {view.kept_score:.1%}")
     return [*lines, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snellen.engine.run_directory import Run, Snapshot
+from snellen.engine.run_directory import ImagePredictions, Run, Snapshot
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
 from snellen.insight.confusion import Confusion, confusion
@@ -24,7 +24,7 @@ from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, wilson
 from snellen.insight.separability import Separability, separability
 from snellen.reporting.comparisons import Comparison, comparisons, summary
-from snellen.reporting.headline import ClassValues, EpochChoice, class_values
+from snellen.reporting.headline import ClassValues, EpochChoice, class_predictions, class_values
 from snellen.reporting.runs import RunView, differing, labels_of, left_aside
 from snellen.words import counted
 
@@ -59,15 +59,20 @@ class RunFigures(RunView):
         """What it is judged by, image by image."""
         return class_values(self.run)
 
+    @cached_property
+    def predictions(self) -> ImagePredictions:
+        """What the kept weights say of its images."""
+        return class_predictions(self.run)
+
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) which validation images are right, of the values that it is judged by."""
+        """(N,) which images are right, of the values that it is judged by."""
         return self.values.correct
 
     @cached_property
     def kept_correct(self) -> NDArray[np.bool_]:
-        """(N,) which validation images the kept weights have right."""
-        scored = self.run.validation()
+        """(N,) which images the kept weights have right."""
+        scored = self.predictions
         return np.asarray(scored.probabilities.argmax(1) == scored.target)
 
     @property
@@ -85,7 +90,7 @@ class RunFigures(RunView):
         """Top-1 and its like."""
         if not self.scored:
             return None
-        scored = self.run.validation()
+        scored = self.predictions
         return figures(scored.probabilities, scored.target, self.groups, self.values.predicted, self.values.correct)
 
     @cached_property
@@ -95,7 +100,7 @@ class RunFigures(RunView):
             return None
         if self.pretraining:
             return why_features_not_learnt(self.figures.top1, self.run.data.get("at_start", {}).get("knn_top1"))
-        scored = self.run.validation()
+        scored = self.predictions
         predicted = scored.probabilities.argmax(1) if self.values.predicted is None else self.values.predicted
         return why_not_learnt(predicted, scored.target, self.figures.top1_interval, self.run.classes)
 
@@ -116,7 +121,7 @@ class RunFigures(RunView):
         """Which classes are taken for which."""
         if not self.scored:
             return None
-        scored = self.run.validation()
+        scored = self.predictions
         return confusion(scored.probabilities.argmax(1), scored.target, len(self.run.classes))
 
     @cached_property
@@ -124,7 +129,7 @@ class RunFigures(RunView):
         """Reliability; votes of neighbours are no probabilities to be calibrated."""
         if not self.scored or self.pretraining:
             return None
-        scored = self.run.validation()
+        scored = self.predictions
         return calibration(scored.probabilities, scored.target, self.groups)
 
     @cached_property
@@ -132,7 +137,7 @@ class RunFigures(RunView):
         """The surest mistakes."""
         if not self.scored:
             return []
-        scored = self.run.validation()
+        scored = self.predictions
         return confident_mistakes(scored.probabilities, scored.target)
 
     @property
@@ -149,7 +154,7 @@ class RunFigures(RunView):
         if not snapshots:
             return None
         rows = snapshots[-1].rows
-        labels = self.samples["target"].to_numpy(dtype=np.int64)[rows]
+        labels = self.validation_samples["target"].to_numpy(dtype=np.int64)[rows]
         features = [snapshot.features for snapshot in snapshots]
         return Evolution(
             epochs=[snapshot.epoch for snapshot in snapshots],
@@ -198,7 +203,7 @@ class Collected:
             return [self.comparisons[0].sentence, *aside]
         if self.pretraining:
             return [_pretraining_sentence(run) for run in self.runs]
-        return [_sentence(run.label, run.figures) for run in learnt if run.figures is not None] + aside
+        return [_sentence(run.label, run.part, run.figures) for run in learnt if run.figures is not None] + aside
 
 
 def _pretraining_sentence(run: RunFigures) -> str:
@@ -232,9 +237,9 @@ def _probe(run: RunFigures) -> str:
     return f"{reached} ({100 * interval.low:.1f} to {100 * interval.high:.1f})."
 
 
-def _sentence(label: str, figures: Figures) -> str:
+def _sentence(label: str, part: str, figures: Figures) -> str:
     return (
-        f"{label} is right on {figures.correct:,} of {counted(figures.images, 'validation image')}: "
+        f"{label} is right on {figures.correct:,} of {counted(figures.images, f'{part} image')}: "
         f"top-1 {figures.top1:.1%}, {_interval(figures)}."
     )
 

@@ -22,7 +22,7 @@ def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
         evolution = run.evolution
         if evolution is None:
             continue
-        paths = [image_path(run.run, run.samples, int(row)) for row in evolution.rows]
+        paths = [image_path(run.run, run.validation_samples, int(row)) for row in evolution.rows]
         key = tuple(str(path) for path in paths)
         new = key not in sheets
         sheet = sheets.setdefault(key, len(made))
@@ -41,7 +41,7 @@ def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
                     "labels": labels.tolist(),
                     "correct": evolution.correct.astype(int).tolist(),
                     "sheet": sheet,
-                    "names": [str(run.samples["path"].iloc[int(row)]) for row in evolution.rows],
+                    "names": [str(run.validation_samples["path"].iloc[int(row)]) for row in evolution.rows],
                 },
                 "sprite": sprite(paths, bits_of(run.run)) if new else None,
             }

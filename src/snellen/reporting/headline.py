@@ -1,17 +1,19 @@
-"""What a run is judged by: the one place that decides which values of each scored image are its headline.
+"""What a run is judged by: the one place that decides which images, and which values of each, are its headline.
 
-Where the kept epoch was chosen by its score among several, these are cross-fitted; else those of the kept weights.
+Where the data have a test part that was scored, the kept weights' values of its images. Else those of the validation
+images, cross-fitted where the kept epoch was chosen by its score among several.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snellen.engine.run_directory import Run
+from snellen.engine.run_directory import ImagePredictions, MaskPredictions, Run
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
 from snellen.insight.segmentation import counts_of
 
@@ -49,11 +51,36 @@ class MaskValues:
     choice: EpochChoice
 
 
+def scored_part(run: Run) -> Literal["validation", "test"]:
+    """The part of the data that the headline is of."""
+    return "test" if run.has_test else "validation"
+
+
+def scored_samples(run: Run) -> pd.DataFrame:
+    """The rows of samples.csv that the headline is of, numbered from 0."""
+    samples, part = run.samples(), scored_part(run)
+    samples = samples[samples["split"] == part]
+    if part == "test":
+        rows = run.mask_test().rows if run.recipe.task == "segmentation" else run.test().rows
+        samples = samples.iloc[rows]
+    return samples.reset_index(drop=True)
+
+
+def class_predictions(run: Run) -> ImagePredictions:
+    """What the kept weights say of `scored_samples`."""
+    return run.test() if run.has_test else run.validation()
+
+
+def mask_predictions(run: Run) -> MaskPredictions:
+    """The same of a segmentation run."""
+    return run.mask_test() if run.has_test else run.mask_validation()
+
+
 def class_values(run: Run) -> ClassValues:
-    """Of a classification or pretraining run that was scored, in the order of the validation rows of samples.csv."""
-    scored = run.validation()
+    """Of a classification or pretraining run that was scored, in the order of `scored_samples`."""
+    scored = class_predictions(run)
     of_kept = np.asarray(scored.probabilities.argmax(1))
-    if run.recipe.evaluation.choose != "best":
+    if run.has_test or run.recipe.evaluation.choose != "best":
         return ClassValues(of_kept == scored.target, of_kept, EpochChoice(False, False))
     by_epoch, folds = run.correct_by_epoch(), _folds(run)
     choice = _choice(len(by_epoch), folds)
@@ -65,9 +92,9 @@ def class_values(run: Run) -> ClassValues:
 
 
 def mask_values(run: Run) -> MaskValues:
-    """Of a segmentation run that was scored, in the order of the validation rows of samples.csv."""
-    of_kept = counts_of(run.mask_validation().confusion)
-    if run.recipe.evaluation.choose != "best":
+    """Of a segmentation run that was scored, in the order of `scored_samples`."""
+    of_kept = counts_of(mask_predictions(run).confusion)
+    if run.has_test or run.recipe.evaluation.choose != "best":
         return MaskValues(of_kept, EpochChoice(False, False))
     by_epoch, folds = run.counts_by_epoch(), _folds(run)
     choice = _choice(len(by_epoch), folds)
@@ -77,16 +104,14 @@ def mask_values(run: Run) -> MaskValues:
 
 
 def groups_of(run: Run) -> NDArray[np.int64] | None:
-    """(N,) group of each validation image, None where the data have none."""
+    """(N,) group of each of `scored_samples`, None where the data have none."""
     if not run.data["group"]:
         return None
-    samples = run.samples()
-    return np.asarray(pd.factorize(samples.loc[samples["split"] == "validation", "group"])[0], dtype=np.int64)
+    return np.asarray(pd.factorize(scored_samples(run)["group"])[0], dtype=np.int64)
 
 
 def _folds(run: Run) -> NDArray[np.int64]:
-    samples = run.samples()
-    return partition(samples.loc[samples["split"] == "validation", "path"].tolist(), groups_of(run))
+    return partition(scored_samples(run)["path"].tolist(), groups_of(run))
 
 
 def _choice(epochs: int, folds: NDArray[np.int64]) -> EpochChoice:

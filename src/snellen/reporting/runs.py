@@ -21,7 +21,7 @@ from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
 from snellen.insight.proportions import Interval
 from snellen.insight.sentence import listed
-from snellen.reporting.headline import EpochChoice, groups_of
+from snellen.reporting.headline import EpochChoice, groups_of, scored_part, scored_samples
 from snellen.tasks.few_steps import few_steps_note
 from snellen.words import counted
 
@@ -62,19 +62,29 @@ class RunView(ABC):
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """The validation rows of samples.csv, numbered from 0."""
+        """The rows of samples.csv that the figures are of, numbered from 0."""
+        return scored_samples(self.run)
+
+    @cached_property
+    def validation_samples(self) -> pd.DataFrame:
+        """The validation rows of samples.csv, which snapshots are of, numbered from 0."""
         samples = self.run.samples()
         return samples[samples["split"] == "validation"].reset_index(drop=True)
 
+    @property
+    def part(self) -> str:
+        """The part of the data that the figures are of: validation or test."""
+        return scored_part(self.run)
+
     @cached_property
     def groups(self) -> NDArray[np.int64] | None:
-        """(N,) group of each validation image, None where the data have none."""
+        """(N,) group of each of `samples`, None where the data have none."""
         return groups_of(self.run)
 
     @property
     def scored(self) -> bool:
         """Whether there are predictions."""
-        return (self.run.path / "predictions" / "validation.npz").is_file()
+        return (self.run.path / "predictions" / f"{self.part}.npz").is_file()
 
     @property
     @abstractmethod
@@ -151,6 +161,8 @@ class RunView(ABC):
         few = few_steps_note(self.run.recipe, int(self.run.data["counts"]["train"]))
         sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
         said = [] if self.diverged is None else [self.diverged]
+        if "test" in self.run.data["counts"] and self.part != "test" and self.status["state"] == "finished":
+            said.append(f"{self.label}: its test part was not scored; its figures are of the validation images.")
         return [*([] if few is None else [f"{self.label}: {few}"]), *said, *sentences]
 
     @property
@@ -175,9 +187,15 @@ class RunView(ABC):
         """How the epoch was chosen, in words."""
         if not self.status["chosen_epoch"]:
             return f"{self.label}: no epoch was scored yet."
-        if self.status["epochs_done"] == 1:
-            return f"{self.label}: epoch 1, the only one, so no epoch was chosen by its score."
         epoch = f"{self.label}: epoch {self.status['chosen_epoch']}"
+        if self.part == "test":
+            best = self.run.recipe.evaluation.choose == "best"
+            return (
+                f"{epoch}, {'which scored best on the validation images' if best else 'the last'}. Its figures are of "
+                f"{counted(len(self.samples), 'test image')}, which had no part in training or the choice, scored once."
+            )
+        if self.status["epochs_done"] == 1:
+            return f"{epoch}, the only one, so no epoch was chosen by its score."
         if self.run.recipe.evaluation.choose == "last":
             return f"{epoch}, the last; it was not chosen by its score."
         if self.scored and not self.of_kept:
@@ -254,7 +272,7 @@ def class_names(runs: Sequence[RunView]) -> list[str]:
 
 
 def image_path(run: Run, samples: pd.DataFrame, row: int) -> Path:
-    """The file of a validation image."""
+    """The file of an image. samples: rows of samples.csv, of which it is one."""
     return run.image(str(samples["path"].iloc[row]))
 
 

@@ -161,7 +161,7 @@ def _disagreements(collected: Collected) -> list[dict[str, Any]]:
         return []
     made = []
     for winner, loser in (collected.scored, collected.scored[::-1]):
-        probabilities = loser.run.validation().probabilities
+        probabilities = loser.predictions.probabilities
         rows = np.flatnonzero(winner.kept_correct & ~loser.kept_correct)
         order = rows[np.argsort(-probabilities[rows].max(1), kind="stable")][:_MOST_PICTURES]
         taken = probabilities.argmax(1)

@@ -19,6 +19,7 @@ from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.collect import RunFigures
 from snellen.reporting.evolution import evolutions
+from snellen.reporting.headline import class_predictions
 from snellen.reporting.pictures import bits_of, thumbnail
 from snellen.reporting.runs import RunView, class_names, differing, ends, image_path
 from snellen.reporting.sections import datasets
@@ -233,7 +234,7 @@ def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def _picture(loser: Cell, row: int) -> dict[str, Any]:
     figures = RunFigures(loser.setting, loser.first, 0)
-    votes = np.stack([run.validation().probabilities[row] for run in loser.runs.values()]).mean(0)
+    votes = np.stack([class_predictions(run).probabilities[row] for run in loser.runs.values()]).mean(0)
     taken = loser.first.classes[int(votes.argmax())]
     own = str(figures.samples["class"].iloc[row])
     return {

@@ -14,7 +14,7 @@ import pandas as pd
 
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
-from snellen.words import counted
+from snellen.words import counted, images_by_part
 
 
 def render(template: str, styles: Sequence[str], scripts: Sequence[str], **variables: Any) -> str:
@@ -33,6 +33,9 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
     environment.filters["setting"] = setting
     environment.filters["counted"] = counted
+    environment.filters["images_by_part"] = lambda counts: images_by_part(
+        counts["train"], counts["validation"], counts.get("test", 0)
+    )
     environment.filters["p"] = lambda p: "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
     folder = resources.files("snellen.reporting") / "page"
     return environment.get_template(template).render(

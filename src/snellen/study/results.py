@@ -27,7 +27,14 @@ from snellen.insight.segmentation import mask_figures, miou, miou_by_unit, miou_
 from snellen.insight.settings import Scores, by_unit, compare, expected_by_setting, unit_degrees
 from snellen.insight.support import support
 from snellen.recipe.schema import PretrainingRecipe
-from snellen.reporting.headline import class_values, groups_of, mask_values
+from snellen.reporting.headline import (
+    class_predictions,
+    class_values,
+    groups_of,
+    mask_predictions,
+    mask_values,
+    scored_samples,
+)
 from snellen.study.directory import Study
 from snellen.study.kinds import kind_of_training
 from snellen.words import counted
@@ -237,8 +244,7 @@ def _within(over: OverSeeds) -> OverSeeds:
 
 
 def _scored_paths(cell: Cell) -> list[str]:
-    samples = cell.first.samples()
-    paths: list[str] = samples.loc[samples["split"] == "validation", "path"].tolist()
+    paths: list[str] = scored_samples(cell.first)["path"].tolist()
     return paths
 
 
@@ -249,7 +255,8 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     if first.recipe.task == "segmentation":
         return _of_masks(setting, fraction, runs, groups, reasons)
     classes = [class_values(run) for run in runs.values()]
-    own = [float((run.validation().probabilities.argmax(1) == run.validation().target).mean()) for run in runs.values()]
+    scored = [class_predictions(run) for run in runs.values()]
+    own = [float((each.probabilities.argmax(1) == each.target).mean()) for each in scored]
     kept = float(np.mean(own)) if any(each.choice.by_score for each in classes) else None
     correct = np.stack([each.correct for each in classes])
     values = by_unit(correct.astype(np.float64), groups)
@@ -261,7 +268,7 @@ def _of_masks(
 ) -> Cell:
     """By the mIoU over the classes in enough images, which are the same for all settings: the truth is one."""
     masks = [mask_values(run) for run in runs.values()]
-    own = [miou(run.mask_validation().confusion) for run in runs.values()]
+    own = [miou(mask_predictions(run).confusion) for run in runs.values()]
     counts = masks[0].counts
     known = support(counts, groups)
     enough = np.flatnonzero(known.enough).tolist()
@@ -286,10 +293,10 @@ def _of_masks(
 def _why_not_learnt(run: Run, groups: NDArray[np.int64] | None) -> str | None:
     """Of one run, by the interval that its own page shows."""
     if run.recipe.task == "segmentation":
-        counted = run.mask_validation()
+        counted = mask_predictions(run)
         interval, over = mask_figures(mask_values(run).counts, counted.boundary, groups).compared
         return why_masks_not_learnt(counted.confusion, interval, run.classes, over)
-    scored = run.validation()
+    scored = class_predictions(run)
     judged = class_values(run)
     found = figures(scored.probabilities, scored.target, groups, judged.predicted, judged.correct)
     predicted = scored.probabilities.argmax(1) if judged.predicted is None else judged.predicted

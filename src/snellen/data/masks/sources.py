@@ -18,12 +18,12 @@ from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
-from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped, images_by_part
+from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
-from snellen.words import counted
+from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
     from snellen.data.sources import Source

@@ -19,7 +19,7 @@ from snellen.insight.mask_words import measured, over_classes, percents, why_no_
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, PairedMasks, by_image, mask_figures, miou, paired_masks
 from snellen.reporting.comparisons import Comparison, comparisons, summary
-from snellen.reporting.headline import EpochChoice, MaskValues, mask_values
+from snellen.reporting.headline import EpochChoice, MaskValues, mask_predictions, mask_values
 from snellen.reporting.runs import RunView, differing, labels_of, left_aside
 from snellen.words import counted
 
@@ -31,7 +31,7 @@ class MaskRun(RunView):
     @cached_property
     def predictions(self) -> MaskPredictions:
         """What was counted at the chosen epoch."""
-        return self.run.mask_validation()
+        return mask_predictions(self.run)
 
     @cached_property
     def values(self) -> MaskValues:
@@ -62,8 +62,13 @@ class MaskRun(RunView):
 
     @cached_property
     def miou_by_image(self) -> NDArray[np.float64]:
-        """(N,) mIoU of each validation image by itself at the chosen epoch; NaN where nothing of it is scored."""
+        """(N,) mIoU of each image by itself at the chosen epoch; NaN where nothing of it is scored."""
         return by_image(self.predictions.confusion)[0]
+
+    @cached_property
+    def validation_miou(self) -> NDArray[np.float64]:
+        """The same of the validation images, which snapshots are of."""
+        return by_image(self.run.mask_validation().confusion)[0]
 
     @cached_property
     def why_not_learnt(self) -> str | None:
@@ -111,7 +116,7 @@ class MaskRun(RunView):
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """Path and mask of each validation image."""
+        """Path and mask of each image."""
         return self.samples[["path", "mask"]]
 
 
@@ -155,7 +160,7 @@ class CollectedMasks:
 def _sentence(run: MaskRun) -> str:
     figures = run.figures
     assert figures is not None
-    reaches = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, 'validation image')}"
+    reaches = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{run.part} image')}"
     right = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
     if figures.miou_interval is not None:
         return f"{reaches}, 95% interval {percents(figures.miou_interval)}; {right}"

@@ -100,7 +100,7 @@ def evolutions(collected: CollectedMasks) -> list[MaskEvolution]:
 def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
     snapshots = {run.number: _three(run.run.mask_snapshots()) for run in runs}
     kept = set.intersection(*({int(row) for row in snapshots[run.number][-1].rows} for run in runs))
-    scores = np.mean([run.miou_by_image for run in runs], axis=0)
+    scores = np.mean([run.validation_miou for run in runs], axis=0)
     chosen = choose(sorted(kept), scores, _named(runs))
     if not chosen:
         return None
@@ -133,7 +133,7 @@ def choose(kept: Sequence[int], scores: NDArray[np.float64], named: Sequence[int
 def _named(runs: Sequence[MaskRun]) -> list[int]:
     """Rows of the images that the recipes name."""
     names = {name for run in runs for name in run.run.segmentation.snapshots.names}
-    paths = [PurePosixPath(path) for path in runs[0].samples["path"]]
+    paths = [PurePosixPath(path) for path in runs[0].validation_samples["path"]]
     return [row for row, path in enumerate(paths) if names & {str(path), path.name, path.stem}][:_MOST_NAMED]
 
 
@@ -148,11 +148,11 @@ def _scene(
     row: int, why: str, runs: list[MaskRun], snapshots: dict[int, list[MaskSnapshot]], truths: TrueMasks
 ) -> Scene:
     first = runs[0]
-    path = str(first.samples["path"].iloc[row])
+    path = str(first.validation_samples["path"].iloc[row])
     truth = truths.of(path)
     colours = first.run.data["colours"]
     lines = [
-        Line(run, float(run.miou_by_image[row]), [_view(each, row, truth, colours) for each in snapshots[run.number]])
+        Line(run, float(run.validation_miou[row]), [_view(each, row, truth, colours) for each in snapshots[run.number]])
         for run in runs
     ]
     last = reduced(_mask(snapshots[first.number][-1], row), _LONGEST)
@@ -161,7 +161,7 @@ def _scene(
         PurePosixPath(path).name,
         why,
         size,
-        photograph(image_path(first.run, first.samples, row), size, bits_of(first.run)),
+        photograph(image_path(first.run, first.validation_samples, row), size, bits_of(first.run)),
         None if truth is None else mask_picture(reduced(truth, _LONGEST), colours),
         lines,
     )
