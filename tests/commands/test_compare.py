@@ -97,9 +97,7 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path
     assert [(pair["a"], pair["b"]) for pair in numbers["pairs"]] == [("A", "C"), ("A", "E"), ("C", "E")]
     assert numbers["answer"][0] in page
     assert "The pretraining was done once" in page
-    pd.testing.assert_frame_equal(
-        pd.read_csv(out / "report.csv"), scored.astype({"kept_mean": float}), check_dtype=False
-    )
+    pd.testing.assert_frame_equal(pd.read_csv(out / "report.csv"), pd.read_csv(io.StringIO(scored.to_csv(index=False))))
     assert report(out) == out / "report.html"
 
     more = compare(SMALL | {"seeds": [0, 1, 2], "only": ["A"]}, digits, out=out, console=QUIET)
