@@ -54,7 +54,7 @@ def test_demo_leaves_three_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(demo_module, "_STUDY", demo_module._STUDY | study)
     console = Console(record=True, file=StringIO(), width=200)
     classes, few, masks = demo(tmp_path / "demo", console=console)
-    assert console.export_text().count("best epoch 1: top-1") == 2
+    assert console.export_text().count("last epoch 1: top-1") == 2
     numbers = [json.loads(page.with_suffix(".json").read_text()) for page in (classes, few, masks)]
     assert [run["label"] for run in numbers[0]["runs"]] == ["airnet-eighth", "airnet-quarter"]
     assert [each["setting"] for each in numbers[1]["settings"]] == ["A", "C", "E"]

@@ -35,6 +35,8 @@ def test_groups_count_in_place_of_images() -> None:
     groups = [f"p{number % 4}" for number in range(400)]
     notes = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, groups, None)
     assert notes[0].startswith("4 groups among the 400 validation images")
+    one = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, ["p"] * 400, None)
+    assert one[0].startswith("1 group among the 400 validation images: fewer than 3 groups")
     assert f"{wilson_width(4, 2):.0f} points wide" in notes[0]
 
 

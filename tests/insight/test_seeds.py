@@ -73,8 +73,16 @@ def test_p_value_and_interval_agree() -> None:
 def test_no_differences_at_all() -> None:
     found = over_seeds(np.zeros((3, 20)))
     assert (found.mean, found.p_value, found.interval.low, found.interval.high) == (0, 1, 0, 0)
-    with pytest.raises(ValueError, match="at least two images"):
-        over_seeds(np.zeros((3, 1)))
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_fewer_than_three_units_have_a_mean_and_nothing_else(units: int) -> None:
+    values = np.full((3, units), 0.5)
+    values[0] = 1.0
+    for found in (doubt(values), doubt_unpaired(values, np.zeros((2, units)))):
+        assert found.over.mean == pytest.approx(2 / 3)
+        assert (found.over.interval, found.over.p_value) == (None, None)
+        assert (needed(found).images, needed(found).seeds, needed(found).smallest) == (None, None, None)
 
 
 @pytest.mark.parametrize(("what", "spread"), [("images", 0.0), ("seeds", 0.05)])

@@ -182,6 +182,17 @@ def test_sentences() -> None:
     assert "If the difference is real, about" in close
 
 
+def test_what_few_groups_could_have_shown_is_said_by_their_number() -> None:
+    """t with two degrees of freedom, not with 59: the sentence's smallest difference is by hand."""
+    groups = np.repeat([0, 1, 2], 20)
+    a, b = (np.random.default_rng(seed).random(60) < 0.7 for seed in (0, 1))
+    test = paired_by_group(a, b, groups)
+    assert test.interval is not None
+    error = (test.interval.high - test.interval.low) / 2 / stats.t.ppf(0.975, 2)
+    smallest = error * (stats.t.ppf(0.975, 2) + stats.t.ppf(0.8, 2))
+    assert f"a true difference of {100 * smallest:.1f} points" in verdict("a", "b", test)
+
+
 def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     """A mean of 150 differences: the interval's width tells what such a test would have found."""
     generator = np.random.default_rng(0)
@@ -190,7 +201,7 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     true = smallest_by_interval(interval, 150)
     found = [abs(draw.mean()) > 1.96 * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(true, 0.2, (4000, 150))]
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
-    assert images_by_interval(true / 2, interval, 150) == 600
+    assert images_by_interval(true / 2, interval, 150, 150) == 600
     half = stats.t.ppf(0.975, 149) * 0.2 / 150**0.5
     harder = smallest_by_interval(Interval(-half, half), 150, alpha=0.005)
     quantile = stats.t.ppf(0.9975, 149)

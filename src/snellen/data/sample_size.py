@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from snellen.insight.groups import FEWEST
 from snellen.insight.proportions import wilson
 from snellen.insight.support import FEWEST_IMAGES
+from snellen.words import counted
 
 _WIDEST = 0.2  # of the 95% interval: 93 images at 50%
 _MOST_NAMED = 5
@@ -24,15 +26,20 @@ def few_images_notes(
         return []
     name, most = Counter(validation).most_common(1)[0]
     baseline = f"always answering '{name}' would be right for {most / len(validation):.0%} of them"
-    units, what = len(validation), "validation images"
+    units, what = len(validation), counted(len(validation), "validation image")
     if all(group is not None for group in groups):
-        units, what = len(set(groups)), f"groups among the {len(validation)} validation images"
+        units = len(set(groups))
+        what = f"{counted(units, 'group')} among the {counted(len(validation), 'validation image')}"
     interval = wilson((units + 1) // 2, units)
     notes = []
-    if interval.high - interval.low > _WIDEST:
+    if units < FEWEST and units < len(validation):
+        notes.append(
+            f"{what}: no interval can be given, and no test, from fewer than {FEWEST} groups. {_remedy(share)}"
+        )
+    elif interval.high - interval.low > _WIDEST:
         points = 100 * (interval.high - interval.low)
         notes.append(
-            f"{units:,} {what}: an accuracy near 50% has a 95% interval {points:.0f} points wide, so smaller "
+            f"{what}: an accuracy near 50% has a 95% interval {points:.0f} points wide, so smaller "
             f"differences cannot be told; {baseline}. {_remedy(share)}"
         )
     elif most / len(validation) >= max(0.5, 1.5 / len(set(validation))):

@@ -18,6 +18,7 @@ class PairedTest:
 
     Both are None where the images come in too few groups for them; why_no_test says so, such as "only 2 groups".
     only_a, only_b: images that only A, only B has right. total: images. method: of the p-value and the interval.
+    groups: that the images come in, None where they stand alone.
     """
 
     difference: float
@@ -28,6 +29,7 @@ class PairedTest:
     total: int
     method: str
     why_no_test: str | None = None
+    groups: int | None = None
 
     @property
     def discordance(self) -> float:
@@ -70,7 +72,8 @@ def paired_by_group(
     only_a, only_b = int((difference > 0).sum()), int((difference < 0).sum())
     method = "t test between groups"
     mean = float(difference.mean())
-    return PairedTest(mean, interval, p_value, only_a, only_b, len(difference), method, why_no_interval(groups))
+    counts = only_a, only_b, len(difference)
+    return PairedTest(mean, interval, p_value, *counts, method, why_no_interval(groups), len(np.unique(groups)))
 
 
 def _newcombe(both: int, only_a: int, only_b: int, total: int) -> Interval:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snellen.insight.proportions import Interval
-from snellen.insight.seeds import Doubt
+from snellen.insight.seeds import FEWEST_UNITS, Doubt
 
 FEWEST_SEEDS_TO_PLAN, FEWEST_SEEDS_FOR_POWER = 3, 5
 _ALPHA, _POWER, _Z_POWER = 0.05, 0.8, 0.8416212  # the last: the normal quantile of the power
@@ -82,22 +82,24 @@ def smallest_difference(images: int, discordance: float, power: float = _POWER, 
     )
 
 
-def images_by_interval(difference: float, interval: Interval, images: int, alpha: float = _ALPHA) -> int:
+def images_by_interval(difference: float, interval: Interval, images: int, units: int, alpha: float = _ALPHA) -> int:
     """Images on which a test by a symmetric 95% interval finds a true difference with a power of 80%.
 
-    interval: of the difference on `images` images; its width falls with the root of their number. difference: not 0.
+    interval: of the difference on `images` images, or groups of them; its width falls with the root of their number.
+    units: images or groups. difference: not 0.
     """
-    return math.ceil(images * (smallest_by_interval(interval, images, alpha) / difference) ** 2)
+    return math.ceil(images * (smallest_by_interval(interval, units, alpha) / difference) ** 2)
 
 
-def smallest_by_interval(interval: Interval, images: int, alpha: float = _ALPHA) -> float:
+def smallest_by_interval(interval: Interval, units: int, alpha: float = _ALPHA) -> float:
     """The smallest true difference that a t-test at `alpha` finds with a power of 80%.
 
-    interval: the test's 95% interval. images: at least 2; one more than its degrees of freedom.
+    interval: the test's 95% interval. units: images, or groups of them, at least 2; one more than its degrees of
+    freedom.
     """
     from scipy.special import stdtrit
 
-    degrees = max(1, images - 1)
+    degrees = max(1, units - 1)
     spread = (interval.high - interval.low) / 2 / -float(stdtrit(degrees, _ALPHA / 2))
     return spread * -float(stdtrit(degrees, alpha / 2) + stdtrit(degrees, 1 - _POWER))
 
@@ -120,12 +122,14 @@ class Needed:
 def needed(found: Doubt, pairs: int = 1) -> Needed:
     """How many more images or seeds a difference wants. pairs: that are compared, itself included.
 
-    The level is 0.05 over the number of pairs, Holm's for
-    the smallest p-value; with two to four seeds, whose doubt is rough itself, 0.05: for the pair by itself. With one
-    seed, the seeds' part is not known and `seeds` is None.
+    The level is 0.05 over the number of pairs, Holm's for the smallest p-value; with two to four seeds, whose doubt is
+    rough itself, 0.05: for the pair by itself. With one seed, the seeds' part is not known and `seeds` is None; with
+    fewer images, or groups, than an interval needs, all of it is.
     """
     now = found.seeds
     level = _ALPHA / max(1, pairs) if now == 1 or now >= FEWEST_SEEDS_FOR_POWER else _ALPHA
+    if found.images < FEWEST_UNITS:
+        return Needed(None, None, None, level)
 
     def finds(seeds: int, images: int) -> float:
         if FEWEST_SEEDS_TO_PLAN <= now < FEWEST_SEEDS_FOR_POWER:  # no more than an order of magnitude

@@ -159,11 +159,10 @@ def doubt(
     values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
     expected: what other settings' seeds say about the variance of the seeds' means, which is moderated by it.
     least: see `least_of_one` and `least_of_pair`. degrees: of freedom of the images; None: N - 1.
-    Raises ValueError for fewer than two images.
     """
-    images = _images(values)
+    images = values.shape[1]
     side = _side(values, expected)
-    among_images = float(values.mean(0).var(ddof=1))
+    among_images = _variance(values.mean(0))
     of_images = max(0.0, among_images - side.remaining / side.seeds)
     return Doubt(float(values.mean()), (side,), images, of_images, degrees or images - 1, least)
 
@@ -180,10 +179,10 @@ def doubt_unpaired(
     a: (S, N), b: (T, N). The variances of the two means add, each with its own degrees of freedom: what the seeds of
     both have in common is then counted as doubt, which errs on the careful side.
     """
-    images = _images(a)
+    images = a.shape[1]
     sides = (_side(a, expected[0]), _side(b, expected[1]))
     difference = a.mean(0) - b.mean(0)
-    of_images = float(difference.var(ddof=1)) - sum(side.remaining / side.seeds for side in sides)
+    of_images = _variance(difference) - sum(side.remaining / side.seeds for side in sides)
     return Doubt(float(difference.mean()), sides, images, max(0.0, of_images), degrees or images - 1, least)
 
 
@@ -220,10 +219,9 @@ def least_of_pair(a: NDArray[np.bool_], b: NDArray[np.bool_], paired: bool = Tru
     return 0.0 if added <= 0 else _with_pseudo(means, remaining, ((1.0, added), (-1.0, added), (0.0, 2 * added)))
 
 
-def _images(values: NDArray[np.float64]) -> int:
-    if values.shape[1] < 2:
-        raise ValueError("an interval needs at least two images")
-    return int(values.shape[1])
+def _variance(values: NDArray[np.float64]) -> float:
+    """Of (N,) values, by N - 1; 0 for a single one, which has no interval either."""
+    return float(values.var(ddof=1)) if len(values) > 1 else 0.0
 
 
 def _side(values: NDArray[np.float64], expected: Prior) -> Side:
@@ -237,7 +235,7 @@ def _side(values: NDArray[np.float64], expected: Prior) -> Side:
 def _remaining(values: NDArray[np.float64]) -> float:
     """Mean square of what neither the seed nor the image explains; 0 for one seed, where it cannot be seen."""
     seeds, images = values.shape
-    if seeds == 1:
+    if min(seeds, images) == 1:
         return 0.0
     rest: NDArray[np.float64] = values - values.mean(0) - values.mean(1)[:, None] + values.mean()
     return float((rest**2).sum() / ((seeds - 1) * (images - 1)))

@@ -21,8 +21,6 @@ from snellen.insight.proportions import Interval
 from snellen.insight.support import Support, support
 
 Counts = NDArray[np.int64]
-
-
 AnyCounts = NDArray[np.int64] | NDArray[np.uint32]
 
 
@@ -90,11 +88,10 @@ class MaskFigures:
 class PairedMasks:
     """difference: mIoU of A minus that of B, with its 95% interval. p_value: two-sided, of no difference.
 
-    Over the classes, by number, that are in enough images. Where there is no test, interval and p_value are None and
-    why_no_test says why in words; where no class is in enough, difference is over
-    all. better_a, better_b: images on which A's, B's
-    mIoU is the higher one. total: images. method: of interval and p-value. measure: what is compared, with the classes'
-    names where some are left out.
+    Over the classes, by number, that are in enough images; where no class is, the difference is over all. Where there
+    is no test, interval and p_value are None and why_no_test says why in words. better_a, better_b: images on which
+    A's, B's mIoU is the higher one. total: images. method: of interval and p-value. measure: what is compared, with the
+    classes' names where some are left out. groups: that the images come in, None where they stand alone.
     """
 
     difference: float
@@ -107,6 +104,7 @@ class PairedMasks:
     classes: tuple[int, ...] = ()
     measure: str = "mIoU"
     why_no_test: str | None = None
+    groups: int | None = None
 
 
 def counts_of(confusion: Counts) -> Counts:
@@ -270,6 +268,7 @@ def paired_masks(counts_a: AnyCounts, counts_b: AnyCounts, groups: NDArray[np.in
         method=f"jackknife over {'images' if groups is None else 'groups'}",
         classes=tuple(int(number) for number in enough),
         why_no_test=why,
+        groups=known.groups,
     )
 
 

@@ -76,10 +76,11 @@ def _what_would(test: PairedTest | PairedMasks, pairs: int) -> str:
         return _outlook(images_needed(test.difference, test.discordance, alpha=level), smallest, pairs)
     interval = test.interval
     assert interval is not None
-    smallest = smallest_by_interval(interval, test.total, level)
+    units = test.groups or test.total
+    smallest = smallest_by_interval(interval, units, level)
     if test.difference == 0:
         return _outlook(None, smallest, pairs)
-    return _outlook(images_by_interval(test.difference, interval, test.total, level), smallest, pairs)
+    return _outlook(images_by_interval(test.difference, interval, test.total, units, level), smallest, pairs)
 
 
 def _outlook(needed: int | None, smallest: float, pairs: int) -> str:
