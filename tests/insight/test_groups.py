@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from snellen.insight.classification import figures
-from snellen.insight.groups import mean_difference, share, sums, variance_between, why_no_interval
+from snellen.insight.groups import mean_difference, share, sums_by_unit, variance_between, why_no_interval
 from snellen.insight.paired import paired_by_group
 from snellen.insight.sentence import verdict
 
@@ -42,7 +42,7 @@ def test_variance_and_degrees_are_those_of_the_matrices(classes: int) -> None:
     right = generator.random(len(groups)) < 0.6
     expected = by_matrices(right, target, groups)
     is_class = np.eye(classes)[target]
-    table = sums(np.hstack([is_class * right[:, None], is_class]), groups)
+    table = sums_by_unit(np.hstack([is_class * right[:, None], is_class]), groups)
     ours = variance_between(*np.split(table, 2, axis=1))
     assert ours == pytest.approx(expected, rel=1e-9)
 

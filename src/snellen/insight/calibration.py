@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.groups import Floats, shares, student, sums, variance_between, why_no_interval
+from snellen.insight.groups import Floats, shares, student, sums_by_unit, variance_between, why_no_interval
 from snellen.insight.proportions import Interval, wilson
 
 BINS = 15
@@ -64,7 +64,7 @@ def calibration(
     if groups is None:
         ranges = [wilson(int(hit), int(count)) if count else None for hit, count in zip(hits, counts, strict=True)]
     else:
-        both = sums(np.column_stack([member * right[:, None], member]), groups)
+        both = sums_by_unit(np.column_stack([member * right[:, None], member]), groups)
         ranges = [None] * BINS
         for number, found in zip(np.flatnonzero(counts).tolist(), shares(*_nonempty(both, counts)), strict=True):
             ranges[number] = found
@@ -109,7 +109,7 @@ def calibration_error(
     place = _equal_mass(confidence)
     rows = np.arange(len(gap))
     table[rows, place], table[rows, BINS + place] = gap, 1
-    gaps, counts = np.split(table if groups is None else sums(table, groups), 2, axis=1)  # (G, 15)
+    gaps, counts = np.split(sums_by_unit(table, groups), 2, axis=1)  # (G, 15)
     total, summed = counts.sum(0), gaps.sum(0)
     pairs = total**2 - (counts**2).sum(0)  # of images in different groups
     if not pairs.any():

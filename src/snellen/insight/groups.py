@@ -30,12 +30,16 @@ def why_no_interval(groups: NDArray[np.int64] | None) -> str | None:
     return None if count >= FEWEST else f"only {count} group{'s' if count > 1 else ''}"
 
 
-def sums(values: Floats, groups: NDArray[np.int64]) -> Floats:
-    """(G, K) sums over the images of each group. values: (N, K). groups: (N,) int64."""
-    names, number = np.unique(groups, return_inverse=True)
-    order = np.argsort(number, kind="stable")
-    starts = np.searchsorted(number[order], np.arange(len(names)))
-    return np.asarray(np.add.reduceat(values[order], starts, axis=0))
+def sums_by_unit(values: NDArray[np.generic], groups: NDArray[np.int64] | None = None) -> Floats:
+    """(G, …) float64 sums over the images of each group, in the order of the groups' numbers; (N, …) without groups.
+
+    values: (N, …) numbers of each image. groups: (N,) int64.
+    """
+    if groups is None:
+        return values.astype(np.float64)
+    order = np.argsort(groups, kind="stable")
+    _, starts = np.unique(groups[order], return_index=True)
+    return np.asarray(np.add.reduceat(values[order], starts, axis=0, dtype=np.float64))
 
 
 def class_sums(
@@ -122,7 +126,7 @@ def shares(numerator: Floats, denominator: Floats) -> list[Interval | None]:
 
 def share(flags: NDArray[np.bool_], groups: NDArray[np.int64]) -> Interval | None:
     """95% interval of the share of images that are True. flags: (N,) bool. groups: (N,) int64."""
-    return shares(*np.split(sums(np.column_stack([flags, np.ones(len(flags))]), groups), 2, axis=1))[0]
+    return shares(*np.split(sums_by_unit(np.column_stack([flags, np.ones(len(flags))]), groups), 2, axis=1))[0]
 
 
 def mean_difference(difference: Floats, groups: NDArray[np.int64]) -> tuple[Interval, float] | None:
@@ -135,7 +139,7 @@ def mean_difference(difference: Floats, groups: NDArray[np.int64]) -> tuple[Inte
     if why_no_interval(groups):
         return None
     images, unequal = len(difference), float(np.abs(difference).sum())
-    table = sums(np.column_stack([difference, np.ones(images)]), groups)
+    table = sums_by_unit(np.column_stack([difference, np.ones(images)]), groups)
     variance, degrees = variance_between(table[:, :1], table[:, 1:])
     mean = float(difference.mean())
     ratio = _prior_ratio(table[:, 1])

@@ -15,18 +15,6 @@ Floats = NDArray[np.float64]
 _NO_SPREAD = 1e-12  # of pseudo-values around 1: what is left of units that are all alike is rounding
 
 
-def sums_by_unit(values: NDArray[np.generic], groups: NDArray[np.int64] | None = None) -> Floats:
-    """(U, …) float64 sums over the images of each group, in the order of the groups' numbers; (N, …) without groups.
-
-    values: (N, …) numbers of each image. groups: (N,).
-    """
-    if groups is None:
-        return values.astype(np.float64)
-    order = np.argsort(groups, kind="stable")
-    _, starts = np.unique(groups[order], return_index=True)
-    return np.asarray(np.add.reduceat(values[order], starts, axis=0, dtype=np.float64))
-
-
 def pseudo_values(statistic: Callable[[Floats], Floats], sums: Floats) -> tuple[Floats, Floats]:
     """(K,) the statistics of all units together, and (U, K) their pseudo-values.
 

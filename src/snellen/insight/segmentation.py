@@ -9,14 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.jackknife import (
-    Floats,
-    degrees_of_freedom,
-    pseudo_values,
-    share_interval,
-    sums_by_unit,
-    t_interval,
-)
+from snellen.insight.groups import sums_by_unit
+from snellen.insight.jackknife import Floats, degrees_of_freedom, pseudo_values, share_interval, t_interval
 from snellen.insight.proportions import Interval
 from snellen.insight.support import Support, support
 

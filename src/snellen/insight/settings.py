@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.insight.decision import corrected
+from snellen.insight.groups import sums_by_unit, variance_between
 from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
 from snellen.insight.seeds import Doubt, OverSeeds, doubt, doubt_unpaired, least_of_one, least_of_pair, seed_variance
 
@@ -71,19 +72,12 @@ def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> ND
 def unit_degrees(groups: NDArray[np.int64] | None) -> float | None:
     """Degrees of freedom of a variance between groups of these sizes, None where images stand alone.
 
-    groups: (N,). G - 1 for groups of one size, fewer the more they differ. Source: Satterthwaite's approximation for
-    residuals adjusted as in CR2, images independent: Bell & McCaffrey 2002, Survey Methodology 28:169.
+    groups: (N,). G - 1 for groups of one size, fewer the more they differ; see insight.groups.variance_between.
     """
     if groups is None:
         return None
-    share = np.unique(groups, return_counts=True)[1] / len(groups)
-    if len(share) < 2:
-        return 1.0
-    own, common = share / (1 - share), share / np.sqrt(1 - share)
-    squared = common**2
-    trace = float(own.sum() - squared.sum())
-    squares = float((own**2).sum() - 2 * (own * squared).sum() + squared.sum() ** 2)
-    return trace**2 / squares
+    sizes = sums_by_unit(np.ones((len(groups), 1)), groups)
+    return variance_between(np.zeros_like(sizes), sizes)[1] if len(sizes) > 1 else 1.0
 
 
 def expected_by_setting(settings: Sequence[Scores]) -> list[Prior]:
