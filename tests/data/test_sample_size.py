@@ -36,7 +36,7 @@ def test_groups_count_in_place_of_images() -> None:
     notes = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, groups, None)
     assert notes[0].startswith("4 groups among the 400 validation images")
     one = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, ["p"] * 400, None)
-    assert one[0].startswith("1 group among the 400 validation images: fewer than 3 groups")
+    assert one[0].startswith("1 group among the 400 validation images: no interval can be given")
     assert f"{wilson_width(4, 2):.0f} points wide" in notes[0]
 
 
