@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.hardware import FP32
 from tests.recipes import DIGITS
 
-from snellen import evaluate, report, train
+from snellen import evaluate, report, resume, train
 from snellen.data.sources import DataSpec, read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.run_directory import Run
@@ -59,6 +59,17 @@ def test_it_is_scored_once_with_the_chosen_weights(parts: Path, tmp_path: Path) 
     np.testing.assert_array_equal(scored.probabilities, alone.probabilities)
     table = pd.read_csv(run.path / "predictions" / "test.csv")
     assert table["correct"].mean() == alone.figures.top1
+
+
+def test_a_run_stopped_while_it_is_scored_goes_on_with_that(parts: Path, tmp_path: Path) -> None:
+    run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
+    scored = run.test()
+    status = run.path / "status.json"
+    status.write_text(json.dumps(run.status | {"state": "running"}))
+    (run.path / "predictions" / "test.npz").unlink()
+    again = resume(run.path, console=QUIET)
+    assert again.status["state"] == "finished"
+    np.testing.assert_array_equal(again.test().probabilities, scored.probabilities)
 
 
 def test_a_file_that_cannot_be_read_ends_no_training(parts: Path, tmp_path: Path) -> None:

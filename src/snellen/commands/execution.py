@@ -216,6 +216,9 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
         network = job.task.weights(job.scored)
         save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
         write_predictions(Run(path), "validation")
+        if finished:  # before it is called that: a run that is stopped here goes on with the test part
+            write_status(path, "running", job, progress)
+            score_test_part(Run(path), console)
     except DivergedError as error:
         if job.mode.precision != "fp32":
             note = go_back_in_fp32(path, str(error))
@@ -233,8 +236,6 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
     write_status(path, "finished" if finished else "interrupted", job, progress)
     run = Run(path)
-    if finished:
-        score_test_part(run, console)
     if finished and not in_study(path):
         page = run.report()
         for line in (*closing_lines(run), f"report: {page}", *next_commands(run)):
