@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import linalg, stats
@@ -77,6 +77,7 @@ def test_the_paired_test_is_scipys_for_many_groups_of_one_size() -> None:
     assert test.method == "t test between groups"
 
 
+@example([(True, False, group) for group in range(3)])
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=3, max_size=80))
 def test_interval_and_p_value_never_disagree(images: list[tuple[bool, bool, int]]) -> None:
     a, b, groups = (np.array(column) for column in zip(*images, strict=True))

@@ -148,7 +148,7 @@ def mean_difference(difference: Floats, groups: NDArray[np.int64]) -> tuple[Inte
     spread = unequal / images - mean**2 + prior
     degrees = _fewer(degrees, (1 / spread - 3) * variance / spread)
     # Images by themselves, with two pseudo-images on which only one run is right (Agresti & Min 2005).
-    alone = _LEAST_RATIO * ((unequal + 2) / (images + 2) - mean**2) / (images + 2)
+    alone = _LEAST_RATIO * ((unequal + 2) / (images + 2) - (mean * images / (images + 2)) ** 2) / (images + 2)
     half = max(student(degrees) * math.sqrt(variance), NORMAL * math.sqrt(alone))
     p_value = max(
         2 * float(stdtr(degrees, -abs(mean) / math.sqrt(variance))), math.erfc(abs(mean) / math.sqrt(2 * alone))
