@@ -29,11 +29,8 @@ def _right(generator: Generator, seeds: int, images: int, accuracy: float, seed_
     ]
 
 
-def _few_errors(generator: Generator, seeds: int, images: int, accuracies: tuple[float, ...]) -> Measures:
-    """Two settings of the same accuracy, drawn from those given."""
-    accuracy = float(generator.choice(accuracies))
-    right = _right(generator, seeds, images, accuracy, 0.05, 2)
-    settings = [Scores(tuple(range(seeds)), each.astype(np.float64), each, "one") for each in right]
+def _measured(settings: list[Scores], accuracy: float) -> Measures:
+    """Of the first of two settings, both of that accuracy, and of the pair."""
     interval = settings[0].doubt().over.interval
     (pair,) = compare(settings, expected_by_setting(settings))
     apart = pair.over.interval
@@ -47,6 +44,14 @@ def _few_errors(generator: Generator, seeds: int, images: int, accuracies: tuple
         "width of the pair": apart.high - apart.low,
         "zero width": float(interval.low == interval.high or apart.low == apart.high),
     }
+
+
+def _few_errors(generator: Generator, seeds: int, images: int, accuracies: tuple[float, ...]) -> Measures:
+    """Two settings of the same accuracy, drawn from those given."""
+    accuracy = float(generator.choice(accuracies))
+    right = _right(generator, seeds, images, accuracy, 0.05, 2)
+    settings = [Scores(tuple(range(seeds)), each.astype(np.float64), each, "one") for each in right]
+    return _measured(settings, accuracy)
 
 
 def _groups(generator: Generator, groups: int, ratio: int, correlation: float) -> Measures:
@@ -65,19 +70,7 @@ def _groups(generator: Generator, groups: int, ratio: int, correlation: float) -
         right = ease + effect(0.7) + chance + float(norm.ppf(accuracy)) * total > 0
         values = by_unit(right.astype(np.float64), group)
         settings.append(Scores(tuple(range(seeds)), values, right, "one", degrees=unit_degrees(group)))
-    interval = settings[0].doubt().over.interval
-    (pair,) = compare(settings, expected_by_setting(settings))
-    apart = pair.over.interval
-    assert interval is not None
-    assert apart is not None
-    return {
-        "covers": float(interval.low <= accuracy <= interval.high),
-        "pair covers": float(apart.low <= 0 <= apart.high),
-        "falsely beats": float(pair.p_holm is not None and pair.p_holm < 0.05),
-        "width": interval.high - interval.low,
-        "width of the pair": apart.high - apart.low,
-        "zero width": float(interval.low == interval.high or apart.low == apart.high),
-    }
+    return _measured(settings, accuracy)
 
 
 _NEVER = {"zero width": Wanted(high=0.0), "falsely beats": Wanted(high=0.06)}

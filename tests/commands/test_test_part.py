@@ -88,7 +88,6 @@ def test_masks_are_scored_too(scenes: Path, tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in (image, mask):
             shutil.copy(file, folder / file.name)
-    shutil.copy(next(scenes.rglob("classes*")), root) if list(scenes.rglob("classes*")) else None
     run = train(root, SCENES, out=tmp_path / "run", console=QUIET)
     scored = run.mask_test()
     assert len(scored.confusion) == run.data["counts"]["test"] == 4

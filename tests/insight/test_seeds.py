@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from snellen.insight.power import needed
-from snellen.insight.seeds import doubt, doubt_unpaired, least_of_one, least_of_pair, over_seeds
+from snellen.insight.seeds import doubt, doubt_unpaired, least_of_one, least_of_pair
 
 
 def study(generator: np.random.Generator, seeds: int, images: int, advantage: float, seed_spread: float) -> np.ndarray:
@@ -36,9 +36,9 @@ def test_coverage_and_false_alarms(seeds: int, seed_spread: float) -> None:
     repeats = 800
     covered = alarms = 0
     for _ in range(repeats):
-        found = over_seeds(study(generator, seeds, 300, 0.15, seed_spread))
+        found = doubt(study(generator, seeds, 300, 0.15, seed_spread)).over
         covered += found.interval.low <= truth(0.15, seed_spread) <= found.interval.high
-        alarms += over_seeds(study(generator, seeds, 300, 0.0, seed_spread)).p_value < 0.05
+        alarms += doubt(study(generator, seeds, 300, 0.0, seed_spread)).over.p_value < 0.05
     error = 3 * math.sqrt(0.95 * 0.05 / repeats)
     assert 0.95 - error < covered / repeats
     assert alarms / repeats < 0.05 + error
@@ -46,7 +46,7 @@ def test_coverage_and_false_alarms(seeds: int, seed_spread: float) -> None:
 
 def test_one_seed_is_the_usual_interval() -> None:
     values = np.random.default_rng(0).normal(0.2, 1, (1, 50))
-    found = over_seeds(values)
+    found = doubt(values).over
     expected = stats.ttest_1samp(values[0], 0)
     assert found.p_value == pytest.approx(expected.pvalue)
     low, high = expected.confidence_interval()
@@ -57,7 +57,7 @@ def test_one_seed_is_the_usual_interval() -> None:
 def test_seeds_that_differ_in_level_alone() -> None:
     """All images alike: the interval is that of a t-test over the seeds' means, all doubt is the seeds'."""
     levels = np.array([[0.1], [0.3], [0.25]])
-    found = over_seeds(np.tile(levels, (1, 200)))
+    found = doubt(np.tile(levels, (1, 200))).over
     expected = stats.ttest_1samp(levels[:, 0], 0)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert found.seed_share == 1
@@ -66,12 +66,12 @@ def test_seeds_that_differ_in_level_alone() -> None:
 def test_p_value_and_interval_agree() -> None:
     generator = np.random.default_rng(7)
     for _ in range(60):
-        found = over_seeds(study(generator, 3, 100, 0.2, 0.1))
+        found = doubt(study(generator, 3, 100, 0.2, 0.1)).over
         assert (found.p_value < 0.05) == (not found.interval.low <= 0 <= found.interval.high)
 
 
 def test_no_differences_at_all() -> None:
-    found = over_seeds(np.zeros((3, 20)))
+    found = doubt(np.zeros((3, 20))).over
     assert (found.mean, found.p_value, found.interval.low, found.interval.high) == (0, 1, 0, 0)
 
 
@@ -95,7 +95,7 @@ def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, sprea
 
     def shown(count: int) -> float:
         size = (seeds, count) if what == "images" else (count, images)
-        return sum(over_seeds(study(generator, *size, advantage, spread)).p_value < 0.05 for _ in range(200)) / 200
+        return sum(doubt(study(generator, *size, advantage, spread)).over.p_value < 0.05 for _ in range(200)) / 200
 
     assert middle > (images if what == "images" else seeds)
     assert shown(middle) > 0.65
@@ -147,7 +147,7 @@ def test_what_so_many_seeds_can_say(seeds: int, plans: bool, has_power: bool) ->
 
 
 def test_fewer_than_three_images_have_no_interval() -> None:
-    found = over_seeds(np.array([[0.2, 0.8], [0.3, 0.7]]))
+    found = doubt(np.array([[0.2, 0.8], [0.3, 0.7]])).over
     assert (found.interval, found.p_value) == (None, None)
 
 
@@ -168,7 +168,7 @@ def test_all_images_right_is_no_certainty() -> None:
     squares = 41 * (1 - share) ** 2 + share**2
     least = least_of_one(right)
     assert least == pytest.approx(squares / 41 / 42)
-    found = over_seeds(right.astype(float), least=least)
+    found = doubt(right.astype(float), least=least).over
     assert found.interval is not None
     assert found.interval.low == pytest.approx(1 - stats.t.ppf(0.975, 39) * math.sqrt(least))
     assert least_of_pair(right, right) == pytest.approx(0.5 / 40 / 41)
@@ -189,6 +189,6 @@ def test_two_seeds_that_agree_by_luck_are_not_certain() -> None:
     """Each seed is right on half of the images, and no image twice: neither seeds nor images seem to vary."""
     values = np.zeros((2, 40))
     values[0, ::2] = values[1, 1::2] = 1
-    found = over_seeds(values)
+    found = doubt(values).over
     assert found.interval is not None
     assert found.interval.high - found.interval.low > 0.2

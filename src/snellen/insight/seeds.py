@@ -130,13 +130,13 @@ def seed_variance(values: NDArray[np.float64]) -> float:
     return float(values.mean(1).var(ddof=1))
 
 
-def over_seeds(
+def doubt(
     values: NDArray[np.float64],
     expected: Prior = NOTHING_KNOWN,
     least: float = 0.0,
     degrees: float | None = None,
-) -> OverSeeds:
-    """Mean of values by seed and image, where every seed was scored on the same images. Parameters: see `doubt`.
+) -> Doubt:
+    """Where the doubt about a mean over seeds and images comes from, every seed scored on the same images.
 
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
     is the root of t(S-1+d)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N), where d are the degrees
@@ -144,17 +144,6 @@ def over_seeds(
     not believed to have shown all that seeds can do. A bootstrap over so few is too sure: it knows only the seeds that
     there are. With one seed only the images' part of the doubt can be seen.
     Sources: Searle, Casella & McCulloch 1992, ch. 4; quantiles by part: Graybill & Wang 1980, JASA 75:869.
-    """
-    return doubt(values, expected, least, degrees).over
-
-
-def doubt(
-    values: NDArray[np.float64],
-    expected: Prior = NOTHING_KNOWN,
-    least: float = 0.0,
-    degrees: float | None = None,
-) -> Doubt:
-    """Where the doubt about a mean over seeds and images comes from.
 
     values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
     expected: what other settings' seeds say about the variance of the seeds' means, which is moderated by it.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.insight.groups import FEWEST as FEWEST_GROUPS
 from snellen.insight.groups import sums_by_unit
 
 FEWEST_IMAGES = 10  # in whose truth a class is: with fewer, no method's interval holds the truth in 95%
-FEWEST_GROUPS = 3  # with two, t has one degree of freedom; with one, nothing says how much groups vary
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snellen.engine.run_directory import Run
+from snellen.engine.run_directory import ImagePredictions, Run
 from snellen.errors import UserError
 from snellen.insight.classification import figures
 from snellen.insight.decision import winner
@@ -28,6 +28,7 @@ from snellen.insight.settings import Scores, by_unit, compare, expected_by_setti
 from snellen.insight.support import support
 from snellen.recipe.schema import PretrainingRecipe
 from snellen.reporting.headline import (
+    ClassValues,
     class_predictions,
     class_values,
     groups_of,
@@ -249,13 +250,15 @@ def _scored_paths(cell: Cell) -> list[str]:
 
 
 def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
-    groups = groups_of(next(iter(runs.values())))
-    reasons = tuple(reason for run in runs.values() if (reason := _why_not_learnt(run, groups)) is not None)
     first = next(iter(runs.values()))
+    groups = groups_of(first)
     if first.recipe.task == "segmentation":
-        return _of_masks(setting, fraction, runs, groups, reasons)
+        return _of_masks(setting, fraction, runs, groups)
     classes = [class_values(run) for run in runs.values()]
     scored = [class_predictions(run) for run in runs.values()]
+    reasons = _said(
+        _why_not_learnt(judged, each, groups, first.classes) for judged, each in zip(classes, scored, strict=True)
+    )
     own = [float((each.probabilities.argmax(1) == each.target).mean()) for each in scored]
     kept = float(np.mean(own)) if any(each.choice.by_score for each in classes) else None
     correct = np.stack([each.correct for each in classes])
@@ -263,16 +266,15 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     return Cell(setting, fraction, runs, values, correct, correct.shape[1], groups, not_learnt=reasons, kept=kept)
 
 
-def _of_masks(
-    setting: str, fraction: float, runs: dict[int, Run], groups: NDArray[np.int64] | None, reasons: tuple[str, ...]
-) -> Cell:
+def _of_masks(setting: str, fraction: float, runs: dict[int, Run], groups: NDArray[np.int64] | None) -> Cell:
     """By the mIoU over the classes in enough images, which are the same for all settings: the truth is one."""
     masks = [mask_values(run) for run in runs.values()]
-    own = [miou(mask_predictions(run).confusion) for run in runs.values()]
+    scored = [mask_predictions(run).confusion for run in runs.values()]
+    names = next(iter(runs.values())).classes
+    judged = [mask_figures(each.counts, None, groups).compared for each in masks]
     counts = masks[0].counts
     known = support(counts, groups)
     enough = np.flatnonzero(known.enough).tolist()
-    names = next(iter(runs.values())).classes
     return Cell(
         setting,
         fraction,
@@ -281,26 +283,29 @@ def _of_masks(
         None,
         len(counts),
         groups,
-        not_learnt=reasons,
-        kept=float(np.mean(own)) if any(each.choice.by_score for each in masks) else None,
+        not_learnt=_said(
+            why_masks_not_learnt(confusion, interval, names, over)
+            for confusion, (interval, over) in zip(scored, judged, strict=True)
+        ),
+        kept=float(np.mean([miou(each) for each in scored])) if any(each.choice.by_score for each in masks) else None,
         over_classes=over_classes(enough, names) if 0 < len(enough) < known.present else None,
         too_few=known.why_none,
-        of_one=mask_figures(counts, None, groups).compared[0] if len(runs) == 1 else None,
+        of_one=judged[0][0] if len(runs) == 1 else None,
         degrees=miou_degrees(counts, groups, enough) if known.why_none is None else None,
     )
 
 
-def _why_not_learnt(run: Run, groups: NDArray[np.int64] | None) -> str | None:
-    """Of one run, by the interval that its own page shows."""
-    if run.recipe.task == "segmentation":
-        counted = mask_predictions(run)
-        interval, over = mask_figures(mask_values(run).counts, counted.boundary, groups).compared
-        return why_masks_not_learnt(counted.confusion, interval, run.classes, over)
-    scored = class_predictions(run)
-    judged = class_values(run)
+def _said(reasons: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(reason for reason in reasons if reason is not None)
+
+
+def _why_not_learnt(
+    judged: ClassValues, scored: ImagePredictions, groups: NDArray[np.int64] | None, names: Sequence[str]
+) -> str | None:
+    """Of one run, by the interval that its own page shows. scored: of its kept weights."""
     found = figures(scored.probabilities, scored.target, groups, judged.predicted, judged.correct)
     predicted = scored.probabilities.argmax(1) if judged.predicted is None else judged.predicted
-    return why_not_learnt(predicted, scored.target, found.top1_interval, run.classes)
+    return why_not_learnt(predicted, scored.target, found.top1_interval, names)
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:
