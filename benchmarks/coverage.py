@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.simulated.cells import Cell, Measured, Wanted, measure
+from simulated.cells import Cell, Measured, Wanted, measure
 
 ROWS = sorted(path.stem for path in (Path(__file__).parent / "simulated").glob("*.py") if path.stem[0] != "_")
 ROWS.remove("cells")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def cells(rows: Sequence[str]) -> Iterator[Cell]:
     """The cells of some rows, in the order of their modules."""
     for row in rows:
-        yield from importlib.import_module(f"benchmarks.simulated.{row}").CELLS
+        yield from importlib.import_module(f"simulated.{row}").CELLS
 
 
 def _row(cell: Cell, name: str, measured: Measured, passes: bool | None) -> list[str]:

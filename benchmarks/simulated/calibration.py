@@ -7,8 +7,8 @@ from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
+from simulated.cells import Cell, Generator, Measures, Wanted
 
-from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.calibration import calibration
 
 Floats = NDArray[np.float64]

@@ -12,8 +12,8 @@ from functools import cache, partial
 
 import numpy as np
 from scipy.stats import norm
+from simulated.cells import Cell, Generator, Measures, Wanted
 
-from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
 from snellen.insight.groups import share
 from snellen.insight.paired import mcnemar, paired_by_group

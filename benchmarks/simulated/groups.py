@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from simulated.cells import Cell, Generator, Measures, Wanted
 
-from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.classification import figures
 from snellen.insight.paired import paired_by_group
 from snellen.insight.proportions import Interval

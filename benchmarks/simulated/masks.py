@@ -6,8 +6,8 @@ import itertools
 from functools import lru_cache, partial
 
 import numpy as np
+from simulated.cells import Cell, Generator, Measures, Wanted
 
-from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.holm import holm
 from snellen.insight.segmentation import mask_figures, paired_masks
 

@@ -6,8 +6,8 @@ import math
 from functools import partial
 
 import numpy as np
+from simulated.cells import Cell, Generator, Measures, Wanted
 
-from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.paired import mcnemar
 from snellen.insight.power import needed, smallest_difference
 from snellen.insight.settings import Scores, compare, expected_by_setting

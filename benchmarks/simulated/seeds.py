@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 from scipy.stats import norm
+from simulated.cells import Cell, Generator, Measures, Wanted
 
-from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.settings import Scores, by_unit, compare, expected_by_setting, unit_degrees
 
 _FEW_ACCURACIES = (0.90, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998)

@@ -7,8 +7,8 @@ from functools import lru_cache, partial
 
 import numpy as np
 from scipy.stats import multivariate_normal, norm
+from simulated.cells import Cell, Generator, Measures, Wanted
 
-from benchmarks.simulated.cells import Cell, Generator, Measures, Wanted
 from snellen.insight.settings import Scores, compare, expected_by_setting
 
 _SETTING, _CHANCE = 0.5, 0.7  # spreads of what a setting and what a single run find hard, relative to the images' ease

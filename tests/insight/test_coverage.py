@@ -2,7 +2,7 @@
 
 import pytest
 from benchmarks.coverage import ROWS, cells
-from benchmarks.simulated.cells import Cell, measure
+from simulated.cells import Cell, measure
 
 _SHORT = [cell for cell in cells(ROWS) if cell.short]
 
