@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
-from tests.hardware import HARDWARE
+from tests.hardware import FP32, HARDWARE
 
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import train
@@ -37,13 +37,13 @@ PLAIN: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def backbone(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    overrides = PLAIN | {"epochs": 2, "evaluation.collapse": "warn"}
+    overrides = PLAIN | {"epochs": 2, "evaluation.collapse": "warn", "hardware": FP32}
     return pretrain(digits, "byol-small", overrides=overrides, out=tmp_path_factory.mktemp("p") / "run", console=QUIET)
 
 
 def test_linear_probe_of_a_pretrained_run(backbone: Run, digits: Path, tmp_path: Path) -> None:
     said = io.StringIO()
-    overrides = PLAIN | {"model.weights": str(backbone.path), "epochs": 30}
+    overrides = PLAIN | {"model.weights": str(backbone.path), "epochs": 30, "hardware": FP32}
     run = train(
         digits, "linear-probe", overrides=overrides, out=tmp_path / "run", console=Console(file=said, width=200)
     )
@@ -57,6 +57,7 @@ def test_linear_probe_of_a_pretrained_run(backbone: Run, digits: Path, tmp_path:
     torch.testing.assert_close(
         model.head(torch.from_numpy(snapshot.features)).softmax(1).detach().numpy(), snapshot.probabilities
     )
+    # in fp32: of 13 images, whose features are computed again here, bf16 can turn several round
     theirs = LogisticRegression(max_iter=1000).fit(*_features(run, "train"))
     features, target = _features(run, "validation")
     assert run.status["top1"] >= theirs.score(features, target) - 2 / len(target)
