@@ -27,11 +27,11 @@ from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.loop import Job, one_step
 from snellen.engine.precision import NAMED_MODES, Mode
-from snellen.pretraining.preparation import prepare_pretraining
 from snellen.recipe.load import load_recipe
 from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, SegmentationRecipe
-from snellen.tasks.preparation import prepare
-from snellen.tasks.segmentation_preparation import prepare_segmentation
+from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.segmentation.prepare import prepare_segmentation
+from snellen.tasks.setup import prepare
 
 _QUIET = Console(quiet=True)
 _IMAGES = {"batch_size": 16, "augmentation.size": 32, "evaluation.size": 32}

@@ -50,10 +50,10 @@ from snellen.engine.device import synchronise
 from snellen.engine.environment import processor
 from snellen.engine.loop import one_step
 from snellen.insight.knn import knn_probabilities
-from snellen.pretraining.evaluation import extract
-from snellen.pretraining.preparation import prepare_pretraining
 from snellen.recipe.load import load_for
 from snellen.recipe.schema import PretrainingRecipe
+from snellen.tasks.pretraining.evaluation import extract
+from snellen.tasks.pretraining.prepare import prepare_pretraining
 
 CONSOLE = Console()
 HIDDEN, OUTPUT = 1024, 256

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.engine.device import synchronise
-from snellen.tasks.mask_files import MaskFiles, Wanted
-from snellen.tasks.segmentation_inference import OVERLAP, TILE, Network, Rows, TiledPredictor
-from snellen.tasks.tiling import plan_tiles
+from snellen.tasks.segmentation.inference import OVERLAP, TILE, Network, Rows, TiledPredictor
+from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted
+from snellen.tasks.segmentation.tiling import plan_tiles
 
 NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet")
 

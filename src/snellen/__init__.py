@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from snellen.commands.pretrain import pretrain
     from snellen.commands.report import report
     from snellen.commands.train import resume, train
-    from snellen.engine.run_directory import Run, load
     from snellen.errors import UserError
     from snellen.recipe.load import load_recipe
     from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
+    from snellen.run.directory import Run, load
     from snellen.study.directory import Study
 
 _HOMES = {
@@ -32,8 +32,8 @@ _HOMES = {
     "report": "snellen.commands.report",
     "resume": "snellen.commands.train",
     "train": "snellen.commands.train",
-    "Run": "snellen.engine.run_directory",
-    "load": "snellen.engine.run_directory",
+    "Run": "snellen.run.directory",
+    "load": "snellen.run.directory",
     "Study": "snellen.study.directory",
     "UserError": "snellen.errors",
     "load_recipe": "snellen.recipe.load",

@@ -14,7 +14,7 @@ from snellen.arguments import Commands, FieldsCommand, only, recipe_and_data, sp
 from snellen.errors import UserError
 
 if TYPE_CHECKING:
-    from snellen.engine.run_directory import Run
+    from snellen.run.directory import Run
 
 app = typer.Typer(
     name="snellen",

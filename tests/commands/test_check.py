@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from snellen.commands.check import Check, check, render
-from snellen.commands.check_unlabelled import UnlabelledCheck
+from snellen.tasks.pretraining.check import UnlabelledCheck
 
 
 def text(result: object) -> str:

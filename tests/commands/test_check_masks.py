@@ -11,10 +11,10 @@ from PIL import Image
 from rich.console import Console
 
 from snellen.commands.check import check, render
-from snellen.commands.check_masks import MaskCheck
 from snellen.data.masks.overlay import coloured, overlaid
 from snellen.data.masks.scenes import draw_scenes
 from snellen.errors import UserError
+from snellen.tasks.segmentation.check import MaskCheck
 
 
 def text(found: MaskCheck) -> str:

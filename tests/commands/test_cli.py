@@ -16,7 +16,7 @@ from PIL import Image
 from tests.hardware import ARGUMENTS
 
 from snellen.cli import main
-from snellen.engine.run_directory import Run
+from snellen.run.directory import Run
 
 FAST = [
     *("batch_size=16", "model.width=0.125", "augmentation.size=16", "augmentation.resize=16", "evaluation.size=16"),

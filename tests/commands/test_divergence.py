@@ -20,8 +20,8 @@ from snellen.commands.train import resume, train
 from snellen.engine import budget, loop
 from snellen.engine.checkpoint import Checkpoint
 from snellen.engine.interrupt import StopRequest
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.run.directory import Run
 
 QUIET = Console(quiet=True)
 HARDWARE = {"device": "cpu", "precision": "bf16", "channels_last": False, "unfold": False, "threads": 1}

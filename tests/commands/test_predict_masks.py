@@ -16,7 +16,7 @@ from tests.hardware import KEYS
 from tests.reporting.fake_masks import Scenes, draw_scenes
 
 from snellen import Run, UserError, predict, train
-from snellen.tasks.segmentation import confusion_counts
+from snellen.tasks.segmentation.task import confusion_counts
 
 FAST = {
     "epochs": 2,

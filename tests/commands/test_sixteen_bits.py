@@ -25,7 +25,7 @@ from snellen.commands.check import render
 from snellen.data.leaks import neighbour_notes
 from snellen.data.sources import Found
 from snellen.engine.interrupt import StopRequest
-from snellen.engine.run_directory import Run
+from snellen.run.directory import Run
 
 QUIET = Console(quiet=True)
 

@@ -14,9 +14,9 @@ from tests.recipes import DIGITS
 from snellen import evaluate, report, resume, train
 from snellen.data.sources import DataSpec, read_images
 from snellen.data.unlabelled import read_unlabelled
-from snellen.engine.run_directory import Run
 from snellen.insight.segmentation import miou
 from snellen.reporting.closing import closing_lines
+from snellen.run.directory import Run
 
 QUIET = Console(quiet=True)
 SCENES = {

@@ -19,11 +19,11 @@ from tests.hardware import ARGUMENTS, FP32
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from snellen import train
-from snellen.commands.evaluate_segmenter import EvaluatedMasks, render_masks
-from snellen.engine.run_directory import Run
 from snellen.insight.segmentation import counts_of, mask_figures, miou
 from snellen.models.segmenters.segmenter import Segmenter
-from snellen.tasks.segmentation import MaskScores
+from snellen.run.directory import Run
+from snellen.tasks.segmentation.evaluate import EvaluatedMasks, render_masks
+from snellen.tasks.segmentation.task import MaskScores
 
 FAST = [
     *("batch_size=4", "augmentation.size=[32,32]", "augmentation.resize=null", "evaluation.resize=null"),

@@ -18,8 +18,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from snellen.commands.evaluate import evaluate
 from snellen.commands.predict import predict
 from snellen.commands.train import train
-from snellen.engine.run_directory import Run
 from snellen.models.classifier import Classifier
+from snellen.run.directory import Run
 
 QUIET = Console(quiet=True)
 

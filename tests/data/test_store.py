@@ -17,10 +17,10 @@ from snellen.data.masks.sources import MaskDataSpec, read_masked
 from snellen.data.sources import DataSpec, read_images
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import read_unlabelled
-from snellen.pretraining.preparation import prepare_pretraining
 from snellen.recipe.load import load_for
 from snellen.recipe.schema import PretrainingRecipe, Recipe
-from snellen.tasks.preparation import prepare
+from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.setup import prepare
 
 QUIET = Console(quiet=True)
 CPU = {"hardware.device": "cpu", "hardware.precision": "fp32", "hardware.channels_last": False}

@@ -17,7 +17,7 @@ from rich.console import Console
 from tests.hardware import HARDWARE
 
 from snellen import UserError, compare, train
-from snellen.engine.claim import is_locked, locked, new_run
+from snellen.run.claim import is_locked, locked, new_run
 
 QUIET = Console(quiet=True)
 RECIPE: dict[str, Any] = {

@@ -20,8 +20,8 @@ from snellen.commands import execution
 from snellen.commands.train import resume
 from snellen.engine.checkpoint import Checkpoint, Progress, save_weights
 from snellen.engine.interrupt import StopRequest
-from snellen.engine.run_directory import Run
 from snellen.files import replacing
+from snellen.run.directory import Run
 
 QUIET = Console(quiet=True)
 

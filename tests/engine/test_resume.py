@@ -23,9 +23,9 @@ from tests.hardware import HARDWARE
 from snellen.commands import execution
 from snellen.commands import train as train_command
 from snellen.commands.pretrain import pretrain
-from snellen.engine.claim import is_locked
 from snellen.engine.interrupt import StopRequest
-from snellen.engine.run_directory import Run
+from snellen.run.claim import is_locked
+from snellen.run.directory import Run
 
 QUIET = Console(quiet=True)
 STEPS = 3 * 7  # epochs of 102 training images in batches of 16, the last one smaller

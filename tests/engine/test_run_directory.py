@@ -10,9 +10,9 @@ import pytest
 from tests.hardware import KEYS
 
 from snellen import train
-from snellen.engine.run_directory import Run, predicted_classes
 from snellen.errors import UserError
 from snellen.reporting.build import build_report
+from snellen.run.directory import Run, predicted_classes
 
 
 @pytest.fixture(scope="module")

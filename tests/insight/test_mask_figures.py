@@ -27,7 +27,7 @@ from snellen.insight.segmentation import (
     miou_by_unit,
     paired_masks,
 )
-from snellen.tasks.segmentation import confusion_counts
+from snellen.tasks.segmentation.task import confusion_counts
 
 NO_EDGES = np.zeros((1, 3, 4), np.int64)
 

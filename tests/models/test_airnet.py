@@ -18,7 +18,7 @@ from snellen.engine.loop import one_step
 from snellen.models.airnet import AirNet, patch_covariance
 from snellen.recipe.load import load_for
 from snellen.recipe.schema import Recipe
-from snellen.tasks.preparation import prepare
+from snellen.tasks.setup import prepare
 
 MEMORY = """
 import resource, sys

@@ -13,10 +13,10 @@ from lightly.models.utils import update_momentum
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from snellen.pretraining.methods.build import AnyMethodSpec, build_method
-from snellen.pretraining.methods.byol import Byol, ByolSpec, target_momentum
-from snellen.pretraining.methods.method import Method, projection_deviation
-from snellen.pretraining.methods.moco import Moco
+from snellen.tasks.pretraining.methods.build import AnyMethodSpec, build_method
+from snellen.tasks.pretraining.methods.byol import Byol, ByolSpec, target_momentum
+from snellen.tasks.pretraining.methods.method import Method, projection_deviation
+from snellen.tasks.pretraining.methods.moco import Moco
 
 SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden": 16, "output": 8},

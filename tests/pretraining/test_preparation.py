@@ -15,9 +15,9 @@ from snellen.commands.pretrain import pretrain
 from snellen.commands.train import train
 from snellen.data.unlabelled import read_unlabelled
 from snellen.errors import UserError
-from snellen.pretraining.preparation import PreparedPretraining, prepare_pretraining
 from snellen.recipe.load import load_for, load_recipe
 from snellen.recipe.schema import PretrainingRecipe
+from snellen.tasks.pretraining.prepare import PreparedPretraining, prepare_pretraining
 
 QUIET = Console(quiet=True)
 FP32 = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False}

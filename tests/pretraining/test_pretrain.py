@@ -17,8 +17,8 @@ from snellen.commands.predict import predict
 from snellen.commands.pretrain import pretrain
 from snellen.commands.report import report
 from snellen.commands.train import train
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.run.directory import Run
 
 QUIET = Console(quiet=True)
 SMALL: dict[str, Any] = {

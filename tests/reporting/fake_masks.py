@@ -24,11 +24,11 @@ from tests.reporting.fake_runs import Network, environment, write_json, write_ro
 
 from snellen.data.masks.classes import LAND_COVER
 from snellen.engine.journal import epoch_fields
-from snellen.engine.run_directory import Run
 from snellen.insight.segmentation import by_image, counts_of, miou
 from snellen.recipe.load import dump, load_recipe
-from snellen.tasks.boundary import boundary_counts
-from snellen.tasks.segmentation import Segmentation, confusion_counts
+from snellen.run.directory import Run
+from snellen.tasks.segmentation.boundary import boundary_counts
+from snellen.tasks.segmentation.task import Segmentation, confusion_counts
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.uint8]

@@ -24,9 +24,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from snellen.engine.journal import epoch_fields
-from snellen.engine.run_directory import Run, predicted_classes
 from snellen.recipe.load import dump, load_recipe
-from snellen.tasks.classification import Classification
+from snellen.run.directory import Run, predicted_classes
+from snellen.tasks.classification.task import Classification
 
 Floats = NDArray[np.float64]
 _NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

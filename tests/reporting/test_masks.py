@@ -27,11 +27,11 @@ from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import mask_figures, paired_masks
 from snellen.reporting.closing import closing_lines
 from snellen.reporting.headline import mask_values
-from snellen.reporting.segmentation.evolution import choose
-from snellen.reporting.segmentation.masks import TrueMasks, mask_picture, reduced
 from snellen.study.answer import answer, verdict
 from snellen.study.results import Results, _cell, _pairs
 from snellen.study.spec import StudySpec
+from snellen.tasks.segmentation.report.evolution import choose
+from snellen.tasks.segmentation.report.masks import TrueMasks, mask_picture, reduced
 
 SMALL = {"snapshots.images": 5}
 

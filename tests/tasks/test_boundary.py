@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from snellen.tasks.boundary import boundary_counts
+from snellen.tasks.segmentation.boundary import boundary_counts
 
 
 def slow(prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int, tolerance: int) -> NDArray[np.int64]:

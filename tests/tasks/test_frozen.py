@@ -18,11 +18,11 @@ from tests.hardware import FP32, HARDWARE
 
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import train
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.randomness import derive
 from snellen.recipe.load import load_recipe
-from snellen.tasks.frozen import split_off_fifth
+from snellen.run.directory import Run
+from snellen.tasks.classification.frozen import split_off_fifth
 
 QUIET = Console(quiet=True)
 PLAIN: dict[str, Any] = {

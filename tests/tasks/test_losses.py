@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from snellen.tasks.losses import LossSpec, compute_loss, poly1
+from snellen.tasks.classification.losses import LossSpec, compute_loss, poly1
 
 
 @pytest.fixture

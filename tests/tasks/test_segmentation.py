@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from snellen.data.masks.feed import MaskBatch
 from snellen.models.segmenters.segmenter import Segmenter
-from snellen.tasks.segmentation import Segmentation, SegmentationEvaluationSpec, most_probable, score_masks
-from snellen.tasks.segmentation_losses import SegmentationLossSpec, compute_segmentation_loss
+from snellen.tasks.segmentation.losses import SegmentationLossSpec, compute_segmentation_loss
+from snellen.tasks.segmentation.task import Segmentation, SegmentationEvaluationSpec, most_probable, score_masks
 
 CLASSES = 3
 
@@ -150,9 +150,9 @@ def test_a_scene_is_scored_by_tiles_as_it_would_be_whole(
         spec = SegmentationEvaluationSpec(flip=flip, tolerance=3)
         whole = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
         with monkeypatch.context() as patch:
-            patch.setattr("snellen.tasks.segmentation.LARGE", 96)
-            patch.setattr("snellen.tasks.segmentation.TILE", 96)
-            patch.setattr("snellen.tasks.segmentation.OVERLAP", 32)
+            patch.setattr("snellen.tasks.segmentation.task.LARGE", 96)
+            patch.setattr("snellen.tasks.segmentation.task.TILE", 96)
+            patch.setattr("snellen.tasks.segmentation.task.OVERLAP", 32)
             tiled = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
         assert np.abs(whole.confusion - tiled.confusion).sum() <= 4  # pixels on a tie
         assert np.abs(whole.boundary - tiled.boundary).sum() <= 12

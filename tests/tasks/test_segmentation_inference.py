@@ -23,8 +23,8 @@ from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.masks.resize import Resize, TrainingSizes, evaluation_size, resized_size
 from snellen.data.normalization import Normalization
-from snellen.tasks.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
-from snellen.tasks.segmentation_inference import Rows, TiledPredictor
+from snellen.tasks.segmentation.inference import Rows, TiledPredictor
+from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
 
 NORMALIZATION = Normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "given")
 COLOURS = [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255)]
@@ -100,7 +100,7 @@ def test_a_resized_image_is_scored_at_its_own_size(
     network: nn.Module, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By torchvision's resize and torch's interpolation, in several bands."""
-    monkeypatch.setattr("snellen.tasks.rescaled._BAND_SCORES", 5 * 130 * 70)
+    monkeypatch.setattr("snellen.tasks.segmentation.rescaled._BAND_SCORES", 5 * 130 * 70)
     shown, cpu = MaskEvaluationTransformSpec(resize=(128, 96)), torch.device("cpu")
     resized = TiledPredictor(network, 5, NORMALIZATION, cpu, tile=96, overlap=32, shown=shown)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
@@ -137,8 +137,8 @@ def test_a_scene_is_predicted_in_tiles_at_the_learnt_scale(
 
     monkeypatch.setattr(rasters._Windowed, "read", noting)
     if by_parts:
-        monkeypatch.setattr("snellen.tasks.segmentation_inference._SMALL", 0)
-        monkeypatch.setattr("snellen.tasks.rescaled._BAND_SCORES", 5 * 500 * 7)
+        monkeypatch.setattr("snellen.tasks.segmentation.inference._SMALL", 0)
+        monkeypatch.setattr("snellen.tasks.segmentation.rescaled._BAND_SCORES", 5 * 500 * 7)
     training = TrainingSizes.of([(48, 72), (48, 72), (48, 70), (40, 72)])
     shown = MaskEvaluationTransformSpec(resize=resize)
     predictor = TiledPredictor(

@@ -13,7 +13,7 @@ from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor
 
 from snellen.errors import UserError
-from snellen.tasks.segmentation_losses import (
+from snellen.tasks.segmentation.losses import (
     SegmentationLossSpec,
     class_weights,
     compute_segmentation_loss,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from snellen.tasks.tiling import Blender, plan_tiles, stretched
+from snellen.tasks.segmentation.tiling import Blender, plan_tiles, stretched
 
 SIDES = st.integers(1, 300)
 CPU = torch.device("cpu")

@@ -31,8 +31,8 @@ from snellen.models.segmenters.build import build_segmenter
 from snellen.models.segmenters.segmenter import SegmenterOutput
 from snellen.recipe.load import load_recipe, of_kind
 from snellen.recipe.schema import AnyRecipe, Recipe, SegmentationRecipe
-from snellen.tasks.preparation import prepare
-from snellen.tasks.segmentation_preparation import prepare_segmentation
+from snellen.tasks.segmentation.prepare import prepare_segmentation
+from snellen.tasks.setup import prepare
 from snellen.words import counted
 
 _ROUNDS = 3

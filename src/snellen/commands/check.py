@@ -15,8 +15,6 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from snellen.commands.check_masks import MaskCheck, check_masks, listed_files, render_masks
-from snellen.commands.check_unlabelled import UnlabelledCheck, render_unlabelled
 from snellen.data.decode import UnreadableImageError, decode, kind_and_size
 from snellen.data.depth import settle_bits
 from snellen.data.folders import UnlabelledError
@@ -28,6 +26,8 @@ from snellen.errors import UserError
 from snellen.files import as_path
 from snellen.recipe.load import dotted, load_for
 from snellen.recipe.schema import Recipe, SegmentationRecipe
+from snellen.tasks.pretraining.check import UnlabelledCheck, render_unlabelled
+from snellen.tasks.segmentation.check import MaskCheck, check_masks, listed_files, render_masks
 from snellen.words import counted
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from snellen.commands.compare import compare
 from snellen.commands.report import report
 from snellen.commands.train import train
 from snellen.data.masks.scenes import draw_scenes
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.run.directory import Run
 from snellen.words import counted
 
 _SIDE = 32

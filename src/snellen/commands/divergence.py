@@ -10,10 +10,10 @@ import torch
 from safetensors import safe_open
 
 from snellen.engine.checkpoint import Progress
-from snellen.engine.run_directory import Run
 from snellen.files import replacing, write_json, write_text
 from snellen.recipe.load import dump
 from snellen.recipe.schema import AnyRecipe
+from snellen.run.directory import Run
 
 _BEST, _SCORED = "checkpoints/best.safetensors", "predictions/validation.npz"
 

@@ -14,18 +14,18 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from snellen.commands.evaluate_segmenter import EvaluatedMasks, evaluate_segmenter, render_masks
 from snellen.commands.overlap import say_scored
 from snellen.data.given import check_path, check_source, name_of
 from snellen.data.sources import labelled_images
-from snellen.engine.run_directory import Run, load
 from snellen.errors import UserError
 from snellen.files import as_path, check_new_file, write_json
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
 from snellen.insight.proportions import Interval
 from snellen.recipe.load import with_data_overrides
-from snellen.tasks.inference import Predictor
+from snellen.run.directory import Run, load
+from snellen.tasks.classification.inference import Predictor
+from snellen.tasks.segmentation.evaluate import EvaluatedMasks, evaluate_segmenter, render_masks
 from snellen.words import counted
 
 if TYPE_CHECKING:

@@ -28,7 +28,6 @@ from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Measured
-from snellen.engine.run_directory import Run
 from snellen.errors import DivergedError, UserError
 from snellen.files import FULL, write_json, write_text
 from snellen.models.classifier import count_macs, count_parameters
@@ -37,9 +36,10 @@ from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
 from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.reporting.closing import closing_lines, next_commands
+from snellen.run.directory import Run
 from snellen.study.directory import in_study
 from snellen.tasks.few_steps import few_steps_note
-from snellen.tasks.preparation import Recorded, say_notes
+from snellen.tasks.setup import Recorded, say_notes
 from snellen.words import counted
 
 _SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]

@@ -11,15 +11,15 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
 
-from snellen.commands.evaluate_segmenter import score_pairs
 from snellen.data.masks.sources import MaskedSample, read_masked
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import replacing, write_text
 from snellen.insight.segmentation import by_image
 from snellen.recipe.load import with_data_overrides
-from snellen.tasks.inference import Predictor
-from snellen.tasks.preparation import say_notes
+from snellen.run.directory import Run
+from snellen.tasks.classification.inference import Predictor
+from snellen.tasks.segmentation.evaluate import score_pairs
+from snellen.tasks.setup import say_notes
 from snellen.words import counted
 
 

@@ -11,8 +11,8 @@ from rich.markup import escape
 
 from snellen.data.depth import measure_depth
 from snellen.data.fingerprint import content_hashes
-from snellen.engine.run_directory import Run
-from snellen.tasks.preparation import say_notes
+from snellen.run.directory import Run
+from snellen.tasks.setup import say_notes
 from snellen.words import counted
 
 

@@ -14,16 +14,16 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from snellen.data.in_memory import ImageInMemory, given_images, key_of
-from snellen.engine.run_directory import Run, load
 from snellen.errors import UserError
 from snellen.files import as_path, check_new_file, replacing
+from snellen.run.directory import Run, load
 from snellen.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from snellen.data.in_memory import Images
-    from snellen.tasks.inference import PredictedBatch
+    from snellen.tasks.classification.inference import PredictedBatch
 
 _FEW = 10  # images whose classes are printed too
 _NAMING = ("data.image_pattern", "data.mask_pattern")
@@ -90,8 +90,8 @@ def predict(
     if opened.recipe.task == "segmentation":
         if top_k is not None:
             raise UserError(f"{opened.path}: a segmentation run, whose masks have no top_k.")
-        from snellen.commands.predict_masks import predict_masks
-        from snellen.tasks.segmentation_inference import OVERLAP, TILE
+        from snellen.tasks.segmentation.inference import OVERLAP, TILE
+        from snellen.tasks.segmentation.predict import predict_masks
 
         return Predicted(
             *predict_masks(
@@ -119,7 +119,7 @@ def predicted_frame(run: Run, images: Images, console: Console) -> pd.DataFrame:
     given = given_images(images)
     each = _wanted(run, list(dict.fromkeys(given)), None, console)
     if run.recipe.task == "segmentation":
-        from snellen.commands.predict_masks import masks_of
+        from snellen.tasks.segmentation.predict import masks_of
 
         columns = ["image", "mask", "error"]
         rows = masks_of(run, each, console)
@@ -223,7 +223,7 @@ def _batches(
 ) -> Iterator[PredictedBatch]:
     """The run's probabilities, with a bar; what should be known of 16-bit images and unreadable images are printed."""
     from snellen.commands.overlap import say_depth
-    from snellen.tasks.inference import Predictor
+    from snellen.tasks.classification.inference import Predictor
 
     predictor = Predictor(run, bits)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from snellen.engine.run_directory import Run, load
 from snellen.errors import UserError
 from snellen.files import as_path, check_new_file
 from snellen.reporting.template import check_name
+from snellen.run.directory import Run, load
 from snellen.words import kind_of
 
 
@@ -23,8 +23,8 @@ def report(
     where a file would be replaced.
     """
     from snellen.reporting.build import build_report
-    from snellen.reporting.study import build_study_report
     from snellen.study.directory import Study, is_study
+    from snellen.study.report import build_study_report
 
     if isinstance(runs, str | Path) and is_study(Path(runs)):
         return build_study_report(Study(Path(runs)), _target(out, Path(runs), force))

@@ -9,9 +9,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from snellen.engine.claim import is_locked
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.run.claim import is_locked
+from snellen.run.directory import Run
 from snellen.words import duration
 
 

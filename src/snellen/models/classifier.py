@@ -18,7 +18,7 @@ from snellen.randomness import derive
 from snellen.spec import Spec
 
 if TYPE_CHECKING:
-    from snellen.engine.run_directory import Run
+    from snellen.run.directory import Run
 
 
 class HeadSpec(Spec):

@@ -64,7 +64,7 @@ def locate_weights(weights: str) -> tuple[Path, Normalization | None]:
     path = Path(weights)
     if not path.is_dir():
         return path, None
-    from snellen.engine.run_directory import Run
+    from snellen.run.directory import Run
 
     run = Run(path)
     values = run.data["normalization"]

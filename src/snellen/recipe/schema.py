@@ -20,14 +20,14 @@ from snellen.engine.optimizer import MOMENTUM, OptimizerSpec
 from snellen.engine.schedule import ScheduleSpec, choice_of_epoch
 from snellen.models.classifier import BackboneSpec, ModelSpec
 from snellen.models.segmenters.build import SegmenterSpec
-from snellen.pretraining.evaluation import RepresentationSpec
-from snellen.pretraining.methods.build import AnyMethodSpec
-from snellen.pretraining.methods.byol import ByolSpec
 from snellen.spec import Spec
-from snellen.tasks.classification import EvaluationSpec, SnapshotSpec
-from snellen.tasks.losses import LossSpec
-from snellen.tasks.segmentation import MaskSnapshotSpec, SegmentationEvaluationSpec
-from snellen.tasks.segmentation_losses import SegmentationLossSpec
+from snellen.tasks.classification.losses import LossSpec
+from snellen.tasks.classification.task import EvaluationSpec, SnapshotSpec
+from snellen.tasks.pretraining.evaluation import RepresentationSpec
+from snellen.tasks.pretraining.methods.build import AnyMethodSpec
+from snellen.tasks.pretraining.methods.byol import ByolSpec
+from snellen.tasks.segmentation.losses import SegmentationLossSpec
+from snellen.tasks.segmentation.task import MaskSnapshotSpec, SegmentationEvaluationSpec
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.decision import RULE
 from snellen.reporting.runs import task_of
 from snellen.reporting.template import check_name, render, write_report
+from snellen.run.directory import Run
 
 
 def build_report(runs: Sequence[Run], out: Path) -> Path:
@@ -45,16 +45,16 @@ class _Content:
 
 def _content(runs: Sequence[Run]) -> _Content:
     if task_of(runs) == "segmentation":
-        from snellen.reporting.segmentation import collect, numbers, sections
+        from snellen.tasks.segmentation.report import collect, numbers, sections
 
         masks = collect.collect(runs)
         return _Content(
             *("segmentation.html.j2", ("report.css", "masks.css"), ("report.js", "masks.js"), masks),
             *(sections.context(masks), numbers.numbers(masks), numbers.rows(masks)),
         )
-    from snellen.reporting import collect as classes
-    from snellen.reporting import numbers as class_numbers
-    from snellen.reporting import sections as class_sections
+    from snellen.tasks.classification.report import collect as classes
+    from snellen.tasks.classification.report import numbers as class_numbers
+    from snellen.tasks.classification.report import sections as class_sections
 
     collected = classes.collect(runs)
     return _Content(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from snellen.words import counted
 
 if TYPE_CHECKING:
-    from snellen.engine.run_directory import Run
     from snellen.reporting.runs import RunView
+    from snellen.run.directory import Run
 
 
 def closing_lines(run: Run) -> list[str]:
@@ -46,9 +46,9 @@ def next_commands(run: Run) -> list[str]:
 
 def _view(run: Run) -> RunView:
     if run.recipe.task == "segmentation":
-        from snellen.reporting.segmentation.collect import MaskRun
+        from snellen.tasks.segmentation.report.collect import MaskRun
 
         return MaskRun(run.recipe.name, run, 0)
-    from snellen.reporting.collect import RunFigures
+    from snellen.tasks.classification.report.collect import RunFigures
 
     return RunFigures(run.recipe.name, run, 0)

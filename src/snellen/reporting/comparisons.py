@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snellen.engine.run_directory import Run
 from snellen.insight.decision import RULE, corrected, winner
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed, verdict
 from snellen.reporting.runs import RunView, ends, typeset
+from snellen.run.directory import Run
 from snellen.words import counted, duration
 
 _LONGER = 1.2  # times the training of another run, from which on it is said

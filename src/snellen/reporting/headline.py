@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snellen.engine.run_directory import ImagePredictions, MaskPredictions, Run
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
 from snellen.insight.segmentation import counts_of
+from snellen.run.directory import ImagePredictions, MaskPredictions, Run
 
 
 @dataclass(frozen=True)

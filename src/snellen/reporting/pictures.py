@@ -11,8 +11,8 @@ from typing import Literal
 from PIL import Image
 
 from snellen.data.decode import decode
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
+from snellen.run.directory import Run
 
 _MISSING = (128, 128, 128)
 

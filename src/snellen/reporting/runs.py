@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
 from snellen.insight.proportions import Interval
 from snellen.insight.sentence import listed
 from snellen.reporting.headline import EpochChoice, groups_of, scored_part, scored_samples
+from snellen.run.directory import Run
 from snellen.tasks.few_steps import few_steps_note
 from snellen.words import counted
 

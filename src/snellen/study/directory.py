@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from snellen.engine.run_directory import Run
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
+from snellen.run.directory import Run
 from snellen.study.spec import StudySpec
 from snellen.words import counted
 
@@ -111,7 +111,7 @@ class Study:
 
     def report(self) -> Path:
         """Writes report.html (anew) and returns its path."""
-        from snellen.reporting.study import build_study_report
+        from snellen.study.report import build_study_report
 
         return build_study_report(self, self.path / "report.html")
 

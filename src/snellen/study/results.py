@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snellen.engine.run_directory import ImagePredictions, Run
 from snellen.errors import UserError
 from snellen.insight.classification import figures
 from snellen.insight.decision import winner
@@ -36,6 +35,7 @@ from snellen.reporting.headline import (
     mask_values,
     scored_samples,
 )
+from snellen.run.directory import ImagePredictions, Run
 from snellen.study.directory import Study
 from snellen.study.kinds import kind_of_training
 from snellen.words import counted

@@ -21,12 +21,12 @@ from snellen.engine.budget import evaluation_seconds, step_seconds
 from snellen.engine.loop import Job
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Mode
-from snellen.pretraining.preparation import prepare_pretraining
 from snellen.recipe.load import apply_overrides
 from snellen.recipe.schema import PretrainingRecipe, Recipe, scored_epochs, seconds
 from snellen.study.plan import TrainedRecipe
-from snellen.tasks.preparation import prepare
-from snellen.tasks.segmentation_preparation import prepare_segmentation
+from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.segmentation.prepare import prepare_segmentation
+from snellen.tasks.setup import prepare
 
 _TRAINING_IMAGES, _SCORED_IMAGES = 600, 300  # of masks a tenth
 AnySample = TypeVar("AnySample")

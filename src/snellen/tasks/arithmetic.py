@@ -18,7 +18,7 @@ from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, Segmenta
 from snellen.words import counted
 
 if TYPE_CHECKING:
-    from snellen.tasks.preparation import Recorded
+    from snellen.tasks.setup import Recorded
 
 AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
 

@@ -27,7 +27,7 @@ from snellen.spec import Spec
 from snellen.words import counted
 
 if TYPE_CHECKING:
-    from snellen.engine.run_directory import Run
+    from snellen.run.directory import Run
 
 _FCN_STEPS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8}
 _TORCHVISION = "torchvision/"

@@ -1,0 +1,310 @@
+"""The report of a study: one HTML file from its runs, and the same numbers as JSON and CSV beside it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from snellen.insight.decision import RULE
+from snellen.insight.power import FEWEST_SEEDS_FOR_POWER
+from snellen.reporting import charts
+from snellen.reporting.charts import Entry, Series
+from snellen.reporting.headline import class_predictions
+from snellen.reporting.pictures import bits_of, thumbnail
+from snellen.reporting.runs import RunView, class_names, differing, ends, image_path
+from snellen.reporting.shared import cost, si
+from snellen.reporting.template import check_name, render, write_report
+from snellen.run.directory import Run
+from snellen.study.answer import answer, not_learnt, verdict
+from snellen.study.directory import Study
+from snellen.study.results import Cell, Pair, Results, read_results
+from snellen.tasks.classification.report.collect import RunFigures
+from snellen.tasks.classification.report.evolution import evolutions
+from snellen.tasks.classification.report.sections import datasets
+from snellen.tasks.few_steps import few_steps_notes
+from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
+from snellen.tasks.segmentation.report.evolution import evolutions as mask_evolutions
+from snellen.tasks.segmentation.report.sections import class_colours
+from snellen.tasks.segmentation.report.sections import datasets as mask_datasets
+from snellen.words import counted, duration, time_axis
+
+_PICTURES = 8
+_MOST_FEATURES = 6  # settings whose features are drawn
+
+
+def build_study_report(study: Study, out: Path) -> Path:
+    """Writes the report of a study, finished or not, and returns its path.
+
+    Beside `out` lie the same numbers: .json with all of them, .csv with one row for each setting and share of the
+    labels. Raises UserError when no run is finished, or when `out` is no .html file.
+    """
+    check_name(out)
+    results = read_results(study)
+    return write_report(out, _page(results), _numbers(results), results.table())
+
+
+def _page(results: Results) -> str:
+    spec = results.study.spec
+    masked = results.measure == "mIoU"
+    shown = _representatives(results)
+    task = _of_masks(shown) if masked else _of_classes(shown)
+    return render(
+        "study.html.j2",
+        ("report.css", "masks.css") if masked else ("report.css",),
+        ("report.js", "masks.js") if masked else ("report.js", "features.js"),
+        title=spec.name,
+        description=spec.description,
+        results=results,
+        masked=masked,
+        answers=answer(results),
+        rule=RULE,
+        seeds=_seeds(results),
+        one_seed=all(len(cell.runs) == 1 for cell in results.cells),
+        few_seeds=any(1 < len(cell.runs) < FEWEST_SEEDS_FOR_POWER for cell in results.cells),
+        kinds=list(dict.fromkeys(cell.kind for cell in results.cells)),
+        unpaired=any(not pair.is_paired for pair in results.pairs),
+        not_learnt=not_learnt(results),
+        key_colours={run.label: run.colour for run in shown},
+        descriptions={setting.name: setting.description for setting in spec.all_settings},
+        tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
+        means_chart=_means(results),
+        difference_charts=_difference_charts(results),
+        verdicts=[verdict(pair) for pair in results.pairs],
+        moderated=any(cell.expected.degrees for cell in results.cells),
+        curves=_curves(results),
+        names=class_names(shown),
+        galleries=_galleries(results),
+        differing=differing(shown),
+        shown=shown,
+        notices=_few_steps(results) + _switches(study=results.study),
+        cost=[cost(run) for run in shown],
+        pretraining=_pretraining(results.study),
+        pretrained_once=any(setting.start == "self-supervised" for setting in spec.chosen),
+        recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
+        **task,
+    )
+
+
+def _of_classes(shown: Sequence[RunView]) -> dict[str, Any]:
+    runs = [run for run in shown if isinstance(run, RunFigures)]
+    return {"evolutions": evolutions(runs[:_MOST_FEATURES]), "datasets": datasets(runs[:1])}
+
+
+def _of_masks(shown: Sequence[RunView]) -> dict[str, Any]:
+    runs = [run for run in shown if isinstance(run, MaskRun)]
+    together = CollectedMasks(runs[:_MOST_FEATURES], [], [], same_images=True)
+    return {
+        "evolutions": mask_evolutions(together),
+        "datasets": mask_datasets(runs[:1]),
+        "colours": class_colours(runs),
+    }
+
+
+def _representatives(results: Results) -> list[RunView]:
+    """One run for each setting: the first seed, with the most labels."""
+    found: dict[str, Cell] = {}
+    for cell in results.cells:
+        if cell.setting not in found or cell.fraction > found[cell.setting].fraction:
+            found[cell.setting] = cell
+    view = MaskRun if results.measure == "mIoU" else RunFigures
+    return [view(name, cell.first, number) for number, (name, cell) in enumerate(found.items())]
+
+
+def _seeds(results: Results) -> str:
+    """How many seeds the settings have, in words: '3 seeds', '3 or 5 seeds'."""
+    numbers = sorted({len(cell.runs) for cell in results.cells})
+    return " or ".join([*map(str, numbers[:-1]), counted(numbers[-1], "seed")])
+
+
+def _colour(results: Results, setting: str) -> str:
+    return f"run{results.settings.index(setting) % 8}"
+
+
+def _row(cell: Cell) -> dict[str, Any]:
+    figures = cell.as_dict()
+    parameters, trained = si(figures["parameters"]), si(figures["trainable_parameters"])
+    share = figures["seed_share"]
+    return {
+        "cell": cell,
+        "images": figures["labelled_images"],
+        "seed_share": "–" if share is None else f"{share:.0%}",
+        "time": duration(cell.seconds),
+        "macs": "–" if figures["macs"] is None else si(figures["macs"]),
+        "trained": trained,
+        "parameters": parameters,
+    }
+
+
+def _means(results: Results) -> Markup:
+    """Means with intervals: a row for each setting, or for each share of the labels where there are several."""
+    rows = []
+    for fraction in results.fractions:
+        cells = results.at(fraction)
+        entries = [
+            Entry(
+                _colour(results, cell.setting),
+                cell.over.mean,
+                cell.interval,
+                cell.setting,
+                cell.by_seed if len(cell.runs) > 1 else (),
+            )
+            for cell in cells
+        ]
+        if len(results.fractions) == 1:
+            rows += [(cell.setting, [entry]) for cell, entry in zip(cells, entries, strict=True)]
+        else:
+            count = cells[0].first.data["counts"]["train"]
+            rows.append((f"{100 * fraction:g}% · {count:,}", entries))
+    return Markup(charts.forest(rows, f"Mean {results.measure} with 95% intervals"))
+
+
+def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
+    """(share of the labels, chart) of all pairs; empty where there is nothing to compare."""
+    made = []
+    for fraction in results.fractions:
+        rows = []
+        for pair in results.pairs:
+            if pair.a.fraction == fraction:
+                colour = "none" if pair.better is None else _colour(results, pair.better.setting)
+                entry = Entry(colour, pair.over.mean, pair.over.interval, verdict(pair))
+                rows.append((f"{pair.a.setting} − {pair.b.setting}", [entry]))
+        if rows:
+            chart = charts.forest(rows, f"Differences of {results.measure} with 95% intervals", zero=True)
+            made.append((f"{100 * fraction:g}% of the labels", Markup(chart)))
+    return made
+
+
+def _curves(results: Results) -> list[tuple[str, Markup]]:
+    """(caption, chart): the measure by epoch and by time, the mean over the seeds, for each share."""
+    made = []
+    name = results.measure
+    scored = "validation_miou" if name == "mIoU" else "validation_top1"
+    time = time_axis(max(cell.seconds for cell in results.cells))
+    for fraction, (column, unit, caption) in itertools.product(
+        results.fractions, (("epoch", 1.0, "epoch"), ("seconds", *time))
+    ):
+        series = []
+        for cell in results.at(fraction):
+            tables = [run.metrics()[["epoch", "seconds", scored]] for run in cell.runs.values()]
+            mean = pd.concat(tables).apply(pd.to_numeric).groupby("epoch", as_index=False).mean().dropna()
+            x, y = (mean[column] / unit).tolist(), mean[scored].tolist()
+            series.append(Series(cell.setting, _colour(results, cell.setting), x, y))
+        share = "" if len(results.fractions) == 1 else f", {100 * fraction:g}% of the labels"
+        chart = charts.line_chart(series, caption, name, True, f"{name} against {caption}{share}")
+        made.append((f"by {caption}{share}", Markup(chart)))
+    return made
+
+
+def _galleries(results: Results) -> list[dict[str, Any]]:
+    """The best setting beside each other one, with the most labels: what only one of the two has right."""
+    cells = results.at(results.fractions[-1])
+    if len(cells) < 2 or results.measure != "top-1":
+        return []
+    best = max(cells, key=lambda cell: cell.over.mean)
+    made = []
+    for other in sorted((c for c in cells if c is not best), key=lambda cell: -cell.over.mean):
+        for winner, loser in ((best, other), (other, best)):
+            rows = _only(winner, loser)
+            made.append(
+                {
+                    "name": f"{winner.setting} right, {loser.setting} wrong",
+                    "colour": _colour(results, winner.setting),
+                    "count": len(rows),
+                    "shown": [_picture(loser, int(row)) for row in rows[:_PICTURES]],
+                }
+            )
+    return made
+
+
+def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Images that most of the one's seeds have right and most of the other's wrong: the clearest first, else drawn."""
+    assert winner.correct is not None
+    assert loser.correct is not None
+    ours, theirs = winner.correct.mean(0), loser.correct.mean(0)
+    rows = np.random.default_rng(0).permutation(np.flatnonzero((ours > 0.5) & (theirs < 0.5)))
+    return rows[np.argsort(-(ours - theirs)[rows], kind="stable")]
+
+
+def _picture(loser: Cell, row: int) -> dict[str, Any]:
+    figures = RunFigures(loser.setting, loser.first, 0)
+    votes = np.stack([class_predictions(run).probabilities[row] for run in loser.runs.values()]).mean(0)
+    taken = loser.first.classes[int(votes.argmax())]
+    own = str(figures.samples["class"].iloc[row])
+    return {
+        "picture": thumbnail(image_path(loser.first, figures.samples, row), bits_of(loser.first)),
+        "path": figures.samples["path"].iloc[row],
+        "own": own,
+        "taken": taken if taken != own else "another, by most seeds",
+    }
+
+
+def _pretraining(study: Study) -> dict[str, str] | None:
+    """What the pretraining was, in words."""
+    run = study.pretraining
+    if run is None or run.recipe.task != "pretraining":
+        return None
+    metrics, status = run.metrics(), run.status
+    knn = pd.to_numeric(metrics["knn_top1"]).dropna().tolist() if "knn_top1" in metrics else []
+    return {
+        "name": run.recipe.name,
+        "backbone": run.recipe.model.backbone,
+        "images": counted(run.data["counts"]["train"], "image"),
+        "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
+        "epochs": f"{status['epochs_done']} of {counted(status['epochs'], 'epoch')}",
+        "knn": f"{run.data['at_start']['knn_top1']:.1%} before its first step, {knn[-1]:.1%} in the end" if knn else "",
+        "notes": " ".join(run.data["notes"]),
+    }
+
+
+def _few_steps(results: Results) -> list[str]:
+    """Notes on settings of few optimiser steps."""
+    runs = [(cell.setting, run) for cell in results.cells for run in cell.runs.values()]
+    known = [(setting, run.recipe, int(run.data["counts"]["train"])) for setting, run in runs]
+    return few_steps_notes(known, settled=results.study.spec.fewest_steps > 0)
+
+
+def _switches(study: Study) -> list[str]:
+    """Notes on runs that changed their precision on the way."""
+    runs = [Run(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
+    return [f"{run.name}: {sentence}." for run in runs for sentence in run.switches]
+
+
+def _numbers(results: Results) -> dict[str, Any]:
+    return {
+        "study": results.study.spec.name,
+        "headlines": [each.headline for each in answer(results)],
+        "answer": [each.text for each in answer(results)],
+        "not_learnt": not_learnt(results),
+        "rule": RULE,
+        "settings": [cell.as_dict() | {"by_seed": cell.by_seed} for cell in results.cells],
+        "pairs": [_pair_numbers(pair) for pair in results.pairs],
+        "missing": results.missing,
+    }
+
+
+def _pair_numbers(pair: Pair) -> dict[str, Any]:
+    return {
+        "a": pair.a.setting,
+        "b": pair.b.setting,
+        "fraction": pair.a.fraction,
+        "difference": pair.over.mean,
+        "interval": ends(pair.over.interval),
+        "p_value": pair.over.p_value,
+        "p_holm": pair.p_holm,
+        "seeds": pair.over.seeds,
+        "paired_by_seed": pair.is_paired,
+        "no_interval": pair.a.no_interval,
+        "images": pair.over.images,
+        "better": None if pair.better is None else pair.better.setting,
+        "images_needed": pair.needed.images,
+        "seeds_needed": pair.needed.seeds,
+        "smallest_difference": pair.needed.smallest,
+        "sentence": verdict(pair),
+    }

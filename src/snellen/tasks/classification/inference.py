@@ -1,0 +1,120 @@
+"""Class probabilities of images by a trained run, in bounded memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snellen.data.augment.pipeline import Augmentation, evaluation_view
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.in_memory import ImageInMemory
+from snellen.data.normalization import Normalization
+from snellen.engine.device import HardwareSpec, find_device, make_fabric
+from snellen.engine.environment import processor
+from snellen.engine.precision import Mode
+from snellen.models.classifier import load_trained
+from snellen.run.directory import Run
+from snellen.tasks.classification.task import scored_logits
+
+_AHEAD = 2  # batches that are decoded while one is predicted
+
+
+@dataclass(frozen=True)
+class PredictedBatch:
+    """rows: which of the images, counted from 0. probabilities: (n, C) float32 of these, which sum to 1.
+
+    unreadable: the others of the batch, by their row.
+    """
+
+    rows: list[int]
+    probabilities: NDArray[np.float32]
+    unreadable: dict[int, UnreadableImageError]
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.unreadable)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a run's network is run again. autocast: makes the context of a forward pass."""
+
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    mode: Mode
+    normalization: Normalization
+
+
+def own_arithmetic(run: Run) -> Arithmetic:
+    """The run's own on the same kind of processor or GPU, else plain fp32; the run's normalisation."""
+    device = find_device(HardwareSpec(device=run.recipe.hardware.device))
+    same = device.type == torch.device(run.environment["device"]).type and (
+        device.type != "cpu" or run.environment["cpu"] == processor()
+    )
+    mode = run.mode if same else dataclasses.replace(run.mode, precision="fp32", unfolded=False)
+    autocast = make_fabric(device, mode.precision).autocast
+    saved = run.data["normalization"]
+    normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])
+    return Arithmetic(device, autocast, mode, normalization)
+
+
+class Predictor:
+    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic.
+
+    bits: of 16-bit images, where they are not the run's.
+    """
+
+    def __init__(self, run: Run, bits: int | None = None) -> None:
+        self._recipe = run.classification
+        self._bits = bits or self._recipe.data.bits
+        own = own_arithmetic(run)
+        self._augmentation = Augmentation(self._recipe.augmentation, own.normalization, own.device)
+        self._autocast, self._layout = own.autocast, own.mode.memory_format
+        self._model = load_trained(run).to(own.device)
+        own.mode.apply(self._model)
+
+    def predict(self, images: Sequence[Path | ImageInMemory]) -> Iterator[PredictedBatch]:
+        """Probabilities of the images, in their order, a batch at a time."""
+        bits = self._bits
+
+        def attempt(image: Path | ImageInMemory) -> Tensor | UnreadableImageError:
+            try:
+                pixels = decode(image, bits=bits) if isinstance(image, Path) else image.decode(bits)
+                return evaluation_view(pixels, self._recipe.evaluation)
+            except UnreadableImageError as error:
+                return error
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            remaining = iter(enumerate(images))
+            waiting: list[list[tuple[int, Future[Tensor | UnreadableImageError]]]] = []
+            while True:
+                while len(waiting) <= _AHEAD:
+                    chunk = list(islice(remaining, self._recipe.batch_size))
+                    if not chunk:
+                        break
+                    waiting.append([(row, pool.submit(attempt, image)) for row, image in chunk])
+                if not waiting:
+                    return
+                yield self._predict({row: future.result() for row, future in waiting.pop(0)})
+
+    def _predict(self, decoded: Mapping[int, Tensor | UnreadableImageError]) -> PredictedBatch:
+        good = {row: image for row, image in decoded.items() if isinstance(image, Tensor)}
+        bad = {row: image for row, image in decoded.items() if isinstance(image, UnreadableImageError)}
+        if not good:
+            return PredictedBatch([], np.empty((0, 0), np.float32), bad)
+        with torch.inference_mode():
+            images = self._augmentation.evaluate(torch.stack(list(good.values())))
+            images = images.contiguous(memory_format=self._layout)
+            logits = scored_logits(self._model, images, self._autocast, self._recipe.evaluation.flip)
+        return PredictedBatch(list(good), logits.softmax(1).cpu().numpy(), bad)

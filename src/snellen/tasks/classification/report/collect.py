@@ -1,0 +1,277 @@
+"""The numbers of a report: from run directories, through the insight functions, to plain dataclasses."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snellen.insight.calibration import Calibration, calibration
+from snellen.insight.classification import Figures, figures
+from snellen.insight.confusion import Confusion, confusion
+from snellen.insight.differences import Difference
+from snellen.insight.groups import why_no_interval
+from snellen.insight.learning import why_features_not_learnt, why_not_learnt
+from snellen.insight.mistakes import Mistake, confident_mistakes
+from snellen.insight.paired import mcnemar, paired_by_group
+from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
+from snellen.insight.proportions import Interval, wilson
+from snellen.insight.separability import Separability, separability
+from snellen.reporting.comparisons import Comparison, comparisons, summary
+from snellen.reporting.headline import ClassValues, EpochChoice, class_predictions, class_values
+from snellen.reporting.runs import RunView, differing, labels_of, left_aside
+from snellen.run.directory import ImagePredictions, Run, Snapshot
+from snellen.words import counted
+
+_FEWEST_FOR_TSNE = 10
+_MOST_EPOCHS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Features of the same images at several epochs. pca, tsne: (n, 2) for each epoch; tsne is empty for few images."""
+
+    epochs: list[int]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+    pca: list[NDArray[np.float64]]
+    tsne: list[NDArray[np.float64]]
+    separability: list[Separability]
+
+
+@dataclass(frozen=True)
+class RunFigures(RunView):
+    """All figures of one run. What a run that stopped early does not have is None."""
+
+    @property
+    def pretraining(self) -> bool:
+        """Whether it learnt without labels."""
+        return self.run.recipe.task == "pretraining"
+
+    @cached_property
+    def values(self) -> ClassValues:
+        """What it is judged by, image by image."""
+        return class_values(self.run)
+
+    @cached_property
+    def predictions(self) -> ImagePredictions:
+        """What the kept weights say of its images."""
+        return class_predictions(self.run)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """(N,) which images are right, of the values that it is judged by."""
+        return self.values.correct
+
+    @cached_property
+    def kept_correct(self) -> NDArray[np.bool_]:
+        """(N,) which images the kept weights have right."""
+        scored = self.predictions
+        return np.asarray(scored.probabilities.argmax(1) == scored.target)
+
+    @property
+    def epoch_choice(self) -> EpochChoice | None:
+        """How the kept epoch came about; None before any score."""
+        return self.values.choice if self.scored else None
+
+    @property
+    def kept_score(self) -> float | None:
+        """Top-1 of the kept weights."""
+        return float(self.kept_correct.mean()) if self.scored else None
+
+    @cached_property
+    def figures(self) -> Figures | None:
+        """Top-1 and its like."""
+        if not self.scored:
+            return None
+        scored = self.predictions
+        return figures(scored.probabilities, scored.target, self.groups, self.values.predicted, self.values.correct)
+
+    @cached_property
+    def why_not_learnt(self) -> str | None:
+        """See insight.learning."""
+        if self.figures is None:
+            return None
+        if self.pretraining:
+            return why_features_not_learnt(self.figures.top1, self.run.data.get("at_start", {}).get("knn_top1"))
+        scored = self.predictions
+        predicted = scored.probabilities.argmax(1) if self.values.predicted is None else self.values.predicted
+        return why_not_learnt(predicted, scored.target, self.figures.top1_interval, self.run.classes)
+
+    @property
+    def headline_figure(self) -> tuple[str, float, Interval | None] | None:
+        """Top-1, by nearest neighbours after a pretraining."""
+        if self.figures is None:
+            return None
+        return "k-NN top-1" if self.pretraining else "top-1", self.figures.top1, self.figures.top1_interval
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """Too few groups of images; None where they are enough."""
+        return why_no_interval(self.groups)
+
+    @cached_property
+    def confusion(self) -> Confusion | None:
+        """Which classes are taken for which."""
+        if not self.scored:
+            return None
+        scored = self.predictions
+        return confusion(scored.probabilities.argmax(1), scored.target, len(self.run.classes))
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Reliability; votes of neighbours are no probabilities to be calibrated."""
+        if not self.scored or self.pretraining:
+            return None
+        scored = self.predictions
+        return calibration(scored.probabilities, scored.target, self.groups)
+
+    @cached_property
+    def mistakes(self) -> list[Mistake]:
+        """The surest mistakes."""
+        if not self.scored:
+            return []
+        scored = self.predictions
+        return confident_mistakes(scored.probabilities, scored.target)
+
+    @property
+    def warnings(self) -> list[str]:
+        """As of every run; and features that cannot be drawn."""
+        wrong = [each.epoch for each in self.run.snapshots() if not np.isfinite(each.features).all()]
+        epochs = f"epoch{'s' if len(wrong) > 1 else ''} {', '.join(map(str, wrong))}"
+        return super().warnings + ([f"{self.label}: its features are no numbers after {epochs}."] if wrong else [])
+
+    @cached_property
+    def evolution(self) -> Evolution | None:
+        """Projections of the features."""
+        snapshots = _spread([each for each in self.run.snapshots() if np.isfinite(each.features).all()])
+        if not snapshots:
+            return None
+        rows = snapshots[-1].rows
+        labels = self.validation_samples["target"].to_numpy(dtype=np.int64)[rows]
+        features = [snapshot.features for snapshot in snapshots]
+        return Evolution(
+            epochs=[snapshot.epoch for snapshot in snapshots],
+            rows=rows,
+            labels=labels,
+            correct=snapshots[-1].probabilities.argmax(1) == labels,
+            pca=pca_by_epoch(features),
+            tsne=tsne_by_epoch(features) if len(rows) >= _FEWEST_FOR_TSNE else [],
+            separability=[separability(each, labels) for each in features],
+        )
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything that a report shows."""
+
+    runs: list[RunFigures]
+    comparisons: list[Comparison]
+    differing: list[Difference]
+    same_images: bool
+
+    @property
+    def pretraining(self) -> bool:
+        """Whether these are pretraining runs, whose figures are their neighbours' votes."""
+        return self.runs[0].pretraining
+
+    @property
+    def measure(self) -> str:
+        """What the share of right images is called."""
+        return "k-NN top-1" if self.pretraining else "top-1"
+
+    @property
+    def scored(self) -> list[RunFigures]:
+        """The runs that have figures."""
+        return [run for run in self.runs if run.figures is not None]
+
+    @property
+    def headline(self) -> list[str]:
+        """The answer, in one sentence or a few."""
+        aside = left_aside(self.runs)
+        learnt = [run for run in self.scored if not run.not_learnt]
+        if len(self.comparisons) > 1:
+            values = {run.label: run.figures.top1 for run in learnt if run.figures is not None}
+            return summary(values, self.comparisons, self.measure) + aside
+        if self.comparisons:
+            return [self.comparisons[0].sentence, *aside]
+        if self.pretraining:
+            return [_pretraining_sentence(run) for run in self.runs]
+        return [_sentence(run.label, run.part, run.figures) for run in learnt if run.figures is not None] + aside
+
+
+def _pretraining_sentence(run: RunFigures) -> str:
+    counts = run.run.data["counts"]
+    start = f"{run.label} learnt from {counted(counts['train'], 'image')} without labels."
+    figures = run.figures
+    if figures is None:
+        return f"{start} No labelled set was given, so what its features are worth was not scored."
+    return (
+        f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
+        f"{figures.correct:,} of "
+        f"{counted(figures.images, 'validation image')} are right: k-NN top-1 {figures.top1:.1%}, "
+        f"{_interval(figures)}{_before(run)}."
+        f"{_probe(run)}"
+    )
+
+
+def _before(run: RunFigures) -> str:
+    start = run.run.data.get("at_start", {}).get("knn_top1")
+    return "" if start is None else f"; {start:.1%} before the first step"
+
+
+def _probe(run: RunFigures) -> str:
+    probed = pd.to_numeric(run.metrics["probe_top1"]).dropna()
+    if probed.empty or run.figures is None:
+        return ""
+    reached = f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%}"
+    if run.groups is not None:  # which images it has right is not kept
+        return f"{reached}."
+    interval = wilson(round(float(probed.iloc[-1]) * run.figures.images), run.figures.images)
+    return f"{reached} ({100 * interval.low:.1f} to {100 * interval.high:.1f})."
+
+
+def _sentence(label: str, part: str, figures: Figures) -> str:
+    return (
+        f"{label} is right on {figures.correct:,} of {counted(figures.images, f'{part} image')}: "
+        f"top-1 {figures.top1:.1%}, {_interval(figures)}."
+    )
+
+
+def _interval(figures: Figures) -> str:
+    if figures.top1_interval is None:
+        return f"no interval ({figures.no_interval})"
+    return f"95% interval {100 * figures.top1_interval.low:.1f} to {100 * figures.top1_interval.high:.1f}"
+
+
+def collect(runs: Sequence[Run]) -> Collected:
+    """Figures of runs, and their comparisons where they were scored on the same images."""
+    labels = labels_of(runs)
+    figures = [RunFigures(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+    first = figures[0].samples[["path", "class"]]
+    same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
+    return Collected(figures, _compare(figures) if same else [], differing(figures), same)
+
+
+def _compare(runs: list[RunFigures]) -> list[Comparison]:
+    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
+    tests = []
+    for a, b in pairs:
+        tests.append(
+            mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
+        )
+    return comparisons(pairs, tests)
+
+
+def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:
+    """At most six, the first and the last among them."""
+    if len(snapshots) <= _MOST_EPOCHS_SHOWN:
+        return snapshots
+    chosen = np.linspace(0, len(snapshots) - 1, _MOST_EPOCHS_SHOWN).round().astype(int)
+    return [snapshots[index] for index in chosen]

@@ -1,0 +1,114 @@
+"""The numbers of a report of classifiers or of pretraining, for JSON and CSV."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from snellen.insight.calibration import Calibration
+from snellen.insight.paired import PairedTest
+from snellen.reporting.comparisons import comparison_numbers
+from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
+from snellen.tasks.classification.report.collect import Collected, RunFigures
+from snellen.tasks.pretraining.evaluation import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def numbers(collected: Collected) -> dict[str, Any]:
+    """All of them."""
+    return {
+        "headline": collected.headline,
+        "runs": [_run_numbers(run) for run in collected.runs],
+        "comparisons": [
+            comparison_numbers(c) | {"only_a": c.test.only_a, "only_b": c.test.only_b}
+            for c in collected.comparisons
+            if isinstance(c.test, PairedTest)
+        ],
+        "differing": differing_numbers(collected.differing),
+    }
+
+
+def _run_numbers(run: RunFigures) -> dict[str, Any]:
+    numbers = run_numbers(run)
+    figures = run.figures
+    if run.pretraining:
+        numbers["pretraining"] = {
+            name: _last(run.metrics, name) for name in (*COLUMNS, "train_loss", "train_projection_deviation")
+        }
+    if figures is None or run.confusion is None:
+        return numbers
+    numbers |= {
+        "images": figures.images,
+        "correct": figures.correct,
+        "no_interval": figures.no_interval,
+        "top1": figures.top1,
+        "top1_interval": ends(figures.top1_interval),
+        "top5": figures.top5,
+        "top5_interval": ends(figures.top5_interval),
+        "balanced_accuracy": figures.balanced,
+        "balanced_accuracy_interval": ends(figures.balanced_interval),
+        "macro_f1": figures.macro_f1,
+        "macro_f1_interval": ends(figures.macro_f1_interval),
+        **({} if run.calibration is None else _calibration_numbers(run.calibration)),
+        "kept_top1": run.kept_score,
+        "confusion": run.confusion.counts.tolist(),
+        "classes": [
+            {
+                "class": name,
+                "images": each.support,
+                "recall": finite(each.recall),
+                "recall_interval": ends(each.recall_interval),
+                "precision": finite(each.precision),
+                "f1": finite(each.f1),
+            }
+            for name, each in zip(run.run.classes, figures.classes, strict=True)
+        ],
+    }
+    if run.evolution is not None:
+        numbers["separability"] = [
+            {
+                "epoch": epoch,
+                "knn": finite(each.knn),
+                "silhouette": finite(each.silhouette),
+                "effective_rank": each.effective_rank,
+            }
+            for epoch, each in zip(run.evolution.epochs, run.evolution.separability, strict=True)
+        ]
+    return numbers
+
+
+def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "l2_calibration_error": calibration.error,
+        "l2_calibration_error_interval": ends(calibration.error_interval),
+        "reliability": [
+            {
+                "low": b.low,
+                "high": b.high,
+                "images": b.images,
+                "confidence": b.confidence,
+                "accuracy": b.accuracy,
+                "accuracy_interval": ends(b.accuracy_interval),
+            }
+            for b in calibration.bins
+        ],
+        "brier": calibration.brier,
+        "negative_log_likelihood": calibration.negative_log_likelihood,
+    }
+
+
+def _last(metrics: pd.DataFrame, name: str) -> float | None:
+    """The last value of a column that is there; a look need not have every figure."""
+    import pandas as pd
+
+    if name not in metrics:
+        return None
+    values = pd.to_numeric(metrics[name]).dropna().tolist()
+    return float(values[-1]) if values else None
+
+
+def rows(collected: Collected) -> list[dict[str, Any]]:
+    """A row a run."""
+    names = ("top1", "top5", "balanced_accuracy", "macro_f1", "l2_calibration_error")
+    return [table_row(run, _run_numbers(run), names) for run in collected.runs]

@@ -1,0 +1,239 @@
+"""What the page's sections show: charts, tables and pictures made from collected numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from snellen.insight.classification import ClassFigures
+from snellen.reporting import charts
+from snellen.reporting.charts import Entry
+from snellen.reporting.pictures import bits_of, thumbnail
+from snellen.reporting.runs import class_names, image_path, listed
+from snellen.reporting.shared import Curve, cost, curves, difference_chart, share
+from snellen.run.directory import Run
+from snellen.tasks.classification.report.collect import Collected, RunFigures
+from snellen.tasks.classification.report.evolution import evolutions
+from snellen.words import counted
+
+_MOST_CELLS = 60  # classes up to which a confusion matrix can be read
+_EXAMPLE_CLASSES = 12
+_EXAMPLES = 4
+_MOST_PICTURES = 16
+_MOST_ENTRIES = 60  # recalls that one chart shows
+
+
+def context(collected: Collected) -> dict[str, Any]:
+    """Variables of the template, apart from those that build.py adds."""
+    runs, scored = collected.runs, collected.scored
+    return {
+        "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
+        "measure_chart": _top1(scored, collected.measure),
+        "difference_chart": difference_chart(runs, collected.comparisons, collected.measure),
+        "curves": curves(runs, _PRETRAINING_CURVES if collected.pretraining else _CURVES),
+        "cost": [cost(run) for run in runs],
+        "class_chart": _classes(scored),
+        "class_rows": _class_rows(scored),
+        "confusions": [_confusion(run) for run in scored],
+        "reliabilities": [_reliability(run) for run in scored if run.calibration is not None],
+        "galleries": [_mistakes(run) for run in scored] + _disagreements(collected),
+        "datasets": datasets(runs),
+        "evolutions": evolutions(runs),
+        "names": class_names(runs),
+        "what_is_kept": _what_is_kept(scored),
+        "all_crossfitted": all(run.values.predicted is not None for run in scored),
+        "grouped": any(run.groups is not None for run in scored),
+    }
+
+
+def _what_is_kept(scored: list[RunFigures]) -> str:
+    """The figures beside top-1 that are not cross-fitted where top-1 is."""
+    runs = [run for run in scored if run.of_kept]
+    names = ["top-5"] * any(run.figures is not None and run.figures.top5 is not None for run in runs)
+    if any(run.values.predicted is None for run in runs):  # of an older version, which did not keep them
+        names += ["balanced accuracy", "macro F1"]
+    names += ["calibration error"] * any(run.calibration is not None for run in runs)
+    return f"{names[0][0].upper()}{listed(names)[1:]}" if names else ""
+
+
+def _top1(scored: list[RunFigures], measure: str) -> Markup | None:
+    rows = []
+    for run in scored:
+        if run.figures is not None:
+            entry = Entry(run.colour, run.figures.top1, run.figures.top1_interval, run.label)
+            rows.append((run.label, [entry]))
+    return Markup(charts.forest(rows, f"{measure[0].upper()}{measure[1:]} with 95% intervals")) if rows else None
+
+
+_CURVES = (
+    (
+        "top-1",
+        True,
+        [Curve("train_top1", ", training", dashed=True), Curve("validation_top1", ", validation", mark=True)],
+    ),
+    (
+        "loss",
+        False,
+        [Curve("train_loss", ", training", dashed=True), Curve("validation_loss", ", validation", mark=True)],
+    ),
+)
+_PRETRAINING_CURVES = (
+    ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
+    ("loss", False, [Curve("train_loss", "")]),
+    ("effective rank", False, [Curve("effective_rank", "")]),
+    (
+        "deviation",
+        False,
+        [Curve("train_projection_deviation", ", projections", dashed=True), Curve("feature_deviation", "")],
+    ),
+)
+
+
+def _by_class(run: RunFigures) -> dict[str, ClassFigures]:
+    return {} if run.figures is None else dict(zip(run.run.classes, run.figures.classes, strict=True))
+
+
+def _classes(scored: list[RunFigures]) -> tuple[int, Markup] | None:
+    """How many classes are shown, and their recalls, the hardest first by the mean over the runs."""
+    figures = [_by_class(run) for run in scored]
+    rows: list[tuple[float, str, list[Entry]]] = []
+    for name in class_names(scored):
+        entries = [
+            Entry(
+                run.colour,
+                each[name].recall,
+                each[name].recall_interval,
+                f"{run.label}: {counted(each[name].support, 'image')}",
+            )
+            for run, each in zip(scored, figures, strict=True)
+            if name in each and each[name].support
+        ]
+        if entries:
+            rows.append((sum(entry.value for entry in entries) / len(entries), name, entries))
+    if not rows:
+        return None
+    most = max(8, _MOST_ENTRIES // len(scored))
+    shown = [(name, entries) for _, name, entries in sorted(rows, key=lambda row: row[0])[:most]]
+    return len(shown), Markup(charts.forest(shown, "Recall of each class with 95% intervals"))
+
+
+def _class_rows(scored: list[RunFigures]) -> list[tuple[str, int, list[tuple[str, str, str]]]]:
+    """(class, images, (recall, precision, F1) for each scored run)."""
+    figures = [_by_class(run) for run in scored]
+
+    def cells(each: ClassFigures | None) -> tuple[str, str, str]:
+        return ("–", "–", "–") if each is None else (share(each.recall), share(each.precision), share(each.f1))
+
+    return [
+        (name, max(each[name].support for each in figures if name in each), [cells(each.get(name)) for each in figures])
+        for name in class_names(scored)
+    ]
+
+
+def _confusion(run: RunFigures) -> dict[str, Any]:
+    assert run.confusion is not None
+    names = run.run.classes
+    chart = None
+    if len(names) <= _MOST_CELLS:
+        chart = Markup(charts.confusion_matrix(run.confusion.counts, names, f"Confusion matrix of {run.label}"))
+    pairs = [(names[true], names[taken], images) for true, taken, images in run.confusion.pairs]
+    return {"run": run, "chart": chart, "pairs": pairs}
+
+
+def _reliability(run: RunFigures) -> dict[str, Any]:
+    assert run.calibration is not None
+    chart = charts.reliability(run.calibration.bins, run.colour, f"Reliability of {run.label}")
+    return {"run": run, "chart": Markup(chart), "calibration": run.calibration}
+
+
+def _mistakes(run: RunFigures) -> dict[str, Any]:
+    shown = [_picture(run, m.row, m.prediction, m.confidence, m.own) for m in run.mistakes[:_MOST_PICTURES]]
+    wrong = int((~run.kept_correct).sum())
+    return {"name": run.label, "colour": run.colour, "count": wrong, "what": "mistakes", "shown": shown}
+
+
+def _disagreements(collected: Collected) -> list[dict[str, Any]]:
+    """Of two runs: images that the kept weights of only one have right, the other surest of being wrong first."""
+    if len(collected.scored) != 2 or not collected.comparisons:
+        return []
+    made = []
+    for winner, loser in (collected.scored, collected.scored[::-1]):
+        probabilities = loser.predictions.probabilities
+        rows = np.flatnonzero(winner.kept_correct & ~loser.kept_correct)
+        order = rows[np.argsort(-probabilities[rows].max(1), kind="stable")][:_MOST_PICTURES]
+        taken = probabilities.argmax(1)
+        targets = loser.samples["target"].to_numpy()
+        shown = [
+            _picture(
+                loser,
+                int(row),
+                int(taken[row]),
+                float(probabilities[row].max()),
+                float(probabilities[row, targets[row]]),
+            )
+            for row in order
+        ]
+        name = f"only {winner.label} is right"
+        made.append({"name": name, "colour": winner.colour, "count": len(rows), "what": "images", "shown": shown})
+    return made
+
+
+def _picture(run: RunFigures, row: int, prediction: int, confidence: float, own: float) -> dict[str, Any]:
+    return {
+        "picture": thumbnail(image_path(run.run, run.samples, row), bits_of(run.run)),
+        "path": run.samples["path"].iloc[row],
+        "own": run.samples["class"].iloc[row],
+        "taken": run.run.classes[prediction],
+        "confidence": confidence,
+        "own_share": own,
+    }
+
+
+def datasets(runs: list[RunFigures]) -> list[dict[str, Any]]:
+    """Each set of images once, with the runs that were trained on it."""
+    made: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        data = run.run.data
+        if data["fingerprint"] in made:
+            made[data["fingerprint"]]["runs"].append(run)
+            continue
+        source = str(data["source"])
+        made[data["fingerprint"]] = {
+            "runs": [run],
+            "data": data,
+            "source": source if source.startswith("torchvision:") else Path(source).name,
+            "examples": _examples(run.run),
+            "rows": _counts(run.run),
+        }
+    return list(made.values())
+
+
+def _examples(run: Run) -> list[tuple[str, list[str]]]:
+    """(class, pictures of its first training images), evenly chosen among many classes."""
+    samples = run.samples()
+    samples = samples[samples["split"] == "train"]
+    names, bits = run.classes, bits_of(run, "train")
+    if run.recipe.task == "pretraining":
+        some = samples["path"].sample(min(len(samples), _EXAMPLES * _EXAMPLE_CLASSES), random_state=0)
+        shown = [picture for path in some if (picture := thumbnail(run.image(path), bits, 72)) is not None]
+        return [("", shown[start : start + _EXAMPLES]) for start in range(0, len(shown), _EXAMPLES)]
+    chosen = sorted({int(i) for i in np.linspace(0, len(names) - 1, min(len(names), _EXAMPLE_CLASSES)).round()})
+    rows = []
+    for index in chosen:
+        paths = samples.loc[samples["target"] == index, "path"].head(_EXAMPLES)
+        pictures = [picture for path in paths if (picture := thumbnail(run.image(path), bits, 72)) is not None]
+        if pictures:
+            rows.append((names[index], pictures))
+    return rows
+
+
+def _counts(run: Run) -> list[tuple[str, int, int, float]]:
+    """(class, training images, validation images, share of the largest class); nothing where there are no labels."""
+    if "per_class" not in run.data:
+        return []
+    train, validation = run.data["per_class"]["train"], run.data["per_class"]["validation"]
+    largest = max(1, *train)
+    return [(name, a, b, a / largest) for name, a, b in zip(run.classes, train, validation, strict=True)]

@@ -1,0 +1,231 @@
+"""Classification: what is minimised in training, and what is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from snellen.data.augment.pipeline import EvaluationTransformSpec
+from snellen.data.feed import Batch
+from snellen.engine.checkpoint import save_weights
+from snellen.engine.display import loss_text
+from snellen.files import replacing
+from snellen.models.classifier import Classifier
+from snellen.run.directory import predicted_classes
+from snellen.spec import Spec
+from snellen.tasks.classification.losses import LossSpec, compute_loss
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class EvaluationSpec(EvaluationTransformSpec):
+    """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
+
+    every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
+    choose: Literal["best", "last"] | None = Field(
+        None,
+        description="Which epoch is kept: the one with the best validation top-1 (the report then gives the "
+        "cross-fitted score of that choice), or the last. null: last where the schedule ends at a tenth of its peak or "
+        "below, else best; the run's recipe says which.",
+    )
+    flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
+
+
+class SnapshotSpec(Spec):
+    """Features of the same validation images after several epochs."""
+
+    images: int = Field(1000, ge=0, description="Validation images whose features are kept, drawn once; 0 for none.")
+    epochs: tuple[int, ...] | None = Field(
+        None, description="Epochs, counted from 1. None: the first, the middle and the last."
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is kept at all."""
+        return self.images > 0
+
+    def due(self, total: int) -> set[int]:
+        """The epochs of a run of `total` epochs after which something is kept."""
+        if not self.wanted:
+            return set()
+        return {1, (total + 1) // 2, total} if self.epochs is None else {e for e in self.epochs if e <= total}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says of a set of images, in their order.
+
+    logits: (N, C) float32. target: (N,) int64 in [0, C).
+    """
+
+    logits: Tensor
+    target: Tensor
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(N, C) float32, rows sum to 1."""
+        return cast("NDArray[np.float32]", self.logits.softmax(1).numpy())
+
+    fatal = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether all logits are numbers."""
+        return bool(self.logits.isfinite().all())
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.target)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """(N,) whether the most probable class is the image's own."""
+        return cast("NDArray[np.bool_]", (self.logits.argmax(1) == self.target).numpy())
+
+    @property
+    def per_image(self) -> tuple[NDArray[np.bool_], NDArray[np.unsignedinteger[Any]]]:
+        """(N,) which images are right, a byte each; (N,) the most probable classes."""
+        classes = predicted_classes(self.logits.shape[1])[1]
+        return self.correct, self.logits.argmax(1).numpy().astype(classes)
+
+    @property
+    def quality(self) -> float:
+        """Top-1."""
+        return float(self.correct.mean())
+
+    def row(self) -> dict[str, float]:
+        """Mean cross-entropy in nats, top-1 and top-5 (top-C where there are fewer classes), over the images."""
+        loss = nn.functional.cross_entropy(self.logits.double(), self.target)
+        top = self.logits.topk(min(5, self.logits.shape[1]), dim=1).indices == self.target[:, None]
+        return {
+            "validation_loss": loss.item(),
+            "validation_top1": self.quality,
+            "validation_top5": top.any(1).double().mean().item(),
+        }
+
+    def text(self) -> str:
+        """Loss and top-1 for people."""
+        row = self.row()
+        return f"validation loss {loss_text(row['validation_loss'])}, top-1 {row['validation_top1']:.2%}"
+
+
+@torch.inference_mode()
+def score(model: Classifier, batches: Iterator[Batch], autocast: Autocast, flip: bool) -> Scores:
+    """Scores of the images of `batches`, in their order. flip: the mean of the logits of an image and its mirror."""
+    model.eval()
+    logits, targets = [], []
+    for batch in batches:
+        logits.append(scored_logits(model, batch.images, autocast, flip).cpu())
+        targets.append(batch.target.cpu())
+    return Scores(torch.cat(logits), torch.cat(targets))
+
+
+def scored_logits(model: Classifier, images: Tensor, autocast: Autocast, flip: bool) -> Tensor:
+    """(B, C) float32 logits; the head runs in fp32, since bf16 would tie classes that are close."""
+    with autocast():
+        pooled = model.features(images).float()
+        mirrored = model.features(images.flip(-1)).float() if flip else None
+    logits: Tensor = model.head(pooled)
+    return logits if mirrored is None else (logits + model.head(mirrored)) / 2
+
+
+class Scored(Protocol):
+    """Images or features that are scored."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+
+    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
+        """Batches of all, or of those in `rows`, in order."""
+
+
+class Classification:
+    """One image, one class.
+
+    run: the directory that weights, predictions and snapshots go to. validation: the scored images. rows: (n,) int64,
+    which of them features are kept of. classes: C.
+    """
+
+    measure = "top1"
+    columns = ("validation_loss", "validation_top1", "validation_top5")
+    figure = "top1"
+
+    def __init__(
+        self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64], classes: int
+    ) -> None:
+        self.records = ("predictions/correct.u8", predicted_classes(classes)[0])
+        self._run = run
+        self._loss = loss
+        self._validation = validation
+        self._flip = flip
+        self._rows = rows
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss to minimise, a scalar, and how many images of the batch were right, an int64 scalar.
+
+        Of a mixed image, the class with the larger share counts as the right one.
+        """
+        logits = model(batch.images).float()  # (B, C)
+        target = batch.target if batch.soft is None else batch.soft
+        dominant = batch.target if batch.soft is None else batch.soft.argmax(1)
+        correct = (logits.detach().argmax(1) == dominant).sum()
+        return compute_loss(self._loss, logits, target), correct
+
+    def share(self, part: Batch, whole: Batch) -> float:
+        """By images."""
+        return len(part) / len(whole)
+
+    def after_step(self, model: Classifier, done: int, total: int) -> None:
+        """Nothing follows a step."""
+
+    @property
+    def evaluated_images(self) -> int:
+        """How many images are scored."""
+        return self._validation.count
+
+    def evaluate(self, model: Classifier, autocast: Autocast, limit: int | None = None) -> Scores:
+        """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
+        rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
+        return score(model, self._validation.evaluate(rows), autocast, self._flip)
+
+    def weights(self, model: Classifier) -> nn.Module:
+        """Backbone and head."""
+        return model
+
+    def keep(self, model: Classifier, evaluation: Scores, epoch: int) -> None:
+        """Writes best.safetensors and the predictions of the epoch that is now the chosen one."""
+        save_weights(self._run / "checkpoints" / "best.safetensors", model, {"epoch": str(epoch)})
+        with replacing(self._run / "predictions" / "validation.npz") as temporary, temporary.open("wb") as file:
+            np.savez(
+                file, probabilities=evaluation.probabilities, target=evaluation.target.numpy(), epoch=np.int64(epoch)
+            )
+
+    @torch.inference_mode()
+    def snapshot(self, model: Classifier, autocast: Autocast, epoch: int) -> None:
+        """Writes the pooled features and the probabilities of the chosen validation images, unmirrored."""
+        model.eval()
+        features, probabilities = [], []
+        for batch in self._validation.evaluate(self._rows):
+            with autocast():
+                pooled = model.features(batch.images).float()
+            features.append(pooled.cpu())
+            probabilities.append(model.head(pooled).softmax(1).cpu())
+        path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                features=torch.cat(features).numpy(),
+                probabilities=torch.cat(probabilities).numpy(),
+                rows=self._rows,
+            )

@@ -1,0 +1,180 @@
+"""What the features of a network that saw no labels are worth."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from snellen.data.augment.pipeline import EvaluationTransformSpec
+from snellen.data.feed import Batch
+from snellen.tasks.pretraining.methods.method import Method, projection_deviation
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+COLUMNS = ("feature_deviation", "projection_deviation", "effective_rank", "knn_top1", "probe_top1")
+_COLLAPSED = 0.1
+
+
+class RepresentationSpec(EvaluationTransformSpec):
+    """How, how often and on what the features are looked at."""
+
+    every: int | None = Field(
+        None,
+        ge=1,
+        description="Epochs between two looks; there is always one after the last. null: 1, and with `data` a "
+        "tenth of the epochs, because k-NN with many labelled images takes a good part of an epoch's time.",
+    )
+    data: str | None = Field(
+        None,
+        description="A labelled set, in any layout that train takes, for k-NN and linear probe: its training images "
+        "are the ones that are known, its validation images are scored. null: neither is computed.",
+    )
+    known: int | None = Field(None, ge=2, description="At most so many labelled images are known. null: all.")
+    neighbours: int = Field(20, ge=1, description="k of k-NN.")
+    temperature: float = Field(0.07, gt=0, description="Neighbours vote with weight exp(cosine / temperature).")
+    probe: Literal["never", "last", "always"] = Field(
+        "last", description="When a linear probe is fitted: never, after the last epoch, or at each look."
+    )
+    collapse: Literal["stop", "warn"] = Field(
+        "stop", description="What to do when all projections have come to point the same way."
+    )
+
+    @property
+    def choose(self) -> Literal["last"]:
+        """The kept backbone is the last one: a choice by k-NN would make its score too good."""
+        return "last"
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A look at the features.
+
+    feature_deviation, projection_deviation: in [0, 1], as `projection_deviation` defines it. training_deviation: of the
+    projections with the batch's own statistics, as training sees them; None where the other is far from a collapse.
+    effective_rank: of the features, in [1, D]. probabilities: (N, C) float32 by k-NN, and by linear probe, None where
+    there are no labels. target: (N,) int64. images: how many were sent through the network.
+    """
+
+    feature_deviation: float
+    projection_deviation: float
+    effective_rank: float
+    probabilities: NDArray[np.float32] | None
+    probed: NDArray[np.float32] | None
+    target: NDArray[np.int64]
+    images: int
+    stops: bool
+    training_deviation: float | None = None
+
+    @property
+    def correct(self) -> NDArray[np.bool_] | None:
+        """(N,) which scored images their neighbours have right."""
+        return None if self.probabilities is None else np.asarray(self.probabilities.argmax(1) == self.target)
+
+    @property
+    def per_image(self) -> tuple[NDArray[np.bool_], ...]:
+        """As `correct`: a byte each."""
+        return () if self.correct is None else (self.correct,)
+
+    @property
+    def quality(self) -> float:
+        """k-NN top-1; NaN where there are no labels."""
+        return math.nan if self.correct is None else float(self.correct.mean())
+
+    @property
+    def finite(self) -> bool:
+        """Whether features, projections and what k-NN says of them are numbers."""
+        figures = (self.feature_deviation, self.projection_deviation, self.effective_rank)
+        voted = self.probabilities is None or bool(np.isfinite(self.probabilities).all())
+        return voted and all(math.isfinite(figure) for figure in figures)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether all projections point the same way, in training too.
+
+        After few steps the running statistics of batch-norm are still near their start, so that projections of a
+        healthy network look alike in evaluation mode.
+        """
+        return suspicious(self.projection_deviation) and (
+            self.training_deviation is None or suspicious(self.training_deviation)
+        )
+
+    @property
+    def fatal(self) -> str | None:
+        """A collapse, where the recipe says that it stops the run."""
+        if not (self.collapsed and self.stops):
+            return None
+        return (
+            "the representation has collapsed: all projections point the same way (deviation "
+            f"{self.projection_deviation:.3f} of 1), so nothing more is learnt. A lower optimizer.lr or a larger "
+            "batch_size usually mends it; to go on all the same: evaluation.collapse=warn"
+        )
+
+    def row(self) -> dict[str, float]:
+        """Figures by the names of COLUMNS."""
+        figures = {
+            "feature_deviation": self.feature_deviation,
+            "projection_deviation": self.projection_deviation,
+            "effective_rank": self.effective_rank,
+        }
+        if self.probabilities is not None:
+            figures["knn_top1"] = self.quality
+        if self.probed is not None:
+            figures["probe_top1"] = float((self.probed.argmax(1) == self.target).mean())
+        return figures
+
+    def text(self) -> str:
+        """The figures for people."""
+        row = self.row()
+        parts = [f"feature deviation {row['feature_deviation']:.2f}, effective rank {row['effective_rank']:.1f}"]
+        parts += [f"k-NN top-1 {row['knn_top1']:.2%}"] if "knn_top1" in row else []
+        parts += [f"linear probe {row['probe_top1']:.2%}"] if "probe_top1" in row else []
+        parts += ["COLLAPSED: all projections point the same way"] if self.collapsed else []
+        return ", ".join(parts)
+
+
+def suspicious(deviation: float) -> bool:
+    """Whether projections of this deviation nearly all point the same way."""
+    return deviation < _COLLAPSED
+
+
+@torch.no_grad()
+def training_deviation(model: Method, batches: Iterator[Batch], autocast: Autocast) -> float:
+    """The deviation of the projections in training mode, the mean over batches; `model` and its statistics stay.
+
+    Batches of one image are left out: batch-norm has no variance of one. NaN where there are no others.
+    """
+    trained = nn.Sequential(copy.deepcopy(model.backbone), copy.deepcopy(model.projector)).train()
+    deviations = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # dropout, stochastic depth
+        for batch in batches:
+            if len(batch) < 2:
+                continue
+            with autocast():
+                projections = trained(batch.images)
+            deviations.append(float(projection_deviation(projections)))
+    return float(np.mean(deviations)) if deviations else math.nan
+
+
+@torch.inference_mode()
+def extract(
+    backbone: nn.Module, batches: Iterator[Batch], autocast: Autocast
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(N, D) pooled features and (N,) targets of the images of `batches`, in their order, in evaluation mode."""
+    backbone.eval()
+    features, targets = [], []
+    for batch in batches:
+        with autocast():
+            pooled = backbone(batch.images)
+        features.append(pooled.float().cpu())
+        targets.append(batch.target.cpu())
+    return torch.cat(features).numpy(), torch.cat(targets).numpy()

@@ -1,0 +1,302 @@
+"""Masks of image files of any size by a segmentation network, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snellen.data.decode import UnreadableImageError
+from snellen.data.in_memory import ImageInMemory, path_of
+from snellen.data.masks.augment import MaskEvaluationTransformSpec
+from snellen.data.masks.resize import TrainingSizes, evaluation_size, resize_image
+from snellen.data.normalization import Normalization
+from snellen.data.rasters import Raster, open_raster, pixels_of
+from snellen.errors import UserError
+from snellen.models.segmenters.build import load_trained_segmenter
+from snellen.run.directory import Run
+from snellen.tasks.classification.inference import own_arithmetic
+from snellen.tasks.segmentation.rescaled import Stretcher, read_resized
+from snellen.tasks.segmentation.task import mask_logits
+from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, Tile, TilePlan, plan_tiles
+
+Network = Callable[[Tensor], Tensor]
+"""Normalised images (B, 3, h, w) float32 to logits (B, C, h, w)."""
+
+_SMALL = 4_000_000  # pixels up to which an image is decoded before its turn, and resized as a whole
+_BATCH_PIXELS = {"cuda": 8_000_000, "cpu": 600_000}  # of the tiles that go through the network at once
+_BATCH_SCORES = 500_000_000  # numbers in the logits of a batch, at most
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of an image, in the image's full width; they come from top to bottom, image after image.
+
+    raster: the image, open until the item after its last rows is asked for. labels: (n, w) uint8, the most probable
+    class. probabilities: (n, w, C) float16, None where they were not wanted.
+    """
+
+    path: Path
+    raster: Raster
+    top: int
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float16] | None
+
+    @property
+    def last(self) -> bool:
+        """Whether the image is finished by these rows."""
+        return self.top + len(self.labels) == self.raster.height
+
+
+@dataclass
+class _Image:
+    """An image whose tiles are on their way, and its rows that are not finished."""
+
+    path: Path
+    raster: Raster
+    plan: TilePlan
+    blender: Blender | None = None
+    stretcher: Stretcher | None = None  # of an image that goes through the network at another size
+    labels: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
+    probabilities: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A tile's pixels, (height, width, 3) uint8."""
+
+    image: _Image
+    tile: Tile
+    pixels: NDArray[np.uint8]
+
+
+class TiledPredictor:
+    """Runs a network over images by overlapping tiles, several tiles at once, reading ahead while it computes.
+
+    Held in memory: an image as its file has it (GeoTIFF and large TIFF: nothing), the rows of tiles that are open, a
+    few tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
+    fits into one tile goes through whole. shown, training: at what size, see `evaluation_size` (scores are then
+    stretched to the image's own size), and to what multiple of pixels images are padded with the mean colour.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        classes: int,
+        normalization: Normalization,
+        device: torch.device,
+        *,
+        tile: int = TILE,
+        overlap: int = OVERLAP,
+        shown: MaskEvaluationTransformSpec | None = None,
+        training: TrainingSizes | None = None,
+        layout: torch.memory_format = torch.contiguous_format,
+        bits: int | None = None,
+    ) -> None:
+        self._network, self._classes, self._device, self._layout = network, classes, device, layout
+        self._bits = bits
+        self._tile, self._overlap, self._shown = tile, overlap, shown or MaskEvaluationTransformSpec()
+        self._training = training
+        self._mean, self._std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
+        )
+
+    def predict(
+        self, paths: Sequence[Path | ImageInMemory], probabilities: bool = False
+    ) -> Iterator[Rows | UnreadableImageError]:
+        """Rows of all images in their order; of one that turns out to be unreadable an error, even after some rows."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
+            for batch in _ahead(self._batches(self._pieces(pool, paths))):
+                if isinstance(batch, UnreadableImageError):
+                    yield batch
+                    continue
+                for piece, scores in zip(batch, self._scores(batch), strict=True):
+                    image = piece.image
+                    if image.blender is None:
+                        image.blender = Blender(image.plan, self._classes, self._device)
+                    for rows in self._rows(image, image.blender.add(scores), probabilities):
+                        yield rows
+                        if rows.last:
+                            image.raster.close()
+
+    def _pieces(
+        self, pool: ThreadPoolExecutor, paths: Sequence[Path | ImageInMemory]
+    ) -> Iterator[_Piece | UnreadableImageError]:
+        for opened in _opened(pool, paths, self._bits):
+            if isinstance(opened, UnreadableImageError):
+                yield opened
+                continue
+            path, raster = opened
+            own = raster.height, raster.width
+            shown = evaluation_size(own, self._shown.resize, self._training)
+            align = self._shown.multiple if max(shown) <= self._tile else math.lcm(ALIGN, self._shown.multiple)
+            image = _Image(path, raster, plan_tiles(*shown, self._tile, self._overlap, align))
+            if shown != own:
+                image.stretcher = Stretcher(shown, own)
+            try:
+                resized = _resized(raster, shown) if shown != own and own[0] * own[1] <= _SMALL else None
+                for tile in image.plan.tiles:
+                    place = tile.top, tile.left, tile.height, tile.width
+                    if shown == own:
+                        pixels = raster.read(*place)
+                    else:
+                        pixels = read_resized(raster, shown, tile) if resized is None else _part(resized, *place)
+                    yield _Piece(image, tile, pixels)
+            except UnreadableImageError as error:
+                raster.close()
+                yield error
+
+    def _batches(
+        self, pieces: Iterable[_Piece | UnreadableImageError]
+    ) -> Iterator[list[_Piece] | UnreadableImageError]:
+        """Neighbouring tiles of one size, as many as go through the network at once."""
+        batch: list[_Piece] = []
+        for piece in pieces:
+            size = None if isinstance(piece, UnreadableImageError) else piece.image.plan.size
+            if batch and size != batch[0].image.plan.size:
+                yield batch
+                batch = []
+            if isinstance(piece, UnreadableImageError):
+                yield piece
+                continue
+            batch.append(piece)
+            if len(batch) == self._room(piece.image.plan.size):
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _room(self, size: tuple[int, int]) -> int:
+        pixels = min(_BATCH_PIXELS.get(self._device.type, _BATCH_PIXELS["cpu"]), _BATCH_SCORES // self._classes)
+        return max(1, pixels // (size[0] * size[1]))
+
+    def _scores(self, batch: list[_Piece]) -> Tensor:
+        """(B, C, height, width) logits of tiles of one size."""
+        height, width = batch[0].image.plan.size
+        pixels = torch.zeros(len(batch), height, width, 3, dtype=torch.uint8)
+        for place, piece in zip(pixels, batch, strict=True):
+            place[: piece.tile.height, : piece.tile.width] = torch.from_numpy(piece.pixels)
+        images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(self._mean).div_(self._std)
+        for place, piece in zip(images, batch, strict=True):
+            place[:, piece.tile.height :] = 0
+            place[:, :, piece.tile.width :] = 0
+        return self._network(images.contiguous(memory_format=self._layout))
+
+    def _rows(self, image: _Image, block: Block, probabilities: bool) -> Iterator[Rows]:
+        """The rows of the image that are finished by a block, at the image's own size."""
+        if image.stretcher is None:
+            if self._collect(image, block, probabilities):
+                yield Rows(image.path, image.raster, block.top, image.labels, image.probabilities)
+            return
+        for band in image.stretcher.add(block):
+            self._collect(image, band, probabilities)
+            yield Rows(image.path, image.raster, band.top, image.labels, image.probabilities)
+
+    def _collect(self, image: _Image, block: Block, probabilities: bool) -> bool:
+        """Puts a block into the band of rows that is open; returns whether the band is full."""
+        _, height, width = block.scores.shape
+        if block.left == 0:
+            image.labels = np.empty((height, image.raster.width), np.uint8)
+            if probabilities:
+                image.probabilities = np.empty((height, image.raster.width, self._classes), np.float16)
+        here = slice(block.left, block.left + width)
+        image.labels[:, here] = block.scores.max(0).indices.to(torch.uint8).cpu().numpy()
+        if image.probabilities is not None:
+            image.probabilities[:, here] = block.scores.softmax(0).half().permute(1, 2, 0).cpu().numpy()
+        return bool(here.stop == image.raster.width)
+
+
+def _resized(raster: Raster, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A whole image at another size, (height, width, 3), as validation resizes it."""
+    pixels = torch.from_numpy(raster.read(0, 0, raster.height, raster.width)).permute(2, 0, 1)
+    return np.asarray(resize_image(pixels, size).permute(1, 2, 0).contiguous())
+
+
+def _part(pixels: NDArray[np.uint8], top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+    return pixels[top : top + height, left : left + width]
+
+
+def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP, bits: int | None = None) -> TiledPredictor:
+    """The chosen epoch's network of a segmentation run, with the run's own arithmetic.
+
+    bits: of 16-bit images, where they are not the run's.
+    Raises UserError when the run has no weights or the tiles are impossible.
+    """
+    shown = run.segmentation.evaluation
+    align = math.lcm(ALIGN, shown.multiple)
+    try:
+        plan_tiles(tile, tile, tile, overlap, align)
+    except ValueError as error:
+        raise UserError(
+            f"tile={tile}, overlap={overlap}: wanted an overlap of at most half a tile, both in steps of {align} px."
+        ) from error
+    own = own_arithmetic(run)
+    model = load_trained_segmenter(run).to(own.device)
+    own.mode.apply(model)
+
+    def network(images: Tensor) -> Tensor:
+        return mask_logits(model, images, own.autocast, shown.flip)
+
+    return TiledPredictor(
+        *(network, len(run.classes), own.normalization, own.device),
+        tile=tile,
+        overlap=overlap,
+        shown=shown,
+        training=training_sizes(run),
+        layout=own.mode.memory_format,
+        bits=bits or run.segmentation.data.bits,
+    )
+
+
+def training_sizes(run: Run) -> TrainingSizes | None:
+    """Sizes of the training images of a segmentation run; None of runs that did not record them."""
+    saved = run.data.get("training_sizes")
+    if saved is None:
+        return None
+    median, largest = ((int(height), int(width)) for height, width in (saved["median"], saved["largest"]))
+    return TrainingSizes(median, largest, saved["median_shorter"], saved["largest_shorter"])
+
+
+_Opened = tuple[Path, Raster]
+
+
+def _opened(
+    pool: ThreadPoolExecutor, paths: Sequence[Path | ImageInMemory], bits: int | None
+) -> Iterator[_Opened | UnreadableImageError]:
+    """Images in their order; the small ones are decoded ahead, a large one when it is its turn."""
+
+    def attempt(path: Path | ImageInMemory) -> _Opened | UnreadableImageError:
+        try:
+            return path_of(path), open_raster(path, bits)
+        except UnreadableImageError as error:
+            return error
+
+    remaining = iter(paths)
+    waiting: deque[tuple[Path | ImageInMemory, Future[_Opened | UnreadableImageError] | None]] = deque()
+    while True:
+        while len(waiting) < 2 * (os.cpu_count() or 1) and (path := next(remaining, None)) is not None:
+            waiting.append((path, pool.submit(attempt, path) if 0 < pixels_of(path) <= _SMALL else None))
+        if not waiting:
+            return
+        path, future = waiting.popleft()
+        yield attempt(path) if future is None else future.result()
+
+
+def _ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items, each made in another thread while the ones before are used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, items, None) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
+            yield item

@@ -1,0 +1,190 @@
+"""The numbers of a report of segmenters: from run directories, through the insight functions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from snellen.insight.confusion import Confusion, ranked
+from snellen.insight.differences import Difference
+from snellen.insight.learning import why_masks_not_learnt
+from snellen.insight.mask_words import measured, over_classes, percents, why_no_interval
+from snellen.insight.proportions import Interval
+from snellen.insight.segmentation import MaskFigures, PairedMasks, by_image, mask_figures, miou, paired_masks
+from snellen.reporting.comparisons import Comparison, comparisons, summary
+from snellen.reporting.headline import EpochChoice, MaskValues, mask_predictions, mask_values
+from snellen.reporting.runs import RunView, differing, labels_of, left_aside
+from snellen.run.directory import MaskPredictions, Run
+from snellen.words import counted
+
+
+@dataclass(frozen=True)
+class MaskRun(RunView):
+    """All figures of one segmentation run. What a run that stopped early does not have is None."""
+
+    @cached_property
+    def predictions(self) -> MaskPredictions:
+        """What was counted at the chosen epoch."""
+        return mask_predictions(self.run)
+
+    @cached_property
+    def values(self) -> MaskValues:
+        """What it is judged by, image by image."""
+        return mask_values(self.run)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(N, C, 3) true positive, false positive, false negative pixels that figures and tests are made of."""
+        return self.values.counts
+
+    @property
+    def epoch_choice(self) -> EpochChoice | None:
+        """How the kept epoch came about; None before any score."""
+        return self.values.choice if self.scored else None
+
+    @property
+    def kept_score(self) -> float | None:
+        """MIoU of the kept weights."""
+        return miou(self.predictions.confusion) if self.scored else None
+
+    @cached_property
+    def figures(self) -> MaskFigures | None:
+        """mIoU and its like."""
+        if not self.scored:
+            return None
+        return mask_figures(self.counts, self.predictions.boundary, self.groups)
+
+    @cached_property
+    def miou_by_image(self) -> NDArray[np.float64]:
+        """(N,) mIoU of each image by itself at the chosen epoch; NaN where nothing of it is scored."""
+        return by_image(self.predictions.confusion)[0]
+
+    @cached_property
+    def validation_miou(self) -> NDArray[np.float64]:
+        """The same of the validation images, which snapshots are of."""
+        return by_image(self.run.mask_validation().confusion)[0]
+
+    @cached_property
+    def why_not_learnt(self) -> str | None:
+        """See insight.learning."""
+        if self.figures is None:
+            return None
+        interval, classes = self.figures.compared
+        return why_masks_not_learnt(self.predictions.confusion, interval, self.run.classes, classes)
+
+    @property
+    def headline_figure(self) -> tuple[str, float, Interval | None] | None:
+        """MIoU over all classes."""
+        return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """Why the headline figure has no interval; None where it has one, or where there is no figure."""
+        return None if self.figures is None else why_no_interval(self.figures, self.run.classes)
+
+    @property
+    def over_the_others(self) -> str | None:
+        """The mIoU over the classes in enough images, where some are not, with these classes' names."""
+        common = None if self.figures is None else self.figures.common
+        if common is None:
+            return None
+        interval = "" if common.miou_interval is None else f", 95% interval {percents(common.miou_interval)}"
+        return f"over {over_classes(common.classes, self.run.classes)} {common.miou:.1%}{interval}"
+
+    @property
+    def compared(self) -> tuple[float, Interval | None]:
+        """MIoU over the classes that a test is over, or over all where none are in enough images; its interval."""
+        assert self.figures is not None
+        over = self.figures if self.figures.common is None else self.figures.common
+        return over.miou, over.miou_interval
+
+    @cached_property
+    def confusion(self) -> Confusion | None:
+        """Which classes' pixels are taken for which."""
+        return ranked(self.predictions.confusion.sum(0)) if self.scored else None
+
+    @property
+    def tolerance(self) -> int:
+        """Pixels by which a boundary may be off."""
+        return self.run.segmentation.evaluation.tolerance
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Path and mask of each image."""
+        return self.samples[["path", "mask"]]
+
+
+@dataclass(frozen=True)
+class CollectedMasks:
+    """Everything that a report shows. same_images: whether the runs were scored on the same masks."""
+
+    runs: list[MaskRun]
+    comparisons: list[Comparison]
+    differing: list[Difference]
+    same_images: bool
+
+    @property
+    def measure(self) -> str:
+        """What is compared: mIoU, with the names of the classes where some are in too few images for a test."""
+        partly = [run for run in self.scored if run.figures is not None and run.figures.common is not None]
+        if not self.same_images or not partly:
+            return "mIoU"
+        assert partly[0].figures is not None
+        assert partly[0].figures.common is not None
+        return f"mIoU over {over_classes(partly[0].figures.common.classes, partly[0].run.classes)}"
+
+    @property
+    def scored(self) -> list[MaskRun]:
+        """The runs that have figures."""
+        return [run for run in self.runs if run.figures is not None]
+
+    @property
+    def headline(self) -> list[str]:
+        """The answer, in one sentence or a few."""
+        aside = left_aside(self.runs)
+        learnt = [run for run in self.scored if not run.not_learnt]
+        if len(self.comparisons) > 1:
+            values = {run.label: run.compared[0] for run in learnt}
+            return summary(values, self.comparisons, self.measure) + aside
+        if self.comparisons:
+            return [self.comparisons[0].sentence, *aside]
+        return [_sentence(run) for run in learnt] + aside
+
+
+def _sentence(run: MaskRun) -> str:
+    figures = run.figures
+    assert figures is not None
+    reaches = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{run.part} image')}"
+    right = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
+    if figures.miou_interval is not None:
+        return f"{reaches}, 95% interval {percents(figures.miou_interval)}; {right}"
+    others = "" if run.over_the_others is None else f"; {run.over_the_others}"
+    return f"{reaches}, without an interval: {run.why_no_interval}{others}; {right}"
+
+
+def collect(runs: Sequence[Run]) -> CollectedMasks:
+    """Figures of runs, and their comparisons where they were scored on the same masks by the same classes."""
+    labels = labels_of(runs)
+    views = [MaskRun(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+    first = views[0]
+    same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in views[1:])
+    return CollectedMasks(views, _compare(views) if same else [], differing(views), same)
+
+
+def _compare(runs: list[MaskRun]) -> list[Comparison]:
+    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
+    return comparisons(pairs, [_test(a, b) for a, b in pairs])
+
+
+def _test(a: MaskRun, b: MaskRun) -> PairedMasks:
+    of_a, of_b = a.counts, b.counts
+    test = paired_masks(of_a, of_b, a.groups)
+    present = np.flatnonzero(of_a.any((0, 2)) | of_b.any((0, 2)))
+    over = present.tolist() if test.why_no_test else test.classes
+    return replace(test, measure=measured(over, present.tolist(), a.run.classes))

@@ -1,0 +1,177 @@
+"""The masks of chosen images at the first, middle and last epoch, beside the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from snellen.insight.segmentation import by_image
+from snellen.reporting.pictures import bits_of
+from snellen.reporting.runs import image_path
+from snellen.run.directory import MaskSnapshot
+from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
+from snellen.tasks.segmentation.report.masks import Mask, TrueMasks, error_picture, mask_picture, photograph, reduced
+from snellen.tasks.segmentation.task import confusion_counts
+
+_LONGEST = 480  # px, of a picture's longer side
+_ROOM = 6_500_000  # characters of all pictures
+_MOST_NAMED = 12
+_ALWAYS = 3  # images, however large their pictures are
+
+
+@dataclass(frozen=True)
+class View:
+    """A prediction. score: mIoU of this image, NaN where it is not known. labels, errors: data addresses."""
+
+    epoch: int
+    score: float
+    labels: str
+    errors: str | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one run predicts of an image at its epochs. score: mIoU of the image at the chosen epoch."""
+
+    run: MaskRun
+    score: float
+    views: list[View]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image. why: it was chosen, in a word. size: (height, width) of its pictures. photo, truth: data addresses."""
+
+    name: str
+    why: str
+    size: tuple[int, int]
+    photo: str | None
+    truth: str | None
+    lines: list[Line]
+
+    @property
+    def columns(self) -> int:
+        """Of predictions."""
+        return max(len(line.views) for line in self.lines)
+
+    @property
+    def weight(self) -> int:
+        """Characters of its pictures."""
+        pictures = [
+            self.photo,
+            self.truth,
+            *(p for line in self.lines for v in line.views for p in (v.labels, v.errors)),
+        ]
+        return sum(len(picture) for picture in pictures if picture is not None)
+
+
+@dataclass(frozen=True)
+class MaskEvolution:
+    """Scenes of runs that kept masks of the same images. shown: the chosen ones; more: others. kept: of how many."""
+
+    runs: list[MaskRun]
+    shown: list[Scene]
+    more: list[Scene]
+    kept: int
+
+
+def evolutions(collected: CollectedMasks) -> list[MaskEvolution]:
+    """Of all runs together where they were scored on the same images, else of each by itself."""
+    runs = [run for run in collected.scored if run.run.mask_snapshots()]
+    groups = [runs] if collected.same_images else [[run] for run in runs]
+    room = _ROOM // max(1, len(groups))
+    made = (_evolution(group, room) for group in groups if group)
+    return [evolution for evolution in made if evolution is not None]
+
+
+def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
+    snapshots = {run.number: _three(run.run.mask_snapshots()) for run in runs}
+    kept = set.intersection(*({int(row) for row in snapshots[run.number][-1].rows} for run in runs))
+    scores = np.mean([run.validation_miou for run in runs], axis=0)
+    chosen = choose(sorted(kept), scores, _named(runs))
+    if not chosen:
+        return None
+    truths = TrueMasks(runs[0].run)
+    shown: list[Scene] = []
+    more: list[Scene] = []
+    for row, why in chosen:
+        scene = _scene(row, why, runs, snapshots, truths)
+        room -= scene.weight
+        if room < 0 and len(shown) >= _ALWAYS:
+            break
+        (shown if why else more).append(scene)
+    return MaskEvolution(runs, shown, more, len(kept))
+
+
+def choose(kept: Sequence[int], scores: NDArray[np.float64], named: Sequence[int]) -> list[tuple[int, str]]:
+    """(row, why it is shown): those that were named, the best, the median and the worst; then the others, best first.
+
+    kept: rows whose masks there are. scores: (N,) of all rows; those that are NaN come last.
+    """
+    ranked = sorted(kept, key=lambda row: (math.isnan(scores[row]), -scores[row]))
+    finite = [row for row in ranked if math.isfinite(scores[row])]
+    why: dict[int, str] = {row: "named" for row in named if row in kept}
+    if finite:
+        for row, word in ((finite[0], "best"), (finite[(len(finite) - 1) // 2], "median"), (finite[-1], "worst")):
+            why.setdefault(row, word)
+    return [*why.items(), *((row, "") for row in ranked if row not in why)]
+
+
+def _named(runs: Sequence[MaskRun]) -> list[int]:
+    """Rows of the images that the recipes name."""
+    names = {name for run in runs for name in run.run.segmentation.snapshots.names}
+    paths = [PurePosixPath(path) for path in runs[0].validation_samples["path"]]
+    return [row for row, path in enumerate(paths) if names & {str(path), path.name, path.stem}][:_MOST_NAMED]
+
+
+def _three(snapshots: list[MaskSnapshot]) -> list[MaskSnapshot]:
+    """The first, the one nearest to the middle, and the last."""
+    middle = (snapshots[0].epoch + snapshots[-1].epoch) / 2
+    nearest = min(range(len(snapshots)), key=lambda index: abs(snapshots[index].epoch - middle))
+    return [snapshots[index] for index in sorted({0, nearest, len(snapshots) - 1})]
+
+
+def _scene(
+    row: int, why: str, runs: list[MaskRun], snapshots: dict[int, list[MaskSnapshot]], truths: TrueMasks
+) -> Scene:
+    first = runs[0]
+    path = str(first.validation_samples["path"].iloc[row])
+    truth = truths.of(path)
+    colours = first.run.data["colours"]
+    lines = [
+        Line(run, float(run.validation_miou[row]), [_view(each, row, truth, colours) for each in snapshots[run.number]])
+        for run in runs
+    ]
+    last = reduced(_mask(snapshots[first.number][-1], row), _LONGEST)
+    size = (int(last.shape[0]), int(last.shape[1]))
+    return Scene(
+        PurePosixPath(path).name,
+        why,
+        size,
+        photograph(image_path(first.run, first.validation_samples, row), size, bits_of(first.run)),
+        None if truth is None else mask_picture(reduced(truth, _LONGEST), colours),
+        lines,
+    )
+
+
+def _view(snapshot: MaskSnapshot, row: int, truth: Mask | None, colours: Sequence[Sequence[int]]) -> View:
+    mask = _mask(snapshot, row)
+    small = reduced(mask, _LONGEST)
+    picture = mask_picture(small, colours)
+    if truth is None or truth.shape != mask.shape:
+        return View(snapshot.epoch, math.nan, picture, None)
+    predicted, true = (torch.from_numpy(each)[None].long() for each in (mask, truth))
+    score = by_image(confusion_counts(predicted, true, len(colours)).numpy())[0][0]
+    return View(snapshot.epoch, float(score), picture, error_picture(small, reduced(truth, _LONGEST)))
+
+
+def _mask(snapshot: MaskSnapshot, row: int) -> Mask:
+    place = int(np.flatnonzero(snapshot.rows == row)[0])
+    height, width = snapshot.sizes[place]
+    return snapshot.masks[place, :height, :width]

@@ -1,0 +1,118 @@
+"""Masks as small pictures for the report, in data addresses; true masks read from their files."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.masks.classes import IGNORE
+from snellen.data.masks.decode import MaskReading, decode_mask
+from snellen.data.masks.find_classes import find_classes
+from snellen.data.masks.resize import resize_mask
+from snellen.data.masks.sources import table_folders
+from snellen.errors import UserError
+from snellen.run.directory import Run
+
+Mask = NDArray[np.uint8]
+WRONG = (220, 38, 127)  # of the error map, over a grey image: stands out for people with any colour vision
+
+
+class TrueMasks:
+    """The true masks of a run's images, as they were read for training; None for files that are gone or changed."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        samples = run.samples()
+        self._masks = dict(zip(samples["path"], samples["mask"], strict=True))
+        self._reading = self._find_reading()
+        self.of = lru_cache(maxsize=64)(self._of)
+
+    def _of(self, path: str) -> Mask | None:
+        """(h, w) uint8 class numbers with 255 where nothing is scored. path: of the image, as in samples.csv."""
+        if self._reading is None:
+            return None
+        try:
+            return np.asarray(decode_mask(self._run.image(self._masks[path]), self._reading))
+        except UnreadableImageError:
+            return None
+
+    def _find_reading(self) -> MaskReading | None:
+        spec = self._run.segmentation.data
+        files = [self._run.image(mask) for mask in self._masks.values()]
+        root = Path(self._run.data["root"])
+        try:
+            table, _ = find_classes(files, spec.classes, spec.class_table, table_folders(root))
+        except (UserError, OSError):
+            return None
+        return spec.reading(table) if list(table.names) == self._run.classes else None
+
+
+def reduced(mask: Mask, longest: int) -> Mask:
+    """At most `longest` px at its longer side, each pixel the class at its centre."""
+    factor = max(mask.shape) / longest
+    if factor <= 1:
+        return mask
+    height, width = (max(1, round(side / factor)) for side in mask.shape)
+    return resize_mask(torch.from_numpy(mask), (height, width)).numpy()
+
+
+def mask_picture(mask: Mask, colours: Sequence[Sequence[int]]) -> str:
+    """A palette PNG; pixels of 255 are transparent."""
+    return _png(np.where(mask == IGNORE, len(colours), mask).astype(np.uint8), [*colours, (0, 0, 0)], len(colours))
+
+
+def error_picture(prediction: Mask, truth: Mask) -> str:
+    """Where the two differ and the truth is scored, in the colour of mistakes; transparent elsewhere."""
+    wrong = (prediction != truth) & (truth != IGNORE)
+    return _png(wrong.astype(np.uint8), [(0, 0, 0), WRONG], 0)
+
+
+def photograph(path: Path, size: tuple[int, int], bits: int | None) -> str | None:
+    """The image as a JPEG of (height, width); None when the file is gone or unreadable. bits: as in `decode`."""
+    try:
+        pixels = decode(path, min(size), bits=bits)
+    except UserError:
+        return None
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    return _jpeg(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def overlaid(path: Path, mask: Mask, colours: Sequence[Sequence[int]], longest: int, bits: int | None) -> str | None:
+    """An image under its mask's colours, half and half, as one small JPEG; None when the image is gone.
+
+    bits: as in `decode`.
+    """
+    small = reduced(mask, longest)
+    try:
+        pixels = decode(path, longest, bits=bits)
+    except UserError:
+        return None
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).resize(small.shape[::-1])
+    table = np.zeros((256, 3))
+    table[: len(colours)] = colours
+    opacity = np.where(small == IGNORE, 0, 0.5)[..., None]
+    mixed = (1 - opacity) * np.asarray(image) + opacity * table[small]
+    return _jpeg(Image.fromarray(mixed.round().astype(np.uint8)))
+
+
+def _png(values: Mask, palette: Sequence[Sequence[int]], transparent: int) -> str:
+    image = Image.fromarray(np.ascontiguousarray(values))
+    image.putpalette([channel for colour in palette for channel in colour])
+    data = io.BytesIO()
+    image.save(data, "PNG", optimize=True, transparency=transparent)
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _jpeg(image: Image.Image) -> str:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=80, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,87 @@
+"""The numbers of a report of segmenters, for JSON and CSV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snellen.insight.segmentation import PairedMasks
+from snellen.reporting.comparisons import comparison_numbers
+from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
+from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
+
+_OVER_CLASSES = ("miou", "dice", "boundary_f")
+_WITH_INTERVALS = ("miou", "pixel_accuracy", "dice", "boundary_f")
+
+
+def numbers(collected: CollectedMasks) -> dict[str, Any]:
+    """All of them."""
+    return {
+        "headline": collected.headline,
+        "runs": [_run_numbers(run) for run in collected.runs],
+        "comparisons": [
+            comparison_numbers(c)
+            | {key: getattr(c.test, key) for key in ("better_a", "better_b", "measure", "why_no_test")}
+            for c in collected.comparisons
+            if isinstance(c.test, PairedMasks)
+        ],
+        "differing": differing_numbers(collected.differing),
+    }
+
+
+def rows(collected: CollectedMasks) -> list[dict[str, Any]]:
+    """A row a run."""
+    return [_row(run) for run in collected.runs]
+
+
+def _row(run: MaskRun) -> dict[str, Any]:
+    found = _run_numbers(run)
+    others = found.get("over_the_others")
+    if others is not None:
+        found |= {f"over_the_others_{key}": value for key, value in others.items() if key.startswith("miou")}
+    return table_row(run, found, (*_WITH_INTERVALS, "over_the_others_miou"))
+
+
+def _run_numbers(run: MaskRun) -> dict[str, Any]:
+    shared = run_numbers(run)
+    figures = run.figures
+    if figures is None or run.confusion is None:
+        return shared
+    single: dict[str, Any] = {}
+    for name in _WITH_INTERVALS:
+        single[name] = finite(getattr(figures, name))
+        interval = ends(getattr(figures, f"{name}_interval"))
+        single[f"{name}_interval"] = None if single[name] is None else interval
+    common = figures.common
+    return {
+        **shared,
+        "images": figures.images,
+        **single,
+        "no_interval": run.why_no_interval,
+        "over_the_others": None
+        if common is None
+        else {
+            "classes": [run.run.classes[number] for number in common.classes],
+            **{name: finite(getattr(common, name)) for name in _OVER_CLASSES},
+            **{f"{name}_interval": ends(getattr(common, f"{name}_interval")) for name in _OVER_CLASSES},
+        },
+        "boundary_tolerance": run.tolerance,
+        "kept_miou": None if run.kept_score is None else finite(run.kept_score),
+        "confusion": run.confusion.counts.tolist(),
+        "classes": [
+            {
+                "class": name,
+                "colour": colour,
+                "share_of_pixels": finite(each.share),
+                "images": each.images,
+                "too_few_images": not each.enough,
+                "iou": finite(each.iou),
+                "iou_interval": ends(each.iou_interval),
+                **{key: finite(getattr(each, key)) for key in ("dice", "recall", "precision", "boundary_f")},
+            }
+            for name, colour, each in zip(run.run.classes, run.run.data["colours"], figures.classes, strict=True)
+        ],
+        "per_image": [
+            {"path": path, "miou": finite(float(value))}
+            for path, value in zip(run.samples["path"], run.miou_by_image, strict=True)
+        ],
+    }

@@ -1,0 +1,322 @@
+"""Segmentation: what is minimised in training, and what is scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snellen.data.masks.augment import MaskEvaluationTransformSpec
+from snellen.data.masks.classes import IGNORE
+from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
+from snellen.engine.checkpoint import save_weights
+from snellen.engine.display import loss_text
+from snellen.files import replacing
+from snellen.insight.segmentation import counts_of, miou
+from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
+from snellen.tasks.classification.task import SnapshotSpec
+from snellen.tasks.segmentation.boundary import boundary_counts
+from snellen.tasks.segmentation.losses import SegmentationLossSpec, compute_segmentation_loss, sum_dtype, total_weight
+from snellen.tasks.segmentation.rescaled import Stretcher
+from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, plan_tiles
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class SegmentationEvaluationSpec(MaskEvaluationTransformSpec):
+    """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
+
+    every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
+    choose: Literal["best", "last"] | None = Field(
+        None,
+        description="Which epoch is kept: the one with the best validation mIoU (the report then gives the "
+        "cross-fitted score of that choice), or the last. null: last where the schedule ends at a tenth of its peak or "
+        "below, else best; the run's recipe says which.",
+    )
+    flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
+    tolerance: int = Field(
+        3, ge=0, le=64, description="Pixels by which a boundary may be off and still count in the boundary F-score."
+    )
+
+
+class MaskSnapshotSpec(SnapshotSpec):
+    """Masks that are predicted for the same validation images after several epochs."""
+
+    images: int = Field(24, ge=0, description="Validation images whose masks are kept, drawn once; 0 for none.")
+    names: tuple[str, ...] = Field(
+        (), description="Validation images whose masks are kept too: file names, with or without folder and ending."
+    )
+    absent: Literal["error", "skip"] = Field(
+        "error", description="What to do about `names` that no validation image has; skip leaves them out, with a note."
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is kept at all."""
+        return self.images > 0 or len(self.names) > 0
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """What predicted masks and true ones have in common, by image, at the true masks' own resolution.
+
+    confusion: (N, C, C) int64 pixels by [truth, prediction]. boundary: (N, C, 4) int64 as `boundary_counts`. loss: the
+    sum of the cross-entropy in nats over the scored pixels.
+    """
+
+    confusion: NDArray[np.int64]
+    boundary: NDArray[np.int64]
+    loss: float
+
+    fatal = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether the logits of all scored pixels are numbers."""
+        return math.isfinite(self.loss)
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.confusion)
+
+    @property
+    def quality(self) -> float:
+        """mIoU of the whole set; NaN where nothing is scored."""
+        return miou(self.confusion)
+
+    @property
+    def per_image(self) -> tuple[NDArray[np.uint32]]:
+        """(N, C, 3) true positive, false positive and false negative pixels."""
+        return (counts_of(self.confusion).astype("<u4"),)
+
+    def row(self) -> dict[str, float]:
+        """Mean cross-entropy over the scored pixels, mIoU, and the share of these pixels that is right."""
+        scored = max(1, int(self.confusion.sum()))
+        return {
+            "validation_loss": self.loss / scored,
+            "validation_miou": self.quality,
+            "validation_pixel_accuracy": float(np.trace(self.confusion.sum(0))) / scored,
+        }
+
+    def text(self) -> str:
+        """The same for people."""
+        row = self.row()
+        return (
+            f"validation loss {loss_text(row['validation_loss'])}, mIoU {row['validation_miou']:.4f}, "
+            f"pixel accuracy {row['validation_pixel_accuracy']:.2%}"
+        )
+
+
+@torch.inference_mode()
+def score_masks(
+    model: Segmenter, batches: Iterator[MaskBatch], classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
+) -> MaskScores:
+    """Scores of the images of `batches`, in their order; of one larger than a tile, tile by tile."""
+    model.eval()
+    confusions: list[Tensor] = []
+    boundaries: list[Tensor] = []
+    losses: list[Tensor] = []
+    tolerance, flip = spec.tolerance, spec.flip
+    for batch in batches:
+        if _is_scene(batch):
+            scores = _score_scene(batch, _scene_bands(model, batch, classes, autocast, spec), classes, tolerance)
+            for kept, one in zip((confusions, boundaries, losses), scores, strict=True):
+                kept.append(one)
+            continue
+        logits = batch.at_target(mask_logits(model, batch.images, autocast, flip))  # (B, C, H', W')
+        exact = sum_dtype(logits.device)
+        prediction = most_probable(logits)
+        confusions.append(confusion_counts(prediction, batch.target, classes))
+        boundaries.append(boundary_counts(prediction, batch.target, classes, tolerance))
+        losses.append(F.cross_entropy(logits, batch.target, ignore_index=IGNORE, reduction="none").sum(dtype=exact))
+    confusion, boundary = (torch.cat(each).cpu().numpy() for each in (confusions, boundaries))
+    return MaskScores(confusion, boundary, float(torch.stack([loss.cpu() for loss in losses]).sum()))
+
+
+def _is_scene(batch: MaskBatch) -> bool:
+    return len(batch) == 1 and int(batch.shown.max()) > LARGE
+
+
+def _scene_bands(
+    model: Segmenter, batch: MaskBatch, classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
+) -> Iterator[Block]:
+    """Logits of one large image at the size of its mask, from top to bottom, by the tiles of a prediction."""
+    (height, width), size = batch.shown[0].tolist(), batch.sizes[0].tolist()
+    plan = plan_tiles(height, width, TILE, OVERLAP, math.lcm(ALIGN, spec.multiple))
+    device = batch.images.device
+    blender, stretcher = Blender(plan, classes, device), Stretcher((height, width), (size[0], size[1]))
+    layout = torch.channels_last if batch.images.is_contiguous(memory_format=torch.channels_last) else None
+    for tile in plan.tiles:
+        image = torch.zeros(1, 3, *plan.size, device=device)
+        part = batch.images[:, :, tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
+        image[:, :, : tile.height, : tile.width] = part
+        image = image.contiguous(memory_format=layout or torch.contiguous_format)
+        yield from stretcher.add(blender.add(mask_logits(model, image, autocast, spec.flip)[0]))
+
+
+def _score_scene(
+    batch: MaskBatch, bands: Iterator[Block], classes: int, tolerance: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(1, C, C) confusion, (1, C, 4) boundary counts and the sum of the cross-entropy of one image, band by band."""
+    target = batch.target
+    confusion = torch.zeros(1, classes, classes, dtype=torch.int64, device=target.device)
+    boundary = torch.zeros(1, classes, 4, dtype=torch.int64, device=target.device)
+    loss = torch.zeros((), dtype=torch.double)
+    prediction = torch.empty(target.shape, dtype=torch.uint8, device=target.device)
+    edges = [0]
+    for band in bands:
+        edges.append(band.top + band.scores.shape[1])
+        truth = target[:, edges[-2] : edges[-1]]
+        labels = most_probable(band.scores[None])
+        prediction[:, edges[-2] : edges[-1]] = labels.byte()
+        confusion += confusion_counts(labels, truth, classes)
+        entropy = F.cross_entropy(band.scores[None], truth, ignore_index=IGNORE, reduction="none")
+        loss += entropy.sum().cpu().double()
+    beside = tolerance + 1  # rows that decide about a band's boundary pixels
+    for top, bottom in pairwise(edges):
+        first = max(0, top - beside)
+        here = slice(first, bottom + beside)
+        inside = slice(top - first, bottom - first)
+        boundary += boundary_counts(prediction[:, here], target[:, here], classes, tolerance, inside)
+    return confusion, boundary, loss
+
+
+def mask_logits(model: Segmenter, images: Tensor, autocast: Autocast, flip: bool) -> Tensor:
+    """(B, C, H, W) float32 logits of normalised images, or the mean with those of their mirror images."""
+    with autocast():
+        logits = cast("Tensor", model(images)).float()
+        if flip:
+            logits = (logits + cast("Tensor", model(images.flip(-1))).float().flip(-1)) / 2
+    return logits
+
+
+def most_probable(logits: Tensor) -> Tensor:
+    """(B, H, W) int64 classes of (B, C, H, W) logits; on the CPU several times as fast as argmax, which is the same."""
+    return logits.max(1).indices
+
+
+def _right_share(logits: Tensor, target: Tensor) -> Tensor:
+    """The share of the scored pixels whose class has the highest logit; 0 where none is scored."""
+    scored = target != IGNORE
+    own = logits.gather(1, target.where(scored, 0)[:, None])[:, 0]
+    return ((own == logits.amax(1)) & scored).sum() / scored.sum().clamp(min=1)
+
+
+def confusion_counts(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
+    """(B, C, C) int64 pixels by [truth, prediction] of each image.
+
+    prediction: (B, H, W) int64 in [0, C). target: the same, or 255 where it is not scored. One pass of bincount.
+    """
+    images = len(target)
+    nowhere = images * classes * classes
+    cell = torch.add(prediction, target, alpha=classes)
+    cell += torch.arange(0, nowhere, classes * classes, device=target.device)[:, None, None]
+    cell.masked_fill_(target == IGNORE, nowhere)
+    counts = torch.bincount(cell.flatten(), minlength=nowhere + 1)
+    return counts[:nowhere].reshape(images, classes, classes)
+
+
+class Segmentation:
+    """Every pixel one class.
+
+    run: the directory that weights, predictions and snapshots go to. weights: (C,) float32 of the classes in the loss.
+    validation: the scored images. rows: (n,) int64, which of them predicted masks are kept of.
+    """
+
+    measure = "pixel_accuracy"
+    columns = ("validation_loss", "validation_miou", "validation_pixel_accuracy")
+    records = ("predictions/counts.u4",)
+    figure = "miou"
+
+    def __init__(
+        self,
+        run: Path,
+        loss: SegmentationLossSpec,
+        weights: Tensor | None,
+        classes: int,
+        validation: MaskFeed,
+        evaluation: SegmentationEvaluationSpec,
+        rows: NDArray[np.int64],
+    ) -> None:
+        self._run = run
+        self._loss = loss
+        self._weights = None if weights is None else weights.to(validation.device)
+        self._classes = classes
+        self._validation = validation
+        self._evaluation = evaluation
+        self._rows = rows
+
+    def loss(self, model: nn.Module, batch: MaskBatch) -> tuple[Tensor, Tensor]:
+        """The loss to minimise, a scalar, and the share of the scored pixels that is right times the images."""
+        output = model(batch.images)
+        logits, auxiliary = output if isinstance(output, SegmenterOutput) else (output, None)
+        logits = logits.float()
+        loss = compute_segmentation_loss(self._loss, logits, batch.target, self._weights)
+        if auxiliary is not None and self._loss.auxiliary:
+            beside = compute_segmentation_loss(self._loss, auxiliary.float(), batch.target, self._weights)
+            loss = loss + self._loss.auxiliary * beside
+        return loss, _right_share(logits.detach(), batch.target) * len(batch)
+
+    def share(self, part: MaskBatch, whole: MaskBatch) -> Tensor:
+        """By the weights of the scored pixels, which the loss is a mean over."""
+        return total_weight(part.target, self._weights) / total_weight(whole.target, self._weights).clamp(min=1e-9)
+
+    def after_step(self, model: Segmenter, done: int, total: int) -> None:
+        """Nothing follows a step."""
+
+    @property
+    def evaluated_images(self) -> int:
+        """How many images are scored."""
+        return self._validation.count
+
+    def evaluate(self, model: Segmenter, autocast: Autocast, limit: int | None = None) -> MaskScores:
+        """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
+        rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
+        batches = self._validation.evaluate(rows)
+        return score_masks(model, batches, self._classes, autocast, self._evaluation)
+
+    def weights(self, model: Segmenter) -> nn.Module:
+        """All of it."""
+        return model
+
+    def keep(self, model: Segmenter, evaluation: MaskScores, epoch: int) -> None:
+        """Writes best.safetensors and the counts of the epoch that is now the chosen one."""
+        save_weights(self._run / "checkpoints" / "best.safetensors", model, {"epoch": str(epoch)})
+        with replacing(self._run / "predictions" / "validation.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file, confusion=evaluation.confusion, boundary=evaluation.boundary, epoch=np.int64(epoch)
+            )
+
+    @torch.inference_mode()
+    def snapshot(self, model: Segmenter, autocast: Autocast, epoch: int) -> None:
+        """Writes what is predicted for the chosen validation images, at the sizes of their masks."""
+        model.eval()
+        predicted: list[NDArray[np.uint8]] = []
+        for batch in self._validation.evaluate(self._rows):
+            if _is_scene(batch):
+                bands = _scene_bands(model, batch, self._classes, autocast, self._evaluation)
+                masks = torch.cat([most_probable(band.scores[None]).byte() for band in bands], dim=1)
+            else:
+                logits = mask_logits(model, batch.images, autocast, self._evaluation.flip)
+                masks = most_probable(batch.at_target(logits))
+            for mask, (height, width) in zip(masks.byte().cpu().numpy(), batch.sizes.tolist(), strict=True):
+                predicted.append(mask[:height, :width])
+        sizes = np.array([mask.shape for mask in predicted], np.int64)
+        padded = np.full((len(predicted), *sizes.max(0)), IGNORE, np.uint8)
+        for place, mask in zip(padded, predicted, strict=True):
+            place[: mask.shape[0], : mask.shape[1]] = mask
+        path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, masks=padded, sizes=sizes, rows=self._rows)
