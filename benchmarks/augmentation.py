@@ -26,7 +26,8 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.transforms import v2
 
-from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec, evaluation_view
+from snellen.data.augment.pipeline import Augmentation, evaluation_view
+from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec
 from snellen.data.batch import RawBatch
 from snellen.data.normalization import Normalization
 

@@ -28,10 +28,12 @@ from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.loop import Job, one_step
 from snellen.engine.precision import NAMED_MODES, Mode
 from snellen.recipe.load import load_recipe
-from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, SegmentationRecipe
+from snellen.recipe.schema import AnyRecipe
+from snellen.tasks.classification.prepare import prepare
 from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.segmentation.prepare import prepare_segmentation
-from snellen.tasks.setup import prepare
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 _QUIET = Console(quiet=True)
 _IMAGES = {"batch_size": 16, "augmentation.size": 32, "evaluation.size": 32}

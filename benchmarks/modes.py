@@ -19,12 +19,15 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from snellen.engine.device import HardwareSpec, find_device, prepare_process
+from snellen.engine.device import find_device, prepare_process
 from snellen.engine.environment import processor
 from snellen.engine.measuring import Trial, timed_step
 from snellen.engine.precision import Mode, Workload, candidates, choose, variants
-from snellen.models.classifier import ModelSpec, build_classifier
-from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
+from snellen.engine.spec import HardwareSpec
+from snellen.models.classifier import build_classifier
+from snellen.models.segmenters.build import build_segmenter
+from snellen.models.segmenters.spec import SegmenterSpec
+from snellen.models.spec import ModelSpec
 
 # network: backbone or architecture, side of the images, images in a batch
 NETWORKS = {

@@ -37,13 +37,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.models import get_model
 
-from snellen.data.augment.mixing import MixSpec
-from snellen.data.augment.pipeline import Augmentation, AugmentationSpec, EvaluationTransformSpec, evaluation_view
+from snellen.data.augment.pipeline import Augmentation, evaluation_view
+from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec, MixSpec
 from snellen.data.cache import load_pixels
 from snellen.data.decode import decode
 from snellen.data.feed import Feed
+from snellen.data.listing import DataSpec
 from snellen.data.normalization import Normalization
-from snellen.data.sources import DataSpec, read_images
+from snellen.data.sources import read_images
 from snellen.data.store import CacheBudget
 from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.device import synchronise
@@ -51,9 +52,9 @@ from snellen.engine.environment import processor
 from snellen.engine.loop import one_step
 from snellen.insight.knn import knn_probabilities
 from snellen.recipe.load import load_for
-from snellen.recipe.schema import PretrainingRecipe
 from snellen.tasks.pretraining.evaluation import extract
 from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 CONSOLE = Console()
 HIDDEN, OUTPUT = 1024, 256

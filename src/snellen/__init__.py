@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from snellen.commands.train import resume, train
     from snellen.errors import UserError
     from snellen.recipe.load import load_recipe
-    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
     from snellen.run.directory import Run, load
     from snellen.study.directory import Study
+    from snellen.tasks.classification.recipe import Recipe
+    from snellen.tasks.pretraining.recipe import PretrainingRecipe
+    from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 _HOMES = {
     "check": "snellen.commands.check",

@@ -75,8 +75,10 @@ def _refuse_option(ctx: Any, name: str, value: str) -> None:
 
 
 def _kinds(command: str) -> list[type[BaseModel]]:
-    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
     from snellen.study.spec import StudySpec
+    from snellen.tasks.classification.recipe import Recipe
+    from snellen.tasks.pretraining.recipe import PretrainingRecipe
+    from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
     if command == "pretrain":
         return [PretrainingRecipe]

@@ -6,7 +6,8 @@ from scipy.stats import beta, binomtest, ks_2samp, kstest
 from torch import Generator, Tensor
 from torchvision.transforms import v2
 
-from snellen.data.augment.mixing import MixSpec, mix, soft_targets
+from snellen.data.augment.mixing import mix, soft_targets
+from snellen.data.augment.spec import MixSpec
 
 CLASSES = 6
 

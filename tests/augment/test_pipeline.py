@@ -11,13 +11,8 @@ from scipy.stats import binomtest, chisquare, ks_2samp
 from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from snellen.data.augment.pipeline import (
-    Augmentation,
-    AugmentationSpec,
-    EvaluationTransformSpec,
-    evaluation_view,
-    stored_image,
-)
+from snellen.data.augment.pipeline import Augmentation, evaluation_view, stored_image
+from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.normalization import Normalization
 

@@ -9,8 +9,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from snellen.data.augment.framing import Mirrored
-from snellen.data.augment.pipeline import Augmentation, AugmentationSpec
+from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.rotation import rotate
+from snellen.data.augment.spec import AugmentationSpec
 from snellen.data.batch import RawBatch
 from snellen.data.normalization import Normalization
 

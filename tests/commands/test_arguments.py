@@ -13,8 +13,10 @@ import snellen as package
 from snellen import UserError
 from snellen.recipe.fields import field_paths, nearest_fields
 from snellen.recipe.load import load_recipe
-from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.study.load import load_study
+from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
 def typed(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

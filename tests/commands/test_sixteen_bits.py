@@ -23,7 +23,7 @@ from snellen import check, evaluate, predict, pretrain, resume, train
 from snellen.commands import execution
 from snellen.commands.check import render
 from snellen.data.leaks import neighbour_notes
-from snellen.data.sources import Found
+from snellen.data.listing import Found
 from snellen.engine.interrupt import StopRequest
 from snellen.run.directory import Run
 

@@ -12,7 +12,8 @@ from tests.hardware import FP32
 from tests.recipes import DIGITS
 
 from snellen import evaluate, report, resume, train
-from snellen.data.sources import DataSpec, read_images
+from snellen.data.listing import DataSpec
+from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.insight.segmentation import miou
 from snellen.reporting.closing import closing_lines

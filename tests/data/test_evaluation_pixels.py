@@ -92,7 +92,8 @@ def test_scoring_evaluate_and_predict_see_torchvisions_resize_of_the_file(
 
 
 def test_bicubic_is_not_bilinear(photograph: Tensor) -> None:
-    from snellen.data.augment.pipeline import EvaluationTransformSpec, evaluation_view
+    from snellen.data.augment.pipeline import evaluation_view
+    from snellen.data.augment.spec import EvaluationTransformSpec
 
     views = [
         evaluation_view(photograph, EvaluationTransformSpec(size=224, resize=256, interpolation=interpolation)).float()

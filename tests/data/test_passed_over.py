@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from snellen import UserError
+from snellen.data.listing import DataSpec
 from snellen.data.masks.sources import MaskDataSpec, read_masked
 from snellen.data.passed_over import passed_over_note
-from snellen.data.sources import DataSpec, read_images
+from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled
 
 

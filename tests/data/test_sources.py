@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from snellen.data.fingerprint import share_of_hash, text_hash
-from snellen.data.sources import DataSpec, ImageSet, labelled_images, list_images, read_images
+from snellen.data.listing import DataSpec, ImageSet
+from snellen.data.sources import labelled_images, list_images, read_images
 from snellen.data.split import validation_rows
 from snellen.errors import UserError
 

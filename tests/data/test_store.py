@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from snellen.data.listing import DataSpec
 from snellen.data.masks.cache import decode_set
 from snellen.data.masks.sources import MaskDataSpec, read_masked
-from snellen.data.sources import DataSpec, read_images
+from snellen.data.sources import read_images
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import read_unlabelled
 from snellen.recipe.load import load_for
-from snellen.recipe.schema import PretrainingRecipe, Recipe
+from snellen.tasks.classification.prepare import prepare
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.pretraining.prepare import prepare_pretraining
-from snellen.tasks.setup import prepare
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 QUIET = Console(quiet=True)
 CPU = {"hardware.device": "cpu", "hardware.precision": "fp32", "hardware.channels_last": False}

@@ -11,7 +11,8 @@ from snellen.engine import budget
 from snellen.engine.budget import epochs_within
 from snellen.errors import UserError
 from snellen.recipe.load import load_for, load_recipe
-from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, scored_epochs
+from snellen.recipe.schema import AnyRecipe, scored_epochs
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 
 def _within(monkeypatch: pytest.MonkeyPatch, recipe: AnyRecipe, allowed: float) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snellen.engine.optimizer import OptimizerSpec, build_optimizer
+from snellen.engine.optimizer import build_optimizer
+from snellen.engine.spec import OptimizerSpec
 from snellen.errors import UserError
-from snellen.models.classifier import Classifier, ModelSpec, build_classifier
+from snellen.models.classifier import Classifier, build_classifier
+from snellen.models.spec import ModelSpec
 
 
 def network(**fields: object) -> Classifier:

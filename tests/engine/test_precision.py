@@ -13,12 +13,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from snellen.engine import decisions, measuring
-from snellen.engine.device import HardwareSpec, find_device, prepare_process
+from snellen.engine.device import find_device, prepare_process
 from snellen.engine.measuring import measure
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import NAMED_MODES, Loss, Measured, Mode, Workload, candidates, choose, fastest, variants
+from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
-from snellen.recipe.schema import Recipe
+from snellen.tasks.classification.recipe import Recipe
 
 CPU = torch.device("cpu")
 PLAIN, LAST, HALF = Mode("fp32", False, False), Mode("fp32", True, False), Mode("bf16", True, False)

@@ -17,8 +17,8 @@ from snellen.data.sources import read_images
 from snellen.engine.loop import one_step
 from snellen.models.airnet import AirNet, patch_covariance
 from snellen.recipe.load import load_for
-from snellen.recipe.schema import Recipe
-from snellen.tasks.setup import prepare
+from snellen.tasks.classification.prepare import prepare
+from snellen.tasks.classification.recipe import Recipe
 
 MEMORY = """
 import resource, sys

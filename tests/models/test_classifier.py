@@ -15,7 +15,8 @@ from torchvision.transforms import v2
 
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
-from snellen.models.classifier import HeadSpec, ModelSpec, build_classifier, count_macs, count_parameters
+from snellen.models.classifier import build_classifier, count_macs, count_parameters
+from snellen.models.spec import HeadSpec, ModelSpec
 
 SMALL = "test_resnet"
 

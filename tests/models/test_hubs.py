@@ -15,9 +15,10 @@ from tests.hardware import HARDWARE
 
 from snellen import UserError, compare
 from snellen.models.backbones import build_backbone
-from snellen.models.classifier import BackboneSpec
 from snellen.models.hubs import hugging_face, reachable
-from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
+from snellen.models.segmenters.build import build_segmenter
+from snellen.models.segmenters.spec import SegmenterSpec
+from snellen.models.spec import BackboneSpec
 
 
 @pytest.fixture

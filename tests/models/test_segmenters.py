@@ -14,11 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from snellen.errors import UserError
-from snellen.models.classifier import BackboneSpec, ModelSpec, build_classifier, count_macs, start_backbone
-from snellen.models.segmenters.build import SegmenterSpec, build_segmenter, check_sizes
+from snellen.models.classifier import build_classifier, count_macs, start_backbone
+from snellen.models.segmenters.build import build_segmenter, check_sizes
 from snellen.models.segmenters.fcn import Fcn
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
 from snellen.models.segmenters.smp import architectures
+from snellen.models.segmenters.spec import SegmenterSpec
+from snellen.models.spec import BackboneSpec, ModelSpec
 
 CLASSES = 5
 SMALL = "test_resnet"

@@ -13,10 +13,11 @@ from lightly.models.utils import update_momentum
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.build import AnyMethodSpec, build_method
-from snellen.tasks.pretraining.methods.byol import Byol, ByolSpec, target_momentum
+from snellen.tasks.pretraining.methods.build import build_method
+from snellen.tasks.pretraining.methods.byol import Byol, target_momentum
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
 from snellen.tasks.pretraining.methods.moco import Moco
+from snellen.tasks.pretraining.methods.spec import AnyMethodSpec, ByolSpec
 
 SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden": 16, "output": 8},

@@ -16,8 +16,8 @@ from snellen.commands.train import train
 from snellen.data.unlabelled import read_unlabelled
 from snellen.errors import UserError
 from snellen.recipe.load import load_for, load_recipe
-from snellen.recipe.schema import PretrainingRecipe
 from snellen.tasks.pretraining.prepare import PreparedPretraining, prepare_pretraining
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 QUIET = Console(quiet=True)
 FP32 = {"device": "cpu", "precision": "fp32", "channels_last": False, "unfold": False}

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from snellen.recipe.choose import choose_pretraining_recipe, choose_recipe, choose_segmentation_recipe
 from snellen.recipe.load import load_for, load_recipe
-from snellen.recipe.schema import PretrainingRecipe, SegmentationRecipe
+from snellen.tasks.classification.data import choose_recipe
+from snellen.tasks.pretraining.data import choose_pretraining_recipe
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
+from snellen.tasks.segmentation.data import choose_segmentation_recipe
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
 @pytest.fixture

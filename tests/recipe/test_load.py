@@ -12,13 +12,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snellen.data.masks.augment import MaskAugmentationSpec
+from snellen.data.masks.spec import MaskAugmentationSpec
+from snellen.engine.recipe import seconds
 from snellen.engine.schedule import factor
 from snellen.errors import UserError
 from snellen.recipe.fields import field_paths
 from snellen.recipe.load import dump, load_for, load_recipe, parse_overrides, read_resolved
-from snellen.recipe.schema import SegmentationRecipe, seconds
 from snellen.recipe.text import headline, shipped_names, shipped_text
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
 @pytest.mark.parametrize("name", shipped_names())

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from snellen.data.feed import steps_in_epoch
 from snellen.recipe.load import load_recipe
-from snellen.recipe.schema import PretrainingRecipe
 from snellen.tasks.few_steps import few_steps_note, few_steps_notes
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 
 def advised(note: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from snellen.tasks.classification.losses import LossSpec, compute_loss, poly1
+from snellen.tasks.classification.losses import compute_loss, poly1
+from snellen.tasks.classification.recipe import LossSpec
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from snellen.data.masks.feed import MaskBatch
 from snellen.models.segmenters.segmenter import Segmenter
-from snellen.tasks.segmentation.losses import SegmentationLossSpec, compute_segmentation_loss
-from snellen.tasks.segmentation.task import Segmentation, SegmentationEvaluationSpec, most_probable, score_masks
+from snellen.tasks.segmentation.losses import compute_segmentation_loss
+from snellen.tasks.segmentation.recipe import SegmentationEvaluationSpec, SegmentationLossSpec
+from snellen.tasks.segmentation.task import Segmentation, most_probable, score_masks
 
 CLASSES = 3
 

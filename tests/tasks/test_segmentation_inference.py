@@ -20,8 +20,8 @@ from torchvision.transforms.v2.functional import resize as resize_by_torchvision
 from snellen import UserError
 from snellen.data import rasters
 from snellen.data.decode import UnreadableImageError, decode
-from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.masks.resize import Resize, TrainingSizes, evaluation_size, resized_size
+from snellen.data.masks.spec import MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.tasks.segmentation.inference import Rows, TiledPredictor
 from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting

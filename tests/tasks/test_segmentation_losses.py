@@ -13,14 +13,8 @@ from segmentation_models_pytorch.losses import LovaszLoss
 from torch import Tensor
 
 from snellen.errors import UserError
-from snellen.tasks.segmentation.losses import (
-    SegmentationLossSpec,
-    class_weights,
-    compute_segmentation_loss,
-    dice,
-    lovasz,
-    total_weight,
-)
+from snellen.tasks.segmentation.losses import class_weights, compute_segmentation_loss, dice, lovasz, total_weight
+from snellen.tasks.segmentation.recipe import SegmentationLossSpec
 
 CLASSES = 4
 

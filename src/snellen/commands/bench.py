@@ -17,10 +17,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from torch import nn
 
+from snellen.data.listing import ImageSet
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.sources import MaskedSet, read_masked
-from snellen.data.sources import ImageSet, read_images
+from snellen.data.sources import read_images
 from snellen.engine.device import synchronise
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
@@ -30,9 +31,11 @@ from snellen.models.classifier import build_classifier
 from snellen.models.segmenters.build import build_segmenter
 from snellen.models.segmenters.segmenter import SegmenterOutput
 from snellen.recipe.load import load_recipe, of_kind
-from snellen.recipe.schema import AnyRecipe, Recipe, SegmentationRecipe
+from snellen.recipe.schema import AnyRecipe
+from snellen.tasks.classification.prepare import prepare
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.segmentation.prepare import prepare_segmentation
-from snellen.tasks.setup import prepare
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 
 _ROUNDS = 3

@@ -19,15 +19,17 @@ from snellen.data.decode import UnreadableImageError, decode, kind_and_size
 from snellen.data.depth import settle_bits
 from snellen.data.folders import UnlabelledError
 from snellen.data.given import check_path, check_source, name_of
+from snellen.data.listing import ImageSet, Unreadable
 from snellen.data.masks.sources import is_masked
-from snellen.data.sources import ImageSet, Unreadable, read_images
+from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.errors import UserError
 from snellen.files import as_path
 from snellen.recipe.load import dotted, load_for
-from snellen.recipe.schema import Recipe, SegmentationRecipe
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.pretraining.check import UnlabelledCheck, render_unlabelled
 from snellen.tasks.segmentation.check import MaskCheck, check_masks, listed_files, render_masks
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 
 if TYPE_CHECKING:

@@ -20,23 +20,25 @@ from snellen.commands.study_runs import (
     training_paths,
 )
 from snellen.data.given import check_path
+from snellen.data.listing import DataSpec, ImageSet
 from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, read_masked
-from snellen.data.sources import DataSpec, ImageSet, read_images
+from snellen.data.sources import read_images
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.precision import Mode
 from snellen.errors import UserError
 from snellen.files import as_path
 from snellen.models.classifier import build_classifier
-from snellen.models.segmenters.build import SegmenterSpec, build_segmenter
+from snellen.models.segmenters.build import build_segmenter
+from snellen.models.segmenters.spec import SegmenterSpec
 from snellen.models.weights import PUBLISHED
 from snellen.recipe.load import dotted
-from snellen.recipe.schema import SegmentationRecipe
 from snellen.run.claim import locked
 from snellen.study.directory import Study, is_study, state_of, write_study
 from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRecipe, make_plan
 from snellen.study.timing import Speed, kind, network, pretraining_seconds, time_steps
 from snellen.tasks.few_steps import few_steps_notes
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.setup import say_notes
 from snellen.words import counted, duration
 

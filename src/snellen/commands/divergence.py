@@ -10,15 +10,15 @@ import torch
 from safetensors import safe_open
 
 from snellen.engine.checkpoint import Progress
+from snellen.engine.recipe import CommonRecipe
 from snellen.files import replacing, write_json, write_text
 from snellen.recipe.load import dump
-from snellen.recipe.schema import AnyRecipe
 from snellen.run.directory import Run
 
 _BEST, _SCORED = "checkpoints/best.safetensors", "predictions/validation.npz"
 
 
-def start_again(reason: str, recipe: AnyRecipe) -> str:
+def start_again(reason: str, recipe: CommonRecipe) -> str:
     """What to do where fp32 diverges: a resume would only repeat it."""
     rate = recipe.optimizer.lr / 10
     return f"{reason}. Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"

@@ -18,8 +18,8 @@ from torch import nn
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
 from snellen.commands.final_scores import score_test_part, write_predictions
+from snellen.data.listing import Sample
 from snellen.data.normalization import Normalization
-from snellen.data.sources import Sample
 from snellen.engine.checkpoint import Progress, save_weights
 from snellen.engine.display import Display
 from snellen.engine.environment import describe, peak_memory_mib
@@ -32,13 +32,15 @@ from snellen.errors import DivergedError, UserError
 from snellen.files import FULL, write_json, write_text
 from snellen.models.classifier import count_macs, count_parameters
 from snellen.models.weights import PUBLISHED, WeightsReport
-from snellen.recipe.choose import Choice
 from snellen.recipe.load import dump
-from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.reporting.closing import closing_lines, next_commands
 from snellen.run.directory import Run
 from snellen.study.directory import in_study
+from snellen.tasks.choice import Choice
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.few_steps import few_steps_note
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.setup import Recorded, say_notes
 from snellen.words import counted
 

@@ -21,17 +21,17 @@ from snellen.commands.execution import (
 )
 from snellen.data.fingerprint import content_hashes
 from snellen.data.given import check_path
-from snellen.data.sources import ImageSet, Sample
+from snellen.data.listing import ImageSet, Sample
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.engine.loop import Job
 from snellen.errors import UserError
 from snellen.files import as_path
-from snellen.recipe.choose import choose_pretraining_recipe
 from snellen.recipe.load import dotted, load_for
-from snellen.recipe.schema import PretrainingRecipe
 from snellen.run.claim import locked, new_run
 from snellen.run.directory import Run
+from snellen.tasks.pretraining.data import choose_pretraining_recipe
 from snellen.tasks.pretraining.prepare import PreparedPretraining, prepare_pretraining
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.setup import say_notes
 from snellen.words import counted
 

@@ -17,18 +17,18 @@ from rich.markup import escape
 
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import resume, train_on
+from snellen.data.listing import ImageSet
 from snellen.data.masks.sources import MaskedSet
-from snellen.data.sources import ImageSet
 from snellen.data.store import JOBS
 from snellen.errors import UserError
 from snellen.files import write_text
 from snellen.recipe.load import dump
-from snellen.recipe.schema import SegmentationRecipe
 from snellen.run.directory import Run
 from snellen.study.directory import state_of
 from snellen.study.plan import Plan, PlannedPretraining, PlannedRun
 from snellen.study.timing import Speed, kind
 from snellen.tasks.segmentation.data import train_segmenter_on
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import duration
 
 

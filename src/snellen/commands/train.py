@@ -23,20 +23,23 @@ from snellen.commands.execution import (
 )
 from snellen.commands.pretrain import resume_pretraining
 from snellen.data.given import check_path, check_source
+from snellen.data.listing import ImageSet, Sample
 from snellen.data.masks.sources import is_masked
-from snellen.data.sources import ImageSet, Sample, read_images
+from snellen.data.sources import read_images
 from snellen.data.table import as_text
 from snellen.engine.device import find_device
 from snellen.engine.loop import Job
 from snellen.errors import UserError
 from snellen.files import as_path, write_text
-from snellen.recipe.choose import choose_recipe
 from snellen.recipe.load import dotted, load_for, load_recipe, of_kind
-from snellen.recipe.schema import Recipe, SegmentationRecipe
 from snellen.run.claim import locked, new_run
 from snellen.run.directory import Run, load
+from snellen.tasks.classification.data import choose_recipe
+from snellen.tasks.classification.prepare import Prepared, prepare
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.segmentation.data import resume_segmenter, train_segmenter
-from snellen.tasks.setup import Prepared, prepare, say_notes
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
+from snellen.tasks.setup import say_notes
 from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.augment.mixing import MixSpec, mix, soft_targets
+from snellen.data.augment.mixing import mix, soft_targets
 from snellen.data.augment.pipeline import Augmentation
+from snellen.data.augment.spec import MixSpec
 from snellen.data.cache import Pixels
 from snellen.randomness import derive
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from snellen.data.sources import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Found, Listing, Side, images_below
+from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Found, Listing, Side, images_below
 from snellen.errors import UserError
 from snellen.words import counted
 

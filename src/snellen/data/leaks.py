@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from snellen.data.listing import Found, Side
 from snellen.data.neighbours import neighbours_look_alike
-from snellen.data.sources import Found, Side
 from snellen.words import counted
 
 

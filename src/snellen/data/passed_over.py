@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from snellen.data.sources import IMAGE_SUFFIXES, TABLE_SUFFIXES
+from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES
 from snellen.data.walk import files_below
 from snellen.words import counted
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snellen.data.sources import DataSpec, Found, Listing, Side
+from snellen.data.listing import DataSpec, Found, Listing, Side
 from snellen.errors import UserError
 from snellen.words import counted
 

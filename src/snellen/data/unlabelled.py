@@ -11,8 +11,8 @@ from pydantic import Field
 from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.folders import split_folders
+from snellen.data.listing import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.data.passed_over import passed_over_note
-from snellen.data.sources import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.errors import UserError
 from snellen.spec import Spec
 from snellen.words import counted

@@ -9,7 +9,6 @@ import time
 from snellen.engine.device import synchronise
 from snellen.engine.loop import Job, one_step
 from snellen.errors import UserError
-from snellen.recipe.schema import scored_epochs
 from snellen.words import duration
 
 _WARM_UP = 2  # the first steps allocate memory and pick algorithms
@@ -32,15 +31,14 @@ def epochs_within(budget: float, job: Job) -> int:
 
     def taken(epochs: int) -> float:
         planned = job.recipe.model_copy(update={"epochs": epochs})
-        return epochs * epoch + len(scored_epochs(planned)) * score
+        return epochs * epoch + len(planned.scored_epochs()) * score
 
     most = int(budget / epoch)
     epochs = bisect.bisect_right(range(1, most + 1), budget * _MARGIN, key=taken)
     if epochs < 1:
-        network = "model.architecture" if job.recipe.task == "segmentation" else "model.backbone"
         raise ShortBudgetError(
             f"budget={job.recipe.budget}: one epoch takes about {duration(taken(1))} on this machine. "
-            f"Give more time, a smaller network ({network}) or smaller images (augmentation.size)."
+            f"Give more time, a smaller network ({job.recipe.network_field}) or smaller images (augmentation.size)."
         )
     return epochs
 

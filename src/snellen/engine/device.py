@@ -4,49 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 
+from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
-from snellen.spec import Spec
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-class HardwareSpec(Spec):
-    """Where and how the arithmetic runs."""
-
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="auto: the GPU (CUDA) if there is one, else the CPU. Or cpu, cuda, cuda:1, or Apple's mps, which "
-        "snellen was not tried on yet.",
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Arithmetic of the network. auto: whichever of fp32 and bf16 autocast is faster here."
-    )
-    channels_last: bool | None = Field(None, description="Memory layout of images. null: the faster one here.")
-    compile: bool | None = Field(
-        None, description="torch.compile for training steps. null: if it is faster, tried on CUDA only."
-    )
-    unfold: bool | None = Field(
-        None,
-        description="Convolutions over few positions as matrix products. null: if it is faster, tried on CPUs only.",
-    )
-    remeasure: bool = Field(
-        False,
-        description="Measure which mode is the fastest even where that was measured on this machine before (the "
-        "decision is kept in the user's cache folder).",
-    )
-    threads: int | None = Field(
-        None, ge=1, description="CPU threads for the arithmetic, at most one for each core. null: one for each core."
-    )
-    deterministic: bool = Field(
-        True, description="Only algorithms that give the same bits each time; what an exact resume needs."
-    )
 
 
 def find_device(spec: HardwareSpec) -> torch.device:

@@ -21,10 +21,10 @@ from snellen.engine.ema import build_ema
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.journal import Journal
 from snellen.engine.optimizer import build_optimizer, set_momentum
+from snellen.engine.recipe import CommonRecipe
 from snellen.engine.schedule import factor, momentum
 from snellen.errors import DivergedError, UserError
 from snellen.randomness import derive
-from snellen.recipe.schema import AnyRecipe, scored_epochs
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -141,7 +141,7 @@ class Job:
     """All that a run trains with. optimizer's groups carry `scale`: their learning rate over the recipe's."""
 
     path: Path
-    recipe: AnyRecipe
+    recipe: CommonRecipe
     task: Task
     feed: Source
     model: nn.Module
@@ -180,7 +180,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
     """
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
-    due, scored = recipe.snapshots.due(recipe.epochs), scored_epochs(recipe)
+    due, scored = recipe.snapshots.due(recipe.epochs), recipe.scored_epochs()
     with Journal(job.path, progress, job.task.measure, job.task.columns, job.task.records) as journal:
         while progress.epoch <= recipe.epochs:
             epoch = progress.epoch

@@ -5,44 +5,13 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from pydantic import Field, field_validator
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from snellen.engine.spec import OptimizerSpec
 from snellen.errors import UserError
-from snellen.spec import Spec
 
 _SECOND_ORDER = ("adahessian",)
-MOMENTUM = ("sgd", "adam", "adamw")  # those whose momentum a schedule can move
-
-
-class OptimizerSpec(Spec):
-    """How the loss is minimised."""
-
-    name: str = Field("adamw", description="sgd, adam, adamw, lars, or any optimiser that timm knows by name.")
-    lr: float = Field(1e-3, gt=0, description="Highest learning rate; the schedule multiplies it.")
-    weight_decay: float = Field(
-        0.01,
-        ge=0,
-        description="Pull of weights to zero: decoupled in adamw, part of the gradient in sgd and adam.",
-    )
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and lars.")
-    nesterov: bool = Field(False, description="Nesterov's momentum, for sgd.")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Moving averages of adam and adamw.")
-    eps: float = Field(1e-8, gt=0, description="Added to the denominator of adam and adamw.")
-    clip_norm: float | None = Field(None, gt=0, description="The gradient's norm is clipped at this. null: it is not.")
-    decay_vectors: bool = Field(True, description="Whether biases and normalisation scales are decayed too.")
-    backbone_rate: float = Field(1.0, gt=0, le=1, description="Rate of the backbone, as a factor of the head's.")
-    bias_rate: float = Field(
-        1.0, gt=0, description="Rate of the biases of batch-norm, as a factor; airnet wants a large one."
-    )
-
-    @field_validator("betas")
-    @classmethod
-    def _in_unit_interval(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError("both must be at least 0 and below 1")
-        return betas
 
 
 def build_optimizer(spec: OptimizerSpec, model: nn.Module) -> Optimizer:

@@ -11,11 +11,11 @@ import torch
 from snellen.errors import UserError
 
 if TYPE_CHECKING:
-    from snellen.recipe.schema import AnyRecipe
+    from snellen.engine.recipe import CommonRecipe
 
 
 @contextmanager
-def memory_explained(recipe: AnyRecipe, device: torch.device) -> Iterator[None]:
+def memory_explained(recipe: CommonRecipe, device: torch.device) -> Iterator[None]:
     """Turns running out of memory, of a GPU or of the machine, into a UserError that names what helps."""
     try:
         yield
@@ -31,9 +31,9 @@ def _is_out_of_memory(error: Exception) -> bool:
     return "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
-def _advice(recipe: AnyRecipe, device: torch.device) -> str:
+def _advice(recipe: CommonRecipe, device: torch.device) -> str:
     accumulation = min(recipe.accumulation * 2, recipe.batch_size // 2)  # more is refused
-    splits = recipe.task != "pretraining" and accumulation > recipe.accumulation
+    splits = not recipe.whole_batch and accumulation > recipe.accumulation
     parts = f"accumulation={accumulation} (the same batch in smaller parts) or " if splits else ""
     return (
         f"the device {device} ran out of memory with batch_size={recipe.batch_size}. Try {parts}a smaller batch_size."

@@ -13,8 +13,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from snellen.engine import decisions
-from snellen.engine.device import HardwareSpec
 from snellen.engine.environment import arithmetic_unit
+from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
 from snellen.models.unfolded import unfold_convolutions
 

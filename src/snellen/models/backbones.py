@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 from snellen.models.hubs import check_torch_hub, hugging_face
-
-if TYPE_CHECKING:
-    from snellen.models.classifier import BackboneSpec
+from snellen.models.spec import BackboneSpec
 
 Triple = tuple[float, float, float]
 _AUXILIARY = {"inception_v3": ("AuxLogits",), "googlenet": ("aux1", "aux2")}  # torchvision's names of their heads

@@ -21,7 +21,10 @@ from snellen.words import kind_of
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
+    from snellen.recipe.schema import AnyRecipe
+    from snellen.tasks.classification.recipe import Recipe
+    from snellen.tasks.pretraining.recipe import PretrainingRecipe
+    from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
     RecipeSource: TypeAlias = str | Path | Mapping[str, Any] | Recipe | PretrainingRecipe | SegmentationRecipe
 
@@ -61,7 +64,7 @@ def load_for(kind: type[Kind], source: RecipeSource, overrides: Mapping[str, Any
 
 def of_kind(kind: type[Kind], recipe: AnyRecipe) -> Kind:
     """The recipe itself. Raises UserError when it is of another kind, with the command that takes it."""
-    from snellen.recipe.schema import PretrainingRecipe
+    from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
     if isinstance(recipe, kind):
         return recipe
@@ -90,7 +93,9 @@ def read_resolved(path: Path) -> AnyRecipe:
 
 def validate(fields: Mapping[str, Any], label: str) -> AnyRecipe:
     """Fields as a recipe of the kind that `task` says. Raises UserError with one line for each field that is wrong."""
-    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
+    from snellen.tasks.classification.recipe import Recipe
+    from snellen.tasks.pretraining.recipe import PretrainingRecipe
+    from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
     kinds: dict[str, type[AnyRecipe]] = {
         "classification": Recipe,
@@ -144,8 +149,10 @@ def dotted(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> 
     A keyword may be a field (epochs=3), a part of a recipe with some of its fields (model={"backbone": "resnet18"}), or
     have a dotted key by itself (**{"model.backbone": "resnet18"}). Raises UserError where overrides are no dictionary.
     """
-    from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
     from snellen.study.spec import StudySpec
+    from snellen.tasks.classification.recipe import Recipe
+    from snellen.tasks.pretraining.recipe import PretrainingRecipe
+    from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
     if overrides is not None and not isinstance(overrides, Mapping):
         raise UserError(f"overrides: wanted a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")

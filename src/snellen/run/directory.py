@@ -66,7 +66,9 @@ if TYPE_CHECKING:
     from snellen.engine.precision import Mode
     from snellen.models.classifier import Classifier
     from snellen.models.segmenters.segmenter import Segmenter
-    from snellen.recipe.schema import AnyRecipe, Recipe, SegmentationRecipe
+    from snellen.recipe.schema import AnyRecipe
+    from snellen.tasks.classification.recipe import Recipe
+    from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
 # What each file needs to hold, so that one which is damaged is named and not stumbled over later.
@@ -193,7 +195,7 @@ class Run:
     @property
     def classification(self) -> Recipe:
         """The resolved recipe of a classification run. Raises UserError for a run of another kind."""
-        from snellen.recipe.schema import Recipe
+        from snellen.tasks.classification.recipe import Recipe
 
         recipe = self.recipe
         if isinstance(recipe, Recipe):
@@ -208,7 +210,7 @@ class Run:
     @property
     def segmentation(self) -> SegmentationRecipe:
         """The resolved recipe of a segmentation run. Raises UserError for a run of another kind."""
-        from snellen.recipe.schema import SegmentationRecipe
+        from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
         if isinstance(self.recipe, SegmentationRecipe):
             return self.recipe

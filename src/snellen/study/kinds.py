@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from snellen.recipe.schema import Recipe, SegmentationRecipe
+from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 WHOLE_NETWORK, HEAD_ONLY = "whole network trained", "head only"
 

@@ -54,7 +54,7 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
 def _explain(detail: ErrorDetails) -> str:
     """As of a recipe; a recipe's field among a study's own is pointed to `changes`."""
     if detail["type"] == "extra_forbidden" and not nearest_fields(StudySpec, [str(part) for part in detail["loc"]]):
-        from snellen.recipe.schema import Recipe
+        from snellen.tasks.classification.recipe import Recipe
 
         key = ".".join(str(part) for part in detail["loc"])
         if close := nearest_fields(Recipe, key.split(".")):

@@ -15,9 +15,11 @@ from snellen.data.masks.sources import is_masked
 from snellen.errors import UserError
 from snellen.insight.differences import flattened
 from snellen.recipe.load import apply_overrides, load_for, load_recipe, read_fields
-from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
 from snellen.study.kinds import seeds_by_default
 from snellen.study.spec import SettingSpec, StudySpec
+from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 # What changes no result, and so makes no other run.
 _IRRELEVANT = {"name": "", "data.cache_mib": 0, "hardware": {}}

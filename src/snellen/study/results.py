@@ -25,7 +25,6 @@ from snellen.insight.seeds import OverSeeds
 from snellen.insight.segmentation import mask_figures, miou, miou_by_unit, miou_degrees
 from snellen.insight.settings import Scores, by_unit, compare, expected_by_setting, unit_degrees
 from snellen.insight.support import support
-from snellen.recipe.schema import PretrainingRecipe
 from snellen.reporting.headline import (
     ClassValues,
     class_predictions,
@@ -38,6 +37,7 @@ from snellen.reporting.headline import (
 from snellen.run.directory import ImagePredictions, Run
 from snellen.study.directory import Study
 from snellen.study.kinds import kind_of_training
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.words import counted
 
 

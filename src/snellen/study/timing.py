@@ -14,19 +14,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from snellen.data.fingerprint import text_hash
+from snellen.data.listing import ImageSet
 from snellen.data.masks.sources import MaskedSet
-from snellen.data.sources import ImageSet
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.engine.budget import evaluation_seconds, step_seconds
 from snellen.engine.loop import Job
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Mode
+from snellen.engine.recipe import seconds
 from snellen.recipe.load import apply_overrides
-from snellen.recipe.schema import PretrainingRecipe, Recipe, scored_epochs, seconds
+from snellen.recipe.schema import scored_epochs
 from snellen.study.plan import TrainedRecipe
+from snellen.tasks.classification.prepare import prepare
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.segmentation.prepare import prepare_segmentation
-from snellen.tasks.setup import prepare
 
 _TRAINING_IMAGES, _SCORED_IMAGES = 600, 300  # of masks a tenth
 AnySample = TypeVar("AnySample")

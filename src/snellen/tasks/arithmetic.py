@@ -14,13 +14,13 @@ from snellen.data.views import ViewBatch
 from snellen.engine.display import per_second
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, Loss, Measured, Mode, Workload, check_compiler, choose
-from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe, SegmentationRecipe
+from snellen.engine.recipe import CommonRecipe
 from snellen.words import counted
 
 if TYPE_CHECKING:
     from snellen.tasks.setup import Recorded
 
-AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
 
 
 class Timed(Protocol):
@@ -39,7 +39,7 @@ class Timed(Protocol):
 
 
 def settle_mode(
-    recipe: AnyRecipe, model: nn.Module, feed: Timed, loss: Loss, console: Console, recorded: Recorded | None
+    recipe: CommonRecipe, model: nn.Module, feed: Timed, loss: Loss, console: Console, recorded: Recorded | None
 ) -> tuple[Mode, Sequence[Measured]]:
     """The mode that a run takes, which is printed, and what was measured for it: that of a resumed run, or the fastest.
 
@@ -56,9 +56,7 @@ def settle_mode(
         return recorded.mode, ()
     batch = next(iter(feed.train(1)))
     images = batch.first if isinstance(batch, ViewBatch) else batch.images
-    network = recipe.model.model_dump(mode="json", exclude={"weights"})
-    if isinstance(recipe, PretrainingRecipe):
-        network = {"model": network, "method": recipe.method.model_dump(mode="json")}
+    network = recipe.network()
     steps = recipe.epochs * feed.steps
     work = Workload(model, images, loss, recipe.accumulation, json.dumps(network, sort_keys=True), steps)
     with memory_explained(recipe, feed.device):
@@ -67,7 +65,7 @@ def settle_mode(
     return choice.mode, choice.measured
 
 
-def in_mode(recipe: AnyKind, mode: Mode) -> AnyKind:
+def in_mode(recipe: AnyRecipe, mode: Mode) -> AnyRecipe:
     """The recipe with the mode written out: training from it takes the same one."""
     return recipe.model_copy(update={"hardware": mode.fixed(recipe.hardware)})
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from snellen.data.feed import steps_in_epoch
+from snellen.engine.recipe import CommonRecipe
 from snellen.recipe.load import load_recipe
-from snellen.recipe.schema import AnyRecipe, PretrainingRecipe, Recipe
 from snellen.recipe.text import shipped_names
 from snellen.words import counted
 
@@ -17,7 +16,7 @@ _SMALL_BATCH = 32  # advised where an epoch would else be a single step
 _SMALLEST_BATCH = 8  # batch-norm needs some images
 
 
-def few_steps_note(recipe: AnyRecipe, images: int, settled: bool = False, prefix: str = "") -> str | None:
+def few_steps_note(recipe: CommonRecipe, images: int, settled: bool = False, prefix: str = "") -> str | None:
     """A note on a run with fewer than 30 optimiser steps, or with one step an epoch; None of any other.
 
     images: the training images' number. settled: whether the steps were chosen on purpose, as in a study with
@@ -25,10 +24,9 @@ def few_steps_note(recipe: AnyRecipe, images: int, settled: bool = False, prefix
     advised where an epoch is one step; a plain SGD's rate goes down with it, in proportion (Goyal et al. 2017, arXiv
     1706.02677).
     """
-    steps = _steps(recipe, images, recipe.batch_size)
+    steps = recipe.steps_in_epoch(images, recipe.batch_size)
     total = recipe.epochs * steps
-    cached = isinstance(recipe, Recipe) and recipe.model.cached
-    if total >= _FEW and (steps > 1 or settled or cached):
+    if total >= _FEW and (steps > 1 or settled or recipe.trains_on_features):
         return None
     head = f"{counted(recipe.epochs, 'epoch')} of {counted(steps, 'step')}"
     if recipe.batch_size >= images:
@@ -41,7 +39,7 @@ def few_steps_note(recipe: AnyRecipe, images: int, settled: bool = False, prefix
             fields["optimizer.lr"] = recipe.optimizer.lr * batch / _batch_of_rate(recipe)
         if recipe.accumulation > batch // 2:
             fields["accumulation"] = 1
-    steps = _steps(recipe, images, batch)
+    steps = recipe.steps_in_epoch(images, batch)
     epochs = recipe.epochs if recipe.budget else max(recipe.epochs, math.ceil(_ENOUGH / steps))
     if epochs > recipe.epochs:
         fields["epochs"] = epochs
@@ -53,7 +51,7 @@ def few_steps_note(recipe: AnyRecipe, images: int, settled: bool = False, prefix
     return f"{head}{few}. {advice} would make {counted(epochs * steps, 'step')}{f'; or give {time}' if time else ''}."
 
 
-def few_steps_notes(recipes: Sequence[tuple[str, AnyRecipe, int]], settled: bool) -> list[str]:
+def few_steps_notes(recipes: Sequence[tuple[str, CommonRecipe, int]], settled: bool) -> list[str]:
     """Notes on the settings of a study, (name, recipe, training images) of each; equal ones once, with their names."""
     by_note: dict[str, dict[str, None]] = {}
     for name, recipe, images in recipes:
@@ -62,7 +60,7 @@ def few_steps_notes(recipes: Sequence[tuple[str, AnyRecipe, int]], settled: bool
     return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 
 
-def _batch_of_rate(recipe: AnyRecipe) -> int:
+def _batch_of_rate(recipe: CommonRecipe) -> int:
     """The batch size that the learning rate was set for: of a shipped recipe with its own rate, the shipped one."""
     shipped = load_recipe(recipe.name) if recipe.name in shipped_names() else recipe
     return shipped.batch_size if shipped.optimizer.lr == recipe.optimizer.lr else recipe.batch_size
@@ -72,15 +70,9 @@ def _written(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2g}"
 
 
-def _batch(recipe: AnyRecipe, images: int, steps: int) -> int:
+def _batch(recipe: CommonRecipe, images: int, steps: int) -> int:
     """The batch size that is advised: the recipe's own, unless an epoch is a single step of it."""
-    if steps > 1 or isinstance(recipe, PretrainingRecipe):  # whose losses live on many images in a batch
+    if steps > 1 or recipe.whole_batch:
         return recipe.batch_size
     quarter = 1 << int(math.log2(max(1, images / 4)))
     return min(recipe.batch_size, max(_SMALLEST_BATCH, min(_SMALL_BATCH, quarter)))
-
-
-def _steps(recipe: AnyRecipe, images: int, batch_size: int) -> int:
-    if isinstance(recipe, PretrainingRecipe):
-        return max(1, images // batch_size)
-    return steps_in_epoch(images, batch_size, recipe.drop_last)

@@ -16,34 +16,26 @@ from rich.markup import escape
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from snellen.data.augment.pipeline import Augmentation, evaluation_view, stored_image
+from snellen.data.augment.pipeline import evaluation_view, stored_image
 from snellen.data.cache import Pixels, channel_statistics, load_pixels
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.depth import settle_bits
 from snellen.data.feed import Feed
+from snellen.data.listing import DataSpec, ImageSet, Unreadable
 from snellen.data.masks.sources import MaskDataSpec
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
-from snellen.data.sources import DataSpec, ImageSet, Sample, Unreadable
 from snellen.data.split import fraction_rows
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
-from snellen.engine.checkpoint import restore_model
-from snellen.engine.device import find_device, make_fabric, prepare_process
-from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
-from snellen.engine.optimizer import build_optimizer
 from snellen.engine.out_of_memory import memory_explained
-from snellen.engine.precision import Measured, Mode
+from snellen.engine.precision import Mode
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
-from snellen.models.classifier import build_classifier, check_evaluation_size
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
-from snellen.recipe.schema import AnyRecipe, ImageRecipe, Recipe, seconds
-from snellen.tasks.arithmetic import in_mode, settle_mode
-from snellen.tasks.classification.frozen import FeatureFeed, best_rate, extracted
-from snellen.tasks.classification.task import Classification
+from snellen.recipe.schema import AnyRecipe, ImageRecipe
 from snellen.words import counted
 
 _WHITENING_IMAGES = 5000
@@ -61,88 +53,6 @@ class Recorded:
     threads: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A job, and what was found out while it was set up."""
-
-    job: Job
-    images: ImageSet
-    normalization: Normalization
-    weights: WeightsReport
-    measured: Sequence[Measured]
-
-
-def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, recorded: Recorded | None) -> Prepared:
-    """Decodes the images, builds the network, picks the fastest mode, and fixes the number of epochs.
-
-    path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
-    Raises UserError for images, weights or settings that cannot work.
-    """
-    prepare_process(recipe.hardware, resumed=recorded is not None)
-    device = find_device(recipe.hardware)
-    model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
-    if recorded is None:
-        training_files, scored_files = (
-            [images.root / sample.path for sample in side] for side in (images.train, images.validation)
-        )
-        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, training_files, scored_files, console)})
-    images = fewer(images, recipe.data.fraction, recipe.seed)
-    model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
-    say_weights(console, weights)
-    check_evaluation_size(model.backbone, model_spec, recipe.evaluation.size)
-    budget, crops = CacheBudget(recipe.data.cache_mib), not recipe.model.cached
-    images, train, validation = decode_images(images, recipe, recipe.data, budget, console, crops)
-    if recorded:
-        normalization = recorded.normalization
-    else:
-        normalization = find_normalization(recipe.normalization, weights, train.pixels)
-    augmentation = Augmentation(recipe.augmentation, normalization, device)
-
-    def feed(decoded: Decoded, samples: Sequence[Sample], channels_last: bool) -> Feed:
-        return Feed(
-            decoded.pixels,
-            decoded.views,
-            torch.tensor([sample.label for sample in samples]),
-            len(images.classes),
-            augmentation,
-            recipe.mix,
-            recipe.batch_size,
-            recipe.drop_last,
-            recipe.seed,
-            device,
-            channels_last,
-        )
-
-    plain = feed(train, images.train, channels_last=False)
-    if model_spec.weights is None and not (recorded and recorded.trained):
-        whiten(model.backbone, plain)
-    model.to(device)
-    mode, measured = settle_mode(recipe, model, plain, _loss_to_time, console, recorded)
-    recipe = in_mode(recipe, mode)
-    mode.apply(model)
-    fabric = make_fabric(device, mode.precision)
-    train_feed: Feed | FeatureFeed = feed(train, images.train, mode.channels_last)
-    validation_feed: Feed | FeatureFeed = feed(validation, images.validation, mode.channels_last)
-    if recipe.model.cached:
-        if recorded and recorded.trained:  # the features are the run's own backbone's, not those of a new one
-            restore_model(path, model, device)
-        train_feed, validation_feed = (
-            each if isinstance(each, FeatureFeed) else extracted(model, each, fabric.autocast, console)
-            for each in (train_feed, validation_feed)
-        )
-    rows = snapshot_rows(recipe, len(images.validation))
-    task = Classification(path, recipe.loss, validation_feed, recipe.evaluation.flip, rows, len(images.classes))
-    optimizer = build_optimizer(recipe.optimizer, model)
-    ema = build_ema(recipe.ema, model) if recipe.ema else None
-    job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)
-    if recipe.sweep and recorded is None and isinstance(train_feed, FeatureFeed):
-        groups = [sample.group for sample in images.train]
-        job = _with_rate(job, best_rate(job, train_feed, groups, recipe.sweep, console))
-    if recipe.budget and recorded is None:
-        job = within_budget(job, seconds(recipe.budget), console)
-    return Prepared(job, images, normalization, weights, measured)
-
-
 def say_notes(console: Console, notes: Sequence[str]) -> None:
     """Prints what a person should know of a run's settings."""
     for note in notes:
@@ -153,11 +63,6 @@ def say_weights(console: Console, weights: WeightsReport) -> None:
     """Prints what of the initial weights was loaded, and what was not."""
     if weights.sentence is not None:
         console.print(weights.sentence, highlight=False, markup=False, soft_wrap=True)
-
-
-def _with_rate(job: Job, rate: float) -> Job:
-    optimizer = job.recipe.optimizer.model_copy(update={"lr": rate})
-    return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"optimizer": optimizer}))
 
 
 def within_budget(job: Job, budget: float, console: Console) -> Job:

@@ -6,19 +6,10 @@ import math
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from snellen.spec import Spec
-
-
-class MixSpec(Spec):
-    """Both given: one of them is drawn for each batch, with equal chance. Label smoothing is loss.smoothing."""
-
-    mixup: float = Field(0.0, ge=0, description="Mixup's alpha: the share of each image is Beta(alpha, alpha). 0: off.")
-    cutmix: float = Field(0.0, ge=0, description="CutMix's alpha: the area of the pasted box is Beta. 0: off.")
-    probability: float = Field(1.0, ge=0, le=1, description="Chance that a batch is mixed at all.")
+from snellen.data.augment.spec import MixSpec
 
 
 def soft_targets(target: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:

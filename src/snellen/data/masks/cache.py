@@ -14,6 +14,7 @@ from torch import Tensor
 from snellen.data.batch import RawBatch
 from snellen.data.cache import Pixels, bounded_map
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.listing import Unreadable
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import MaskReading, decode_mask
 from snellen.data.masks.resize import (
@@ -25,7 +26,6 @@ from snellen.data.masks.resize import (
     resized_size,
 )
 from snellen.data.masks.sources import MaskDataSpec, MaskedSet
-from snellen.data.sources import Unreadable
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.errors import UserError
 

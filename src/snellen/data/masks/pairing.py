@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from snellen.data.sources import IMAGE_SUFFIXES, Side, Unreadable
+from snellen.data.listing import IMAGE_SUFFIXES, Side, Unreadable
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.words import counted

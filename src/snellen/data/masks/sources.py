@@ -12,13 +12,13 @@ from pydantic import Field
 from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.leaks import leak_notes, neighbour_notes
+from snellen.data.listing import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.data.masks.decode import MaskReading
 from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
 from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
-from snellen.data.sources import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.data.walk import files_below
 from snellen.errors import UserError

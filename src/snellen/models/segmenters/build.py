@@ -10,20 +10,20 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.models.backbones import build_backbone, own_normalization, published_size
-from snellen.models.classifier import BackboneSpec, initial_backbone
+from snellen.models.classifier import initial_backbone
 from snellen.models.segmenters import deeplabv3, smp
 from snellen.models.segmenters.deeplabv3 import DeepLabV3
 from snellen.models.segmenters.fcn import Fcn
 from snellen.models.segmenters.segmenter import Segmenter
+from snellen.models.segmenters.spec import SegmenterSpec
+from snellen.models.spec import BackboneSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
-from snellen.spec import Spec
 from snellen.words import counted
 
 if TYPE_CHECKING:
@@ -33,28 +33,6 @@ _FCN_STEPS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8}
 _TORCHVISION = "torchvision/"
 _IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet's")
 _WRAPPERS = ("", "module.", "model.", "_orig_mod.")
-
-
-class SegmenterSpec(Spec):
-    """The network that says of every pixel what it is, and where its weights come from."""
-
-    architecture: str = Field(
-        "unet/resnet34",
-        description="DECODER/ENCODER: one of segmentation-models-pytorch's decoders (unet, fpn, deeplabv3plus, "
-        "segformer, …) on any encoder that timm knows, or mit_b0 to mit_b5; fcn32s, fcn16s or fcn8s on a VGG of timm "
-        "or torchvision (fcn32s/torchvision/vgg16); or torchvision/deeplabv3_resnet50 or 101.",
-    )
-    weights: str | None = Field(
-        None,
-        description="null: from scratch. imagenet: the encoder's, from its hub. coco: of torchvision's DeepLabV3. Else "
-        "a file or a run directory: of the encoder (a classifier or a pretraining run), of such a segmenter, or of one "
-        "with another decoder, whose encoder is taken. The layers that give the classes always start anew.",
-    )
-    partial: bool = Field(False, description="Go on when some layers of `weights` do not fit.")
-    freeze: bool = Field(False, description="The encoder is not trained; it keeps its batch-norm statistics too.")
-    width: int = Field(512, ge=1, description="Channels of the two convolutions that fcn puts on VGG.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of channels set to zero after each of these two.")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth, for timm encoders that have it.")
 
 
 def build_segmenter(spec: SegmenterSpec, classes: int, seed: int) -> tuple[Segmenter, WeightsReport]:

@@ -21,9 +21,10 @@ from snellen.data.augment.pipeline import Augmentation, evaluation_view
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.in_memory import ImageInMemory
 from snellen.data.normalization import Normalization
-from snellen.engine.device import HardwareSpec, find_device, make_fabric
+from snellen.engine.device import find_device, make_fabric
 from snellen.engine.environment import processor
 from snellen.engine.precision import Mode
+from snellen.engine.spec import HardwareSpec
 from snellen.models.classifier import load_trained
 from snellen.run.directory import Run
 from snellen.tasks.classification.task import scored_logits

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from snellen.spec import Spec
-
-
-class LossSpec(Spec):
-    """What is minimised: the mean over the images of a batch."""
-
-    name: Literal["cross_entropy", "soft_target", "poly1"] = Field(
-        "cross_entropy",
-        description="cross_entropy: one class an image. soft_target: cross-entropy with a distribution over classes, "
-        "which mixup and CutMix need. poly1: cross-entropy + epsilon * (1 - p of the right class).",
-    )
-    smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Label smoothing: this share of each label is spread evenly over all classes."
-    )
-    epsilon: float = Field(1.0, description="Weight of Poly-1's extra term, for name=poly1.")
+from snellen.tasks.classification.recipe import LossSpec
 
 
 def compute_loss(spec: LossSpec, logits: Tensor, target: Tensor) -> Tensor:

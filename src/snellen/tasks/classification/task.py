@@ -6,58 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.data.augment.pipeline import EvaluationTransformSpec
 from snellen.data.feed import Batch
 from snellen.engine.checkpoint import save_weights
 from snellen.engine.display import loss_text
 from snellen.files import replacing
 from snellen.models.classifier import Classifier
 from snellen.run.directory import predicted_classes
-from snellen.spec import Spec
-from snellen.tasks.classification.losses import LossSpec, compute_loss
+from snellen.tasks.classification.losses import compute_loss
+from snellen.tasks.classification.recipe import LossSpec
 
 Autocast = Callable[[], AbstractContextManager[Any]]
-
-
-class EvaluationSpec(EvaluationTransformSpec):
-    """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
-
-    every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
-    choose: Literal["best", "last"] | None = Field(
-        None,
-        description="Which epoch is kept: the one with the best validation top-1 (the report then gives the "
-        "cross-fitted score of that choice), or the last. null: last where the schedule ends at a tenth of its peak or "
-        "below, else best; the run's recipe says which.",
-    )
-    flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
-
-
-class SnapshotSpec(Spec):
-    """Features of the same validation images after several epochs."""
-
-    images: int = Field(1000, ge=0, description="Validation images whose features are kept, drawn once; 0 for none.")
-    epochs: tuple[int, ...] | None = Field(
-        None, description="Epochs, counted from 1. None: the first, the middle and the last."
-    )
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anything is kept at all."""
-        return self.images > 0
-
-    def due(self, total: int) -> set[int]:
-        """The epochs of a run of `total` epochs after which something is kept."""
-        if not self.wanted:
-            return set()
-        return {1, (total + 1) // 2, total} if self.epochs is None else {e for e in self.epochs if e <= total}
 
 
 @dataclass(frozen=True)

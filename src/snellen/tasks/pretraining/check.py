@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from snellen.data.sources import Unreadable
+from snellen.data.listing import Unreadable
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.words import counted
 

@@ -7,51 +7,19 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import nn
 
-from snellen.data.augment.pipeline import EvaluationTransformSpec
 from snellen.data.feed import Batch
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 COLUMNS = ("feature_deviation", "projection_deviation", "effective_rank", "knn_top1", "probe_top1")
 _COLLAPSED = 0.1
-
-
-class RepresentationSpec(EvaluationTransformSpec):
-    """How, how often and on what the features are looked at."""
-
-    every: int | None = Field(
-        None,
-        ge=1,
-        description="Epochs between two looks; there is always one after the last. null: 1, and with `data` a "
-        "tenth of the epochs, because k-NN with many labelled images takes a good part of an epoch's time.",
-    )
-    data: str | None = Field(
-        None,
-        description="A labelled set, in any layout that train takes, for k-NN and linear probe: its training images "
-        "are the ones that are known, its validation images are scored. null: neither is computed.",
-    )
-    known: int | None = Field(None, ge=2, description="At most so many labelled images are known. null: all.")
-    neighbours: int = Field(20, ge=1, description="k of k-NN.")
-    temperature: float = Field(0.07, gt=0, description="Neighbours vote with weight exp(cosine / temperature).")
-    probe: Literal["never", "last", "always"] = Field(
-        "last", description="When a linear probe is fitted: never, after the last epoch, or at each look."
-    )
-    collapse: Literal["stop", "warn"] = Field(
-        "stop", description="What to do when all projections have come to point the same way."
-    )
-
-    @property
-    def choose(self) -> Literal["last"]:
-        """The kept backbone is the last one: a choice by k-NN would make its score too good."""
-        return "last"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from snellen.data.augment.mixing import MixSpec
 from snellen.data.augment.pipeline import Augmentation
+from snellen.data.augment.spec import MixSpec
 from snellen.data.feed import Feed
+from snellen.data.listing import ImageSet, Sample
 from snellen.data.normalization import Normalization
-from snellen.data.sources import ImageSet, Sample, read_images
+from snellen.data.sources import read_images
 from snellen.data.store import CacheBudget
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.data.views import ViewFeed
@@ -23,15 +24,17 @@ from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.precision import Measured
+from snellen.engine.recipe import seconds
 from snellen.errors import UserError
-from snellen.models.classifier import BackboneSpec, check_evaluation_size, start_backbone
+from snellen.models.classifier import check_evaluation_size, start_backbone
+from snellen.models.spec import BackboneSpec
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
-from snellen.recipe.schema import PretrainingRecipe, seconds
 from snellen.tasks.arithmetic import in_mode, settle_mode
 from snellen.tasks.pretraining.methods.build import build_method
 from snellen.tasks.pretraining.methods.method import Method
-from snellen.tasks.pretraining.methods.moco import MocoSpec
+from snellen.tasks.pretraining.methods.spec import MocoSpec
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.pretraining.task import Labelled, Pretraining
 from snellen.tasks.setup import (
     Decoded,

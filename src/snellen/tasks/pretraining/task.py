@@ -20,15 +20,9 @@ from snellen.files import replacing
 from snellen.insight.knn import knn_probabilities
 from snellen.insight.linear_probe import linear_probe
 from snellen.insight.separability import effective_rank
-from snellen.tasks.pretraining.evaluation import (
-    COLUMNS,
-    Representation,
-    RepresentationSpec,
-    extract,
-    suspicious,
-    training_deviation,
-)
+from snellen.tasks.pretraining.evaluation import COLUMNS, Representation, extract, suspicious, training_deviation
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
+from snellen.tasks.pretraining.recipe import RepresentationSpec
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 _LOOKED_AT = 2000  # images whose features tell deviation and rank

@@ -17,11 +17,11 @@ from rich.text import Text
 
 from snellen.data.decode import UnreadableImageError, decode, opened_image
 from snellen.data.depth import settle_bits
+from snellen.data.listing import Unreadable
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.overlay import sheet
 from snellen.data.masks.sources import MaskDataSpec, MaskedSample, MaskedSet, read_masked
-from snellen.data.sources import Unreadable
 from snellen.errors import UserError
 from snellen.files import replacing
 from snellen.words import counted

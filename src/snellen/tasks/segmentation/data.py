@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from snellen.commands.execution import (
 from snellen.data.masks.sources import MaskedSet, read_masked
 from snellen.engine.device import find_device
 from snellen.engine.loop import Job
-from snellen.recipe.choose import choose_segmentation_recipe
 from snellen.recipe.load import load_for
-from snellen.recipe.schema import SegmentationRecipe
 from snellen.run.claim import locked, new_run
 from snellen.run.directory import Run
+from snellen.tasks.choice import Choice, _for_few_images, _median_side
 from snellen.tasks.segmentation.prepare import PreparedSegmentation, prepare_segmentation
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.setup import say_notes
 from snellen.words import counted, images_by_part
 
@@ -150,3 +150,23 @@ def _data_json(prepared: PreparedSegmentation, source: str | Path) -> dict[str, 
         "left_out": [dataclasses.asdict(entry) for entry in images.left_out],
         "group": any(sample.group is not None for sample in images.validation),
     }
+
+
+def choose_segmentation_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
+    """A recipe for these training images with masks, from their size, their number and the hardware."""
+    from snellen.recipe.load import load_for
+    from snellen.tasks.segmentation.recipe import SegmentationRecipe
+
+    name = "segment-large" if gpu else "segment-lite"
+    reason = f"the images have masks and there is {'a' if gpu else 'no'} GPU"
+    fields = _for_few_images(name, len(paths))
+    side, recipe = _median_side(paths), load_for(SegmentationRecipe, name, {})
+    if "epochs" in fields:
+        # Short epochs need no score each.
+        fields["evaluation.every"] = max(recipe.evaluation.every, fields["epochs"] // recipe.epochs)
+    if isinstance(recipe.augmentation.resize, int) and side < recipe.augmentation.resize:  # small images stay small
+        fields |= {"augmentation.resize": None, "evaluation.resize": None}
+        crop = max(32, 32 * round(side / 32))
+        if isinstance(recipe.augmentation.size, int) and crop < recipe.augmentation.size:
+            fields["augmentation.size"] = crop
+    return Choice(name, reason, fields)

@@ -28,10 +28,10 @@ from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.recipe.load import with_data_overrides
-from snellen.recipe.schema import SegmentationRecipe
 from snellen.run.directory import Run
 from snellen.tasks.classification.inference import own_arithmetic
 from snellen.tasks.segmentation.inference import training_sizes
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.task import MaskScores, score_masks
 from snellen.words import counted
 

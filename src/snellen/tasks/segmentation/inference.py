@@ -18,8 +18,8 @@ from torch import Tensor
 
 from snellen.data.decode import UnreadableImageError
 from snellen.data.in_memory import ImageInMemory, path_of
-from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.masks.resize import TrainingSizes, evaluation_size, resize_image
+from snellen.data.masks.spec import MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.errors import UserError

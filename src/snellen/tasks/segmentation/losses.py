@@ -4,67 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from snellen.data.masks.classes import IGNORE
 from snellen.errors import UserError
-from snellen.spec import Spec
-
-Term = Literal["cross_entropy", "poly1", "focal", "dice", "lovasz"]
-
-
-class SegmentationLossSpec(Spec):
-    """What is minimised: a weighted sum of terms, each over the scored pixels of a batch."""
-
-    terms: dict[Term, float] = Field(
-        {"cross_entropy": 1.0},
-        description="Weights of: cross_entropy. poly1: cross-entropy + epsilon * (1 - p of the right class), pixel by "
-        "pixel. focal: cross-entropy * (1 - p)^gamma. dice: 1 - soft Dice, the mean over the classes in the batch. "
-        "lovasz: a continuous form of 1 - IoU, the same mean.",
-    )
-    smoothing: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Label smoothing of cross_entropy and poly1: this share is spread over all classes.",
-    )
-    epsilon: float = Field(1.0, description="Weight of poly1's extra term.")
-    gamma: float = Field(2.0, ge=0, description="Exponent of focal.")
-    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
-        None,
-        description="Weights of a pixel by its class's name, 1 where it is not named, for cross_entropy, poly1 and "
-        "focal; their mean is divided by the sum of the weights. balanced: 1 / ln(1.02 + share of the "
-        "training pixels), as Paszke et al. 2016.",
-    )
-    auxiliary: float = Field(
-        0.4, ge=0, description="Weight of the same loss of the auxiliary head, where there is one."
-    )
-
-    @property
-    def whole_batch(self) -> tuple[Term, ...]:
-        """The terms whose value over a batch is not the mean of their values over its parts."""
-        return tuple(term for term in ("dice", "lovasz") if self.terms.get(term))
-
-    @field_validator("terms")
-    @classmethod
-    def _some(cls, terms: dict[Term, float]) -> dict[Term, float]:
-        if not any(terms.values()) or min(terms.values()) < 0:
-            raise ValueError("wanted weights of at least 0, one of them above 0, as in {cross_entropy: 1, dice: 0.5}")
-        return terms
-
-    @field_validator("class_weights")
-    @classmethod
-    def _positive(cls, weights: Literal["balanced"] | dict[str, float] | None) -> object:
-        if isinstance(weights, dict) and min(weights.values(), default=1) < 0:
-            raise ValueError("wanted weights of at least 0")
-        return weights
+from snellen.tasks.segmentation.recipe import SegmentationLossSpec, Term
 
 
 def class_weights(

@@ -25,12 +25,13 @@ from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.precision import Measured
+from snellen.engine.recipe import seconds
 from snellen.errors import UserError
 from snellen.models.segmenters.build import build_segmenter, check_sizes
 from snellen.models.weights import WeightsReport
-from snellen.recipe.schema import SegmentationRecipe, seconds
 from snellen.tasks.arithmetic import in_mode, settle_mode
 from snellen.tasks.segmentation.losses import class_weights
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.task import Segmentation
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, plan_tiles
 from snellen.tasks.setup import (

@@ -8,16 +8,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snellen.data.masks.augment import MaskEvaluationTransformSpec
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
 from snellen.engine.checkpoint import save_weights
@@ -25,46 +23,13 @@ from snellen.engine.display import loss_text
 from snellen.files import replacing
 from snellen.insight.segmentation import counts_of, miou
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
-from snellen.tasks.classification.task import SnapshotSpec
 from snellen.tasks.segmentation.boundary import boundary_counts
-from snellen.tasks.segmentation.losses import SegmentationLossSpec, compute_segmentation_loss, sum_dtype, total_weight
+from snellen.tasks.segmentation.losses import compute_segmentation_loss, sum_dtype, total_weight
+from snellen.tasks.segmentation.recipe import SegmentationEvaluationSpec, SegmentationLossSpec
 from snellen.tasks.segmentation.rescaled import Stretcher
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, plan_tiles
 
 Autocast = Callable[[], AbstractContextManager[Any]]
-
-
-class SegmentationEvaluationSpec(MaskEvaluationTransformSpec):
-    """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
-
-    every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
-    choose: Literal["best", "last"] | None = Field(
-        None,
-        description="Which epoch is kept: the one with the best validation mIoU (the report then gives the "
-        "cross-fitted score of that choice), or the last. null: last where the schedule ends at a tenth of its peak or "
-        "below, else best; the run's recipe says which.",
-    )
-    flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
-    tolerance: int = Field(
-        3, ge=0, le=64, description="Pixels by which a boundary may be off and still count in the boundary F-score."
-    )
-
-
-class MaskSnapshotSpec(SnapshotSpec):
-    """Masks that are predicted for the same validation images after several epochs."""
-
-    images: int = Field(24, ge=0, description="Validation images whose masks are kept, drawn once; 0 for none.")
-    names: tuple[str, ...] = Field(
-        (), description="Validation images whose masks are kept too: file names, with or without folder and ending."
-    )
-    absent: Literal["error", "skip"] = Field(
-        "error", description="What to do about `names` that no validation image has; skip leaves them out, with a note."
-    )
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anything is kept at all."""
-        return self.images > 0 or len(self.names) > 0
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.method import Method, MethodSpec, in_fp32
-
-
-class BarlowTwinsSpec(MethodSpec):
-    """Redundancy reduction: Zbontar et al. 2021, arXiv 2103.03230."""
-
-    name: Literal["barlow_twins"] = Field("barlow_twins", description="barlow_twins.")
-    hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layers (8192 in the paper).")
-    output: int = Field(2048, ge=2, description="Width of the projections (8192 in the paper).")
-    redundancy: float = Field(0.005, gt=0, description="Weight of the correlations between different outputs.")
+from snellen.tasks.pretraining.methods.method import Method, in_fp32
+from snellen.tasks.pretraining.methods.spec import BarlowTwinsSpec
 
 
 class BarlowTwins(Method):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import nn
 
-from snellen.tasks.pretraining.methods.barlow_twins import BarlowTwins, BarlowTwinsSpec
-from snellen.tasks.pretraining.methods.byol import Byol, ByolSpec
-from snellen.tasks.pretraining.methods.dino import Dino, DinoSpec
+from snellen.tasks.pretraining.methods.barlow_twins import BarlowTwins
+from snellen.tasks.pretraining.methods.byol import Byol
+from snellen.tasks.pretraining.methods.dino import Dino
 from snellen.tasks.pretraining.methods.method import Method
-from snellen.tasks.pretraining.methods.moco import Moco, MocoSpec
-from snellen.tasks.pretraining.methods.simclr import Simclr, SimclrSpec
-from snellen.tasks.pretraining.methods.simsiam import Simsiam, SimsiamSpec
-from snellen.tasks.pretraining.methods.vicreg import Vicreg, VicregSpec
-
-AnyMethodSpec = Annotated[
-    ByolSpec | SimclrSpec | SimsiamSpec | MocoSpec | BarlowTwinsSpec | VicregSpec | DinoSpec,
-    Field(discriminator="name"),
-]
+from snellen.tasks.pretraining.methods.moco import Moco
+from snellen.tasks.pretraining.methods.simclr import Simclr
+from snellen.tasks.pretraining.methods.simsiam import Simsiam
+from snellen.tasks.pretraining.methods.spec import (
+    AnyMethodSpec,
+    BarlowTwinsSpec,
+    ByolSpec,
+    DinoSpec,
+    MocoSpec,
+    SimclrSpec,
+    SimsiamSpec,
+    VicregSpec,
+)
+from snellen.tasks.pretraining.methods.vicreg import Vicreg
 
 
 def build_method(spec: AnyMethodSpec, backbone: nn.Module, width: int) -> Method:

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.method import Method, MethodSpec, follow, in_fp32, target_of
-
-
-class ByolSpec(MethodSpec):
-    """Bootstrap your own latent: Grill et al. 2020, arXiv 2006.07733."""
-
-    name: Literal["byol"] = Field("byol", description="byol.")
-    hidden: int = Field(4096, ge=1, description="Width of the hidden layer of projector and predictor.")
-    output: int = Field(256, ge=2, description="Width of projections and predictions.")
-    momentum: float = Field(0.99, ge=0, lt=1, description="Share of the target that a step keeps, at the start.")
-    momentum_schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="constant, or cosine: rising from `momentum` to 1 over the run, as in the paper."
-    )
+from snellen.tasks.pretraining.methods.method import Method, follow, in_fp32, target_of
+from snellen.tasks.pretraining.methods.spec import ByolSpec
 
 
 class Byol(Method):

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.method import Method, MethodSpec, follow, in_fp32, target_of
-
-
-class DinoSpec(MethodSpec):
-    """Self-distillation with no labels: Caron et al. 2021, arXiv 2104.14294; with the two global views only.
-
-    The last layer is trained from the first step, and the teacher's temperature is constant: the paper freezes the one
-    in the first epoch and raises the other over the first 30.
-    """
-
-    name: Literal["dino"] = Field("dino", description="dino.")
-    hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layers.")
-    bottleneck: int = Field(256, ge=1, description="Width before the last layer.")
-    batch_norm: bool = Field(True, description="Batch-norm in the projector. The paper has none on ViTs: false.")
-    output: int = Field(4096, ge=2, description="Prototypes (65536 in the paper, for ImageNet).")
-    student_temperature: float = Field(0.1, gt=0, description="Temperature of the student's softmax.")
-    teacher_temperature: float = Field(0.04, gt=0, description="Temperature of the teacher's softmax.")
-    center_momentum: float = Field(0.9, ge=0, lt=1, description="Share of the centre that a step keeps.")
-    momentum: float = Field(0.996, ge=0, lt=1, description="Share of the teacher kept by a step; a cosine up to 1.")
+from snellen.tasks.pretraining.methods.method import Method, follow, in_fp32, target_of
+from snellen.tasks.pretraining.methods.spec import DinoSpec
 
 
 class Dino(Method):

@@ -7,23 +7,12 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snellen.spec import Spec
+from snellen.tasks.pretraining.methods.spec import MethodSpec
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-class MethodSpec(Spec):
-    """What all methods have in common."""
-
-    views_together: bool = Field(
-        False,
-        description="Send both views through a network in one pass, so that batch-norm takes its statistics over both. "
-        "false: a pass for each view, as the papers have it.",
-    )
 
 
 class Method(nn.Module):

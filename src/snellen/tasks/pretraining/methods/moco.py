@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.method import Method, MethodSpec, follow, in_fp32, target_of
-
-
-class MocoSpec(MethodSpec):
-    """Momentum contrast: He et al. 2019, arXiv 1911.05722; version 2: Chen et al. 2020, arXiv 2003.04297."""
-
-    name: Literal["moco"] = Field("moco", description="moco.")
-    hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layer.")
-    output: int = Field(128, ge=2, description="Width of the projections.")
-    temperature: float = Field(0.2, gt=0, description="Divides the cosines.")
-    momentum: float = Field(0.999, ge=0, lt=1, description="Share of the key network that a step keeps.")
-    queue: int = Field(65536, ge=1, description="Projections of earlier images that are kept as negatives.")
-
-    @field_validator("views_together")
-    @classmethod
-    def _one_view_a_network(cls, together: bool) -> bool:
-        if together:
-            raise ValueError("moco sends one view through each of its networks, nothing can be joined: false")
-        return together
+from snellen.tasks.pretraining.methods.method import Method, follow, in_fp32, target_of
+from snellen.tasks.pretraining.methods.spec import MocoSpec
 
 
 class Moco(Method):

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.method import Method, MethodSpec, in_fp32
-
-
-class SimclrSpec(MethodSpec):
-    """A simple framework for contrastive learning: Chen et al. 2020, arXiv 2002.05709."""
-
-    name: Literal["simclr"] = Field("simclr", description="simclr.")
-    hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layer.")
-    output: int = Field(128, ge=2, description="Width of the projections.")
-    temperature: float = Field(0.5, gt=0, description="Divides the cosines; lower puts more weight on near images.")
+from snellen.tasks.pretraining.methods.method import Method, in_fp32
+from snellen.tasks.pretraining.methods.spec import SimclrSpec
 
 
 class Simclr(Method):

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.method import Method, MethodSpec, in_fp32
-
-
-class SimsiamSpec(MethodSpec):
-    """Simple Siamese representation learning: Chen & He 2020, arXiv 2011.10566."""
-
-    name: Literal["simsiam"] = Field("simsiam", description="simsiam.")
-    hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layers.")
-    output: int = Field(2048, ge=2, description="Width of projections and predictions.")
-    bottleneck: int = Field(512, ge=1, description="Width of the predictor's hidden layer.")
+from snellen.tasks.pretraining.methods.method import Method, in_fp32
+from snellen.tasks.pretraining.methods.spec import SimsiamSpec
 
 
 class Simsiam(Method):

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.tasks.pretraining.methods.method import Method, MethodSpec, in_fp32
-
-
-class VicregSpec(MethodSpec):
-    """Variance, invariance, covariance: Bardes et al. 2021, arXiv 2105.04906."""
-
-    name: Literal["vicreg"] = Field(
-        "vicreg",
-        description="vicreg. Its covariance term is of fourth order in the projections: with optimizer.name=sgd, set "
-        "optimizer.clip_norm=1, or a rate of about 0.02 (the paper has LARS at 0.2 x batch_size / 256).",
-    )
-    hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layers (8192 in the paper).")
-    output: int = Field(2048, ge=2, description="Width of the projections (8192 in the paper).")
-    invariance: float = Field(25.0, gt=0, description="Weight of the distance between the views.")
-    variance: float = Field(25.0, gt=0, description="Weight of the hinge that keeps each output's deviation at 1.")
-    covariance: float = Field(1.0, gt=0, description="Weight of the covariances between different outputs.")
+from snellen.tasks.pretraining.methods.method import Method, in_fp32
+from snellen.tasks.pretraining.methods.spec import VicregSpec
 
 
 class Vicreg(Method):

@@ -1,0 +1,170 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
+from snellen.data.walk import files_below
+from snellen.errors import UserError
+from snellen.spec import Spec
+from snellen.words import counted, images_by_part
+
+
+def _more_suffixes() -> set[str]:
+    """Of formats that depend on what is installed: HEIC needs pillow-heif, AVIF a Pillow from 11.3 on."""
+    heif = {".heic", ".heif"} if find_spec("pillow_heif") is not None else set()
+    return {".avif"} | heif
+
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
+
+
+IMAGE_SUFFIXES = frozenset(_SUFFIXES | _more_suffixes())
+
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+
+
+def _check_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+
+
+class DataSpec(Spec):
+    """How images and labels are found and split."""
+
+    validation_share: float = Field(
+        0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
+    )
+    fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training images that is used, each class in proportion, drawn by the recipe's seed; "
+        "groups stay whole. A smaller share is part of a larger one; the scored images stay the same.",
+    )
+    group: Pattern | None = Field(
+        None,
+        description="What ties images together (patient, video, field): a column of the table, or a regular expression "
+        "with one pair of parentheses on the path. Images of one group stay on one side of the split.",
+    )
+    name_pattern: Pattern | None = Field(
+        None, description="Regular expression with (?P<class>…) on the file name, for flat folders. null: NAME_NUMBER."
+    )
+    image_column: str | None = Field(None, description="Column of paths in a table. null: found by its name.")
+    label_column: str | None = Field(None, description="Column of classes in a table. null: found by its name.")
+    split_column: str | None = Field(None, description="Column of train / val in a table. null: found by its name.")
+    unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
+    bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
+    cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """path: relative to the root, or absolute. label: index into the classes. group: what it belongs to, if known."""
+
+    path: str
+    label: int
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, repr=False)
+class ImageSet:
+    """Labelled images of one source.
+
+    layout, split: how they were found and told apart, in words. notes: what a person should know. fingerprint: a hash
+    over split, path, content and class of every image. test: scored once, by the finished run.
+    """
+
+    root: Path
+    layout: str
+    classes: tuple[str, ...]
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    split: str
+    notes: tuple[str, ...]
+    left_out: tuple[Unreadable, ...]
+    fingerprint: str
+    test: tuple[Sample, ...] = ()
+
+    def __repr__(self) -> str:
+        images = images_by_part(len(self.train), len(self.validation), len(self.test))
+        return f"ImageSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
+
+
+Side = Literal["train", "validation", "test", "unknown"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image with its label, before classes are numbered. path: relative to the root, with forward slashes."""
+
+    path: str
+    label: str
+    side: Side
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything that a source held. layout: in words. notes: what a person should know."""
+
+    root: Path
+    layout: str
+    images: list[Found]
+    notes: list[str]
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Image files at any depth, sorted; hidden files and folders and __MACOSX are passed over."""
+    paths = (Path(name) for name in files_below(folder))
+    yield from (folder / path for path in sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES))
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sort key by which 'class 2' comes before 'class 10'."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def grouped(images: list[Found], group: str | None) -> list[Found]:
+    """The images with what `group`, a regular expression with one pair of parentheses, finds in their paths.
+
+    Raises UserError where it does not fit.
+    """
+    if group is None or any(image.group is not None for image in images):
+        return images  # a table has read its own column
+    pattern = re.compile(group)
+    if pattern.groups != 1:
+        raise UserError(
+            f"data.group={group}: no column of that name, and as a regular expression it needs exactly one pair "
+            "of parentheses around what names the group, as in '(patient\\d+)_'."
+        )
+    result = []
+    for image in images:
+        match = pattern.search(image.path)
+        if match is None:
+            raise UserError(f"data.group={group}: it does not match '{image.path}'. Every image needs a group.")
+        result.append(Found(image.path, image.label, image.side, match[1]))
+    return result

@@ -1,0 +1,169 @@
+"""What the recipe of every kind of training has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from snellen.data.normalization import NormalizationSpec
+from snellen.engine.ema import EmaSpec
+from snellen.engine.schedule import ScheduleSpec, choice_of_epoch
+from snellen.engine.spec import MOMENTUM, HardwareSpec, OptimizerSpec
+from snellen.spec import Spec
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(duration: str) -> float:
+    """Seconds in a duration such as '90s', '20m', '1.5h', '1h30m'. Raises ValueError for anything else."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh])", duration)
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([smh])", "", duration).strip():
+        raise ValueError("wanted a duration such as 90s, 20m or 1h30m")
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total <= 0:
+        raise ValueError("wanted a duration above zero")
+    return total
+
+
+def _check_duration(value: str) -> str:
+    seconds(value)
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_check_duration)]
+
+
+class SnapshotSpec(Spec):
+    """Features of the same validation images after several epochs."""
+
+    images: int = Field(1000, ge=0, description="Validation images whose features are kept, drawn once; 0 for none.")
+    epochs: tuple[int, ...] | None = Field(
+        None, description="Epochs, counted from 1. None: the first, the middle and the last."
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is kept at all."""
+        return self.images > 0
+
+    def due(self, total: int) -> set[int]:
+        """The epochs of a run of `total` epochs after which something is kept."""
+        if not self.wanted:
+            return set()
+        return {1, (total + 1) // 2, total} if self.epochs is None else {e for e in self.epochs if e <= total}
+
+
+class Evaluation(Protocol):
+    """How often a recipe's network is scored, and which epoch is kept."""
+
+    @property
+    def every(self) -> int | None:
+        """Epochs between two evaluations."""
+
+    @property
+    def choose(self) -> Literal["best", "last"] | None:
+        """Which epoch is kept; None until the recipe is validated."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other fields."""
+
+
+class Network(Protocol):
+    """The network of a recipe."""
+
+    @property
+    def weights(self) -> str | None:
+        """Where its first weights come from; None: from scratch."""
+
+    def model_dump(self, *, mode: str = "python", exclude: set[str] | None = None) -> dict[str, Any]:
+        """Its fields."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other fields."""
+
+
+class CommonRecipe(Spec):
+    """What the recipe of every task has."""
+
+    network_field: ClassVar[str] = "model.backbone"  # the field that says which network is trained
+    whole_batch: ClassVar[bool] = False  # whether the loss looks at all images of a batch, which is not split then
+
+    if TYPE_CHECKING:  # what every recipe has in a form of its own
+
+        @property
+        def task(self) -> str: ...
+
+        @property
+        def accumulation(self) -> int: ...
+
+        @property
+        def drop_last(self) -> bool: ...
+
+        @property
+        def ema(self) -> EmaSpec | None: ...
+
+        @property
+        def evaluation(self) -> Evaluation: ...
+
+        @property
+        def model(self) -> Network: ...
+
+    name: str = Field("custom", min_length=1, description="What the run is called in folders and reports.")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="Fixes initial weights, order of images, augmentation and dropout."
+    )
+    epochs: int = Field(
+        10, ge=1, description="Passes over the training images. The schedule is laid out for exactly these."
+    )
+    budget: Duration | None = Field(
+        None, description="Time for training and scoring (20m, 1h30m). The first steps are timed and `epochs` is set."
+    )
+    batch_size: int = Field(128, ge=2, description="Images in one optimiser step.")
+    normalization: NormalizationSpec = Field(
+        default_factory=NormalizationSpec, description="Mean and deviation that pixels are normalised by."
+    )
+    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="How the loss is minimised.")
+    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="The learning rate over the run.")
+    hardware: HardwareSpec = Field(
+        default_factory=HardwareSpec, description="Device, precision and memory layout; measured unless given."
+    )
+    snapshots: SnapshotSpec = Field(
+        default_factory=SnapshotSpec, description="When features of validation images are kept for the report."
+    )
+
+    @model_validator(mode="after")
+    def _momentum_can_cycle(self) -> CommonRecipe:
+        if self.schedule.momentum is not None and self.optimizer.name not in MOMENTUM:
+            raise ValueError(f"schedule.momentum works with optimizer.name={', '.join(MOMENTUM)}; else: null")
+        return self
+
+    @model_validator(mode="after")
+    def _settle_choice(self) -> Self:
+        """Which epoch is kept, where the recipe leaves it open; a recipe is immutable once it is made."""
+        if self.evaluation.choose is None:
+            choice = {"choose": choice_of_epoch(self.schedule)}
+            self.__dict__["evaluation"] = self.evaluation.model_copy(update=choice)
+        return self
+
+    def scored_epochs(self) -> set[int]:
+        """The epochs, counted from 1, that end with a score: every so many, and the last."""
+        every = self.evaluation.every or 1
+        return {*range(every, self.epochs + 1, every), self.epochs}
+
+    def steps_in_epoch(self, images: int, batch_size: int) -> int:
+        """Optimiser steps of an epoch of so many training images."""
+        from snellen.data.feed import steps_in_epoch
+
+        return steps_in_epoch(images, batch_size, self.drop_last)
+
+    @property
+    def trains_on_features(self) -> bool:
+        """Whether the backbone's features are extracted once, so that a run takes one pass through it."""
+        return False
+
+    def network(self) -> dict[str, Any]:
+        """The fields that decide what is computed in a step, but for the initial weights."""
+        return self.model.model_dump(mode="json", exclude={"weights"})

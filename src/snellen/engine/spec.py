@@ -1,0 +1,74 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from snellen.spec import Spec
+
+
+class HardwareSpec(Spec):
+    """Where and how the arithmetic runs."""
+
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto: the GPU (CUDA) if there is one, else the CPU. Or cpu, cuda, cuda:1, or Apple's mps, which "
+        "snellen was not tried on yet.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the network. auto: whichever of fp32 and bf16 autocast is faster here."
+    )
+    channels_last: bool | None = Field(None, description="Memory layout of images. null: the faster one here.")
+    compile: bool | None = Field(
+        None, description="torch.compile for training steps. null: if it is faster, tried on CUDA only."
+    )
+    unfold: bool | None = Field(
+        None,
+        description="Convolutions over few positions as matrix products. null: if it is faster, tried on CPUs only.",
+    )
+    remeasure: bool = Field(
+        False,
+        description="Measure which mode is the fastest even where that was measured on this machine before (the "
+        "decision is kept in the user's cache folder).",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads for the arithmetic, at most one for each core. null: one for each core."
+    )
+    deterministic: bool = Field(
+        True, description="Only algorithms that give the same bits each time; what an exact resume needs."
+    )
+
+
+MOMENTUM = ("sgd", "adam", "adamw")  # those whose momentum a schedule can move
+
+
+class OptimizerSpec(Spec):
+    """How the loss is minimised."""
+
+    name: str = Field("adamw", description="sgd, adam, adamw, lars, or any optimiser that timm knows by name.")
+    lr: float = Field(1e-3, gt=0, description="Highest learning rate; the schedule multiplies it.")
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        description="Pull of weights to zero: decoupled in adamw, part of the gradient in sgd and adam.",
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and lars.")
+    nesterov: bool = Field(False, description="Nesterov's momentum, for sgd.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Moving averages of adam and adamw.")
+    eps: float = Field(1e-8, gt=0, description="Added to the denominator of adam and adamw.")
+    clip_norm: float | None = Field(None, gt=0, description="The gradient's norm is clipped at this. null: it is not.")
+    decay_vectors: bool = Field(True, description="Whether biases and normalisation scales are decayed too.")
+    backbone_rate: float = Field(1.0, gt=0, le=1, description="Rate of the backbone, as a factor of the head's.")
+    bias_rate: float = Field(
+        1.0, gt=0, description="Rate of the biases of batch-norm, as a factor; airnet wants a large one."
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _in_unit_interval(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both must be at least 0 and below 1")
+        return betas

@@ -1,0 +1,29 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from snellen.spec import Spec
+
+
+class SegmenterSpec(Spec):
+    """The network that says of every pixel what it is, and where its weights come from."""
+
+    architecture: str = Field(
+        "unet/resnet34",
+        description="DECODER/ENCODER: one of segmentation-models-pytorch's decoders (unet, fpn, deeplabv3plus, "
+        "segformer, …) on any encoder that timm knows, or mit_b0 to mit_b5; fcn32s, fcn16s or fcn8s on a VGG of timm "
+        "or torchvision (fcn32s/torchvision/vgg16); or torchvision/deeplabv3_resnet50 or 101.",
+    )
+    weights: str | None = Field(
+        None,
+        description="null: from scratch. imagenet: the encoder's, from its hub. coco: of torchvision's DeepLabV3. Else "
+        "a file or a run directory: of the encoder (a classifier or a pretraining run), of such a segmenter, or of one "
+        "with another decoder, whose encoder is taken. The layers that give the classes always start anew.",
+    )
+    partial: bool = Field(False, description="Go on when some layers of `weights` do not fit.")
+    freeze: bool = Field(False, description="The encoder is not trained; it keeps its batch-norm statistics too.")
+    width: int = Field(512, ge=1, description="Channels of the two convolutions that fcn puts on VGG.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of channels set to zero after each of these two.")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth, for timm encoders that have it.")
