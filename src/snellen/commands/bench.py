@@ -31,7 +31,6 @@ from snellen.models.classifier import build_classifier
 from snellen.models.segmenters.build import build_segmenter
 from snellen.models.segmenters.segmenter import SegmenterOutput
 from snellen.recipe.load import load_recipe, of_kind
-from snellen.recipe.schema import AnyRecipe
 from snellen.tasks.classification.prepare import prepare
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.segmentation.prepare import prepare_segmentation

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from snellen.commands.execution import absolute
 from snellen.commands.study_runs import (
     Context,
     devices,
@@ -39,7 +38,7 @@ from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRec
 from snellen.study.timing import Speed, kind, network, pretraining_seconds, time_steps
 from snellen.tasks.few_steps import few_steps_notes
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
-from snellen.tasks.setup import say_notes
+from snellen.tasks.setup import absolute, say_notes
 from snellen.words import counted, duration
 
 

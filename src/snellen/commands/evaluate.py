@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from snellen.commands.overlap import say_scored
 from snellen.data.given import check_path, check_source, name_of
 from snellen.data.sources import labelled_images
 from snellen.errors import UserError
@@ -25,6 +24,7 @@ from snellen.insight.proportions import Interval
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import Run, load
 from snellen.tasks.classification.inference import Predictor
+from snellen.tasks.overlap import say_scored
 from snellen.tasks.segmentation.evaluate import EvaluatedMasks, evaluate_segmenter, render_masks
 from snellen.words import counted
 

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -31,12 +30,11 @@ from snellen.engine.precision import Measured
 from snellen.errors import DivergedError, UserError
 from snellen.files import FULL, write_json, write_text
 from snellen.models.classifier import count_macs, count_parameters
-from snellen.models.weights import PUBLISHED, WeightsReport
+from snellen.models.weights import WeightsReport
 from snellen.recipe.load import dump
 from snellen.reporting.closing import closing_lines, next_commands
 from snellen.run.directory import Run
 from snellen.study.directory import in_study
-from snellen.tasks.choice import Choice
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.few_steps import few_steps_note
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
@@ -47,52 +45,6 @@ from snellen.words import counted
 _SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
 
 AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
-
-
-def with_absolute_weights(recipe: AnyKind) -> AnyKind:
-    """The recipe with the path of its weights made absolute, so that the run can be read from anywhere.
-
-    The words imagenet and coco stay what they are, whatever lies in the working folder: ./imagenet is a folder.
-    """
-    weights = recipe.model.weights
-    if weights is None or weights in PUBLISHED or not os.path.exists(weights):
-        return recipe
-    model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
-    return recipe.model_copy(update={"model": model})
-
-
-def absolute(source: str | Path) -> str:
-    """A data source as it can be found again from another folder."""
-    return str(source) if str(source).startswith("torchvision:") else str(Path(source).resolve())
-
-
-def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], images: int) -> dict[str, Any]:
-    """The chosen recipe's fields under the user's own, by dotted key; prints what was chosen, and why.
-
-    images: the training images' number. A budget of the user's settles the epochs in place of the choice.
-    """
-    fields = {key: value for key, value in choice.fields.items() if key not in overrides}
-    if "budget" in overrides:
-        fields.pop("epochs", None)
-    console.print(
-        f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    if fields:
-        changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
-        console.print(
-            f"for {counted(images, 'training image')}: {changes}", markup=False, highlight=False, soft_wrap=True
-        )
-    return fields | dict(overrides)
-
-
-def _written(value: object) -> str:
-    """A field's value as it is given on the command line."""
-    if value is None:
-        return "null"
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def write_start(
@@ -179,15 +131,6 @@ def recorded_of(run: Run) -> Recorded:
         device=run.environment["device"],
         threads=run.environment["threads"],
     )
-
-
-def check_unchanged(run: Run, key: str, fingerprint: str) -> None:
-    """Raises UserError when images are no longer those that the run began with."""
-    if fingerprint != run.data[key]:
-        raise UserError(
-            f"{run.data['root']}: the images have changed since this run began, so it cannot go on exactly. "
-            "Bring back the images as they were, or train a new run."
-        )
 
 
 def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) -> Run:

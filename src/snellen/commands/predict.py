@@ -222,8 +222,8 @@ def _batches(
     run: Run, images: Sequence[Path | ImageInMemory], bits: int | None, console: Console
 ) -> Iterator[PredictedBatch]:
     """The run's probabilities, with a bar; what should be known of 16-bit images and unreadable images are printed."""
-    from snellen.commands.overlap import say_depth
     from snellen.tasks.classification.inference import Predictor
+    from snellen.tasks.overlap import say_depth
 
     predictor = Predictor(run, bits)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)

@@ -9,16 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from snellen.commands.execution import (
-    absolute,
-    check_unchanged,
-    execute,
-    recorded_of,
-    samples_csv,
-    settle,
-    with_absolute_weights,
-    write_start,
-)
+from snellen.commands.execution import execute, recorded_of, samples_csv, write_start
 from snellen.data.fingerprint import content_hashes
 from snellen.data.given import check_path
 from snellen.data.listing import ImageSet, Sample
@@ -29,10 +20,11 @@ from snellen.files import as_path
 from snellen.recipe.load import dotted, load_for
 from snellen.run.claim import locked, new_run
 from snellen.run.directory import Run
+from snellen.tasks.choice import settle
 from snellen.tasks.pretraining.data import choose_pretraining_recipe
 from snellen.tasks.pretraining.prepare import PreparedPretraining, prepare_pretraining
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
-from snellen.tasks.setup import say_notes
+from snellen.tasks.setup import absolute, check_unchanged, say_notes, with_absolute_weights
 from snellen.words import counted
 
 

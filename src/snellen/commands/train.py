@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from snellen.commands.execution import (
-    absolute,
-    check_unchanged,
-    execute,
-    recorded_of,
-    samples_csv,
-    settle,
-    with_absolute_weights,
-    write_start,
-)
+from snellen.commands.execution import execute, recorded_of, samples_csv, write_start
 from snellen.commands.pretrain import resume_pretraining
 from snellen.data.given import check_path, check_source
 from snellen.data.listing import ImageSet, Sample
@@ -34,17 +25,17 @@ from snellen.files import as_path, write_text
 from snellen.recipe.load import dotted, load_for, load_recipe, of_kind
 from snellen.run.claim import locked, new_run
 from snellen.run.directory import Run, load
+from snellen.tasks.choice import settle
 from snellen.tasks.classification.data import choose_recipe
 from snellen.tasks.classification.prepare import Prepared, prepare
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.segmentation.data import resume_segmenter, train_segmenter
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
-from snellen.tasks.setup import say_notes
+from snellen.tasks.setup import absolute, check_unchanged, say_notes, with_absolute_weights
 from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
     from snellen.data.sources import Source
-    from snellen.recipe.schema import AnyRecipe
 
 _FRAME = "images.tsv"  # the DataFrame that a run was trained on
 

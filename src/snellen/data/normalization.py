@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -31,6 +32,11 @@ class Normalization:
     mean: Triple
     std: Triple
     source: str
+
+    @classmethod
+    def recorded(cls, fields: Mapping[str, Any]) -> Normalization:
+        """That of a run, as its data.json has it."""
+        return cls(tuple(fields["mean"]), tuple(fields["std"]), fields["source"])
 
 
 def floor_deviation(std: Triple) -> Triple:

@@ -21,6 +21,11 @@ class ViewBatch:
     first: Tensor
     second: Tensor
 
+    @property
+    def images(self) -> Tensor:
+        """The first views, as a batch of images."""
+        return self.first
+
     def __len__(self) -> int:
         return len(self.first)
 

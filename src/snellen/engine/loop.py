@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -156,10 +157,10 @@ class Job:
         return self.ema.module if self.ema else self.model
 
     def on(self, model: nn.Module) -> Job:
-        """The same job on another network, with an optimiser and an average of its own."""
+        """The same job on another network, with an optimiser, an average and a task's state of its own."""
         optimizer = build_optimizer(self.recipe.optimizer, model)
         ema = build_ema(self.recipe.ema, model) if self.recipe.ema else None
-        return dataclasses.replace(self, model=model, optimizer=optimizer, ema=ema)
+        return dataclasses.replace(self, task=copy.copy(self.task), model=model, optimizer=optimizer, ema=ema)
 
     def setup(self) -> tuple[nn.Module, Optimizer]:
         """Network and optimiser as Fabric runs them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,12 @@ class Mode:
     channels_last: bool
     compiled: bool
     unfolded: bool = False
+
+    @classmethod
+    def recorded(cls, environment: Mapping[str, Any]) -> Mode:
+        """That of a run, as its environment.json has it."""
+        unfolded = environment.get("unfolded", False)
+        return cls(environment["precision"], environment["channels_last"], environment["compiled"], unfolded)
 
     def __str__(self) -> str:
         layout = ", channels last" if self.channels_last else ""

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
+from snellen.run.directory import RunDirectory
 from snellen.models.backbones import build_backbone, own_normalization, published_size
 from snellen.models.spec import BackboneSpec, HeadSpec, ModelSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 
-if TYPE_CHECKING:
-    from snellen.run.directory import Run
 
 
 class Classifier(nn.Module):
@@ -87,17 +86,13 @@ def initial_backbone(spec: BackboneSpec, size: int, seed: int) -> tuple[nn.Modul
     return backbone, _load(spec, backbone)
 
 
-def load_trained(run: Run, which: str = "best") -> Classifier:
-    """The trained network of a run, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
-    if which not in {"best", "last"}:
-        raise UserError(f"which='{which}': wanted 'best' or 'last'.")
-    recipe = run.classification
-    path = run.path / "checkpoints" / f"{which}.safetensors"
-    if not path.is_file():
-        raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
-    spec = recipe.model.model_copy(update={"weights": None})
-    model, _ = build_classifier(spec, len(run.classes), recipe.augmentation.size, recipe.seed)
-    load_trained_weights(model, path)
+def load_trained(run: RunDirectory, spec: ModelSpec, size: int, which: str = "best") -> Classifier:
+    """The trained network of a run, on the CPU, in evaluation mode. spec, size: of its recipe, see build_classifier.
+
+    which: "best" (the chosen epoch) or "last".
+    """
+    model, _ = build_classifier(spec.model_copy(update={"weights": None}), len(run.classes), size, seed=0)
+    load_trained_weights(model, run, which)
     return model.eval()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
+from snellen.run.directory import RunDirectory
 from snellen.words import counted
 
 PUBLISHED = frozenset({"imagenet", "coco"})
@@ -64,11 +65,9 @@ def locate_weights(weights: str) -> tuple[Path, Normalization | None]:
     path = Path(weights)
     if not path.is_dir():
         return path, None
-    from snellen.run.directory import Run
-
-    run = Run(path)
-    values = run.data["normalization"]
-    normalization = Normalization(tuple(values["mean"]), tuple(values["std"]), f"that of the run {run.name}")
+    run = RunDirectory(path)
+    normalization = Normalization.recorded(run.data["normalization"])
+    normalization = replace(normalization, source=f"that of the run {run.name}")
     return path / "checkpoints" / "best.safetensors", normalization
 
 
@@ -97,11 +96,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _unwrapped(value, path)
 
 
-def load_trained_weights(model: nn.Module, path: Path) -> None:
-    """Loads the weights that a run left into its network, all of them. Raises UserError, naming the file."""
+def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> None:
+    """Loads the weights that a run left into its network, all of them. Raises UserError, naming the file.
+
+    which: "best" (the chosen epoch) or "last".
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if which not in {"best", "last"}:
+        raise UserError(f"which='{which}': wanted 'best' or 'last'.")
+    path = run.path / "checkpoints" / f"{which}.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

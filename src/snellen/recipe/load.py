@@ -16,33 +16,28 @@ from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
 from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
 from snellen.recipe.wording import in_own_words
+from snellen.spec import Spec
 from snellen.words import kind_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from snellen.recipe.schema import AnyRecipe
-    from snellen.tasks.classification.recipe import Recipe
-    from snellen.tasks.pretraining.recipe import PretrainingRecipe
-    from snellen.tasks.segmentation.recipe import SegmentationRecipe
-
-    RecipeSource: TypeAlias = str | Path | Mapping[str, Any] | Recipe | PretrainingRecipe | SegmentationRecipe
+RecipeSource: TypeAlias = str | Path | Mapping[str, Any] | Spec
+AnySpec = TypeVar("AnySpec", bound=Spec)
 
 # Among the keys pydantic puts which kind of value it tried, as in literal['balanced'] or dict[str,float].
 _TRIED_KIND = re.compile(r"(literal|dict|tuple)\[.*\]$")
 _MAIN_FIELDS = ("backbone", "architecture", "name", "source")  # what a part is called by, as in model=resnet18
 
-Kind = TypeVar("Kind", "Recipe", "PretrainingRecipe", "SegmentationRecipe")
 
-
-def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> AnyRecipe:
-    """A recipe by its shipped name, from a YAML file, from a dictionary of its fields, or another recipe, changed.
+def load_as(model: type[AnySpec], source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> AnySpec:
+    """A recipe of a known type: by its shipped name, from a YAML file, from its fields, or another recipe, changed.
 
     overrides: values by dotted key, {"optimizer.lr": 0.01}; they win over the file.
     Raises UserError that names the file and the key for anything that does not fit.
     """
     fields, label = read_fields(source)
-    return validate(apply_overrides(fields, overrides or {}), label)
+    return validate(model, apply_overrides(fields, overrides or {}), label)
 
 
 def read_fields(source: RecipeSource) -> tuple[dict[str, Any], str]:
@@ -57,22 +52,7 @@ def read_fields(source: RecipeSource) -> tuple[dict[str, Any], str]:
     return parse_yaml(text, label), label
 
 
-def load_for(kind: type[Kind], source: RecipeSource, overrides: Mapping[str, Any] | None) -> Kind:
-    """A recipe that must be of one kind. Raises UserError for one of another."""
-    return of_kind(kind, load_recipe(source, overrides))
-
-
-def of_kind(kind: type[Kind], recipe: AnyRecipe) -> Kind:
-    """The recipe itself. Raises UserError when it is of another kind, with the command that takes it."""
-    from snellen.tasks.pretraining.recipe import PretrainingRecipe
-
-    if isinstance(recipe, kind):
-        return recipe
-    command = "pretrain" if isinstance(recipe, PretrainingRecipe) else "train"
-    raise UserError(f"recipe '{recipe.name}' is for {recipe.task}. To use it: snellen {command} {recipe.name} DATA")
-
-
-def with_data_overrides(recipe: Kind, overrides: Mapping[str, Any] | None, command: str) -> Kind:
+def with_data_overrides(recipe: AnySpec, overrides: Mapping[str, Any] | None, command: str) -> AnySpec:
     """A run's recipe with other data.* fields, for a `command` on other images. Raises UserError for other fields."""
     if not overrides:
         return recipe
@@ -82,34 +62,27 @@ def with_data_overrides(recipe: Kind, overrides: Mapping[str, Any] | None, comma
                 f"{key}: {command} takes only data.… (how images and labels are found and read), such as "
                 "data.unreadable=skip; everything else is as the run was trained."
             )
-    return of_kind(type(recipe), validate(apply_overrides(recipe.model_dump(mode="json"), overrides), command))
+    return validate(type(recipe), apply_overrides(recipe.model_dump(mode="json"), overrides), command)
 
 
-def read_resolved(path: Path) -> AnyRecipe:
-    """The resolved recipe that a run directory holds."""
+def read_resolved(path: Path, model: type[AnySpec]) -> AnySpec:
+    """The resolved recipe that a run directory holds. Raises UserError where it is not of this type."""
+    fields, label = resolved_fields(path)
+    return validate(model, fields, label)
+
+
+def resolved_fields(path: Path) -> tuple[dict[str, Any], str]:
+    """The fields of the recipe that a run directory holds, and what to call it in messages."""
     label = f"recipe '{path}'"
-    return validate(parse_yaml(path.read_text(encoding="utf-8"), label), label)
+    return parse_yaml(path.read_text(encoding="utf-8"), label), label
 
 
-def validate(fields: Mapping[str, Any], label: str) -> AnyRecipe:
-    """Fields as a recipe of the kind that `task` says. Raises UserError with one line for each field that is wrong."""
-    from snellen.tasks.classification.recipe import Recipe
-    from snellen.tasks.pretraining.recipe import PretrainingRecipe
-    from snellen.tasks.segmentation.recipe import SegmentationRecipe
-
-    kinds: dict[str, type[AnyRecipe]] = {
-        "classification": Recipe,
-        "pretraining": PretrainingRecipe,
-        "segmentation": SegmentationRecipe,
-    }
-    task = fields.get("task", "classification")
-    if not isinstance(task, str) or task not in kinds:
-        raise UserError(f"{label}, task: {_not_one_of(str(task), list(kinds))}")
-    kind = kinds[task]
+def validate(model: type[AnySpec], fields: Mapping[str, Any], label: str) -> AnySpec:
+    """Fields as a recipe. Raises UserError with one line for each field that is wrong."""
     try:
-        return kind.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
-        lines = list(dict.fromkeys(explain(detail, kind) for detail in error.errors(include_url=False)))
+        lines = list(dict.fromkeys(explain(detail, model) for detail in error.errors(include_url=False)))
         raise UserError("\n".join(f"{label}, {line}" for line in lines)) from None
 
 
@@ -143,21 +116,18 @@ def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     return result
 
 
-def dotted(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(
+    overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any], models: Sequence[type[BaseModel]]
+) -> dict[str, Any]:
     """Fields that a caller of Python gave, by dotted key: `overrides`, and over them keywords.
 
     A keyword may be a field (epochs=3), a part of a recipe with some of its fields (model={"backbone": "resnet18"}), or
-    have a dotted key by itself (**{"model.backbone": "resnet18"}). Raises UserError where overrides are no dictionary.
+    have a dotted key by itself (**{"model.backbone": "resnet18"}). models: the types that may have these fields. Raises
+    UserError where overrides are no dictionary.
     """
-    from snellen.study.spec import StudySpec
-    from snellen.tasks.classification.recipe import Recipe
-    from snellen.tasks.pretraining.recipe import PretrainingRecipe
-    from snellen.tasks.segmentation.recipe import SegmentationRecipe
-
     if overrides is not None and not isinstance(overrides, Mapping):
         raise UserError(f"overrides: wanted a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")
-    kinds: list[type[BaseModel]] = [Recipe, PretrainingRecipe, SegmentationRecipe, StudySpec]
-    return dict(_flat(overrides or {}, "", [])) | dict(_flat(keywords, "", kinds))
+    return dict(_flat(overrides or {}, "", [])) | dict(_flat(keywords, "", models))
 
 
 def _flat(fields: Mapping[str, Any], prefix: str, kinds: Sequence[type[BaseModel]]) -> Iterator[tuple[str, Any]]:
@@ -181,7 +151,7 @@ def plain(value: object) -> object:
     return value
 
 
-def dump(recipe: AnyRecipe) -> str:
+def dump(recipe: Spec) -> str:
     """A recipe as YAML with every field written out; `read_resolved` gives the same recipe back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
@@ -221,11 +191,11 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "literal_error":
         expected = str(detail.get("ctx", {}).get("expected", ""))
         choices = [choice.strip(" '") for choice in expected.replace(" or ", ", ").split(",")]
-        return f"{key}: {_not_one_of(str(detail['input']), choices)}"
+        return f"{key}: {not_one_of(str(detail['input']), choices)}"
     if detail["type"] == "union_tag_invalid":
         context = detail.get("ctx", {})
         choices = [choice.strip(" '") for choice in str(context.get("expected_tags", "")).split(",")]
-        return f"{key}.name: {_not_one_of(str(context.get('tag')), choices)}"
+        return f"{key}.name: {not_one_of(str(context.get('tag')), choices)}"
     message = in_own_words(detail)
     given = "" if detail["type"] == "value_error" and not location else f" (given: {detail['input']!r:.80})"
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
@@ -256,7 +226,8 @@ def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     return list(current.model_fields)
 
 
-def _not_one_of(given: str, choices: Sequence[str]) -> str:
+def not_one_of(given: str, choices: Sequence[str]) -> str:
+    """That a value is none of the known ones, with the nearest of them."""
     close = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     *others, last = (f"'{choice}'" for choice in choices)

@@ -23,7 +23,6 @@ from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Mode
 from snellen.engine.recipe import seconds
 from snellen.recipe.load import apply_overrides
-from snellen.recipe.schema import scored_epochs
 from snellen.study.plan import TrainedRecipe
 from snellen.tasks.classification.prepare import prepare
 from snellen.tasks.classification.recipe import Recipe

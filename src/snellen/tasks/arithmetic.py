@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import torch
 from rich.console import Console
 from torch import nn
 
+from snellen.data.normalization import Normalization
 from snellen.data.views import ViewBatch
+from snellen.engine.device import find_device, make_fabric
 from snellen.engine.display import per_second
+from snellen.engine.environment import processor
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, Loss, Measured, Mode, Workload, check_compiler, choose
 from snellen.engine.recipe import CommonRecipe
+from snellen.engine.spec import HardwareSpec
+from snellen.run.directory import RunDirectory
 from snellen.words import counted
 
-if TYPE_CHECKING:
-    from snellen.tasks.setup import Recorded
 
 AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run settled when it started, and keeps when it is resumed. data: its data.json."""
+
+    mode: Mode
+    normalization: Normalization
+    trained: bool  # whether there is a checkpoint, so that initial weights are not needed
+    device: str
+    threads: int
+    data: Mapping[str, Any]
+
+
+def recorded_of(run: RunDirectory) -> Recorded:
+    """What a run settled when it began."""
+    return Recorded(
+        Mode.recorded(run.environment),
+        Normalization.recorded(run.data["normalization"]),
+        trained=(run.path / "checkpoints" / "last.pt").is_file(),
+        device=run.environment["device"],
+        threads=run.environment["threads"],
+        data=run.data,
+    )
 
 
 class Timed(Protocol):
@@ -55,7 +85,7 @@ def settle_mode(
             console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
         return recorded.mode, ()
     batch = next(iter(feed.train(1)))
-    images = batch.first if isinstance(batch, ViewBatch) else batch.images
+    images = batch.images
     network = recipe.network()
     steps = recipe.epochs * feed.steps
     work = Workload(model, images, loss, recipe.accumulation, json.dumps(network, sort_keys=True), steps)
@@ -101,3 +131,26 @@ def mode_sentence(choice: Choice, device: torch.device, batch: int = 0) -> str:
     fewer = f" with {chosen.images} of {batch} images" if chosen.images < batch else ""
     speed = per_second(chosen.images / chosen.seconds)
     return f"{start}: {speed} images/s forward and backward (measured{fewer}{others})"
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a run's network is run again. autocast: makes the context of a forward pass."""
+
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    mode: Mode
+    normalization: Normalization
+
+
+def own_arithmetic(run: RunDirectory, recipe: CommonRecipe) -> Arithmetic:
+    """The run's own on the same kind of processor or GPU, else plain fp32; the run's normalisation."""
+    device = find_device(HardwareSpec(device=recipe.hardware.device))
+    same = device.type == torch.device(run.environment["device"]).type and (
+        device.type != "cpu" or run.environment["cpu"] == processor()
+    )
+    mode = Mode.recorded(run.environment)
+    if not same:
+        mode = dataclasses.replace(mode, precision="fp32", unfolded=False)
+    autocast = make_fabric(device, mode.precision).autocast
+    return Arithmetic(device, autocast, mode, Normalization.recorded(run.data["normalization"]))

@@ -1,56 +1,115 @@
-"""From a recipe and a sample index to everything that a classification run trains with."""
+"""What setting a run up has in common for all tasks: mode, normalisation, optimiser, budget."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
-from torch import Tensor, nn
 
-from snellen.data.augment.pipeline import evaluation_view, stored_image
-from snellen.data.cache import Pixels, channel_statistics, load_pixels
-from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.cache import Pixels, channel_statistics
 from snellen.data.depth import settle_bits
-from snellen.data.feed import Feed
-from snellen.data.listing import DataSpec, ImageSet, Unreadable
+from snellen.data.listing import DataSpec
 from snellen.data.masks.sources import MaskDataSpec
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
-from snellen.data.split import fraction_rows
-from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within
-from snellen.engine.loop import Job
+from snellen.engine.device import find_device, make_fabric, prepare_process
+from snellen.engine.ema import build_ema
+from snellen.engine.loop import Job, Source, Task
+from snellen.engine.optimizer import build_optimizer
 from snellen.engine.out_of_memory import memory_explained
-from snellen.engine.precision import Mode
+from snellen.engine.precision import Loss, Measured, Mode
+from snellen.engine.recipe import CommonRecipe, Network, seconds
 from snellen.errors import UserError
-from snellen.models.airnet import AirNet
-from snellen.models.weights import WeightsReport
+from snellen.models.weights import PUBLISHED, WeightsReport
 from snellen.randomness import derive
-from snellen.recipe.schema import AnyRecipe, ImageRecipe
+from snellen.tasks.arithmetic import Recorded, Timed, in_mode, settle_mode
 from snellen.words import counted
 
-_WHITENING_IMAGES = 5000
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 DataOf = TypeVar("DataOf", DataSpec, UnlabelledSpec, MaskDataSpec)
+AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorded:
-    """What a run settled when it started, and keeps when it is resumed."""
+class Prepared:
+    """A job, and what was found out while it was set up. input_size: (height, width) of a scored image."""
 
-    mode: Mode
+    job: Job
     normalization: Normalization
-    trained: bool  # whether there is a checkpoint, so that initial weights are not needed
-    device: str
-    threads: int
+    weights: WeightsReport
+    measured: Sequence[Measured]
+    input_size: tuple[int, int]
+
+
+def set_up(
+    path: Path,
+    recipe: AnyRecipe,
+    network: nn.Module,
+    feed: Timed,
+    loss: Loss,
+    build: Callable[[AnyRecipe, Mode, Fabric], tuple[Task, Source]],
+    console: Console,
+    recorded: Recorded | None,
+    tune: Callable[[Job], Job] | None = None,
+) -> tuple[Job, Sequence[Measured]]:
+    """The job of a run, in the fastest mode, with the number of epochs that fit into its budget.
+
+    network: with its first weights, on the device. feed: of training batches in the contiguous layout. loss: as in
+    Workload. build: the task and the training batches in the mode that was taken. tune: what is tried out on a new job.
+    Returns also what was measured.
+    """
+    mode, measured = settle_mode(recipe, network, feed, loss, console, recorded)
+    recipe = in_mode(recipe, mode)
+    mode.apply(network)
+    fabric = make_fabric(feed.device, mode.precision)
+    task, source = build(recipe, mode, fabric)
+    optimizer = build_optimizer(recipe.optimizer, network)
+    ema = build_ema(recipe.ema, network) if recipe.ema else None
+    job = Job(path, recipe, task, source, network, optimizer, ema, fabric, mode)
+    if recorded is None and tune is not None:
+        job = tune(job)
+    if recorded is None and recipe.budget:
+        job = _within_budget(job, seconds(recipe.budget), console)
+    return job, measured
+
+
+def begin(recipe: CommonRecipe, recorded: Recorded | None) -> torch.device:
+    """Settles threads and determinism of this process. Returns the device."""
+    prepare_process(recipe.hardware, resumed=recorded is not None)
+    return find_device(recipe.hardware)
+
+
+def start_of(spec: AnyNetwork, recorded: Recorded | None) -> AnyNetwork:
+    """The network's fields as they are needed now: a run that has a checkpoint takes its weights from there."""
+    return spec.model_copy(update={"weights": None}) if recorded is not None and recorded.trained else spec
+
+
+def normalization_of(
+    recipe: CommonRecipe, weights: WeightsReport, pixels: Pixels, recorded: Recorded | None
+) -> Normalization:
+    """That of the run which is resumed, else as the recipe wants it."""
+    if recorded is not None:
+        return recorded.normalization
+    return find_normalization(recipe.normalization, weights, pixels)
+
+
+def say(console: Console, text: str) -> None:
+    """Prints a line as it is: no markup, no highlighting, not folded."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_notes(console: Console, notes: Sequence[str]) -> None:
@@ -65,37 +124,12 @@ def say_weights(console: Console, weights: WeightsReport) -> None:
         console.print(weights.sentence, highlight=False, markup=False, soft_wrap=True)
 
 
-def within_budget(job: Job, budget: float, console: Console) -> Job:
+def _within_budget(job: Job, budget: float, console: Console) -> Job:
     """The job with as many epochs as fit into `budget` seconds, timed on a copy of its network."""
     with memory_explained(job.recipe, job.feed.device):
         epochs = epochs_within(budget, job.on(copy.deepcopy(job.model)))
     console.print(f"budget {job.recipe.budget}: {counted(epochs, 'epoch')}", highlight=False)
     return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"epochs": epochs}))
-
-
-def decode_images(
-    images: ImageSet, recipe: ImageRecipe, spec: DataSpec, budget: CacheBudget, console: Console, crops: bool
-) -> tuple[ImageSet, Decoded, Decoded]:
-    """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so.
-
-    budget: of the memory for them. crops: whether training images are augmented, or are only ever seen as evaluation
-    shows them.
-    """
-    sides = images.train, images.validation
-    loaded = [
-        decode_paths(
-            [images.root / sample.path for sample in samples], recipe, spec, budget, console, crops and not number
-        )
-        for number, samples in enumerate(sides)
-    ]
-    kept = [tuple(samples[row] for row in each.rows) for samples, each in zip(sides, loaded, strict=True)]
-    if not kept[0] or not kept[1]:
-        raise UserError(f"{images.root}: no readable {'validation' if kept[0] else 'training'} images are left.")
-    if len({sample.label for sample in kept[0]}) < 2:
-        raise UserError(f"{images.root}: fewer than two classes have readable training images.")
-    left_out = (*loaded[0].left_out, *loaded[1].left_out)
-    images = dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out)
-    return images, loaded[0], loaded[1]
 
 
 def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], console: Console) -> DataOf:
@@ -107,81 +141,6 @@ def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], c
         bits, notes = settle_bits(spec.bits, training, scored)
     say_notes(console, notes)
     return spec.model_copy(update={"bits": bits})
-
-
-def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
-    """The images with a share of the training images: data.fraction."""
-    if fraction == 1:
-        return images
-    labels, groups = [sample.label for sample in images.train], [sample.group for sample in images.train]
-    rows = fraction_rows(labels, fraction, seed, groups)
-    return dataclasses.replace(images, train=tuple(images.train[row] for row in rows))
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoded:
-    """pixels: of the files that can be read, for crops. views: the same as evaluation sees them.
-
-    Where crops are made, views are read from the files again when they are wanted. rows: numbers of the files in the
-    list that was given. left_out: the others.
-    """
-
-    pixels: Pixels
-    views: Pixels
-    rows: list[int]
-    left_out: tuple[Unreadable, ...]
-
-
-def decode_paths(
-    paths: Sequence[Path],
-    recipe: ImageRecipe,
-    spec: DataSpec | UnlabelledSpec,
-    budget: CacheBudget,
-    console: Console,
-    crops: bool,
-) -> Decoded:
-    """Decodes image files, for crops or as evaluation sees them.
-
-    Raises UserError for unreadable ones, unless `spec` says to leave them out.
-    """
-    augmentation, evaluation = recipe.augmentation, recipe.evaluation
-
-    def stored(path: Path) -> Tensor:
-        return stored_image(decode(path, enough=augmentation.stored_side, bits=spec.bits), augmentation)
-
-    def view(path: Path) -> Tensor:
-        return evaluation_view(decode(path, bits=spec.bits), evaluation)
-
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("decoding", total=len(paths))
-        pixels, failed = load_pixels(
-            paths, stored if crops else view, budget, lambda done: bar.update(task, completed=done)
-        )
-    if failed and spec.unreadable == "error":
-        raise UserError(_unreadable_message(failed))
-    if failed:
-        console.print(f"[yellow]note:[/] {counted(len(failed), 'unreadable image')} left out, listed in data.json")
-    bad = {error.path for error in failed}
-    rows = [row for row, path in enumerate(paths) if path not in bad]
-    left_out = tuple(Unreadable(str(error.path), error.reason) for error in failed)
-    if not crops:
-        return Decoded(pixels, pixels, rows, left_out)
-    readable = [paths[row] for row in rows]
-    whole = augmentation.stored_side is None  # what is kept is the whole image: no file has to be read again
-    views = Pixels(
-        lambda row: evaluation_view(pixels.image(row), evaluation) if whole else view(readable[row]),
-        [None] * len(readable),
-        PixelStore(budget),
-        budget=budget.part(spec.cache_mib // 4),
-    )
-    return Decoded(pixels, views, rows, left_out)
-
-
-def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
-    lines = [f"{error.path}: {error.reason}" for error in unreadable[:10]]
-    if len(unreadable) > 10:
-        lines.append(f"… and {len(unreadable) - 10} more")
-    return "\n".join([*lines, "To leave such files out and list them: data.unreadable=skip"])
 
 
 def find_normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: Pixels) -> Normalization:
@@ -202,22 +161,33 @@ def find_normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: 
     return Normalization(mean, floor_deviation(std), "measured on the training images")
 
 
-def whiten(backbone: nn.Module, feed: Feed) -> None:
-    """Sets the first layer of a backbone that wants it from training images as evaluation shows them."""
-    if not isinstance(backbone, AirNet):
-        return
-    count = min(_WHITENING_IMAGES, len(feed.targets))
-    generator = torch.Generator().manual_seed(derive(feed.seed, "whitening"))
-    rows = torch.randperm(len(feed.targets), generator=generator)[:count].numpy()
-    backbone.whiten(batch.images.cpu() for batch in feed.evaluate(rows))
-
-
-def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:
-    logits: Tensor = network(images)
-    return logits.float().logsumexp(1).mean()
-
-
-def snapshot_rows(recipe: AnyRecipe, count: int) -> NDArray[np.int64]:
+def snapshot_rows(recipe: CommonRecipe, count: int) -> NDArray[np.int64]:
     """Which of `count` scored images features are kept of, sorted, drawn by the recipe's seed."""
     generator = np.random.default_rng(derive(recipe.seed, "snapshots"))
     return np.sort(generator.permutation(count)[: recipe.snapshots.images]).astype(np.int64)
+
+
+def with_absolute_weights(recipe: AnyRecipe) -> AnyRecipe:
+    """The recipe with the path of its weights made absolute, so that the run can be read from anywhere.
+
+    The words imagenet and coco stay what they are, whatever lies in the working folder: ./imagenet is a folder.
+    """
+    weights = recipe.model.weights
+    if weights is None or weights in PUBLISHED or not os.path.exists(weights):
+        return recipe
+    model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
+    return recipe.model_copy(update={"model": model})
+
+
+def absolute(source: str | Path) -> str:
+    """A data source as it can be found again from another folder."""
+    return str(source) if str(source).startswith("torchvision:") else str(Path(source).resolve())
+
+
+def check_unchanged(data: Mapping[str, Any], key: str, fingerprint: str) -> None:
+    """Raises UserError when images are no longer those that the run began with. data: its data.json."""
+    if fingerprint != data[key]:
+        raise UserError(
+            f"{data['root']}: the images have changed since this run began, so it cannot go on exactly. "
+            "Bring back the images as they were, or train a new run."
+        )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -80,6 +80,34 @@ class ClassTable:
     def ignored_text(self) -> str:
         """What is not scored, in one phrase."""
         return ", ".join(self.ignored) or "nothing"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For data.json: "classes", "colours" and how masks spell them."""
+        return {
+            "classes": list(self.names),
+            "colours": [list(colour) for colour in self.colours],
+            "coding": self.coding,
+            "values": [list(pair) for pair in self.values],
+            "keys": [[list(colour), label] for colour, label in self.keys],
+            "ignored": list(self.ignored),
+        }
+
+    @classmethod
+    def recorded(cls, data: Mapping[str, Any]) -> ClassTable:
+        """The table that `as_dict` has put into data.json."""
+        return cls(
+            names=tuple(data["classes"]),
+            colours=tuple(_rgb(colour) for colour in data["colours"]),
+            coding=data["coding"],
+            values=tuple((value, label) for value, label in data["values"]),
+            keys=tuple((_rgb(colour), label) for colour, label in data["keys"]),
+            ignored=tuple(data["ignored"]),
+        )
+
+
+def _rgb(colour: Sequence[int]) -> Rgb:
+    red, green, blue = colour
+    return red, green, blue
 
 
 def build_table(entries: Sequence[MaskClass], coding: Coding, source: str) -> ClassTable:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
+from snellen.run.directory import RunDirectory
 from snellen.models.backbones import build_backbone, own_normalization, published_size
 from snellen.models.classifier import initial_backbone
 from snellen.models.segmenters import deeplabv3, smp
@@ -26,8 +27,6 @@ from snellen.models.weights import WeightsReport, fit_weights, load_trained_weig
 from snellen.randomness import derive
 from snellen.words import counted
 
-if TYPE_CHECKING:
-    from snellen.run.directory import Run
 
 _FCN_STEPS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8}
 _TORCHVISION = "torchvision/"
@@ -65,17 +64,13 @@ def check_sizes(segmenter: Segmenter, architecture: str, sizes: Iterable[tuple[i
             ) from error
 
 
-def load_trained_segmenter(run: Run, which: str = "best") -> Segmenter:
-    """The trained network of a run, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
-    if which not in {"best", "last"}:
-        raise UserError(f"which='{which}': wanted 'best' or 'last'.")
-    path = run.path / "checkpoints" / f"{which}.safetensors"
-    if not path.is_file():
-        raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
-    recipe = run.segmentation
-    spec = recipe.model.model_copy(update={"weights": None})
-    segmenter, _ = build_segmenter(spec, len(run.classes), recipe.seed)
-    load_trained_weights(segmenter, path)
+def load_trained_segmenter(run: RunDirectory, spec: SegmenterSpec, which: str = "best") -> Segmenter:
+    """The trained network of a run, on the CPU, in evaluation mode. spec: of its recipe.
+
+    which: "best" (the chosen epoch) or "last".
+    """
+    segmenter, _ = build_segmenter(spec.model_copy(update={"weights": None}), len(run.classes), seed=0)
+    load_trained_weights(segmenter, run, which)
     return segmenter.eval()
 
 

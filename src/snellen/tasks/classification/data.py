@@ -1,20 +1,110 @@
-"""TODO."""
+"""Which labelled images a classification run has, and the recipe that suits them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from snellen.tasks.choice import _SMALL_SIDE, Choice, _for_few_images, _median_side
+from rich.console import Console
+
+from snellen.data.listing import ImageSet
+from snellen.data.masks.sources import is_masked
+from snellen.data.sources import Source, read_images
+from snellen.data.table import as_text
+from snellen.engine.device import find_device
+from snellen.errors import UserError
+from snellen.files import write_text
+from snellen.recipe.load import load_as
+from snellen.run.directory import RunDirectory
+from snellen.tasks.choice import SMALL_SIDE, Choice, for_few_images, median_side, settle, spread
+from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.setup import say, say_notes, with_absolute_weights
+from snellen.words import counted, images_by_part
+
+_FRAME = "images.tsv"  # the DataFrame that a run was trained on
+_TIMED = 600, 300  # images to train on and to score, which tell how long a step takes
 
 
-def choose_recipe(paths: Sequence[Path], gpu: bool) -> Choice:
-    """A recipe for these training images, from their size, their number and the hardware."""
-    side = _median_side(paths)
-    if side <= _SMALL_SIDE:
+def recognises(data: Source) -> bool:
+    """Whether data may be images in classes: all that have no masks."""
+    return not is_masked(data)
+
+
+def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, Recipe]:
+    """The images of `data`, and a recipe by their size, their number and the hardware."""
+    given = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
+    partial = load_as(Recipe, {}, given)
+    images = read_images(data, partial.data)
+    choice = _choice(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
+    fields = settle(console, choice, overrides, len(images.train))
+    return images, load_as(Recipe, choice.name, fields)
+
+
+def _choice(paths: list[Path], gpu: bool) -> Choice:
+    side = median_side(paths)
+    if side <= SMALL_SIDE:
         name, reason = "airnet-scratch", f"the images are small (shorter side {side:.0f} px)"
     elif gpu:
         name, reason = "finetune-large", f"the images' shorter side is {side:.0f} px and there is a GPU"
     else:
         name, reason = "finetune-lite", f"the images' shorter side is {side:.0f} px and there is no GPU"
-    return Choice(name, reason, _for_few_images(name, len(paths)))
+    return Choice(name, reason, for_few_images(name, load_as(Recipe, name), len(paths)))
+
+
+def read(data: Source, recipe: Recipe) -> ImageSet:
+    """The labelled images of `data`."""
+    try:
+        return read_images(data, recipe.data)
+    except UserError as error:
+        if is_masked(data):
+            raise UserError(
+                f"{error}\nThese are images with masks, and {recipe.name} is for images in classes. To train on the "
+                f"masks: snellen train segment-lite {data}"
+            ) from error
+        raise
+
+
+def read_again(run: RunDirectory, recipe: Recipe) -> ImageSet:
+    """The labelled images that a run was trained on."""
+    kept = run.path / _FRAME
+    if kept.is_file():
+        return read_images(kept, recipe.data, Path(run.data["root"]))
+    return read_images(run.data["source"], recipe.data)
+
+
+def keep_source(data: Source, folder: Path) -> str | Path:
+    """The path itself; a DataFrame is written into the run's folder."""
+    if isinstance(data, str | Path):
+        return data
+    write_text(folder / _FRAME, as_text(data).to_csv(sep="\t", index=False, quoting=csv.QUOTE_ALL))
+    return folder / _FRAME
+
+
+def portable(recipe: Recipe) -> Recipe:
+    """With the absolute path of its weights."""
+    return with_absolute_weights(recipe)
+
+
+def announce(images: ImageSet, console: Console) -> None:
+    """Prints how many images and classes there are."""
+    say(
+        console,
+        f"{images_by_part(len(images.train), len(images.validation), len(images.test))}, "
+        f"{counted(len(images.classes), 'class', 'classes')} ({images.layout}; {images.split})",
+    )
+    say_notes(console, images.notes)
+
+
+def subset(images: ImageSet, batch_size: int) -> ImageSet:
+    """A few images, evenly spread so that all classes are likely to be there, for timing."""
+    train, scored = spread(images.train, _TIMED[0]), spread(images.validation, _TIMED[1])
+    return dataclasses.replace(images, train=train, validation=scored)
+
+
+def training_paths(images: ImageSet) -> list[Path]:
+    """The files of the training images, absolute."""
+    root = images.root.resolve()
+    return [root / sample.path for sample in images.train]

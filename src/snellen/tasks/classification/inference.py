@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +17,9 @@ from torch import Tensor
 from snellen.data.augment.pipeline import Augmentation, evaluation_view
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.in_memory import ImageInMemory
-from snellen.data.normalization import Normalization
-from snellen.engine.device import find_device, make_fabric
-from snellen.engine.environment import processor
-from snellen.engine.precision import Mode
-from snellen.engine.spec import HardwareSpec
 from snellen.models.classifier import load_trained
 from snellen.run.directory import Run
+from snellen.tasks.arithmetic import own_arithmetic
 from snellen.tasks.classification.task import scored_logits
 
 _AHEAD = 2  # batches that are decoded while one is predicted
@@ -45,29 +38,6 @@ class PredictedBatch:
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.unreadable)
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """How a run's network is run again. autocast: makes the context of a forward pass."""
-
-    device: torch.device
-    autocast: Callable[[], AbstractContextManager[Any]]
-    mode: Mode
-    normalization: Normalization
-
-
-def own_arithmetic(run: Run) -> Arithmetic:
-    """The run's own on the same kind of processor or GPU, else plain fp32; the run's normalisation."""
-    device = find_device(HardwareSpec(device=run.recipe.hardware.device))
-    same = device.type == torch.device(run.environment["device"]).type and (
-        device.type != "cpu" or run.environment["cpu"] == processor()
-    )
-    mode = run.mode if same else dataclasses.replace(run.mode, precision="fp32", unfolded=False)
-    autocast = make_fabric(device, mode.precision).autocast
-    saved = run.data["normalization"]
-    normalization = Normalization(tuple(saved["mean"]), tuple(saved["std"]), saved["source"])
-    return Arithmetic(device, autocast, mode, normalization)
 
 
 class Predictor:

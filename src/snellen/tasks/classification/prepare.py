@@ -1,82 +1,76 @@
-"""TODO."""
+"""From a recipe and labelled images to everything that a classification run trains with."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.feed import Feed
 from snellen.data.listing import ImageSet, Sample
-from snellen.data.normalization import Normalization
 from snellen.data.store import CacheBudget
 from snellen.engine.checkpoint import restore_model
-from snellen.engine.device import find_device, make_fabric, prepare_process
-from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job
-from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured
-from snellen.engine.recipe import seconds
+from snellen.engine.precision import Mode
 from snellen.models.classifier import build_classifier, check_evaluation_size
-from snellen.models.weights import WeightsReport
-from snellen.tasks.arithmetic import in_mode, settle_mode
+from snellen.tasks.arithmetic import Recorded
+from snellen.tasks.classification.data import training_paths
 from snellen.tasks.classification.frozen import FeatureFeed, best_rate, extracted
 from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.classification.record import samples_csv
 from snellen.tasks.classification.task import Classification
+from snellen.tasks.decoding import Decoded, decode_images, fewer, whiten
+from snellen.tasks.kind import Facts
 from snellen.tasks.setup import (
-    Decoded,
-    Recorded,
-    _loss_to_time,
-    decode_images,
-    fewer,
-    find_normalization,
+    Prepared,
+    begin,
+    normalization_of,
     say_weights,
+    set_up,
     snapshot_rows,
-    whiten,
+    start_of,
     with_depth,
-    within_budget,
 )
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A job, and what was found out while it was set up."""
+class PreparedClassification(Prepared):
+    """A job, and what was found out while it was set up. images: those that can be used."""
 
-    job: Job
     images: ImageSet
-    normalization: Normalization
-    weights: WeightsReport
-    measured: Sequence[Measured]
 
 
-def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, recorded: Recorded | None) -> Prepared:
+def prepare(
+    path: Path, recipe: Recipe, images: ImageSet, console: Console, recorded: Recorded | None
+) -> PreparedClassification:
     """Decodes the images, builds the network, picks the fastest mode, and fixes the number of epochs.
 
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, weights or settings that cannot work.
     """
-    prepare_process(recipe.hardware, resumed=recorded is not None)
-    device = find_device(recipe.hardware)
-    model_spec = recipe.model.model_copy(update={"weights": None}) if recorded and recorded.trained else recipe.model
+    device = begin(recipe, recorded)
+    spec = start_of(recipe.model, recorded)
     if recorded is None:
-        training_files, scored_files = (
-            [images.root / sample.path for sample in side] for side in (images.train, images.validation)
-        )
-        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, training_files, scored_files, console)})
+        scored_files = [images.root / sample.path for sample in images.validation]
+        depth = with_depth(recipe.data, training_paths(images), scored_files, console)
+        recipe = recipe.model_copy(update={"data": depth})
     images = fewer(images, recipe.data.fraction, recipe.seed)
-    model, weights = build_classifier(model_spec, len(images.classes), recipe.augmentation.size, recipe.seed)
+    model, weights = build_classifier(spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     say_weights(console, weights)
-    check_evaluation_size(model.backbone, model_spec, recipe.evaluation.size)
+    check_evaluation_size(model.backbone, spec, recipe.evaluation.size)
     budget, crops = CacheBudget(recipe.data.cache_mib), not recipe.model.cached
     images, train, validation = decode_images(images, recipe, recipe.data, budget, console, crops)
-    if recorded:
-        normalization = recorded.normalization
-    else:
-        normalization = find_normalization(recipe.normalization, weights, train.pixels)
+    normalization = normalization_of(recipe, weights, train.pixels, recorded)
     augmentation = Augmentation(recipe.augmentation, normalization, device)
 
     def feed(decoded: Decoded, samples: Sequence[Sample], channels_last: bool) -> Feed:
@@ -94,36 +88,68 @@ def prepare(path: Path, recipe: Recipe, images: ImageSet, console: Console, reco
             channels_last,
         )
 
+    is_trained = recorded is not None and recorded.trained
     plain = feed(train, images.train, channels_last=False)
-    if model_spec.weights is None and not (recorded and recorded.trained):
+    if spec.weights is None and not is_trained:
         whiten(model.backbone, plain)
     model.to(device)
-    mode, measured = settle_mode(recipe, model, plain, _loss_to_time, console, recorded)
-    recipe = in_mode(recipe, mode)
-    mode.apply(model)
-    fabric = make_fabric(device, mode.precision)
-    train_feed: Feed | FeatureFeed = feed(train, images.train, mode.channels_last)
-    validation_feed: Feed | FeatureFeed = feed(validation, images.validation, mode.channels_last)
-    if recipe.model.cached:
-        if recorded and recorded.trained:  # the features are the run's own backbone's, not those of a new one
-            restore_model(path, model, device)
-        train_feed, validation_feed = (
-            each if isinstance(each, FeatureFeed) else extracted(model, each, fabric.autocast, console)
-            for each in (train_feed, validation_feed)
-        )
-    rows = snapshot_rows(recipe, len(images.validation))
-    task = Classification(path, recipe.loss, validation_feed, recipe.evaluation.flip, rows, len(images.classes))
-    optimizer = build_optimizer(recipe.optimizer, model)
-    ema = build_ema(recipe.ema, model) if recipe.ema else None
-    job = Job(path, recipe, task, train_feed, model, optimizer, ema, fabric, mode)
-    if recipe.sweep and recorded is None and isinstance(train_feed, FeatureFeed):
+
+    def build(recipe: Recipe, mode: Mode, fabric: Fabric) -> tuple[Classification, Feed | FeatureFeed]:
+        trained: Feed | FeatureFeed = feed(train, images.train, mode.channels_last)
+        scored: Feed | FeatureFeed = feed(validation, images.validation, mode.channels_last)
+        if recipe.model.cached:
+            if is_trained:  # the features are the run's own backbone's, not those of a new one
+                restore_model(path, model, device)
+            trained = extracted(model, trained, fabric.autocast, console)
+            scored = extracted(model, scored, fabric.autocast, console)
+        rows = snapshot_rows(recipe, len(images.validation))
+        return Classification(path, recipe.loss, scored, recipe.evaluation.flip, rows, len(images.classes)), trained
+
+    def tune(job: Job) -> Job:
+        if not recipe.sweep or not isinstance(job.feed, FeatureFeed):
+            return job
         groups = [sample.group for sample in images.train]
-        job = _with_rate(job, best_rate(job, train_feed, groups, recipe.sweep, console))
-    if recipe.budget and recorded is None:
-        job = within_budget(job, seconds(recipe.budget), console)
-    return Prepared(job, images, normalization, weights, measured)
+        return _with_rate(job, best_rate(job, job.feed, groups, recipe.sweep, console))
+
+    job, measured = set_up(path, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
+    size = recipe.evaluation.size
+    return PreparedClassification(job, normalization, weights, measured, (size, size), images)
+
+
+def facts(prepared: PreparedClassification, source: str, console: Console) -> Facts:
+    """What the run keeps of its images."""
+    images, count = prepared.images, len(prepared.images.classes)
+    parts = {"train": images.train, "validation": images.validation} | ({"test": images.test} if images.test else {})
+    labels = {name: [sample.label for sample in samples] for name, samples in parts.items()}
+    data = {
+        "source": source,
+        "root": str(images.root.resolve()),
+        "layout": images.layout,
+        "classes": list(images.classes),
+        "counts": {name: len(values) for name, values in labels.items()},
+        "per_class": {name: np.bincount(values, minlength=count).tolist() for name, values in labels.items()},
+        "split": images.split,
+        "fingerprint": images.fingerprint,
+        "normalization": dataclasses.asdict(prepared.normalization),
+        "notes": list(images.notes),
+        "left_out": [dataclasses.asdict(entry) for entry in images.left_out],
+        "group": any(sample.group is not None for sample in images.validation),
+    }
+    return Facts(samples_csv(parts, images.classes), data)
+
+
+def plain_loop(prepared: PreparedClassification) -> Iterator[int]:
+    """See tasks.classification.plain."""
+    from snellen.tasks.classification.plain import plain_steps
+
+    return plain_steps(prepared)
 
 
 def _with_rate(job: Job, rate: float) -> Job:
     optimizer = job.recipe.optimizer.model_copy(update={"lr": rate})
     return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"optimizer": optimizer}))
+
+
+def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:
+    logits: Tensor = network(images)
+    return logits.float().logsumexp(1).mean()

@@ -1,26 +1,89 @@
-"""TODO."""
+"""Which unlabelled images a pretraining run has, and the recipe that suits them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snellen.tasks.choice import _FEWEST_STEPS, _SMALL_SIDE, Choice, _median_side
+from rich.console import Console
+
+from snellen.data.given import check_path
+from snellen.data.sources import Source
+from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
+from snellen.recipe.load import load_as
+from snellen.run.directory import RunDirectory
+from snellen.tasks.choice import FEWEST_STEPS, SMALL_SIDE, Choice, median_side, settle, spread
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
+from snellen.tasks.setup import absolute, say, say_notes, with_absolute_weights
+from snellen.words import counted
+
+_TIMED = 600  # images that tell how long a step takes
 
 
-def choose_pretraining_recipe(paths: Sequence[Path]) -> Choice:
-    """A recipe for learning from these images without labels, from their size and their number."""
-    from snellen.recipe.load import load_for
-    from snellen.tasks.pretraining.recipe import PretrainingRecipe
+def recognises(data: Source) -> bool:
+    """Any images can be learnt from without labels; nobody's labelled images are taken for such."""
+    return False
 
-    name, side = "simclr-small", _median_side(paths)
-    recipe = load_for(PretrainingRecipe, name, {})
-    steps = max(1, len(paths) // recipe.batch_size)  # in an epoch; fewer images are one batch
-    few = recipe.epochs * steps < _FEWEST_STEPS[name]
-    fields: dict[str, Any] = {"epochs": math.ceil(_FEWEST_STEPS[name] / steps)} if few else {}
-    if side <= _SMALL_SIDE:
+
+def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[UnlabelledSet, PretrainingRecipe]:
+    """The images of `data`, and a recipe by their size and their number."""
+    images = read_unlabelled(check_path(data))
+    choice = _choice(training_paths(images))
+    fields = settle(console, choice, overrides, len(images.paths))
+    return images, load_as(PretrainingRecipe, choice.name, fields)
+
+
+def _choice(paths: list[Path]) -> Choice:
+    name, side = "simclr-small", median_side(paths)
+    recipe = load_as(PretrainingRecipe, name)
+    steps = recipe.steps_in_epoch(len(paths), recipe.batch_size)
+    few = recipe.epochs * steps < FEWEST_STEPS[name]
+    fields: dict[str, Any] = {"epochs": math.ceil(FEWEST_STEPS[name] / steps)} if few else {}
+    if side <= SMALL_SIDE:
         return Choice(name, f"the images are small (shorter side {side:.0f} px)", fields)
     larger = {"augmentation.size": 96, "evaluation.size": 96, "model.backbone": "resnet18"}
     return Choice(name, f"the images' shorter side is {side:.0f} px", larger | fields)
+
+
+def read(data: Source, recipe: PretrainingRecipe) -> UnlabelledSet:
+    """The images of `data`, without their labels."""
+    return read_unlabelled(check_path(data))
+
+
+def read_again(run: RunDirectory, recipe: PretrainingRecipe) -> UnlabelledSet:
+    """The images that a run learnt from."""
+    return read_unlabelled(run.data["source"])
+
+
+def keep_source(data: Source, folder: Path) -> str | Path:
+    """The path itself."""
+    return check_path(data)
+
+
+def portable(recipe: PretrainingRecipe) -> PretrainingRecipe:
+    """With absolute paths of weights and labelled images."""
+    recipe = with_absolute_weights(recipe)
+    if recipe.evaluation.data is None:
+        return recipe
+    evaluation = recipe.evaluation.model_copy(update={"data": absolute(recipe.evaluation.data)})
+    return recipe.model_copy(update={"evaluation": evaluation})
+
+
+def announce(images: UnlabelledSet, console: Console) -> None:
+    """Prints how many images there are."""
+    say(console, f"{counted(len(images.paths), 'image')} without labels ({images.layout})")
+    say_notes(console, images.notes)
+
+
+def subset(images: UnlabelledSet, batch_size: int) -> UnlabelledSet:
+    """A few images, evenly spread, for timing: two batches at least, since smaller ones are left out."""
+    return dataclasses.replace(images, paths=spread(images.paths, max(_TIMED, 2 * batch_size)))
+
+
+def training_paths(images: UnlabelledSet) -> list[Path]:
+    """The files of the images, absolute."""
+    root = images.root.resolve()
+    return [root / name for name in images.paths]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,58 +15,56 @@ from torch import Tensor, nn
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
 from snellen.data.feed import Feed
+from snellen.data.fingerprint import content_hashes
 from snellen.data.listing import ImageSet, Sample
-from snellen.data.normalization import Normalization
 from snellen.data.sources import read_images
 from snellen.data.store import CacheBudget
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.data.views import ViewFeed
-from snellen.engine.device import find_device, make_fabric, prepare_process
-from snellen.engine.loop import Job
-from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured
-from snellen.engine.recipe import seconds
+from snellen.engine.precision import Mode
 from snellen.errors import UserError
 from snellen.models.classifier import check_evaluation_size, start_backbone
 from snellen.models.spec import BackboneSpec
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
-from snellen.tasks.arithmetic import in_mode, settle_mode
+from snellen.tasks.arithmetic import Recorded
+from snellen.tasks.classification.record import samples_csv
+from snellen.tasks.decoding import Decoded, decode_images, decode_paths, fewer, whiten
+from snellen.tasks.kind import Facts
+from snellen.tasks.pretraining.data import training_paths
 from snellen.tasks.pretraining.methods.build import build_method
 from snellen.tasks.pretraining.methods.method import Method
 from snellen.tasks.pretraining.methods.spec import MocoSpec
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.pretraining.task import Labelled, Pretraining
 from snellen.tasks.setup import (
-    Decoded,
-    Recorded,
-    decode_images,
-    decode_paths,
-    fewer,
-    find_normalization,
+    Prepared,
+    begin,
+    check_unchanged,
+    normalization_of,
+    say,
     say_notes,
     say_weights,
+    set_up,
     snapshot_rows,
-    whiten,
+    start_of,
     with_depth,
-    within_budget,
 )
+from snellen.words import counted
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedPretraining:
+class PreparedPretraining(Prepared):
     """A job, and what was found out while it was set up. labelled: None where no labelled set was given."""
 
-    job: Job
-    method: Method
     images: UnlabelledSet
     labelled: ImageSet | None
-    normalization: Normalization
-    weights: WeightsReport
-    measured: Sequence[Measured]
 
 
-def prepare_pretraining(
+def prepare(
     path: Path, recipe: PretrainingRecipe, images: UnlabelledSet, console: Console, recorded: Recorded | None
 ) -> PreparedPretraining:
     """Decodes the images, builds the networks, picks the fastest mode, and fixes the number of epochs.
@@ -73,26 +72,17 @@ def prepare_pretraining(
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, weights or settings that cannot work.
     """
-    prepare_process(recipe.hardware, resumed=recorded is not None)
-    device = find_device(recipe.hardware)
-    trained = recorded is not None and recorded.trained
-    spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
+    device = begin(recipe, recorded)
+    spec = start_of(recipe.model, recorded)
     backbone, width, weights = _start_backbone(spec, recipe)
     say_weights(console, weights)
     check_evaluation_size(backbone, spec, recipe.evaluation.size)
     say_notes(console, _method_notes(recipe, len(images.paths)))
     labelled = None if recipe.evaluation.data is None else read_images(recipe.evaluation.data, recipe.labelled)
-
     if recorded is None:
-        data = with_depth(recipe.data, [images.root / name for name in images.paths], (), console)
-        scale = recipe.labelled.bits or data.bits  # one scale for what is learnt from and what it is scored on
-        labelled_spec = recipe.labelled.model_copy(update={"bits": scale})
-        if labelled is not None:
-            training_files, scored_files = (
-                [labelled.root / s.path for s in side] for side in (labelled.train, labelled.validation)
-            )
-            labelled_spec = with_depth(labelled_spec, training_files, scored_files, console)
-        recipe = recipe.model_copy(update={"data": data, "labelled": labelled_spec})
+        recipe = _with_depth(recipe, images, labelled, console)
+    elif labelled is not None:
+        check_unchanged(recorded.data, "labelled_fingerprint", labelled.fingerprint)
     budget = CacheBudget(recipe.data.cache_mib)  # the labelled images share it
     paths = [images.root / name for name in images.paths]
     decoded = decode_paths(paths, recipe, recipe.data, budget, console, crops=True)
@@ -101,62 +91,143 @@ def prepare_pretraining(
     )
     if len(images.paths) < 2:
         raise UserError(f"{images.root}: fewer than two of its images can be read.")
-    if recorded:
-        normalization = recorded.normalization
-    else:
-        normalization = find_normalization(recipe.normalization, weights, decoded.pixels)
+    normalization = normalization_of(recipe, weights, decoded.pixels, recorded)
     augmentation = Augmentation(recipe.augmentation, normalization, device)
 
     def feed(decoded: Decoded, targets: Sequence[int], classes: int, channels_last: bool) -> Feed:
         return Feed(
-            *(
-                decoded.pixels,
-                decoded.views,
-                torch.tensor(targets),
-                classes,
-                augmentation,
-                MixSpec(),
-                recipe.batch_size,
-            ),
-            *(False, recipe.seed, device, channels_last),
+            decoded.pixels,
+            decoded.views,
+            torch.tensor(targets),
+            classes,
+            augmentation,
+            MixSpec(),
+            recipe.batch_size,
+            False,
+            recipe.seed,
+            device,
+            channels_last,
         )
 
     def views(channels_last: bool) -> ViewFeed:
         return ViewFeed(decoded.pixels, augmentation, recipe.batch_size, recipe.seed, device, channels_last)
 
-    nothing = [0] * len(images.paths)
-    if spec.weights is None and not trained:  # before a method copies the backbone into its target network
-        whiten(backbone, feed(decoded, nothing, 1, channels_last=False))
+    no_targets = [0] * len(images.paths)
+    if spec.weights is None and not (recorded and recorded.trained):
+        # Before a method copies the backbone into its target network.
+        whiten(backbone, feed(decoded, no_targets, 1, channels_last=False))
     method = _build_method(recipe, backbone, width).to(device)
-    mode, measured = settle_mode(recipe, method, views(channels_last=False), _loss_to_time, console, recorded)
-    recipe = in_mode(recipe, mode)
-    mode.apply(method)
-    plain = feed(decoded, nothing, 1, mode.channels_last)
-    scored = None
+    known = unknown = None
     if labelled is not None:
         share = budget.part(recipe.labelled.cache_mib)
         labelled, known, unknown = decode_images(
             _limited(labelled, recipe), recipe, recipe.labelled, share, console, crops=False
         )
-        classes = len(labelled.classes)
-        scored = Labelled(
-            feed(known, [sample.label for sample in labelled.train], classes, mode.channels_last),
-            feed(unknown, [sample.label for sample in labelled.validation], classes, mode.channels_last),
-            classes,
+
+    def build(recipe: PretrainingRecipe, mode: Mode, fabric: Fabric) -> tuple[Pretraining, ViewFeed]:
+        scored = None
+        if labelled is not None and known is not None and unknown is not None:
+            classes = len(labelled.classes)
+            scored = Labelled(
+                feed(known, [sample.label for sample in labelled.train], classes, mode.channels_last),
+                feed(unknown, [sample.label for sample in labelled.validation], classes, mode.channels_last),
+                classes,
+            )
+        rows = snapshot_rows(recipe, 0 if labelled is None else len(labelled.validation))
+        plain = feed(decoded, no_targets, 1, mode.channels_last)
+        return Pretraining(path, recipe.evaluation, plain, scored, rows, recipe.seed), views(mode.channels_last)
+
+    job, measured = set_up(path, recipe, method, views(channels_last=False), _loss_to_time, build, console, recorded)
+    size = recipe.evaluation.size
+    return PreparedPretraining(job, normalization, weights, measured, (size, size), images, labelled)
+
+
+def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts:
+    """What the run keeps of its images, and what the features are worth before the first step, which is printed."""
+    images, labelled = prepared.images, prepared.labelled
+    scored = () if labelled is None else labelled.validation
+    overlap = _overlap(images, labelled)
+    say_notes(console, overlap)
+    data = {
+        "source": source,
+        "root": str(images.root.resolve()),
+        "layout": images.layout,
+        "classes": [] if labelled is None else list(labelled.classes),
+        "counts": {
+            "train": len(images.paths),
+            "known": 0 if labelled is None else len(labelled.train),
+            "validation": len(scored),
+        },
+        "split": "no labels" if labelled is None else labelled.split,
+        "fingerprint": images.fingerprint,
+        "labelled_fingerprint": None if labelled is None else labelled.fingerprint,
+        "normalization": dataclasses.asdict(prepared.normalization),
+        "notes": [*images.notes, *overlap],
+        "left_out": [
+            dataclasses.asdict(entry)
+            for entry in (*images.left_out, *(() if labelled is None else labelled.left_out))
+        ],
+        "group": any(sample.group is not None for sample in scored),
+        "at_start": _first_look(prepared, console),
+    }
+    return Facts(_samples(images, labelled), data)
+
+
+def plain_loop(prepared: PreparedPretraining) -> Iterator[int]:
+    """There is none: see benchmarks/pretraining.py."""
+    raise UserError("`snellen bench train` measures recipes of `snellen train`; this one is for pretraining.")
+
+
+def _first_look(prepared: PreparedPretraining, console: Console) -> dict[str, float]:
+    job = prepared.job
+    look = job.task.evaluate(job.model, job.fabric.autocast)
+    if not look.finite:
+        advice = "Start from other weights (model.weights)." if job.recipe.model.weights else "Try another seed."
+        raise UserError(f"the network gives no numbers for these images before the first step. {advice}")
+    say(console, f"before the first step: {look.text()}")
+    return look.row()
+
+
+def _samples(images: UnlabelledSet, labelled: ImageSet | None) -> str:
+    """The unlabelled images, then the known and the scored ones with paths that lead to them from the first's root."""
+    unlabelled = {"train": [Sample(name, -1) for name in images.paths]}
+    if labelled is None:
+        return samples_csv(unlabelled, [])
+    known, scored = (_rooted(labelled, samples) for samples in (labelled.train, labelled.validation))
+    return samples_csv(unlabelled | {"known": known, "validation": scored}, labelled.classes)
+
+
+def _rooted(labelled: ImageSet, samples: tuple[Sample, ...]) -> list[Sample]:
+    return [dataclasses.replace(sample, path=str((labelled.root / sample.path).resolve())) for sample in samples]
+
+
+def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
+    """Says when scored images are learnt from: without their labels, but seen all the same."""
+    if labelled is None:
+        return []
+    seen = set(content_hashes([images.root / name for name in images.paths]))
+    scored = content_hashes([labelled.root / sample.path for sample in labelled.validation])
+    both = sum(digest in seen for digest in scored)
+    if not both:
+        return []
+    return [
+        f"{both:,} of {counted(len(scored), 'scored image')} {'is' if both == 1 else 'are'} also learnt from "
+        f"(without their labels)"
+    ]
+
+
+def _with_depth(
+    recipe: PretrainingRecipe, images: UnlabelledSet, labelled: ImageSet | None, console: Console
+) -> PretrainingRecipe:
+    """The recipe with the bits of 16-bit images: one scale for what is learnt from and what it is scored on."""
+    data = with_depth(recipe.data, training_paths(images), (), console)
+    spec = recipe.labelled.model_copy(update={"bits": recipe.labelled.bits or data.bits})
+    if labelled is not None:
+        known, scored = (
+            [labelled.root / sample.path for sample in side] for side in (labelled.train, labelled.validation)
         )
-    rows = snapshot_rows(recipe, 0 if labelled is None else len(labelled.validation))
-
-    def task(epochs: int) -> Pretraining:
-        last = epochs * views(mode.channels_last).steps
-        return Pretraining(path, recipe.evaluation, plain, scored, rows, last, recipe.seed)
-
-    optimizer = build_optimizer(recipe.optimizer, method)
-    fabric = make_fabric(device, mode.precision)
-    job = Job(path, recipe, task(recipe.epochs), views(mode.channels_last), method, optimizer, None, fabric, mode)
-    if recipe.budget and recorded is None:
-        job = within_budget(job, seconds(recipe.budget), console)
-        job = dataclasses.replace(job, task=task(job.recipe.epochs))
-    return PreparedPretraining(job, method, images, labelled, normalization, weights, measured)
+        spec = with_depth(spec, known, scored, console)
+    return recipe.model_copy(update={"data": data, "labelled": spec})
 
 
 def _start_backbone(spec: BackboneSpec, recipe: PretrainingRecipe) -> tuple[nn.Module, int, WeightsReport]:

@@ -50,7 +50,7 @@ class Pretraining:
 
     run: the directory that weights, predictions and snapshots go to. plain: training images as evaluation shows them.
     labelled: None where there are no labels. rows: (n,) int64, which of the scored images features are kept of.
-    last_step: of the run, counted from 1. seed: of the linear probe's split.
+    seed: of the linear probe's split.
     """
 
     measure = "projection_deviation"
@@ -65,7 +65,6 @@ class Pretraining:
         plain: Feed,
         labelled: Labelled | None,
         rows: NDArray[np.int64],
-        last_step: int,
         seed: int,
     ) -> None:
         self._run = run
@@ -73,9 +72,8 @@ class Pretraining:
         self._plain = plain
         self._labelled = labelled
         self._rows = rows
-        self._last_step = last_step
         self._seed = seed
-        self._done = 0
+        self._done = self._total = 0
         self._looked: _Looked | None = None
 
     def loss(self, model: nn.Module, batch: ViewBatch) -> tuple[Tensor, Tensor]:
@@ -89,7 +87,7 @@ class Pretraining:
 
     def after_step(self, model: Method, done: int, total: int) -> None:
         """Moves the method's target network."""
-        self._done = done
+        self._done, self._total = done, total
         model.after_step(done, total)
 
     @property
@@ -111,7 +109,7 @@ class Pretraining:
         rows = _first(labelled.scored.count, limit)
         features, target = extract(model.backbone, labelled.scored.evaluate(rows), autocast)
         by_knn = knn_probabilities(known, labels, features, labelled.classes, spec.neighbours, spec.temperature)
-        last = self._done == self._last_step and limit is None
+        last = 0 < self._done == self._total and limit is None
         probed = None
         fitted = spec.probe == "always" or (spec.probe == "last" and last)
         if fitted and np.isfinite(known).all() and np.isfinite(features).all():  # `finite` says so otherwise

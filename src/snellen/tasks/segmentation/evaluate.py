@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from snellen.commands.overlap import say_scored
 from snellen.data.decode import UnreadableImageError
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import load_pairs
@@ -29,7 +28,8 @@ from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import Run
-from snellen.tasks.classification.inference import own_arithmetic
+from snellen.tasks.arithmetic import own_arithmetic
+from snellen.tasks.overlap import say_scored
 from snellen.tasks.segmentation.inference import training_sizes
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.task import MaskScores, score_masks

@@ -25,7 +25,7 @@ from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.errors import UserError
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.run.directory import Run
-from snellen.tasks.classification.inference import own_arithmetic
+from snellen.tasks.arithmetic import own_arithmetic
 from snellen.tasks.segmentation.rescaled import Stretcher, read_resized
 from snellen.tasks.segmentation.task import mask_logits
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, Tile, TilePlan, plan_tiles

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from snellen.commands.overlap import say_depth
 from snellen.data.decode import UnreadableImageError
 from snellen.data.in_memory import ImageInMemory, key_of, path_of
 from snellen.errors import UserError
 from snellen.files import check_new_file, write_text
 from snellen.run.directory import Run
+from snellen.tasks.overlap import say_depth
 from snellen.tasks.segmentation.inference import Rows, TiledPredictor, predictor_of
 from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting, valid_labels
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,46 +20,42 @@ from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import DecodedSet, PairPixels, decode_set
 from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.sources import MaskedSample, MaskedSet, fewer_masked
-from snellen.data.normalization import Normalization
-from snellen.engine.device import find_device, make_fabric, prepare_process
-from snellen.engine.ema import build_ema
-from snellen.engine.loop import Job
-from snellen.engine.optimizer import build_optimizer
-from snellen.engine.precision import Measured
-from snellen.engine.recipe import seconds
+from snellen.engine.precision import Mode
 from snellen.errors import UserError
 from snellen.models.segmenters.build import build_segmenter, check_sizes
-from snellen.models.weights import WeightsReport
-from snellen.tasks.arithmetic import in_mode, settle_mode
+from snellen.tasks.arithmetic import Recorded
+from snellen.tasks.kind import Facts
+from snellen.tasks.segmentation.data import training_paths
 from snellen.tasks.segmentation.losses import class_weights
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
+from snellen.tasks.segmentation.record import samples_csv
 from snellen.tasks.segmentation.task import Segmentation
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, plan_tiles
 from snellen.tasks.setup import (
-    Recorded,
-    find_normalization,
+    Prepared,
+    begin,
+    normalization_of,
     say_notes,
     say_weights,
+    set_up,
     snapshot_rows,
+    start_of,
     with_depth,
-    within_budget,
 )
 from snellen.words import counted
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 @dataclasses.dataclass(frozen=True)
-class PreparedSegmentation:
-    """A job, and what was found out while it was set up. shown: height and width of a validation image."""
+class PreparedSegmentation(Prepared):
+    """A job, and what was found out while it was set up. decoded: the images that can be used."""
 
-    job: Job
     decoded: DecodedSet
-    normalization: Normalization
-    weights: WeightsReport
-    measured: Sequence[Measured]
-    shown: tuple[int, int]
 
 
-def prepare_segmentation(
+def prepare(
     path: Path, recipe: SegmentationRecipe, images: MaskedSet, console: Console, recorded: Recorded | None
 ) -> PreparedSegmentation:
     """Decodes the pairs, builds the network, picks the fastest mode, and fixes the number of epochs.
@@ -66,63 +63,95 @@ def prepare_segmentation(
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, masks, weights or settings that cannot work.
     """
-    prepare_process(recipe.hardware, resumed=recorded is not None)
-    device = find_device(recipe.hardware)
-    trained = recorded is not None and recorded.trained
-    spec = recipe.model.model_copy(update={"weights": None}) if trained else recipe.model
+    device = begin(recipe, recorded)
     if recorded is None:
-        training_files, scored_files = (
-            [images.root / sample.image for sample in side] for side in (images.train, images.validation)
-        )
-        recipe = recipe.model_copy(update={"data": with_depth(recipe.data, training_files, scored_files, console)})
+        scored_files = [images.root / sample.image for sample in images.validation]
+        depth = with_depth(recipe.data, training_paths(images), scored_files, console)
+        recipe = recipe.model_copy(update={"data": depth})
     images = fewer_masked(images, recipe.data.fraction, recipe.seed)
     classes = images.classes.names
-    model, weights = build_segmenter(spec, len(classes), recipe.seed)
+    model, weights = build_segmenter(start_of(recipe.model, recorded), len(classes), recipe.seed)
     say_weights(console, weights)
-    if recipe.accumulation > 1 and recipe.loss.whole_batch:
-        terms = " and ".join(recipe.loss.whole_batch)
-        note = f"accumulation={recipe.accumulation}: {terms} looks at a part of the batch at a time, not at the whole"
-        say_notes(console, [note])
+    say_notes(console, _accumulation_notes(recipe))
     decoded = _decode(images, recipe, console)
-    rows = _snapshot_rows(recipe, decoded.images.validation, console)
-    if recorded:
-        normalization = recorded.normalization
-    else:
-        normalization = find_normalization(recipe.normalization, weights, decoded.train.images)
+    normalization = normalization_of(recipe, weights, decoded.train.images, recorded)
     augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, normalization, device)
 
     def feed(pixels: PairPixels, channels_last: bool) -> MaskFeed:
-        batches = recipe.batch_size, recipe.drop_last, recipe.seed
-        return MaskFeed(pixels, augmentation, *batches, device, channels_last)
+        return MaskFeed(
+            pixels, augmentation, recipe.batch_size, recipe.drop_last, recipe.seed, device, channels_last=channels_last
+        )
 
-    first = next(iter(feed(decoded.train, channels_last=False).train(1))).images
-    scored = next(iter(feed(decoded.validation, channels_last=False).evaluate(np.zeros(1, np.int64)))).images
-    shown = _sides(scored)
-    if max(shown) > TILE:  # scored tile by tile
-        shown = plan_tiles(*shown, TILE, OVERLAP, math.lcm(ALIGN, recipe.evaluation.multiple)).size
-    check_sizes(model, recipe.model.architecture, [_sides(first), shown])
-    model.to(device)
     plain = feed(decoded.train, channels_last=False)
-    mode, measured = settle_mode(recipe, model, plain, _loss_to_time, console, recorded)
-    recipe = in_mode(recipe, mode)
-    mode.apply(model)
-    by_class = class_weights(recipe.loss, classes, decoded.train.class_pixels.sum(0)[: len(classes)].numpy())
-    task = Segmentation(
-        path,
-        recipe.loss,
-        None if by_class is None else torch.tensor(by_class, dtype=torch.float32),
-        len(classes),
-        feed(decoded.validation, mode.channels_last),
-        recipe.evaluation,
-        rows,
-    )
-    optimizer = build_optimizer(recipe.optimizer, model)
-    ema = build_ema(recipe.ema, model) if recipe.ema else None
-    fabric = make_fabric(device, mode.precision)
-    job = Job(path, recipe, task, feed(decoded.train, mode.channels_last), model, optimizer, ema, fabric, mode)
-    if recipe.budget and recorded is None:
-        job = within_budget(job, seconds(recipe.budget), console)
-    return PreparedSegmentation(job, decoded, normalization, weights, measured, shown)
+    first = next(iter(plain.train(1))).images
+    input_size = _scored_size(feed(decoded.validation, channels_last=False), recipe)
+    check_sizes(model, recipe.model.architecture, [_size(first), input_size])
+    model.to(device)
+    rows = _snapshot_rows(recipe, decoded.images.validation, console)
+
+    def build(recipe: SegmentationRecipe, mode: Mode, fabric: Fabric) -> tuple[Segmentation, MaskFeed]:
+        by_class = class_weights(recipe.loss, classes, decoded.train.class_pixels.sum(0)[: len(classes)].numpy())
+        task = Segmentation(
+            path,
+            recipe.loss,
+            None if by_class is None else torch.tensor(by_class, dtype=torch.float32),
+            len(classes),
+            feed(decoded.validation, mode.channels_last),
+            recipe.evaluation,
+            rows,
+        )
+        return task, feed(decoded.train, mode.channels_last)
+
+    job, measured = set_up(path, recipe, model, plain, _loss_to_time, build, console, recorded)
+    return PreparedSegmentation(job, normalization, weights, measured, input_size, decoded)
+
+
+def facts(prepared: PreparedSegmentation, source: str, console: Console) -> Facts:
+    """What the run keeps of its images; prints what was found out while they were decoded."""
+    decoded = prepared.decoded
+    say_notes(console, decoded.notes)
+    images = decoded.images
+    parts = {"train": images.train, "validation": images.validation} | ({"test": images.test} if images.test else {})
+    pixels = {"train": decoded.train.class_pixels, "validation": decoded.validation.class_pixels}
+    data = {
+        "source": source,
+        "root": str(images.root.resolve()),
+        "layout": images.layout,
+        **images.classes.as_dict(),
+        "counts": {name: len(samples) for name, samples in parts.items()},
+        "per_class_pixels": {part: counts.sum(0)[:-1].tolist() for part, counts in pixels.items()},
+        "ignored_pixels": {part: int(counts[:, -1].sum()) for part, counts in pixels.items()},
+        "training_sizes": dataclasses.asdict(decoded.training),
+        "split": images.split,
+        "fingerprint": images.fingerprint,
+        "normalization": dataclasses.asdict(prepared.normalization),
+        "notes": [*images.notes, *decoded.notes],
+        "left_out": [dataclasses.asdict(entry) for entry in images.left_out],
+        "group": any(sample.group is not None for sample in images.validation),
+    }
+    return Facts(samples_csv(parts), data)
+
+
+def plain_loop(prepared: PreparedSegmentation) -> Iterator[int]:
+    """See tasks.segmentation.plain."""
+    from snellen.tasks.segmentation.plain import plain_steps
+
+    return plain_steps(prepared)
+
+
+def _accumulation_notes(recipe: SegmentationRecipe) -> list[str]:
+    if recipe.accumulation == 1 or not recipe.loss.whole_batch:
+        return []
+    terms = " and ".join(recipe.loss.whole_batch)
+    return [f"accumulation={recipe.accumulation}: {terms} looks at a part of the batch at a time, not at the whole"]
+
+
+def _scored_size(feed: MaskFeed, recipe: SegmentationRecipe) -> tuple[int, int]:
+    """Height and width of a validation image as the network sees it."""
+    size = _size(next(iter(feed.evaluate(np.zeros(1, np.int64)))).images)
+    if max(size) <= TILE:
+        return size
+    return plan_tiles(*size, TILE, OVERLAP, math.lcm(ALIGN, recipe.evaluation.multiple)).size  # scored tile by tile
 
 
 def _decode(images: MaskedSet, recipe: SegmentationRecipe, console: Console) -> DecodedSet:
@@ -173,7 +202,7 @@ def _names(sample: MaskedSample) -> set[str]:
     return {sample.image, path.name, path.stem}
 
 
-def _sides(images: Tensor) -> tuple[int, int]:
+def _size(images: Tensor) -> tuple[int, int]:
     return int(images.shape[2]), int(images.shape[3])
 
 

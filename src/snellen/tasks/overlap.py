@@ -1,4 +1,4 @@
-"""Whether images that a run is scored on had a part in its training."""
+"""TODO."""
 
 from __future__ import annotations
 

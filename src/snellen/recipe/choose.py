@@ -1,3 +1,0 @@
-"""Which recipe, where the user names none."""
-
-from __future__ import annotations

@@ -1,0 +1,156 @@
+"""What a run keeps of its scored images and the classes that it says they are: each file's writer and its reader.
+
+    samples.csv             row, split, path, target, class, group
+    predictions/correct.u8  one byte an image and scored epoch: 1 where the validation image was right; (epochs, N)
+                            row-major
+    predictions/classes.u1  the class that is predicted for each image at each scored epoch, laid out as correct.u8; of
+                            more than 256 classes classes.u2, little-endian, of more than 65,536 classes.u4
+    predictions/validation.npz   chosen epoch: probabilities (N, C) float32, target (N,) int64, epoch ()
+    predictions/validation.csv   the same for people: path, class, prediction, confidence, correct
+    predictions/test.npz    the same of the test part, where the data have one: scored once, when the run has finished;
+                            and rows (n,) int64, which of its images (one that cannot be read is left out)
+    predictions/test.csv    the same for people
+    snapshots/epoch_NNNN.npz     features (n, D) float32, rows (n,) int64 into the validation images, probabilities
+
+Validation arrays are in the order of the validation rows of samples.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.data.listing import Sample
+from snellen.recipe.load import read_resolved
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLE_COLUMNS = ("target", "class")
+EPOCH_COLUMNS = ("train_top1", "validation_loss", "validation_top1")
+_SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
+_CORRECT = "predictions/correct.u8"
+
+
+@dataclass(frozen=True)
+class ImagePredictions:
+    """What the scored weights say of the validation or the test images, in the order of samples.csv.
+
+    probabilities: (N, C) float32, rows sum to 1. target: (N,) int64 in [0, C). epoch: counted from 1. rows: (N,) int64,
+    which rows of that part of samples.csv.
+    """
+
+    probabilities: NDArray[np.float32]
+    target: NDArray[np.int64]
+    epoch: int
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Features of some validation images after one epoch.
+
+    features: (n, D) float32, the inputs of the last linear layer. rows: (n,) int64, which validation images.
+    probabilities: (n, C) float32. epoch: counted from 1; 0 is the untrained network.
+    """
+
+    features: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    epoch: int
+
+
+def recipe_of(run: RunDirectory) -> Recipe:
+    """The resolved recipe of a classification run. Raises UserError for a run of another task."""
+    return read_resolved(run.path / "recipe.yaml", Recipe)
+
+
+def samples_csv(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> str:
+    """samples.csv: a row for each image of each part; the class of an unlabelled one is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_SAMPLE_FIELDS)
+    pairs = [(split, sample) for split, samples in parts.items() for sample in samples]
+    for row, (split, sample) in enumerate(pairs):
+        name = classes[sample.label] if sample.label >= 0 else ""
+        writer.writerow([row, split, sample.path, sample.label, name, sample.group or ""])
+    return text.getvalue()
+
+
+def read_predictions(run: RunDirectory, part: str) -> ImagePredictions:
+    """Probabilities and targets of a part at the chosen epoch. Raises UserError where it was not scored.
+
+    part: "validation" or "test".
+    """
+    with run.arrays(f"predictions/{part}.npz") as arrays:
+        rows = arrays.get("rows", np.arange(len(arrays["target"])))
+        return ImagePredictions(arrays["probabilities"], arrays["target"], int(arrays["epoch"]), rows)
+
+
+def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
+    """predictions/PART.csv."""
+    scored, samples = read_predictions(run, part), run.part(part)
+    names, chosen = np.array(run.classes), scored.probabilities.argmax(1)
+    return (
+        samples[["path", "class"]]
+        .iloc[scored.rows]
+        .assign(
+            prediction=names[chosen],
+            confidence=scored.probabilities.max(1).round(6),
+            correct=(chosen == scored.target).astype(int),
+        )
+    )
+
+
+def records(classes: int) -> tuple[str, str]:
+    """The growing files that take `correct_by_epoch` and `classes_by_epoch`, for so many classes."""
+    return _CORRECT, _predicted_classes(classes)[0]
+
+
+def class_dtype(classes: int) -> str:
+    """Of the predicted classes in their file."""
+    return _predicted_classes(classes)[1]
+
+
+def correct_by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
+    """(epochs, N) bool: which validation images were right after each epoch."""
+    images = int(run.data["counts"]["validation"])
+    with run.reading(_CORRECT) as file:
+        return np.fromfile(file, dtype=np.uint8).reshape(-1, images).astype(bool)
+
+
+def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | None:
+    """(epochs, N) class that is predicted for each validation image after each scored epoch, in [0, C).
+
+    None where that was not kept of every epoch: of pretraining.
+    """
+    name, dtype = _predicted_classes(len(run.classes))
+    if not (run.path / name).is_file():
+        return None
+    images = int(run.data["counts"]["validation"])
+    with run.reading(name) as file:
+        classes = np.fromfile(file, dtype=dtype).reshape(-1, images)
+    return classes if len(classes) == len(correct_by_epoch(run)) else None
+
+
+def read_snapshots(run: RunDirectory) -> list[Snapshot]:
+    """All snapshots of features, by epoch."""
+    snapshots = []
+    for epoch, name in run.snapshot_files():
+        with run.arrays(name) as arrays:
+            snapshots.append(Snapshot(arrays["features"], arrays["rows"], arrays["probabilities"], epoch))
+    return snapshots
+
+
+def _predicted_classes(classes: int) -> tuple[str, str]:
+    """Name and dtype of the file that holds the predicted class of each image and epoch, for so many classes."""
+    size = 1 if classes <= 1 << 8 else 2 if classes <= 1 << 16 else 4
+    return f"predictions/classes.u{size}", f"<u{size}"

@@ -1,0 +1,151 @@
+"""From image files to pixels that are kept, for tasks on whole images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from snellen.data.augment.pipeline import evaluation_view, stored_image
+from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec
+from snellen.data.cache import Pixels, load_pixels
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.feed import Feed
+from snellen.data.listing import DataSpec, ImageSet, Unreadable
+from snellen.data.split import fraction_rows
+from snellen.data.store import CacheBudget, PixelStore
+from snellen.data.unlabelled import UnlabelledSpec
+from snellen.errors import UserError
+from snellen.models.airnet import AirNet
+from snellen.randomness import derive
+from snellen.words import counted
+
+_WHITENING_IMAGES = 5000
+
+
+class ImageRecipe(Protocol):
+    """How a recipe shows images to its network."""
+
+    @property
+    def augmentation(self) -> AugmentationSpec:
+        """In training."""
+
+    @property
+    def evaluation(self) -> EvaluationTransformSpec:
+        """Where they are scored."""
+
+
+def decode_images(
+    images: ImageSet, recipe: ImageRecipe, spec: DataSpec, budget: CacheBudget, console: Console, crops: bool
+) -> tuple[ImageSet, Decoded, Decoded]:
+    """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so.
+
+    budget: of the memory for them. crops: whether training images are augmented, or are only ever seen as evaluation
+    shows them.
+    """
+    sides = images.train, images.validation
+    loaded = [
+        decode_paths(
+            [images.root / sample.path for sample in samples], recipe, spec, budget, console, crops and not number
+        )
+        for number, samples in enumerate(sides)
+    ]
+    kept = [tuple(samples[row] for row in each.rows) for samples, each in zip(sides, loaded, strict=True)]
+    if not kept[0] or not kept[1]:
+        raise UserError(f"{images.root}: no readable {'validation' if kept[0] else 'training'} images are left.")
+    if len({sample.label for sample in kept[0]}) < 2:
+        raise UserError(f"{images.root}: fewer than two classes have readable training images.")
+    left_out = (*loaded[0].left_out, *loaded[1].left_out)
+    images = dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out)
+    return images, loaded[0], loaded[1]
+
+
+def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
+    """The images with a share of the training images: data.fraction."""
+    if fraction == 1:
+        return images
+    labels, groups = [sample.label for sample in images.train], [sample.group for sample in images.train]
+    rows = fraction_rows(labels, fraction, seed, groups)
+    return dataclasses.replace(images, train=tuple(images.train[row] for row in rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """pixels: of the files that can be read, for crops. views: the same as evaluation sees them.
+
+    Where crops are made, views are read from the files again when they are wanted. rows: numbers of the files in the
+    list that was given. left_out: the others.
+    """
+
+    pixels: Pixels
+    views: Pixels
+    rows: list[int]
+    left_out: tuple[Unreadable, ...]
+
+
+def decode_paths(
+    paths: Sequence[Path],
+    recipe: ImageRecipe,
+    spec: DataSpec | UnlabelledSpec,
+    budget: CacheBudget,
+    console: Console,
+    crops: bool,
+) -> Decoded:
+    """Decodes image files, for crops or as evaluation sees them.
+
+    Raises UserError for unreadable ones, unless `spec` says to leave them out.
+    """
+    augmentation, evaluation = recipe.augmentation, recipe.evaluation
+
+    def stored(path: Path) -> Tensor:
+        return stored_image(decode(path, enough=augmentation.stored_side, bits=spec.bits), augmentation)
+
+    def view(path: Path) -> Tensor:
+        return evaluation_view(decode(path, bits=spec.bits), evaluation)
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("decoding", total=len(paths))
+        pixels, failed = load_pixels(
+            paths, stored if crops else view, budget, lambda done: bar.update(task, completed=done)
+        )
+    if failed and spec.unreadable == "error":
+        raise UserError(_unreadable_message(failed))
+    if failed:
+        console.print(f"[yellow]note:[/] {counted(len(failed), 'unreadable image')} left out, listed in data.json")
+    bad = {error.path for error in failed}
+    rows = [row for row, path in enumerate(paths) if path not in bad]
+    left_out = tuple(Unreadable(str(error.path), error.reason) for error in failed)
+    if not crops:
+        return Decoded(pixels, pixels, rows, left_out)
+    readable = [paths[row] for row in rows]
+    whole = augmentation.stored_side is None  # what is kept is the whole image: no file has to be read again
+    views = Pixels(
+        lambda row: evaluation_view(pixels.image(row), evaluation) if whole else view(readable[row]),
+        [None] * len(readable),
+        PixelStore(budget),
+        budget=budget.part(spec.cache_mib // 4),
+    )
+    return Decoded(pixels, views, rows, left_out)
+
+
+def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
+    lines = [f"{error.path}: {error.reason}" for error in unreadable[:10]]
+    if len(unreadable) > 10:
+        lines.append(f"… and {len(unreadable) - 10} more")
+    return "\n".join([*lines, "To leave such files out and list them: data.unreadable=skip"])
+
+
+def whiten(backbone: nn.Module, feed: Feed) -> None:
+    """Sets the first layer of a backbone that wants it from training images as evaluation shows them."""
+    if not isinstance(backbone, AirNet):
+        return
+    count = min(_WHITENING_IMAGES, len(feed.targets))
+    generator = torch.Generator().manual_seed(derive(feed.seed, "whitening"))
+    rows = torch.randperm(len(feed.targets), generator=generator)[:count].numpy()
+    backbone.whiten(batch.images.cpu() for batch in feed.evaluate(rows))

@@ -1,0 +1,333 @@
+"""What a kind of task offers to the commands, studies and reports, which know no task by name.
+
+A kind is a folder with a file for each step, called the same in every kind. `Kind` names these files; each protocol says
+what the functions of one of them take and return. R: the kind's recipe. I: its images, as they were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from snellen.engine.recipe import CommonRecipe
+from snellen.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from rich.console import Console, RenderableType
+    from torch import nn
+
+    from snellen.data.in_memory import ImageInMemory
+    from snellen.data.sources import Source
+    from snellen.insight.proportions import Interval
+    from snellen.reporting.template import Page
+    from snellen.reporting.runs import RunView
+    from snellen.run.directory import RunDirectory
+    from snellen.tasks.arithmetic import Recorded
+    from snellen.tasks.setup import Prepared
+
+R = TypeVar("R", bound=CommonRecipe)
+R_co = TypeVar("R_co", bound=CommonRecipe, covariant=True)
+I = TypeVar("I")  # noqa: E741
+I_contra = TypeVar("I_contra", contravariant=True)
+
+
+class Kind(Protocol[R, I]):
+    """One kind of task. Every property imports its file when it is asked for."""
+
+    @property
+    def task(self) -> str:
+        """As recipes call it."""
+
+    @property
+    def command(self) -> Literal["train", "pretrain"]:
+        """The command that trains it."""
+
+    @property
+    def measure(self) -> str:
+        """What its runs are judged by, such as "top-1"."""
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether a study can compare its runs."""
+
+    @property
+    def recipe(self) -> type[R]:
+        """The type of its recipes."""
+
+    @property
+    def data(self) -> Data[R, I]: ...
+
+    @property
+    def prepare(self) -> Prepare[R, I]: ...
+
+    @property
+    def record(self) -> Record[R]: ...
+
+    @property
+    def evaluate(self) -> Evaluate: ...
+
+    @property
+    def predict(self) -> Predict: ...
+
+    @property
+    def check(self) -> Check: ...
+
+    @property
+    def report(self) -> Report: ...
+
+    @property
+    def study(self) -> Study[R, I]: ...
+
+
+class Data(Protocol[R, I]):
+    """data.py: which images there are, and the recipe that suits them."""
+
+    def recognises(self, data: Source) -> bool:
+        """Whether data are of this kind, told without reading images."""
+
+    def choose(self, data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[I, R]:
+        """The images of `data` and a recipe for them; prints what was chosen and why."""
+
+    def read(self, data: Source, recipe: R) -> I:
+        """The images of `data`. Raises UserError, with what would be right, where they are of another kind."""
+
+    def read_again(self, run: RunDirectory, recipe: R) -> I:
+        """The images that a run was trained on."""
+
+    def keep_source(self, data: Source, folder: Path) -> str | Path:
+        """Where a run finds `data` again; what has no path is written into the run's folder."""
+
+    def portable(self, recipe: R) -> R:
+        """The recipe with absolute paths, so that a run can be read, and resumed, from anywhere."""
+
+    def announce(self, images: I, console: Console) -> None:
+        """Prints what was read."""
+
+    def subset(self, images: I, batch_size: int) -> I:
+        """A few of the images, evenly spread, for timing."""
+
+    def training_paths(self, images: I) -> list[Path]:
+        """The files of the training images, absolute."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run keeps of its images. samples: samples.csv. data: data.json."""
+
+    samples: str
+    data: dict[str, Any]
+
+
+class Prepare(Protocol[R, I]):
+    """prepare.py: setting a run up."""
+
+    def prepare(self, path: Path, recipe: R, images: I, console: Console, recorded: Recorded | None) -> Prepared:
+        """Everything that a run trains with. recorded: of the run that is resumed, None for a new one."""
+
+    def facts(self, prepared: Any, source: str, console: Console) -> Facts:
+        """What the run keeps of its images; prints what was found out while they were decoded."""
+
+    def plain_loop(self, prepared: Any) -> Iterator[int]:
+        """A plain fp32 training loop that does the same work, for benchmarks: the number of images of each step."""
+
+
+class Record(Protocol[R_co]):
+    """record.py: the files of scored images, and how they are read."""
+
+    @property
+    def SAMPLE_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802 - a module's constant
+        """Of samples.csv, beside those of every run."""
+
+    @property
+    def EPOCH_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802
+        """Of epochs.csv, beside those of every run."""
+
+    def recipe_of(self, run: RunDirectory) -> R_co:
+        """The run's resolved recipe."""
+
+    def load_model(self, run: RunDirectory, which: str) -> nn.Module:
+        """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
+
+    def read_predictions(self, run: RunDirectory, part: str) -> Any:
+        """What the kept weights say of "validation" or "test"; a dataclass with `rows`."""
+
+    def prediction_table(self, run: RunDirectory, part: str) -> pd.DataFrame:
+        """The same for people: predictions/PART.csv."""
+
+    def by_epoch(self, run: RunDirectory) -> NDArray[Any]:
+        """(epochs, N, …) what is kept of each validation image after each scored epoch."""
+
+    def read_snapshots(self, run: RunDirectory) -> Sequence[Any]:
+        """What was kept of a few validation images after several epochs."""
+
+
+class Evaluated(Protocol):
+    """Figures of a trained run on other images."""
+
+    def render(self) -> RenderableType:
+        """As text for people."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+
+class Evaluate(Protocol):
+    """evaluate.py: a trained run on images that it was not scored on before."""
+
+    def evaluate(
+        self, run: RunDirectory, data: Source, overrides: Mapping[str, Any] | None, console: Console
+    ) -> Evaluated:
+        """Scores the chosen epoch on labelled images. overrides: data.* fields for these."""
+
+    def score_test(
+        self, run: RunDirectory, samples: pd.DataFrame, console: Console
+    ) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
+        """The arrays of predictions/test.npz but for its epoch, and the images that cannot be read, with the reason."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `predict` was asked for; None or False where it was not. See `snellen.predict`."""
+
+    top_k: int | None = None
+    probabilities: bool = False
+    overlays: bool = False
+    tile: int | None = None
+    overlap: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+
+    def refuse(self, names: Sequence[str], why: str) -> None:
+        """Raises UserError where one of these was asked for."""
+        asked = [name for name in names if getattr(self, name) not in (None, False)]
+        if asked:
+            raise UserError(f"{why} {', '.join(asked)}.")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """path: the table, or the folder of files with their table. predicted, unreadable: how many images."""
+
+    path: Path
+    predicted: int
+    unreadable: int
+
+    def table(self) -> pd.DataFrame:
+        """What was written, a row an image: the CSV file, or masks.csv of the folder of masks."""
+        import pandas as pd
+
+        masks = self.path.is_dir()
+        table = pd.read_csv(self.path / "masks.csv" if masks else self.path, dtype=str, keep_default_na=False)
+        texts = {"path", "mask", "error"}
+        for column in table.columns:
+            if column not in texts and (masks or column.startswith("probability")):
+                table[column] = pd.to_numeric(table[column])
+        return table
+
+
+class Predict(Protocol):
+    """predict.py: what a trained run says of images without labels."""
+
+    def predict(
+        self,
+        run: RunDirectory,
+        images: Sequence[Path | ImageInMemory],
+        out: Path | None,
+        options: Options,
+        console: Console,
+    ) -> Predicted:
+        """Writes it to `out`."""
+
+    def predicted_rows(
+        self, run: RunDirectory, images: Sequence[Path | ImageInMemory], console: Console
+    ) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
+        """The names of the columns, and the cells of each image that is predicted. Writes no file."""
+
+
+class Checked(Protocol):
+    """What was found in a source of images."""
+
+    def render(self) -> RenderableType:
+        """As text for people."""
+
+
+class Check(Protocol):
+    """check.py: what a source of images holds, before any training."""
+
+    @property
+    def FIELDS(self) -> frozenset[str]:  # noqa: N802 - a module's constant
+        """Fields of a recipe that only images of this kind have: who gives one has such images."""
+
+    def check(
+        self, data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console
+    ) -> Checked:
+        """Reads and decodes every image. out: a folder for so many overlays."""
+
+
+class Report(Protocol):
+    """report/: the page of a run, or of several."""
+
+    def view(self, label: str, run: RunDirectory, number: int) -> RunView:
+        """A run's figures. number: of the runs on the page, from 0."""
+
+    def page(self, runs: Sequence[RunDirectory]) -> Page:
+        """The page of some runs of this kind, each figure computed."""
+
+
+class Study(Protocol[R, I_contra]):
+    """study.py: what a study asks of the kind that it compares."""
+
+    def build_network(self, recipe: R, images: I_contra) -> None:
+        """Builds the network once, to find out whether it can be, with the weights that it starts from."""
+
+    def timed(self, recipe: R) -> R:
+        """The recipe whose steps are timed: the passes through the network that its run makes."""
+
+    def judge(self, runs: Sequence[RunDirectory]) -> Judged:
+        """The values of runs that differ in their seed."""
+
+    def sections(self, views: Sequence[RunView]) -> Sections:
+        """What the study's page shows of one run for each setting."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Runs that differ in their seed, image by image.
+
+    values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
+    scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone.
+    not_learnt: why, for each run that has not learnt. kept: mean of the kept weights' own measure where epochs were
+    chosen by it (values are cross-fitted then), else None. Of masks: over_classes: those that the mIoU is over, by name,
+    where some are in too few images. too_few: why there is no interval. of_one: where there is a single run, the
+    interval of its own page. degrees: of freedom of its images.
+    """
+
+    values: NDArray[np.float64]
+    correct: NDArray[np.bool_] | None
+    images: int
+    groups: NDArray[np.int64] | None = None
+    not_learnt: tuple[str, ...] = ()
+    kept: float | None = None
+    over_classes: str | None = None
+    too_few: str | None = None
+    of_one: Interval | None = None
+    degrees: float | None = None
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What a study's page has of its kind. template: of what the runs show of images. title: of that part, for links.
+
+    variables: of the template; styles, scripts: files that it needs beside those of every page.
+    """
+
+    template: str
+    title: str
+    styles: tuple[str, ...]
+    scripts: tuple[str, ...]
+    variables: dict[str, Any]

@@ -1,0 +1,88 @@
+"""The one table of kinds, and how recipes and runs find theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snellen.engine.recipe import CommonRecipe
+from snellen.errors import UserError
+from snellen.recipe.load import RecipeSource, apply_overrides, not_one_of, read_fields, resolved_fields, validate
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.kind import Classification
+from snellen.tasks.kind import Kind
+from snellen.tasks.pretraining.kind import Pretraining
+from snellen.tasks.segmentation.kind import Segmentation
+
+AnyKind = Kind[Any, Any]
+DEFAULT: AnyKind = Classification()  # of a recipe that names no task
+KINDS: dict[str, AnyKind] = {kind.task: kind for kind in (DEFAULT, Pretraining(), Segmentation())}
+
+
+def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> CommonRecipe:
+    """A recipe by its shipped name, from a YAML file, from a dictionary of its fields, or another recipe, changed.
+
+    overrides: values by dotted key, {"optimizer.lr": 0.01}; they win over the file.
+    Raises UserError that names the file and the key for anything that does not fit.
+    """
+    fields, label = read_fields(source)
+    return _validated(apply_overrides(fields, overrides or {}), label)
+
+
+def load_for(command: str, source: RecipeSource, overrides: Mapping[str, Any] | None) -> tuple[AnyKind, CommonRecipe]:
+    """A recipe that a command must be able to train, "train" or "pretrain", and its kind.
+
+    Raises UserError for one of another, with the command that takes it.
+    """
+    recipe = load_recipe(source, overrides)
+    kind = kind_of(recipe)
+    if kind.command != command:
+        raise UserError(
+            f"recipe '{recipe.name}' is for {recipe.task}. To use it: snellen {kind.command} {recipe.name} DATA"
+        )
+    return kind, recipe
+
+
+def kind_of(recipe: CommonRecipe) -> AnyKind:
+    """The kind of a recipe."""
+    return KINDS[recipe.task]
+
+
+def kind_of_run(run: RunDirectory) -> AnyKind:
+    """The kind of a run. Raises UserError where its recipe says none that is known."""
+    fields, label = resolved_fields(run.path / "recipe.yaml")
+    return _kind_in(fields, label)
+
+
+def recipe_of(run: RunDirectory) -> CommonRecipe:
+    """The resolved recipe of a run, of any kind."""
+    return _validated(*resolved_fields(run.path / "recipe.yaml"))
+
+
+def kinds_of(command: str) -> list[AnyKind]:
+    """The kinds that a command trains."""
+    return [kind for kind in KINDS.values() if kind.command == command]
+
+
+def kind_of_data(data: Any, fields: Mapping[str, Any] | None = None) -> AnyKind:
+    """The kind of labelled images, told without reading them, or from a field that only one kind has."""
+    kinds = kinds_of("train")
+    named = [kind for kind in kinds if kind.check.FIELDS & (fields or {}).keys()]
+    return next(iter(named or [kind for kind in kinds if kind.data.recognises(data)]), DEFAULT)
+
+
+def recipe_types() -> list[type[CommonRecipe]]:
+    """The types of all recipes."""
+    return [kind.recipe for kind in KINDS.values()]
+
+
+def _validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
+    return validate(_kind_in(fields, label).recipe, fields, label)
+
+
+def _kind_in(fields: Mapping[str, Any], label: str) -> AnyKind:
+    task = fields.get("task", DEFAULT.task)
+    if not isinstance(task, str) or task not in KINDS:
+        raise UserError(f"{label}, task: {not_one_of(str(task), list(KINDS))}")
+    return KINDS[task]

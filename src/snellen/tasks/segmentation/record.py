@@ -1,0 +1,124 @@
+"""What a segmentation run keeps of its scored images: each file's writer and its reader.
+
+    data.json               beside what every run has: the table of classes, see ClassTable.as_dict
+    samples.csv             row, split, path, mask, group
+    predictions/counts.u4   (epochs, N, C, 3) uint32 row-major: true positive, false positive and false negative pixels
+                            of each image and class at each scored epoch
+    predictions/validation.npz   chosen epoch: confusion (N, C, C) int64, pixels by [truth, prediction]; boundary
+                            (N, C, 4) int64: predicted boundary pixels, of these matched, true ones, of these matched;
+                            epoch ()
+    predictions/validation.csv   path, miou, pixel_accuracy of each image
+    predictions/test.npz, test.csv   the same of the test part, where the data have one: scored once, when the run has
+                            finished; and rows (n,) int64, which of its images
+    snapshots/epoch_NNNN.npz     masks (n, H, W) uint8, what is predicted at the size of the image's own mask, 255
+                            beyond it; sizes (n, 2) int64; rows (n,) int64 into the validation images
+
+Ignored pixels, 255 in a mask, are in no count.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.data.masks.sources import MaskedSample
+from snellen.insight.segmentation import by_image
+from snellen.recipe.load import read_resolved
+from snellen.run.directory import RunDirectory
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLE_COLUMNS = ("mask",)
+EPOCH_COLUMNS = ("train_pixel_accuracy", "validation_loss", "validation_miou")
+COUNTS = "predictions/counts.u4"
+
+
+@dataclass(frozen=True)
+class MaskPredictions:
+    """How the chosen network's masks compare with the true ones, ignored pixels left out.
+
+    confusion: (N, C, C) int64 pixels by [truth, prediction]. boundary: (N, C, 4) int64: predicted boundary pixels, of
+    these matched, true boundary pixels, of these matched. epoch: counted from 1. rows: (N,) int64, which rows of that
+    part of samples.csv.
+    """
+
+    confusion: NDArray[np.int64]
+    boundary: NDArray[np.int64]
+    epoch: int
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MaskSnapshot:
+    """Predicted masks of some validation images after one epoch.
+
+    masks: (n, H, W) uint8; mask i fills [: sizes[i, 0], : sizes[i, 1]], beyond it is 255. rows: (n,) int64, which
+    validation images. epoch: counted from 1.
+    """
+
+    masks: NDArray[np.uint8]
+    sizes: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    epoch: int
+
+
+def recipe_of(run: RunDirectory) -> SegmentationRecipe:
+    """The resolved recipe of a segmentation run. Raises UserError for a run of another task."""
+    return read_resolved(run.path / "recipe.yaml", SegmentationRecipe)
+
+
+def samples_csv(parts: Mapping[str, Sequence[MaskedSample]]) -> str:
+    """samples.csv: a row for each image of each part."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "split", "path", "mask", "group"])
+    pairs = [(split, sample) for split, samples in parts.items() for sample in samples]
+    for row, (split, sample) in enumerate(pairs):
+        writer.writerow([row, split, sample.image, sample.mask, sample.group or ""])
+    return text.getvalue()
+
+
+def read_predictions(run: RunDirectory, part: str) -> MaskPredictions:
+    """What was counted on the images of a part at the chosen epoch. Raises UserError where it was not scored.
+
+    part: "validation" or "test".
+    """
+    with run.arrays(f"predictions/{part}.npz") as arrays:
+        rows = arrays.get("rows", np.arange(len(arrays["confusion"])))
+        return MaskPredictions(arrays["confusion"], arrays["boundary"], int(arrays["epoch"]), rows)
+
+
+def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
+    """predictions/PART.csv."""
+    scored, samples = read_predictions(run, part), run.part(part)
+    figures = zip(("miou", "pixel_accuracy"), by_image(scored.confusion), strict=True)
+    return samples[["path"]].iloc[scored.rows].assign(**{name: values.round(6) for name, values in figures})
+
+
+def counts_by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
+    """(scored epochs, N, C, 3) true positive, false positive and false negative pixels.
+
+    Mapped from the file, which may be large: what is not looked at takes no memory.
+    """
+    images = int(run.data["counts"]["validation"])
+    with run.reading(COUNTS) as file:
+        if not file.stat().st_size:
+            return np.zeros((0, images, len(run.classes), 3), "<u4")
+        return np.memmap(file, dtype="<u4", mode="r").reshape(-1, images, len(run.classes), 3)
+
+
+def read_snapshots(run: RunDirectory) -> list[MaskSnapshot]:
+    """All snapshots of masks, by epoch."""
+    snapshots = []
+    for epoch, name in run.snapshot_files():
+        with run.arrays(name) as arrays:
+            snapshots.append(MaskSnapshot(arrays["masks"], arrays["sizes"], arrays["rows"], epoch))
+    return snapshots
