@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_digits
+from snellen.recipe.schema import AnyRecipe
 
 from snellen.data.masks.scenes import draw_scenes
 from snellen.data.masks.sources import read_masked
@@ -28,7 +29,6 @@ from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.loop import Job, one_step
 from snellen.engine.precision import NAMED_MODES, Mode
 from snellen.recipe.load import load_recipe
-from snellen.recipe.schema import AnyRecipe
 from snellen.tasks.classification.prepare import prepare
 from snellen.tasks.pretraining.prepare import prepare_pretraining
 from snellen.tasks.pretraining.recipe import PretrainingRecipe

@@ -17,52 +17,33 @@ if TYPE_CHECKING:
     from snellen.commands.report import report
     from snellen.commands.train import resume, train
     from snellen.errors import UserError
-    from snellen.recipe.load import load_recipe
-    from snellen.run.directory import Run, load
-    from snellen.study.directory import Study
+    from snellen.runs import Run, load
+    from snellen.studies import Study
     from snellen.tasks.classification.recipe import Recipe
+    from snellen.tasks.kinds import load_recipe
     from snellen.tasks.pretraining.recipe import PretrainingRecipe
     from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 _HOMES = {
-    "check": "snellen.commands.check",
-    "compare": "snellen.commands.compare",
-    "demo": "snellen.commands.demo",
-    "evaluate": "snellen.commands.evaluate",
-    "predict": "snellen.commands.predict",
-    "pretrain": "snellen.commands.pretrain",
-    "report": "snellen.commands.report",
-    "resume": "snellen.commands.train",
-    "train": "snellen.commands.train",
-    "Run": "snellen.run.directory",
-    "load": "snellen.run.directory",
-    "Study": "snellen.study.directory",
-    "UserError": "snellen.errors",
-    "load_recipe": "snellen.recipe.load",
-    "PretrainingRecipe": "snellen.recipe.schema",
-    "Recipe": "snellen.recipe.schema",
-    "SegmentationRecipe": "snellen.recipe.schema",
+    "check": "commands.check",
+    "compare": "commands.compare",
+    "demo": "commands.demo",
+    "evaluate": "commands.evaluate",
+    "predict": "commands.predict",
+    "pretrain": "commands.pretrain",
+    "report": "commands.report",
+    "resume": "commands.train",
+    "train": "commands.train",
+    "Run": "runs",
+    "load": "runs",
+    "Study": "studies",
+    "UserError": "errors",
+    "load_recipe": "tasks.kinds",
+    "PretrainingRecipe": "tasks.pretraining.recipe",
+    "Recipe": "tasks.classification.recipe",
+    "SegmentationRecipe": "tasks.segmentation.recipe",
 }
-
-__all__ = [
-    "PretrainingRecipe",
-    "Recipe",
-    "Run",
-    "SegmentationRecipe",
-    "Study",
-    "UserError",
-    "check",
-    "compare",
-    "demo",
-    "evaluate",
-    "load",
-    "load_recipe",
-    "predict",
-    "pretrain",
-    "report",
-    "resume",
-    "train",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> object:
@@ -71,7 +52,7 @@ def __getattr__(name: str) -> object:
 
         return version("snellen")
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(f"snellen.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'snellen' has no attribute '{name}'")
 
 

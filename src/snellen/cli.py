@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snellen.arguments import Commands, FieldsCommand, only, recipe_and_data, split, study_and_data
+from snellen.commands.arguments import Commands, FieldsCommand, only, recipe_and_data, split, study_and_data
 from snellen.errors import UserError
 
 if TYPE_CHECKING:
-    from snellen.run.directory import Run
+    from snellen.runs import Run
 
 app = typer.Typer(
     name="snellen",
@@ -111,11 +111,10 @@ def check(
     from rich.console import Console
 
     from snellen.commands.check import check as run_check
-    from snellen.commands.check import render
 
     words, overrides = split(arguments)
     found = run_check(only(words, "DATA"), out=out, overlays=overlays, overrides=overrides)
-    Console().print(render(found))
+    Console().print(found.render())
 
 
 @app.command(cls=FieldsCommand)
@@ -261,10 +260,10 @@ def evaluate(
     from rich.console import Console
 
     from snellen.commands.evaluate import evaluate as run_evaluate
-    from snellen.commands.evaluate import render
 
     words, overrides = split(arguments)
-    Console().print(render(run_evaluate(run, only(words, "DATA"), out, overrides=overrides, force=force)))
+    evaluated = run_evaluate(run, only(words, "DATA"), out, overrides=overrides, force=force)
+    Console().print(evaluated.render())
 
 
 @app.command()

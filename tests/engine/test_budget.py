@@ -6,12 +6,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from snellen.recipe.schema import AnyRecipe, scored_epochs
 
 from snellen.engine import budget
 from snellen.engine.budget import epochs_within
 from snellen.errors import UserError
 from snellen.recipe.load import load_for, load_recipe
-from snellen.recipe.schema import AnyRecipe, scored_epochs
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 

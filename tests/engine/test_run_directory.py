@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from snellen.reporting.build import build_report
 from tests.hardware import KEYS
 
 from snellen import train
 from snellen.errors import UserError
-from snellen.reporting.build import build_report
 from snellen.run.directory import Run, predicted_classes
 
 

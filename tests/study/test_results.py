@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from snellen.recipe.schema import AnyRecipe
 
 from snellen.insight.holm import holm
 from snellen.insight.moderation import prior
@@ -17,7 +18,6 @@ from snellen.insight.proportions import wilson
 from snellen.insight.seeds import OverSeeds, doubt, doubt_unpaired
 from snellen.insight.settings import by_unit
 from snellen.recipe.load import load_recipe
-from snellen.recipe.schema import AnyRecipe
 from snellen.study.answer import answer, surer, verdict
 from snellen.study.results import Cell, Results, _moderated, _pairs
 from snellen.study.spec import StudySpec

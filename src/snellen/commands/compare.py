@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,31 +15,27 @@ from rich.table import Table
 from snellen.commands.study_runs import (
     Context,
     devices,
+    list_training_images,
     one_by_one,
     pretrained,
     side_by_side,
-    training_paths,
 )
 from snellen.data.given import check_path
-from snellen.data.listing import DataSpec, ImageSet
-from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, read_masked
-from snellen.data.sources import read_images
-from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
+from snellen.engine.few_steps import few_steps_notes
 from snellen.engine.precision import Mode
+from snellen.engine.recipe import CommonRecipe, seconds
 from snellen.errors import UserError
 from snellen.files import as_path
-from snellen.models.classifier import build_classifier
-from snellen.models.segmenters.build import build_segmenter
-from snellen.models.segmenters.spec import SegmenterSpec
 from snellen.models.weights import PUBLISHED
 from snellen.recipe.load import dotted
 from snellen.run.claim import locked
-from snellen.study.directory import Study, is_study, state_of, write_study
+from snellen.studies import Study
+from snellen.study.directory import is_study, state_of, write_study
 from snellen.study.load import load_study
-from snellen.study.plan import Plan, PlannedData, PlannedPretraining, TrainedRecipe, make_plan
-from snellen.study.timing import Speed, kind, network, pretraining_seconds, time_steps
-from snellen.tasks.few_steps import few_steps_notes
-from snellen.tasks.segmentation.recipe import SegmentationRecipe
+from snellen.study.plan import Plan, PlannedData, PlannedPretraining, PlannedRun, make_plan
+from snellen.study.spec import StudySpec
+from snellen.study.timing import Speed, network, step, time_steps
+from snellen.tasks.kinds import AnyKind, kind_of, kind_of_data, recipe_types
 from snellen.tasks.setup import absolute, say_notes
 from snellen.words import counted, duration
 
@@ -70,28 +68,29 @@ def compare(
     data = check_path(data)
     if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
         raise UserError(f"jobs={jobs}: wanted a whole number from 1 on.")
-    spec = load_study(study, dotted(overrides, fields))
+    spec = load_study(study, dotted(overrides, fields, [*recipe_types(), StudySpec]))
     folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
     # Wrong recipes are found before any image is read.
     first = make_plan(spec, PlannedData(absolute(data), "", 0), folder).runs[0].recipe
-    images = _read(data, first)
+    images, kind = _read(data, first), kind_of(first)
     plan = make_plan(spec, PlannedData(absolute(data), images.fingerprint, len(images.train)), folder)
-    _check_data_specs(plan, first.data)
+    _check_data_specs(plan)
     _check_weights(plan, images, download=not dry_run)
     settled = _settled_modes(folder)
     speeds = _time(plan, images, settled, console)
-    console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, console)))
+    console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, kind, console)))
     say_notes(console, _few_steps(plan, images, settled=spec.fewest_steps > 0))
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         modes = settled | _modes(plan, speeds)
-        done = write_study(folder, spec, plan, absolute(data), images.fingerprint, modes)
-        if not pretrained(plan.pretraining, images, console):
+        write_study(folder, spec, plan, absolute(data), images.fingerprint, modes)
+        done = Study(folder)
+        if not pretrained(plan.pretraining, images, kind, console):
             return _interrupted(done, console)
         jobs = jobs or devices()
-        context = Context(images, data, speeds, console)
+        context = Context(kind, images, data, speeds, console)
         if not (one_by_one(plan, context) if jobs == 1 else side_by_side(plan, context, jobs)):
             return _interrupted(done, console)
         failed = [run for run in done.runs if run.state != "finished"]
@@ -103,73 +102,77 @@ def compare(
     return done
 
 
-def _read(data: str | Path, recipe: TrainedRecipe) -> ImageSet | MaskedSet:
-    if isinstance(recipe, SegmentationRecipe):
-        return read_masked(data, recipe.data)
-    if is_masked(data):
-        raise UserError(
-            f"{data}: these are images with masks, and the study is for classes. Give it recipes for masks."
-        )
-    return read_images(data, recipe.data)
+def _read(data: str | Path, recipe: CommonRecipe) -> Any:
+    try:
+        return kind_of(recipe).data.read(data, recipe)
+    except UserError:
+        kind = kind_of_data(data)
+        if kind.task != recipe.task:
+            raise UserError(
+                f"{data}: these are images for {kind.task}, and the study is for {recipe.task}. Give it other recipes."
+            ) from None
+        raise
 
 
-def _check_data_specs(plan: Plan, first: DataSpec | MaskDataSpec) -> None:
+def _check_data_specs(plan: Plan) -> None:
     """All settings are scored on the same images, or nothing can be paired."""
+    first = _data_of(plan.runs[0])
     for run in plan.runs:
-        if run.recipe.data.model_copy(update={"fraction": first.fraction}) != first:
+        if _data_of(run) != first:
             raise UserError(
                 f"setting '{run.setting}': its `data` fields are not those of '{plan.runs[0].setting}', so the two "
                 "would not be scored on the same images. Set data.… for the whole study: changes.data.…"
             )
 
 
-def _check_weights(plan: Plan, images: ImageSet | MaskedSet, download: bool) -> None:
+def _data_of(run: PlannedRun) -> dict[str, Any]:
+    """How the images of a run are found, but for the share of them that is trained on."""
+    fields: dict[str, Any] = run.recipe.model_dump()["data"]
+    return fields | {"fraction": 1.0}
+
+
+def _check_weights(plan: Plan, images: Any, download: bool) -> None:
     """Finds out before the first run whether a network cannot be built or its weights do not fit.
 
     download: whether published weights are fetched for that; without them the network alone is built.
     """
     seen = set()
     for run in plan.runs:
-        spec = run.recipe.model
-        own = plan.pretraining is not None and spec.weights == str(plan.pretraining.path)
-        key = (spec.model_dump_json(), run.recipe.augmentation.size)
-        if not own and key not in seen:
+        fields = run.recipe.model_dump(mode="json")
+        weights = fields["model"]["weights"]
+        from_pretraining = plan.pretraining is not None and weights == str(plan.pretraining.path)
+        key = json.dumps([fields["model"], fields["augmentation"]["size"]])
+        if not from_pretraining and key not in seen:
             seen.add(key)
+            recipe = run.recipe if download else _without_published(run.recipe)
             try:
-                _build(run.recipe if download else _without_published(run.recipe), images)
+                kind_of(recipe).study.build_network(recipe, images)
             except UserError as error:
-                hint = " In a study the file is given by supervised=FILE." if spec.weights == "imagenet" else ""
+                hint = " In a study the file is given by supervised=FILE." if weights == "imagenet" else ""
                 raise UserError(f"setting '{run.setting}': {error}{hint}") from error
     if plan.pretraining is not None:
-        theirs = plan.pretraining.recipe.model
-        for run in plan.runs:
-            ours = run.recipe.model
-            if isinstance(ours, SegmenterSpec):
-                continue  # an encoder has no name of its own; its weights are fitted when they are there
-            if ours.weights == str(plan.pretraining.path) and (ours.backbone, ours.width) != (
-                theirs.backbone,
-                theirs.width,
-            ):
-                raise UserError(
-                    f"setting '{run.setting}': its backbone is {ours.backbone} of width {ours.width:g}, the "
-                    f"pretraining's {theirs.backbone} of width {theirs.width:g}. Give both the same: "
-                    f"pretraining.changes.model.backbone={ours.backbone}"
-                )
+        _check_backbones(plan, plan.pretraining)
 
 
-def _without_published(recipe: TrainedRecipe) -> TrainedRecipe:
+def _check_backbones(plan: Plan, pretraining: PlannedPretraining) -> None:
+    """Raises UserError where a setting cannot start from the backbone of the pretraining."""
+    theirs = pretraining.recipe.model.model_dump()
+    for run in plan.runs:
+        ours = run.recipe.model.model_dump()
+        if "backbone" not in ours or ours["weights"] != str(pretraining.path):
+            continue  # an encoder has no name of its own; its weights are fitted when they are there
+        if (ours["backbone"], ours["width"]) != (theirs["backbone"], theirs["width"]):
+            raise UserError(
+                f"setting '{run.setting}': its backbone is {ours['backbone']} of width {ours['width']:g}, the "
+                f"pretraining's {theirs['backbone']} of width {theirs['width']:g}. Give both the same: "
+                f"pretraining.changes.model.backbone={ours['backbone']}"
+            )
+
+
+def _without_published(recipe: CommonRecipe) -> CommonRecipe:
     if recipe.model.weights not in PUBLISHED:
         return recipe
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
-
-
-def _build(recipe: TrainedRecipe, images: ImageSet | MaskedSet) -> None:
-    if isinstance(recipe, SegmentationRecipe):
-        assert isinstance(images, MaskedSet)
-        build_segmenter(recipe.model, len(images.classes.names), recipe.seed)
-    else:
-        assert isinstance(images, ImageSet)
-        build_classifier(recipe.model, len(images.classes), recipe.augmentation.size, recipe.seed)
 
 
 def _settled_modes(folder: Path) -> dict[str, Mode]:
@@ -179,25 +182,30 @@ def _settled_modes(folder: Path) -> dict[str, Mode]:
 
 
 def _pretraining_seconds(
-    planned: PlannedPretraining | None, images: ImageSet | MaskedSet, console: Console
+    planned: PlannedPretraining | None, images: Any, kind: AnyKind, console: Console
 ) -> float | None:
-    """None where there is nothing to do."""
+    """None where there is nothing to do. images, kind: of the study."""
     if planned is None or state_of(planned.path) == "finished":
         return None
-    if planned.source is None:
-        paths = tuple(str(path) for path in training_paths(images))
-        unlabelled = UnlabelledSet(images.root, "", paths, (), (), "")
-    else:
-        unlabelled = read_unlabelled(planned.source)
-    return pretraining_seconds(planned.recipe, unlabelled, console)
+    recipe = planned.recipe
+    if recipe.budget:
+        return seconds(recipe.budget)
+    with tempfile.TemporaryDirectory() as folder:
+        source = planned.source
+        if source is None:
+            source = str(list_training_images(images, kind, Path(folder) / "images.txt"))
+        data = kind_of(recipe).data
+        unlabelled = data.read(source, recipe)
+        speed = time_steps(recipe, unlabelled, console)
+        return speed.seconds(recipe, len(data.training_paths(unlabelled)), 0)
 
 
-def _time(plan: Plan, images: ImageSet | MaskedSet, settled: Mapping[str, Mode], console: Console) -> dict[str, Speed]:
+def _time(plan: Plan, images: Any, settled: Mapping[str, Mode], console: Console) -> dict[str, Speed]:
     """The speed of each kind of step that is still to be done. Kinds with the same network share one mode."""
     speeds: dict[str, Speed] = {}
     modes = dict(settled)
     for run in plan.runs:
-        name = kind(run.recipe)
+        name = step(run.recipe)
         if name not in speeds and state_of(run.path) != "finished":
             mode = modes.get(network(run.recipe), modes.get(name))
             speeds[name] = time_steps(run.recipe, images, console, mode)
@@ -207,13 +215,11 @@ def _time(plan: Plan, images: ImageSet | MaskedSet, settled: Mapping[str, Mode],
 
 def _modes(plan: Plan, speeds: Mapping[str, Speed]) -> dict[str, Mode]:
     """What study.json keeps: the mode of each network."""
-    kinds = {network(run.recipe): kind(run.recipe) for run in plan.runs if kind(run.recipe) in speeds}
-    return {name: speeds[kind_].mode for name, kind_ in kinds.items()}
+    steps = {network(run.recipe): step(run.recipe) for run in plan.runs if step(run.recipe) in speeds}
+    return {name: speeds[key].mode for name, key in steps.items()}
 
 
-def _plan_table(
-    plan: Plan, images: ImageSet | MaskedSet, speeds: Mapping[str, Speed], pretraining: float | None
-) -> Table:
+def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretraining: float | None) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("setting", "labels", "seeds", "epochs", "about", "state"):
         table.add_column(column, justify="left" if column in {"setting", "state"} else "right")
@@ -229,9 +235,12 @@ def _plan_table(
         runs = [run for run in plan.runs if (run.setting, run.fraction) == (setting, fraction)]
         states = [state_of(run.path) for run in runs]
         left = sum(state != "finished" for state in states)
-        each = speeds[kind(runs[0].recipe)].seconds(runs[0].recipe, images) if left else 0.0
-        total += each * left
-        about = f"{left} x {duration(each)}" if left else ""
+        one = 0.0
+        if left:
+            speed, train = speeds[step(runs[0].recipe)], round(fraction * len(images.train))
+            one = speed.seconds(runs[0].recipe, train, len(images.validation))
+        total += one * left
+        about = f"{left} x {duration(one)}" if left else ""
         done = "finished" if not left else f"{len(runs) - left} finished" if left < len(runs) else "to do"
         epochs = runs[0].recipe.budget or str(runs[0].recipe.epochs)
         table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, about, done)
@@ -239,7 +248,7 @@ def _plan_table(
     return table
 
 
-def _few_steps(plan: Plan, images: ImageSet | MaskedSet, settled: bool) -> list[str]:
+def _few_steps(plan: Plan, images: Any, settled: bool) -> list[str]:
     """Notes on settings of few steps; with a budget their number is not known yet."""
     return few_steps_notes(
         [

@@ -13,7 +13,7 @@ from snellen.commands.report import report
 from snellen.commands.train import train
 from snellen.data.masks.scenes import draw_scenes
 from snellen.errors import UserError
-from snellen.run.directory import Run
+from snellen.runs import Run
 from snellen.words import counted
 
 _SIDE = 32

@@ -13,7 +13,7 @@ from snellen.engine.checkpoint import Progress
 from snellen.engine.recipe import CommonRecipe
 from snellen.files import replacing, write_json, write_text
 from snellen.recipe.load import dump
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 _BEST, _SCORED = "checkpoints/best.safetensors", "predictions/validation.npz"
 

@@ -1,77 +1,55 @@
-"""What every kind of run has in common: the files at its start, its training to the end or to Ctrl-C, its status."""
+"""What every run has in common: the files at its start, its training to the end or to Ctrl-C, its status."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 from rich.console import Console
-from torch import nn
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
 from snellen.commands.final_scores import score_test_part, write_predictions
-from snellen.data.listing import Sample
-from snellen.data.normalization import Normalization
 from snellen.engine.checkpoint import Progress, save_weights
 from snellen.engine.display import Display
 from snellen.engine.environment import describe, peak_memory_mib
+from snellen.engine.few_steps import few_steps_note
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
 from snellen.engine.out_of_memory import memory_explained
-from snellen.engine.precision import Measured
 from snellen.errors import DivergedError, UserError
 from snellen.files import FULL, write_json, write_text
 from snellen.models.classifier import count_macs, count_parameters
-from snellen.models.weights import WeightsReport
 from snellen.recipe.load import dump
-from snellen.reporting.closing import closing_lines, next_commands
-from snellen.run.directory import Run
+from snellen.reporting.closing import closing_lines
+from snellen.reporting.runs import RunView
+from snellen.run.directory import FORMAT
+from snellen.runs import Run
 from snellen.study.directory import in_study
-from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.few_steps import few_steps_note
-from snellen.tasks.pretraining.recipe import PretrainingRecipe
-from snellen.tasks.segmentation.recipe import SegmentationRecipe
-from snellen.tasks.setup import Recorded, say_notes
+from snellen.tasks.kind import Facts
+from snellen.tasks.setup import Prepared, say, say_notes
 from snellen.words import counted
 
-_SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
 
-AnyKind = TypeVar("AnyKind", Recipe, PretrainingRecipe, SegmentationRecipe)
-
-
-def write_start(
-    path: Path,
-    job: Job,
-    kept: nn.Module,
-    samples: str,
-    data: Mapping[str, Any],
-    weights: WeightsReport,
-    measured: Sequence[Measured],
-    shown: tuple[int, int],
-) -> None:
-    """Everything that is known before the first step; recipe.yaml last, since it makes the folder a run.
-
-    kept: the network that the run leaves. samples, data: samples.csv and data.json. shown: height and width of a scored
-    image as the network sees it, for which its arithmetic is counted.
-    """
-    write_text(path / "samples.csv", samples)
-    write_json(path / "data.json", dict(data))
+def write_start(path: Path, prepared: Prepared, facts: Facts) -> None:
+    """Everything that is known before the first step; recipe.yaml last, since it makes the folder a run."""
+    job, weights = prepared.job, prepared.weights
+    network = job.task.weights(job.model)
+    write_text(path / "samples.csv", facts.samples)
+    write_json(path / "data.json", facts.data)
     environment = describe(job.feed.device) | {
+        "format": FORMAT,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": job.recipe.seed,
         **dataclasses.asdict(job.mode),
-        "measured": [entry.as_dict() for entry in measured],
-        "parameters": count_parameters(kept),
-        "trainable_parameters": sum(p.numel() for p in kept.parameters() if p.requires_grad),
-        "macs": count_macs(kept, *shown),
+        "measured": [entry.as_dict() for entry in prepared.measured],
+        "parameters": count_parameters(network),
+        "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "macs": count_macs(network, *prepared.input_size),
         "weights": {
             "source": weights.source,
             "loaded": weights.loaded,
@@ -85,22 +63,30 @@ def write_start(
     write_text(path / "recipe.yaml", dump(job.recipe))
 
 
-def samples_csv(sets: Sequence[tuple[str, Sequence[Sample]]], classes: Sequence[str]) -> str:
-    """samples.csv: a row for each image of each (split, samples); the class of an unlabelled one is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_SAMPLE_FIELDS)
-    pairs = [(split, sample) for split, samples in sets for sample in samples]
-    for row, (split, sample) in enumerate(pairs):
-        name = classes[sample.label] if sample.label >= 0 else ""
-        writer.writerow([row, split, sample.path, sample.label, name, sample.group or ""])
-    return text.getvalue()
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """What status.json says of the score: its 95% interval [low, high], and of how many images it is."""
+
+    score: float | None
+    low: float | None
+    high: float | None
+    images: int
 
 
 def write_status(
-    path: Path, state: str, job: Job, progress: Progress, error: str | None = None, diverged: bool = False
+    path: Path,
+    state: str,
+    job: Job,
+    progress: Progress,
+    error: str | None = None,
+    diverged: bool = False,
+    headline: Headline | None = None,
 ) -> None:
-    """status.json: where the run is and what it has cost. diverged: there is nothing to resume."""
+    """status.json: where the run is and what it has cost. diverged: there is nothing to resume.
+
+    headline: the figure of the run's page, which a run has when it is finished; until then the score is that of the
+    chosen epoch, without an interval.
+    """
     seconds, quality = progress.seconds_training, progress.chosen_quality
     status = {
         "state": state,
@@ -112,25 +98,14 @@ def write_status(
         "images_per_second": round(progress.images / seconds, 1) if seconds else None,
         "peak_memory_mib": round(peak_memory_mib(job.feed.device), 1),
         "chosen_epoch": progress.chosen_epoch or None,
-        "top1": None,
-        "miou": None,
+        "measure": job.task.figure,
     }
-    if progress.chosen_epoch and math.isfinite(quality):
-        status[job.task.figure] = quality
+    if headline is None:
+        score = quality if progress.chosen_epoch and math.isfinite(quality) else None
+        headline = Headline(score, None, None, job.task.evaluated_images)
+    status |= dataclasses.asdict(headline)
     failure = {"error": error, "diverged": diverged} if error else {}
     write_json(path / "status.json", status | failure)
-
-
-def recorded_of(run: Run) -> Recorded:
-    """What a run settled when it began."""
-    normalization = run.data["normalization"]
-    return Recorded(
-        run.mode,
-        Normalization(tuple(normalization["mean"]), tuple(normalization["std"]), normalization["source"]),
-        trained=(run.path / "checkpoints" / "last.pt").is_file(),
-        device=run.environment["device"],
-        threads=run.environment["threads"],
-    )
 
 
 def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) -> Run:
@@ -144,12 +119,7 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
     if not progress.step and not in_study(path):  # a study says it of its settings
         few = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
         say_notes(console, [] if few is None else [few])
-    console.print(
-        f"training {counted(job.recipe.epochs, 'epoch')} of {counted(job.feed.steps, 'step')} into {path}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(console, f"training {counted(job.recipe.epochs, 'epoch')} of {counted(job.feed.steps, 'step')} into {path}")
     steps = job.recipe.epochs * job.feed.steps
     try:
         with (
@@ -179,14 +149,24 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
         with suppress(UserError):  # on a full disk it may not fit either
             write_status(path, "failed", job, progress, message)
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
-    write_status(path, "finished" if finished else "interrupted", job, progress)
+    if not finished:
+        write_status(path, "interrupted", job, progress)
+        say(console, f"stopped; to resume: snellen train --resume {path}")
+        return Run(path)
     run = Run(path)
-    if finished and not in_study(path):
+    view = run.kind.report.view(run.recipe.name, run, 0)
+    write_status(path, "finished", job, progress, headline=_headline(view))
+    if not in_study(path):
         page = run.report()
-        for line in (*closing_lines(run), f"report: {page}", *next_commands(run)):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
-    elif not finished:
-        console.print(
-            f"stopped; to go on: snellen train --resume {path}", markup=False, highlight=False, soft_wrap=True
-        )
+        for line in (*closing_lines(view), f"report: {page}", *view.next_commands):
+            say(console, line)
     return run
+
+
+def _headline(view: RunView) -> Headline | None:
+    figure = view.headline_figure
+    if figure is None:
+        return None
+    _, score, interval = figure
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return Headline(score, low, high, len(view.samples))

@@ -8,7 +8,7 @@ from pathlib import Path
 from snellen.errors import UserError
 from snellen.files import as_path, check_new_file
 from snellen.reporting.template import check_name
-from snellen.run.directory import Run, load
+from snellen.runs import Run, load
 from snellen.words import kind_of
 
 
@@ -22,8 +22,8 @@ def report(
     study's own report.html is always written anew. Returns the path. Raises UserError when runs cannot be compared, and
     where a file would be replaced.
     """
-    from snellen.reporting.build import build_report
-    from snellen.study.directory import Study, is_study
+    from snellen.studies import Study
+    from snellen.study.directory import is_study
     from snellen.study.report import build_study_report
 
     if isinstance(runs, str | Path) and is_study(Path(runs)):
@@ -34,7 +34,11 @@ def report(
         raise UserError("runs: wanted at least one run.")
     several = [runs] if isinstance(runs, str | Path | Run) else list(runs)
     opened = [load(run) for run in several]
-    return build_report(opened, _target(out, opened[0].path if len(opened) == 1 else None, force))
+    kinds = {run.kind.task: run.kind for run in opened}
+    if len(kinds) > 1:
+        raise UserError(f"runs of different kinds ({', '.join(sorted(kinds))}) do not fit into one report.")
+    target = _target(out, opened[0].path if len(opened) == 1 else None, force)
+    return opened[0].kind.report.page(opened).write(target)
 
 
 def _target(out: str | Path | None, folder: Path | None, force: bool) -> Path:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from snellen.errors import UserError
 from snellen.run.claim import is_locked
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
 from snellen.words import duration
 
 
@@ -25,26 +25,26 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def _cells(path: Path, status: dict[str, Any]) -> list[str]:
-    top1 = "" if status["top1"] is None else f"{status['top1']:.2%}"
-    miou = "" if status.get("miou") is None else f"{status['miou']:.4f}"
+    score = "" if status["score"] is None else f"{status['measure']} {status['score']:.2%}"
+    interval = "" if status["low"] is None else f"{100 * status['low']:.1f} to {100 * status['high']:.1f}"
     time = duration(status["seconds_training"] + status["seconds_evaluating"])
     state = str(status["state"])
     if state == "running" and not is_locked(path):
         state = "stopped"  # killed, before it could say so
-    return [state, f"{status['epochs_done']}/{status['epochs']}", top1, miou, time]
+    return [state, f"{status['epochs_done']}/{status['epochs']}", score, interval, time]
 
 
 def runs_table(folder: Path) -> Table:
-    """One line for each run: state, epochs, top-1 or mIoU, time; "damaged" where its status cannot be read.
+    """One line for each run: state, epochs, score, time; "damaged" where its status cannot be read.
 
     Raises UserError when there is none.
     """
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "state", "epochs", "top-1", "mIoU", "time"):
+    for column in ("run", "state", "epochs", "score", "95% interval", "time"):
         table.add_column(column, justify="left" if column in {"run", "state"} else "right")
     for path in find_runs(folder):
         try:
-            cells = _cells(path, Run(path).status)
+            cells = _cells(path, RunDirectory(path).status)
         except (UserError, KeyError, TypeError, ValueError):
             cells = ["damaged: status.json"]
         table.add_row(escape(str(path)), *cells)

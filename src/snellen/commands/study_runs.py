@@ -11,43 +11,43 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import resume, train_on
-from snellen.data.listing import ImageSet
-from snellen.data.masks.sources import MaskedSet
 from snellen.data.store import JOBS
 from snellen.errors import UserError
 from snellen.files import write_text
 from snellen.recipe.load import dump
-from snellen.run.directory import Run
+from snellen.runs import Run
 from snellen.study.directory import state_of
 from snellen.study.plan import Plan, PlannedPretraining, PlannedRun
-from snellen.study.timing import Speed, kind
-from snellen.tasks.segmentation.data import train_segmenter_on
-from snellen.tasks.segmentation.recipe import SegmentationRecipe
+from snellen.study.timing import Speed, step
+from snellen.tasks.kinds import AnyKind
 from snellen.words import duration
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all runs of a study have in common. speeds: by kind of run."""
+    """What all runs of a study have in common. kind: of its images. speeds: by step."""
 
-    images: ImageSet | MaskedSet
+    kind: AnyKind
+    images: Any
     data: str | Path
     speeds: Mapping[str, Speed]
     console: Console
 
     def seconds(self, run: PlannedRun) -> float:
         """About how long a run takes."""
-        return self.speeds[kind(run.recipe)].seconds(run.recipe, self.images)
+        train, scored = len(self.images.train), len(self.images.validation)
+        return self.speeds[step(run.recipe)].seconds(run.recipe, round(run.fraction * train), scored)
 
 
-def pretrained(planned: PlannedPretraining | None, images: ImageSet | MaskedSet, console: Console) -> bool:
-    """Does the pretraining unless it is done. False when it was interrupted."""
+def pretrained(planned: PlannedPretraining | None, images: Any, kind: AnyKind, console: Console) -> bool:
+    """Does the pretraining unless it is done. False when it was interrupted. images, kind: of the study."""
     if planned is None or state_of(planned.path) == "finished":
         return True
     console.rule("pretraining")
@@ -55,8 +55,7 @@ def pretrained(planned: PlannedPretraining | None, images: ImageSet | MaskedSet,
         fields = planned.recipe.model_dump(mode="json")
         source = planned.source
         if source is None:
-            source = str(planned.path.with_suffix(".txt"))
-            write_text(Path(source), "".join(f"{path}\n" for path in training_paths(images)))
+            source = str(list_training_images(images, kind, planned.path.with_suffix(".txt")))
         run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)
@@ -87,12 +86,8 @@ def one_by_one(plan: Plan, context: Context) -> bool:
 def _train(run: PlannedRun, context: Context) -> Run:
     if state_of(run.path) != "not started":
         return resume(run.path, console=context.console)
-    recipe = context.speeds[kind(run.recipe)].pinned(run.recipe)
-    if isinstance(recipe, SegmentationRecipe):
-        assert isinstance(context.images, MaskedSet)
-        return train_segmenter_on(context.images, context.data, recipe, run.path, context.console)
-    assert isinstance(context.images, ImageSet)
-    return train_on(context.images, context.data, recipe, run.path, context.console)
+    recipe = context.speeds[step(run.recipe)].pinned(run.recipe)
+    return train_on(context.kind, context.images, context.data, recipe, run.path, context.console)
 
 
 def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
@@ -114,7 +109,7 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
         try:
             command = [sys.executable, "-m", "snellen", "train"]
             if state_of(run.path) == "not started":
-                recipe = context.speeds[kind(run.recipe)].pinned(run.recipe)
+                recipe = context.speeds[step(run.recipe)].pinned(run.recipe)
                 file = run.path.parent / f"{run.path.name}.yaml"
                 write_text(file, dump(recipe))
                 command += [str(file), str(context.data), "--out", str(run.path)]
@@ -157,9 +152,7 @@ def devices() -> int:
     return max(1, torch.cuda.device_count()) if _gpu() else 1
 
 
-def training_paths(images: ImageSet | MaskedSet) -> list[Path]:
-    """The files of the training images, absolute: they are listed for readers with a root of their own."""
-    root = images.root.resolve()
-    if isinstance(images, MaskedSet):
-        return [root / sample.image for sample in images.train]
-    return [root / sample.path for sample in images.train]
+def list_training_images(images: Any, kind: AnyKind, file: Path) -> Path:
+    """Writes the absolute paths of the training images into a list, as `pretrain` takes it."""
+    write_text(file, "".join(f"{path}\n" for path in kind.data.training_paths(images)))
+    return file

@@ -21,16 +21,18 @@ _CAMERA = re.compile(r"(img|dsc[nf]?|dji|gopr|pxl|mvimg)([ _-]?\d+)*", re.IGNORE
 
 
 class UnlabelledError(UserError):
-    """A flat folder of images whose names say no classes."""
+    """Images that nothing says the classes of."""
 
-    def __init__(self, folder: Path, first: Path, count: int) -> None:
-        names = first.name if count == 1 else f"{first.name} and {count - 1:,} more"
-        super().__init__(
-            f"{folder}: these images look unlabelled ({names}): no classes in their names, no class folders, no table. "
-            f"To learn from images without labels: snellen pretrain {folder}. To train a classifier: a folder for each "
-            "class, names such as cat_0001.jpg and dog_0001.jpg, or data.name_pattern, a regular expression with "
-            "(?P<class>…)."
-        )
+
+def _look_unlabelled(folder: Path, first: Path, count: int) -> UnlabelledError:
+    """Of a flat folder of images whose names say no classes."""
+    names = first.name if count == 1 else f"{first.name} and {count - 1:,} more"
+    return UnlabelledError(
+        f"{folder}: these images look unlabelled ({names}): no classes in their names, no class folders, no table. "
+        f"To learn from images without labels: snellen pretrain {folder}. To train a classifier: a folder for each "
+        "class, names such as cat_0001.jpg and dog_0001.jpg, or data.name_pattern, a regular expression with "
+        "(?P<class>…)."
+    )
 
 
 def list_folder(root: Path, spec: DataSpec) -> Listing:
@@ -63,7 +65,7 @@ def check_names_say_classes(listing: Listing, spec: DataSpec) -> None:
         return
     classes = {image.label for image in listing.images}
     if len(classes) == 1 or all(_CAMERA.fullmatch(name) for name in classes):
-        raise UnlabelledError(listing.root, Path(listing.images[0].path), len(listing.images))
+        raise _look_unlabelled(listing.root, Path(listing.images[0].path), len(listing.images))
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def _list_flat(root: Path, folder: Path, flat: list[Path], side: Side, spec: Dat
         else:
             images.append(Found(_relative(path, root), match["class"], side))
     if spec.name_pattern is None and 2 * len(unnamed) > len(flat):
-        raise UnlabelledError(folder, flat[0], len(flat))
+        raise _look_unlabelled(folder, flat[0], len(flat))
     if unnamed:
         raise UserError(
             f"{unnamed[0]}: no class in its name. Wanted class folders, or names such as cat_0001.jpg; "

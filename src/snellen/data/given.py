@@ -13,7 +13,7 @@ from snellen.words import kind_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from snellen.data.sources import Source
+    from snellen.data.listing import Source
 
 _PATHS = "a folder, a table or torchvision:NAME"
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a source of labelled images is, and what is found in one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +17,12 @@ from snellen.errors import UserError
 from snellen.spec import Spec
 from snellen.words import counted, images_by_part
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Source: TypeAlias = "str | Path | pd.DataFrame"
+"""What labelled images are given as: a folder, a table, torchvision:NAME, or a DataFrame of paths and classes."""
+
 
 def _more_suffixes() -> set[str]:
     """Of formats that depend on what is installed: HEIC needs pillow-heif, AVIF a Pillow from 11.3 on."""
@@ -25,11 +31,7 @@ def _more_suffixes() -> set[str]:
 
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-
-
 IMAGE_SUFFIXES = frozenset(_SUFFIXES | _more_suffixes())
-
-
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.listing import (
@@ -19,6 +18,7 @@ from snellen.data.listing import (
     Listing,
     Sample,
     Side,
+    Source,
     grouped,
     images_below,
     natural,
@@ -26,12 +26,6 @@ from snellen.data.listing import (
 from snellen.data.split import validation_rows
 from snellen.errors import UserError
 from snellen.words import counted
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Source = str | Path | pd.DataFrame
-
 
 _GIVEN = "split as given"
 

@@ -109,7 +109,7 @@ class Task(Protocol):
 
     @property
     def figure(self) -> str:
-        """What `Evaluation.quality` is called in status.json: "top1" or "miou"."""
+        """What `Evaluation.quality` is called, such as "top-1"."""
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """The scalar to minimise, and the sum of the measure over the batch's images."""

@@ -164,6 +164,24 @@ class CommonRecipe(Spec):
         """Whether the backbone's features are extracted once, so that a run takes one pass through it."""
         return False
 
+    @property
+    def trains_head_only(self) -> bool:
+        """Whether the backbone's weights stay as they are."""
+        return False
+
+    @property
+    def network_name(self) -> str:
+        """What `network_field` says."""
+        return str(self.model.model_dump()[self.network_field.removeprefix("model.")])
+
+    def identity(self) -> dict[str, Any]:
+        """The fields by which a run is known again."""
+        return self.model_dump(mode="json")
+
+    def looking_at(self, source: str) -> Self:
+        """The recipe, scored on the labelled images of `source` where it can be and does not bring its own."""
+        return self
+
     def network(self) -> dict[str, Any]:
         """The fields that decide what is computed in a step, but for the initial weights."""
         return self.model.model_dump(mode="json", exclude={"weights"})

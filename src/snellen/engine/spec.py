@@ -1,4 +1,4 @@
-"""TODO."""
+"""The fields of hardware and optimiser."""
 
 from __future__ import annotations
 

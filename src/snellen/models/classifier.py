@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
-from snellen.run.directory import RunDirectory
 from snellen.models.backbones import build_backbone, own_normalization, published_size
 from snellen.models.spec import BackboneSpec, HeadSpec, ModelSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
-
+from snellen.run.directory import RunDirectory
 
 
 class Classifier(nn.Module):

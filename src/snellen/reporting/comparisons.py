@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snellen.engine.recipe import CommonRecipe
 from snellen.insight.decision import RULE, corrected, winner
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed, verdict
 from snellen.reporting.runs import RunView, ends, typeset
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
 from snellen.words import counted, duration
 
 _LONGER = 1.2  # times the training of another run, from which on it is said
@@ -41,28 +42,41 @@ def comparisons(
     count = sum(p is not None for p in p_values)
     made = []
     for (a, b), test, p in zip(pairs, tests, p_values, strict=True):
-        sentence = verdict(a.label, b.label, test, p, max(1, count), unlike(a.label, a.run, b.label, b.run))
+        sentence = verdict(a.label, b.label, test, p, max(1, count), unlike(_trained(a), _trained(b)))
         made.append(Comparison(a.label, b.label, test, p, typeset(sentence)))
     return made
 
 
-def unlike(name_a: str, a: Run, name_b: str, b: Run) -> list[str]:
+@dataclass(frozen=True)
+class Trained:
+    """A run under the name that a sentence calls it by."""
+
+    name: str
+    run: RunDirectory
+    recipe: CommonRecipe
+
+
+def _trained(view: RunView) -> Trained:
+    return Trained(view.label, view.run, view.recipe)
+
+
+def unlike(a: Trained, b: Trained) -> list[str]:
     """What sets two runs apart besides what is compared: time trained, epochs, the rule of the epoch, the seed."""
     said = []
-    times = [run.status["seconds_training"] for run in (a, b)]
-    epochs = [run.status["epochs_done"] for run in (a, b)]
+    times = [each.run.status["seconds_training"] for each in (a, b)]
+    epochs = [each.run.status["epochs_done"] for each in (a, b)]
     long, short = (0, 1) if times[0] >= times[1] else (1, 0)
     if min(times) > 0 and times[long] > _LONGER * times[short]:
         ratio = times[long] / times[short]
         more = f"{100 * (ratio - 1):.0f}% longer" if ratio < 2 else f"{ratio:.1f} times as long"
         in_epochs = "" if epochs[0] == epochs[1] else f", {epochs[long]} epochs against {epochs[short]}"
         took = f"{duration(times[long])} against {duration(times[short])}"
-        said.append(f"{(name_a, name_b)[long]} trained {more} ({took}{in_epochs})")
+        said.append(f"{(a.name, b.name)[long]} trained {more} ({took}{in_epochs})")
     elif epochs[0] != epochs[1]:
-        said.append(f"{name_a} trained for {counted(epochs[0], 'epoch')}, {name_b} for {epochs[1]}")
-    rules = [run.recipe.evaluation.choose for run in (a, b) if run.recipe.task != "pretraining"]
+        said.append(f"{a.name} trained for {counted(epochs[0], 'epoch')}, {b.name} for {epochs[1]}")
+    rules = [each.recipe.evaluation.choose for each in (a, b)]
     if len(set(rules)) > 1:
-        last = name_a if rules[0] == "last" else name_b
+        last = a.name if rules[0] == "last" else b.name
         said.append(f"of {last} the last epoch is scored, of the other the one that scored best")
     if a.recipe.seed != b.recipe.seed:
         said.append(f"their seeds are {a.recipe.seed} and {b.recipe.seed}")

@@ -6,23 +6,13 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
 from snellen.data.decode import decode
 from snellen.errors import UserError
-from snellen.run.directory import Run
 
 _MISSING = (128, 128, 128)
-
-
-def bits_of(run: Run, part: Literal["train", "validation"] = "validation") -> int | None:
-    """By which a run has read its images of 16 bits, as in `decode`."""
-    recipe = run.recipe
-    if recipe.task == "pretraining" and part == "validation":
-        return recipe.labelled.bits
-    return recipe.data.bits
 
 
 def thumbnail(path: Path, bits: int | None, side: int = 112) -> str | None:
@@ -32,6 +22,11 @@ def thumbnail(path: Path, bits: int | None, side: int = 112) -> str | None:
     """
     image = _square(path, side, bits)
     return None if image is None else _address(image)
+
+
+def thumbnails(paths: Sequence[Path], bits: int | None, side: int = 72) -> list[str]:
+    """Small pictures of the files that can be read."""
+    return [picture for path in paths if (picture := thumbnail(path, bits, side)) is not None]
 
 
 def sprite(paths: Sequence[Path], bits: int | None, side: int = 40, columns: int = 40) -> str:

@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snellen.errors import UserError
+from snellen.engine.few_steps import few_steps_note
+from snellen.engine.precision import Mode
+from snellen.engine.recipe import CommonRecipe
 from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
 from snellen.insight.proportions import Interval
 from snellen.insight.sentence import listed
 from snellen.reporting.headline import EpochChoice, groups_of, scored_part, scored_samples
-from snellen.run.directory import Run
-from snellen.tasks.few_steps import few_steps_note
+from snellen.run.directory import RunDirectory
 from snellen.words import counted
 
 _COLOURS = 8  # of runs, in report.css
@@ -37,7 +38,7 @@ class RunView(ABC):
     """A run in a report. number: of the runs, from 0."""
 
     label: str
-    run: Run
+    run: RunDirectory
     number: int
 
     @property
@@ -45,10 +46,37 @@ class RunView(ABC):
         """The style sheet's name for the run's colour."""
         return f"run{self.number % _COLOURS}"
 
+    @property
+    @abstractmethod
+    def recipe(self) -> CommonRecipe:
+        """The resolved recipe."""
+
     @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """The resolved recipe as nested dictionaries."""
-        return self.run.recipe.model_dump(mode="json")
+    def fields(self) -> dict[str, Any]:
+        """The same as nested dictionaries."""
+        return self.recipe.model_dump(mode="json")
+
+    @property
+    @abstractmethod
+    def classes_in_loss(self) -> int | None:
+        """How many classes the loss is a cross-entropy over; None where it is another loss."""
+
+    @abstractmethod
+    def bits(self, part: str = "validation") -> int | None:
+        """By which its images of 16 bits of a part were read, as in `decode`."""
+
+    @property
+    def progress(self) -> str:
+        """How its score changed from before the first step to the end, in words; empty where that is not known."""
+        return ""
+
+    @property
+    def next_commands(self) -> list[str]:
+        """What can be done with it when it is finished, as typed."""
+        return [
+            f"to predict: snellen predict {self.run.path} IMAGES",
+            f"to score other labelled images: snellen evaluate {self.run.path} DATA",
+        ]
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -143,13 +171,12 @@ class RunView(ABC):
     @property
     def diverged(self) -> str | None:
         """A warning, where the losses are numbers and yet no losses of a network that trains."""
-        recipe = self.run.recipe
-        if recipe.task == "pretraining" or self.metrics.empty:
+        if self.classes_in_loss is None or self.metrics.empty:
             return None
         for column in ("validation_loss", "train_loss"):
-            why = why_diverged(self.metrics[column].tolist(), len(self.run.classes))
+            why = why_diverged(self.metrics[column].tolist(), self.classes_in_loss)
             if why is not None:
-                rate = recipe.optimizer.lr / 10
+                rate = self.recipe.optimizer.lr / 10
                 return (
                     f"{self.label}: training diverged: {why}. Lower optimizer.lr, for example optimizer.lr={rate:.2g}"
                 )
@@ -158,7 +185,7 @@ class RunView(ABC):
     @property
     def warnings(self) -> list[str]:
         """What went wrong on the way: too few steps to learn much, divergence, changes of precision."""
-        few = few_steps_note(self.run.recipe, int(self.run.data["counts"]["train"]))
+        few = few_steps_note(self.recipe, int(self.run.data["counts"]["train"]))
         sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
         said = [] if self.diverged is None else [self.diverged]
         if "test" in self.run.data["counts"] and self.part != "test" and self.status["state"] == "finished":
@@ -173,7 +200,7 @@ class RunView(ABC):
             names += ["predictions/validation.npz"]
         if self.status["chosen_epoch"] and self.status["state"] == "finished":
             names += ["predictions/validation.csv"]
-        recipe = self.run.recipe
+        recipe = self.recipe
         kept = recipe.snapshots.images and self.scored
         if kept and any(epoch <= self.status["epochs_done"] for epoch in recipe.snapshots.due(recipe.epochs)):
             names += ["snapshots"]
@@ -189,14 +216,14 @@ class RunView(ABC):
             return f"{self.label}: no epoch was scored yet."
         epoch = f"{self.label}: epoch {self.status['chosen_epoch']}"
         if self.part == "test":
-            best = self.run.recipe.evaluation.choose == "best"
+            best = self.recipe.evaluation.choose == "best"
             return (
                 f"{epoch}, {'which scored best on the validation images' if best else 'the last'}. Its figures are of "
                 f"{counted(len(self.samples), 'test image')}, which had no part in training or the choice, scored once."
             )
         if self.status["epochs_done"] == 1:
             return f"{epoch}, the only one, so no epoch was chosen by its score."
-        if self.run.recipe.evaluation.choose == "last":
+        if self.recipe.evaluation.choose == "last":
             return f"{epoch}, the last; it was not chosen by its score."
         if self.scored and not self.of_kept:
             return f"{epoch}, the only one that was scored, so no epoch was chosen by its score."
@@ -220,19 +247,13 @@ class RunView(ABC):
         )
 
 
-def task_of(runs: Sequence[Run]) -> str:
-    """What the runs of a report have learnt. Raises UserError where it is not the same."""
-    kinds = {run.recipe.task for run in runs}
-    if len(kinds) > 1:
-        raise UserError(f"runs of different kinds ({', '.join(sorted(kinds))}) do not fit into one report.")
-    return kinds.pop()
+def labels_of(names: Sequence[str], runs: Sequence[RunDirectory]) -> list[str]:
+    """What runs are called: by the names of their recipes, or of their folders where those are not different.
 
-
-def labels_of(runs: Sequence[Run]) -> list[str]:
-    """The recipes' names, or the folders' where those are not different, with numbers where not even these are."""
-    names = [run.recipe.name for run in runs]
+    Where not even the folders' names are, with numbers.
+    """
     if len(set(names)) == len(names):
-        return names
+        return list(names)
     folders = [run.name for run in runs]
     return [name if folders.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(folders, start=1)]
 
@@ -252,9 +273,9 @@ def differing(runs: Sequence[RunView]) -> list[Difference]:
 def _conditions(run: RunView) -> dict[str, Any]:
     """All that a result may depend on: the recipe, the data as they were, the arithmetic, the machine, the versions."""
     environment, data = run.run.environment, run.run.data
-    arithmetic = {"device": environment["device"], **asdict(run.run.mode)}
+    arithmetic = {"device": environment["device"], **asdict(Mode.recorded(environment))}
     machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
-    return run.recipe | {
+    return run.fields | {
         "images": {"fingerprint": data["fingerprint"][:12], "left_out": len(data["left_out"])},
         "measured": data["normalization"] | arithmetic,
         "machine": machine | environment["packages"],
@@ -271,7 +292,7 @@ def class_names(runs: Sequence[RunView]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for name in run.run.classes))
 
 
-def image_path(run: Run, samples: pd.DataFrame, row: int) -> Path:
+def image_path(run: RunDirectory, samples: pd.DataFrame, row: int) -> Path:
     """The file of an image. samples: rows of samples.csv, of which it is one."""
     return run.image(str(samples["path"].iloc[row]))
 

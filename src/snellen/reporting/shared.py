@@ -11,6 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from snellen.engine.display import per_second
+from snellen.engine.precision import Mode
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.comparisons import Comparison
@@ -28,9 +29,11 @@ class Curve:
     mark: bool = False
 
 
-def curves(
-    runs: Sequence[RunView], wanted: Sequence[tuple[str, bool, Sequence[Curve]]], needed: str = "loss"
-) -> list[tuple[str, Markup]]:
+CurveSpec = tuple[str, bool, Sequence[Curve]]
+"""A chart: its name, whether it is of shares, its lines."""
+
+
+def curves(runs: Sequence[RunView], wanted: Sequence[CurveSpec], needed: str = "loss") -> list[tuple[str, Markup]]:
     """(caption, chart) over epochs and over time of each (name, whether it is a share, lines).
 
     Columns without a value are left out, and charts without a line, but for the one named `needed`.
@@ -85,7 +88,7 @@ def cost(run: RunView) -> dict[str, str]:
         "memory": f"{status['peak_memory_mib'] / 1024:.1f} GiB",
         "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
         "macs": "–" if macs is None else si(macs),
-        "mode": str(run.run.mode),
+        "mode": str(Mode.recorded(environment)),
         "where": environment["gpu"] or f"{environment['cpu']}, {counted(environment['threads'], 'thread')}",
         "weights": _started_from(environment["weights"]),
         "versions": f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",

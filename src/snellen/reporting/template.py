@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import yaml
 
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
+from snellen.insight.decision import RULE
 from snellen.words import counted, images_by_part
+
+if TYPE_CHECKING:
+    from snellen.reporting.runs import RunView
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report is made of. template, styles, scripts: files of the folder page/. variables: of the template.
+
+    numbers: the same figures for JSON. rows: of the CSV table.
+    """
+
+    template: str
+    styles: tuple[str, ...]
+    scripts: tuple[str, ...]
+    variables: dict[str, Any]
+    numbers: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+    def write(self, out: Path) -> Path:
+        """Writes the page, and beside it the same numbers as .json and .csv; returns the page's path.
+
+        Raises UserError when `out` is no .html file.
+        """
+        check_name(out)
+        variables = {"rule": RULE, "recipe_text": _recipe_text} | self.variables
+        write_text(out, render(self.template, self.styles, self.scripts, **variables))
+        write_json(out.with_suffix(".json"), self.numbers)
+        write_text(out.with_suffix(".csv"), pd.DataFrame(self.rows).to_csv(index=False))
+        return out
+
+
+def _recipe_text(run: RunView) -> str:
+    return yaml.safe_dump(run.fields, sort_keys=False, allow_unicode=True)
 
 
 def render(template: str, styles: Sequence[str], scripts: Sequence[str], **variables: Any) -> str:
@@ -51,14 +88,6 @@ def check_name(out: Path) -> None:
     """Raises UserError when a report's file is no .html file."""
     if out.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
-
-
-def write_report(out: Path, page: str, numbers: Mapping[str, Any], table: pd.DataFrame) -> Path:
-    """Writes the page, and beside it the same numbers as .json and .csv; returns the page's path."""
-    write_text(out, page)
-    write_json(out.with_suffix(".json"), dict(numbers))
-    write_text(out.with_suffix(".csv"), table.to_csv(index=False))
-    return out
 
 
 def setting(value: Any) -> str:

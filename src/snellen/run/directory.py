@@ -1,44 +1,21 @@
 """The directory that a run leaves: what is in it, how it is written, how it is read back.
 
-    recipe.yaml             the resolved recipe: every field, nothing implied
-    environment.json        versions, hardware, git commit, command, what was measured and chosen at start
-    data.json               class names, layout, counts, fingerprint, normalisation, files left out; of
-                            pretraining, what the features were worth before the first step
-    samples.csv             row, split ("train" | "validation" | "test"), path, target, class, group
-    status.json             state ("running" | "finished" | "interrupted" | "failed"), epochs and steps done, cost
-    steps.csv               one row an optimiser step
-    epochs.csv              one row an epoch
-    checkpoints/last.pt     everything that an exact resume needs (read with weights_only=True)
-    checkpoints/last.safetensors, best.safetensors    the scored weights of the last and of the chosen epoch
-    predictions/correct.u8  one byte an image and scored epoch: 1 where the validation image was right; (epochs, N)
-                            row-major
-    predictions/classes.u1  the class that is predicted for each image at each scored epoch, laid out as correct.u8; of
-                            more than 256 classes classes.u2, little-endian, of more than 65,536 classes.u4
-    predictions/validation.npz   chosen epoch: probabilities (N, C) float32, target (N,) int64, epoch ()
-    predictions/validation.csv   the same for people: path, class, prediction, confidence, correct
-    predictions/test.npz    the same of the test part, where the data have one: scored once, when the run has finished;
-                            and rows (n,) int64, which of its images (one that cannot be read is left out)
-    predictions/test.csv    the same for people
-    snapshots/epoch_NNNN.npz     features (n, D) float32, rows (n,) int64 into the validation images, probabilities
-    tensorboard/            TensorBoard events
-    report.html             the report
+recipe.yaml             the resolved recipe: every field, nothing implied
+environment.json        versions, hardware, git commit, command, what was measured and chosen at start
+data.json               class names, layout, counts, fingerprint, normalisation, files left out; of
+                        pretraining, what the features were worth before the first step
+samples.csv             row, split ("train" | "validation" | "test"), path, group, and what the task adds
+status.json             state ("running" | "finished" | "interrupted" | "failed"), epochs and steps done, cost; measure
+                        ("top-1", "mIoU", …), score, low, high, images: of the chosen epoch while the run is going
+                        on, without an interval; when it is finished, the headline of its page, with its interval
+steps.csv               one row an optimiser step
+epochs.csv              one row an epoch
+checkpoints/last.pt     everything that an exact resume needs (read with weights_only=True)
+checkpoints/last.safetensors, best.safetensors    the scored weights of the last and of the chosen epoch
+predictions/, snapshots/    what is kept of scored images: see record.py of the task
+tensorboard/            TensorBoard events
+report.html             the report
 
-Validation arrays are in the order of the validation rows of samples.csv.
-
-A segmentation run has these in place of the files of the same name, or of correct.u8 and classes.u1:
-
-    data.json               beside the class names "colours", [r, g, b] of each, and "ignored", what is not scored
-    samples.csv             row, split, path, mask, group
-    predictions/counts.u4   (epochs, N, C, 3) uint32 row-major: true positive, false positive and false negative pixels
-                            of each image and class at each scored epoch
-    predictions/validation.npz   chosen epoch: confusion (N, C, C) int64, pixels by [truth, prediction]; boundary
-                            (N, C, 4) int64: predicted boundary pixels, of these matched, true ones, of these matched;
-                            epoch ()
-    predictions/validation.csv   path, miou, pixel_accuracy of each image
-    snapshots/epoch_NNNN.npz     masks (n, H, W) uint8, what is predicted at the size of the image's own mask, 255
-                            beyond it; sizes (n, 2) int64; rows (n,) int64 into the validation images
-
-Ignored pixels, 255 in a mask, are in no count.
 """
 
 from __future__ import annotations
@@ -61,6 +38,8 @@ from snellen.files import as_path
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+FORMAT = 2  # of run directories; raised where an older one can no longer be read
 
 # What each file needs to hold, so that one which is damaged is named and not stumbled over later.
 _ENVIRONMENT = (
@@ -94,6 +73,22 @@ class RunDirectory:
             study = (self.path / "study.yaml").is_file()
             what = "the study.json of this study is missing" if study else "it holds no recipe.yaml"
             raise UserError(f"{self.path}: not a run directory ({what}).")
+        self._check_format()
+
+    def _check_format(self) -> None:
+        """Raises UserError for a run of another format; files that are damaged are named when they are read."""
+        file = self.path / "environment.json"
+        try:
+            environment = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        written = environment.get("format", 1) if isinstance(environment, dict) else FORMAT
+        if written != FORMAT:
+            version = environment.get("snellen", "an earlier version")
+            raise UserError(
+                f"{self.path}: a run of format {written}, and this version of snellen reads format {FORMAT}. "
+                f"Train it again, or read it with the version that wrote it ({version})."
+            )
 
     @property
     def name(self) -> str:

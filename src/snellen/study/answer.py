@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed
 from snellen.insight.seeds import OverSeeds
 from snellen.insight.sentence import interval_alone, listed, p_text, points, rounded, signed
-from snellen.reporting.comparisons import unlike
+from snellen.reporting.comparisons import Trained, unlike
 from snellen.reporting.runs import WHAT_TO_TRY
-from snellen.spec import Spec
 from snellen.study.results import Cell, Pair, Results
 from snellen.words import counted
 
@@ -127,8 +127,8 @@ def _answer(results: Results, fraction: float) -> Answer:
     details = [_score(best)]
     if beaten:
         details.append(f"It beats {listed([cell.setting for cell in beaten])}{_by(own, beaten, best)}.")
-    if best.over_classes is not None:
-        details.append(f"The mIoU is that over {best.over_classes}: other classes are in too few images.")
+    if best.judged.over_classes is not None:
+        details.append(f"The mIoU is that over {best.judged.over_classes}: other classes are in too few images.")
     if level:
         closest = min(level, key=lambda pair: abs(pair.over.mean))
         rest = listed([_other(pair, best).setting for pair in level])
@@ -214,9 +214,13 @@ def _besides(best: Cell, beaten: Sequence[Cell]) -> list[str]:
     said = [
         f"{best.setting} and {other.setting} are unlike in more than their recipes: {'; '.join(differs)}."
         for other in beaten
-        if other.kind == best.kind and (differs := unlike(best.setting, best.first, other.setting, other.first))
+        if other.kind == best.kind and (differs := unlike(_trained(best), _trained(other)))
     ]
     return said[:1]
+
+
+def _trained(cell: Cell) -> Trained:
+    return Trained(cell.setting, cell.first, cell.recipe)
 
 
 def _worth(results: Results, fraction: float) -> list[str]:
@@ -232,9 +236,8 @@ def _worth(results: Results, fraction: float) -> list[str]:
     ]
 
 
-def _network(cell: Cell) -> Spec:
-    model: Spec = cell.first.recipe.model
-    return model.model_copy(update={"weights": None})
+def _network(cell: Cell) -> dict[str, Any]:
+    return cell.recipe.model.model_dump(exclude={"weights"})
 
 
 def _by(pairs: Sequence[Pair], beaten: Sequence[Cell], best: Cell) -> str:

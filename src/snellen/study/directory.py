@@ -23,13 +23,11 @@ import yaml
 
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
 from snellen.study.spec import StudySpec
 from snellen.words import counted
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from snellen.engine.precision import Mode
     from snellen.study.plan import Plan
 
@@ -51,7 +49,7 @@ class StudyRun:
 
 
 @dataclass(frozen=True, repr=False)
-class Study:
+class StudyDirectory:
     """A study's folder, opened for reading."""
 
     path: Path
@@ -98,22 +96,10 @@ class Study:
         return all(run.state == "finished" for run in self.runs)
 
     @property
-    def pretraining(self) -> Run | None:
+    def pretraining(self) -> RunDirectory | None:
         """The pretraining that it did, where it did one."""
         folder = self.facts["pretraining"]
-        return Run(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
-
-    def table(self) -> pd.DataFrame:
-        """One row for each setting and share of the labels: mean top-1 or mIoU over the seeds, its interval, cost."""
-        from snellen.study.results import read_results
-
-        return read_results(self).table()
-
-    def report(self) -> Path:
-        """Writes report.html (anew) and returns its path."""
-        from snellen.study.report import build_study_report
-
-        return build_study_report(self, self.path / "report.html")
+        return RunDirectory(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
 
 
 def state_of(run: Path) -> str:
@@ -121,7 +107,7 @@ def state_of(run: Path) -> str:
     file = run / "status.json"
     if not (run / "recipe.yaml").is_file() or not file.is_file():
         return "not started"
-    return str(Run(run).status["state"])
+    return str(RunDirectory(run).status["state"])
 
 
 def is_study(path: Path) -> bool:
@@ -137,7 +123,7 @@ def in_study(run: Path) -> bool:
 
 def write_study(
     path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: Mapping[str, Mode]
-) -> Study:
+) -> StudyDirectory:
     """study.yaml and study.json; what was planned there before is replaced, runs stay. modes: by network."""
     runs = [
         {
@@ -161,4 +147,4 @@ def write_study(
         "runs": runs,
     }
     write_json(path / "study.json", facts)
-    return Study(path)
+    return StudyDirectory(path)

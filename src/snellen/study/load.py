@@ -16,6 +16,7 @@ from snellen.recipe.fields import nearest_fields
 from snellen.recipe.load import apply_overrides, explain
 from snellen.recipe.text import parse_yaml
 from snellen.study.spec import StudySpec
+from snellen.tasks.kinds import recipe_types
 from snellen.words import kind_of
 
 if TYPE_CHECKING:
@@ -54,10 +55,8 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
 def _explain(detail: ErrorDetails) -> str:
     """As of a recipe; a recipe's field among a study's own is pointed to `changes`."""
     if detail["type"] == "extra_forbidden" and not nearest_fields(StudySpec, [str(part) for part in detail["loc"]]):
-        from snellen.tasks.classification.recipe import Recipe
-
         key = ".".join(str(part) for part in detail["loc"])
-        if close := nearest_fields(Recipe, key.split(".")):
+        if close := [name for model in recipe_types() for name in nearest_fields(model, key.split("."))]:
             return f"{key}: no field of a study. For all recipes in it: changes.{close[0]}={detail['input']}"
     return explain(detail, StudySpec)
 

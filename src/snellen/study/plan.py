@@ -5,27 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from snellen.data.fingerprint import content_hashes, text_hash
-from snellen.data.masks.sources import is_masked
+from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
 from snellen.insight.differences import flattened
-from snellen.recipe.load import apply_overrides, load_for, load_recipe, read_fields
+from snellen.recipe.load import apply_overrides, read_fields
 from snellen.study.kinds import seeds_by_default
 from snellen.study.spec import SettingSpec, StudySpec
-from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.pretraining.recipe import PretrainingRecipe
-from snellen.tasks.segmentation.recipe import SegmentationRecipe
+from snellen.tasks.kinds import kind_of, load_for, load_recipe
 
 # What changes no result, and so makes no other run.
 _IRRELEVANT = {"name": "", "data.cache_mib": 0, "hardware": {}}
-
-
-TrainedRecipe: TypeAlias = Recipe | SegmentationRecipe
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class PlannedRun:
     setting: str
     fraction: float
     seed: int
-    recipe: TrainedRecipe
+    recipe: CommonRecipe
     key: str
     path: Path
 
@@ -47,7 +40,7 @@ class PlannedRun:
 class PlannedPretraining:
     """The pretraining that comes first. source: its images, None for the study's own. path: its run's folder."""
 
-    recipe: PretrainingRecipe
+    recipe: CommonRecipe
     source: str | None
     path: Path
 
@@ -155,16 +148,16 @@ def _run(
     if weights is not None:
         changes["model.weights"] = weights.value
     try:
-        fields, label = read_fields(source)
-        if fields.get("task") == "pretraining":
-            raise UserError(f"{label} is for pretraining; a study compares classifiers, or segmenters.")
-        recipe = load_recipe(apply_overrides(fields, changes))
-        assert isinstance(recipe, TrainedRecipe)
+        recipe = load_recipe(source, changes)
+        if not kind_of(recipe).is_comparable:
+            raise UserError(
+                f"{read_fields(source)[1]} is for {recipe.task}; a study compares classifiers, or segmenters."
+            )
         recipe = _with_steps(recipe, study.fewest_steps, round(fraction * data.training_images))
     except UserError as error:
         raise UserError(f"study '{study.name}', setting '{setting.name}': {error}") from error
     identity = weights.identity if weights is not None else str(recipe.model.weights)
-    key = _key(recipe.model_dump(mode="json"), identity, data.fingerprint)
+    key = _key(recipe, identity, data.fingerprint)
     share = f"-{100 * fraction:g}pct" if len(study.fractions) > 1 or fraction != 1 else ""
     name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', setting.name)}{share}-seed{seed}-{key}"
     return PlannedRun(setting.name, fraction, seed, recipe, key, out / "runs" / name)
@@ -179,12 +172,12 @@ def _seeds(
     return seeds_by_default(_run(study, setting, study.fractions[0], 0, weights, data, out).recipe)
 
 
-def _with_steps(recipe: TrainedRecipe, fewest: int, images: int) -> TrainedRecipe:
+def _with_steps(recipe: CommonRecipe, fewest: int, images: int) -> CommonRecipe:
     """With so many epochs that there are at least `fewest` steps, and with as many scores as before."""
     epochs = math.ceil(fewest / max(1, math.ceil(images / recipe.batch_size)))
     if epochs <= recipe.epochs or recipe.budget or images == 0:
         return recipe
-    every = round(recipe.evaluation.every * epochs / recipe.epochs)
+    every = round((recipe.evaluation.every or 1) * epochs / recipe.epochs)
     evaluation = recipe.evaluation.model_copy(update={"every": every})
     return recipe.model_copy(update={"epochs": epochs, "evaluation": evaluation})
 
@@ -194,18 +187,18 @@ def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretr
     wanted = any(setting.start == "self-supervised" for setting in study.chosen)
     if not wanted or study.self_supervised is not None or step is None:
         return None
-    changes = {"evaluation.data": None if is_masked(data.source) else data.source} | flattened(step.changes)
     try:
-        recipe = load_for(PretrainingRecipe, step.recipe, changes)
+        changes = flattened(step.changes)
+        _, recipe = load_for("pretrain", step.recipe, changes)
+        if "evaluation.data" not in changes:
+            recipe = recipe.looking_at(data.source)
     except UserError as error:
         raise UserError(f"study '{study.name}', pretraining: {error}") from error
     identity = "the study's own images" if step.data is None else str(Path(step.data).resolve())
-    key = _key(recipe.model_dump(mode="json"), identity, data.fingerprint)
+    key = _key(recipe, identity, data.fingerprint)
     return PlannedPretraining(recipe, step.data, out / f"pretraining-{key}")
 
 
-def _key(fields: Mapping[str, Any], weights: str, fingerprint: str) -> str:
-    settled = apply_overrides(fields, _IRRELEVANT | {"model.weights": weights})
-    if "labelled" in settled:
-        settled = apply_overrides(settled, {"evaluation.data": None})
+def _key(recipe: CommonRecipe, weights: str, fingerprint: str) -> str:
+    settled = apply_overrides(recipe.identity(), _IRRELEVANT | {"model.weights": weights})
     return text_hash(json.dumps([settled, fingerprint], sort_keys=True))[:12]

@@ -3,118 +3,93 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from markupsafe import Markup
 
+from snellen.engine.few_steps import few_steps_notes
 from snellen.insight.decision import RULE
 from snellen.insight.power import FEWEST_SEEDS_FOR_POWER
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
-from snellen.reporting.headline import class_predictions
-from snellen.reporting.pictures import bits_of, thumbnail
-from snellen.reporting.runs import RunView, class_names, differing, ends, image_path
+from snellen.reporting.runs import RunView, class_names, differing, ends
 from snellen.reporting.shared import cost, si
-from snellen.reporting.template import check_name, render, write_report
-from snellen.run.directory import Run
+from snellen.reporting.template import Page, check_name
+from snellen.run.directory import RunDirectory
 from snellen.study.answer import answer, not_learnt, verdict
-from snellen.study.directory import Study
+from snellen.study.directory import StudyDirectory
 from snellen.study.results import Cell, Pair, Results, read_results
-from snellen.tasks.classification.report.collect import RunFigures
-from snellen.tasks.classification.report.evolution import evolutions
-from snellen.tasks.classification.report.sections import datasets
-from snellen.tasks.few_steps import few_steps_notes
-from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
-from snellen.tasks.segmentation.report.evolution import evolutions as mask_evolutions
-from snellen.tasks.segmentation.report.sections import class_colours
-from snellen.tasks.segmentation.report.sections import datasets as mask_datasets
+from snellen.tasks.kinds import kind_of_run
 from snellen.words import counted, duration, time_axis
 
 _PICTURES = 8
 _MOST_FEATURES = 6  # settings whose features are drawn
 
 
-def build_study_report(study: Study, out: Path) -> Path:
+def build_study_report(study: StudyDirectory, out: Path) -> Path:
     """Writes the report of a study, finished or not, and returns its path.
 
     Beside `out` lie the same numbers: .json with all of them, .csv with one row for each setting and share of the
     labels. Raises UserError when no run is finished, or when `out` is no .html file.
     """
     check_name(out)
-    results = read_results(study)
-    return write_report(out, _page(results), _numbers(results), results.table())
+    return _page(read_results(study)).write(out)
 
 
-def _page(results: Results) -> str:
+def _page(results: Results) -> Page:
     spec = results.study.spec
-    masked = results.measure == "mIoU"
-    shown = _representatives(results)
-    task = _of_masks(shown) if masked else _of_classes(shown)
-    return render(
-        "study.html.j2",
-        ("report.css", "masks.css") if masked else ("report.css",),
-        ("report.js", "masks.js") if masked else ("report.js", "features.js"),
-        title=spec.name,
-        description=spec.description,
-        results=results,
-        masked=masked,
-        answers=answer(results),
-        rule=RULE,
-        seeds=_seeds(results),
-        one_seed=all(len(cell.runs) == 1 for cell in results.cells),
-        few_seeds=any(1 < len(cell.runs) < FEWEST_SEEDS_FOR_POWER for cell in results.cells),
-        kinds=list(dict.fromkeys(cell.kind for cell in results.cells)),
-        unpaired=any(not pair.is_paired for pair in results.pairs),
-        not_learnt=not_learnt(results),
-        key_colours={run.label: run.colour for run in shown},
-        descriptions={setting.name: setting.description for setting in spec.all_settings},
-        tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
-        means_chart=_means(results),
-        difference_charts=_difference_charts(results),
-        verdicts=[verdict(pair) for pair in results.pairs],
-        moderated=any(cell.expected.degrees for cell in results.cells),
-        curves=_curves(results),
-        names=class_names(shown),
-        galleries=_galleries(results),
-        differing=differing(shown),
-        shown=shown,
-        notices=_few_steps(results) + _switches(study=results.study),
-        cost=[cost(run) for run in shown],
-        pretraining=_pretraining(results.study),
-        pretrained_once=any(setting.start == "self-supervised" for setting in spec.chosen),
-        recipe_text=lambda run: yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
-        **task,
-    )
-
-
-def _of_classes(shown: Sequence[RunView]) -> dict[str, Any]:
-    runs = [run for run in shown if isinstance(run, RunFigures)]
-    return {"evolutions": evolutions(runs[:_MOST_FEATURES]), "datasets": datasets(runs[:1])}
-
-
-def _of_masks(shown: Sequence[RunView]) -> dict[str, Any]:
-    runs = [run for run in shown if isinstance(run, MaskRun)]
-    together = CollectedMasks(runs[:_MOST_FEATURES], [], [], same_images=True)
-    return {
-        "evolutions": mask_evolutions(together),
-        "datasets": mask_datasets(runs[:1]),
-        "colours": class_colours(runs),
+    views = _representatives(results)
+    sections = kind_of_run(results.cells[0].first).study.sections(views, _MOST_FEATURES)
+    variables = {
+        "title": spec.name,
+        "description": spec.description,
+        "results": results,
+        "sections": sections,
+        "answers": answer(results),
+        "seeds": _seeds(results),
+        "one_seed": all(len(cell.runs) == 1 for cell in results.cells),
+        "few_seeds": any(1 < len(cell.runs) < FEWEST_SEEDS_FOR_POWER for cell in results.cells),
+        "kinds": list(dict.fromkeys(cell.kind for cell in results.cells)),
+        "unpaired": any(not pair.is_paired for pair in results.pairs),
+        "not_learnt": not_learnt(results),
+        "key_colours": {run.label: run.colour for run in views},
+        "descriptions": {setting.name: setting.description for setting in spec.all_settings},
+        "tables": [(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
+        "means_chart": _means(results),
+        "difference_charts": _difference_charts(results),
+        "verdicts": [verdict(pair) for pair in results.pairs],
+        "moderated": any(cell.expected.degrees for cell in results.cells),
+        "curves": _curves(results),
+        "names": class_names(views),
+        "galleries": _galleries(results),
+        "differing": differing(views),
+        "shown": views,
+        "notices": _few_steps(results) + _switches(results.study),
+        "cost": [cost(run) for run in views],
+        "pretraining": _pretraining(results.study),
+        "pretrained_once": any(setting.start == "self-supervised" for setting in spec.chosen),
     }
+    return Page(
+        template="study.html.j2",
+        styles=("report.css", *sections.styles),
+        scripts=("report.js", *sections.scripts),
+        variables=variables | sections.variables,
+        numbers=_numbers(results),
+        rows=[cell.as_dict() for cell in results.cells],
+    )
 
 
 def _representatives(results: Results) -> list[RunView]:
     """One run for each setting: the first seed, with the most labels."""
-    found: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {}
     for cell in results.cells:
-        if cell.setting not in found or cell.fraction > found[cell.setting].fraction:
-            found[cell.setting] = cell
-    view = MaskRun if results.measure == "mIoU" else RunFigures
-    return [view(name, cell.first, number) for number, (name, cell) in enumerate(found.items())]
+        if cell.setting not in cells or cell.fraction > cells[cell.setting].fraction:
+            cells[cell.setting] = cell
+    view = kind_of_run(results.cells[0].first).report.view
+    return [view(name, cell.first, number) for number, (name, cell) in enumerate(cells.items())]
 
 
 def _seeds(results: Results) -> str:
@@ -205,9 +180,10 @@ def _curves(results: Results) -> list[tuple[str, Markup]]:
 def _galleries(results: Results) -> list[dict[str, Any]]:
     """The best setting beside each other one, with the most labels: what only one of the two has right."""
     cells = results.at(results.fractions[-1])
-    if len(cells) < 2 or results.measure != "top-1":
+    if len(cells) < 2 or any(cell.correct is None for cell in cells):
         return []
     best = max(cells, key=lambda cell: cell.over.mean)
+    picture = kind_of_run(best.first).study.mistake
     made = []
     for other in sorted((c for c in cells if c is not best), key=lambda cell: -cell.over.mean):
         for winner, loser in ((best, other), (other, best)):
@@ -217,7 +193,7 @@ def _galleries(results: Results) -> list[dict[str, Any]]:
                     "name": f"{winner.setting} right, {loser.setting} wrong",
                     "colour": _colour(results, winner.setting),
                     "count": len(rows),
-                    "shown": [_picture(loser, int(row)) for row in rows[:_PICTURES]],
+                    "shown": [picture(list(loser.runs.values()), int(row)) for row in rows[:_PICTURES]],
                 }
             )
     return made
@@ -232,47 +208,36 @@ def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
     return rows[np.argsort(-(ours - theirs)[rows], kind="stable")]
 
 
-def _picture(loser: Cell, row: int) -> dict[str, Any]:
-    figures = RunFigures(loser.setting, loser.first, 0)
-    votes = np.stack([class_predictions(run).probabilities[row] for run in loser.runs.values()]).mean(0)
-    taken = loser.first.classes[int(votes.argmax())]
-    own = str(figures.samples["class"].iloc[row])
-    return {
-        "picture": thumbnail(image_path(loser.first, figures.samples, row), bits_of(loser.first)),
-        "path": figures.samples["path"].iloc[row],
-        "own": own,
-        "taken": taken if taken != own else "another, by most seeds",
-    }
-
-
-def _pretraining(study: Study) -> dict[str, str] | None:
+def _pretraining(study: StudyDirectory) -> dict[str, str] | None:
     """What the pretraining was, in words."""
     run = study.pretraining
-    if run is None or run.recipe.task != "pretraining":
+    if run is None:
         return None
-    metrics, status = run.metrics(), run.status
-    knn = pd.to_numeric(metrics["knn_top1"]).dropna().tolist() if "knn_top1" in metrics else []
+    view, status = kind_of_run(run).report.view("", run, 0), run.status
     return {
-        "name": run.recipe.name,
-        "backbone": run.recipe.model.backbone,
+        "name": view.recipe.name,
+        "backbone": str(view.recipe.network_name),
         "images": counted(run.data["counts"]["train"], "image"),
         "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
         "epochs": f"{status['epochs_done']} of {counted(status['epochs'], 'epoch')}",
-        "knn": f"{run.data['at_start']['knn_top1']:.1%} before its first step, {knn[-1]:.1%} in the end" if knn else "",
+        "knn": view.progress,
         "notes": " ".join(run.data["notes"]),
     }
 
 
 def _few_steps(results: Results) -> list[str]:
     """Notes on settings of few optimiser steps."""
-    runs = [(cell.setting, run) for cell in results.cells for run in cell.runs.values()]
-    known = [(setting, run.recipe, int(run.data["counts"]["train"])) for setting, run in runs]
+    known = [
+        (cell.setting, cell.recipe, int(run.data["counts"]["train"]))
+        for cell in results.cells
+        for run in cell.runs.values()
+    ]
     return few_steps_notes(known, settled=results.study.spec.fewest_steps > 0)
 
 
-def _switches(study: Study) -> list[str]:
+def _switches(study: StudyDirectory) -> list[str]:
     """Notes on runs that changed their precision on the way."""
-    runs = [Run(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
+    runs = [RunDirectory(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
     return [f"{run.name}: {sentence}." for run in runs for sentence in run.switches]
 
 

@@ -14,7 +14,6 @@ from rich.console import Console
 from torch import nn
 
 from snellen.data.normalization import Normalization
-from snellen.data.views import ViewBatch
 from snellen.engine.device import find_device, make_fabric
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
@@ -24,7 +23,6 @@ from snellen.engine.recipe import CommonRecipe
 from snellen.engine.spec import HardwareSpec
 from snellen.run.directory import RunDirectory
 from snellen.words import counted
-
 
 AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
 

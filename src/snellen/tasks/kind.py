@@ -1,7 +1,7 @@
 """What a kind of task offers to the commands, studies and reports, which know no task by name.
 
-A kind is a folder with a file for each step, called the same in every kind. `Kind` names these files; each protocol says
-what the functions of one of them take and return. R: the kind's recipe. I: its images, as they were read.
+A kind is a folder with a file for each step, called the same in every kind. `Kind` names these files; each protocol
+says what the functions of one of them take and return. R: the kind's recipe. I: its images, as they were read.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from torch import nn
 
     from snellen.data.in_memory import ImageInMemory
-    from snellen.data.sources import Source
+    from snellen.data.listing import Source
     from snellen.insight.proportions import Interval
-    from snellen.reporting.template import Page
     from snellen.reporting.runs import RunView
+    from snellen.reporting.template import Page
     from snellen.run.directory import RunDirectory
     from snellen.tasks.arithmetic import Recorded
     from snellen.tasks.setup import Prepared
 
 R = TypeVar("R", bound=CommonRecipe)
+R_contra = TypeVar("R_contra", bound=CommonRecipe, contravariant=True)
 R_co = TypeVar("R_co", bound=CommonRecipe, covariant=True)
 I = TypeVar("I")  # noqa: E741
 I_contra = TypeVar("I_contra", contravariant=True)
@@ -123,10 +124,12 @@ class Facts:
     data: dict[str, Any]
 
 
-class Prepare(Protocol[R, I]):
+class Prepare(Protocol[R_contra, I_contra]):
     """prepare.py: setting a run up."""
 
-    def prepare(self, path: Path, recipe: R, images: I, console: Console, recorded: Recorded | None) -> Prepared:
+    def prepare(
+        self, path: Path, recipe: R_contra, images: I_contra, console: Console, recorded: Recorded | None
+    ) -> Prepared:
         """Everything that a run trains with. recorded: of the run that is resumed, None for a new one."""
 
     def facts(self, prepared: Any, source: str, console: Console) -> Facts:
@@ -140,7 +143,7 @@ class Record(Protocol[R_co]):
     """record.py: the files of scored images, and how they are read."""
 
     @property
-    def SAMPLE_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802 - a module's constant
+    def SAMPLE_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802
         """Of samples.csv, beside those of every run."""
 
     @property
@@ -260,13 +263,13 @@ class Check(Protocol):
     """check.py: what a source of images holds, before any training."""
 
     @property
-    def FIELDS(self) -> frozenset[str]:  # noqa: N802 - a module's constant
+    def FIELDS(self) -> frozenset[str]:  # noqa: N802
         """Fields of a recipe that only images of this kind have: who gives one has such images."""
 
     def check(
-        self, data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console
+        self, data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str
     ) -> Checked:
-        """Reads and decodes every image. out: a folder for so many overlays."""
+        """Reads and decodes every image. out: a folder for so many overlays. why: it is taken for this kind."""
 
 
 class Report(Protocol):
@@ -291,8 +294,11 @@ class Study(Protocol[R, I_contra]):
     def judge(self, runs: Sequence[RunDirectory]) -> Judged:
         """The values of runs that differ in their seed."""
 
-    def sections(self, views: Sequence[RunView]) -> Sections:
-        """What the study's page shows of one run for each setting."""
+    def mistake(self, runs: Sequence[RunDirectory], row: int) -> dict[str, Any]:
+        """A picture of a scored image that most of these runs have wrong, with what it is and is taken for."""
+
+    def sections(self, views: Sequence[RunView], most: int) -> Sections:
+        """What the study's page shows of one run for each setting; pictures of the first `most` only."""
 
 
 @dataclass(frozen=True)
@@ -302,8 +308,8 @@ class Judged:
     values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
     scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone.
     not_learnt: why, for each run that has not learnt. kept: mean of the kept weights' own measure where epochs were
-    chosen by it (values are cross-fitted then), else None. Of masks: over_classes: those that the mIoU is over, by name,
-    where some are in too few images. too_few: why there is no interval. of_one: where there is a single run, the
+    chosen by it (values are cross-fitted then), else None. Of masks: over_classes: those that the mIoU is over, by
+    name, where some are in too few images. too_few: why there is no interval. of_one: where there is a single run, the
     interval of its own page. degrees: of freedom of its images.
     """
 
@@ -322,12 +328,14 @@ class Judged:
 @dataclass(frozen=True)
 class Sections:
     """What a study's page has of its kind. template: of what the runs show of images. title: of that part, for links.
+    examples: template of the training images.
 
     variables: of the template; styles, scripts: files that it needs beside those of every page.
     """
 
     template: str
     title: str
+    examples: str
     styles: tuple[str, ...]
     scripts: tuple[str, ...]
     variables: dict[str, Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from snellen.engine.recipe import CommonRecipe
@@ -78,7 +77,8 @@ def recipe_types() -> list[type[CommonRecipe]]:
 
 
 def _validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
-    return validate(_kind_in(fields, label).recipe, fields, label)
+    model: type[CommonRecipe] = _kind_in(fields, label).recipe
+    return validate(model, fields, label)
 
 
 def _kind_in(fields: Mapping[str, Any], label: str) -> AnyKind:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Whether images that a run is scored on had a part in its training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from rich.markup import escape
 
 from snellen.data.depth import measure_depth
 from snellen.data.fingerprint import content_hashes
-from snellen.run.directory import Run
+from snellen.engine.recipe import CommonRecipe
+from snellen.run.directory import RunDirectory
 from snellen.tasks.setup import say_notes
 from snellen.words import counted
 
 
 def say_scored(
-    console: Console, run: Run, paths: Sequence[Path], source: str, notes: Sequence[str], bits: int | None
+    console: Console,
+    run: RunDirectory,
+    recipe: CommonRecipe,
+    paths: Sequence[Path],
+    source: str,
+    notes: Sequence[str],
+    bits: int | None,
 ) -> None:
     """Prints which images are scored, and what should be known of them.
 
@@ -25,7 +32,7 @@ def say_scored(
     """
     images = counted(len(paths), "image")
     console.print(f"scoring {images} of {escape(source)}", highlight=False, soft_wrap=True)
-    say_notes(console, [*notes, *overlap_notes(run, paths)])
+    say_notes(console, [*notes, *overlap_notes(run, recipe, paths)])
     say_depth(console, paths, bits)
 
 
@@ -37,7 +44,7 @@ def say_depth(console: Console, paths: Sequence[Path], bits: int | None) -> None
         say_notes(console, [note])
 
 
-def overlap_notes(run: Run, paths: Sequence[Path]) -> list[str]:
+def overlap_notes(run: RunDirectory, recipe: CommonRecipe, paths: Sequence[Path]) -> list[str]:
     """Notes on images that the run was trained on, or that chose its epoch, told by their contents.
 
     Only files of equal size are read. Where the run's own images are gone nothing can be compared, which is said.
@@ -65,7 +72,7 @@ def overlap_notes(run: Run, paths: Sequence[Path]) -> list[str]:
     ):
         seen = set(content_hashes(candidates[part]))
         count = sum(digest in seen for digest in hashes)
-        chosen = part == "train" or getattr(run.recipe.evaluation, "choose", "best") == "best"
+        chosen = part == "train" or recipe.evaluation.choose == "best"
         if count and chosen:
             images = (
                 ("these images" if count > 1 else "this image")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from rich.console import Console
 from rich.markup import escape
+from torch import nn
 
 from snellen.data.cache import Pixels, channel_statistics
 from snellen.data.depth import settle_bits

@@ -71,7 +71,7 @@ def find_classes(
     entries: lines given by the recipe. table: a file, or the name of a built-in table. folders: where a table may lie
     under one of its usual names. Raises UserError where the masks do not say what their classes are.
     """
-    entries, source = _given(entries, table, folders)
+    entries, source = given_entries(entries, table, folders)
     sample = masks[:: max(1, len(masks) // _LOOKED_AT)]
     if entries:
         if table in BUILT_IN:
@@ -87,7 +87,10 @@ def find_classes(
     return _named_by_value(_look(masks) if len(sample) < len(masks) else seen)
 
 
-def _given(entries: Sequence[MaskClass], table: str | None, folders: Sequence[Path]) -> tuple[Sequence[MaskClass], str]:
+def given_entries(
+    entries: Sequence[MaskClass], table: str | None, folders: Sequence[Path]
+) -> tuple[Sequence[MaskClass], str]:
+    """The lines of a class table that the recipe or a file gives, and where they are from; none where none is given."""
     if entries and table is not None:
         raise UserError("data.classes and data.class_table say the same thing; give one of them.")
     if entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +14,7 @@ from snellen.data.leaks import leak_notes, neighbour_notes
 from snellen.data.listing import Found, Pattern, Side, Unreadable, grouped
 from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.data.masks.decode import MaskReading
-from snellen.data.masks.find_classes import BLACK_AND_WHITE_NAMES, find_classes
+from snellen.data.masks.find_classes import find_classes, given_entries
 from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
@@ -26,7 +25,7 @@ from snellen.spec import Spec
 from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
-    from snellen.data.sources import Source
+    from snellen.data.listing import Source
 
 _MOST_LISTED = 5
 
@@ -181,24 +180,24 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     )
 
 
-def masks_to_score(data: str | Path, spec: MaskDataSpec, classes: Sequence[str]) -> MaskedSet:
+def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> MaskedSet:
     """All pairs of `data` as validation pairs, for scoring a trained run; of a split source only its validation part.
 
-    Raises UserError where its classes are not those that the run knows, in the same order.
+    known: the run's classes, by which masks are read that have no table of their own. Raises UserError where the
+    classes are not those of the run, in the same order.
     """
     root, pairing = _pairs(data, spec)
     pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
     left = len(pairing.pairs) - len(pairs)
     split = f"the validation part; {counted(left, 'other is', 'others are')} left out" if left else "all scored"
     masks = [root / pair.mask for pair in pairs]
-    entries = spec.classes
-    if not (entries or spec.class_table) and _named_by_value(classes):  # of which not all have to occur here
-        entries = tuple(MaskClass(name=name, value=int(name)) for name in classes)
-    table, notes = find_classes(masks, entries, spec.class_table, table_folders(root))
-    if table.names != tuple(classes):
+    table, notes = known, list[str]()
+    if spec.class_table or given_entries(spec.classes, spec.class_table, table_folders(root))[0]:
+        table, notes = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
+    if table.names != known.names:
         raise UserError(
-            f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(classes)}). Put the "
-            "run's class table beside the images, as classes.txt."
+            f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(known.names)}). Put "
+            "the run's class table beside the images, as classes.txt."
         )
     images = grouped([Found(pair.image, "", pair.side) for pair in pairs], spec.group)
     hashes = content_hashes([root / pair.image for pair in pairs])
@@ -231,10 +230,6 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
             lines.append(f"… and {len(pairing.unpaired) - _MOST_LISTED} more")
         raise UserError("\n".join([*lines, "To leave such files out and list them: data.unpaired=skip"]))
     return root, replace(pairing, notes=(*pairing.notes, note)) if note else pairing
-
-
-def _named_by_value(classes: Sequence[str]) -> bool:
-    return all(name.isdecimal() for name in classes) and tuple(classes) != BLACK_AND_WHITE_NAMES
 
 
 def table_folders(root: Path) -> list[Path]:

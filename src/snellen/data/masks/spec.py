@@ -1,4 +1,4 @@
-"""TODO."""
+"""The fields of what images and their masks go through in training and where they are scored."""
 
 from __future__ import annotations
 

@@ -7,14 +7,12 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
-from snellen.run.directory import RunDirectory
 from snellen.models.backbones import build_backbone, own_normalization, published_size
 from snellen.models.classifier import initial_backbone
 from snellen.models.segmenters import deeplabv3, smp
@@ -25,8 +23,8 @@ from snellen.models.segmenters.spec import SegmenterSpec
 from snellen.models.spec import BackboneSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
+from snellen.run.directory import RunDirectory
 from snellen.words import counted
-
 
 _FCN_STEPS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8}
 _TORCHVISION = "torchvision/"

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The fields of a segmenter's network."""
 
 from __future__ import annotations
 

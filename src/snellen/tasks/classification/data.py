@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from snellen.data.listing import ImageSet
+from snellen.data.listing import ImageSet, Source
 from snellen.data.masks.sources import is_masked
-from snellen.data.sources import Source, read_images
+from snellen.data.sources import read_images
 from snellen.data.table import as_text
 from snellen.engine.device import find_device
 from snellen.errors import UserError

@@ -17,9 +17,9 @@ from torch import Tensor
 from snellen.data.augment.pipeline import Augmentation, evaluation_view
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.in_memory import ImageInMemory
-from snellen.models.classifier import load_trained
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
 from snellen.tasks.arithmetic import own_arithmetic
+from snellen.tasks.classification.record import load_model, recipe_of
 from snellen.tasks.classification.task import scored_logits
 
 _AHEAD = 2  # batches that are decoded while one is predicted
@@ -46,13 +46,13 @@ class Predictor:
     bits: of 16-bit images, where they are not the run's.
     """
 
-    def __init__(self, run: Run, bits: int | None = None) -> None:
-        self._recipe = run.classification
+    def __init__(self, run: RunDirectory, bits: int | None = None) -> None:
+        self._recipe = recipe_of(run)
         self._bits = bits or self._recipe.data.bits
-        own = own_arithmetic(run)
+        own = own_arithmetic(run, self._recipe)
         self._augmentation = Augmentation(self._recipe.augmentation, own.normalization, own.device)
         self._autocast, self._layout = own.autocast, own.mode.memory_format
-        self._model = load_trained(run).to(own.device)
+        self._model = load_model(run, "best").to(own.device)
         own.mode.apply(self._model)
 
     def predict(self, images: Sequence[Path | ImageInMemory]) -> Iterator[PredictedBatch]:

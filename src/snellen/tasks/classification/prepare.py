@@ -25,7 +25,7 @@ from snellen.tasks.classification.data import training_paths
 from snellen.tasks.classification.frozen import FeatureFeed, best_rate, extracted
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.classification.record import samples_csv
-from snellen.tasks.classification.task import Classification
+from snellen.tasks.classification.task import Classification, Scored
 from snellen.tasks.decoding import Decoded, decode_images, fewer, whiten
 from snellen.tasks.kind import Facts
 from snellen.tasks.setup import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 class PreparedClassification(Prepared):
     """A job, and what was found out while it was set up. images: those that can be used."""
 
+    recipe: Recipe
     images: ImageSet
 
 
@@ -95,15 +96,19 @@ def prepare(
     model.to(device)
 
     def build(recipe: Recipe, mode: Mode, fabric: Fabric) -> tuple[Classification, Feed | FeatureFeed]:
-        trained: Feed | FeatureFeed = feed(train, images.train, mode.channels_last)
-        scored: Feed | FeatureFeed = feed(validation, images.validation, mode.channels_last)
-        if recipe.model.cached:
-            if is_trained:  # the features are the run's own backbone's, not those of a new one
-                restore_model(path, model, device)
-            trained = extracted(model, trained, fabric.autocast, console)
-            scored = extracted(model, scored, fabric.autocast, console)
+        trained = feed(train, images.train, mode.channels_last)
+        scored = feed(validation, images.validation, mode.channels_last)
         rows = snapshot_rows(recipe, len(images.validation))
-        return Classification(path, recipe.loss, scored, recipe.evaluation.flip, rows, len(images.classes)), trained
+
+        def task(scored: Scored) -> Classification:
+            return Classification(path, recipe.loss, scored, recipe.evaluation.flip, rows, len(images.classes))
+
+        if not recipe.model.cached:
+            return task(scored), trained
+        if is_trained:  # the features are the run's own backbone's, not those of a new one
+            restore_model(path, model, device)
+        features = extracted(model, trained, fabric.autocast, console)
+        return task(extracted(model, scored, fabric.autocast, console)), features
 
     def tune(job: Job) -> Job:
         if not recipe.sweep or not isinstance(job.feed, FeatureFeed):
@@ -113,7 +118,7 @@ def prepare(
 
     job, measured = set_up(path, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
     size = recipe.evaluation.size
-    return PreparedClassification(job, normalization, weights, measured, (size, size), images)
+    return PreparedClassification(job, normalization, weights, measured, (size, size), recipe, images)
 
 
 def facts(prepared: PreparedClassification, source: str, console: Console) -> Facts:
@@ -142,7 +147,7 @@ def plain_loop(prepared: PreparedClassification) -> Iterator[int]:
     """See tasks.classification.plain."""
     from snellen.tasks.classification.plain import plain_steps
 
-    return plain_steps(prepared)
+    return plain_steps(prepared.recipe, prepared.images, prepared.job.feed.device)
 
 
 def _with_rate(job: Job, rate: float) -> Job:

@@ -87,3 +87,8 @@ class Recipe(CommonRecipe):
     def trains_on_features(self) -> bool:
         """With model.cached."""
         return self.model.cached
+
+    @property
+    def trains_head_only(self) -> bool:
+        """With model.freeze."""
+        return self.model.freeze

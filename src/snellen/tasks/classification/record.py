@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.data.listing import Sample
+from snellen.models.classifier import Classifier, load_trained
 from snellen.recipe.load import read_resolved
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.recipe import Recipe
@@ -71,6 +72,12 @@ class Snapshot:
 def recipe_of(run: RunDirectory) -> Recipe:
     """The resolved recipe of a classification run. Raises UserError for a run of another task."""
     return read_resolved(run.path / "recipe.yaml", Recipe)
+
+
+def load_model(run: RunDirectory, which: str) -> Classifier:
+    """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
+    recipe = recipe_of(run)
+    return load_trained(run, recipe.model, recipe.augmentation.size, which)
 
 
 def samples_csv(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> str:
@@ -125,6 +132,11 @@ def correct_by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
     images = int(run.data["counts"]["validation"])
     with run.reading(_CORRECT) as file:
         return np.fromfile(file, dtype=np.uint8).reshape(-1, images).astype(bool)
+
+
+def by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
+    """`correct_by_epoch`."""
+    return correct_by_epoch(run)
 
 
 def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | None:

@@ -18,9 +18,9 @@ from snellen.engine.checkpoint import save_weights
 from snellen.engine.display import loss_text
 from snellen.files import replacing
 from snellen.models.classifier import Classifier
-from snellen.run.directory import predicted_classes
 from snellen.tasks.classification.losses import compute_loss
 from snellen.tasks.classification.recipe import LossSpec
+from snellen.tasks.classification.record import class_dtype, records
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -60,8 +60,8 @@ class Scores:
     @property
     def per_image(self) -> tuple[NDArray[np.bool_], NDArray[np.unsignedinteger[Any]]]:
         """(N,) which images are right, a byte each; (N,) the most probable classes."""
-        classes = predicted_classes(self.logits.shape[1])[1]
-        return self.correct, self.logits.argmax(1).numpy().astype(classes)
+        classes = self.logits.argmax(1).numpy()
+        return self.correct, classes.astype(class_dtype(self.logits.shape[1]))
 
     @property
     def quality(self) -> float:
@@ -124,12 +124,12 @@ class Classification:
 
     measure = "top1"
     columns = ("validation_loss", "validation_top1", "validation_top5")
-    figure = "top1"
+    figure = "top-1"
 
     def __init__(
         self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64], classes: int
     ) -> None:
-        self.records = ("predictions/correct.u8", predicted_classes(classes)[0])
+        self.records = records(classes)
         self._run = run
         self._loss = loss
         self._validation = validation

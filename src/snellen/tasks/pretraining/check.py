@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 
-from snellen.data.listing import Unreadable
-from snellen.data.unlabelled import UnlabelledSet
+from snellen.data.depth import settle_bits
+from snellen.data.given import check_path
+from snellen.data.listing import Source, Unreadable
+from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
+from snellen.recipe.load import load_as
+from snellen.tasks.checking import Files, look_at_all
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.words import counted
+
+FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
 class UnlabelledCheck:
-    """images: the index. formats, sides, unreadable, notes: as in Check. reason: why they are taken for unlabelled."""
+    """images: the index. files: what they are like. reason: why they are taken for unlabelled. notes: on their bits."""
 
     images: UnlabelledSet
-    formats: dict[str, int]
-    sides: tuple[int, float, int]
-    unreadable: list[Unreadable]
+    files: Files
     reason: str
     notes: list[str]
 
     def __repr__(self) -> str:
         return f"UnlabelledCheck of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """Files that cannot be decoded."""
+        return self.files.unreadable
 
-def render_unlabelled(check: UnlabelledCheck, listed: list[str]) -> RenderableType:
-    """A check as text for people. listed: lines on formats and unreadable files, as for other images."""
-    images = check.images
-    return Group(
-        f"{escape(str(images.root))}: {counted(len(images.paths), 'image')} without labels ({escape(images.layout)})",
-        *listed,
-        *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *check.notes)),
-        f"[yellow]note:[/] {escape(check.reason)}",
-        "`snellen pretrain` learns a backbone from all of them; `snellen train` on a few labelled images then starts "
-        "from it by model.weights=RUN.",
-    )
+    def render(self) -> RenderableType:
+        """As text for people."""
+        images = self.images
+        count = counted(len(images.paths), "image")
+        return Group(
+            f"{escape(str(images.root))}: {count} without labels ({escape(images.layout)})",
+            *self.files.lines(),
+            *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes, self.reason) if note),
+            "`snellen pretrain` learns a backbone from all of them; `snellen train` on a few labelled images then "
+            "starts from it by model.weights=RUN.",
+        )
+
+
+def check(
+    data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
+) -> UnlabelledCheck:
+    """Decodes every image. why: these are taken for unlabelled. Raises UserError where pretraining would."""
+    images = read_unlabelled(check_path(data))
+    bits = {key: value for key, value in overrides.items() if key == "data.bits"}
+    spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data
+    paths = [images.root / path for path in images.paths]
+    return UnlabelledCheck(images, look_at_all(paths, console), why, settle_bits(spec.bits, paths)[1])

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from snellen.data.given import check_path
-from snellen.data.sources import Source
+from snellen.data.listing import Source
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory

@@ -164,8 +164,7 @@ def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts
         "normalization": dataclasses.asdict(prepared.normalization),
         "notes": [*images.notes, *overlap],
         "left_out": [
-            dataclasses.asdict(entry)
-            for entry in (*images.left_out, *(() if labelled is None else labelled.left_out))
+            dataclasses.asdict(entry) for entry in (*images.left_out, *(() if labelled is None else labelled.left_out))
         ],
         "group": any(sample.group is not None for sample in scored),
         "at_start": _first_look(prepared, console),

@@ -90,3 +90,15 @@ class PretrainingRecipe(CommonRecipe):
     def network(self) -> dict[str, Any]:
         """The backbone's fields and the method's."""
         return {"model": super().network(), "method": self.method.model_dump(mode="json")}
+
+    def identity(self) -> dict[str, Any]:
+        """Without the place of the labelled images, which are known by their fingerprint."""
+        fields = super().identity()
+        return fields | {"evaluation": fields["evaluation"] | {"data": None}}
+
+    def looking_at(self, source: str) -> PretrainingRecipe:
+        """With k-NN and linear probe on these images; masks are no labels for them."""
+        from snellen.data.masks.sources import is_masked
+
+        evaluation = self.evaluation.model_copy(update={"data": None if is_masked(source) else source})
+        return self.model_copy(update={"evaluation": evaluation})

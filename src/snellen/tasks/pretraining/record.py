@@ -6,13 +6,47 @@ and data.json what the features were worth before the first step.
 
 from __future__ import annotations
 
+from torch import nn
+
+from snellen.errors import UserError
 from snellen.recipe.load import read_resolved
 from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.record import (
+    SAMPLE_COLUMNS,
+    by_epoch,
+    prediction_table,
+    read_predictions,
+    read_snapshots,
+)
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
+__all__ = [
+    "EPOCH_COLUMNS",
+    "SAMPLE_COLUMNS",
+    "by_epoch",
+    "load_model",
+    "no_classes",
+    "prediction_table",
+    "read_predictions",
+    "read_snapshots",
+    "recipe_of",
+]
 EPOCH_COLUMNS = ("train_projection_deviation", "knn_top1", "probe_top1", "effective_rank", "feature_deviation")
 
 
 def recipe_of(run: RunDirectory) -> PretrainingRecipe:
     """The resolved recipe of a pretraining run. Raises UserError for a run of another task."""
     return read_resolved(run.path / "recipe.yaml", PretrainingRecipe)
+
+
+def load_model(run: RunDirectory, which: str) -> nn.Module:
+    """A backbone alone has no classes. Raises UserError, with the command that trains a classifier on it."""
+    raise no_classes(run)
+
+
+def no_classes(run: RunDirectory) -> UserError:
+    """Why the run says nothing of images, and the command that trains a classifier on it."""
+    return UserError(
+        f"{run.path}: a pretraining run has a backbone and no classes. To train a classifier on it: "
+        f"snellen train RECIPE DATA model.weights={run.path} model.backbone={recipe_of(run).model.backbone}"
+    )

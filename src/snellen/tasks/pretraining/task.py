@@ -56,7 +56,7 @@ class Pretraining:
     measure = "projection_deviation"
     columns = COLUMNS
     records = ("predictions/correct.u8",)
-    figure = "top1"
+    figure = "k-NN top-1"
 
     def __init__(
         self,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +19,22 @@ from rich.text import Text
 
 from snellen.data.decode import UnreadableImageError, decode, opened_image
 from snellen.data.depth import settle_bits
-from snellen.data.listing import Unreadable
+from snellen.data.given import check_path
+from snellen.data.listing import Source, Unreadable
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.overlay import sheet
 from snellen.data.masks.sources import MaskDataSpec, MaskedSample, MaskedSet, read_masked
 from snellen.errors import UserError
 from snellen.files import replacing
+from snellen.recipe.load import load_as
+from snellen.tasks.checking import listed_files
+from snellen.tasks.choice import spread
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 
-_MOST_LISTED = 20
 _MOST_SIZES = 4
+FIELDS = frozenset({"data.image_pattern", "data.mask_pattern"})  # who gives them has images with masks
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,18 +60,50 @@ class MaskCheck:
     def __repr__(self) -> str:
         return f"MaskCheck of {self.images!r}; {counted(len(self.unreadable), 'pair')} that cannot be used"
 
+    def render(self) -> RenderableType:
+        """As text for people."""
+        images, table = self.images, Table(box=None, pad_edge=False)
+        for column in ("", "class", "training pixels", "masks", "validation pixels", "masks"):
+            table.add_column(column, justify="left" if column in {"", "class"} else "right")
+        scored = self.train[:-1].sum(), self.validation[:-1].sum()
+        for label, (name, colour) in enumerate(zip(images.classes.names, images.classes.colours, strict=True)):
+            swatch = Text("██", style=f"rgb({colour[0]},{colour[1]},{colour[2]})")
+            table.add_row(swatch, escape(name), *_row(self, label, scored))
+        everything = self.train.sum(), self.validation.sum()
+        table.add_row("", "[dim]not scored[/]", *_row(self, len(images.classes), everything))
+        table.add_row(
+            "", "[bold]pairs[/]", "", f"[bold]{len(images.train):,}[/]", "", f"[bold]{len(images.validation):,}[/]"
+        )
+        sizes = [f"{width} x {height} px ({number:,})" for (width, height), number in self.sizes.items()]
+        more = [f"{counted(len(sizes) - _MOST_SIZES, 'other size')}"] if len(sizes) > _MOST_SIZES else []
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.formats.items())
+        lines = [
+            f"{images.root}: {images.layout}; {images.split}"
+            + (f"; {counted(len(images.test), 'test pair')}, scored once, at the end" if images.test else ""),
+            f"sizes: {', '.join([*sizes[:_MOST_SIZES], *more]) or 'none'}; masks: {kinds or 'none'}",
+            f"not scored: {images.classes.ignored_text}; shares are of the scored pixels, the last of all",
+        ]
+        shown = [escape(line) for line in lines]
+        shown += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes, *_missing(self))]
+        shown += listed_files("unpaired", images.left_out, "data.unpaired=skip")
+        shown += listed_files("unusable", self.unreadable, "data.unreadable=skip")
+        if self.overlays:
+            shown.append(escape(f"{counted(len(self.overlays), 'overlay')} drawn in {self.overlays[0].parent}"))
+        return Group(table, "", *shown)
 
-def check_masks(
-    data: str | Path, spec: MaskDataSpec, *, out: Path | None, count: int, console: Console | None = None
+
+def check(
+    data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
 ) -> MaskCheck:
     """Reads and decodes every pair of `data`, as training would.
 
-    out: a folder for `count` overlays, evenly spaced over the pairs. Raises UserError where training would, except for
-    files without a partner and for pairs that cannot be used, which are listed.
+    out: a folder for `overlays` overlays, evenly spaced over the pairs. Raises UserError where training would, except
+    for files without a partner and for pairs that cannot be used, which are listed.
     """
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder. Choose another for the overlays.")
-    images = read_masked(data, spec.model_copy(update={"unpaired": "skip"}))
+    spec = load_as(SegmentationRecipe, {"task": "segmentation"}, overrides).data
+    images = read_masked(check_path(data), spec.model_copy(update={"unpaired": "skip"}))
     samples = [*images.train, *images.validation, *images.test]
     reading = spec.reading(images.classes)
     sizes: Counter[tuple[int, int]] = Counter()
@@ -84,9 +123,8 @@ def check_masks(
         return (width, height), kind, np.append(counts[: len(images.classes)], counts[IGNORE])
 
     with ThreadPoolExecutor() as pool:
-        found = pool.map(look, samples)
-        console = console or Console(stderr=True)
-        for row, result in enumerate(track(found, "decoding", len(samples), console=console, transient=True)):
+        looks = pool.map(look, samples)
+        for row, result in enumerate(track(looks, "decoding", len(samples), console=console, transient=True)):
             if isinstance(result, UnreadableImageError):
                 unreadable.append(Unreadable(str(result.path), result.reason))
                 continue
@@ -98,44 +136,19 @@ def check_masks(
     usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.image)} & bad]
     sides = [[images.root / sample.image for sample in side] for side in (images.train, images.validation)]
     bits, notes = settle_bits(spec.bits, *sides)
-    overlays = [] if out is None else _draw(images, _spread(usable, count), spec, bits, out)
+    drawn = [] if out is None else _draw(images, spread(tuple(usable), overlays), spec, bits, out)
     return MaskCheck(
-        *(images, dict(sizes.most_common()), dict(formats.most_common())),
-        *(train.sum(0), validation.sum(0), (train > 0).sum(0), (validation > 0).sum(0)),
-        *(unreadable, overlays, notes),
+        images=images,
+        sizes=dict(sizes.most_common()),
+        formats=dict(formats.most_common()),
+        train=train.sum(0),
+        validation=validation.sum(0),
+        train_masks=(train > 0).sum(0),
+        validation_masks=(validation > 0).sum(0),
+        unreadable=unreadable,
+        overlays=drawn,
+        notes=notes,
     )
-
-
-def render_masks(check: MaskCheck) -> RenderableType:
-    """A check as text for people."""
-    images, table = check.images, Table(box=None, pad_edge=False)
-    for column in ("", "class", "training pixels", "masks", "validation pixels", "masks"):
-        table.add_column(column, justify="left" if column in {"", "class"} else "right")
-    scored = check.train[:-1].sum(), check.validation[:-1].sum()
-    for label, (name, colour) in enumerate(zip(images.classes.names, images.classes.colours, strict=True)):
-        swatch = Text("██", style=f"rgb({colour[0]},{colour[1]},{colour[2]})")
-        table.add_row(swatch, escape(name), *_row(check, label, scored))
-    everything = check.train.sum(), check.validation.sum()
-    table.add_row("", "[dim]not scored[/]", *_row(check, len(images.classes), everything))
-    table.add_row(
-        "", "[bold]pairs[/]", "", f"[bold]{len(images.train):,}[/]", "", f"[bold]{len(images.validation):,}[/]"
-    )
-    sizes = [f"{width} x {height} px ({number:,})" for (width, height), number in check.sizes.items()]
-    more = [f"{counted(len(sizes) - _MOST_SIZES, 'other size')}"] if len(sizes) > _MOST_SIZES else []
-    kinds = ", ".join(f"{number:,} {kind}" for kind, number in check.formats.items())
-    lines = [
-        f"{images.root}: {images.layout}; {images.split}"
-        + (f"; {counted(len(images.test), 'test pair')}, scored once, at the end" if images.test else ""),
-        f"sizes: {', '.join([*sizes[:_MOST_SIZES], *more]) or 'none'}; masks: {kinds or 'none'}",
-        f"not scored: {images.classes.ignored_text}; shares are of the scored pixels, the last of all",
-    ]
-    shown = [escape(line) for line in lines]
-    shown += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *check.notes, *_missing(check))]
-    shown += listed_files("unpaired", images.left_out, "data.unpaired=skip")
-    shown += listed_files("unusable", check.unreadable, "data.unreadable=skip")
-    if check.overlays:
-        shown.append(escape(f"{counted(len(check.overlays), 'overlay')} drawn in {check.overlays[0].parent}"))
-    return Group(table, "", *shown)
 
 
 def _row(check: MaskCheck, label: int, totals: tuple[int, int]) -> list[str]:
@@ -158,24 +171,8 @@ def _missing(check: MaskCheck) -> list[str]:
     return notes
 
 
-def listed_files(what: str, entries: tuple[Unreadable, ...] | list[Unreadable], remedy: str) -> list[str]:
-    """Lines on files that cannot be used, the first 20 by name, and the setting that leaves them out."""
-    lines = [f"[red]{what}:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in entries[:_MOST_LISTED]]
-    if len(entries) > _MOST_LISTED:
-        lines.append(f"… and {counted(len(entries) - _MOST_LISTED, f'more {what} file')}")
-    if entries:
-        lines.append(f"To train without {what} files: {remedy}")
-    return lines
-
-
-def _spread(samples: list[MaskedSample], count: int) -> list[MaskedSample]:
-    """Up to `count` of the samples, evenly spaced."""
-    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
-    return [samples[place] for place in places]
-
-
 def _draw(
-    images: MaskedSet, samples: list[MaskedSample], spec: MaskDataSpec, bits: int | None, folder: Path
+    images: MaskedSet, samples: Sequence[MaskedSample], spec: MaskDataSpec, bits: int | None, folder: Path
 ) -> list[Path]:
     files = []
     for sample in samples:

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from snellen.data.given import check_path
+from snellen.data.listing import Source
 from snellen.data.masks.sources import MaskedSet, is_masked, read_masked
-from snellen.data.sources import Source
 from snellen.engine.device import find_device
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory

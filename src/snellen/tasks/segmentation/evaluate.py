@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from snellen.data.decode import UnreadableImageError
+from snellen.data.given import check_path
+from snellen.data.listing import Source
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import load_pairs
 from snellen.data.masks.classes import ClassTable
@@ -21,17 +25,17 @@ from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.sources import MaskedSample, masks_to_score
 from snellen.data.store import CacheBudget
 from snellen.errors import UserError
-from snellen.files import write_json
 from snellen.insight.mask_words import over_classes, why_no_interval
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.recipe.load import with_data_overrides
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
 from snellen.tasks.arithmetic import own_arithmetic
 from snellen.tasks.overlap import say_scored
 from snellen.tasks.segmentation.inference import training_sizes
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
+from snellen.tasks.segmentation.record import recipe_of
 from snellen.tasks.segmentation.task import MaskScores, score_masks
 from snellen.words import counted
 
@@ -62,26 +66,103 @@ class EvaluatedMasks:
         """Why the means over all classes have no interval, in words; empty where they have one."""
         return why_no_interval(self.figures, self.classes) or ""
 
+    def render(self) -> RenderableType:
+        """The figures as text for people."""
+        f = self.figures
+        means = Table(box=None, pad_edge=False, show_header=False)
+        outline = f"boundary F, {self.tolerance} px"
+        rows = [
+            ("mIoU", f.miou, f.miou_interval),
+            ("pixel accuracy", f.pixel_accuracy, f.pixel_accuracy_interval),
+            ("Dice", f.dice, f.dice_interval),
+            (outline, f.boundary_f, f.boundary_f_interval),
+        ]
+        if f.common is not None:
+            over = f", over {over_classes(f.common.classes, self.classes)}"
+            rows.insert(1, (f"mIoU{over}", f.common.miou, f.common.miou_interval))
+        for name, value, interval in rows:
+            means.add_row(escape(name), f"{value:.4f}", _bounds(interval, self.why_no_interval))
+        classes = Table(box=None, pad_edge=False)
+        for column in ("class", "share of pixels", "IoU", "95% interval", "boundary F"):
+            classes.add_column(column, justify="left" if column == "class" else "right")
+        for name, each in zip(self.classes, f.classes, strict=True):
+            bounds = "" if each.enough or np.isnan(each.iou) else "too few images"
+            if each.iou_interval is not None:
+                bounds = f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
+            classes.add_row(escape(name), f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
+        lines = [f"{counted(f.images, 'image')}, ignored pixels left out."]
+        lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in self.unreadable]
+        return Group(means, "", classes, "", *lines)
 
-def evaluate_segmenter(
-    run: Run, data: str | Path, out: Path | None, console: Console, overrides: Mapping[str, Any] | None = None
-) -> EvaluatedMasks:
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        f = self.figures
+
+        def pair(interval: Interval | None) -> list[float] | None:
+            return None if interval is None else [interval.low, interval.high]
+
+        def known(value: float) -> float | None:
+            return None if np.isnan(value) else value
+
+        return {
+            "images": f.images,
+            "miou": f.miou,
+            "miou_interval": pair(f.miou_interval),
+            "no_interval": self.why_no_interval or None,
+            "over_the_others": None
+            if f.common is None
+            else {
+                "classes": [self.classes[number] for number in f.common.classes],
+                "miou": f.common.miou,
+                "miou_interval": pair(f.common.miou_interval),
+                "dice": f.common.dice,
+                "dice_interval": pair(f.common.dice_interval),
+                "boundary_f": known(f.common.boundary_f),
+                "boundary_f_interval": pair(f.common.boundary_f_interval),
+            },
+            "pixel_accuracy": f.pixel_accuracy,
+            "pixel_accuracy_interval": pair(f.pixel_accuracy_interval),
+            "dice": f.dice,
+            "dice_interval": pair(f.dice_interval),
+            "boundary_f": known(f.boundary_f),
+            "boundary_f_interval": pair(f.boundary_f_interval),
+            "boundary_tolerance": self.tolerance,
+            "classes": [
+                {
+                    "class": name,
+                    "share": each.share,
+                    "images": each.images,
+                    "too_few_images": not each.enough,
+                    "iou": known(each.iou),
+                    "iou_interval": pair(each.iou_interval),
+                    "dice": known(each.dice),
+                    "recall": known(each.recall),
+                    "precision": known(each.precision),
+                    "boundary_f": known(each.boundary_f),
+                }
+                for name, each in zip(self.classes, f.classes, strict=True)
+            ],
+            "unreadable": self.unreadable,
+        }
+
+
+def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | None, console: Console) -> EvaluatedMasks:
     """Scores the run's chosen epoch on images with masks, as its own validation was: at the masks' resolution.
 
     Of data that are split, the validation part is scored. Raises UserError for other classes than the run's, and for
     pairs that cannot be used unless the run's recipe skips them.
     """
-    recipe = with_data_overrides(run.segmentation, overrides, "evaluate")
-    images = masks_to_score(data, recipe.data, run.classes)
+    recipe = with_data_overrides(recipe_of(run), overrides, "evaluate")
+    images = masks_to_score(check_path(data), recipe.data, ClassTable.recorded(run.data))
     source = f"{data}: {images.layout}; {images.split}"
     files = [images.root / sample.image for sample in images.validation]
-    say_scored(console, run, files, source, images.notes, recipe.data.bits)
+    say_scored(console, run, recipe, files, source, images.notes, recipe.data.bits)
     scores, rows, failed = score_pairs(run, recipe, images.root, images.validation, images.classes, console)
     samples = [images.validation[row] for row in rows]
     groups = None
     if any(sample.group is not None for sample in samples):
         groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1].astype(np.int64)
-    done = EvaluatedMasks(
+    return EvaluatedMasks(
         classes=run.classes,
         figures=mask_figures(counts_of(scores.confusion), scores.boundary, groups),
         scores=scores,
@@ -89,13 +170,22 @@ def evaluate_segmenter(
         tolerance=recipe.evaluation.tolerance,
         unreadable=[f"{error.path}: {error.reason}" for error in failed],
     )
-    if out is not None:
-        write_json(out, _as_json(done))
-    return done
+
+
+def score_test(
+    run: RunDirectory, samples: pd.DataFrame, console: Console
+) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
+    """The arrays of predictions/test.npz but for its epoch, and the images that cannot be read, with the reason."""
+    recipe = with_data_overrides(recipe_of(run), {"data.unreadable": "skip"}, "train")
+    pairs = [MaskedSample(row["path"], row["mask"]) for row in samples.to_dict("records")]
+    classes = ClassTable.recorded(run.data)
+    scores, rows, failed = score_pairs(run, recipe, Path(run.data["root"]), pairs, classes, console)
+    arrays = {"confusion": scores.confusion, "boundary": scores.boundary, "rows": np.array(rows, np.int64)}
+    return arrays, [f"{error.path}: {error.reason}" for error in failed]
 
 
 def score_pairs(
-    run: Run,
+    run: RunDirectory,
     recipe: SegmentationRecipe,
     root: Path,
     samples: Sequence[MaskedSample],
@@ -106,7 +196,7 @@ def score_pairs(
 
     Raises UserError where no pixel is scored, and for pairs that cannot be used unless the recipe skips them.
     """
-    own = own_arithmetic(run)
+    own = own_arithmetic(run, recipe)
     loaded = load_pairs(
         [(root / sample.image, root / sample.mask) for sample in samples],
         recipe.data.reading(classes),
@@ -123,41 +213,12 @@ def score_pairs(
     augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, own.normalization, own.device)
     last = own.mode.channels_last
     feed = MaskFeed(loaded.pixels, augmentation, recipe.batch_size, False, recipe.seed, own.device, last)
-    model = load_trained_segmenter(run).to(own.device)
+    model = load_trained_segmenter(run, recipe.model).to(own.device)
     own.mode.apply(model)
     total, quiet = len(feed.evaluation_batches()), not console.is_terminal
     batches = track(feed.evaluate(), "scoring", total, console=console, transient=True, disable=quiet)
     scores = score_masks(model, iter(batches), len(run.classes), own.autocast, recipe.evaluation)
     return scores, loaded.rows, loaded.failed
-
-
-def render_masks(evaluated: EvaluatedMasks) -> RenderableType:
-    """The figures as text for people."""
-    f = evaluated.figures
-    means = Table(box=None, pad_edge=False, show_header=False)
-    outline = f"boundary F, {evaluated.tolerance} px"
-    rows = [
-        ("mIoU", f.miou, f.miou_interval),
-        ("pixel accuracy", f.pixel_accuracy, f.pixel_accuracy_interval),
-        ("Dice", f.dice, f.dice_interval),
-        (outline, f.boundary_f, f.boundary_f_interval),
-    ]
-    if f.common is not None:
-        over = f", over {over_classes(f.common.classes, evaluated.classes)}"
-        rows.insert(1, (f"mIoU{over}", f.common.miou, f.common.miou_interval))
-    for name, value, interval in rows:
-        means.add_row(escape(name), f"{value:.4f}", _bounds(interval, evaluated.why_no_interval))
-    classes = Table(box=None, pad_edge=False)
-    for column in ("class", "share of pixels", "IoU", "95% interval", "boundary F"):
-        classes.add_column(column, justify="left" if column == "class" else "right")
-    for name, each in zip(evaluated.classes, f.classes, strict=True):
-        bounds = "" if each.enough or np.isnan(each.iou) else "too few images"
-        if each.iou_interval is not None:
-            bounds = f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
-        classes.add_row(escape(name), f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
-    lines = [f"{counted(f.images, 'image')}, ignored pixels left out."]
-    lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in evaluated.unreadable]
-    return Group(means, "", classes, "", *lines)
 
 
 def _bounds(interval: Interval | None, why_not: str) -> str:
@@ -168,54 +229,3 @@ def _bounds(interval: Interval | None, why_not: str) -> str:
 
 def _shown(value: float) -> str:
     return "absent" if np.isnan(value) else f"{value:.3f}"
-
-
-def _as_json(evaluated: EvaluatedMasks) -> dict[str, Any]:
-    f = evaluated.figures
-
-    def pair(interval: Interval | None) -> list[float] | None:
-        return None if interval is None else [interval.low, interval.high]
-
-    def known(value: float) -> float | None:
-        return None if np.isnan(value) else value
-
-    return {
-        "images": f.images,
-        "miou": f.miou,
-        "miou_interval": pair(f.miou_interval),
-        "no_interval": evaluated.why_no_interval or None,
-        "over_the_others": None
-        if f.common is None
-        else {
-            "classes": [evaluated.classes[number] for number in f.common.classes],
-            "miou": f.common.miou,
-            "miou_interval": pair(f.common.miou_interval),
-            "dice": f.common.dice,
-            "dice_interval": pair(f.common.dice_interval),
-            "boundary_f": known(f.common.boundary_f),
-            "boundary_f_interval": pair(f.common.boundary_f_interval),
-        },
-        "pixel_accuracy": f.pixel_accuracy,
-        "pixel_accuracy_interval": pair(f.pixel_accuracy_interval),
-        "dice": f.dice,
-        "dice_interval": pair(f.dice_interval),
-        "boundary_f": known(f.boundary_f),
-        "boundary_f_interval": pair(f.boundary_f_interval),
-        "boundary_tolerance": evaluated.tolerance,
-        "classes": [
-            {
-                "class": name,
-                "share": each.share,
-                "images": each.images,
-                "too_few_images": not each.enough,
-                "iou": known(each.iou),
-                "iou_interval": pair(each.iou_interval),
-                "dice": known(each.dice),
-                "recall": known(each.recall),
-                "precision": known(each.precision),
-                "boundary_f": known(each.boundary_f),
-            }
-            for name, each in zip(evaluated.classes, f.classes, strict=True)
-        ],
-        "unreadable": evaluated.unreadable,
-    }

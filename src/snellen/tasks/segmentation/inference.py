@@ -23,9 +23,9 @@ from snellen.data.masks.spec import MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.errors import UserError
-from snellen.models.segmenters.build import load_trained_segmenter
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
 from snellen.tasks.arithmetic import own_arithmetic
+from snellen.tasks.segmentation.record import load_model, recipe_of
 from snellen.tasks.segmentation.rescaled import Stretcher, read_resized
 from snellen.tasks.segmentation.task import mask_logits
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, Tile, TilePlan, plan_tiles
@@ -227,13 +227,16 @@ def _part(pixels: NDArray[np.uint8], top: int, left: int, height: int, width: in
     return pixels[top : top + height, left : left + width]
 
 
-def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP, bits: int | None = None) -> TiledPredictor:
+def predictor_of(
+    run: RunDirectory, tile: int = TILE, overlap: int = OVERLAP, bits: int | None = None
+) -> TiledPredictor:
     """The chosen epoch's network of a segmentation run, with the run's own arithmetic.
 
     bits: of 16-bit images, where they are not the run's.
     Raises UserError when the run has no weights or the tiles are impossible.
     """
-    shown = run.segmentation.evaluation
+    recipe = recipe_of(run)
+    shown = recipe.evaluation
     align = math.lcm(ALIGN, shown.multiple)
     try:
         plan_tiles(tile, tile, tile, overlap, align)
@@ -241,8 +244,8 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP, bits: int |
         raise UserError(
             f"tile={tile}, overlap={overlap}: wanted an overlap of at most half a tile, both in steps of {align} px."
         ) from error
-    own = own_arithmetic(run)
-    model = load_trained_segmenter(run).to(own.device)
+    own = own_arithmetic(run, recipe)
+    model = load_model(run, "best").to(own.device)
     own.mode.apply(model)
 
     def network(images: Tensor) -> Tensor:
@@ -255,11 +258,11 @@ def predictor_of(run: Run, tile: int = TILE, overlap: int = OVERLAP, bits: int |
         shown=shown,
         training=training_sizes(run),
         layout=own.mode.memory_format,
-        bits=bits or run.segmentation.data.bits,
+        bits=bits or recipe.data.bits,
     )
 
 
-def training_sizes(run: Run) -> TrainingSizes | None:
+def training_sizes(run: RunDirectory) -> TrainingSizes | None:
     """Sizes of the training images of a segmentation run; None of runs that did not record them."""
     saved = run.data.get("training_sizes")
     if saved is None:

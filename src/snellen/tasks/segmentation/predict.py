@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -15,49 +16,54 @@ from rich.progress import Progress
 
 from snellen.data.decode import UnreadableImageError
 from snellen.data.in_memory import ImageInMemory, key_of, path_of
+from snellen.data.masks.classes import ClassTable
+from snellen.data.masks.unmasked import without_masks
 from snellen.errors import UserError
 from snellen.files import check_new_file, write_text
-from snellen.run.directory import Run
+from snellen.recipe.load import with_data_overrides
+from snellen.run.directory import RunDirectory
+from snellen.tasks.kind import Options, Predicted
 from snellen.tasks.overlap import say_depth
 from snellen.tasks.segmentation.inference import Rows, TiledPredictor, predictor_of
 from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting, valid_labels
+from snellen.tasks.segmentation.record import recipe_of
+from snellen.tasks.segmentation.tiling import OVERLAP, TILE
+from snellen.tasks.setup import say_notes
+from snellen.words import counted
+
+_FIELDS = ("data.bits", "data.image_pattern", "data.mask_pattern")
 
 
-def predict_masks(
-    run: Run,
-    images: Sequence[Path | ImageInMemory],
-    out: Path,
-    console: Console,
-    *,
-    bits: int | None,
-    probabilities: bool,
-    overlays: bool,
-    tile: int,
-    overlap: int,
-    force: bool,
-) -> tuple[Path, int, int]:
-    """Writes the files of each image below `out`; returns it, and how many images were predicted and unreadable.
+def predict(
+    run: RunDirectory, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
+) -> Predicted:
+    """Writes the files of each image below `out`, the folder masks unless given.
 
     `out`/masks.csv lists every image: path, mask (below `out`), height, width, the share of its pixels in each class,
-    and error. bits: of 16-bit images. For the other arguments see `predict`.
+    and error. Masks beside the images, named as the run's own, are passed over with a note.
     """
+    out = out or Path("masks")
+    options.refuse(["top_k"], f"{run.path}: a segmentation run, whose masks have no")
+    images, bits = _wanted(run, images, options.overrides, console)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; masks are written into a folder. Choose another --out.")
-    check_new_file(out / "masks.csv", force)
-    colours = [(int(red), int(green), int(blue)) for red, green, blue in run.data["colours"]]
-    wanted = Wanted(colours, probabilities, overlays)
+    check_new_file(out / "masks.csv", options.force)
+    colours = ClassTable.recorded(run.data).colours
+    wanted = Wanted(colours, options.probabilities, options.overlays)
     paths = [path_of(image) for image in images]
     names = dict(zip(paths, output_names(paths), strict=True))
     targets = [wanted.targets(out, name, geo) for name in names.values() for geo in (False, True)]
     files = [path for each in targets for path in each.values()]
     refuse_overwriting([image for image in images if isinstance(image, Path)], files)
     for file in files:
-        check_new_file(file, force)
+        check_new_file(file, options.force)
+    tile = TILE if options.tile is None else options.tile
+    overlap = OVERLAP if options.overlap is None else options.overlap
     predictor = predictor_of(run, tile, overlap, bits)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     table: list[list[object]] = []
     unreadable = 0
-    for image, events in _by_image(predictor, images, console, probabilities):
+    for image, events in _by_image(predictor, images, console, options.probabilities):
         try:
             table.append([str(image), *_write(events, out, names[path_of(image)], wanted), ""])
         except UnreadableImageError as error:
@@ -68,13 +74,16 @@ def predict_masks(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([["path", "mask", "height", "width", *run.classes, "error"], *table])
     write_text(out / "masks.csv", text.getvalue())
-    return out, len(paths) - unreadable, unreadable
+    return Predicted(out, len(paths) - unreadable, unreadable)
 
 
-def masks_of(run: Run, images: Sequence[Path | ImageInMemory], console: Console) -> list[list[object]]:
-    """(image, mask, error) of each image: its path or position, and (H, W) uint8, the class of each pixel or 255."""
-    rows: list[list[object]] = []
-    say_depth(console, [image for image in images if isinstance(image, Path)], run.segmentation.data.bits)
+def predicted_rows(
+    run: RunDirectory, images: Sequence[Path | ImageInMemory], console: Console
+) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
+    """Columns image, mask, error; of each image its path or position, and (H, W) uint8, each pixel's class or 255."""
+    images, bits = _wanted(run, images, {}, console)
+    say_depth(console, [image for image in images if isinstance(image, Path)], bits)
+    rows: dict[Path | ImageInMemory, Sequence[object]] = {}
     for image, events in _by_image(predictor_of(run), images, console, probabilities=False):
         key = key_of(image)
         parts = []
@@ -85,10 +94,29 @@ def masks_of(run: Run, images: Sequence[Path | ImageInMemory], console: Console)
                 parts.append(valid_labels(event))
         except UnreadableImageError as error:
             _say_unreadable(error, console)
-            rows.append([key, None, error.reason])
+            rows[image] = [key, None, error.reason]
         else:
-            rows.append([key, np.concatenate(parts), ""])
-    return rows
+            rows[image] = [key, np.concatenate(parts), ""]
+    return ["image", "mask", "error"], rows
+
+
+def _wanted(
+    run: RunDirectory, images: Sequence[Path | ImageInMemory], overrides: Mapping[str, Any], console: Console
+) -> tuple[list[Path | ImageInMemory], int | None]:
+    """The images without the masks beside them, and the bits by which those of 16 bits are read."""
+    for key in overrides:
+        if key not in _FIELDS:
+            raise UserError(
+                f"{key}: predict reads images only. It takes data.bits, and data.image_pattern and data.mask_pattern "
+                "where masks lie beside the images; nothing else of the recipe can be changed."
+            )
+    spec = with_data_overrides(recipe_of(run), overrides, "predict").data
+    files = [image for image in images if isinstance(image, Path)]
+    unmasked, masks = without_masks(files, list(run.samples()["mask"]), spec)
+    kept = set(unmasked)
+    if masks:
+        say_notes(console, [f"{counted(masks, 'mask')} beside the images passed over, named as the run's own"])
+    return [image for image in images if isinstance(image, ImageInMemory) or image in kept], spec.bits
 
 
 def _by_image(

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 class PreparedSegmentation(Prepared):
     """A job, and what was found out while it was set up. decoded: the images that can be used."""
 
+    recipe: SegmentationRecipe
     decoded: DecodedSet
 
 
@@ -103,7 +104,7 @@ def prepare(
         return task, feed(decoded.train, mode.channels_last)
 
     job, measured = set_up(path, recipe, model, plain, _loss_to_time, build, console, recorded)
-    return PreparedSegmentation(job, normalization, weights, measured, input_size, decoded)
+    return PreparedSegmentation(job, normalization, weights, measured, input_size, recipe, decoded)
 
 
 def facts(prepared: PreparedSegmentation, source: str, console: Console) -> Facts:
@@ -136,7 +137,7 @@ def plain_loop(prepared: PreparedSegmentation) -> Iterator[int]:
     """See tasks.segmentation.plain."""
     from snellen.tasks.segmentation.plain import plain_steps
 
-    return plain_steps(prepared)
+    return plain_steps(prepared.recipe, prepared.decoded.images, prepared.job.feed.device)
 
 
 def _accumulation_notes(recipe: SegmentationRecipe) -> list[str]:

@@ -137,3 +137,8 @@ class SegmentationRecipe(CommonRecipe):
         if self.accumulation > self.batch_size // 2:
             raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
         return self
+
+    @property
+    def trains_head_only(self) -> bool:
+        """With model.freeze."""
+        return self.model.freeze

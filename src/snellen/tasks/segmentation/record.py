@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 
 from snellen.data.masks.sources import MaskedSample
 from snellen.insight.segmentation import by_image
+from snellen.models.segmenters.build import load_trained_segmenter
+from snellen.models.segmenters.segmenter import Segmenter
 from snellen.recipe.load import read_resolved
 from snellen.run.directory import RunDirectory
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
@@ -75,6 +77,11 @@ def recipe_of(run: RunDirectory) -> SegmentationRecipe:
     return read_resolved(run.path / "recipe.yaml", SegmentationRecipe)
 
 
+def load_model(run: RunDirectory, which: str) -> Segmenter:
+    """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
+    return load_trained_segmenter(run, recipe_of(run).model, which)
+
+
 def samples_csv(parts: Mapping[str, Sequence[MaskedSample]]) -> str:
     """samples.csv: a row for each image of each part."""
     text = io.StringIO()
@@ -113,6 +120,11 @@ def counts_by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
         if not file.stat().st_size:
             return np.zeros((0, images, len(run.classes), 3), "<u4")
         return np.memmap(file, dtype="<u4", mode="r").reshape(-1, images, len(run.classes), 3)
+
+
+def by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
+    """`counts_by_epoch`."""
+    return counts_by_epoch(run)
 
 
 def read_snapshots(run: RunDirectory) -> list[MaskSnapshot]:

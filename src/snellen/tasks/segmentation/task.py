@@ -203,7 +203,7 @@ class Segmentation:
     measure = "pixel_accuracy"
     columns = ("validation_loss", "validation_miou", "validation_pixel_accuracy")
     records = ("predictions/counts.u4",)
-    figure = "miou"
+    figure = "mIoU"
 
     def __init__(
         self,

@@ -1,0 +1,33 @@
+"""The page of a classification run, or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snellen.reporting.template import Page
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.report.collect import Collected, RunFigures, collect
+from snellen.tasks.classification.report.numbers import numbers, rows
+from snellen.tasks.classification.report.sections import context
+
+
+def view(label: str, run: RunDirectory, number: int) -> RunFigures:
+    """A run's figures. number: of the runs on the page, from 0."""
+    return RunFigures(label, run, number)
+
+
+def page(runs: Sequence[RunDirectory]) -> Page:
+    """The page of some runs."""
+    return page_of(collect(runs))
+
+
+def page_of(collected: Collected, template: str = "classes.html.j2") -> Page:
+    """The page of collected figures."""
+    return Page(
+        template=template,
+        styles=("report.css",),
+        scripts=("report.js", "features.js"),
+        variables={"collected": collected, **context(collected)},
+        numbers=numbers(collected),
+        rows=rows(collected),
+    )

@@ -6,30 +6,49 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from snellen.engine.recipe import CommonRecipe
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
 from snellen.insight.confusion import Confusion, confusion
 from snellen.insight.differences import Difference
 from snellen.insight.groups import why_no_interval
-from snellen.insight.learning import why_features_not_learnt, why_not_learnt
+from snellen.insight.learning import why_not_learnt
 from snellen.insight.mistakes import Mistake, confident_mistakes
 from snellen.insight.paired import mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
-from snellen.insight.proportions import Interval, wilson
+from snellen.insight.proportions import Interval
 from snellen.insight.separability import Separability, separability
 from snellen.reporting.comparisons import Comparison, comparisons, summary
-from snellen.reporting.headline import ClassValues, EpochChoice, class_predictions, class_values
+from snellen.reporting.headline import EpochChoice
+from snellen.reporting.pictures import thumbnails
 from snellen.reporting.runs import RunView, differing, labels_of, left_aside
-from snellen.run.directory import ImagePredictions, Run, Snapshot
+from snellen.reporting.shared import Curve, CurveSpec
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.record import ImagePredictions, Snapshot, read_snapshots, recipe_of
+from snellen.tasks.classification.values import ClassValues, class_predictions, class_values
 from snellen.words import counted
 
 _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
+_EXAMPLE_CLASSES = 12
+EXAMPLES = 4  # pictures in a row
+_CURVES = (
+    (
+        "top-1",
+        True,
+        [Curve("train_top1", ", training", dashed=True), Curve("validation_top1", ", validation", mark=True)],
+    ),
+    (
+        "loss",
+        False,
+        [Curve("train_loss", ", training", dashed=True), Curve("validation_loss", ", validation", mark=True)],
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -49,15 +68,56 @@ class Evolution:
 class RunFigures(RunView):
     """All figures of one run. What a run that stopped early does not have is None."""
 
+    @cached_property
+    def recipe(self) -> CommonRecipe:
+        """The resolved recipe."""
+        return recipe_of(self.run)
+
     @property
-    def pretraining(self) -> bool:
-        """Whether it learnt without labels."""
-        return self.run.recipe.task == "pretraining"
+    def measure(self) -> str:
+        """What the share of right images is called."""
+        return "top-1"
+
+    @property
+    def classes_in_loss(self) -> int | None:
+        """All of them."""
+        return len(self.run.classes)
+
+    def bits(self, part: str = "validation") -> int | None:
+        """By which its images of 16 bits were read."""
+        return recipe_of(self.run).data.bits
+
+    @property
+    def curves(self) -> Sequence[CurveSpec]:
+        """What is drawn over the epochs."""
+        return _CURVES
+
+    @property
+    def more_numbers(self) -> dict[str, Any]:
+        """What the JSON file has besides, at the start."""
+        return {}
+
+    def examples(self) -> list[tuple[str, list[str]]]:
+        """(class, pictures of its first training images), evenly chosen among many classes."""
+        samples, names, bits = self.run.part("train"), self.run.classes, self.bits("train")
+        chosen = sorted({int(i) for i in np.linspace(0, len(names) - 1, min(len(names), _EXAMPLE_CLASSES)).round()})
+        rows = []
+        for index in chosen:
+            paths = samples.loc[samples["target"] == index, "path"].head(EXAMPLES)
+            if pictures := thumbnails([self.run.image(path) for path in paths], bits):
+                rows.append((names[index], pictures))
+        return rows
+
+    @property
+    def sentence(self) -> str:
+        """What was found, for a page of this run alone."""
+        assert self.figures is not None
+        return _sentence(self.label, self.part, self.figures)
 
     @cached_property
     def values(self) -> ClassValues:
         """What it is judged by, image by image."""
-        return class_values(self.run)
+        return class_values(self.run, self.recipe.evaluation.choose)
 
     @cached_property
     def predictions(self) -> ImagePredictions:
@@ -98,18 +158,16 @@ class RunFigures(RunView):
         """See insight.learning."""
         if self.figures is None:
             return None
-        if self.pretraining:
-            return why_features_not_learnt(self.figures.top1, self.run.data.get("at_start", {}).get("knn_top1"))
         scored = self.predictions
         predicted = scored.probabilities.argmax(1) if self.values.predicted is None else self.values.predicted
         return why_not_learnt(predicted, scored.target, self.figures.top1_interval, self.run.classes)
 
     @property
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
-        """Top-1, by nearest neighbours after a pretraining."""
+        """Top-1."""
         if self.figures is None:
             return None
-        return "k-NN top-1" if self.pretraining else "top-1", self.figures.top1, self.figures.top1_interval
+        return self.measure, self.figures.top1, self.figures.top1_interval
 
     @property
     def why_no_interval(self) -> str | None:
@@ -126,8 +184,8 @@ class RunFigures(RunView):
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """Reliability; votes of neighbours are no probabilities to be calibrated."""
-        if not self.scored or self.pretraining:
+        """Reliability."""
+        if not self.scored:
             return None
         scored = self.predictions
         return calibration(scored.probabilities, scored.target, self.groups)
@@ -143,14 +201,14 @@ class RunFigures(RunView):
     @property
     def warnings(self) -> list[str]:
         """As of every run; and features that cannot be drawn."""
-        wrong = [each.epoch for each in self.run.snapshots() if not np.isfinite(each.features).all()]
+        wrong = [each.epoch for each in read_snapshots(self.run) if not np.isfinite(each.features).all()]
         epochs = f"epoch{'s' if len(wrong) > 1 else ''} {', '.join(map(str, wrong))}"
         return super().warnings + ([f"{self.label}: its features are no numbers after {epochs}."] if wrong else [])
 
     @cached_property
     def evolution(self) -> Evolution | None:
         """Projections of the features."""
-        snapshots = _spread([each for each in self.run.snapshots() if np.isfinite(each.features).all()])
+        snapshots = _spread([each for each in read_snapshots(self.run) if np.isfinite(each.features).all()])
         if not snapshots:
             return None
         rows = snapshots[-1].rows
@@ -177,14 +235,9 @@ class Collected:
     same_images: bool
 
     @property
-    def pretraining(self) -> bool:
-        """Whether these are pretraining runs, whose figures are their neighbours' votes."""
-        return self.runs[0].pretraining
-
-    @property
     def measure(self) -> str:
         """What the share of right images is called."""
-        return "k-NN top-1" if self.pretraining else "top-1"
+        return self.runs[0].measure
 
     @property
     def scored(self) -> list[RunFigures]:
@@ -201,62 +254,32 @@ class Collected:
             return summary(values, self.comparisons, self.measure) + aside
         if self.comparisons:
             return [self.comparisons[0].sentence, *aside]
-        if self.pretraining:
-            return [_pretraining_sentence(run) for run in self.runs]
-        return [_sentence(run.label, run.part, run.figures) for run in learnt if run.figures is not None] + aside
-
-
-def _pretraining_sentence(run: RunFigures) -> str:
-    counts = run.run.data["counts"]
-    start = f"{run.label} learnt from {counted(counts['train'], 'image')} without labels."
-    figures = run.figures
-    if figures is None:
-        return f"{start} No labelled set was given, so what its features are worth was not scored."
-    return (
-        f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
-        f"{figures.correct:,} of "
-        f"{counted(figures.images, 'validation image')} are right: k-NN top-1 {figures.top1:.1%}, "
-        f"{_interval(figures)}{_before(run)}."
-        f"{_probe(run)}"
-    )
-
-
-def _before(run: RunFigures) -> str:
-    start = run.run.data.get("at_start", {}).get("knn_top1")
-    return "" if start is None else f"; {start:.1%} before the first step"
-
-
-def _probe(run: RunFigures) -> str:
-    probed = pd.to_numeric(run.metrics["probe_top1"]).dropna()
-    if probed.empty or run.figures is None:
-        return ""
-    reached = f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%}"
-    if run.groups is not None:  # which images it has right is not kept
-        return f"{reached}."
-    interval = wilson(round(float(probed.iloc[-1]) * run.figures.images), run.figures.images)
-    return f"{reached} ({100 * interval.low:.1f} to {100 * interval.high:.1f})."
+        return [run.sentence for run in learnt] + aside
 
 
 def _sentence(label: str, part: str, figures: Figures) -> str:
     return (
         f"{label} is right on {figures.correct:,} of {counted(figures.images, f'{part} image')}: "
-        f"top-1 {figures.top1:.1%}, {_interval(figures)}."
+        f"top-1 {figures.top1:.1%}, {interval_text(figures)}."
     )
 
 
-def _interval(figures: Figures) -> str:
+def interval_text(figures: Figures) -> str:
+    """The interval of top-1 in words."""
     if figures.top1_interval is None:
         return f"no interval ({figures.no_interval})"
     return f"95% interval {100 * figures.top1_interval.low:.1f} to {100 * figures.top1_interval.high:.1f}"
 
 
-def collect(runs: Sequence[Run]) -> Collected:
-    """Figures of runs, and their comparisons where they were scored on the same images."""
-    labels = labels_of(runs)
-    figures = [RunFigures(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+def collect(
+    runs: Sequence[RunDirectory], view: type[RunFigures] = RunFigures, together: type[Collected] = Collected
+) -> Collected:
+    """Figures of runs, and their comparisons where they were scored on the same images. view: of each run."""
+    labels = labels_of([view("", run, 0).recipe.name for run in runs], runs)
+    figures = [view(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
     first = figures[0].samples[["path", "class"]]
     same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
-    return Collected(figures, _compare(figures) if same else [], differing(figures), same)
+    return together(figures, _compare(figures) if same else [], differing(figures), same)
 
 
 def _compare(runs: list[RunFigures]) -> list[Comparison]:

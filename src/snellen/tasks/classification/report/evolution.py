@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snellen.insight.separability import Separability
-from snellen.reporting.pictures import bits_of, sprite
+from snellen.reporting.pictures import sprite
 from snellen.reporting.runs import class_names, image_path
 from snellen.tasks.classification.report.collect import Evolution, RunFigures
 
@@ -43,7 +43,7 @@ def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
                     "sheet": sheet,
                     "names": [str(run.validation_samples["path"].iloc[int(row)]) for row in evolution.rows],
                 },
-                "sprite": sprite(paths, bits_of(run.run)) if new else None,
+                "sprite": sprite(paths, run.bits()) if new else None,
             }
         )
     return made

@@ -1,18 +1,14 @@
-"""The numbers of a report of classifiers or of pretraining, for JSON and CSV."""
+"""The numbers of a report, for JSON and CSV."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snellen.insight.calibration import Calibration
 from snellen.insight.paired import PairedTest
 from snellen.reporting.comparisons import comparison_numbers
 from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
 from snellen.tasks.classification.report.collect import Collected, RunFigures
-from snellen.tasks.pretraining.evaluation import COLUMNS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def numbers(collected: Collected) -> dict[str, Any]:
@@ -32,10 +28,7 @@ def numbers(collected: Collected) -> dict[str, Any]:
 def _run_numbers(run: RunFigures) -> dict[str, Any]:
     numbers = run_numbers(run)
     figures = run.figures
-    if run.pretraining:
-        numbers["pretraining"] = {
-            name: _last(run.metrics, name) for name in (*COLUMNS, "train_loss", "train_projection_deviation")
-        }
+    numbers |= run.more_numbers
     if figures is None or run.confusion is None:
         return numbers
     numbers |= {
@@ -96,16 +89,6 @@ def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
         "brier": calibration.brier,
         "negative_log_likelihood": calibration.negative_log_likelihood,
     }
-
-
-def _last(metrics: pd.DataFrame, name: str) -> float | None:
-    """The last value of a column that is there; a look need not have every figure."""
-    import pandas as pd
-
-    if name not in metrics:
-        return None
-    values = pd.to_numeric(metrics[name]).dropna().tolist()
-    return float(values[-1]) if values else None
 
 
 def rows(collected: Collected) -> list[dict[str, Any]]:

@@ -11,29 +11,27 @@ from markupsafe import Markup
 from snellen.insight.classification import ClassFigures
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry
-from snellen.reporting.pictures import bits_of, thumbnail
+from snellen.reporting.pictures import thumbnail
 from snellen.reporting.runs import class_names, image_path, listed
-from snellen.reporting.shared import Curve, cost, curves, difference_chart, share
-from snellen.run.directory import Run
+from snellen.reporting.shared import cost, curves, difference_chart, share
+from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.report.collect import Collected, RunFigures
 from snellen.tasks.classification.report.evolution import evolutions
 from snellen.words import counted
 
 _MOST_CELLS = 60  # classes up to which a confusion matrix can be read
-_EXAMPLE_CLASSES = 12
-_EXAMPLES = 4
 _MOST_PICTURES = 16
 _MOST_ENTRIES = 60  # recalls that one chart shows
 
 
 def context(collected: Collected) -> dict[str, Any]:
-    """Variables of the template, apart from those that build.py adds."""
+    """Variables of the template, apart from those of every page."""
     runs, scored = collected.runs, collected.scored
     return {
         "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
         "measure_chart": _top1(scored, collected.measure),
         "difference_chart": difference_chart(runs, collected.comparisons, collected.measure),
-        "curves": curves(runs, _PRETRAINING_CURVES if collected.pretraining else _CURVES),
+        "curves": curves(runs, runs[0].curves),
         "cost": [cost(run) for run in runs],
         "class_chart": _classes(scored),
         "class_rows": _class_rows(scored),
@@ -66,30 +64,6 @@ def _top1(scored: list[RunFigures], measure: str) -> Markup | None:
             entry = Entry(run.colour, run.figures.top1, run.figures.top1_interval, run.label)
             rows.append((run.label, [entry]))
     return Markup(charts.forest(rows, f"{measure[0].upper()}{measure[1:]} with 95% intervals")) if rows else None
-
-
-_CURVES = (
-    (
-        "top-1",
-        True,
-        [Curve("train_top1", ", training", dashed=True), Curve("validation_top1", ", validation", mark=True)],
-    ),
-    (
-        "loss",
-        False,
-        [Curve("train_loss", ", training", dashed=True), Curve("validation_loss", ", validation", mark=True)],
-    ),
-)
-_PRETRAINING_CURVES = (
-    ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
-    ("loss", False, [Curve("train_loss", "")]),
-    ("effective rank", False, [Curve("effective_rank", "")]),
-    (
-        "deviation",
-        False,
-        [Curve("train_projection_deviation", ", projections", dashed=True), Curve("feature_deviation", "")],
-    ),
-)
 
 
 def _by_class(run: RunFigures) -> dict[str, ClassFigures]:
@@ -183,7 +157,7 @@ def _disagreements(collected: Collected) -> list[dict[str, Any]]:
 
 def _picture(run: RunFigures, row: int, prediction: int, confidence: float, own: float) -> dict[str, Any]:
     return {
-        "picture": thumbnail(image_path(run.run, run.samples, row), bits_of(run.run)),
+        "picture": thumbnail(image_path(run.run, run.samples, row), run.bits()),
         "path": run.samples["path"].iloc[row],
         "own": run.samples["class"].iloc[row],
         "taken": run.run.classes[prediction],
@@ -205,32 +179,13 @@ def datasets(runs: list[RunFigures]) -> list[dict[str, Any]]:
             "runs": [run],
             "data": data,
             "source": source if source.startswith("torchvision:") else Path(source).name,
-            "examples": _examples(run.run),
+            "examples": run.examples(),
             "rows": _counts(run.run),
         }
     return list(made.values())
 
 
-def _examples(run: Run) -> list[tuple[str, list[str]]]:
-    """(class, pictures of its first training images), evenly chosen among many classes."""
-    samples = run.samples()
-    samples = samples[samples["split"] == "train"]
-    names, bits = run.classes, bits_of(run, "train")
-    if run.recipe.task == "pretraining":
-        some = samples["path"].sample(min(len(samples), _EXAMPLES * _EXAMPLE_CLASSES), random_state=0)
-        shown = [picture for path in some if (picture := thumbnail(run.image(path), bits, 72)) is not None]
-        return [("", shown[start : start + _EXAMPLES]) for start in range(0, len(shown), _EXAMPLES)]
-    chosen = sorted({int(i) for i in np.linspace(0, len(names) - 1, min(len(names), _EXAMPLE_CLASSES)).round()})
-    rows = []
-    for index in chosen:
-        paths = samples.loc[samples["target"] == index, "path"].head(_EXAMPLES)
-        pictures = [picture for path in paths if (picture := thumbnail(run.image(path), bits, 72)) is not None]
-        if pictures:
-            rows.append((names[index], pictures))
-    return rows
-
-
-def _counts(run: Run) -> list[tuple[str, int, int, float]]:
+def _counts(run: RunDirectory) -> list[tuple[str, int, int, float]]:
     """(class, training images, validation images, share of the largest class); nothing where there are no labels."""
     if "per_class" not in run.data:
         return []

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The fields of each method."""
 
 from __future__ import annotations
 

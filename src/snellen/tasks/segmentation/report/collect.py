@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from snellen.data.masks.classes import ClassTable
+from snellen.engine.recipe import CommonRecipe
 from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.differences import Difference
 from snellen.insight.learning import why_masks_not_learnt
@@ -18,15 +20,41 @@ from snellen.insight.mask_words import measured, over_classes, percents, why_no_
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, PairedMasks, by_image, mask_figures, miou, paired_masks
 from snellen.reporting.comparisons import Comparison, comparisons, summary
-from snellen.reporting.headline import EpochChoice, MaskValues, mask_predictions, mask_values
+from snellen.reporting.headline import EpochChoice
 from snellen.reporting.runs import RunView, differing, labels_of, left_aside
-from snellen.run.directory import MaskPredictions, Run
+from snellen.run.directory import RunDirectory
+from snellen.tasks.segmentation.record import MaskPredictions, MaskSnapshot, read_predictions, read_snapshots, recipe_of
+from snellen.tasks.segmentation.values import MaskValues, mask_predictions, mask_values
 from snellen.words import counted
 
 
 @dataclass(frozen=True)
 class MaskRun(RunView):
     """All figures of one segmentation run. What a run that stopped early does not have is None."""
+
+    @cached_property
+    def recipe(self) -> CommonRecipe:
+        """The resolved recipe."""
+        return recipe_of(self.run)
+
+    @property
+    def classes_in_loss(self) -> int | None:
+        """All of them."""
+        return len(self.run.classes)
+
+    def bits(self, part: str = "validation") -> int | None:
+        """By which its images of 16 bits were read."""
+        return recipe_of(self.run).data.bits
+
+    @cached_property
+    def classes(self) -> ClassTable:
+        """Its classes, and how masks spell them."""
+        return ClassTable.recorded(self.run.data)
+
+    @cached_property
+    def snapshots(self) -> list[MaskSnapshot]:
+        """Masks that were predicted after some epochs."""
+        return read_snapshots(self.run)
 
     @cached_property
     def predictions(self) -> MaskPredictions:
@@ -36,7 +64,7 @@ class MaskRun(RunView):
     @cached_property
     def values(self) -> MaskValues:
         """What it is judged by, image by image."""
-        return mask_values(self.run)
+        return mask_values(self.run, self.recipe.evaluation.choose)
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -68,7 +96,7 @@ class MaskRun(RunView):
     @cached_property
     def validation_miou(self) -> NDArray[np.float64]:
         """The same of the validation images, which snapshots are of."""
-        return by_image(self.run.mask_validation().confusion)[0]
+        return by_image(read_predictions(self.run, "validation").confusion)[0]
 
     @cached_property
     def why_not_learnt(self) -> str | None:
@@ -112,7 +140,7 @@ class MaskRun(RunView):
     @property
     def tolerance(self) -> int:
         """Pixels by which a boundary may be off."""
-        return self.run.segmentation.evaluation.tolerance
+        return recipe_of(self.run).evaluation.tolerance
 
     @property
     def pairs(self) -> pd.DataFrame:
@@ -168,9 +196,9 @@ def _sentence(run: MaskRun) -> str:
     return f"{reaches}, without an interval: {run.why_no_interval}{others}; {right}"
 
 
-def collect(runs: Sequence[Run]) -> CollectedMasks:
+def collect(runs: Sequence[RunDirectory]) -> CollectedMasks:
     """Figures of runs, and their comparisons where they were scored on the same masks by the same classes."""
-    labels = labels_of(runs)
+    labels = labels_of([recipe_of(run).name for run in runs], runs)
     views = [MaskRun(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
     first = views[0]
     same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in views[1:])

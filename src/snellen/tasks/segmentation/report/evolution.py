@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from snellen.insight.segmentation import by_image
-from snellen.reporting.pictures import bits_of
 from snellen.reporting.runs import image_path
-from snellen.run.directory import MaskSnapshot
+from snellen.tasks.segmentation.record import MaskSnapshot, recipe_of
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 from snellen.tasks.segmentation.report.masks import Mask, TrueMasks, error_picture, mask_picture, photograph, reduced
 from snellen.tasks.segmentation.task import confusion_counts
@@ -83,7 +82,7 @@ class MaskEvolution:
 
 def evolutions(collected: CollectedMasks) -> list[MaskEvolution]:
     """Of all runs together where they were scored on the same images, else of each by itself."""
-    runs = [run for run in collected.scored if run.run.mask_snapshots()]
+    runs = [run for run in collected.scored if run.snapshots]
     groups = [runs] if collected.same_images else [[run] for run in runs]
     room = _ROOM // max(1, len(groups))
     made = (_evolution(group, room) for group in groups if group)
@@ -91,7 +90,7 @@ def evolutions(collected: CollectedMasks) -> list[MaskEvolution]:
 
 
 def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
-    snapshots = {run.number: _three(run.run.mask_snapshots()) for run in runs}
+    snapshots = {run.number: _three(run.snapshots) for run in runs}
     kept = set.intersection(*({int(row) for row in snapshots[run.number][-1].rows} for run in runs))
     scores = np.mean([run.validation_miou for run in runs], axis=0)
     chosen = choose(sorted(kept), scores, _named(runs))
@@ -125,7 +124,7 @@ def choose(kept: Sequence[int], scores: NDArray[np.float64], named: Sequence[int
 
 def _named(runs: Sequence[MaskRun]) -> list[int]:
     """Rows of the images that the recipes name."""
-    names = {name for run in runs for name in run.run.segmentation.snapshots.names}
+    names = {name for run in runs for name in recipe_of(run.run).snapshots.names}
     paths = [PurePosixPath(path) for path in runs[0].validation_samples["path"]]
     return [row for row, path in enumerate(paths) if names & {str(path), path.name, path.stem}][:_MOST_NAMED]
 
@@ -154,7 +153,7 @@ def _scene(
         PurePosixPath(path).name,
         why,
         size,
-        photograph(image_path(first.run, first.validation_samples, row), size, bits_of(first.run)),
+        photograph(image_path(first.run, first.validation_samples, row), size, first.bits()),
         None if truth is None else mask_picture(reduced(truth, _LONGEST), colours),
         lines,
     )

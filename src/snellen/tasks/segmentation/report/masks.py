@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snellen.data.decode import UnreadableImageError, decode
-from snellen.data.masks.classes import IGNORE
-from snellen.data.masks.decode import MaskReading, decode_mask
-from snellen.data.masks.find_classes import find_classes
+from snellen.data.masks.classes import IGNORE, ClassTable
+from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.resize import resize_mask
-from snellen.data.masks.sources import table_folders
 from snellen.errors import UserError
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
+from snellen.tasks.segmentation.record import recipe_of
 
 Mask = NDArray[np.uint8]
 WRONG = (220, 38, 127)  # of the error map, over a grey image: stands out for people with any colour vision
@@ -29,31 +28,19 @@ WRONG = (220, 38, 127)  # of the error map, over a grey image: stands out for pe
 class TrueMasks:
     """The true masks of a run's images, as they were read for training; None for files that are gone or changed."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunDirectory) -> None:
         self._run = run
         samples = run.samples()
         self._masks = dict(zip(samples["path"], samples["mask"], strict=True))
-        self._reading = self._find_reading()
+        self._reading = recipe_of(run).data.reading(ClassTable.recorded(run.data))
         self.of = lru_cache(maxsize=64)(self._of)
 
     def _of(self, path: str) -> Mask | None:
         """(h, w) uint8 class numbers with 255 where nothing is scored. path: of the image, as in samples.csv."""
-        if self._reading is None:
-            return None
         try:
             return np.asarray(decode_mask(self._run.image(self._masks[path]), self._reading))
         except UnreadableImageError:
             return None
-
-    def _find_reading(self) -> MaskReading | None:
-        spec = self._run.segmentation.data
-        files = [self._run.image(mask) for mask in self._masks.values()]
-        root = Path(self._run.data["root"])
-        try:
-            table, _ = find_classes(files, spec.classes, spec.class_table, table_folders(root))
-        except (UserError, OSError):
-            return None
-        return spec.reading(table) if list(table.names) == self._run.classes else None
 
 
 def reduced(mask: Mask, longest: int) -> Mask:

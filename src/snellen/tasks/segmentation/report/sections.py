@@ -12,10 +12,9 @@ from snellen.insight.segmentation import MaskClassFigures
 from snellen.insight.support import FEWEST_IMAGES
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry
-from snellen.reporting.pictures import bits_of
 from snellen.reporting.runs import class_names, listed
 from snellen.reporting.shared import Curve, cost, curves, difference_chart, share
-from snellen.run.directory import Run
+from snellen.run.directory import RunDirectory
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 from snellen.tasks.segmentation.report.evolution import evolutions
 from snellen.tasks.segmentation.report.masks import TrueMasks, overlaid
@@ -43,7 +42,7 @@ _CURVES = (
 
 
 def context(collected: CollectedMasks) -> dict[str, Any]:
-    """Variables of the template, apart from those that build.py adds."""
+    """Variables of the template, apart from those of every page."""
     runs, scored = collected.runs, collected.scored
     return {
         "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
@@ -78,7 +77,7 @@ def class_colours(runs: list[MaskRun]) -> dict[str, str]:
     return {
         name: f"rgb({red} {green} {blue})"
         for run in runs
-        for name, (red, green, blue) in zip(run.run.classes, run.run.data["colours"], strict=True)
+        for name, (red, green, blue) in zip(run.classes.names, run.classes.colours, strict=True)
     }
 
 
@@ -151,29 +150,27 @@ def datasets(runs: list[MaskRun]) -> list[dict[str, Any]]:
             "runs": [run],
             "data": data,
             "source": Path(str(data["source"])).name,
-            "examples": _examples(run.run),
+            "examples": _examples(run),
             "rows": _shares(run.run),
         }
     return list(made.values())
 
 
-def _examples(run: Run) -> list[str]:
+def _examples(run: MaskRun) -> list[str]:
     """Training images, evenly chosen, under their masks."""
-    samples = run.samples()
-    paths = samples.loc[samples["split"] == "train", "path"]
-    truths, bits = TrueMasks(run), bits_of(run)
+    paths, truths = run.run.part("train")["path"], TrueMasks(run.run)
     shown = []
     for path in paths.iloc[:: max(1, -(-len(paths) // _EXAMPLES))]:
         mask = truths.of(path)
         if mask is None:
             continue
-        picture = overlaid(run.image(path), mask, run.data["colours"], _EXAMPLE_SIDE, bits)
+        picture = overlaid(run.run.image(path), mask, run.classes.colours, _EXAMPLE_SIDE, run.bits("train"))
         if picture is not None:
             shown.append(picture)
     return shown
 
 
-def _shares(run: Run) -> list[tuple[str, float, float, float]]:
+def _shares(run: RunDirectory) -> list[tuple[str, float, float, float]]:
     """(class, share of the scored training pixels, of the validation pixels, of the largest class's)."""
     sides = [run.data["per_class_pixels"][side] for side in ("train", "validation")]
     train, validation = ([pixels / max(1, sum(side)) for pixels in side] for side in sides)

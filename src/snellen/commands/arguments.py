@@ -76,13 +76,10 @@ def _refuse_option(ctx: Any, name: str, value: str) -> None:
 
 def _kinds(command: str) -> list[type[BaseModel]]:
     from snellen.study.spec import StudySpec
-    from snellen.tasks.classification.recipe import Recipe
-    from snellen.tasks.pretraining.recipe import PretrainingRecipe
-    from snellen.tasks.segmentation.recipe import SegmentationRecipe
+    from snellen.tasks.kinds import kinds_of
 
-    if command == "pretrain":
-        return [PretrainingRecipe]
-    return [*([StudySpec] if command == "compare" else []), Recipe, SegmentationRecipe]
+    recipes = [kind.recipe for kind in kinds_of("pretrain" if command == "pretrain" else "train")]
+    return [*([StudySpec] if command == "compare" else []), *recipes]
 
 
 def _hint(name: str, path: str) -> str | None:

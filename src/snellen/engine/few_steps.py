@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from snellen.engine.recipe import CommonRecipe
-from snellen.recipe.load import load_recipe
+from snellen.recipe.load import read_fields, validate
 from snellen.recipe.text import shipped_names
 from snellen.words import counted
 
@@ -62,7 +62,12 @@ def few_steps_notes(recipes: Sequence[tuple[str, CommonRecipe, int]], settled: b
 
 def _batch_of_rate(recipe: CommonRecipe) -> int:
     """The batch size that the learning rate was set for: of a shipped recipe with its own rate, the shipped one."""
-    shipped = load_recipe(recipe.name) if recipe.name in shipped_names() else recipe
+    if recipe.name not in shipped_names():
+        return recipe.batch_size
+    fields, label = read_fields(recipe.name)
+    if fields.get("task", recipe.task) != recipe.task:
+        return recipe.batch_size
+    shipped = validate(type(recipe), fields, label)
     return shipped.batch_size if shipped.optimizer.lr == recipe.optimizer.lr else recipe.batch_size
 
 

@@ -1,0 +1,116 @@
+"""A run as users of Python have it: its files, its recipe, its network, its predictions, its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snellen.engine.recipe import CommonRecipe
+from snellen.errors import UserError
+from snellen.files import as_path
+from snellen.run.directory import RunDirectory
+from snellen.tasks.kinds import AnyKind, kind_of_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from snellen.data.in_memory import Images
+    from snellen.engine.precision import Mode
+
+
+@dataclass(frozen=True, repr=False)
+class Run(RunDirectory):
+    """A run directory, opened for reading. Nothing is read before it is asked for."""
+
+    def __repr__(self) -> str:
+        try:
+            status = self.status
+            score = f", {status['measure']} {status['score']:.2%}" if status["score"] is not None else ""
+            state = f"{status['state']}, epoch {status['epochs_done']} of {status['epochs']}{score}"
+        except (UserError, LookupError, TypeError, ValueError):
+            state = "status.json is damaged or missing"
+        return f"Run({str(self.path)!r}): {state}"
+
+    @cached_property
+    def kind(self) -> AnyKind:
+        """What its task is: see tasks.kind.Kind."""
+        return kind_of_run(self)
+
+    @cached_property
+    def recipe(self) -> CommonRecipe:
+        """The resolved recipe."""
+        recipe: CommonRecipe = self.kind.record.recipe_of(self)
+        return recipe
+
+    @property
+    def mode(self) -> Mode:
+        """Precision, memory layout and the like that the run trains with."""
+        from snellen.engine.precision import Mode
+
+        return Mode.recorded(self.environment)
+
+    def samples(self) -> pd.DataFrame:
+        """samples.csv: one row an image."""
+        return self._samples(*self.kind.record.SAMPLE_COLUMNS)
+
+    def metrics(self) -> pd.DataFrame:
+        """epochs.csv: one row an epoch."""
+        return self._metrics(*self.kind.record.EPOCH_COLUMNS)
+
+    def validation(self) -> Any:
+        """What the chosen epoch says of the validation images: an ImagePredictions, or a MaskPredictions."""
+        return self.kind.record.read_predictions(self, "validation")
+
+    def test(self) -> Any:
+        """The same of the test part. Raises UserError where there is none."""
+        return self.kind.record.read_predictions(self, "test")
+
+    def by_epoch(self) -> NDArray[Any]:
+        """(epochs, N) bool: which validation images were right after each scored epoch.
+
+        Of a segmentation run (epochs, N, C, 3) uint32: true positive, false positive and false negative pixels.
+        """
+        return self.kind.record.by_epoch(self)
+
+    def snapshots(self) -> list[Any]:
+        """What was kept of a few validation images after several epochs: a Snapshot or a MaskSnapshot each."""
+        return list(self.kind.record.read_snapshots(self))
+
+    def model(self, which: str = "best") -> nn.Module:
+        """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
+        return self.kind.record.load_model(self, which)
+
+    def predict(self, images: Images, *, quiet: bool = False) -> pd.DataFrame:
+        """What the chosen epoch's network says of images: a row an image, in the order given. Writes no file.
+
+        images: a path, a folder (searched at any depth), a glob, a PIL image, a numpy array, (H, W, 3) RGB, (H, W) grey
+        or (H, W, 4) RGBA in uint8, or (H, W) or (H, W, 3) in uint16 (read by the recipe's data.bits), an array
+        (N, H, W, C) of several, or a list of any of these.
+        Columns: image (the path, or the position among the images given), class, probability, probability_NAME of each
+        class, error ("", or why an image cannot be read; the others are NaN then). Of a segmentation run: image, mask
+        ((H, W) uint8, the index of each pixel's class, 255 where a GeoTIFF has no data; None where it cannot be read),
+        error; all masks are in memory at once, where `snellen.predict` writes them one by one. The numbers are those of
+        `snellen.predict`. quiet: print nothing. Raises UserError for what is no image.
+        """
+        import pandas as pd
+        from rich.console import Console
+
+        from snellen.data.in_memory import given_images
+
+        given = given_images(images)
+        console = Console(stderr=True, quiet=quiet)
+        columns, rows = self.kind.predict.predicted_rows(self, list(dict.fromkeys(given)), console)
+        return pd.DataFrame([rows[image] for image in given if image in rows], columns=columns)
+
+    def report(self) -> Path:
+        """Writes report.html (anew) and returns its path."""
+        return self.kind.report.page([self]).write(self.path / "report.html")
+
+
+def load(run: str | Path | Run) -> Run:
+    """Opens a run directory; a run that is open is returned as it is. Raises UserError when the folder holds no run."""
+    return run if isinstance(run, Run) else Run(as_path(run, "run"))

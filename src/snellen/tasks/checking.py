@@ -1,0 +1,76 @@
+"""What image files are like, before any training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from snellen.data.decode import UnreadableImageError, decode, kind_and_size
+from snellen.data.listing import Unreadable
+from snellen.words import counted
+
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Files:
+    """formats: how many files of each kind ("JPEG RGB"). sides: (smallest, median, largest) of the shorter sides in
+    pixels. unreadable: files that cannot be decoded."""
+
+    formats: dict[str, int]
+    sides: tuple[int, float, int]
+    unreadable: list[Unreadable]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        smallest, middle, largest = self.sides
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.formats.items())
+        return [
+            f"shorter side: {smallest} to {largest} px, median {middle:g}; {kinds}",
+            *listed_files("unreadable", self.unreadable, "data.unreadable=skip"),
+        ]
+
+
+def look_at_all(paths: Sequence[Path], console: Console) -> Files:
+    """Decodes every file."""
+    formats: Counter[str] = Counter()
+    sides: list[int] = []
+    unreadable: list[Unreadable] = []
+    with ThreadPoolExecutor() as pool:
+        looks = track(pool.map(_look, paths), "decoding", len(paths), console=console, transient=True)
+        for path, (kind, side, reason) in zip(paths, looks, strict=True):
+            if reason is not None:
+                unreadable.append(Unreadable(str(path), reason))
+                continue
+            formats[kind] += 1
+            sides.append(side)
+    side_range = (min(sides), median(sides), max(sides)) if sides else (0, 0.0, 0)
+    return Files(dict(formats.most_common()), side_range, unreadable)
+
+
+def listed_files(what: str, entries: Sequence[Unreadable], remedy: str) -> list[str]:
+    """Lines on files that cannot be used, the first 20 by name, and the setting that leaves them out."""
+    lines = [f"[red]{what}:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in entries[:_MOST_LISTED]]
+    if len(entries) > _MOST_LISTED:
+        lines.append(f"… and {counted(len(entries) - _MOST_LISTED, f'more {what} file')}")
+    if entries:
+        lines.append(f"To train without {what} files: {remedy}")
+    return lines
+
+
+def _look(path: Path) -> tuple[str, int, str | None]:
+    """(kind, shorter side, what is wrong) of one file."""
+    try:
+        decode(path, 256)
+        kind, width, height = kind_and_size(path)
+        return kind, min(width, height), None
+    except UnreadableImageError as error:
+        return "", 0, error.reason

@@ -1,0 +1,90 @@
+"""What a source of labelled images holds, before any training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from snellen.data.depth import settle_bits
+from snellen.data.folders import UnlabelledError
+from snellen.data.given import name_of
+from snellen.data.listing import ImageSet, Source, Unreadable
+from snellen.data.sources import read_images
+from snellen.errors import UserError
+from snellen.recipe.load import load_as
+from snellen.tasks.checking import Files, look_at_all
+from snellen.tasks.classification.recipe import Recipe
+from snellen.words import counted
+
+FIELDS: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """images: the index. files: what they are like. notes: on the values of 16-bit images."""
+
+    images: ImageSet
+    files: Files
+    notes: list[str]
+
+    def __repr__(self) -> str:
+        return f"Check of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
+
+    @property
+    def formats(self) -> dict[str, int]:
+        """How many files there are of each kind, such as "JPEG RGB"."""
+        return self.files.formats
+
+    @property
+    def sides(self) -> tuple[int, float, int]:
+        """(smallest, median, largest) of the shorter sides, in pixels."""
+        return self.files.sides
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """Files that cannot be decoded."""
+        return self.files.unreadable
+
+    def render(self) -> RenderableType:
+        """As text for people."""
+        images = self.images
+        table = Table(box=None, pad_edge=False)
+        parts = {"training": images.train, "validation": images.validation} | (
+            {"test": images.test} if images.test else {}
+        )
+        for column in ("class", *parts):
+            table.add_column(column, justify="left" if column == "class" else "right")
+        counts = [Counter(sample.label for sample in samples) for samples in parts.values()]
+        for label, name in enumerate(images.classes):
+            table.add_row(escape(name), *(f"{count[label]:,}" for count in counts))
+        table.add_row("[bold]all[/]", *(f"[bold]{len(samples):,}[/]" for samples in parts.values()))
+        lines = [
+            escape(f"{images.root}: {images.layout}; {images.split}"),
+            self.files.lines()[0],
+            *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes)),
+            *self.files.lines()[1:],
+        ]
+        return Group(table, "", *lines)
+
+
+def check(
+    data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
+) -> Check:
+    """Decodes every image. Raises UserError where training would, and UnlabelledError for images without labels."""
+    if out is not None:
+        raise UserError(f"{name_of(data)}: no images with masks, so there are no overlays to draw. Leave --out away.")
+    spec = load_as(Recipe, {}, overrides).data
+    if isinstance(data, str | Path) and Path(data).suffix.lower() == ".txt" and Path(data).is_file():
+        raise UnlabelledError("a list of images says no classes")
+    images = read_images(data, spec)
+    train, scored, test = (
+        [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
+    )
+    return Check(images, look_at_all([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)[1])

@@ -1,0 +1,164 @@
+"""A trained classifier scored on new labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from snellen.data.given import name_of
+from snellen.data.listing import Source
+from snellen.data.sources import labelled_images
+from snellen.errors import UserError
+from snellen.insight.calibration import Calibration, calibration
+from snellen.insight.classification import Figures, figures
+from snellen.insight.proportions import Interval
+from snellen.recipe.load import with_data_overrides
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.inference import PredictedBatch, Predictor
+from snellen.tasks.classification.record import recipe_of
+from snellen.tasks.overlap import say_scored
+from snellen.words import counted
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluated:
+    """figures, calibration: as in the report. probabilities: (N, C). target: (N,). unreadable: left out."""
+
+    classes: list[str]
+    figures: Figures
+    calibration: Calibration
+    probabilities: NDArray[np.float32]
+    target: NDArray[np.int64]
+    unreadable: list[str]
+
+    def __repr__(self) -> str:
+        f = self.figures
+        return (
+            f"Evaluated on {counted(f.images, 'image')}, {counted(len(self.classes), 'class', 'classes')}: top-1 "
+            f"{f.top1:.2%} ({_bounds(f.top1_interval, f.no_interval)})"
+        )
+
+    def render(self) -> RenderableType:
+        """The figures as text for people."""
+        f, c = self.figures, self.calibration
+        table = Table(box=None, pad_edge=False, show_header=False)
+        rows = [
+            ("top-1", f.top1, f.top1_interval, f.no_interval),
+            ("top-5", f.top5, f.top5_interval, f.no_interval),
+            ("balanced accuracy", f.balanced, f.balanced_interval, f.no_interval),
+            ("macro F1", f.macro_f1, f.macro_f1_interval, f.no_interval),
+            ("l2 calibration error", c.error, c.error_interval, c.no_interval),
+        ]
+        for name, value, interval, reason in rows:
+            if value is not None:
+                table.add_row(name, f"{value:.2%}", _bounds(interval, reason))
+        lines = [f"{f.correct:,} of {counted(f.images, 'image is', 'images are')} right."]
+        lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in self.unreadable]
+        return Group(table, *lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        f, c = self.figures, self.calibration
+
+        def pair(interval: Interval | None) -> list[float] | None:
+            return None if interval is None else [interval.low, interval.high]
+
+        return {
+            "images": f.images,
+            "correct": f.correct,
+            "no_interval": f.no_interval,
+            "top1": f.top1,
+            "top1_interval": pair(f.top1_interval),
+            "top5": f.top5,
+            "top5_interval": pair(f.top5_interval),
+            "balanced_accuracy": f.balanced,
+            "balanced_accuracy_interval": pair(f.balanced_interval),
+            "macro_f1": f.macro_f1,
+            "macro_f1_interval": pair(f.macro_f1_interval),
+            "l2_calibration_error": c.error,
+            "l2_calibration_error_interval": pair(c.error_interval),
+            "brier": c.brier,
+            "negative_log_likelihood": c.negative_log_likelihood,
+            "classes": [
+                {"class": name, "images": each.support, "recall": each.recall if each.support else None}
+                for name, each in zip(self.classes, f.classes, strict=True)
+            ],
+            "unreadable": self.unreadable,
+        }
+
+
+def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | None, console: Console) -> Evaluated:
+    """Scores the run's chosen epoch on labelled images.
+
+    Raises UserError for a class that the run does not know, and for unreadable images unless the recipe skips them.
+    """
+    recipe = recipe_of(run)
+    spec = with_data_overrides(recipe, overrides, "evaluate").data
+    images = labelled_images(data, spec, run.classes)
+    paths = [images.root / sample.path for sample in images.validation]  # each once, as labelled_images has seen to
+    source = f"{name_of(data)}: {images.layout}; {images.split}"
+    say_scored(console, run, recipe, paths, source, images.notes, spec.bits)
+    probabilities: list[NDArray[np.float32]] = []
+    rows: list[int] = []
+    unreadable: list[str] = []
+    for batch in _scored(run, paths, spec.bits, console):
+        for error in batch.unreadable.values():
+            if spec.unreadable == "error":
+                raise error
+            unreadable.append(f"{error.path}: {error.reason}")
+        if batch.rows:
+            probabilities.append(batch.probabilities)
+            rows += batch.rows
+    if not rows:
+        raise UserError(f"{name_of(data)}: none of its images can be read.")
+    samples = [images.validation[row] for row in rows]
+    scores, target = np.concatenate(probabilities), np.array([sample.label for sample in samples], dtype=np.int64)
+    groups = None
+    if all(sample.group for sample in samples):
+        groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1]
+    return Evaluated(
+        run.classes, figures(scores, target, groups), calibration(scores, target, groups), scores, target, unreadable
+    )
+
+
+def score_test(
+    run: RunDirectory, samples: pd.DataFrame, console: Console
+) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
+    """The arrays of predictions/test.npz but for its epoch, and the images that cannot be read, with the reason."""
+    paths = [run.image(path) for path in samples["path"]]
+    probabilities: list[NDArray[np.float32]] = []
+    rows: list[int] = []
+    unreadable: list[str] = []
+    for batch in _scored(run, paths, None, console):
+        if batch.rows:
+            probabilities.append(batch.probabilities)
+            rows += batch.rows
+        unreadable += [f"{error.path}: {error.reason}" for error in batch.unreadable.values()]
+    scores = np.concatenate(probabilities) if rows else np.empty((0, len(run.classes)), np.float32)
+    target = samples["target"].to_numpy(np.int64)[rows]
+    return {"probabilities": scores, "target": target, "rows": np.array(rows, np.int64)}, unreadable
+
+
+def _scored(run: RunDirectory, paths: Sequence[Path], bits: int | None, console: Console) -> Iterator[PredictedBatch]:
+    """The run's probabilities of images, with a bar."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("scoring", total=len(paths))
+        for batch in Predictor(run, bits).predict(paths):
+            yield batch
+            bar.advance(task, len(batch))
+
+
+def _bounds(interval: Interval | None, reason: str | None) -> str:
+    if interval is None:
+        return f"no interval: {reason}"
+    return f"95% interval {100 * interval.low:.2f} to {100 * interval.high:.2f}"

@@ -1,0 +1,102 @@
+"""Classes of unlabelled images, as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from snellen.data.in_memory import ImageInMemory, key_of
+from snellen.errors import UserError
+from snellen.files import check_new_file, replacing
+from snellen.recipe.load import with_data_overrides
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.inference import PredictedBatch, Predictor
+from snellen.tasks.classification.record import recipe_of
+from snellen.tasks.kind import Options, Predicted
+from snellen.tasks.overlap import say_depth
+
+_TOP_K = 5
+
+
+def predict(
+    run: RunDirectory, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
+) -> Predicted:
+    """Writes a CSV table: path, class, probability, then class_2, probability_2 … up to top_k, and error."""
+    path = out or Path("predictions.csv")
+    for_masks = ("probabilities", "overlays", "tile", "overlap")
+    options.refuse(for_masks, f"{run.path}: a classification run writes a table; it has no")
+    for key in options.overrides:
+        if key != "data.bits":
+            raise UserError(f"{key}: predict reads images only. It takes data.bits; nothing else of the recipe.")
+    bits = with_data_overrides(recipe_of(run), options.overrides, "predict").data.bits
+    check_new_file(path, options.force)
+    top_k = min(_TOP_K if options.top_k is None else options.top_k, len(run.classes))
+    predicted = unreadable = 0
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        more = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "probability")]
+        writer.writerow(["path", "class", "probability", *more, "error"])
+        for batch in _batches(run, images, bits, console):
+            writer.writerows(_rows(batch, images, run.classes, top_k))
+            predicted += len(batch.rows)
+            unreadable += len(batch.unreadable)
+    return Predicted(path, predicted, unreadable)
+
+
+def predicted_rows(
+    run: RunDirectory, images: Sequence[Path | ImageInMemory], console: Console
+) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
+    """Columns image, class, probability, probability_NAME of each class, error; and the cells of each image."""
+    columns = ["image", "class", "probability", *(f"probability_{name}" for name in run.classes), "error"]
+    batches = _batches(run, images, recipe_of(run).data.bits, console)
+    rows = [row for batch in batches for row in _full_rows(batch, images, run.classes)]
+    return columns, dict(zip(images, rows, strict=True))
+
+
+def _batches(
+    run: RunDirectory, images: Sequence[Path | ImageInMemory], bits: int | None, console: Console
+) -> Iterator[PredictedBatch]:
+    """The run's probabilities, with a bar; what should be known of 16-bit images and unreadable images are printed."""
+
+    predictor = Predictor(run, bits)
+    say_depth(console, [image for image in images if isinstance(image, Path)], bits)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("predicting", total=len(images))
+        for batch in predictor.predict(images):
+            yield batch
+            bar.advance(task, len(batch))
+            for error in batch.unreadable.values():
+                console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
+
+
+def _rows(
+    batch: PredictedBatch, images: Sequence[Path | ImageInMemory], classes: list[str], top_k: int
+) -> list[list[str]]:
+    rows = []
+    for row, probabilities in zip(batch.rows, batch.probabilities, strict=True):
+        best = np.argsort(-probabilities, kind="stable")[:top_k]
+        cells = [text for index in best for text in (classes[index], f"{probabilities[index]:.6f}")]
+        rows.append([str(images[row]), *cells, ""])
+    rows += [[str(images[row]), *[""] * (2 * top_k), error.reason] for row, error in batch.unreadable.items()]
+    return rows
+
+
+def _full_rows(
+    batch: PredictedBatch, images: Sequence[Path | ImageInMemory], classes: Sequence[str]
+) -> list[list[object]]:
+    rows: dict[int, list[object]] = {}
+    for row, scores in zip(batch.rows, batch.probabilities, strict=True):
+        best = int(scores.argmax())
+        rows[row] = [key_of(images[row]), classes[best], float(scores[best]), *map(float, scores), ""]
+    for row, error in batch.unreadable.items():
+        rows[row] = [key_of(images[row]), None, *[np.nan] * (1 + len(classes)), error.reason]
+    return [rows[row] for row in sorted(rows)]

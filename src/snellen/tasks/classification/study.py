@@ -1,0 +1,86 @@
+"""What a study asks of classification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from snellen.data.listing import ImageSet
+from snellen.insight.classification import figures
+from snellen.insight.learning import why_not_learnt
+from snellen.insight.settings import by_unit
+from snellen.models.classifier import build_classifier
+from snellen.reporting.headline import groups_of
+from snellen.reporting.pictures import thumbnail
+from snellen.reporting.runs import RunView, image_path
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.classification.record import recipe_of
+from snellen.tasks.classification.report.collect import RunFigures
+from snellen.tasks.classification.report.evolution import evolutions
+from snellen.tasks.classification.report.sections import datasets
+from snellen.tasks.classification.values import class_predictions, class_values
+from snellen.tasks.kind import Judged, Sections
+
+
+def build_network(recipe: Recipe, images: ImageSet) -> None:
+    """Builds the network once, to find out whether it can be, with the weights that it starts from."""
+    build_classifier(recipe.model, len(images.classes), recipe.augmentation.size, recipe.seed)
+
+
+def timed(recipe: Recipe) -> Recipe:
+    """With a pass through the backbone in every step, also where features are extracted once."""
+    model = recipe.model.model_copy(update={"weights": None, "cached": False})
+    data = recipe.data.model_copy(update={"fraction": 1.0})
+    return recipe.model_copy(update={"model": model, "data": data, "budget": None, "sweep": ()})
+
+
+def judge(runs: Sequence[RunDirectory]) -> Judged:
+    """By which images each run has right."""
+    choose, groups = recipe_of(runs[0]).evaluation.choose, groups_of(runs[0])
+    judged = [class_values(run, choose) for run in runs]
+    scored = [class_predictions(run) for run in runs]
+    reasons = []
+    for values, predictions in zip(judged, scored, strict=True):  # by the interval that each run's own page shows
+        target = predictions.target
+        interval = figures(predictions.probabilities, target, groups, values.predicted, values.correct).top1_interval
+        predicted = predictions.probabilities.argmax(1) if values.predicted is None else values.predicted
+        reasons.append(why_not_learnt(predicted, target, interval, runs[0].classes))
+    of_kept = [float((each.probabilities.argmax(1) == each.target).mean()) for each in scored]
+    correct = np.stack([each.correct for each in judged])
+    return Judged(
+        values=by_unit(correct.astype(np.float64), groups),
+        correct=correct,
+        images=correct.shape[1],
+        groups=groups,
+        not_learnt=tuple(reason for reason in reasons if reason is not None),
+        kept=float(np.mean(of_kept)) if any(each.choice.by_score for each in judged) else None,
+    )
+
+
+def mistake(runs: Sequence[RunDirectory], row: int) -> dict[str, Any]:
+    """A picture of a scored image that most of these runs have wrong, with its class and what they take it for."""
+    view = RunFigures("", runs[0], 0)
+    votes = np.stack([class_predictions(run).probabilities[row] for run in runs]).mean(0)
+    taken, truth = runs[0].classes[int(votes.argmax())], str(view.samples["class"].iloc[row])
+    return {
+        "picture": thumbnail(image_path(runs[0], view.samples, row), view.bits()),
+        "path": view.samples["path"].iloc[row],
+        "own": truth,
+        "taken": taken if taken != truth else "another, by most seeds",
+    }
+
+
+def sections(views: Sequence[RunView], most: int) -> Sections:
+    """The features of one run for each setting, of the first `most`, and its data."""
+    runs = [view for view in views if isinstance(view, RunFigures)]
+    return Sections(
+        template="features.html.j2",
+        title="Features",
+        examples="class_examples.html.j2",
+        styles=(),
+        scripts=("features.js",),
+        variables={"evolutions": evolutions(runs[:most]), "datasets": datasets(runs[:1])},
+    )

@@ -1,0 +1,168 @@
+"""The page of a pretraining run, or of several: that of a classifier, with figures of nearest neighbours' votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from snellen.engine.recipe import CommonRecipe
+from snellen.insight.calibration import Calibration
+from snellen.insight.learning import why_features_not_learnt
+from snellen.insight.proportions import wilson
+from snellen.reporting.pictures import thumbnails
+from snellen.reporting.shared import Curve, CurveSpec
+from snellen.reporting.template import Page
+from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.report import page_of
+from snellen.tasks.classification.report.collect import EXAMPLES, Collected, RunFigures, collect, interval_text
+from snellen.tasks.pretraining.evaluation import COLUMNS
+from snellen.tasks.pretraining.record import recipe_of
+from snellen.words import counted
+
+_MOST_EXAMPLES = 48
+_CURVES = (
+    ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
+    ("loss", False, [Curve("train_loss", "")]),
+    ("effective rank", False, [Curve("effective_rank", "")]),
+    (
+        "deviation",
+        False,
+        [Curve("train_projection_deviation", ", projections", dashed=True), Curve("feature_deviation", "")],
+    ),
+)
+
+
+def view(label: str, run: RunDirectory, number: int) -> PretrainingFigures:
+    """A run's figures. number: of the runs on the page, from 0."""
+    return PretrainingFigures(label, run, number)
+
+
+def page(runs: Sequence[RunDirectory]) -> Page:
+    """The page of some runs."""
+    return page_of(collect(runs, PretrainingFigures, CollectedPretraining), "pretraining.html.j2")
+
+
+@dataclass(frozen=True)
+class PretrainingFigures(RunFigures):
+    """All figures of one run, by its nearest neighbours' votes."""
+
+    @cached_property
+    def recipe(self) -> CommonRecipe:
+        """The resolved recipe."""
+        return recipe_of(self.run)
+
+    @property
+    def measure(self) -> str:
+        """What the share of right images is called."""
+        return "k-NN top-1"
+
+    @property
+    def classes_in_loss(self) -> int | None:
+        """Losses over views have none."""
+        return None
+
+    def bits(self, part: str = "validation") -> int | None:
+        """By which its images of 16 bits were read."""
+        recipe = recipe_of(self.run)
+        return recipe.data.bits if part == "train" else recipe.labelled.bits
+
+    @property
+    def curves(self) -> Sequence[CurveSpec]:
+        """What is drawn over the epochs."""
+        return _CURVES
+
+    @cached_property
+    def why_not_learnt(self) -> str | None:
+        """See insight.learning."""
+        if self.figures is None:
+            return None
+        return why_features_not_learnt(self.figures.top1, self.run.data["at_start"].get("knn_top1"))
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """None: votes of neighbours are no probabilities to be calibrated."""
+        return None
+
+    @property
+    def more_numbers(self) -> dict[str, Any]:
+        """The last value of each figure of the features."""
+        names = (*COLUMNS, "train_loss", "train_projection_deviation")
+        return {"pretraining": {name: _last(self.metrics, name) for name in names}}
+
+    def examples(self) -> list[tuple[str, list[str]]]:
+        """Pictures of some training images, in rows."""
+        paths = self.run.part("train")["path"]
+        paths = paths.sample(min(len(paths), _MOST_EXAMPLES), random_state=0)
+        pictures = thumbnails([self.run.image(path) for path in paths], self.bits("train"))
+        return [("", pictures[start : start + EXAMPLES]) for start in range(0, len(pictures), EXAMPLES)]
+
+    @property
+    def sentence(self) -> str:
+        """What was found, for a page of this run alone."""
+        return _sentence(self)
+
+    @property
+    def progress(self) -> str:
+        """How k-NN top-1 changed from before the first step to the end, in words."""
+        last = _last(self.metrics, "knn_top1")
+        start = self.run.data["at_start"].get("knn_top1")
+        return "" if last is None or start is None else f"{start:.1%} before its first step, {last:.1%} in the end"
+
+    @property
+    def next_commands(self) -> list[str]:
+        """What can be done with it when it is finished, as typed."""
+        backbone = recipe_of(self.run).model.backbone
+        return [f"to train on it: snellen train RECIPE DATA model.weights={self.run.path} model.backbone={backbone}"]
+
+
+@dataclass(frozen=True)
+class CollectedPretraining(Collected):
+    """Everything that a report shows."""
+
+    @property
+    def headline(self) -> list[str]:
+        """As of classifiers; of a run alone also what it learnt from, whether it has labels or not."""
+        return super().headline if self.comparisons else [run.sentence for run in self.runs]
+
+
+def _sentence(run: PretrainingFigures) -> str:
+    counts = run.run.data["counts"]
+    start = f"{run.label} learnt from {counted(counts['train'], 'image')} without labels."
+    figures = run.figures
+    if figures is None:
+        return f"{start} No labelled set was given, so what its features are worth was not scored."
+    return (
+        f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
+        f"{figures.correct:,} of "
+        f"{counted(figures.images, 'validation image')} are right: k-NN top-1 {figures.top1:.1%}, "
+        f"{interval_text(figures)}{_before(run)}."
+        f"{_probe(run)}"
+    )
+
+
+def _before(run: PretrainingFigures) -> str:
+    start = run.run.data.get("at_start", {}).get("knn_top1")
+    return "" if start is None else f"; {start:.1%} before the first step"
+
+
+def _probe(run: PretrainingFigures) -> str:
+    probed = pd.to_numeric(run.metrics["probe_top1"]).dropna()
+    if probed.empty or run.figures is None:
+        return ""
+    reached = f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%}"
+    if run.groups is not None:  # which images it has right is not kept
+        return f"{reached}."
+    interval = wilson(round(float(probed.iloc[-1]) * run.figures.images), run.figures.images)
+    return f"{reached} ({100 * interval.low:.1f} to {100 * interval.high:.1f})."
+
+
+def _last(metrics: pd.DataFrame, name: str) -> float | None:
+    """The last value of a column that is there; a look need not have every figure."""
+    if name not in metrics:
+        return None
+    values = pd.to_numeric(metrics[name]).dropna().tolist()
+    return float(values[-1]) if values else None

@@ -1,0 +1,37 @@
+"""What a study asks of pretraining: it comes before the runs that are compared, and is compared with nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from snellen.data.unlabelled import UnlabelledSet
+from snellen.reporting.runs import RunView
+from snellen.run.directory import RunDirectory
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
+
+
+def build_network(recipe: PretrainingRecipe, images: UnlabelledSet) -> None:
+    """Nothing: its weights are read when it begins, before any other run."""
+
+
+def timed(recipe: PretrainingRecipe) -> PretrainingRecipe:
+    """From scratch, without looks at labelled images."""
+    evaluation = recipe.evaluation.model_copy(update={"data": None})
+    model = recipe.model.model_copy(update={"weights": None})
+    return recipe.model_copy(update={"model": model, "evaluation": evaluation, "budget": None})
+
+
+def judge(runs: Sequence[RunDirectory]) -> NoReturn:
+    """Its runs are in no study."""
+    raise NotImplementedError("a study compares no pretraining runs")
+
+
+def mistake(runs: Sequence[RunDirectory], row: int) -> NoReturn:
+    """Its runs are in no study."""
+    raise NotImplementedError("a study compares no pretraining runs")
+
+
+def sections(views: Sequence[RunView], most: int) -> NoReturn:
+    """Its runs are in no study."""
+    raise NotImplementedError("a study compares no pretraining runs")
