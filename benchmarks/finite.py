@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_digits
-from snellen.recipe.schema import AnyRecipe
 
 from snellen.data.masks.scenes import draw_scenes
 from snellen.data.masks.sources import read_masked
@@ -28,11 +27,12 @@ from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.loop import Job, one_step
 from snellen.engine.precision import NAMED_MODES, Mode
-from snellen.recipe.load import load_recipe
+from snellen.engine.recipe import CommonRecipe
 from snellen.tasks.classification.prepare import prepare
-from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.kinds import load_recipe
+from snellen.tasks.pretraining.prepare import prepare as prepare_pretraining
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
-from snellen.tasks.segmentation.prepare import prepare_segmentation
+from snellen.tasks.segmentation.prepare import prepare as prepare_segmentation
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 _QUIET = Console(quiet=True)
@@ -129,7 +129,7 @@ def _is_finite(network: str, mode: Mode, seed: int, epochs: int, data: Data) -> 
     return all(bool(weight.isfinite().all()) for weight in job.model.parameters())
 
 
-def _job(recipe: AnyRecipe, data: Data) -> Job:
+def _job(recipe: CommonRecipe, data: Data) -> Job:
     if isinstance(recipe, PretrainingRecipe):
         return prepare_pretraining(data.run, recipe, read_unlabelled(data.digits), _QUIET, recorded=None).job
     if isinstance(recipe, SegmentationRecipe):

@@ -51,9 +51,9 @@ from snellen.engine.device import synchronise
 from snellen.engine.environment import processor
 from snellen.engine.loop import one_step
 from snellen.insight.knn import knn_probabilities
-from snellen.recipe.load import load_for
+from snellen.recipe.load import load_as
 from snellen.tasks.pretraining.evaluation import extract
-from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.pretraining.prepare import prepare as prepare_pretraining
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 CONSOLE = Console()
@@ -145,7 +145,7 @@ def lightly_steps(model: LightlyByol | LightlySimCLR, loader: DataLoader[Any], d
 
 def speed(options: argparse.Namespace) -> None:
     """Prints the table of images a second."""
-    recipe = load_for(
+    recipe = load_as(
         PretrainingRecipe,
         "byol-small",
         {

@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from snellen.data.sources import DataSpec
-from snellen.recipe.schema import PretrainingRecipe, Recipe, SegmentationRecipe
+from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 PAGE = Path(__file__).with_name("recipe-reference.md")
 _INTRODUCTION = """# Every field of a recipe

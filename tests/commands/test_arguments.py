@@ -12,9 +12,9 @@ from tests.commands.test_cli import snellen
 import snellen as package
 from snellen import UserError
 from snellen.recipe.fields import field_paths, nearest_fields
-from snellen.recipe.load import load_recipe
 from snellen.study.load import load_study
 from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.kinds import load_recipe
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 

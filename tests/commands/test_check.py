@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from snellen.commands.check import Check, check, render
+from snellen.commands.check import check
+from snellen.tasks.classification.check import Check
 from snellen.tasks.pretraining.check import UnlabelledCheck
 
 
 def text(result: object) -> str:
     console = Console(width=300, file=io.StringIO(), record=True)
-    console.print(render(result))  # type: ignore[arg-type]
+    console.print(result.render())  # type: ignore[arg-type]
     return console.export_text()
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from snellen.commands.check import check, render
+from snellen.commands.check import check
 from snellen.data.masks.overlay import coloured, overlaid
 from snellen.data.masks.scenes import draw_scenes
 from snellen.errors import UserError
@@ -19,7 +19,7 @@ from snellen.tasks.segmentation.check import MaskCheck
 
 def text(found: MaskCheck) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(render(found))
+    console.print(found.render())
     return console.export_text()
 
 

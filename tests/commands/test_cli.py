@@ -16,7 +16,7 @@ from PIL import Image
 from tests.hardware import ARGUMENTS
 
 from snellen.cli import main
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 FAST = [
     *("batch_size=16", "model.width=0.125", "augmentation.size=16", "augmentation.resize=16", "evaluation.size=16"),
@@ -60,7 +60,7 @@ def test_train_report_and_everything_in_the_run(
     assert len(run.predictions()) == counts["validation"]
     accuracy = run.predictions()["correct"].mean()
     assert accuracy == pytest.approx(run.metrics()["validation_top1"].iloc[-1])
-    assert run.status["top1"] == pytest.approx(accuracy)
+    assert run.status["score"] == pytest.approx(accuracy)
     assert run.environment["parameters"] == sum(p.numel() for p in run.model().parameters())
     html = (run.path / "report.html").read_text()
     assert "http://" not in html.replace("http://www.w3.org", "")

@@ -88,7 +88,7 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path
         opened = load(run.path)
         samples = opened.samples()
         assert not learnt & {str(opened.image(p)) for p in samples.query("split == 'validation'")["path"]}
-    tops = [load(run.path).status["top1"] for run in study.runs if run.setting == "A"]
+    tops = [load(run.path).status["score"] for run in study.runs if run.setting == "A"]
     assert scored["mean"][0] == pytest.approx(sum(tops) / 2)
 
     assert not list(out.glob("runs/*/report.html")), "the study has one page, whether a run was resumed or not"
@@ -172,7 +172,7 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
     table = done.table()
     assert table["measure"].tolist() == ["mIoU", "mIoU"]
 
-    own = [miou(load(run.path).mask_validation().confusion) for run in done.runs if run.setting == "slow"]
+    own = [miou(load(run.path).validation().confusion) for run in done.runs if run.setting == "slow"]
     assert table["mean"][0] == pytest.approx(sum(own) / 2)
     page = (tmp_path / "study" / "report.html").read_text()
     assert "How the masks evolved" in page

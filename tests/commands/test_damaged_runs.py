@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from snellen import UserError, check, compare, evaluate, load, predict, report, train
 from snellen.cli import app
 from snellen.commands.runs import runs_table
-from snellen.run.directory import Run
+from snellen.runs import Run
 from snellen.study.directory import state_of
 
 QUIET = Console(quiet=True)

@@ -21,7 +21,7 @@ from snellen.engine import budget, loop
 from snellen.engine.checkpoint import Checkpoint
 from snellen.engine.interrupt import StopRequest
 from snellen.errors import UserError
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 QUIET = Console(quiet=True)
 HARDWARE = {"device": "cpu", "precision": "bf16", "channels_last": False, "unfold": False, "threads": 1}
@@ -60,7 +60,7 @@ def assert_same(run: Run, other: Run) -> None:
     timed = ["seconds", "images_per_second"]
     pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), other.metrics().drop(columns=timed))
     pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), other.steps().drop(columns="seconds"))
-    assert (run.correct_by_epoch() == other.correct_by_epoch()).all()
+    assert (run.by_epoch() == other.by_epoch()).all()
     assert run.status["chosen_epoch"] == other.status["chosen_epoch"]
 
 
@@ -138,7 +138,7 @@ def test_weights_that_are_no_numbers_are_never_scored(digits: Path, tmp_path: Pa
         train(digits, FP32 | once | wild, out=tmp_path / "run", console=QUIET)
     run = Run(tmp_path / "run")
     assert run.status["state"] == "failed"
-    assert run.status["top1"] is None
+    assert run.status["score"] is None
     assert not (run.path / "checkpoints" / "best.safetensors").exists()
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from snellen import UserError, train
 from snellen.cli import app
 from snellen.engine.device import make_fabric
-from snellen.recipe.load import load_recipe
+from snellen.tasks.kinds import load_recipe
 from snellen.tasks.setup import with_absolute_weights
 
 QUIET = Console(quiet=True)

@@ -61,7 +61,7 @@ def test_predicting_is_what_validation_did(scenes: Scenes, tmp_path: Path, shown
     run = train(scenes.root, "segment-lite", out=tmp_path / "run", console=QUIET, overrides=FAST | shown)
     done = predict(run, scenes.root / "validation" / "*_sat.jpg", tmp_path / "masks", console=QUIET)
     assert (done.predicted, done.unreadable) == (4, 0)
-    expected = run.mask_validation().confusion
+    expected = run.validation().confusion
     off = np.abs(counts(run, scenes, tmp_path / "masks") - expected).sum()
     assert off <= 0.002 * expected.sum(), "but for pixels between two classes"
 

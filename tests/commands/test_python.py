@@ -21,7 +21,7 @@ from tests.hardware import HARDWARE
 
 import snellen
 from snellen import UserError
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 FAST: dict[str, Any] = {
     "batch_size": 16,

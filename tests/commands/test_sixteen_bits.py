@@ -21,11 +21,10 @@ from tests.hardware import HARDWARE
 
 from snellen import check, evaluate, predict, pretrain, resume, train
 from snellen.commands import execution
-from snellen.commands.check import render
 from snellen.data.leaks import neighbour_notes
 from snellen.data.listing import Found
 from snellen.engine.interrupt import StopRequest
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 QUIET = Console(quiet=True)
 
@@ -116,8 +115,8 @@ def trained(deep_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 def test_twelve_bits_train_as_their_upper_eight_would(deep_classes: Path, trained: Run, tmp_path: Path) -> None:
     eight = train(write_classes(tmp_path / "eight", 8), CLASSES, out=tmp_path / "run", console=QUIET)
-    assert trained.classification.data.bits == 12
-    assert eight.classification.data.bits is None
+    assert trained.recipe.data.bits == 12
+    assert eight.recipe.data.bits is None
     assert trained.data["normalization"] == eight.data["normalization"]
     np.testing.assert_array_equal(trained.validation().probabilities, eight.validation().probabilities)
 
@@ -131,13 +130,13 @@ def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, 
     assert "read as 12 bits" in text[12]
     assert "16 bits" not in text[8]
     assert runs[12].segmentation.data.bits == 12
-    np.testing.assert_array_equal(runs[12].mask_validation().confusion, runs[8].mask_validation().confusion)
+    np.testing.assert_array_equal(runs[12].validation().confusion, runs[8].validation().confusion)
     shown = pictures(runs[12].path / "report.html")
     plain = pictures(runs[8].path / "report.html")
     assert len(shown) == len(plain) > 2
     assert [picture.mean() for picture in shown] == [picture.mean() for picture in plain]
     evaluated, _ = said(evaluate, runs[12], deep_masks)
-    np.testing.assert_array_equal(evaluated.scores.confusion, runs[12].mask_validation().confusion)
+    np.testing.assert_array_equal(evaluated.scores.confusion, runs[12].validation().confusion)
     for bits, data in ((12, deep_masks), (8, tmp_path / "eight")):
         predict(runs[12], data / "val" / "images", tmp_path / f"masks{bits}", overlays=True, quiet=True)
     for path in sorted((tmp_path / "masks8").rglob("*.png")):
@@ -149,12 +148,12 @@ def test_evaluation_prediction_and_report_have_the_scale_of_the_run(
     deep_classes: Path, trained: Run, tmp_path: Path
 ) -> None:
     evaluated, text = said(evaluate, trained, deep_classes)
-    assert evaluated.figures.top1 == pytest.approx(trained.status["top1"])
+    assert evaluated.figures.top1 == pytest.approx(trained.status["score"])
     assert "16 bits" not in text, "nothing to warn of"
     table = predict(trained, deep_classes / "val", tmp_path / "p.csv", top_k=1, quiet=True).path.read_text()
     answers = [row.split(",")[:2] for row in table.splitlines()[1:]]
     right = np.mean([Path(path).parent.name == label for path, label in answers])
-    assert right == pytest.approx(trained.status["top1"])
+    assert right == pytest.approx(trained.status["score"])
     shown = pictures(trained.path / "report.html")
     assert shown
     assert max(picture.max() for picture in shown) > 150, "not black"
@@ -218,7 +217,7 @@ def test_check_of_unlabelled_images_says_the_depth(tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path / f"IMG_{number}.png", np.full((8, 8), 50 + number, np.uint8), 12)
     console = Console(file=io.StringIO(), width=1000)
-    console.print(render(check(tmp_path)))
+    console.print(check(tmp_path).render())
     assert "4 images of 16 bits with values up to 848: read as 10 bits" in console.file.getvalue()
 
 

@@ -17,7 +17,7 @@ from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.insight.segmentation import miou
 from snellen.reporting.closing import closing_lines
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 QUIET = Console(quiet=True)
 SCENES = {
@@ -90,7 +90,7 @@ def test_masks_are_scored_too(scenes: Path, tmp_path: Path) -> None:
         for file in (image, mask):
             shutil.copy(file, folder / file.name)
     run = train(root, SCENES, out=tmp_path / "run", console=QUIET)
-    scored = run.mask_test()
+    scored = run.test()
     assert len(scored.confusion) == run.data["counts"]["test"] == 4
     alone = evaluate(run, root / "test", quiet=True)
     assert miou(scored.confusion) == alone.figures.miou

@@ -21,8 +21,8 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 from snellen import train
 from snellen.insight.segmentation import counts_of, mask_figures, miou
 from snellen.models.segmenters.segmenter import Segmenter
-from snellen.run.directory import Run
-from snellen.tasks.segmentation.evaluate import EvaluatedMasks, render_masks
+from snellen.runs import Run
+from snellen.tasks.segmentation.evaluate import EvaluatedMasks
 from snellen.tasks.segmentation.task import MaskScores
 
 FAST = [
@@ -58,12 +58,12 @@ def test_the_run_holds_what_its_docstring_says(trained: Run) -> None:
     assert samples.columns.tolist() == ["row", "split", "path", "mask", "group"]
     assert all((Path(trained.data["root"]) / name).is_file() for name in [*samples["path"], *samples["mask"]])
 
-    metrics, chosen = trained.metrics(), trained.mask_validation()
-    assert metrics["validation_miou"].max() == pytest.approx(trained.status["miou"])
-    assert trained.status["top1"] is None
-    assert miou(chosen.confusion) == pytest.approx(trained.status["miou"])
+    metrics, chosen = trained.metrics(), trained.validation()
+    assert metrics["validation_miou"].max() == pytest.approx(trained.status["score"])
+    assert trained.status["score"] is None
+    assert miou(chosen.confusion) == pytest.approx(trained.status["score"])
     assert int(chosen.confusion.sum()) + trained.data["ignored_pixels"]["validation"] == 5 * 48 * 48
-    by_epoch = trained.counts_by_epoch()
+    by_epoch = trained.by_epoch()
     assert by_epoch.shape == (4, 5, 6, 3)
     assert (by_epoch[chosen.epoch - 1] == counts_of(chosen.confusion)).all()
     table = trained.predictions()
@@ -93,9 +93,9 @@ def test_figures_are_those_of_the_network_that_was_kept(trained: Run) -> None:
         truths.append(torch.tensor(np.where(match.any(-1), match.argmax(-1), 255)))
     prediction, truth = torch.stack(predictions), torch.stack(truths)
     theirs = multiclass_jaccard_index(prediction, truth, 6, average="macro", ignore_index=255)
-    assert trained.status["miou"] == pytest.approx(theirs.item(), abs=2e-4)
+    assert trained.status["score"] == pytest.approx(theirs.item(), abs=2e-4)
 
-    snapshots = trained.mask_snapshots()
+    snapshots = trained.snapshots()
     assert [snapshot.epoch for snapshot in snapshots] == [1, 4]
     names = samples[samples["split"] == "validation"]["path"].iloc[snapshots[0].rows]
     assert any("0015_sat" in name for name in names)
@@ -123,7 +123,7 @@ def test_evaluate_gives_the_runs_figures(
     assert code == 0, out
     assert "boundary F, 3 px" in out
     ours = json.loads((tmp_path / "e.json").read_text())
-    chosen = trained.mask_validation()
+    chosen = trained.validation()
     expected = mask_figures(counts_of(chosen.confusion), chosen.boundary)
     assert ours["miou"] == pytest.approx(expected.miou)
     assert ours["boundary_f"] == pytest.approx(expected.boundary_f)
@@ -204,8 +204,8 @@ def test_images_of_several_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     )
     assert code == 0, out
     run = Run(tmp_path / "run")
-    assert run.mask_validation().confusion.sum() == pixels
-    snapshot = run.mask_snapshots()[-1]
+    assert run.validation().confusion.sum() == pixels
+    snapshot = run.snapshots()[-1]
     assert snapshot.sizes.tolist() == [[33, 40], [64, 64], [70, 50], [35, 35]]
     for mask, (height, width) in zip(snapshot.masks, snapshot.sizes, strict=True):
         assert (mask[:height, :width] < 3).all()
@@ -277,7 +277,7 @@ def test_what_an_evaluation_says_of_a_class_in_few_images() -> None:
     figures = mask_figures(counts_of(confusion), boundary)
     done = EvaluatedMasks(["sky", "road", "sign"], figures, scores, [str(row) for row in range(14)], 3, [])
     console = Console(file=io.StringIO(), width=160, record=True)
-    console.print(render_masks(done))
+    console.print(done.render())
     text = console.export_text()
     assert figures.common is not None
     interval = figures.common.miou_interval

@@ -19,7 +19,7 @@ from snellen.commands.evaluate import evaluate
 from snellen.commands.predict import predict
 from snellen.commands.train import train
 from snellen.models.classifier import Classifier
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 QUIET = Console(quiet=True)
 

@@ -18,10 +18,10 @@ from snellen.data.masks.sources import MaskDataSpec, read_masked
 from snellen.data.sources import read_images
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import read_unlabelled
-from snellen.recipe.load import load_for
+from snellen.recipe.load import load_as
 from snellen.tasks.classification.prepare import prepare
 from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.pretraining.prepare import prepare_pretraining
+from snellen.tasks.pretraining.prepare import prepare as prepare_pretraining
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 QUIET = Console(quiet=True)
@@ -126,7 +126,7 @@ def large(folder: Path, photograph: torch.Tensor) -> Path:
 
 def test_sets_of_a_classification_share_one_bound(photograph: torch.Tensor, tmp_path: Path) -> None:
     size = {"augmentation.resize": None, "augmentation.size": 160, "evaluation.size": 160, "data.cache_mib": 1}
-    recipe = load_for(Recipe, "airnet-scratch", CPU | size | {"epochs": 1, "batch_size": 8})
+    recipe = load_as(Recipe, "airnet-scratch", CPU | size | {"epochs": 1, "batch_size": 8})
     images = read_images(large(tmp_path, photograph), DataSpec())
     job = prepare(tmp_path / "run", recipe, images, QUIET, recorded=None).job
     list(job.feed.evaluate())
@@ -138,7 +138,7 @@ def test_sets_of_a_classification_share_one_bound(photograph: torch.Tensor, tmp_
 def test_sets_of_a_pretraining_share_one_bound(photograph: torch.Tensor, tmp_path: Path) -> None:
     data = large(tmp_path, photograph)
     size = {"augmentation.size": 160, "evaluation.size": 160, "data.cache_mib": 2, "batch_size": 8, "epochs": 1}
-    recipe = load_for(PretrainingRecipe, "simclr-small", CPU | size | {"evaluation.data": str(data)})
+    recipe = load_as(PretrainingRecipe, "simclr-small", CPU | size | {"evaluation.data": str(data)})
     job = prepare_pretraining(tmp_path / "run", recipe, read_unlabelled(data), QUIET, recorded=None).job
     labelled = job.task._labelled
     assert labelled is not None

@@ -19,7 +19,7 @@ from snellen.data.feed import Batch
 from snellen.data.masks.feed import MaskBatch
 from snellen.engine.out_of_memory import memory_explained
 from snellen.errors import UserError
-from snellen.recipe.load import load_recipe
+from snellen.tasks.kinds import load_recipe
 
 QUIET = Console(quiet=True)
 CLASSES: dict[str, Any] = {

@@ -6,16 +6,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from snellen.recipe.schema import AnyRecipe, scored_epochs
 
 from snellen.engine import budget
 from snellen.engine.budget import epochs_within
+from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
-from snellen.recipe.load import load_for, load_recipe
+from snellen.recipe.load import load_as
+from snellen.tasks.kinds import load_recipe
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 
-def _within(monkeypatch: pytest.MonkeyPatch, recipe: AnyRecipe, allowed: float) -> int:
+def _within(monkeypatch: pytest.MonkeyPatch, recipe: CommonRecipe, allowed: float) -> int:
     """With 20 steps of half a second in an epoch, and 5 seconds of scoring."""
     monkeypatch.setattr(budget, "step_seconds", lambda job: 0.5)
     monkeypatch.setattr(budget, "evaluation_seconds", lambda job: 5.0)
@@ -33,15 +34,15 @@ def test_every_epoch_is_trained_and_scored(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_looks_at_features_are_rarer_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_for(PretrainingRecipe, "simclr-small", {"evaluation.data": "labelled"})
+    recipe = load_as(PretrainingRecipe, "simclr-small", {"evaluation.data": "labelled"})
     looks = {1, 2, 4, 6, 8, 10, 12, 13, 14, 16, 18, 20, 22, 24, 25}  # every second, and first, middle and last
-    assert scored_epochs(recipe.model_copy(update={"epochs": 25})) == looks
+    assert recipe.model_copy(update={"epochs": 25}).scored_epochs() == looks
     assert _within(monkeypatch, recipe, 25 * 10 + len(looks) * 5 + 1) == 25
 
 
 def test_looks_as_often_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    unlabelled = load_for(PretrainingRecipe, "simclr-small", {"epochs": 40})
-    assert scored_epochs(unlabelled) == set(range(1, 41)), "without k-NN a look costs little"
-    recipe = load_for(PretrainingRecipe, "simclr-small", {"evaluation.every": 4, "epochs": 10})
-    assert scored_epochs(recipe) == {4, 8, 10}
+    unlabelled = load_as(PretrainingRecipe, "simclr-small", {"epochs": 40})
+    assert unlabelled.scored_epochs() == set(range(1, 41)), "without k-NN a look costs little"
+    recipe = load_as(PretrainingRecipe, "simclr-small", {"evaluation.every": 4, "epochs": 10})
+    assert recipe.scored_epochs() == {4, 8, 10}
     assert _within(monkeypatch, recipe, 116) == 10

@@ -21,7 +21,7 @@ from snellen.commands.train import resume
 from snellen.engine.checkpoint import Checkpoint, Progress, save_weights
 from snellen.engine.interrupt import StopRequest
 from snellen.files import replacing
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 QUIET = Console(quiet=True)
 

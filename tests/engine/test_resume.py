@@ -25,7 +25,7 @@ from snellen.commands import train as train_command
 from snellen.commands.pretrain import pretrain
 from snellen.engine.interrupt import StopRequest
 from snellen.run.claim import is_locked
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 QUIET = Console(quiet=True)
 STEPS = 3 * 7  # epochs of 102 training images in batches of 16, the last one smaller
@@ -82,13 +82,13 @@ def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def assert_same(run: Run, whole: Run) -> None:
     assert_same_metrics_and_weights(run, whole)
-    assert (run.correct_by_epoch() == whole.correct_by_epoch()).all()
+    assert (run.by_epoch() == whole.by_epoch()).all()
     ours, theirs = run.classes_by_epoch(), whole.classes_by_epoch()
     if ours is None or theirs is None:
         assert run.recipe.task == "pretraining"
     else:
         assert ours.tobytes() == theirs.tobytes()
-        assert len(ours) == len(run.correct_by_epoch())
+        assert len(ours) == len(run.by_epoch())
     assert (run.validation().probabilities == whole.validation().probabilities).all()
     for ours, theirs in zip(run.snapshots(), whole.snapshots(), strict=True):
         assert (ours.features == theirs.features).all()
@@ -120,7 +120,7 @@ def test_a_run_of_an_older_version_goes_on_without_predicted_classes(digits: Pat
     assert run.status["state"] == "finished"
     assert not (run.path / "predictions" / "classes.u1").exists()
     assert run.classes_by_epoch() is None
-    assert len(run.correct_by_epoch()) == 3
+    assert len(run.by_epoch()) == 3
 
 
 def test_whole_run_has_every_step(whole: Run) -> None:
@@ -229,13 +229,13 @@ def test_segmentation_stopped_twice_and_resumed(
     if run.status["state"] == "interrupted":
         run = train_command.resume(path, console=QUIET)
     assert_same_metrics_and_weights(run, whole_masks)
-    assert (run.counts_by_epoch() == whole_masks.counts_by_epoch()).all()
-    assert len(run.counts_by_epoch()) == 3
-    ours, theirs = run.mask_validation(), whole_masks.mask_validation()
+    assert (run.by_epoch() == whole_masks.by_epoch()).all()
+    assert len(run.by_epoch()) == 3
+    ours, theirs = run.validation(), whole_masks.validation()
     assert (ours.confusion == theirs.confusion).all()
     assert (ours.boundary == theirs.boundary).all()
     assert ours.epoch == theirs.epoch
-    for before, after in zip(run.mask_snapshots(), whole_masks.mask_snapshots(), strict=True):
+    for before, after in zip(run.snapshots(), whole_masks.snapshots(), strict=True):
         assert (before.masks == after.masks).all()
 
 

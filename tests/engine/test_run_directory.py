@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from snellen.reporting.build import build_report
 from tests.hardware import KEYS
 
 from snellen import train
+from snellen.commands.report import report as build_report
 from snellen.errors import UserError
-from snellen.run.directory import Run, predicted_classes
+from snellen.runs import Run
+from snellen.tasks.classification.record import class_file
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_predicted_classes_of_each_epoch(whole: Run, tmp_path: Path) -> None:
     classes, scored = whole.classes_by_epoch(), whole.validation()
     assert classes is not None
     assert (classes[-1] == scored.probabilities.argmax(1)).all()
-    assert ((classes == scored.target) == whole.correct_by_epoch()).all()
+    assert ((classes == scored.target) == whole.by_epoch()).all()
     run = Run(shutil.copytree(whole.path, tmp_path / "run"))
     file = run.path / "predictions" / "classes.u1"
     file.write_bytes(file.read_bytes()[:-1])
@@ -68,7 +69,7 @@ def test_predicted_classes_of_each_epoch(whole: Run, tmp_path: Path) -> None:
     ("classes", "file"), [(2, ("classes.u1", "<u1")), (257, ("classes.u2", "<u2")), (70_000, ("classes.u4", "<u4"))]
 )
 def test_the_file_of_predicted_classes_has_room_for_them(classes: int, file: tuple[str, str]) -> None:
-    name, dtype = predicted_classes(classes)
+    name, dtype = class_file(classes)
     assert (name, dtype) == (f"predictions/{file[0]}", file[1])
     assert np.iinfo(dtype).max >= classes - 1
 

@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 from snellen.engine.optimizer import set_momentum
 from snellen.engine.schedule import ScheduleSpec, factor, momentum
 from snellen.errors import UserError
-from snellen.recipe.load import load_recipe
+from snellen.tasks.kinds import load_recipe
 
 STEPS = 50
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from snellen.data.sources import read_images
 from snellen.engine.loop import one_step
 from snellen.models.airnet import AirNet, patch_covariance
-from snellen.recipe.load import load_for
+from snellen.recipe.load import load_as
 from snellen.tasks.classification.prepare import prepare
 from snellen.tasks.classification.recipe import Recipe
 
@@ -47,7 +47,7 @@ def test_grey_images_leave_loss_and_weights_small(mode: str, seed: int, digits: 
     hardware = {"device": "cpu", "precision": precision, "channels_last": channels_last, "unfold": unfold, "threads": 1}
     fields = {"epochs": 2, "batch_size": 16, "model.width": 0.125, "seed": seed}
     fields |= {f"hardware.{key}": value for key, value in hardware.items()}
-    recipe = load_for(Recipe, "airnet-scratch", fields)
+    recipe = load_as(Recipe, "airnet-scratch", fields)
     job = prepare(tmp_path, recipe, read_images(digits, recipe.data), Console(quiet=True), recorded=None).job
     trained, optimizer = job.setup()
     job.model.train()

@@ -15,8 +15,10 @@ from snellen.commands.pretrain import pretrain
 from snellen.commands.train import train
 from snellen.data.unlabelled import read_unlabelled
 from snellen.errors import UserError
-from snellen.recipe.load import load_for, load_recipe
-from snellen.tasks.pretraining.prepare import PreparedPretraining, prepare_pretraining
+from snellen.recipe.load import load_as
+from snellen.tasks.kinds import load_recipe
+from snellen.tasks.pretraining.prepare import PreparedPretraining
+from snellen.tasks.pretraining.prepare import prepare as prepare_pretraining
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 QUIET = Console(quiet=True)
@@ -48,7 +50,7 @@ def prepared(
         "hardware": FP32,
         "method": {"name": method} | METHODS[method],
     }
-    recipe = load_for(PretrainingRecipe, "byol-small", fields | overrides)
+    recipe = load_as(PretrainingRecipe, "byol-small", fields | overrides)
     return prepare_pretraining(tmp_path / "run", recipe, read_unlabelled(digits), console, None)
 
 

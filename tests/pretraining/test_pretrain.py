@@ -18,7 +18,7 @@ from snellen.commands.pretrain import pretrain
 from snellen.commands.report import report
 from snellen.commands.train import train
 from snellen.errors import UserError
-from snellen.run.directory import Run
+from snellen.runs import Run
 
 QUIET = Console(quiet=True)
 SMALL: dict[str, Any] = {
@@ -65,8 +65,8 @@ def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
     assert metrics["knn_top1"].notna().all()
     assert metrics["probe_top1"].notna().tolist() == [False, True], "the probe is fitted after the last epoch"
     assert metrics["effective_rank"].between(1, 32).all()
-    assert run.correct_by_epoch().mean(1).tolist() == pytest.approx(metrics["knn_top1"].tolist())
-    assert run.predictions()["correct"].mean() == pytest.approx(run.status["top1"])
+    assert run.by_epoch().mean(1).tolist() == pytest.approx(metrics["knn_top1"].tolist())
+    assert run.predictions()["correct"].mean() == pytest.approx(run.status["score"])
     page = (run.path / "report.html").read_text()
     assert "learnt from 90 images without labels" in page
     assert "also learnt from" not in page
@@ -83,7 +83,7 @@ def test_scored_images_that_are_learnt_from_are_said(digits: Path, tmp_path: Pat
 
 def test_without_labels(digits: Path, tmp_path: Path) -> None:
     run = pretrain(digits, "byol-small", overrides=SMALL, out=tmp_path / "run", console=QUIET)
-    assert run.status["top1"] is None
+    assert run.status["score"] is None
     assert run.metrics()["knn_top1"].isna().all()
     assert "No labelled set was given" in (run.path / "report.html").read_text()
     started = {"model.weights": str(run.path), **{key: SMALL[key] for key in ("model.width", "augmentation.size")}}

@@ -17,8 +17,9 @@ from snellen.engine.recipe import seconds
 from snellen.engine.schedule import factor
 from snellen.errors import UserError
 from snellen.recipe.fields import field_paths
-from snellen.recipe.load import dump, load_for, load_recipe, parse_overrides, read_resolved
+from snellen.recipe.load import dump, load_as, parse_overrides, read_resolved
 from snellen.recipe.text import headline, shipped_names, shipped_text
+from snellen.tasks.kinds import load_recipe
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
@@ -45,7 +46,7 @@ def test_reference_recipes_are_the_references() -> None:
 
 
 def test_reference_recipes_for_masks_are_the_references() -> None:
-    fcn, deeplab = (load_for(SegmentationRecipe, name, {}) for name in ("fcn32s-vgg16", "deeplabv3-resnet50-poly1"))
+    fcn, deeplab = (load_as(SegmentationRecipe, name, {}) for name in ("fcn32s-vgg16", "deeplabv3-resnet50-poly1"))
     for recipe in (fcn, deeplab):  # normalised, nothing else
         assert recipe.augmentation == MaskAugmentationSpec(flip=0)
         assert recipe.evaluation.resize is None

@@ -25,8 +25,9 @@ from tests.reporting.fake_runs import Network, environment, write_json, write_ro
 from snellen.data.masks.classes import LAND_COVER
 from snellen.engine.journal import epoch_fields
 from snellen.insight.segmentation import by_image, counts_of, miou
-from snellen.recipe.load import dump, load_recipe
-from snellen.run.directory import Run
+from snellen.recipe.load import dump
+from snellen.runs import Run
+from snellen.tasks.kinds import load_recipe
 from snellen.tasks.segmentation.boundary import boundary_counts
 from snellen.tasks.segmentation.task import Segmentation, confusion_counts
 
@@ -109,8 +110,11 @@ def write_mask_run(path: Path, scenes: Scenes, plan: MaskPlan, groups: Sequence[
         "images_per_second": 8.4 if done else None,
         "peak_memory_mib": 2312.4,
         "chosen_epoch": chosen or None,
-        "top1": None,
-        "miou": best if chosen else None,
+        "measure": "mIoU",
+        "score": best if chosen else None,
+        "low": None,
+        "high": None,
+        "images": 0,
     }
     write_json(path / "status.json", status)
     return Run(path)
@@ -180,15 +184,13 @@ def _data(scenes: Scenes, grouped: bool) -> dict[str, Any]:
         "source": str(scenes.root),
         "root": str(scenes.root),
         "layout": "NNNN_sat and NNNN_mask",
-        "classes": list(LAND_COVER.names),
-        "colours": [list(colour) for colour in LAND_COVER.colours],
+        **LAND_COVER.as_dict(),
         "training_sizes": {
             "median": [32, 32],
             "largest": [32, 32],
             "median_shorter": 32,
             "largest_shorter": 32,
         },
-        "ignored": LAND_COVER.ignored_text,
         "counts": {side: len(labels) for side, labels in parts.items()},
         "per_class_pixels": {side: each[: len(LAND_COVER)] for side, each in counts.items()},
         "ignored_pixels": {side: each[255] for side, each in counts.items()},
@@ -203,7 +205,7 @@ def _data(scenes: Scenes, grouped: bool) -> dict[str, Any]:
 
 def write_gallery(folder: Path) -> None:
     """Reports of one run, two, five, and of runs that were interrupted or not scored, below `folder`."""
-    from snellen.reporting.build import build_report
+    from snellen.commands.report import report as build_report
 
     scenes = draw_scenes(folder / "scenes", 75, (192, 256))
     few = draw_scenes(folder / "few", 24)

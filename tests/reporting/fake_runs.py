@@ -24,9 +24,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from snellen.engine.journal import epoch_fields
-from snellen.recipe.load import dump, load_recipe
-from snellen.run.directory import Run, predicted_classes
+from snellen.recipe.load import dump
+from snellen.run.directory import FORMAT
+from snellen.runs import Run
+from snellen.tasks.classification.record import class_file
 from snellen.tasks.classification.task import Classification
+from snellen.tasks.kinds import load_recipe
 
 Floats = NDArray[np.float64]
 _NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -137,8 +140,11 @@ def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | No
         "images_per_second": plan.speed if done else None,
         "peak_memory_mib": 812.4,
         "chosen_epoch": chosen or None,
-        "top1": top1 if chosen else None,
-        "miou": None,
+        "measure": "top-1",
+        "score": top1 if chosen else None,
+        "low": None,
+        "high": None,
+        "images": int((~images.train).sum()),
     }
     write_json(path / "status.json", status)
     return Run(path)
@@ -185,7 +191,7 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
     write_rows(path / "epochs.csv", epoch_fields(Classification.measure, Classification.columns), epochs)
     write_rows(path / "steps.csv", ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"], steps)
     (path / "predictions" / "correct.u8").write_bytes(np.array(correct, dtype=np.uint8).tobytes())
-    name, dtype = predicted_classes(len(images.classes))
+    name, dtype = class_file(len(images.classes))
     (path / name).write_bytes(np.array(classes, dtype=dtype).tobytes())
     if chosen:
         _write_predictions(path, images, kept_shares, chosen)
@@ -254,6 +260,7 @@ def environment(name: str, recipe: str, data: str, seed: int, parameters: int) -
     """environment.json of an invented machine."""
     mode = {"precision": "bf16", "channels_last": True, "compiled": False, "unfolded": False}
     return {
+        "format": FORMAT,
         "snellen": "0.1.0",
         "python": "3.12.7",
         "packages": {"torch": "2.9.0", "torchvision": "0.24.0", "timm": "1.0.22", "numpy": "2.3.4"},
@@ -301,7 +308,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_gallery(folder: Path) -> None:
     """Reports of one run, two, five on 50 classes, and one that was interrupted, below `folder`."""
-    from snellen.reporting.build import build_report
+    from snellen.commands.report import report as build_report
 
     few = write_images(folder / "digits", 10, 120)
     many = write_images(folder / "turned", 50, 40, noise=0.2)

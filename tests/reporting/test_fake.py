@@ -54,7 +54,7 @@ def test_the_fake_runs_have_the_format_of_real_ones(run: Run, digits: Path, tmp_
         assert set(getattr(run, name)) == set(getattr(real, name))
     for name in ("samples", "metrics", "steps", "predictions"):
         assert list(getattr(run, name)().columns) == list(getattr(real, name)().columns)
-    assert run.correct_by_epoch().shape == (6, run.data["counts"]["validation"])
+    assert run.by_epoch().shape == (6, run.data["counts"]["validation"])
     assert [(s.features.dtype, s.rows.dtype) for s in run.snapshots()[:1]] == [
         (s.features.dtype, s.rows.dtype) for s in real.snapshots()[:1]
     ]

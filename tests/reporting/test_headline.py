@@ -18,8 +18,9 @@ from tests.reporting.fake_runs import Images, Plan, write_images, write_run
 from snellen import Run, report
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
 from snellen.reporting.closing import closing_lines
-from snellen.reporting.headline import class_values, mask_values
 from snellen.study.results import _cell
+from snellen.tasks.classification.values import class_values
+from snellen.tasks.segmentation.values import mask_values
 
 LABEL = "of the kept weights, on the images that chose them"
 
@@ -55,7 +56,7 @@ def folds_of(run: Run) -> Any:
 
 
 def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) -> None:
-    by_epoch, classes, target = best.correct_by_epoch(), best.classes_by_epoch(), best.validation().target
+    by_epoch, classes, target = best.by_epoch(), best.classes_by_epoch(), best.validation().target
     assert classes is not None
     folds = folds_of(best)
     chosen = best_by_share(by_epoch, folds)
@@ -66,7 +67,7 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
     assert one["correct"] == int((predicted == target).sum())
     assert one["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(target, predicted))
     assert one["macro_f1"] == pytest.approx(f1_score(target, predicted, average="macro"))
-    assert one["kept_top1"] == pytest.approx(best.status["top1"]) == by_epoch.mean(1).max()
+    assert one["kept_top1"] == pytest.approx(best.status["score"]) == by_epoch.mean(1).max()
     assert f"The headline is cross-fitted: top-1 {one['top1']:.1%}" in text
     assert f"The kept weights' own score on the images that chose them is {one['kept_top1']:.1%}" in text
     assert f"Top-5 and calibration error: {LABEL}" in text
@@ -80,7 +81,7 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
 
 def test_the_paired_test_takes_crossfitted_values(best: Run, last: Run, tmp_path: Path) -> None:
     comparison = numbers_of(report([best, last], tmp_path / "two.html"))["comparisons"][0]
-    a = class_values(best).correct
+    a = class_values(best, best.recipe.evaluation.choose).correct
     b = last.validation().probabilities.argmax(1) == last.validation().target
     assert (comparison["only_a"], comparison["only_b"]) == (int((a & ~b).sum()), int((b & ~a).sum()))
     assert f"{LABEL} (best)" in text_of(tmp_path / "two.html")
@@ -90,7 +91,7 @@ def test_the_last_epoch_is_scored_as_it_is(last: Run, tmp_path: Path) -> None:
     page = report(last, tmp_path / "last.html")
     one, text = numbers_of(page)["runs"][0], text_of(page)
     assert not one["crossfitted"]
-    assert one["top1"] == one["kept_top1"] == last.correct_by_epoch()[-1].mean()
+    assert one["top1"] == one["kept_top1"] == last.by_epoch()[-1].mean()
     assert "the last; it was not chosen by its score" in text
     assert LABEL not in text
     assert "cross-fitted" not in text
@@ -108,7 +109,7 @@ def test_runs_of_an_older_version_say_what_is_not_crossfitted(best: Run, tmp_pat
     (tmp_path / "old" / "predictions" / "classes.u1").unlink()
     page = report(tmp_path / "old")
     one, text, scored = numbers_of(page)["runs"][0], text_of(page), best.validation()
-    assert one["top1"] == class_values(best).correct.mean()
+    assert one["top1"] == class_values(best, best.recipe.evaluation.choose).correct.mean()
     assert one["balanced_accuracy"] == pytest.approx(
         balanced_accuracy_score(scored.target, scored.probabilities.argmax(1))
     )
@@ -117,7 +118,7 @@ def test_runs_of_an_older_version_say_what_is_not_crossfitted(best: Run, tmp_pat
 
 def test_a_single_group_cannot_be_crossfitted(few: Images, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", few, Plan("alone", 4), ["patient 1"] * len(few.paths))
-    values = class_values(run)
+    values = class_values(run, run.recipe.evaluation.choose)
     assert values.choice.by_score
     assert not values.choice.is_crossfitted
     assert "A single group of images is scored, so no figure here is free of that choice" in text_of(report(run))
@@ -125,26 +126,26 @@ def test_a_single_group_cannot_be_crossfitted(few: Images, tmp_path: Path) -> No
 
 def test_a_study_takes_crossfitted_values(best: Run, last: Run) -> None:
     cell = _cell("A", 1.0, {0: best, 1: last})
-    assert (cell.values[0] == class_values(best).correct).all()
-    assert (cell.values[1] == last.correct_by_epoch()[-1]).all()
-    assert cell.as_dict()["kept_mean"] == pytest.approx((best.status["top1"] + last.status["top1"]) / 2)
+    assert (cell.judged.values[0] == class_values(best, best.recipe.evaluation.choose).correct).all()
+    assert (cell.values[1] == last.by_epoch()[-1]).all()
+    assert cell.as_dict()["kept_mean"] == pytest.approx((best.status["score"] + last.status["score"]) / 2)
     assert _cell("B", 1.0, {1: last}).as_dict()["kept_mean"] is None
 
 
 def test_masks_are_crossfitted_by_their_pixel_counts(tmp_path: Path) -> None:
     run = write_mask_run(tmp_path / "run", draw_scenes(tmp_path / "scenes", 24, (48, 64)), MaskPlan("masks", 6))
     folds = folds_of(run)
-    counts = crossfitted(run.counts_by_epoch(), folds, best_by_miou(run.counts_by_epoch(), folds))
-    assert (mask_values(run).counts == counts).all()
+    counts = crossfitted(run.by_epoch(), folds, best_by_miou(run.by_epoch(), folds))
+    assert (mask_values(run, run.recipe.evaluation.choose).counts == counts).all()
     page = report(run)
     one, text = numbers_of(page)["runs"][0], text_of(page)
     summed = counts.sum(0, dtype=np.int64)
     assert one["crossfitted"]
     assert one["miou"] == pytest.approx((summed[:, 0] / summed.sum(1)).mean())
     assert one["dice"] == pytest.approx((2 * summed[:, 0] / (summed.sum(1) + summed[:, 0])).mean())
-    assert one["kept_miou"] == pytest.approx(run.status["miou"])
+    assert one["kept_miou"] == pytest.approx(run.status["score"])
     assert f"The headline is cross-fitted: mIoU {one['miou']:.1%}" in text
     assert f"Boundary F-score: {LABEL}" in text
     cell = _cell("A", 1.0, {0: run})
     assert cell.over.mean == pytest.approx(one["miou"])
-    assert cell.as_dict()["kept_mean"] == pytest.approx(run.status["miou"])
+    assert cell.as_dict()["kept_mean"] == pytest.approx(run.status["score"])

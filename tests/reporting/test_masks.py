@@ -26,12 +26,12 @@ from snellen import Run, UserError, report, train
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import mask_figures, paired_masks
 from snellen.reporting.closing import closing_lines
-from snellen.reporting.headline import mask_values
 from snellen.study.answer import answer, verdict
 from snellen.study.results import Results, _cell, _pairs
 from snellen.study.spec import StudySpec
 from snellen.tasks.segmentation.report.evolution import choose
 from snellen.tasks.segmentation.report.masks import TrueMasks, mask_picture, reduced
+from snellen.tasks.segmentation.values import mask_values
 
 SMALL = {"snapshots.images": 5}
 
@@ -71,13 +71,13 @@ def test_the_fake_runs_have_the_format_of_real_ones(runs: list[Run], scenes: Sce
     for name in ("samples", "metrics", "predictions"):
         assert list(getattr(fake, name)().columns) == list(getattr(real, name)().columns)
     for ours, theirs in [
-        (fake.mask_validation(), real.mask_validation()),
-        (fake.mask_snapshots()[0], real.mask_snapshots()[0]),
+        (fake.validation(), real.validation()),
+        (fake.snapshots()[0], real.snapshots()[0]),
     ]:
         for key, value in vars(ours).items():
             if isinstance(value, np.ndarray):
                 assert (value.dtype, value.shape) == (vars(theirs)[key].dtype, vars(theirs)[key].shape)
-    assert real.counts_by_epoch().shape[1:] == fake.counts_by_epoch().shape[1:]
+    assert real.by_epoch().shape[1:] == fake.by_epoch().shape[1:]
     text = text_of(report(real))
     assert f"{100 * real.status['miou']:.1f}%" in text
 
@@ -86,13 +86,13 @@ def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
     numbers, text = numbers_of(page), text_of(page)
     table = pd.read_csv(page.with_suffix(".csv"))
     for run, one, row in zip(runs, numbers["runs"], table.to_dict("records"), strict=False):
-        counts = mask_values(run).counts.sum(0)
+        counts = mask_values(run, run.recipe.evaluation.choose).counts.sum(0)
         right, true = counts[:, 0], counts[:, 0] + counts[:, 2]
         iou = right / counts.sum(1)
         assert one["miou"] == pytest.approx(iou.mean()) == row["miou"]
         assert one["miou_interval"] == [row["miou_low"], row["miou_high"]]
         assert [each["iou"] for each in one["classes"]] == pytest.approx(iou.tolist())
-        figures = mask_figures(mask_values(run).counts, run.mask_validation().boundary)
+        figures = mask_figures(mask_values(run, run.recipe.evaluation.choose).counts, run.validation().boundary)
         for name in ("miou", "pixel_accuracy", "dice", "boundary_f"):
             assert one[f"{name}_interval"] == ends(getattr(figures, f"{name}_interval"))
         bounds = [each["iou_interval"] for each in one["classes"]]
@@ -108,7 +108,7 @@ def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
 
 def test_the_comparison_is_paired_over_images(runs: list[Run], page: Path) -> None:
     comparison = numbers_of(page)["comparisons"][0]
-    expected = paired_masks(*(mask_values(run).counts for run in runs[:2]))
+    expected = paired_masks(*(mask_values(run, run.recipe.evaluation.choose).counts for run in runs[:2]))
     assert comparison["difference"] == pytest.approx(expected.difference)
     assert comparison["interval"] == ends(expected.interval)
     assert comparison["measure"] == "mIoU"
@@ -133,7 +133,7 @@ def pictures(html: str, variable: str) -> list[Image.Image]:
 
 def test_masks_and_truth_are_shown_in_the_classes_colours(runs: list[Run], scenes: Scenes, tmp_path: Path) -> None:
     html = report(runs[0], tmp_path / "one.html").read_text()
-    snapshots = runs[0].mask_snapshots()
+    snapshots = runs[0].snapshots()
     assert [snapshot.epoch for snapshot in snapshots] == [1, 2, 4]
     shown = [np.asarray(each.convert("RGBA")) for each in pictures(html, 'labels" style="background-image')]
     truths = [np.asarray(each.convert("RGBA")) for each in pictures(html, "--truth")]
@@ -156,7 +156,7 @@ def test_mistakes_are_where_scored_pixels_differ(runs: list[Run], scenes: Scenes
         for each in pictures(html, 'errors" style="background-image')
     )
     labels = scenes.labels[~scenes.train]
-    snapshots = runs[0].mask_snapshots()
+    snapshots = runs[0].snapshots()
     expected = [
         int(((mask != labels[row]) & (labels[row] < 255)).sum())
         for snapshot in snapshots
@@ -251,7 +251,7 @@ def test_a_class_in_too_few_images_is_named(scenes: Scenes, tmp_path: Path) -> N
     assert numbers["no_interval"] == "barren is in too few images (fewer than 10)"
     others = numbers["over_the_others"]
     assert ", ".join(others["classes"]) == names.replace(" and", ",")
-    figures = mask_figures(mask_values(one).counts[:, :5])
+    figures = mask_figures(mask_values(one, one.recipe.evaluation.choose).counts[:, :5])
     assert others["miou"] == pytest.approx(figures.miou)
     assert others["miou_interval"] == pytest.approx(ends(figures.miou_interval))
     low, high = (100 * end for end in others["miou_interval"])
@@ -296,13 +296,13 @@ def test_a_study_is_over_the_classes_in_enough_images(scenes: Scenes, tmp_path: 
     runs = [write_mask_run(tmp_path / str(seed), some, MaskPlan("net", 2, seed=seed)) for seed in range(2)]
     cell = _cell("net", 1.0, dict(enumerate(runs)))
     assert cell.over_classes == "urban, agriculture, rangeland, forest and water"
-    counts = [mask_values(run).counts[:, :5] for run in runs]
+    counts = [mask_values(run, run.recipe.evaluation.choose).counts[:, :5] for run in runs]
     expected = [mask_figures(each).miou for each in counts]
     assert cell.values.mean(1) == pytest.approx(expected)
     assert cell.no_interval is None
     other = _cell("other", 1.0, {0: runs[1]})
     pair = _pairs([_cell("net", 1.0, {0: runs[0]}), other])[0]
-    alone = paired_masks(*(mask_values(run).counts for run in runs))
+    alone = paired_masks(*(mask_values(run, run.recipe.evaluation.choose).counts for run in runs))
     assert pair.over.mean == pytest.approx(alone.difference)
     assert pair.over.p_value == pytest.approx(alone.p_value, rel=0.05), "but for the degrees of freedom"
     one = _cell("net", 1.0, {0: runs[0]}).interval

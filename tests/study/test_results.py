@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from snellen.recipe.schema import AnyRecipe
 
+from snellen.engine.recipe import CommonRecipe
 from snellen.insight.holm import holm
 from snellen.insight.moderation import prior
 from snellen.insight.power import Needed
 from snellen.insight.proportions import wilson
 from snellen.insight.seeds import OverSeeds, doubt, doubt_unpaired
 from snellen.insight.settings import by_unit
-from snellen.recipe.load import load_recipe
 from snellen.study.answer import answer, surer, verdict
 from snellen.study.results import Cell, Results, _moderated, _pairs
 from snellen.study.spec import StudySpec
+from snellen.tasks.kinds import load_recipe
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _Counts:
     """As much of a run as the sentences ask for."""
 
     data: dict[str, Any]
-    recipe: AnyRecipe
+    recipe: CommonRecipe
     status: dict[str, Any] = field(default_factory=lambda: {"seconds_training": 10.0, "epochs_done": 5})
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from snellen.data.feed import steps_in_epoch
 from snellen.engine.few_steps import few_steps_note, few_steps_notes
-from snellen.recipe.load import load_recipe
+from snellen.tasks.kinds import load_recipe
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 

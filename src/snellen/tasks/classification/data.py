@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,13 @@ def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tupl
     given = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
     partial = load_as(Recipe, {}, given)
     images = read_images(data, partial.data)
-    choice = _choice(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
+    choice = suggest(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
     fields = settle(console, choice, overrides, len(images.train))
     return images, load_as(Recipe, choice.name, fields)
 
 
-def _choice(paths: list[Path], gpu: bool) -> Choice:
+def suggest(paths: Sequence[Path], gpu: bool) -> Choice:
+    """A recipe for these training images, from their size, their number and the hardware."""
     side = median_side(paths)
     if side <= SMALL_SIDE:
         name, reason = "airnet-scratch", f"the images are small (shorter side {side:.0f} px)"

@@ -119,12 +119,7 @@ def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
 
 def records(classes: int) -> tuple[str, str]:
     """The growing files that take `correct_by_epoch` and `classes_by_epoch`, for so many classes."""
-    return _CORRECT, _predicted_classes(classes)[0]
-
-
-def class_dtype(classes: int) -> str:
-    """Of the predicted classes in their file."""
-    return _predicted_classes(classes)[1]
+    return _CORRECT, class_file(classes)[0]
 
 
 def correct_by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
@@ -144,7 +139,7 @@ def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | No
 
     None where that was not kept of every epoch: of pretraining.
     """
-    name, dtype = _predicted_classes(len(run.classes))
+    name, dtype = class_file(len(run.classes))
     if not (run.path / name).is_file():
         return None
     images = int(run.data["counts"]["validation"])
@@ -162,7 +157,7 @@ def read_snapshots(run: RunDirectory) -> list[Snapshot]:
     return snapshots
 
 
-def _predicted_classes(classes: int) -> tuple[str, str]:
+def class_file(classes: int) -> tuple[str, str]:
     """Name and dtype of the file that holds the predicted class of each image and epoch, for so many classes."""
     size = 1 if classes <= 1 << 8 else 2 if classes <= 1 << 16 else 4
     return f"predictions/classes.u{size}", f"<u{size}"

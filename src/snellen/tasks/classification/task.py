@@ -20,7 +20,7 @@ from snellen.files import replacing
 from snellen.models.classifier import Classifier
 from snellen.tasks.classification.losses import compute_loss
 from snellen.tasks.classification.recipe import LossSpec
-from snellen.tasks.classification.record import class_dtype, records
+from snellen.tasks.classification.record import class_file, records
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -61,7 +61,7 @@ class Scores:
     def per_image(self) -> tuple[NDArray[np.bool_], NDArray[np.unsignedinteger[Any]]]:
         """(N,) which images are right, a byte each; (N,) the most probable classes."""
         classes = self.logits.argmax(1).numpy()
-        return self.correct, classes.astype(class_dtype(self.logits.shape[1]))
+        return self.correct, classes.astype(class_file(self.logits.shape[1])[1])
 
     @property
     def quality(self) -> float:

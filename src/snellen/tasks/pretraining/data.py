@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ def recognises(data: Source) -> bool:
 def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[UnlabelledSet, PretrainingRecipe]:
     """The images of `data`, and a recipe by their size and their number."""
     images = read_unlabelled(check_path(data))
-    choice = _choice(training_paths(images))
+    choice = suggest(training_paths(images))
     fields = settle(console, choice, overrides, len(images.paths))
     return images, load_as(PretrainingRecipe, choice.name, fields)
 
 
-def _choice(paths: list[Path]) -> Choice:
+def suggest(paths: Sequence[Path]) -> Choice:
+    """A recipe for learning from these images without labels, from their size and their number."""
     name, side = "simclr-small", median_side(paths)
     recipe = load_as(PretrainingRecipe, name)
     steps = recipe.steps_in_epoch(len(paths), recipe.batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,13 @@ def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tupl
     given = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
     partial = load_as(SegmentationRecipe, {"task": "segmentation"}, given)
     images = read_masked(check_path(data), partial.data)
-    choice = _choice(images, gpu=find_device(partial.hardware).type != "cpu")
+    choice = suggest(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
     fields = settle(console, choice, overrides, len(images.train))
     return images, load_as(SegmentationRecipe, choice.name, fields)
 
 
-def _choice(images: MaskedSet, gpu: bool) -> Choice:
-    paths = training_paths(images)
+def suggest(paths: Sequence[Path], gpu: bool) -> Choice:
+    """A recipe for these training images with masks, from their size, their number and the hardware."""
     name = "segment-large" if gpu else "segment-lite"
     reason = f"the images have masks and there is {'a' if gpu else 'no'} GPU"
     side, recipe = median_side(paths), load_as(SegmentationRecipe, name)
