@@ -26,7 +26,7 @@ from snellen.data.masks.sources import read_masked
 from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled
 from snellen.engine.loop import Job, one_step
-from snellen.engine.precision import NAMED_MODES, Mode
+from snellen.engine.mode import NAMED_MODES, Mode
 from snellen.engine.recipe import CommonRecipe
 from snellen.tasks.classification.prepare import prepare
 from snellen.tasks.kinds import load_recipe

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from snellen.engine.device import find_device, prepare_process
 from snellen.engine.environment import processor
 from snellen.engine.measuring import Trial, timed_step
-from snellen.engine.precision import Mode, Workload, candidates, choose, variants
+from snellen.engine.mode import Mode, Workload
+from snellen.engine.precision import candidates, choose, variants
 from snellen.engine.spec import HardwareSpec
 from snellen.models.classifier import build_classifier
 from snellen.models.segmenters.build import build_segmenter

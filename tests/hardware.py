@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from snellen.engine.precision import NAMED_MODES
+from snellen.engine.mode import NAMED_MODES
 
 MODE = NAMED_MODES[os.environ.get("SNELLEN_MODE", "fp32")]
 HARDWARE: dict[str, Any] = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from snellen.data.in_memory import Images
-    from snellen.engine.precision import Mode
+    from snellen.engine.mode import Mode
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +49,7 @@ class Run(RunDirectory):
     @property
     def mode(self) -> Mode:
         """Precision, memory layout and the like that the run trains with."""
-        from snellen.engine.precision import Mode
+        from snellen.engine.mode import Mode
 
         return Mode.recorded(self.environment)
 

@@ -169,10 +169,10 @@ def test_a_data_frame_trains_as_the_same_table(digits: Path, tmp_path: Path, mon
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     pd.testing.assert_frame_equal(of_frame.predictions(), of_file.predictions())
     check = snellen.check(frame, overrides={"data.group": "who"})
-    assert isinstance(check, snellen.commands.check.Check)
+    assert isinstance(check, snellen.tasks.classification.check.Check)
     assert check.images.fingerprint == of_file.data["fingerprint"]
     scored = snellen.evaluate(of_frame, frame, quiet=True)
-    assert isinstance(scored, snellen.commands.evaluate.Evaluated)
+    assert isinstance(scored, snellen.tasks.classification.evaluate.Evaluated)
     assert scored.figures.images == len(frame)
 
 

@@ -129,7 +129,7 @@ def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, 
     assert "12 images of 16 bits with values up to 4," in text[12]
     assert "read as 12 bits" in text[12]
     assert "16 bits" not in text[8]
-    assert runs[12].segmentation.data.bits == 12
+    assert runs[12].recipe.data.bits == 12
     np.testing.assert_array_equal(runs[12].validation().confusion, runs[8].validation().confusion)
     shown = pictures(runs[12].path / "report.html")
     plain = pictures(runs[8].path / "report.html")

@@ -150,7 +150,11 @@ def test_the_report_is_of_the_test_images(parts: Path, tmp_path: Path) -> None:
         assert "18 test images, which had no part in training or the choice" in shown["choice"]
     page = (tmp_path / "report.html").read_text()
     assert "36 training, 18 validation and 18 test images" in page
-    assert [line for line in closing_lines(runs[0]) if "on 18 test images" in line]
+    assert [
+        line
+        for line in closing_lines(runs[0].kind.report.view(runs[0].recipe.name, runs[0], 0))
+        if "on 18 test images" in line
+    ]
     shutil.rmtree(runs[0].path / "predictions")  # as a run of an older version, which has none of a test part
     shutil.copytree(runs[1].path / "predictions", runs[0].path / "predictions")
     (runs[0].path / "predictions" / "test.npz").unlink()

@@ -35,16 +35,16 @@ import json, os, signal, sys
 from pathlib import Path
 from rich.console import Console
 import snellen
-from snellen.tasks import preparation
+from snellen.tasks.classification import prepare
 
-decode = preparation.decode_images
+decode = prepare.decode_images
 
 def killed(*arguments, **named):
     if list(Path(sys.argv[3]).rglob(".lock" if sys.argv[4] == "train" else "*-seed1-*/.lock")):
         os.kill(os.getpid(), signal.SIGKILL)
     return decode(*arguments, **named)
 
-preparation.decode_images = killed
+prepare.decode_images = killed
 what = json.loads(sys.argv[1])
 if sys.argv[4] == "train":
     snellen.train(sys.argv[2], what, out=sys.argv[3], console=Console(quiet=True))

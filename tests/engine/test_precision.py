@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from snellen.engine import decisions, measuring
 from snellen.engine.device import find_device, prepare_process
 from snellen.engine.measuring import measure
+from snellen.engine.mode import NAMED_MODES, Loss, Measured, Mode, Workload
 from snellen.engine.out_of_memory import memory_explained
-from snellen.engine.precision import NAMED_MODES, Loss, Measured, Mode, Workload, candidates, choose, fastest, variants
+from snellen.engine.precision import candidates, choose, fastest, variants
 from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
 from snellen.tasks.classification.recipe import Recipe

@@ -26,6 +26,7 @@ from snellen.commands.pretrain import pretrain
 from snellen.engine.interrupt import StopRequest
 from snellen.run.claim import is_locked
 from snellen.runs import Run
+from snellen.tasks.classification.record import classes_by_epoch
 
 QUIET = Console(quiet=True)
 STEPS = 3 * 7  # epochs of 102 training images in batches of 16, the last one smaller
@@ -83,7 +84,7 @@ def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def assert_same(run: Run, whole: Run) -> None:
     assert_same_metrics_and_weights(run, whole)
     assert (run.by_epoch() == whole.by_epoch()).all()
-    ours, theirs = run.classes_by_epoch(), whole.classes_by_epoch()
+    ours, theirs = classes_by_epoch(run), classes_by_epoch(whole)
     if ours is None or theirs is None:
         assert run.recipe.task == "pretraining"
     else:
@@ -119,7 +120,7 @@ def test_a_run_of_an_older_version_goes_on_without_predicted_classes(digits: Pat
     run = train_command.resume(run.path, console=QUIET)
     assert run.status["state"] == "finished"
     assert not (run.path / "predictions" / "classes.u1").exists()
-    assert run.classes_by_epoch() is None
+    assert classes_by_epoch(run) is None
     assert len(run.by_epoch()) == 3
 
 
@@ -245,7 +246,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(digits: Path, tmp_path: Path) -> Non
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert f"to go on: snellen train --resume {out}" in errors
+    assert f"to resume: snellen train --resume {out}" in errors
     assert "Traceback" not in errors
     status = Run(out).status
     assert status["state"] == "interrupted"

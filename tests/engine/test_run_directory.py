@@ -13,7 +13,7 @@ from snellen import train
 from snellen.commands.report import report as build_report
 from snellen.errors import UserError
 from snellen.runs import Run
-from snellen.tasks.classification.record import class_file
+from snellen.tasks.classification.record import class_file, classes_by_epoch
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_a_damaged_file_is_named(whole: Run, name: str, kept: float, tmp_path: P
 
 
 def test_predicted_classes_of_each_epoch(whole: Run, tmp_path: Path) -> None:
-    classes, scored = whole.classes_by_epoch(), whole.validation()
+    classes, scored = classes_by_epoch(whole), whole.validation()
     assert classes is not None
     assert (classes[-1] == scored.probabilities.argmax(1)).all()
     assert ((classes == scored.target) == whole.by_epoch()).all()
@@ -60,9 +60,9 @@ def test_predicted_classes_of_each_epoch(whole: Run, tmp_path: Path) -> None:
     file = run.path / "predictions" / "classes.u1"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"classes\.u1: damaged"):
-        run.classes_by_epoch()
+        classes_by_epoch(run)
     file.write_bytes(b"")
-    assert run.classes_by_epoch() is None, "of fewer epochs than there are"
+    assert classes_by_epoch(run) is None, "of fewer epochs than there are"
 
 
 @pytest.mark.parametrize(

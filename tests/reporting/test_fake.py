@@ -139,7 +139,7 @@ def test_two_groups_have_no_interval_anywhere(few: Images, tmp_path: Path) -> No
     alone = report(runs[0], tmp_path / "one.html")
     assert "no interval (only 2 groups)." in numbers_of(alone)["headline"][0]
     assert "only 2 groups: no interval" in text_of(alone)
-    assert "(no interval: only 2 groups)" in closing_lines(runs[0])[0]
+    assert "(no interval: only 2 groups)" in closing_lines(runs[0].kind.report.view(runs[0].recipe.name, runs[0], 0))[0]
 
 
 def test_what_stopped_a_run_is_said(run: Run, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from snellen import Run, report
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
 from snellen.reporting.closing import closing_lines
 from snellen.study.results import _cell
+from snellen.tasks.classification.record import classes_by_epoch
 from snellen.tasks.classification.values import class_values
 from snellen.tasks.segmentation.values import mask_values
 
@@ -56,7 +57,7 @@ def folds_of(run: Run) -> Any:
 
 
 def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) -> None:
-    by_epoch, classes, target = best.by_epoch(), best.classes_by_epoch(), best.validation().target
+    by_epoch, classes, target = best.by_epoch(), classes_by_epoch(best), best.validation().target
     assert classes is not None
     folds = folds_of(best)
     chosen = best_by_share(by_epoch, folds)
@@ -72,7 +73,7 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
     assert f"The kept weights' own score on the images that chose them is {one['kept_top1']:.1%}" in text
     assert f"Top-5 and calibration error: {LABEL}" in text
     assert text.count(f"O{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
-    assert closing_lines(best) == [
+    assert closing_lines(best.kind.report.view(best.recipe.name, best, 0)) == [
         f"best epoch {best.status['chosen_epoch']}, cross-fitted: top-1 {one['top1']:.1%} "
         f"({100 * one['top1_interval'][0]:.1f} to {100 * one['top1_interval'][1]:.1f})",
         f"its own score on the images that chose it: {one['kept_top1']:.1%}",
@@ -127,7 +128,7 @@ def test_a_single_group_cannot_be_crossfitted(few: Images, tmp_path: Path) -> No
 def test_a_study_takes_crossfitted_values(best: Run, last: Run) -> None:
     cell = _cell("A", 1.0, {0: best, 1: last})
     assert (cell.judged.values[0] == class_values(best, best.recipe.evaluation.choose).correct).all()
-    assert (cell.values[1] == last.by_epoch()[-1]).all()
+    assert (cell.judged.values[1] == last.by_epoch()[-1]).all()
     assert cell.as_dict()["kept_mean"] == pytest.approx((best.status["score"] + last.status["score"]) / 2)
     assert _cell("B", 1.0, {1: last}).as_dict()["kept_mean"] is None
 

@@ -266,7 +266,10 @@ def test_a_class_in_too_few_images_is_named(scenes: Scenes, tmp_path: Path) -> N
     row = pd.read_csv(page.with_suffix(".csv")).iloc[0]
     assert np.isnan(row["miou_low"])
     assert row["over_the_others_miou_low"] == pytest.approx(others["miou_interval"][0])
-    assert f"(no interval: barren is in too few images (fewer than 10); {over})" in closing_lines(one)[0]
+    assert (
+        f"(no interval: barren is in too few images (fewer than 10); {over})"
+        in closing_lines(one.kind.report.view(one.recipe.name, one, 0))[0]
+    )
 
     page = report([one, two], tmp_path / "both.html")
     comparison = numbers_of(page)["comparisons"][0]
@@ -286,7 +289,7 @@ def test_too_few_images_for_any_interval(scenes: Scenes, tmp_path: Path) -> None
     assert comparison["interval"] is comparison["p_value"] is comparison["p_holm"] is None
     assert "few 0 and few 1 are not compared: only 5 images." in text
     assert "beats" not in text
-    assert "(no interval: only 5 images)" in closing_lines(runs[0])[0]
+    assert "(no interval: only 5 images)" in closing_lines(runs[0].kind.report.view(runs[0].recipe.name, runs[0], 0))[0]
     report(runs[0], tmp_path / "one.html")
     assert "without an interval: only 5 images" in text_of(tmp_path / "one.html")
 
@@ -295,10 +298,10 @@ def test_a_study_is_over_the_classes_in_enough_images(scenes: Scenes, tmp_path: 
     some = few_barren(scenes, 3)
     runs = [write_mask_run(tmp_path / str(seed), some, MaskPlan("net", 2, seed=seed)) for seed in range(2)]
     cell = _cell("net", 1.0, dict(enumerate(runs)))
-    assert cell.over_classes == "urban, agriculture, rangeland, forest and water"
+    assert cell.judged.over_classes == "urban, agriculture, rangeland, forest and water"
     counts = [mask_values(run, run.recipe.evaluation.choose).counts[:, :5] for run in runs]
     expected = [mask_figures(each).miou for each in counts]
-    assert cell.values.mean(1) == pytest.approx(expected)
+    assert cell.judged.values.mean(1) == pytest.approx(expected)
     assert cell.no_interval is None
     other = _cell("other", 1.0, {0: runs[1]})
     pair = _pairs([_cell("net", 1.0, {0: runs[0]}), other])[0]

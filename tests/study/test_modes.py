@@ -12,7 +12,7 @@ from rich.console import Console
 
 from snellen import compare, load
 from snellen.engine import budget
-from snellen.engine.precision import NAMED_MODES
+from snellen.engine.mode import NAMED_MODES
 
 QUIET = Console(quiet=True)
 FIXED: dict[str, Any] = {"device": "cpu", "channels_last": False, "unfold": False, "threads": 1}

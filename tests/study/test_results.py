@@ -20,6 +20,7 @@ from snellen.insight.settings import by_unit
 from snellen.study.answer import answer, surer, verdict
 from snellen.study.results import Cell, Results, _moderated, _pairs
 from snellen.study.spec import StudySpec
+from snellen.tasks.kind import Judged
 from snellen.tasks.kinds import load_recipe
 
 
@@ -40,7 +41,7 @@ def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[C
         )
         run: Any = _Counts({"counts": {"train": 100}}, recipe)
         runs = dict.fromkeys(range(len(right)), run)
-        made.append(Cell(name, fraction, runs, right.astype(float), right, right.shape[1]))
+        made.append(Cell(name, fraction, runs, recipe, "top-1", Judged(right.astype(float), right, right.shape[1])))
     return made
 
 
@@ -81,7 +82,12 @@ def test_pairs_are_paired_by_seed_and_image_and_corrected_together() -> None:
 def test_settings_with_masks_are_told_apart_by_miou() -> None:
     values = {"unet": np.array([[0.6, 0.7, 0.5, 0.8], [0.7, 0.6, 0.6, 0.7]]), "fpn": np.full((2, 4), 0.1)}
     runs: Any = dict.fromkeys((0, 1), _Counts({"counts": {"train": 100}}, load_recipe("segment-lite")))
-    found = results([Cell(name, 1.0, runs, value, None, value.shape[1]) for name, value in values.items()])
+    found = results(
+        [
+            Cell(name, 1.0, runs, runs[0].recipe, "mIoU", Judged(value, None, value.shape[1]))
+            for name, value in values.items()
+        ]
+    )
     assert answer(found)[0].details[0].startswith("unet has mIoU 65.0% over 2 seeds on 4 images")
 
 
@@ -126,7 +132,8 @@ def test_a_seed_that_is_missing_is_left_out_of_the_pair() -> None:
     rights = drawn({"A": 0.7, "B": 0.8}, seeds=3, images=150)
     a, b = cells(rights)
     some = rights["B"][[0, 2]]
-    short = Cell("B", 1.0, {seed: b.runs[seed] for seed in (0, 2)}, some.astype(float), some, 150)
+    runs = {seed: b.runs[seed] for seed in (0, 2)}
+    short = Cell("B", 1.0, runs, b.recipe, "top-1", Judged(some.astype(float), some, 150))
     pair = results([a, short]).pairs[0]
     assert pair.over.seeds == 2
     assert pair.over.mean == pytest.approx((rights["A"][[0, 2]].astype(float) - rights["B"][[0, 2]]).mean())
@@ -191,7 +198,7 @@ def test_two_groups_of_images_give_no_interval_and_no_verdict() -> None:
     groups = np.repeat([0, 1], 50)
     runs: Any = dict.fromkeys(range(3), _Counts({"counts": {"train": 100}}, load_recipe("airnet-scratch")))
     made = [
-        Cell(name, 1.0, runs, by_unit(right.astype(float), groups), right, 100, groups)
+        Cell(name, 1.0, runs, runs[0].recipe, "top-1", Judged(by_unit(right.astype(float), groups), right, 100, groups))
         for name, right in rights.items()
     ]
     found = results(made)

@@ -69,7 +69,7 @@ def _features(run: Run, split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[An
     from snellen.data.decode import decode
     from snellen.data.normalization import Normalization
 
-    recipe, saved = run.classification, run.data["normalization"]
+    recipe, saved = run.recipe, run.data["normalization"]
     shown = Augmentation(
         recipe.augmentation,
         Normalization(tuple(saved["mean"]), tuple(saved["std"]), ""),

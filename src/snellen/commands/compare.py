@@ -22,7 +22,7 @@ from snellen.commands.study_runs import (
 )
 from snellen.data.given import check_path
 from snellen.engine.few_steps import few_steps_notes
-from snellen.engine.precision import Mode
+from snellen.engine.mode import Mode
 from snellen.engine.recipe import CommonRecipe, seconds
 from snellen.errors import UserError
 from snellen.files import as_path
@@ -35,7 +35,7 @@ from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, PlannedRun, make_plan
 from snellen.study.spec import StudySpec
 from snellen.study.timing import Speed, network, step, time_steps
-from snellen.tasks.kinds import AnyKind, kind_of, kind_of_data, recipe_types
+from snellen.tasks.kinds import AnyKind, kind_of, recipe_types
 from snellen.tasks.setup import absolute, say_notes
 from snellen.words import counted, duration
 
@@ -72,7 +72,8 @@ def compare(
     folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
     # Wrong recipes are found before any image is read.
     first = make_plan(spec, PlannedData(absolute(data), "", 0), folder).runs[0].recipe
-    images, kind = _read(data, first), kind_of(first)
+    kind = kind_of(first)
+    images = kind.data.read(data, first)
     plan = make_plan(spec, PlannedData(absolute(data), images.fingerprint, len(images.train)), folder)
     _check_data_specs(plan)
     _check_weights(plan, images, download=not dry_run)
@@ -100,18 +101,6 @@ def compare(
             )
         console.print(f"report: {done.report()}", markup=False, highlight=False, soft_wrap=True)
     return done
-
-
-def _read(data: str | Path, recipe: CommonRecipe) -> Any:
-    try:
-        return kind_of(recipe).data.read(data, recipe)
-    except UserError:
-        kind = kind_of_data(data)
-        if kind.task != recipe.task:
-            raise UserError(
-                f"{data}: these are images for {kind.task}, and the study is for {recipe.task}. Give it other recipes."
-            ) from None
-        raise
 
 
 def _check_data_specs(plan: Plan) -> None:

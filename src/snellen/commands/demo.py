@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,77 +14,12 @@ from snellen.commands.report import report
 from snellen.commands.train import train
 from snellen.data.masks.scenes import draw_scenes
 from snellen.errors import UserError
+from snellen.recipe.text import parse_yaml
 from snellen.runs import Run
 from snellen.words import counted
 
 _SIDE = 32
 _SCENES, _SCENE_SIDE = 120, 96
-_STUDY_WIDTH = 0.125
-# Lengths are numbers of epochs, not seconds, so that every machine shows nearly the same figures.
-_WIDTHS = {"airnet-eighth": 0.125, "airnet-quarter": 0.25}
-# A mirrored digit is no digit; batches are small because there are only 1,500 images.
-_DIGITS: dict[str, Any] = {
-    "epochs": 3,
-    "batch_size": 64,
-    "augmentation.flip": 0,
-    "augmentation.alternate_flip": False,
-    "evaluation.flip": False,
-    "snapshots.images": 200,
-}
-_STUDY: dict[str, Any] = {
-    "name": "few labels",
-    "description": "One digit in twenty has a label: does learning from all of them without labels first help?",
-    "fractions": [0.05],
-    "seeds": [0, 1, 2],
-    "recipe": {
-        "epochs": 40,
-        "batch_size": 32,
-        "augmentation": {"size": _SIDE, "crop": "random", "padding": 3, "rotation": 10, "flip": 0},
-        "evaluation": {"size": _SIDE, "every": 10, "choose": "last"},
-        "model": {"backbone": "airnet", "width": _STUDY_WIDTH},
-        "optimizer": {"lr": 0.002},
-        "schedule": {"name": "cosine", "warmup": 0.1},
-        "snapshots": {"images": 200},
-    },
-    "settings": [
-        {"name": "A", "description": "from scratch, everything trained", "start": "scratch"},
-        {"name": "C", "description": "self-supervised pretraining, everything trained", "start": "self-supervised"},
-        {
-            "name": "E",
-            "description": "self-supervised pretraining, linear probe",
-            "start": "self-supervised",
-            "recipe": "linear-probe",
-            "changes": {
-                "batch_size": 16,
-                "augmentation": {"size": _SIDE},
-                "evaluation": {"size": _SIDE},
-                "model": {"backbone": "airnet", "width": _STUDY_WIDTH},
-                "snapshots": {"images": 200},
-            },
-        },
-    ],
-    "pretraining": {
-        "recipe": "simclr-small",
-        "changes": {
-            "epochs": 8,
-            "batch_size": 128,
-            "evaluation": {"every": 4},
-            "augmentation": {"flip": 0, "rotation": 10, "scale": [0.4, 1.0]},
-            "model": {"width": _STUDY_WIDTH},
-            "snapshots": {"images": 200},
-        },
-    },
-}
-_MASKS: dict[str, Any] = {
-    "task": "segmentation",
-    "epochs": 8,
-    "batch_size": 8,
-    "augmentation": {"size": _SCENE_SIDE, "flip": 0.5, "vertical_flip": 0.5},
-    "evaluation": {"every": 2},
-    "optimizer": {"name": "adamw", "lr": 0.005},
-    "schedule": {"name": "poly", "warmup": 0.1},
-}
-_SEGMENTERS = {"deeplabv3plus": "deeplabv3plus/test_resnet", "unet": "unet/test_resnet"}
 
 
 def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) -> list[Path]:
@@ -121,18 +57,25 @@ def write_digits(folder: Path) -> int:
     return len(digits.target)
 
 
+def _plan() -> dict[str, Any]:
+    """What is trained."""
+    text = (resources.files("snellen.commands") / "demo.yaml").read_text(encoding="utf-8")
+    return parse_yaml(text, "demo.yaml")
+
+
 def _classes(digits: Path, folder: Path, console: Console) -> Path:
     runs = []
-    for name, width in _WIDTHS.items():
-        console.rule(f"1 of 3, classes: {name}, {counted(_DIGITS['epochs'], 'epoch')}")
-        fields = {**_DIGITS, "name": name, "model.width": width}
-        runs.append(_finished(train(digits, "airnet-scratch", out=folder / name, overrides=fields, console=console)))
+    plan = _plan()["classes"]
+    for name, width in plan["widths"].items():
+        console.rule(f"1 of 3, classes: {name}, {counted(plan['fields']['epochs'], 'epoch')}")
+        fields = {**plan["fields"], "name": name, "model.width": width}
+        runs.append(_finished(train(digits, plan["recipe"], out=folder / name, overrides=fields, console=console)))
     return report(runs, folder / "classes.html")
 
 
 def _few_labels(digits: Path, folder: Path, console: Console) -> Path:
     console.rule("2 of 3, few labels: pretraining without labels, then three settings with three seeds")
-    study = compare(_STUDY, digits, out=folder / "few-labels", console=console)
+    study = compare(_plan()["few labels"], digits, out=folder / "few-labels", console=console)
     if study is None or not study.finished:
         raise KeyboardInterrupt
     return report(study.path, folder / "few-labels.html")
@@ -140,9 +83,10 @@ def _few_labels(digits: Path, folder: Path, console: Console) -> Path:
 
 def _masks(scenes: Path, folder: Path, console: Console) -> Path:
     runs = []
-    for name, architecture in _SEGMENTERS.items():
-        console.rule(f"3 of 3, masks: {name}, {counted(_MASKS['epochs'], 'epoch')}")
-        recipe = {**_MASKS, "name": name, "model": {"architecture": architecture}}
+    plan = _plan()["masks"]
+    for name, architecture in plan["architectures"].items():
+        console.rule(f"3 of 3, masks: {name}, {counted(plan['recipe']['epochs'], 'epoch')}")
+        recipe = {**plan["recipe"], "name": name, "model": {"architecture": architecture}}
         runs.append(_finished(train(scenes, recipe, out=folder / name, console=console)))
     return report(runs, folder / "masks.html")
 

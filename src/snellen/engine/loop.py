@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from timm.utils import ModelEmaV3
 
-    from snellen.engine.precision import Mode
+    from snellen.engine.mode import Mode
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 

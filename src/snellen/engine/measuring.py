@@ -14,7 +14,7 @@ from rich.status import Status
 from torch import nn
 
 from snellen.engine.device import synchronise
-from snellen.engine.precision import Measured, Mode, Workload
+from snellen.engine.mode import Measured, Mode, Workload
 
 _LIGHT_SECONDS = 10.0  # measuring may take so long in any run
 _HEAVY_SECONDS = 60.0  # … and so long, or 2% of the run, where steps are slow

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snellen.engine.few_steps import few_steps_note
-from snellen.engine.precision import Mode
+from snellen.engine.mode import Mode
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged

@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from snellen.engine.display import per_second
-from snellen.engine.precision import Mode
+from snellen.engine.mode import Mode
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.comparisons import Comparison

@@ -23,12 +23,12 @@ import yaml
 
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
-from snellen.run.directory import RunDirectory
+from snellen.runs import Run
 from snellen.study.spec import StudySpec
 from snellen.words import counted
 
 if TYPE_CHECKING:
-    from snellen.engine.precision import Mode
+    from snellen.engine.mode import Mode
     from snellen.study.plan import Plan
 
 
@@ -96,10 +96,10 @@ class StudyDirectory:
         return all(run.state == "finished" for run in self.runs)
 
     @property
-    def pretraining(self) -> RunDirectory | None:
+    def pretraining(self) -> Run | None:
         """The pretraining that it did, where it did one."""
         folder = self.facts["pretraining"]
-        return RunDirectory(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
+        return Run(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
 
 
 def state_of(run: Path) -> str:
@@ -107,7 +107,7 @@ def state_of(run: Path) -> str:
     file = run / "status.json"
     if not (run / "recipe.yaml").is_file() or not file.is_file():
         return "not started"
-    return str(RunDirectory(run).status["state"])
+    return str(Run(run).status["state"])
 
 
 def is_study(path: Path) -> bool:

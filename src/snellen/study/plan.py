@@ -15,7 +15,7 @@ from snellen.insight.differences import flattened
 from snellen.recipe.load import apply_overrides, read_fields
 from snellen.study.kinds import seeds_by_default
 from snellen.study.spec import SettingSpec, StudySpec
-from snellen.tasks.kinds import kind_of, load_for, load_recipe
+from snellen.tasks.kinds import kind_named, load_for, load_recipe
 
 # What changes no result, and so makes no other run.
 _IRRELEVANT = {"name": "", "data.cache_mib": 0, "hardware": {}}
@@ -148,11 +148,11 @@ def _run(
     if weights is not None:
         changes["model.weights"] = weights.value
     try:
-        recipe = load_recipe(source, changes)
-        if not kind_of(recipe).is_comparable:
-            raise UserError(
-                f"{read_fields(source)[1]} is for {recipe.task}; a study compares classifiers, or segmenters."
-            )
+        fields, label = read_fields(source)
+        kind = kind_named(fields, label)
+        if not kind.is_comparable:
+            raise UserError(f"{label} is for {kind.task}; a study compares classifiers, or segmenters.")
+        recipe = load_recipe(fields, changes)
         recipe = _with_steps(recipe, study.fewest_steps, round(fraction * data.training_images))
     except UserError as error:
         raise UserError(f"study '{study.name}', setting '{setting.name}': {error}") from error

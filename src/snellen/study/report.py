@@ -18,11 +18,10 @@ from snellen.reporting.charts import Entry, Series
 from snellen.reporting.runs import RunView, class_names, differing, ends
 from snellen.reporting.shared import cost, si
 from snellen.reporting.template import Page, check_name
-from snellen.run.directory import RunDirectory
+from snellen.runs import Run
 from snellen.study.answer import answer, not_learnt, verdict
 from snellen.study.directory import StudyDirectory
 from snellen.study.results import Cell, Pair, Results, read_results
-from snellen.tasks.kinds import kind_of_run
 from snellen.words import counted, duration, time_axis
 
 _PICTURES = 8
@@ -42,7 +41,7 @@ def build_study_report(study: StudyDirectory, out: Path) -> Path:
 def _page(results: Results) -> Page:
     spec = results.study.spec
     views = _representatives(results)
-    sections = kind_of_run(results.cells[0].first).study.sections(views, _MOST_FEATURES)
+    sections = results.cells[0].first.kind.study.sections(views, _MOST_FEATURES)
     variables = {
         "title": spec.name,
         "description": spec.description,
@@ -88,7 +87,7 @@ def _representatives(results: Results) -> list[RunView]:
     for cell in results.cells:
         if cell.setting not in cells or cell.fraction > cells[cell.setting].fraction:
             cells[cell.setting] = cell
-    view = kind_of_run(results.cells[0].first).report.view
+    view = results.cells[0].first.kind.report.view
     return [view(name, cell.first, number) for number, (name, cell) in enumerate(cells.items())]
 
 
@@ -183,7 +182,7 @@ def _galleries(results: Results) -> list[dict[str, Any]]:
     if len(cells) < 2 or any(cell.correct is None for cell in cells):
         return []
     best = max(cells, key=lambda cell: cell.over.mean)
-    picture = kind_of_run(best.first).study.mistake
+    picture = best.first.kind.study.mistake
     made = []
     for other in sorted((c for c in cells if c is not best), key=lambda cell: -cell.over.mean):
         for winner, loser in ((best, other), (other, best)):
@@ -213,7 +212,7 @@ def _pretraining(study: StudyDirectory) -> dict[str, str] | None:
     run = study.pretraining
     if run is None:
         return None
-    view, status = kind_of_run(run).report.view("", run, 0), run.status
+    view, status = run.kind.report.view("", run, 0), run.status
     return {
         "name": view.recipe.name,
         "backbone": str(view.recipe.network_name),
@@ -237,7 +236,7 @@ def _few_steps(results: Results) -> list[str]:
 
 def _switches(study: StudyDirectory) -> list[str]:
     """Notes on runs that changed their precision on the way."""
-    runs = [RunDirectory(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
+    runs = [Run(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
     return [f"{run.name}: {sentence}." for run in runs for sentence in run.switches]
 
 

@@ -22,11 +22,10 @@ from snellen.insight.proportions import Interval, wilson
 from snellen.insight.seeds import OverSeeds
 from snellen.insight.settings import Scores, compare, expected_by_setting, unit_degrees
 from snellen.reporting.headline import scored_samples
-from snellen.run.directory import RunDirectory
+from snellen.runs import Run
 from snellen.study.directory import StudyDirectory
 from snellen.study.kinds import kind_of_training
 from snellen.tasks.kind import Judged
-from snellen.tasks.kinds import kind_of_run
 from snellen.words import counted
 
 
@@ -40,7 +39,7 @@ class Cell:
 
     setting: str
     fraction: float
-    runs: dict[int, RunDirectory]
+    runs: dict[int, Run]
     recipe: CommonRecipe
     measure: str
     judged: Judged
@@ -111,7 +110,7 @@ class Cell:
         return float(np.mean(spent))
 
     @property
-    def first(self) -> RunDirectory:
+    def first(self) -> Run:
         """The run of the first seed."""
         return next(iter(self.runs.values()))
 
@@ -206,7 +205,7 @@ def read_results(study: StudyDirectory) -> Results:
     for setting, fraction in dict.fromkeys((run.setting, run.fraction) for run in study.runs):
         planned = [run for run in study.runs if (run.setting, run.fraction) == (setting, fraction)]
         missing += [run.path.name for run in planned if run.state != "finished"]
-        runs = {run.seed: RunDirectory(run.path) for run in planned if run.state == "finished"}
+        runs = {run.seed: Run(run.path) for run in planned if run.state == "finished"}
         if runs:
             cells.append(_cell(setting, fraction, runs))
     if not cells:
@@ -236,10 +235,10 @@ def _scored_paths(cell: Cell) -> list[str]:
     return paths
 
 
-def _cell(setting: str, fraction: float, runs: dict[int, RunDirectory]) -> Cell:
+def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     first = next(iter(runs.values()))
-    kind = kind_of_run(first)
-    return Cell(setting, fraction, runs, kind.record.recipe_of(first), kind.measure, kind.study.judge([*runs.values()]))
+    judged = first.kind.study.judge([*runs.values()])
+    return Cell(setting, fraction, runs, first.recipe, first.kind.measure, judged)
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:

@@ -13,8 +13,8 @@ from rich.markup import escape
 
 from snellen.data.fingerprint import text_hash
 from snellen.engine.budget import evaluation_seconds, step_seconds
+from snellen.engine.mode import Mode
 from snellen.engine.out_of_memory import memory_explained
-from snellen.engine.precision import Mode
 from snellen.engine.recipe import CommonRecipe, seconds
 from snellen.recipe.load import apply_overrides
 from snellen.tasks.kinds import kind_of

@@ -39,6 +39,28 @@ class Files:
         ]
 
 
+@dataclass(frozen=True, repr=False)
+class FileCheck:
+    """files: what the files of a source are like."""
+
+    files: Files
+
+    @property
+    def formats(self) -> dict[str, int]:
+        """How many files there are of each kind, such as "JPEG RGB"."""
+        return self.files.formats
+
+    @property
+    def sides(self) -> tuple[int, float, int]:
+        """(smallest, median, largest) of the shorter sides, in pixels."""
+        return self.files.sides
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """Files that cannot be decoded."""
+        return self.files.unreadable
+
+
 def look_at_all(paths: Sequence[Path], console: Console) -> Files:
     """Decodes every file."""
     formats: Counter[str] = Counter()

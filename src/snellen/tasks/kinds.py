@@ -51,7 +51,7 @@ def kind_of(recipe: CommonRecipe) -> AnyKind:
 def kind_of_run(run: RunDirectory) -> AnyKind:
     """The kind of a run. Raises UserError where its recipe says none that is known."""
     fields, label = resolved_fields(run.path / "recipe.yaml")
-    return _kind_in(fields, label)
+    return kind_named(fields, label)
 
 
 def recipe_of(run: RunDirectory) -> CommonRecipe:
@@ -77,11 +77,12 @@ def recipe_types() -> list[type[CommonRecipe]]:
 
 
 def _validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
-    model: type[CommonRecipe] = _kind_in(fields, label).recipe
+    model: type[CommonRecipe] = kind_named(fields, label).recipe
     return validate(model, fields, label)
 
 
-def _kind_in(fields: Mapping[str, Any], label: str) -> AnyKind:
+def kind_named(fields: Mapping[str, Any], label: str) -> AnyKind:
+    """The kind that a recipe's fields name. label: what to call them in messages. Raises UserError for no known one."""
     task = fields.get("task", DEFAULT.task)
     if not isinstance(task, str) or task not in KINDS:
         raise UserError(f"{label}, task: {not_one_of(str(task), list(KINDS))}")

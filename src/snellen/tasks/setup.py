@@ -26,9 +26,9 @@ from snellen.engine.budget import epochs_within
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job, Source, Task
+from snellen.engine.mode import Loss, Measured, Mode
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.out_of_memory import memory_explained
-from snellen.engine.precision import Loss, Measured, Mode
 from snellen.engine.recipe import CommonRecipe, Network, seconds
 from snellen.errors import UserError
 from snellen.models.weights import PUBLISHED, WeightsReport

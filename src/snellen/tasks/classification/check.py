@@ -15,11 +15,11 @@ from rich.table import Table
 from snellen.data.depth import settle_bits
 from snellen.data.folders import UnlabelledError
 from snellen.data.given import name_of
-from snellen.data.listing import ImageSet, Source, Unreadable
+from snellen.data.listing import ImageSet, Source
 from snellen.data.sources import read_images
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import Files, look_at_all
+from snellen.tasks.checking import FileCheck, look_at_all
 from snellen.tasks.classification.recipe import Recipe
 from snellen.words import counted
 
@@ -27,30 +27,14 @@ FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
-class Check:
-    """images: the index. files: what they are like. notes: on the values of 16-bit images."""
+class Check(FileCheck):
+    """files: what the images are like. images: the index. notes: on the values of 16-bit images."""
 
     images: ImageSet
-    files: Files
     notes: list[str]
 
     def __repr__(self) -> str:
         return f"Check of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
-
-    @property
-    def formats(self) -> dict[str, int]:
-        """How many files there are of each kind, such as "JPEG RGB"."""
-        return self.files.formats
-
-    @property
-    def sides(self) -> tuple[int, float, int]:
-        """(smallest, median, largest) of the shorter sides, in pixels."""
-        return self.files.sides
-
-    @property
-    def unreadable(self) -> list[Unreadable]:
-        """Files that cannot be decoded."""
-        return self.files.unreadable
 
     def render(self) -> RenderableType:
         """As text for people."""
@@ -87,4 +71,4 @@ def check(
     train, scored, test = (
         [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
     )
-    return Check(images, look_at_all([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)[1])
+    return Check(look_at_all([*train, *scored, *test], console), images, settle_bits(spec.bits, train, scored)[1])

@@ -18,7 +18,7 @@ from snellen.data.listing import ImageSet, Sample
 from snellen.data.store import CacheBudget
 from snellen.engine.checkpoint import restore_model
 from snellen.engine.loop import Job
-from snellen.engine.precision import Mode
+from snellen.engine.mode import Mode
 from snellen.models.classifier import build_classifier, check_evaluation_size
 from snellen.tasks.arithmetic import Recorded
 from snellen.tasks.classification.data import training_paths

@@ -12,10 +12,10 @@ from rich.markup import escape
 
 from snellen.data.depth import settle_bits
 from snellen.data.given import check_path
-from snellen.data.listing import Source, Unreadable
+from snellen.data.listing import Source
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import Files, look_at_all
+from snellen.tasks.checking import FileCheck, look_at_all
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.words import counted
 
@@ -23,21 +23,15 @@ FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
-class UnlabelledCheck:
-    """images: the index. files: what they are like. reason: why they are taken for unlabelled. notes: on their bits."""
+class UnlabelledCheck(FileCheck):
+    """files: what the images are like. images: the index. reason: why they count as unlabelled. notes: on their bits."""
 
     images: UnlabelledSet
-    files: Files
     reason: str
     notes: list[str]
 
     def __repr__(self) -> str:
         return f"UnlabelledCheck of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
-
-    @property
-    def unreadable(self) -> list[Unreadable]:
-        """Files that cannot be decoded."""
-        return self.files.unreadable
 
     def render(self) -> RenderableType:
         """As text for people."""
@@ -60,4 +54,4 @@ def check(
     bits = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data
     paths = [images.root / path for path in images.paths]
-    return UnlabelledCheck(images, look_at_all(paths, console), why, settle_bits(spec.bits, paths)[1])
+    return UnlabelledCheck(look_at_all(paths, console), images, why, settle_bits(spec.bits, paths)[1])

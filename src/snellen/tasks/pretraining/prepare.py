@@ -21,7 +21,7 @@ from snellen.data.sources import read_images
 from snellen.data.store import CacheBudget
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.data.views import ViewFeed
-from snellen.engine.precision import Mode
+from snellen.engine.mode import Mode
 from snellen.errors import UserError
 from snellen.models.classifier import check_evaluation_size, start_backbone
 from snellen.models.spec import BackboneSpec

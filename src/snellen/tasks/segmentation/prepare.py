@@ -20,7 +20,7 @@ from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import DecodedSet, PairPixels, decode_set
 from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.sources import MaskedSample, MaskedSet, fewer_masked
-from snellen.engine.precision import Mode
+from snellen.engine.mode import Mode
 from snellen.errors import UserError
 from snellen.models.segmenters.build import build_segmenter, check_sizes
 from snellen.tasks.arithmetic import Recorded
