@@ -18,7 +18,7 @@ from torch import nn
 from snellen import UserError, train
 from snellen.commands import execution
 from snellen.commands.train import resume
-from snellen.engine.checkpoint import Checkpoint, Progress, save_weights
+from snellen.engine.checkpoint import Checkpoint, Progress
 from snellen.engine.interrupt import StopRequest
 from snellen.files import replacing
 from snellen.runs import Run
@@ -40,16 +40,17 @@ def at_most(size: int) -> Iterator[None]:
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
     model = nn.Linear(300, 300)
-    checkpoint = Checkpoint(tmp_path, model, torch.optim.SGD(model.parameters(), 0.1), None)
+    checkpoint = Checkpoint(RunWriter(tmp_path), model, torch.optim.SGD(model.parameters(), 0.1), None)
     checkpoint.save(Progress(step=1))
     weights = tmp_path / "checkpoints" / "best.safetensors"
-    save_weights(weights, model, {"epoch": "1"})
+    writer = RunWriter(tmp_path)
+    writer.weights("checkpoints/best.safetensors", model, {"epoch": "1"})
     before = weights.read_bytes()
     with at_most(100_000):
         with pytest.raises(UserError, match=r"last\.pt: the disk is full"):
             checkpoint.save(Progress(step=2))
         with pytest.raises(UserError, match=r"best\.safetensors: the disk is full"):
-            save_weights(weights, model, {"epoch": "2"})
+            writer.weights("checkpoints/best.safetensors", model, {"epoch": "2"})
     restored = checkpoint.restore(torch.device("cpu"))
     assert restored is not None
     assert restored.step == 1
@@ -112,7 +113,7 @@ def test_a_file_that_lost_its_end_is_not_filled_up(name: str, digits: Path, tmp_
 def test_files_have_the_permissions_of_new_files(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
-        save_weights(tmp_path / "best.safetensors", nn.Linear(2, 2), {})
+        RunWriter(tmp_path).weights("best.safetensors", nn.Linear(2, 2), {})
         with replacing(tmp_path / "text") as temporary:
             temporary.write_text("text")
     finally:

@@ -11,11 +11,11 @@ from safetensors import safe_open
 
 from snellen.engine.checkpoint import Progress
 from snellen.engine.recipe import CommonRecipe
-from snellen.files import replacing, write_json, write_text
 from snellen.recipe.load import dump
+from snellen.run.writer import RunWriter
 from snellen.runs import Run
 
-_BEST, _SCORED = "checkpoints/best.safetensors", "predictions/validation.npz"
+_LAST, _BEST, _SCORED = "checkpoints/last.pt", "checkpoints/best.safetensors", "predictions/validation.npz"
 
 
 def start_again(reason: str, recipe: CommonRecipe) -> str:
@@ -24,43 +24,42 @@ def start_again(reason: str, recipe: CommonRecipe) -> str:
     return f"{reason}. Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"
 
 
-def go_back_in_fp32(path: Path, reason: str) -> str:
+def go_back_in_fp32(writer: RunWriter, reason: str) -> str:
     """Makes the run one that goes on in fp32 from its last checkpoint, or from its start where there is none.
 
     environment.json gets the switch and the new mode, recipe.yaml the new precision; `resume` reads both. A chosen
     epoch that came after the checkpoint is forgotten. Returns what to tell the user.
     """
-    run = Run(path)
+    run = Run(writer.path)
     before = run.mode
     after = dataclasses.replace(before, precision="fp32")
-    step = _forget_later_epochs(path)
+    step = _forget_later_epochs(writer)
     switch = {"step": step, "before": str(before), "after": str(after), "reason": reason}
     switches = [*run.environment.get("switches", []), switch]
-    write_json(path / "environment.json", run.environment | dataclasses.asdict(after) | {"switches": switches})
+    writer.json("environment.json", run.environment | dataclasses.asdict(after) | {"switches": switches})
     hardware = after.fixed(run.recipe.hardware)
-    write_text(path / "recipe.yaml", dump(run.recipe.model_copy(update={"hardware": hardware})))
+    writer.text("recipe.yaml", dump(run.recipe.model_copy(update={"hardware": hardware})))
     start = f"from the checkpoint after step {step}" if step else "from the start"
     return f"{reason}, in {before}. The run goes on in {after}, {start}; its page says so."
 
 
-def _forget_later_epochs(path: Path) -> int:
+def _forget_later_epochs(writer: RunWriter) -> int:
     """Steps done at the checkpoint; what was chosen after it is removed."""
-    last = path / "checkpoints" / "last.pt"
+    last = writer.path / _LAST
     progress = Progress()
     state: dict[str, Any] | None = None
     if last.is_file():
         state = torch.load(last, map_location="cpu", weights_only=True)
         assert state is not None
         progress = Progress(**state["progress"])
-    if _chosen(path) == progress.chosen_epoch:
+    if _chosen(writer.path) == progress.chosen_epoch:
         return progress.step
     if state is not None:  # its chosen epoch was replaced by a later one: the next one scored is chosen
         fresh = Progress()
         progress.chosen_epoch, progress.chosen_quality = fresh.chosen_epoch, fresh.chosen_quality
-        with replacing(last) as temporary:
-            torch.save(state | {"progress": dataclasses.asdict(progress)}, temporary)
+        writer.state(_LAST, state | {"progress": dataclasses.asdict(progress)})
     for name in (_BEST, _SCORED):
-        (path / name).unlink(missing_ok=True)
+        writer.remove(name)
     return progress.step
 
 

@@ -7,13 +7,12 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
 from snellen.commands.final_scores import score_test_part, write_predictions
-from snellen.engine.checkpoint import Progress, save_weights
+from snellen.engine.checkpoint import Progress
 from snellen.engine.display import Display
 from snellen.engine.environment import describe, peak_memory_mib
 from snellen.engine.few_steps import few_steps_note
@@ -22,7 +21,7 @@ from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
 from snellen.engine.out_of_memory import memory_explained
 from snellen.errors import DivergedError, UserError
-from snellen.files import FULL, write_json, write_text
+from snellen.files import FULL
 from snellen.models.classifier import count_macs, count_parameters
 from snellen.recipe.load import dump
 from snellen.reporting.closing import closing_lines
@@ -35,12 +34,12 @@ from snellen.tasks.setup import Prepared, say, say_notes
 from snellen.words import counted
 
 
-def write_start(path: Path, prepared: Prepared, facts: Facts) -> None:
+def write_start(prepared: Prepared, facts: Facts) -> None:
     """Everything that is known before the first step; recipe.yaml last, since it makes the folder a run."""
-    job, weights = prepared.job, prepared.weights
+    job, writer, weights = prepared.job, prepared.job.writer, prepared.weights
     network = job.task.weights(job.model)
-    write_text(path / "samples.csv", facts.samples)
-    write_json(path / "data.json", facts.data)
+    writer.text("samples.csv", facts.samples)
+    writer.json("data.json", facts.data)
     environment = describe(job.feed.device) | {
         "format": FORMAT,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -58,9 +57,9 @@ def write_start(path: Path, prepared: Prepared, facts: Facts) -> None:
             "mismatched": list(weights.mismatched),
         },
     }
-    write_json(path / "environment.json", environment)
-    write_status(path, "running", job, Progress())
-    write_text(path / "recipe.yaml", dump(job.recipe))
+    writer.json("environment.json", environment)
+    write_status("running", job, Progress())
+    writer.text("recipe.yaml", dump(job.recipe))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +73,6 @@ class Headline:
 
 
 def write_status(
-    path: Path,
     state: str,
     job: Job,
     progress: Progress,
@@ -105,17 +103,18 @@ def write_status(
         headline = Headline(score, None, None, job.task.evaluated_images)
     status |= dataclasses.asdict(headline)
     failure = {"error": error, "diverged": diverged} if error else {}
-    write_json(path / "status.json", status | failure)
+    job.writer.json("status.json", status | failure)
 
 
-def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) -> Run:
+def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
     """Trains to the end or to Ctrl-C, then writes what is made from the whole run; its report, unless a study has one.
 
     A run that diverges in a reduced precision goes on in fp32: again() prepares its job anew, as a resume does. In fp32
     that is its end. Raises UserError for what stops a run.
     """
+    path = job.path
     checkpoint, progress = job.begin()
-    write_status(path, "running", job, progress)
+    write_status("running", job, progress)
     if not progress.step and not in_study(path):  # a study says it of its settings
         few = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
         say_notes(console, [] if few is None else [few])
@@ -129,33 +128,33 @@ def execute(path: Path, job: Job, console: Console, again: Callable[[], Job]) ->
         ):
             finished = run_loop(job, display, stop, checkpoint, progress)
         network = job.task.weights(job.scored)
-        save_weights(path / "checkpoints" / "last.safetensors", network, {"epoch": str(progress.epoch - 1)})
-        write_predictions(Run(path), "validation")
+        job.writer.weights("checkpoints/last.safetensors", network, {"epoch": str(progress.epoch - 1)})
+        write_predictions(Run(path), job.writer, "validation")
         if finished:  # before it is called that: a run that is stopped here goes on with the test part
-            write_status(path, "running", job, progress)
-            score_test_part(Run(path), console)
+            write_status("running", job, progress)
+            score_test_part(Run(path), job.writer, console)
     except DivergedError as error:
         if job.mode.precision != "fp32":
-            note = go_back_in_fp32(path, str(error))
+            note = go_back_in_fp32(job.writer, str(error))
             console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
-            return execute(path, again(), console, again)
+            return execute(again(), console, again)
         message = start_again(str(error), job.recipe)
-        write_status(path, "failed", job, progress, message, diverged=True)
+        write_status("failed", job, progress, message, diverged=True)
         raise UserError(message) from error
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in FULL:
             raise
         message = f"{job.path}: the disk is full." if isinstance(error, OSError) else str(error)
         with suppress(UserError):  # on a full disk it may not fit either
-            write_status(path, "failed", job, progress, message)
+            write_status("failed", job, progress, message)
         raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
     if not finished:
-        write_status(path, "interrupted", job, progress)
+        write_status("interrupted", job, progress)
         say(console, f"stopped; to resume: snellen train --resume {path}")
         return Run(path)
     run = Run(path)
     view = run.kind.report.view(run.recipe.name, run, 0)
-    write_status(path, "finished", job, progress, headline=_headline(view))
+    write_status("finished", job, progress, headline=_headline(view))
     if not in_study(path):
         page = run.report()
         for line in (*closing_lines(view), f"report: {page}", *view.next_commands):

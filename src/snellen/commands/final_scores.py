@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import numpy as np
 from rich.console import Console
 
 from snellen.errors import UserError
-from snellen.files import replacing, write_text
+from snellen.run.writer import RunWriter
 from snellen.runs import Run
 from snellen.tasks.setup import say, say_notes
 from snellen.words import counted
 
 
-def write_predictions(run: Run, part: str) -> None:
+def write_predictions(run: Run, writer: RunWriter, part: str) -> None:
     """predictions/PART.csv: what predictions/PART.npz says of each image, for people; nothing where that is not there.
 
     part: validation or test.
@@ -22,10 +20,10 @@ def write_predictions(run: Run, part: str) -> None:
     if not (run.path / "predictions" / f"{part}.npz").is_file():
         return  # nothing is scored, or it was stopped before the first evaluation
     table = run.kind.record.prediction_table(run, part)
-    write_text(run.path / "predictions" / f"{part}.csv", table.to_csv(index=False))
+    writer.text(f"predictions/{part}.csv", table.to_csv(index=False))
 
 
-def score_test_part(run: Run, console: Console) -> None:
+def score_test_part(run: Run, writer: RunWriter, console: Console) -> None:
     """Scores the weights of the chosen epoch on the test images, where the data have some and it was not done before.
 
     Images that can no longer be read are left out, and named. Writes predictions/test.npz and test.csv.
@@ -44,7 +42,6 @@ def score_test_part(run: Run, console: Console) -> None:
         say_notes(console, [lost if len(failed) == 1 else f"{lost}, …"])
     if not len(arrays["rows"]):
         return
-    epoch = np.int64(run.status["chosen_epoch"])
-    with replacing(run.path / "predictions" / "test.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **cast("Any", arrays), epoch=epoch)
-    write_predictions(run, "test")
+    epoch = np.array(run.status["chosen_epoch"], np.int64)
+    writer.arrays("predictions/test.npz", {**arrays, "epoch": epoch})
+    write_predictions(run, writer, "test")

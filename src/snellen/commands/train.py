@@ -79,9 +79,9 @@ def train_on(kind: AnyKind, images: Any, data: Source, recipe: CommonRecipe, out
     kind.data.announce(images, console)
     with new_run(out, recipe.name) as path:
         prepared = kind.prepare.prepare(path, recipe, images, console, recorded=None)
-        source = absolute(kind.data.keep_source(data, path))
-        write_start(path, prepared, kind.prepare.facts(prepared, source, console))
-        return execute(path, prepared.job, console, lambda: _prepared_again(kind, path, images, console))
+        source = absolute(kind.data.keep_source(data, prepared.job.writer))
+        write_start(prepared, kind.prepare.facts(prepared, source, console))
+        return execute(prepared.job, console, lambda: _prepared_again(kind, path, images, console))
 
 
 def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool = False) -> Run:
@@ -102,7 +102,7 @@ def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool
         images = kind.data.read_again(opened, opened.recipe)
         check_unchanged(opened.data, "fingerprint", images.fingerprint)
         job = _prepared_again(kind, path, images, console)
-        return execute(path, job, console, lambda: _prepared_again(kind, path, images, console))
+        return execute(job, console, lambda: _prepared_again(kind, path, images, console))
 
 
 def _prepared_again(kind: AnyKind, path: Path, images: Any, console: Console) -> Job:

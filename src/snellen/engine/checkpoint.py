@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snellen.errors import UserError
-from snellen.files import replacing
+from snellen.run.writer import RunWriter
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
 
+_LAST = "checkpoints/last.pt"
 _SECONDS_BETWEEN = 60.0
 _SHARE_OF_TIME = 0.02  # saving may take this share of a run's time; large networks are saved less often
 
@@ -59,8 +60,9 @@ class Progress:
 class Checkpoint:
     """checkpoints/last.pt of one run: weights, optimiser, moving average, progress."""
 
-    def __init__(self, run: Path, model: nn.Module, optimizer: Optimizer, ema: ModelEmaV3 | None) -> None:
-        self._path = run / "checkpoints" / "last.pt"
+    def __init__(self, writer: RunWriter, model: nn.Module, optimizer: Optimizer, ema: ModelEmaV3 | None) -> None:
+        self._writer = writer
+        self._path = writer.path / _LAST
         self._model = model
         self._optimizer = optimizer
         self._ema = ema
@@ -81,8 +83,7 @@ class Checkpoint:
             "ema": self._ema.module.state_dict() if self._ema else None,
             "progress": asdict(progress),
         }
-        with replacing(self._path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)  # to a path it would not say why it failed
+        self._writer.state(_LAST, state)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - start
 
@@ -113,7 +114,7 @@ class Checkpoint:
 
 def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:
     """Loads the weights of last.pt into `model`, nothing else. Raises UserError when it does not fit."""
-    with _reading(run / "checkpoints" / "last.pt", device) as state:
+    with _reading(run / _LAST, device) as state:
         _load(model, state["model"])
 
 
@@ -136,14 +137,3 @@ def _reading(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
         raise UserError(
             f"{path}: not a checkpoint of this run ({why}). Delete the file to start this run over from its first step."
         ) from error
-
-
-def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """The weights of `model` as safetensors, contiguous and on the CPU, so that any tool reads them."""
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()
-    }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata)

@@ -7,7 +7,6 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from snellen.engine.checkpoint import Progress
 from snellen.errors import DivergedError
+from snellen.run.writer import RunWriter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Journal:
     """
 
     def __init__(
-        self, run: Path, progress: Progress, measure: str, columns: Sequence[str], records: Sequence[str]
+        self, writer: RunWriter, progress: Progress, measure: str, columns: Sequence[str], records: Sequence[str]
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -50,16 +50,11 @@ class Journal:
         for name in (_STEPS, _EPOCHS, *records):
             if progress.file_sizes and name not in progress.file_sizes:  # of an older version: its epochs are missing
                 continue
-            path = run / name
-            path.parent.mkdir(exist_ok=True)
-            file = path.open("ab")
-            file.truncate(progress.file_sizes.get(name, 0))
-            file.seek(0, 2)
-            self._files[name] = file
+            self._files[name] = writer.growing(name, progress.file_sizes.get(name, 0))
         if not progress.file_sizes:
             self._row(_STEPS, _STEP_FIELDS)
             self._row(_EPOCHS, self._fields)
-        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=progress.step)
+        self._events = SummaryWriter(str(writer.path / "tensorboard"), purge_step=progress.step)
         self._pending: list[tuple[int, Tensor, Tensor, int, float, Tensor | None, float]] = []
         self._flushed_at = time.monotonic()
 

@@ -26,6 +26,7 @@ from snellen.engine.recipe import CommonRecipe
 from snellen.engine.schedule import factor, momentum
 from snellen.errors import DivergedError, UserError
 from snellen.randomness import derive
+from snellen.run.writer import RunWriter
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -141,7 +142,7 @@ class Task(Protocol):
 class Job:
     """All that a run trains with. optimizer's groups carry `scale`: their learning rate over the recipe's."""
 
-    path: Path
+    writer: RunWriter
     recipe: CommonRecipe
     task: Task
     feed: Source
@@ -150,6 +151,11 @@ class Job:
     ema: ModelEmaV3 | None
     fabric: Fabric
     mode: Mode
+
+    @property
+    def path(self) -> Path:
+        """The run's directory."""
+        return self.writer.path
 
     @property
     def scored(self) -> nn.Module:
@@ -170,7 +176,7 @@ class Job:
 
     def begin(self) -> tuple[Checkpoint, Progress]:
         """The checkpoint of the run, and where it stands: what was saved, or the very start."""
-        checkpoint = Checkpoint(self.path, self.model, self.optimizer, self.ema)
+        checkpoint = Checkpoint(self.writer, self.model, self.optimizer, self.ema)
         return checkpoint, checkpoint.restore(self.feed.device) or Progress()
 
 
@@ -182,7 +188,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
     due, scored = recipe.snapshots.due(recipe.epochs), recipe.scored_epochs()
-    with Journal(job.path, progress, job.task.measure, job.task.columns, job.task.records) as journal:
+    with Journal(job.writer, progress, job.task.measure, job.task.columns, job.task.records) as journal:
         while progress.epoch <= recipe.epochs:
             epoch = progress.epoch
             job.model.train()

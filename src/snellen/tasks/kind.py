@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from snellen.reporting.runs import RunView
     from snellen.reporting.template import Page
     from snellen.run.directory import RunDirectory
+    from snellen.run.writer import RunWriter
     from snellen.tasks.arithmetic import Recorded
     from snellen.tasks.setup import Prepared
 
@@ -100,7 +101,7 @@ class Data(Protocol[R, I]):
     def read_again(self, run: RunDirectory, recipe: R) -> I:
         """The images that a run was trained on."""
 
-    def keep_source(self, data: Source, folder: Path) -> str | Path:
+    def keep_source(self, data: Source, writer: RunWriter) -> str | Path:
         """Where a run finds `data` again; what has no path is written into the run's folder."""
 
     def portable(self, recipe: R) -> R:

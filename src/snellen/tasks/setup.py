@@ -33,6 +33,7 @@ from snellen.engine.recipe import CommonRecipe, Network, seconds
 from snellen.errors import UserError
 from snellen.models.weights import PUBLISHED, WeightsReport
 from snellen.randomness import derive
+from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded, Timed, in_mode, settle_mode
 from snellen.words import counted
 
@@ -56,7 +57,7 @@ class Prepared:
 
 
 def set_up(
-    path: Path,
+    writer: RunWriter,
     recipe: AnyRecipe,
     network: nn.Module,
     feed: Timed,
@@ -79,7 +80,7 @@ def set_up(
     task, source = build(recipe, mode, fabric)
     optimizer = build_optimizer(recipe.optimizer, network)
     ema = build_ema(recipe.ema, network) if recipe.ema else None
-    job = Job(path, recipe, task, source, network, optimizer, ema, fabric, mode)
+    job = Job(writer, recipe, task, source, network, optimizer, ema, fabric, mode)
     if recorded is None and tune is not None:
         job = tune(job)
     if recorded is None and recipe.budget:

@@ -16,9 +16,9 @@ from snellen.data.sources import read_images
 from snellen.data.table import as_text
 from snellen.engine.device import find_device
 from snellen.errors import UserError
-from snellen.files import write_text
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory
+from snellen.run.writer import RunWriter
 from snellen.tasks.choice import SMALL_SIDE, Choice, for_few_images, median_side, settle, spread
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.setup import say, say_notes, with_absolute_weights
@@ -76,12 +76,12 @@ def read_again(run: RunDirectory, recipe: Recipe) -> ImageSet:
     return read_images(run.data["source"], recipe.data)
 
 
-def keep_source(data: Source, folder: Path) -> str | Path:
+def keep_source(data: Source, writer: RunWriter) -> str | Path:
     """The path itself; a DataFrame is written into the run's folder."""
     if isinstance(data, str | Path):
         return data
-    write_text(folder / _FRAME, as_text(data).to_csv(sep="\t", index=False, quoting=csv.QUOTE_ALL))
-    return folder / _FRAME
+    writer.text(_FRAME, as_text(data).to_csv(sep="\t", index=False, quoting=csv.QUOTE_ALL))
+    return writer.path / _FRAME
 
 
 def portable(recipe: Recipe) -> Recipe:

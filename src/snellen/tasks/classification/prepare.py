@@ -20,6 +20,7 @@ from snellen.engine.checkpoint import restore_model
 from snellen.engine.loop import Job
 from snellen.engine.mode import Mode
 from snellen.models.classifier import build_classifier, check_evaluation_size
+from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
 from snellen.tasks.classification.data import training_paths
 from snellen.tasks.classification.frozen import FeatureFeed, best_rate, extracted
@@ -59,7 +60,7 @@ def prepare(
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, weights or settings that cannot work.
     """
-    device = begin(recipe, recorded)
+    writer, device = RunWriter(path), begin(recipe, recorded)
     spec = start_of(recipe.model, recorded)
     if recorded is None:
         scored_files = [images.root / sample.path for sample in images.validation]
@@ -101,7 +102,7 @@ def prepare(
         rows = snapshot_rows(recipe, len(images.validation))
 
         def task(scored: Scored) -> Classification:
-            return Classification(path, recipe.loss, scored, recipe.evaluation.flip, rows, len(images.classes))
+            return Classification(writer, recipe.loss, scored, recipe.evaluation.flip, rows, len(images.classes))
 
         if not recipe.model.cached:
             return task(scored), trained
@@ -116,7 +117,7 @@ def prepare(
         groups = [sample.group for sample in images.train]
         return _with_rate(job, best_rate(job, job.feed, groups, recipe.sweep, console))
 
-    job, measured = set_up(path, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
+    job, measured = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
     size = recipe.evaluation.size
     return PreparedClassification(job, normalization, weights, measured, (size, size), recipe, images)
 

@@ -30,6 +30,7 @@ from snellen.data.listing import Sample
 from snellen.models.classifier import Classifier, load_trained
 from snellen.recipe.load import read_resolved
 from snellen.run.directory import RunDirectory
+from snellen.run.writer import RunWriter
 from snellen.tasks.classification.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 SAMPLE_COLUMNS = ("target", "class")
 EPOCH_COLUMNS = ("train_top1", "validation_loss", "validation_top1")
 _SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
-_CORRECT = "predictions/correct.u8"
+CORRECT = "predictions/correct.u8"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,18 @@ def samples_csv(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -
     return text.getvalue()
 
 
+def write_validation(
+    writer: RunWriter, probabilities: NDArray[np.float32], target: NDArray[np.int64], epoch: int
+) -> None:
+    """predictions/validation.npz, whose images are all validation images."""
+    arrays: dict[str, NDArray[Any]] = {
+        "probabilities": probabilities,
+        "target": target,
+        "epoch": np.array(epoch, np.int64),
+    }
+    writer.arrays("predictions/validation.npz", arrays)
+
+
 def read_predictions(run: RunDirectory, part: str) -> ImagePredictions:
     """Probabilities and targets of a part at the chosen epoch. Raises UserError where it was not scored.
 
@@ -119,13 +132,13 @@ def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
 
 def records(classes: int) -> tuple[str, str]:
     """The growing files that take `correct_by_epoch` and `classes_by_epoch`, for so many classes."""
-    return _CORRECT, class_file(classes)[0]
+    return CORRECT, class_file(classes)[0]
 
 
 def correct_by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
     """(epochs, N) bool: which validation images were right after each epoch."""
     images = int(run.data["counts"]["validation"])
-    with run.reading(_CORRECT) as file:
+    with run.reading(CORRECT) as file:
         return np.fromfile(file, dtype=np.uint8).reshape(-1, images).astype(bool)
 
 
@@ -146,6 +159,16 @@ def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | No
     with run.reading(name) as file:
         classes = np.fromfile(file, dtype=dtype).reshape(-1, images)
     return classes if len(classes) == len(correct_by_epoch(run)) else None
+
+
+def write_snapshot(writer: RunWriter, snapshot: Snapshot) -> None:
+    """snapshots/epoch_NNNN.npz."""
+    arrays: dict[str, NDArray[Any]] = {
+        "features": snapshot.features,
+        "probabilities": snapshot.probabilities,
+        "rows": snapshot.rows,
+    }
+    writer.arrays(f"snapshots/epoch_{snapshot.epoch:04d}.npz", arrays)
 
 
 def read_snapshots(run: RunDirectory) -> list[Snapshot]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snellen.data.feed import Batch
-from snellen.engine.checkpoint import save_weights
 from snellen.engine.display import loss_text
-from snellen.files import replacing
 from snellen.models.classifier import Classifier
+from snellen.run.writer import RunWriter
 from snellen.tasks.classification.losses import compute_loss
 from snellen.tasks.classification.recipe import LossSpec
-from snellen.tasks.classification.record import class_file, records
+from snellen.tasks.classification.record import Snapshot, class_file, records, write_snapshot, write_validation
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -118,7 +116,7 @@ class Scored(Protocol):
 class Classification:
     """One image, one class.
 
-    run: the directory that weights, predictions and snapshots go to. validation: the scored images. rows: (n,) int64,
+    writer: of the run that weights, predictions and snapshots go to. validation: the scored images. rows: (n,) int64,
     which of them features are kept of. classes: C.
     """
 
@@ -127,10 +125,10 @@ class Classification:
     figure = "top-1"
 
     def __init__(
-        self, run: Path, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64], classes: int
+        self, writer: RunWriter, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64], classes: int
     ) -> None:
         self.records = records(classes)
-        self._run = run
+        self._writer = writer
         self._loss = loss
         self._validation = validation
         self._flip = flip
@@ -170,11 +168,8 @@ class Classification:
 
     def keep(self, model: Classifier, evaluation: Scores, epoch: int) -> None:
         """Writes best.safetensors and the predictions of the epoch that is now the chosen one."""
-        save_weights(self._run / "checkpoints" / "best.safetensors", model, {"epoch": str(epoch)})
-        with replacing(self._run / "predictions" / "validation.npz") as temporary, temporary.open("wb") as file:
-            np.savez(
-                file, probabilities=evaluation.probabilities, target=evaluation.target.numpy(), epoch=np.int64(epoch)
-            )
+        self._writer.weights("checkpoints/best.safetensors", model, {"epoch": str(epoch)})
+        write_validation(self._writer, evaluation.probabilities, evaluation.target.numpy(), epoch)
 
     @torch.inference_mode()
     def snapshot(self, model: Classifier, autocast: Autocast, epoch: int) -> None:
@@ -186,11 +181,5 @@ class Classification:
                 pooled = model.features(batch.images).float()
             features.append(pooled.cpu())
             probabilities.append(model.head(pooled).softmax(1).cpu())
-        path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                features=torch.cat(features).numpy(),
-                probabilities=torch.cat(probabilities).numpy(),
-                rows=self._rows,
-            )
+        snapshot = Snapshot(torch.cat(features).numpy(), self._rows, torch.cat(probabilities).numpy(), epoch)
+        write_snapshot(self._writer, snapshot)

@@ -24,7 +24,7 @@ FIELDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, repr=False)
 class UnlabelledCheck(FileCheck):
-    """files: what the images are like. images: the index. reason: why they count as unlabelled. notes: on their bits."""
+    """files: what the images are like. images: the index. reason: why they count as unlabelled. notes: on bits."""
 
     images: UnlabelledSet
     reason: str

@@ -15,6 +15,7 @@ from snellen.data.listing import Source
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory
+from snellen.run.writer import RunWriter
 from snellen.tasks.choice import FEWEST_STEPS, SMALL_SIDE, Choice, median_side, settle, spread
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.setup import absolute, say, say_notes, with_absolute_weights
@@ -59,7 +60,7 @@ def read_again(run: RunDirectory, recipe: PretrainingRecipe) -> UnlabelledSet:
     return read_unlabelled(run.data["source"])
 
 
-def keep_source(data: Source, folder: Path) -> str | Path:
+def keep_source(data: Source, writer: RunWriter) -> str | Path:
     """The path itself."""
     return check_path(data)
 

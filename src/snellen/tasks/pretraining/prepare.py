@@ -27,6 +27,7 @@ from snellen.models.classifier import check_evaluation_size, start_backbone
 from snellen.models.spec import BackboneSpec
 from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
+from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
 from snellen.tasks.classification.record import samples_csv
 from snellen.tasks.decoding import Decoded, decode_images, decode_paths, fewer, whiten
@@ -72,7 +73,7 @@ def prepare(
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, weights or settings that cannot work.
     """
-    device = begin(recipe, recorded)
+    writer, device = RunWriter(path), begin(recipe, recorded)
     spec = start_of(recipe.model, recorded)
     backbone, width, weights = _start_backbone(spec, recipe)
     say_weights(console, weights)
@@ -135,9 +136,9 @@ def prepare(
             )
         rows = snapshot_rows(recipe, 0 if labelled is None else len(labelled.validation))
         plain = feed(decoded, no_targets, 1, mode.channels_last)
-        return Pretraining(path, recipe.evaluation, plain, scored, rows, recipe.seed), views(mode.channels_last)
+        return Pretraining(writer, recipe.evaluation, plain, scored, rows, recipe.seed), views(mode.channels_last)
 
-    job, measured = set_up(path, recipe, method, views(channels_last=False), _loss_to_time, build, console, recorded)
+    job, measured = set_up(writer, recipe, method, views(channels_last=False), _loss_to_time, build, console, recorded)
     size = recipe.evaluation.size
     return PreparedPretraining(job, normalization, weights, measured, (size, size), images, labelled)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 
 from snellen.data.feed import Feed, order
 from snellen.data.views import ViewBatch
-from snellen.engine.checkpoint import save_weights
-from snellen.files import replacing
 from snellen.insight.knn import knn_probabilities
 from snellen.insight.linear_probe import linear_probe
 from snellen.insight.separability import effective_rank
+from snellen.run.writer import RunWriter
+from snellen.tasks.classification.record import CORRECT, Snapshot, write_snapshot, write_validation
 from snellen.tasks.pretraining.evaluation import COLUMNS, Representation, extract, suspicious, training_deviation
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
 from snellen.tasks.pretraining.recipe import RepresentationSpec
@@ -48,26 +47,26 @@ class _Looked:
 class Pretraining:
     """Two views of one image, no labels.
 
-    run: the directory that weights, predictions and snapshots go to. plain: training images as evaluation shows them.
+    writer: of the run that weights, predictions and snapshots go to. plain: training images as evaluation shows them.
     labelled: None where there are no labels. rows: (n,) int64, which of the scored images features are kept of.
     seed: of the linear probe's split.
     """
 
     measure = "projection_deviation"
     columns = COLUMNS
-    records = ("predictions/correct.u8",)
+    records = (CORRECT,)
     figure = "k-NN top-1"
 
     def __init__(
         self,
-        run: Path,
+        writer: RunWriter,
         spec: RepresentationSpec,
         plain: Feed,
         labelled: Labelled | None,
         rows: NDArray[np.int64],
         seed: int,
     ) -> None:
-        self._run = run
+        self._writer = writer
         self._spec = spec
         self._plain = plain
         self._labelled = labelled
@@ -155,21 +154,18 @@ class Pretraining:
 
     def keep(self, model: Method, evaluation: Representation, epoch: int) -> None:
         """Writes best.safetensors, the backbone alone, and the k-NN predictions."""
-        save_weights(self._run / "checkpoints" / "best.safetensors", model.backbone, {"epoch": str(epoch)})
+        self._writer.weights("checkpoints/best.safetensors", model.backbone, {"epoch": str(epoch)})
         if evaluation.probabilities is None:
             return
-        arrays = {"probabilities": evaluation.probabilities, "target": evaluation.target, "epoch": np.int64(epoch)}
-        with replacing(self._run / "predictions" / "validation.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **cast("Any", arrays))
+        write_validation(self._writer, evaluation.probabilities, evaluation.target, epoch)
 
     def snapshot(self, model: Method, autocast: Autocast, epoch: int) -> None:
         """Writes the features of the chosen scored images, and what k-NN says of them, as the look just before saw."""
         if self._labelled is None:
             return
         assert self._looked is not None
-        path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, features=self._looked.features, probabilities=self._looked.probabilities, rows=self._rows)
+        looked = self._looked
+        write_snapshot(self._writer, Snapshot(looked.features, self._rows, looked.probabilities, epoch))
 
 
 def _first(count: int, limit: int | None) -> NDArray[np.int64]:

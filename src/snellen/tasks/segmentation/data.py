@@ -15,6 +15,7 @@ from snellen.data.masks.sources import MaskedSet, is_masked, read_masked
 from snellen.engine.device import find_device
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory
+from snellen.run.writer import RunWriter
 from snellen.tasks.choice import Choice, for_few_images, median_side, settle, spread
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.setup import say, say_notes, with_absolute_weights
@@ -65,7 +66,7 @@ def read_again(run: RunDirectory, recipe: SegmentationRecipe) -> MaskedSet:
     return read_masked(run.data["source"], recipe.data)
 
 
-def keep_source(data: Source, folder: Path) -> str | Path:
+def keep_source(data: Source, writer: RunWriter) -> str | Path:
     """The folder itself."""
     return check_path(data)
 

@@ -23,6 +23,7 @@ from snellen.data.masks.sources import MaskedSample, MaskedSet, fewer_masked
 from snellen.engine.mode import Mode
 from snellen.errors import UserError
 from snellen.models.segmenters.build import build_segmenter, check_sizes
+from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
 from snellen.tasks.kind import Facts
 from snellen.tasks.segmentation.data import training_paths
@@ -64,7 +65,7 @@ def prepare(
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, masks, weights or settings that cannot work.
     """
-    device = begin(recipe, recorded)
+    writer, device = RunWriter(path), begin(recipe, recorded)
     if recorded is None:
         scored_files = [images.root / sample.image for sample in images.validation]
         depth = with_depth(recipe.data, training_paths(images), scored_files, console)
@@ -93,7 +94,7 @@ def prepare(
     def build(recipe: SegmentationRecipe, mode: Mode, fabric: Fabric) -> tuple[Segmentation, MaskFeed]:
         by_class = class_weights(recipe.loss, classes, decoded.train.class_pixels.sum(0)[: len(classes)].numpy())
         task = Segmentation(
-            path,
+            writer,
             recipe.loss,
             None if by_class is None else torch.tensor(by_class, dtype=torch.float32),
             len(classes),
@@ -103,7 +104,7 @@ def prepare(
         )
         return task, feed(decoded.train, mode.channels_last)
 
-    job, measured = set_up(path, recipe, model, plain, _loss_to_time, build, console, recorded)
+    job, measured = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded)
     return PreparedSegmentation(job, normalization, weights, measured, input_size, recipe, decoded)
 
 

@@ -22,7 +22,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.models.segmenters.segmenter import Segmenter
 from snellen.recipe.load import read_resolved
 from snellen.run.directory import RunDirectory
+from snellen.run.writer import RunWriter
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ def samples_csv(parts: Mapping[str, Sequence[MaskedSample]]) -> str:
     return text.getvalue()
 
 
+def write_validation(writer: RunWriter, confusion: NDArray[np.int64], boundary: NDArray[np.int64], epoch: int) -> None:
+    """predictions/validation.npz, whose images are all validation images."""
+    arrays = {"confusion": confusion, "boundary": boundary, "epoch": np.array(epoch, np.int64)}
+    writer.arrays("predictions/validation.npz", arrays, compress=True)
+
+
 def read_predictions(run: RunDirectory, part: str) -> MaskPredictions:
     """What was counted on the images of a part at the chosen epoch. Raises UserError where it was not scored.
 
@@ -125,6 +132,12 @@ def counts_by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
 def by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
     """`counts_by_epoch`."""
     return counts_by_epoch(run)
+
+
+def write_snapshot(writer: RunWriter, snapshot: MaskSnapshot) -> None:
+    """snapshots/epoch_NNNN.npz."""
+    arrays: dict[str, NDArray[Any]] = {"masks": snapshot.masks, "sizes": snapshot.sizes, "rows": snapshot.rows}
+    writer.arrays(f"snapshots/epoch_{snapshot.epoch:04d}.npz", arrays, compress=True)
 
 
 def read_snapshots(run: RunDirectory) -> list[MaskSnapshot]:

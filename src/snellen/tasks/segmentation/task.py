@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,14 +17,14 @@ from torch.nn import functional as F
 
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
-from snellen.engine.checkpoint import save_weights
 from snellen.engine.display import loss_text
-from snellen.files import replacing
 from snellen.insight.segmentation import counts_of, miou
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
+from snellen.run.writer import RunWriter
 from snellen.tasks.segmentation.boundary import boundary_counts
 from snellen.tasks.segmentation.losses import compute_segmentation_loss, sum_dtype, total_weight
 from snellen.tasks.segmentation.recipe import SegmentationEvaluationSpec, SegmentationLossSpec
+from snellen.tasks.segmentation.record import COUNTS, MaskSnapshot, write_snapshot, write_validation
 from snellen.tasks.segmentation.rescaled import Stretcher
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, plan_tiles
 
@@ -196,18 +195,18 @@ def confusion_counts(prediction: Tensor, target: Tensor, classes: int) -> Tensor
 class Segmentation:
     """Every pixel one class.
 
-    run: the directory that weights, predictions and snapshots go to. weights: (C,) float32 of the classes in the loss.
+    writer: of the run that weights, predictions and snapshots go to. weights: (C,) float32 of the classes in the loss.
     validation: the scored images. rows: (n,) int64, which of them predicted masks are kept of.
     """
 
     measure = "pixel_accuracy"
     columns = ("validation_loss", "validation_miou", "validation_pixel_accuracy")
-    records = ("predictions/counts.u4",)
+    records = (COUNTS,)
     figure = "mIoU"
 
     def __init__(
         self,
-        run: Path,
+        writer: RunWriter,
         loss: SegmentationLossSpec,
         weights: Tensor | None,
         classes: int,
@@ -215,7 +214,7 @@ class Segmentation:
         evaluation: SegmentationEvaluationSpec,
         rows: NDArray[np.int64],
     ) -> None:
-        self._run = run
+        self._writer = writer
         self._loss = loss
         self._weights = None if weights is None else weights.to(validation.device)
         self._classes = classes
@@ -258,11 +257,8 @@ class Segmentation:
 
     def keep(self, model: Segmenter, evaluation: MaskScores, epoch: int) -> None:
         """Writes best.safetensors and the counts of the epoch that is now the chosen one."""
-        save_weights(self._run / "checkpoints" / "best.safetensors", model, {"epoch": str(epoch)})
-        with replacing(self._run / "predictions" / "validation.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file, confusion=evaluation.confusion, boundary=evaluation.boundary, epoch=np.int64(epoch)
-            )
+        self._writer.weights("checkpoints/best.safetensors", model, {"epoch": str(epoch)})
+        write_validation(self._writer, evaluation.confusion, evaluation.boundary, epoch)
 
     @torch.inference_mode()
     def snapshot(self, model: Segmenter, autocast: Autocast, epoch: int) -> None:
@@ -282,6 +278,4 @@ class Segmentation:
         padded = np.full((len(predicted), *sizes.max(0)), IGNORE, np.uint8)
         for place, mask in zip(padded, predicted, strict=True):
             place[: mask.shape[0], : mask.shape[1]] = mask
-        path = self._run / "snapshots" / f"epoch_{epoch:04d}.npz"
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, masks=padded, sizes=sizes, rows=self._rows)
+        write_snapshot(self._writer, MaskSnapshot(padded, sizes, self._rows, epoch))
