@@ -21,6 +21,7 @@ from snellen.commands.train import resume
 from snellen.engine.checkpoint import Checkpoint, Progress
 from snellen.engine.interrupt import StopRequest
 from snellen.files import replacing
+from snellen.run.writer import RunWriter
 from snellen.runs import Run
 
 QUIET = Console(quiet=True)
