@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from snellen.engine.few_steps import few_steps_note
 from snellen.engine.mode import Mode
 from snellen.engine.recipe import CommonRecipe
+from snellen.engine.relevance import is_told
 from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
 from snellen.insight.proportions import Interval
@@ -28,9 +29,6 @@ from snellen.words import counted
 
 _COLOURS = 8  # of runs, in report.css
 WHAT_TO_TRY = "Try more epochs, a lower or a higher optimizer.lr, or another recipe."
-# What two runs may differ in without anybody being told: it changes no result.
-_IRRELEVANT = ("name", "hardware.threads", "hardware.remeasure", "data.cache_mib", "budget")
-_MODE = ("hardware.precision", "hardware.channels_last", "hardware.compile", "hardware.unfold")  # in "measured"
 
 
 @dataclass(frozen=True)
@@ -267,7 +265,7 @@ def left_aside(runs: Sequence[RunView]) -> list[str]:
 
 def differing(runs: Sequence[RunView]) -> list[Difference]:
     """What differs between runs, of all that a result may depend on."""
-    return [row for row in differences([_conditions(each) for each in runs]) if row.key not in _IRRELEVANT + _MODE]
+    return [row for row in differences([_conditions(each) for each in runs]) if is_told(row.key)]
 
 
 def _conditions(run: RunView) -> dict[str, Any]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from snellen.data.fingerprint import content_hashes, text_hash
+from snellen.data.fingerprint import content_hashes
 from snellen.engine.recipe import CommonRecipe
+from snellen.engine.relevance import result_key
 from snellen.errors import UserError
 from snellen.insight.differences import flattened
 from snellen.recipe.load import apply_overrides, read_fields
 from snellen.study.kinds import seeds_by_default
 from snellen.study.spec import SettingSpec, StudySpec
 from snellen.tasks.kinds import kind_named, load_for, load_recipe
-
-# What changes no result, and so makes no other run.
-_IRRELEVANT = {"name": "", "data.cache_mib": 0, "hardware": {}}
 
 
 @dataclass(frozen=True)
@@ -200,5 +197,4 @@ def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretr
 
 
 def _key(recipe: CommonRecipe, weights: str, fingerprint: str) -> str:
-    settled = apply_overrides(recipe.identity(), _IRRELEVANT | {"model.weights": weights})
-    return text_hash(json.dumps([settled, fingerprint], sort_keys=True))[:12]
+    return result_key(apply_overrides(recipe.identity(), {"model.weights": weights}), fingerprint)

@@ -16,24 +16,8 @@ from snellen.engine.budget import evaluation_seconds, step_seconds
 from snellen.engine.mode import Mode
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.recipe import CommonRecipe, seconds
-from snellen.recipe.load import apply_overrides
+from snellen.engine.relevance import step_key
 from snellen.tasks.kinds import kind_of
-
-# What has no part in the speed of a step.
-_IRRELEVANT: dict[str, Any] = {
-    "name": "",
-    "seed": 0,
-    "epochs": 1,
-    "budget": None,
-    "data": {},
-    "loss": {},
-    "schedule": {},
-    "snapshots": {},
-    "sweep": [],
-    "model.weights": None,
-    "model.cached": False,
-    "optimizer.lr": 1.0,
-}
 
 
 @dataclass(frozen=True)
@@ -59,8 +43,7 @@ class Speed:
 
 def step(recipe: CommonRecipe) -> str:
     """A hash that is the same for recipes whose steps take the same time."""
-    fields = recipe.model_dump(mode="json")
-    return text_hash(json.dumps(apply_overrides(fields, _IRRELEVANT), sort_keys=True))[:12]
+    return step_key(recipe.model_dump(mode="json"))
 
 
 def network(recipe: CommonRecipe) -> str:
