@@ -9,7 +9,7 @@ from typing import Any
 from snellen.data.fingerprint import text_hash
 from snellen.recipe.load import apply_overrides
 
-# By dotted key, with the value that stands for all of them. Arithmetic is compared as it was measured, not as asked for.
+# By dotted key, with the value that stands for all. Arithmetic is compared as it was measured, not as asked for.
 _NO_RESULT: dict[str, Any] = {"name": "", "data.cache_mib": 0, "hardware": {}}
 _NO_STEP: dict[str, Any] = {
     "name": "",
