@@ -8,8 +8,9 @@ from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
-from snellen.data.augment.framing import Interpolation, Mirrored, frame, framed_list, resized_by_matrices
+from snellen.data.augment.framing import Mirrored, frame, framed_list, resized_by_matrices
 from snellen.data.augment.geometry import Views, central_windows, random_windows, resized_crops
+from snellen.data.augment.spec import Interpolation
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.cache import pad
 

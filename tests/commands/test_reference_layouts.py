@@ -13,7 +13,7 @@ from tests.hardware import ARGUMENTS
 
 from snellen import Run, UserError, evaluate, predict
 from snellen.cli import main
-from snellen.commands.evaluate import Evaluated
+from snellen.tasks.classification.evaluate import Evaluated
 
 HARDWARE = [*ARGUMENTS, "epochs=1"]
 CLASSES = [

@@ -248,7 +248,7 @@ def test_a_run_of_eight_bits_says_how_it_reads_sixteen(
     told, text = said(evaluate, run, deep, overrides={"data.bits": 12})
     assert "16 bits" not in text
     figure = "miou" if masked else "top1"
-    assert getattr(told.figures, figure) == pytest.approx(run.status[figure])
+    assert getattr(told.figures, figure) == pytest.approx(run.status["score"])
     images = deep / "val" / ("images" if masked else "")
     for given, warned in (([], True), (["data.bits=12"], False)):
         code, text = snellen("predict", run.path, images, *given, "--out", tmp_path / f"out{warned}", capsys=capsys)

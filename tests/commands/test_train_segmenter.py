@@ -59,9 +59,10 @@ def test_the_run_holds_what_its_docstring_says(trained: Run) -> None:
     assert all((Path(trained.data["root"]) / name).is_file() for name in [*samples["path"], *samples["mask"]])
 
     metrics, chosen = trained.metrics(), trained.validation()
-    assert metrics["validation_miou"].max() == pytest.approx(trained.status["score"])
-    assert trained.status["score"] is None
-    assert miou(chosen.confusion) == pytest.approx(trained.status["score"])
+    assert metrics["validation_miou"].max() == pytest.approx(miou(chosen.confusion))
+    headline = trained.kind.report.view("", trained, 0).headline_figure
+    assert headline is not None
+    assert (trained.status["measure"], trained.status["score"]) == ("mIoU", pytest.approx(headline[1]))
     assert int(chosen.confusion.sum()) + trained.data["ignored_pixels"]["validation"] == 5 * 48 * 48
     by_epoch = trained.by_epoch()
     assert by_epoch.shape == (4, 5, 6, 3)
@@ -93,7 +94,7 @@ def test_figures_are_those_of_the_network_that_was_kept(trained: Run) -> None:
         truths.append(torch.tensor(np.where(match.any(-1), match.argmax(-1), 255)))
     prediction, truth = torch.stack(predictions), torch.stack(truths)
     theirs = multiclass_jaccard_index(prediction, truth, 6, average="macro", ignore_index=255)
-    assert trained.status["score"] == pytest.approx(theirs.item(), abs=2e-4)
+    assert miou(trained.validation().confusion) == pytest.approx(theirs.item(), abs=2e-4)
 
     snapshots = trained.snapshots()
     assert [snapshot.epoch for snapshot in snapshots] == [1, 4]

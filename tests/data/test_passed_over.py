@@ -10,7 +10,8 @@ from PIL import Image
 
 from snellen import UserError
 from snellen.data.listing import DataSpec
-from snellen.data.masks.sources import MaskDataSpec, read_masked
+from snellen.data.masks.sources import read_masked
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sources import read_images
 from snellen.data.unlabelled import read_unlabelled

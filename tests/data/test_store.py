@@ -14,7 +14,8 @@ from rich.console import Console
 
 from snellen.data.listing import DataSpec
 from snellen.data.masks.cache import decode_set
-from snellen.data.masks.sources import MaskDataSpec, read_masked
+from snellen.data.masks.sources import read_masked
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.sources import read_images
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import read_unlabelled

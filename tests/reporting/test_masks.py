@@ -79,7 +79,7 @@ def test_the_fake_runs_have_the_format_of_real_ones(runs: list[Run], scenes: Sce
                 assert (value.dtype, value.shape) == (vars(theirs)[key].dtype, vars(theirs)[key].shape)
     assert real.by_epoch().shape[1:] == fake.by_epoch().shape[1:]
     text = text_of(report(real))
-    assert f"{100 * real.status['miou']:.1f}%" in text
+    assert f"{100 * real.status['score']:.1f}%" in text
 
 
 def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:

@@ -19,7 +19,7 @@ from torch import nn
 from snellen.data.cache import Pixels, channel_statistics
 from snellen.data.depth import settle_bits
 from snellen.data.listing import DataSpec
-from snellen.data.masks.sources import MaskDataSpec
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.engine.budget import epochs_within

@@ -18,8 +18,8 @@ from snellen.data.masks.cache import DecodedSet, decode_set
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.resize import Resize, resized_size
-from snellen.data.masks.sources import MaskDataSpec, read_masked
-from snellen.data.masks.spec import MaskAugmentationSpec, MaskEvaluationTransformSpec
+from snellen.data.masks.sources import read_masked
+from snellen.data.masks.spec import MaskAugmentationSpec, MaskDataSpec, MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
 
 CPU = torch.device("cpu")

@@ -14,7 +14,8 @@ from snellen.data.decode import UnreadableImageError
 from snellen.data.masks.cache import decode_set
 from snellen.data.masks.classes import IGNORE, LAND_COVER, MaskClass, build_table
 from snellen.data.masks.decode import MaskReading, decode_mask
-from snellen.data.masks.sources import MaskDataSpec, read_masked
+from snellen.data.masks.sources import read_masked
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.errors import UserError
 
 Write = Callable[..., Path]

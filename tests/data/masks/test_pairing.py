@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from snellen.data.masks.classes import ClassTable, display_colour
 from snellen.data.masks.pairing import find_pairs
-from snellen.data.masks.sources import MaskDataSpec, MaskedSet, is_masked, masks_to_score, read_masked
+from snellen.data.masks.sources import MaskedSet, is_masked, masks_to_score, read_masked
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.errors import UserError
 
 Write = Callable[..., Path]
@@ -177,13 +179,17 @@ def test_scoring_takes_the_validation_part_and_the_runs_classes(tmp_path: Path, 
         for number in range(2):
             write(f"{side}/images/{number}.png")
             write(f"{side}/masks/{number}.png", MASK)
-    scored = masks_to_score(tmp_path, MaskDataSpec(), ("0", "1", "2", "3"))
+    run = ClassTable(
+        ("0", "1", "2", "3"), tuple(display_colour(n) for n in range(4)), values=tuple((n, n) for n in range(4))
+    )
+    scored = masks_to_score(tmp_path, MaskDataSpec(), run)
     assert [sample.image for sample in scored.validation] == ["val/images/0.png", "val/images/1.png"]
     write("val/masks/0.png", MASK * np.uint8(0))
     write("val/masks/1.png", MASK // np.uint8(2))
-    assert masks_to_score(tmp_path, MaskDataSpec(), ("0", "1", "2", "3")).classes.names == ("0", "1", "2", "3")
+    assert masks_to_score(tmp_path, MaskDataSpec(), run).classes.names == ("0", "1", "2", "3")
+    (tmp_path / "classes.txt").write_text("sky\nroad\nwater\nfield\n")
     with pytest.raises(UserError, match="not those of the run"):
-        masks_to_score(tmp_path, MaskDataSpec(), ("sky", "road"))
+        masks_to_score(tmp_path, MaskDataSpec(), run)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,7 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from snellen.data.masks.cache import decode_set
 from snellen.data.masks.classes import IGNORE, LAND_COVER
 from snellen.data.masks.scenes import draw_scene, draw_scenes
-from snellen.data.masks.sources import MaskDataSpec, read_masked
+from snellen.data.masks.sources import read_masked
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.errors import UserError
 
 

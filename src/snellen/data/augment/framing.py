@@ -10,17 +10,15 @@ Three ways, one result (one value in 500 differs by a grey level, one in million
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from snellen.data.augment.geometry import Views
+from snellen.data.augment.spec import Interpolation
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.cache import pad
-
-Interpolation = Literal["bilinear", "bicubic"]
 
 _GATHER_UP_TO = 64  # px: on the CPU, one gather is faster for smaller views, a loop of block copies for larger ones
 _BLOCK_BYTES = 2**28

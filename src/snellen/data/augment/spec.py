@@ -7,8 +7,19 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from snellen.data.augment.framing import Interpolation
 from snellen.spec import Spec
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+Pair = tuple[float, float]
+
+
+def check_ordered(pair: Pair) -> Pair:
+    """The pair itself. Raises ValueError unless both are above 0 and the first is not the larger."""
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError("wanted two numbers above 0, the smaller one first")
+    return pair
 
 
 class AppearanceSpec(Spec):
@@ -161,13 +172,3 @@ class AugmentationSpec(AppearanceSpec):
         if self.stored_size == "auto":
             return math.ceil(self.size * math.sqrt(2 / self.scale[0]))
         return self.stored_size
-
-
-Pair = tuple[float, float]
-
-
-def check_ordered(pair: Pair) -> Pair:
-    """The pair itself. Raises ValueError unless both are above 0 and the first is not the larger."""
-    if not 0 < pair[0] <= pair[1]:
-        raise ValueError("wanted two numbers above 0, the smaller one first")
-    return pair

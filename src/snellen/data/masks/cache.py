@@ -25,7 +25,8 @@ from snellen.data.masks.resize import (
     resize_mask,
     resized_size,
 )
-from snellen.data.masks.sources import MaskDataSpec, MaskedSet
+from snellen.data.masks.sources import MaskedSet
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.errors import UserError
 

@@ -5,26 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import BeforeValidator
 from torch import Tensor
 from torch.nn import functional as F
 
 _SIDES = range(2, 16385)
 
 
-def _check_sides(value: object) -> object:
-    if isinstance(value, list | tuple):
-        if len(value) == 2 and all(type(side) is int and side in _SIDES for side in value):
-            return tuple(value)
-    elif value is None or (type(value) is int and value in _SIDES):
-        return value
-    raise ValueError(f"wanted one number of pixels, two (height and width) or null; each {_SIDES[0]} to {_SIDES[-1]}")
-
-
-Sides = Annotated[int | tuple[int, int] | None, BeforeValidator(_check_sides)]
 Resize = int | tuple[int, int] | None
 """The shorter side, both sides (height, width), or None: as it is."""
 

@@ -4,84 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.leaks import leak_notes, neighbour_notes
-from snellen.data.listing import Found, Pattern, Side, Unreadable, grouped
-from snellen.data.masks.classes import ClassTable, MaskClass
-from snellen.data.masks.decode import MaskReading
+from snellen.data.listing import Found, Side, Unreadable, grouped
+from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.find_classes import find_classes, given_entries
 from snellen.data.masks.pairing import Pairing, find_pairs
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
 from snellen.data.split import fraction_rows, validation_rows
 from snellen.data.walk import files_below
 from snellen.errors import UserError
-from snellen.spec import Spec
 from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
     from snellen.data.listing import Source
 
 _MOST_LISTED = 5
-
-
-class MaskDataSpec(Spec):
-    """How images and masks are found, understood and split."""
-
-    validation_share: float = Field(
-        0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
-    )
-    fraction: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Share of the training images that is used, drawn by the recipe's seed; groups stay whole. "
-        "A smaller share is part of a larger one; the scored images stay the same.",
-    )
-    group: Pattern | None = Field(
-        None,
-        description="What ties images together (patient, video, field): a regular expression with one pair of "
-        "parentheses on the image's path. Images of one group stay on one side of the split.",
-    )
-    image_pattern: Pattern | None = Field(
-        None,
-        description="Regular expression on images' file names, with one pair of parentheses around what they have in "
-        r"common with their masks, as in (.+)_sat\.jpg. null: found by itself.",
-    )
-    mask_pattern: Pattern | None = Field(None, description=r"The same for masks, as in (.+)_mask\.png.")
-    class_table: str | None = Field(
-        None,
-        description="File that lists the classes (name, index or colour, ignored or not), or land-cover. null: "
-        "classes.txt or a CSV beside the images, else found in the masks.",
-    )
-    classes: tuple[MaskClass, ...] = Field((), description="The classes themselves, in place of class_table.")
-    tolerance: int | None = Field(
-        None,
-        ge=0,
-        le=127,
-        description="Greatest difference, in each channel, of a mask's colour from a class's colour. null: none, and "
-        "48 in a JPEG; of binarised land-cover colours 63, with a tenth of the pixels free to exceed it.",
-    )
-    unlisted: Literal["error", "ignore"] = Field(
-        "error", description="What to do with values and colours that are in no class: stop, or do not score them."
-    )
-    unreadable: Literal["error", "skip"] = Field(
-        "error", description="What to do with pairs that cannot be decoded, or whose mask does not fit its image."
-    )
-    unpaired: Literal["error", "skip"] = Field(
-        "error", description="What to do with images without a mask, masks without an image, and double ones."
-    )
-    bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
-    cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
-
-    def reading(self, table: ClassTable) -> MaskReading:
-        """How masks of these classes are decoded."""
-        return MaskReading(table, self.tolerance, self.unlisted)
 
 
 @dataclass(frozen=True)

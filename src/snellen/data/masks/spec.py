@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from snellen.data.augment.spec import AppearanceSpec, Pair, check_ordered
-from snellen.data.masks.resize import Sides
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
+from snellen.data.listing import Pattern
+from snellen.data.masks.classes import ClassTable, MaskClass
+from snellen.data.masks.resize import _SIDES
 from snellen.spec import Spec
+
+if TYPE_CHECKING:
+    from snellen.data.masks.decode import MaskReading
+
+
+def _check_sides(value: object) -> object:
+    if isinstance(value, list | tuple):
+        if len(value) == 2 and all(type(side) is int and side in _SIDES for side in value):
+            return tuple(value)
+    elif value is None or (type(value) is int and value in _SIDES):
+        return value
+    raise ValueError(f"wanted one number of pixels, two (height and width) or null; each {_SIDES[0]} to {_SIDES[-1]}")
+
+
+Sides = Annotated[int | tuple[int, int] | None, BeforeValidator(_check_sides)]
 
 
 class MaskEvaluationTransformSpec(Spec):
@@ -52,3 +70,59 @@ class MaskAugmentationSpec(AppearanceSpec):
         if self.scale[0] < 0.1 or self.scale[1] > 10:
             raise ValueError(f"scale={self.scale}: wanted factors between 0.1 and 10; to change all images use resize")
         return self
+
+
+class MaskDataSpec(Spec):
+    """How images and masks are found, understood and split."""
+
+    validation_share: float = Field(
+        0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
+    )
+    fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training images that is used, drawn by the recipe's seed; groups stay whole. "
+        "A smaller share is part of a larger one; the scored images stay the same.",
+    )
+    group: Pattern | None = Field(
+        None,
+        description="What ties images together (patient, video, field): a regular expression with one pair of "
+        "parentheses on the image's path. Images of one group stay on one side of the split.",
+    )
+    image_pattern: Pattern | None = Field(
+        None,
+        description="Regular expression on images' file names, with one pair of parentheses around what they have in "
+        r"common with their masks, as in (.+)_sat\.jpg. null: found by itself.",
+    )
+    mask_pattern: Pattern | None = Field(None, description=r"The same for masks, as in (.+)_mask\.png.")
+    class_table: str | None = Field(
+        None,
+        description="File that lists the classes (name, index or colour, ignored or not), or land-cover. null: "
+        "classes.txt or a CSV beside the images, else found in the masks.",
+    )
+    classes: tuple[MaskClass, ...] = Field((), description="The classes themselves, in place of class_table.")
+    tolerance: int | None = Field(
+        None,
+        ge=0,
+        le=127,
+        description="Greatest difference, in each channel, of a mask's colour from a class's colour. null: none, and "
+        "48 in a JPEG; of binarised land-cover colours 63, with a tenth of the pixels free to exceed it.",
+    )
+    unlisted: Literal["error", "ignore"] = Field(
+        "error", description="What to do with values and colours that are in no class: stop, or do not score them."
+    )
+    unreadable: Literal["error", "skip"] = Field(
+        "error", description="What to do with pairs that cannot be decoded, or whose mask does not fit its image."
+    )
+    unpaired: Literal["error", "skip"] = Field(
+        "error", description="What to do with images without a mask, masks without an image, and double ones."
+    )
+    bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
+    cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
+
+    def reading(self, table: ClassTable) -> MaskReading:
+        """How masks of these classes are decoded."""
+        from snellen.data.masks.decode import MaskReading
+
+        return MaskReading(table, self.tolerance, self.unlisted)

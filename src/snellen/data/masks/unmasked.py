@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from snellen.data.masks.pairing import folder_role, mask_ending
-from snellen.data.masks.sources import MaskDataSpec
+from snellen.data.masks.spec import MaskDataSpec
 
 
 def without_masks(paths: Sequence[Path], trained_masks: Sequence[str], spec: MaskDataSpec) -> tuple[list[Path], int]:

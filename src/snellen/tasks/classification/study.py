@@ -39,8 +39,8 @@ def timed(recipe: Recipe) -> Recipe:
 
 def judge(runs: Sequence[RunDirectory]) -> Judged:
     """By which images each run has right."""
-    choose, groups = recipe_of(runs[0]).evaluation.choose, groups_of(runs[0])
-    judged = [class_values(run, choose) for run in runs]
+    groups = groups_of(runs[0])
+    judged = [class_values(run, recipe_of(run).evaluation.choose) for run in runs]
     scored = [class_predictions(run) for run in runs]
     reasons = []
     for values, predictions in zip(judged, scored, strict=True):  # by the interval that each run's own page shows

@@ -24,7 +24,8 @@ from snellen.data.listing import Source, Unreadable
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.overlay import sheet
-from snellen.data.masks.sources import MaskDataSpec, MaskedSample, MaskedSet, read_masked
+from snellen.data.masks.sources import MaskedSample, MaskedSet, read_masked
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.errors import UserError
 from snellen.files import replacing
 from snellen.recipe.load import load_as

@@ -6,8 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snellen.data.masks.sources import MaskDataSpec
-from snellen.data.masks.spec import MaskAugmentationSpec, MaskEvaluationTransformSpec
+from snellen.data.masks.spec import MaskAugmentationSpec, MaskDataSpec, MaskEvaluationTransformSpec
 from snellen.engine.ema import EmaSpec
 from snellen.engine.recipe import CommonRecipe, SnapshotSpec
 from snellen.models.segmenters.spec import SegmenterSpec

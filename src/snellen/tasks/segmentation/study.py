@@ -39,8 +39,8 @@ def timed(recipe: SegmentationRecipe) -> SegmentationRecipe:
 
 def judge(runs: Sequence[RunDirectory]) -> Judged:
     """By the mIoU over the classes in enough images, which are the same for all settings: the truth is one."""
-    choose, groups, names = recipe_of(runs[0]).evaluation.choose, groups_of(runs[0]), runs[0].classes
-    judged = [mask_values(run, choose) for run in runs]
+    groups, names = groups_of(runs[0]), runs[0].classes
+    judged = [mask_values(run, recipe_of(run).evaluation.choose) for run in runs]
     scored = [mask_predictions(run).confusion for run in runs]
     compared = [mask_figures(each.counts, None, groups).compared for each in judged]
     counts = judged[0].counts
