@@ -10,9 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SIDES = range(2, 16385)
-
-
 Resize = int | tuple[int, int] | None
 """The shorter side, both sides (height, width), or None: as it is."""
 

@@ -10,11 +10,13 @@ from snellen.data.augment.spec import AppearanceSpec, Pair, check_ordered
 from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
 from snellen.data.listing import Pattern
 from snellen.data.masks.classes import ClassTable, MaskClass
-from snellen.data.masks.resize import _SIDES
 from snellen.spec import Spec
 
 if TYPE_CHECKING:
     from snellen.data.masks.decode import MaskReading
+
+
+_SIDES = range(2, 16385)
 
 
 def _check_sides(value: object) -> object:
