@@ -9,5 +9,9 @@ class UserError(Exception):
     """
 
 
+class FormatError(UserError):
+    """A run of a format that this version does not read."""
+
+
 class DivergedError(UserError):
     """A loss, a weight or what the network gives for scored images is no longer a number."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.hardware import KEYS
 
 from snellen import train
 from snellen.commands.report import report as build_report
+from snellen.commands.runs import runs_table
 from snellen.errors import UserError
 from snellen.runs import Run
 from snellen.tasks.classification.record import class_file, classes_by_epoch
@@ -80,3 +84,16 @@ def test_an_array_that_is_missing_is_named(whole: Run, tmp_path: Path) -> None:
     np.savez(file, probabilities=whole.validation().probabilities)
     with pytest.raises(UserError, match=r"validation\.npz: damaged.*target"):
         Run(tmp_path / "run").validation()
+
+
+def test_a_run_of_an_older_format_is_refused_in_one_sentence(whole: Run, tmp_path: Path) -> None:
+    shutil.copytree(whole.path, tmp_path / "old")
+    file = tmp_path / "old" / "environment.json"
+    environment = json.loads(file.read_text())
+    assert environment.pop("format") == 2
+    file.write_text(json.dumps(environment))
+    with pytest.raises(UserError, match=r"a run of format 1, and this version of snellen reads format 2\. Train it"):
+        Run(tmp_path / "old")
+    console = Console(file=io.StringIO(), width=120)
+    console.print(runs_table(tmp_path))
+    assert "of another format" in console.file.getvalue()  # type: ignore[attr-defined]

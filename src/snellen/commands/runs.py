@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from snellen.errors import UserError
+from snellen.errors import FormatError, UserError
 from snellen.run.claim import is_locked
 from snellen.run.directory import RunDirectory
 from snellen.words import duration
@@ -45,6 +45,8 @@ def runs_table(folder: Path) -> Table:
     for path in find_runs(folder):
         try:
             cells = _cells(path, RunDirectory(path).status)
+        except FormatError:
+            cells = ["of another format"]
         except (UserError, KeyError, TypeError, ValueError):
             cells = ["damaged: status.json"]
         table.add_row(escape(str(path)), *cells)

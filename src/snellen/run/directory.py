@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snellen.errors import UserError
+from snellen.errors import FormatError, UserError
 from snellen.files import as_path
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class RunDirectory:
         written = environment.get("format", 1) if isinstance(environment, dict) else FORMAT
         if written != FORMAT:
             version = environment.get("snellen", "an earlier version")
-            raise UserError(
+            raise FormatError(
                 f"{self.path}: a run of format {written}, and this version of snellen reads format {FORMAT}. "
                 f"Train it again, or read it with the version that wrote it ({version})."
             )
