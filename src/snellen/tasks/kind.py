@@ -38,50 +38,40 @@ I = TypeVar("I")  # noqa: E741
 I_contra = TypeVar("I_contra", contravariant=True)
 
 
+FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study")
+
+
 class Kind(Protocol[R, I]):
-    """One kind of task. Every property imports its file when it is asked for."""
+    """One kind of task. Every file is imported when it is asked for.
+
+    task: as recipes call it. command: the one that trains it. measure: what its runs are judged by, such as "top-1".
+    is_comparable: whether a study can compare its runs. recipe: the type of its recipes.
+    """
 
     @property
-    def task(self) -> str:
-        """As recipes call it."""
-
+    def task(self) -> str: ...
     @property
-    def command(self) -> Literal["train", "pretrain"]:
-        """The command that trains it."""
-
+    def command(self) -> Literal["train", "pretrain"]: ...
     @property
-    def measure(self) -> str:
-        """What its runs are judged by, such as "top-1"."""
-
+    def measure(self) -> str: ...
     @property
-    def is_comparable(self) -> bool:
-        """Whether a study can compare its runs."""
-
+    def is_comparable(self) -> bool: ...
     @property
-    def recipe(self) -> type[R]:
-        """The type of its recipes."""
-
+    def recipe(self) -> type[R]: ...
     @property
     def data(self) -> Data[R, I]: ...
-
     @property
     def prepare(self) -> Prepare[R, I]: ...
-
     @property
     def record(self) -> Record[R]: ...
-
     @property
     def evaluate(self) -> Evaluate: ...
-
     @property
     def predict(self) -> Predict: ...
-
     @property
     def check(self) -> Check: ...
-
     @property
     def report(self) -> Report: ...
-
     @property
     def study(self) -> Study[R, I]: ...
 

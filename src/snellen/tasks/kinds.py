@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Literal
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
 from snellen.recipe.load import RecipeSource, apply_overrides, not_one_of, read_fields, resolved_fields, validate
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.kind import Classification
-from snellen.tasks.kind import Kind
-from snellen.tasks.pretraining.kind import Pretraining
-from snellen.tasks.segmentation.kind import Segmentation
+from snellen.tasks.kind import FILES, Kind
 
 AnyKind = Kind[Any, Any]
-DEFAULT: AnyKind = Classification()  # of a recipe that names no task
-KINDS: dict[str, AnyKind] = {kind.task: kind for kind in (DEFAULT, Pretraining(), Segmentation())}
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """A kind whose files are those of tasks/TASK/, each imported when it is used. See tasks.kind.Kind."""
+
+    task: str
+    command: Literal["train", "pretrain"]
+    measure: str
+    recipe_type: str
+    is_comparable: bool = True
+
+    @property
+    def recipe(self) -> type[CommonRecipe]:
+        return getattr(self._file("recipe"), self.recipe_type)  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in FILES:
+            raise AttributeError(f"a kind of task has no '{name}'")
+        return self._file(name)
+
+    def _file(self, name: str) -> ModuleType:
+        return import_module(f"snellen.tasks.{self.task}.{name}")
+
+
+DEFAULT: AnyKind = TaskFolder("classification", "train", "top-1", "Recipe")  # of a recipe that names no task
+KINDS: dict[str, AnyKind] = {
+    kind.task: kind
+    for kind in (
+        DEFAULT,
+        TaskFolder("pretraining", "pretrain", "k-NN top-1", "PretrainingRecipe", is_comparable=False),
+        TaskFolder("segmentation", "train", "mIoU", "SegmentationRecipe"),
+    )
+}
 
 
 def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> CommonRecipe:
