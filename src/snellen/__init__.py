@@ -1,9 +1,10 @@
-"""snellen, the eye chart for vision models: train, compare and explain image models, with the uncertainty said."""
+"""snellen, the eye chart for vision models: train, compare and explain image models, with the uncertainty stated."""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
@@ -51,9 +52,27 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("snellen")
-    if name in _HOMES:
-        return getattr(import_module(f"snellen.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'snellen' has no attribute '{name}'")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'snellen' has no attribute '{name}'")
+    value: object = getattr(import_module(f"snellen.{_HOMES[name]}"), name)
+    _name_publicly()
+    return value
+
+
+def _name_publicly() -> None:
+    """Makes help, tracebacks and pickles say snellen.Run instead of snellen.runs.Run, for every name loaded so far.
+
+    For every name, not only the requested one: `train` also returns a Run and raises UserError.
+    """
+    from inspect import get_annotations
+
+    for name, home in _HOMES.items():
+        value: Any = getattr(sys.modules.get(f"snellen.{home}"), name, None)
+        if value is None or value.__module__ == __name__:
+            continue
+        if isinstance(value, type):  # annotations are strings, which only their home module can resolve
+            value.__annotations__ = get_annotations(value, eval_str=True)
+        value.__module__ = __name__
 
 
 def __dir__() -> list[str]:
