@@ -70,8 +70,8 @@ def _name_publicly() -> None:
         value: Any = getattr(sys.modules.get(f"snellen.{home}"), name, None)
         if value is None or value.__module__ == __name__:
             continue
-        if isinstance(value, type):  # annotations are strings, which only their home module can resolve
-            value.__annotations__ = get_annotations(value, eval_str=True)
+        if isinstance(value, type) and (annotations := get_annotations(value, eval_str=True)):
+            value.__annotations__ = annotations  # types in place of strings, which only the home module can resolve
         value.__module__ = __name__
 
 

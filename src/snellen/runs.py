@@ -112,5 +112,18 @@ class Run(RunDirectory):
 
 
 def load(run: str | Path | Run) -> Run:
-    """Opens a run directory; a run that is open is returned as it is. Raises UserError when the folder holds no run."""
+    """Opens a run directory for reading.
+
+    Parameters:
+        run: the folder of a run. A run that is open already is returned unchanged.
+
+    Returns the run. Files are read when they are needed, not before.
+    Raises UserError if the folder holds no run.
+
+    >>> run = snellen.load("runs/digits")
+    >>> run.classes
+    ['0', '1', '2']
+    >>> type(run.model())  # the trained network, a torch.nn.Module
+    <class 'snellen.models.classifier.Classifier'>
+    """
     return run if isinstance(run, Run) else Run(as_path(run, "run"))

@@ -28,12 +28,25 @@ def check(
     console: Console | None = None,
     quiet: bool = False,
 ) -> Checked:
-    """Reads and decodes every image of `data`, as training would; of images with masks, the masks too.
+    """Reads and decodes every image and mask as training would, and returns what it finds.
 
-    data: as in `train`. Images that look unlabelled, and those that a .txt file lists, are checked as `pretrain` would
-    take them. out: a folder for drawings of masks over their images, `overlays` of them. overrides: recipe fields such
-    as {"data.group": …}. quiet: show no progress. Raises UserError where training would, except for files that cannot
-    be used, which are listed.
+    Images that appear to be unlabelled, and those listed in a .txt file, are checked as input to `pretrain`.
+
+    Parameters:
+        data: as in `train` or `pretrain`.
+        out: for images with masks, a folder for drawings of the masks over their images. None: none are drawn.
+        overlays: the number of these drawings.
+        overrides: fields of the recipe that say how images are read, {"data.group": …}.
+        console: the rich console that progress is shown on. None: standard error.
+        quiet: show no progress (no effect if `console` is given).
+
+    Returns the counts, sizes and notes; `render()` gives them as a table for a rich console.
+    Raises UserError where training would, except for files that cannot be used: these are listed.
+
+    >>> snellen.check("digits")
+    Check of ImageSet(digits: ...): 90 training and 30 validation images, 3 classes; 0 unreadable files
+    >>> snellen.check("scenes")
+    MaskCheck of MaskedSet(scenes: ...): 11 training and 5 validation images with masks, 6 classes; ...
     """
     console = console or Console(stderr=True, quiet=quiet)
     data, fields = check_source(data), dotted(overrides, {}, [])

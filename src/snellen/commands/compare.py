@@ -53,16 +53,31 @@ def compare(
     quiet: bool = False,
     **fields: Any,
 ) -> Study | None:
-    """Runs a study on labelled images and writes its report.
+    """Runs a study on labelled images, writes its report and returns it.
 
-    study: a built-in study's name, a YAML file, or a dictionary of fields. data: as in `train`. out: the study's
-    folder; None: studies/<name>. Runs that are finished there are not repeated, one that was interrupted goes on: the
-    same call again carries on with an interrupted study, and one with more seeds or settings adds to it. fields: any
-    field of the study, seeds=[0, 1], changes={"epochs": 5}; overrides: the same by dotted key, {"changes.epochs": 5},
-    under these. quiet: print nothing. dry_run: only print the plan; the result
-    is None then. jobs: runs at a time, each in a process of its own; None: one for each GPU.
+    Each run is trained once: calling this again resumes a study that was interrupted, and calling it with more seeds
+    or settings extends it.
 
+    Parameters:
+        study: the name of a built-in study, a YAML file, or a dictionary of fields.
+        data: as in `train`, but not a DataFrame.
+        out: the folder of the study. None: studies/<name>.
+        overrides: fields of the study by dotted key, {"changes.epochs": 5}. `fields` take precedence.
+        dry_run: only print the plan with its estimated time; None is returned.
+        jobs: number of runs at a time, each in its own process. None: one per GPU.
+        console: the rich console that progress is printed on. None: standard error.
+        quiet: print nothing (no effect if `console` is given).
+        fields: fields of the study, seeds=[0, 1] or changes={"epochs": 5}.
+
+    Returns the study; its `finished` is False if Ctrl-C stopped it or a run failed.
     Raises UserError for a study, recipes, weights or images that cannot work.
+
+    >>> recipes = ["airnet-scratch", "mine.yaml"]
+    >>> study = snellen.compare("recipes", "digits", recipes=recipes, seeds=1, out="studies/digits")
+    >>> study
+    Study('studies/digits'): recipes, 2 of 2 runs finished
+    >>> list(study.table()["setting"])  # a DataFrame with one row per setting and share of the labels
+    ['airnet-scratch', 'mine']
     """
     console = console or Console(stderr=True, quiet=quiet)
     data = check_path(data)

@@ -27,13 +27,28 @@ def evaluate(
     console: Console | None = None,
     quiet: bool = False,
 ) -> Evaluated:
-    """Scores the run's chosen epoch on labelled images, or images with masks, in any layout that `train` takes.
+    """Scores the chosen epoch of a run on labelled images or images with masks, with 95% intervals.
 
-    data: as in `train`; of data that are split, the validation part is scored. out: a JSON file for the figures; force:
-    replace one that is there. quiet: print nothing. overrides: data.* fields of
-    the recipe, {"data.unreadable": "skip"}, for these images. Prints which images are scored, and whether the run was
-    trained on them or its epoch chosen on them. Raises UserError for a class that the run does not know, and for
-    unreadable images unless the recipe skips them.
+    Prints which images are scored, and whether the run was trained on them or its epoch chosen on them.
+
+    Parameters:
+        run: a run, or its folder.
+        data: as in `train`, in any layout. If the data are split, the validation part is scored.
+        out: a JSON file for the figures. None: none is written.
+        overrides: `data` fields of the recipe for these images, {"data.unreadable": "skip"}.
+        force: replace an existing file.
+        console: the rich console that notes are printed on. None: standard error.
+        quiet: print nothing (no effect if `console` is given).
+
+    Returns the figures; `as_dict()` gives them by name.
+    Raises UserError for a class that the run does not know, for unreadable images unless the recipe skips them, and if
+    a file would be replaced.
+
+    >>> evaluated = snellen.evaluate("runs/digits", "digits")
+    >>> evaluated
+    Evaluated on 30 images, 3 classes: top-1 ...% (95% interval ...)
+    >>> 0 <= evaluated.as_dict()["top1"] <= 1
+    True
     """
     console = console or Console(stderr=True, quiet=quiet)
     opened, data = load(run), check_source(data)

@@ -37,19 +37,36 @@ def predict(
     console: Console | None = None,
     quiet: bool = False,
 ) -> Predicted:
-    """Classes or masks of images, in bounded memory.
+    """Predicts classes or masks, writes them to files and returns where they are. Memory is bounded.
 
-    run: a run directory. images: a file, a folder (searched at any depth), a glob, a PIL image or a numpy array as in
-    `Run.predict` (which writes nothing and returns a DataFrame), or a list of these; a file is done once. An image
-    without a file is called by its position in the list. Unreadable images are listed, the others done. Of a
-    classification run: `out` is a CSV table, predictions.csv unless given, with path, class, probability, then class_2,
-    probability_2 … up to top_k (5 unless given), and error. Of a segmentation run: `out` is a folder, masks unless
-    given; probabilities, overlays: whether these are written too; tile, overlap: px, of the tiles of large images;
-    masks beside the images, named as the run's own were, are passed over with a note; overrides:
-    data.image_pattern and data.mask_pattern where they are named otherwise, and for every run data.bits, where images
-    of 16 bits are not to be read by the training images' scale.
-    force: replace what is there already. quiet: print nothing. Raises UserError when no image is found, the run has
-    no weights, an argument is for the other kind of run, or something would be replaced.
+    Parameters:
+        run: a run, or its folder.
+        images: a file, a folder (searched at any depth), a glob, a PIL image or a numpy array as in `Run.predict`
+            (which writes nothing and returns a DataFrame), or a list of these. A file that is listed twice is predicted
+            once. An image without a file is called by its position in the list.
+        out: for classes a CSV table, by default predictions.csv, with the columns path, class, probability, then
+            class_2, probability_2, … up to `top_k`, and error. For masks a folder, by default masks.
+        top_k: for classes, the number of classes per image, by default 5.
+        probabilities: for masks, also write the probability of each class.
+        overlays: for masks, also write them over the images.
+        tile: for masks, the side of the tiles that a large image is cut into, in px, by default 768.
+        overlap: for masks, the px that neighbouring tiles share, by default 128.
+        overrides: data.bits, if 16-bit images are not to be read by the scale of the training images; for masks also
+            data.image_pattern and data.mask_pattern. Masks that lie beside the images, named as those of the run were,
+            are skipped with a note; the patterns say if they are named otherwise.
+        force: replace existing files.
+        console: the rich console that progress is printed on. None: standard error.
+        quiet: print nothing (no effect if `console` is given).
+
+    Returns the path, the number of images predicted and of those that cannot be read, which are listed with the reason.
+    Raises UserError when no image is found, the run has no weights, an argument is for the other kind of run, or a file
+    would be replaced.
+
+    >>> predicted = snellen.predict("runs/digits", "digits/val/2", "predictions.csv")
+    >>> predicted.predicted, predicted.unreadable
+    (10, 0)
+    >>> list(predicted.table().columns[:4])
+    ['path', 'class', 'probability', 'class_2']
     """
     console = console or Console(stderr=True, quiet=quiet)
     opened = load(run)

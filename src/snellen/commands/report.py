@@ -17,10 +17,18 @@ def report(
 ) -> Path:
     """Writes one self-contained HTML file, and the same numbers as JSON and CSV beside it.
 
-    runs: one or several run directories, or the folder of one study. out: the HTML file; None: report.html in the run's
-    or the study's folder, or in the working folder for several runs. force: replace a file of that name; a run's or a
-    study's own report.html is always written anew. Returns the path. Raises UserError when runs cannot be compared, and
-    where a file would be replaced.
+    Parameters:
+        runs: a run or its folder, several of these in a list, or the folder of a study.
+        out: the HTML file. None: report.html in the folder of the run or study; for several runs, in the working
+            folder.
+        force: replace existing files. The report.html in the folder of a run or study is always replaced.
+
+    Returns the path of the HTML file.
+    Raises UserError if the runs cannot be compared, or a file would be replaced.
+
+    >>> page = snellen.report(["runs/digits", "runs/started"], "comparison.html")
+    >>> page.name
+    'comparison.html'
     """
     from snellen.studies import Study
     from snellen.study.directory import is_study

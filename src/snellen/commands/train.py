@@ -36,17 +36,29 @@ def train(
     quiet: bool = False,
     **fields: Any,
 ) -> Run:
-    """Trains a classifier, or on images with masks a segmenter, and returns its run.
+    """Trains a classifier, or a segmenter if the images have masks, and returns its run.
 
-    data: a folder, a table of path and label, a DataFrame with the columns path and class (and split, group; paths are
-    relative to the working folder), or torchvision:NAME; for a segmenter a folder of images with masks.
-    recipe: a shipped recipe's name, a YAML file, or a dictionary of fields; None chooses one by what the data are, the
-    images' size and the hardware. out: a new or empty folder for the run; None makes runs/<recipe>-<time>.
-    fields: any field of the recipe, epochs=5, model={"backbone": "resnet18"}, or by dotted key,
-    **{"optimizer.lr": 0.01}. overrides: the same as a dictionary, under these. quiet: print nothing.
+    Parameters:
+        data: a folder of images in class folders or of images with masks, a table (CSV, TSV, Parquet) of paths and
+            labels, "torchvision:NAME", or a DataFrame with the columns path and class, optionally also split and group
+            (paths are relative to the working folder).
+        recipe: the name of a shipped recipe, a YAML file, or a dictionary of fields. None: one is chosen from the
+            kind of data, the image size and the hardware.
+        out: a new or empty folder for the run. None: runs/<recipe>-<time>.
+        overrides: fields of the recipe by dotted key, {"optimizer.lr": 0.01}. `fields` take precedence.
+        console: the rich console that progress is printed on. None: standard error.
+        quiet: print nothing (no effect if `console` is given).
+        fields: fields of the recipe, epochs=5 or model={"backbone": "resnet18"}; by dotted key,
+            **{"optimizer.lr": 0.01}.
 
-    A run that was stopped by Ctrl-C is returned with run.status["state"] == "interrupted"; `resume` goes on with it.
+    Returns the run. If Ctrl-C stopped it, run.status["state"] is "interrupted" and `resume` continues it.
     Raises UserError for input that cannot work; nothing is left behind then.
+
+    >>> run = snellen.train("digits", "airnet-scratch", epochs=1, out="runs/digits")
+    >>> run
+    Run('runs/digits'): finished, epoch 1 of 1, top-1 ...%
+    >>> list(run.metrics()["epoch"])  # a DataFrame with one row per epoch
+    [1]
     """
     return trained("train", data, recipe, out, overrides, fields, console or Console(stderr=True, quiet=quiet))
 
