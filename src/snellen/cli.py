@@ -1,4 +1,4 @@
-"""The command line: each command is a thin layer on the Python call of the same name."""
+"""The command line: each command is a thin layer over the Python function of the same name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="snellen",
     cls=Commands,
-    help="The eye chart for vision models: trains, compares and explains; the report writes itself.",
+    help="The eye chart for vision models: trains models, compares them and writes the report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,12 +32,12 @@ app.add_typer(bench_app, name="bench")
 
 _INTERRUPTED = 130
 
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is told without a traceback, with exit code 2."""
+    """Runs the command line; a user's mistake is reported without a traceback, with exit code 2."""
     _silence_readers()
     try:
         app(prog_name="snellen")
@@ -47,23 +47,25 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         sys.stderr.close()
         sys.exit(1)
 
 
 def _silence_readers() -> None:
-    """Warnings of the libraries that read images ("Corrupt EXIF data") name no file and ask nothing of a person.
+    """Hides warnings of image libraries ("Corrupt EXIF data"): they name no file and need no action.
 
-    What cannot be read is an error of ours, which names it.
+    A file that cannot be read is reported by snellen itself, with its name.
     """
     for pattern in (r"PIL\.", r"rasterio(\.|$)"):
         warnings.filterwarnings("ignore", module=pattern)
-    warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # also where it is blamed on the caller
+    warnings.filterwarnings(
+        "ignore", message="Dataset has no geotransform"
+    )  # also when attributed to the caller's module
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_requested: bool) -> None:
+    if is_requested:
         print(f"snellen {installed_version('snellen')}")
         raise typer.Exit
 
@@ -80,18 +82,18 @@ def _app(
 @app.command("help", hidden=True)
 def help_(context: typer.Context, command: Annotated[str | None, typer.Argument()] = None) -> None:
     """The same as --help."""
-    whole = context.find_root()
+    root = context.find_root()
     if command is None:
-        print(whole.get_help())
+        print(root.get_help())
     else:
-        whole.command.main([command, "--help"], prog_name="snellen")
+        root.command.main([command, "--help"], prog_name="snellen")
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for images, runs and reports.")] = Path("snellen-demo"),
 ) -> None:
-    """Three studies in miniature on embedded images, each with its report."""
+    """Run three miniature studies on bundled images, each with its report."""
     from snellen.commands.demo import demo as run_demo
 
     for page in run_demo(out):
@@ -101,20 +103,20 @@ def demo(
 @app.command(cls=FieldsCommand)
 def check(
     arguments: Annotated[list[str], typer.Argument(metavar="DATA [key=value …]", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Of images with masks: a folder for overlays.")] = None,
-    overlays: Annotated[int, typer.Option(min=1, help="How many overlays are drawn.")] = 12,
+    out: Annotated[Path | None, typer.Option(help="Folder for overlays, if the images have masks.")] = None,
+    overlays: Annotated[int, typer.Option(min=1, help="Number of overlays.")] = 12,
 ) -> None:
-    """Say what was found in DATA: classes, counts, sizes, unreadable files, leaks between training and validation.
+    """Check DATA: classes, counts, sizes, unreadable files, leaks between training and validation.
 
-    Of images with masks also each class's share of the pixels, values in no class, and files without a partner.
+    For images with masks also the share of pixels per class, values of no class, and files without a partner.
     """
     from rich.console import Console
 
     from snellen.commands.check import check as run_check
 
     words, overrides = split(arguments)
-    found = run_check(only(words, "DATA"), out=out, overlays=overlays, overrides=overrides)
-    Console().print(found.render())
+    checked = run_check(only(words, "DATA"), out=out, overlays=overlays, overrides=overrides)
+    Console().print(checked.render())
 
 
 @app.command(cls=FieldsCommand)
@@ -124,15 +126,17 @@ def train(
         typer.Argument(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
-            help="RECIPE: a name from `snellen recipes` or a YAML file; without it one is chosen, and said. "
-            "DATA: a folder of images in classes or of images with masks, a CSV or Parquet table, or torchvision:NAME. "
-            "key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
+            help="RECIPE: a name from `snellen recipes` or a YAML file; without it, snellen picks one and says why. "
+            "DATA: a folder of images in class folders or of images with masks, a CSV or Parquet table, or "
+            "torchvision:NAME. key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="New folder for the run; runs/RECIPE-TIME without it.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for the run; default runs/RECIPE-TIME.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Resume a stopped run; the result is bit-identical.")
+    ] = None,
 ) -> None:
-    """Train a classifier, or on masks a segmenter, and write its report. Ctrl-C saves; --resume RUN goes on."""
+    """Train a classifier, or a segmenter on images with masks, and write its report. Ctrl-C saves and stops."""
     if resume is not None:
         _resume(resume, bool(arguments or out))
         return
@@ -150,15 +154,17 @@ def pretrain(
         typer.Argument(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
-            help="RECIPE: a name from `snellen recipes` or a YAML file; one is chosen without it. DATA: a folder of "
-            "images at any depth, or torchvision:NAME; no labels are needed. key=value: any field of the recipe, such "
-            "as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
+            help="RECIPE: a name from `snellen recipes` or a YAML file; without it, snellen picks one. DATA: a folder "
+            "of images at any depth, or torchvision:NAME; no labels are needed. key=value: any field of the recipe, "
+            "such as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="New folder for the run; runs/RECIPE-TIME without it.")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run, exactly.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for the run; default runs/RECIPE-TIME.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Resume a stopped run; the result is bit-identical.")
+    ] = None,
 ) -> None:
-    """Learn a backbone from images without labels; `snellen train` takes it by model.weights=RUN."""
+    """Learn a backbone from images without labels; use it with `snellen train … model.weights=RUN`."""
     if resume is not None:
         _resume(resume, bool(arguments or out))
         return
@@ -177,16 +183,18 @@ def compare(
             metavar="STUDY DATA [key=value …]",
             show_default=False,
             help="STUDY: transfer-a-to-e, transfer-lite, transfer-masks, label-efficiency, recipes, or a YAML file. "
-            "DATA: labelled images, or images with masks, as train takes them. key=value: any field of the study, such "
-            "as seeds=0,1, fractions=0.1,1, self_supervised=RUN, supervised=FILE, only=A,C, recipes=a,b, or "
-            "changes.epochs=5 for all recipes.",
+            "DATA: labelled images, or images with masks, in any layout that train takes. key=value: any field of the "
+            "study, such as seeds=0,1, fractions=0.1,1, self_supervised=RUN, supervised=FILE, only=A,C, recipes=a,b, "
+            "or changes.epochs=5 for all recipes.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/STUDY without it.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with its time, and stop.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; without it one for each GPU.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; default studies/STUDY.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its estimated time, and stop.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of parallel runs; default one per GPU.")] = None,
 ) -> None:
-    """Run a study: settings, label shares, seeds; then its report. The same command again goes on with it."""
+    """Run a study of settings, label shares and seeds, and write its report. The same command resumes it."""
     words, overrides = split(arguments)
     study, data = study_and_data(words)
     from snellen.commands.compare import compare as run_compare
@@ -203,22 +211,25 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGES… [data.key=value …]",
-            help="Files, folders or globs. data.key=value: data.image_pattern and data.mask_pattern, where masks with "
-            "other names than the run's own lie beside the images; data.bits, where images of 16 bits are not to be "
-            "read by the training images' scale.",
+            help="Files, folders or globs. data.key=value: data.image_pattern and data.mask_pattern, if masks lie "
+            "beside the images under other names than in training; data.bits, to read 16-bit images at another scale "
+            "than that of the training images.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="CSV table of classes (predictions.csv), or folder for masks (masks).")
+        Path | None,
+        typer.Option(help="CSV table of classes (default predictions.csv), or folder for masks (default masks)."),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Classes listed for each image; 5 without it.")] = None,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Masks: write probabilities too.")] = False,
-    overlays: Annotated[bool, typer.Option("--overlays", help="Masks: write them over the images too.")] = False,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Number of classes per image; default 5.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Masks: also write probabilities.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Masks: also write them over the images.")] = False,
     tile: Annotated[
-        int | None, typer.Option(help="Masks: side of a tile of a large image, px; 768 without it.")
+        int | None, typer.Option(help="Masks: side of the tiles of a large image in px; default 768.")
     ] = None,
-    overlap: Annotated[int | None, typer.Option(help="Masks: px that tiles share; 128 without it.")] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Masks: overlap of neighbouring tiles in px; default 128.")
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Predict the classes of images, or their masks, with a trained run."""
@@ -269,20 +280,20 @@ def evaluate(
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN…", help="One or several runs, or a study.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN…", help="One or more runs, or a study.", show_default=False)
     ],
     out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the report of a run, of several side by side, or of a study."""
+    """Write the report of a run, of several runs side by side, or of a study."""
     from snellen.commands.report import report as run_report
 
     print(run_report(runs[0] if len(runs) == 1 else list(runs), out, force=force))
 
 
 @app.command()
-def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs")) -> None:
-    """List runs: state, epochs, top-1 or mIoU."""
+def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds the runs.")] = Path("runs")) -> None:
+    """List runs with state, epochs and score."""
     from rich.console import Console
 
     from snellen.commands.runs import runs_table
@@ -321,9 +332,9 @@ def recipes_show(name: Annotated[str, typer.Argument(show_default=False)]) -> No
 @bench_app.command("train", cls=FieldsCommand)
 def bench_train(
     arguments: Annotated[list[str], typer.Argument(metavar="RECIPE DATA [key=value …]", show_default=False)],
-    seconds: Annotated[float, typer.Option(help="Time for each measurement.", min=1)] = 20,
+    seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 20,
 ) -> None:
-    """Compare training's speed with the same network on ready batches, and with a plain torchvision loop."""
+    """Compare training speed with the same network on prepared batches and with a plain torchvision loop."""
     from rich.console import Console
 
     from snellen.commands.bench import bench_train as run_bench
@@ -338,13 +349,13 @@ def bench_train(
 
 def _resume(run: Path, more: bool) -> None:
     if more:
-        raise UserError("--resume RUN takes nothing else: a run goes on with the recipe and data it began with.")
+        raise UserError("--resume RUN takes nothing else: a run resumes with the recipe and data it started with.")
     from snellen.commands.train import resume
 
     _leave(resume(run))
 
 
 def _leave(run: Run) -> None:
-    """Ends the command as its run ended."""
+    """Sets the exit code from the state of the run."""
     if run.status["state"] == "interrupted":
         sys.exit(_INTERRUPTED)
