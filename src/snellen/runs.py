@@ -1,4 +1,4 @@
-"""A run as users of Python have it: its files, its recipe, its network, its predictions, its report."""
+"""A run in Python: its files, recipe, network, predictions and report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Run(RunDirectory):
-    """A run directory, opened for reading. Nothing is read before it is asked for."""
+    """A run directory, opened for reading. Files are read when they are needed."""
 
     def __repr__(self) -> str:
         try:
@@ -37,7 +37,7 @@ class Run(RunDirectory):
 
     @cached_property
     def kind(self) -> AnyKind:
-        """What its task is: see tasks.kind.Kind."""
+        """Its kind of task; see tasks.kind.Kind."""
         return kind_of_run(self)
 
     @cached_property
@@ -48,36 +48,36 @@ class Run(RunDirectory):
 
     @property
     def mode(self) -> Mode:
-        """Precision, memory layout and the like that the run trains with."""
+        """Precision, memory layout and other settings of the arithmetic that the run trains with."""
         from snellen.engine.mode import Mode
 
         return Mode.recorded(self.environment)
 
     def samples(self) -> pd.DataFrame:
-        """samples.csv: one row an image."""
+        """samples.csv: one row per image."""
         return self._samples(*self.kind.record.SAMPLE_COLUMNS)
 
     def metrics(self) -> pd.DataFrame:
-        """epochs.csv: one row an epoch."""
+        """epochs.csv: one row per epoch."""
         return self._metrics(*self.kind.record.EPOCH_COLUMNS)
 
     def validation(self) -> Any:
-        """What the chosen epoch says of the validation images: an ImagePredictions, or a MaskPredictions."""
+        """The predictions of the chosen epoch for the validation images: ImagePredictions or MaskPredictions."""
         return self.kind.record.read_predictions(self, "validation")
 
     def test(self) -> Any:
-        """The same of the test part. Raises UserError where there is none."""
+        """The same for the test part. Raises UserError if there is none."""
         return self.kind.record.read_predictions(self, "test")
 
     def by_epoch(self) -> NDArray[Any]:
-        """(epochs, N) bool: which validation images were right after each scored epoch.
+        """(epochs, N) bool: which validation images were classified correctly after each scored epoch.
 
-        Of a segmentation run (epochs, N, C, 3) uint32: true positive, false positive and false negative pixels.
+        For a segmentation run (epochs, N, C, 3) uint32: true positive, false positive and false negative pixels.
         """
         return self.kind.record.by_epoch(self)
 
     def snapshots(self) -> list[Any]:
-        """What was kept of a few validation images after several epochs: a Snapshot or a MaskSnapshot each."""
+        """The snapshots of a few validation images, a Snapshot or MaskSnapshot for each epoch that has one."""
         return list(self.kind.record.read_snapshots(self))
 
     def model(self, which: str = "best") -> nn.Module:
@@ -85,16 +85,20 @@ class Run(RunDirectory):
         return self.kind.record.load_model(self, which)
 
     def predict(self, images: Images, *, quiet: bool = False) -> pd.DataFrame:
-        """What the chosen epoch's network says of images: a row an image, in the order given. Writes no file.
+        """Predicts images with the network of the chosen epoch. Writes no file.
 
-        images: a path, a folder (searched at any depth), a glob, a PIL image, a numpy array, (H, W, 3) RGB, (H, W) grey
-        or (H, W, 4) RGBA in uint8, or (H, W) or (H, W, 3) in uint16 (read by the recipe's data.bits), an array
-        (N, H, W, C) of several, or a list of any of these.
-        Columns: image (the path, or the position among the images given), class, probability, probability_NAME of each
-        class, error ("", or why an image cannot be read; the others are NaN then). Of a segmentation run: image, mask
-        ((H, W) uint8, the index of each pixel's class, 255 where a GeoTIFF has no data; None where it cannot be read),
-        error; all masks are in memory at once, where `snellen.predict` writes them one by one. The numbers are those of
-        `snellen.predict`. quiet: print nothing. Raises UserError for what is no image.
+        Parameters:
+            images: a path, a folder (searched at any depth), a glob, a PIL image, a numpy array: (H, W, 3) RGB, (H, W)
+                grey or (H, W, 4) RGBA in uint8, or (H, W) or (H, W, 3) in uint16 (read by the recipe's data.bits),
+                an array (N, H, W, C) of several, or a list of any of these.
+            quiet: print nothing.
+
+        Returns one row per image, in the given order, with the same numbers as `snellen.predict`. Columns: image (the
+        path, or the position in the list), class, probability, probability_NAME for each class, error ("", or why an
+        image cannot be read; the others are then NaN). For a segmentation run: image, mask ((H, W) uint8, the class
+        index of each pixel, 255 where a GeoTIFF has no data; None if the image cannot be read), error. All masks are in
+        memory at once, while `snellen.predict` writes them one by one.
+        Raises UserError for anything that is not an image.
         """
         import pandas as pd
         from rich.console import Console
@@ -107,7 +111,7 @@ class Run(RunDirectory):
         return pd.DataFrame([rows[image] for image in given if image in rows], columns=columns)
 
     def report(self) -> Path:
-        """Writes report.html (anew) and returns its path."""
+        """Writes report.html, replacing an existing one, and returns its path."""
         return self.kind.report.page([self]).write(self.path / "report.html")
 
 

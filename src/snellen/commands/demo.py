@@ -23,11 +23,16 @@ _SCENES, _SCENE_SIDE = 120, 96
 
 
 def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) -> list[Path]:
-    """Three studies in miniature on images that snellen brings or draws.
+    """Runs three miniature studies on images that are bundled or drawn.
 
-    Handwritten digits by a narrow network and a wider one; digits with few labels, with and without learning
-    from the others first; land cover in drawn scenes by two networks. out: a new or empty folder. Returns the paths of
-    the three reports. Raises UserError when the folder holds something.
+    Handwritten digits with a narrow and a wider network; digits with few labels, with and without pretraining on the
+    others; land cover in drawn scenes with two networks.
+
+    Parameters:
+        out: a new or empty folder.
+        console: the rich console that progress is printed on. None: standard error.
+
+    Returns the paths of the three reports. Raises UserError if the folder is not empty.
     """
     console = console or Console(stderr=True)
     folder = Path(out)

@@ -97,9 +97,15 @@ def train_on(kind: AnyKind, images: Any, data: Source, recipe: CommonRecipe, out
 
 
 def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool = False) -> Run:
-    """Goes on with a run of any kind from its last checkpoint, as if it had never been stopped.
+    """Resumes a stopped run of any kind from its last checkpoint; the result is that of a run that was never stopped.
 
-    Raises UserError when the images or the recipe are no longer what they were.
+    Parameters:
+        run: a run, or its folder.
+        console: the rich console that progress is printed on. None: standard error.
+        quiet: print nothing (no effect if `console` is given).
+
+    Returns the run.
+    Raises UserError if the run is finished or has diverged, or if its images or its recipe have changed.
     """
     console = console or Console(stderr=True, quiet=quiet)
     opened = load(run)
