@@ -45,13 +45,13 @@ def test_bench_of_masks(scenes: Path, size: list[int] | None) -> None:
 def test_demo_leaves_three_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     brief = {"epochs": 1, "batch_size": 128, "hardware": HARDWARE, "snapshots": {"images": 20}}
     monkeypatch.setattr(demo_module, "_SCENES", 16)
-    flat = KEYS | {"epochs": 1, "batch_size": 128}
-    monkeypatch.setattr(demo_module, "_DIGITS", demo_module._DIGITS | flat)
-    monkeypatch.setattr(demo_module, "_MASKS", demo_module._MASKS | brief | {"batch_size": 4})
+    plan = demo_module._plan()
+    plan["classes"]["fields"] |= KEYS | {"epochs": 1, "batch_size": 128}
+    plan["masks"]["recipe"] |= brief | {"batch_size": 4}
     pretraining = {"recipe": "simclr-small", "changes": brief | {"evaluation": {"collapse": "warn"}}}
     pretraining["changes"]["model"] = {"width": 0.125}
-    study = {"seeds": [0], "changes": brief | {"batch_size": 16}, "pretraining": pretraining}
-    monkeypatch.setattr(demo_module, "_STUDY", demo_module._STUDY | study)
+    plan["few labels"] |= {"seeds": [0], "changes": brief | {"batch_size": 16}, "pretraining": pretraining}
+    monkeypatch.setattr(demo_module, "_plan", lambda: plan)
     console = Console(record=True, file=StringIO(), width=200)
     classes, few, masks = demo(tmp_path / "demo", console=console)
     assert console.export_text().count("last epoch 1: top-1") == 2
