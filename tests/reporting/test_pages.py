@@ -221,7 +221,7 @@ def percent(value: float) -> str:
 
 def short(interval: Interval | None) -> str:
     assert interval is not None
-    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
 
 def entries(card: Element) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Sections that the reports of all kinds of runs have."""
+"""Sections that the reports of all kinds of runs share."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Curve:
 
 
 CurveSpec = tuple[str, bool, Sequence[Curve]]
-"""A chart: its name, whether it is of shares, its lines."""
+"""A chart: its name, whether its values are shares, its lines."""
 
 
-def curves(runs: Sequence[RunView], wanted: Sequence[CurveSpec], needed: str = "loss") -> list[tuple[str, Markup]]:
-    """(caption, chart) over epochs and over time of each (name, whether it is a share, lines).
+def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "loss") -> list[tuple[str, Markup]]:
+    """(caption, chart) over epochs and over time for each (name, whether it is a share, lines).
 
-    Columns without a value are left out, and charts without a line, but for the one named `needed`.
+    Columns without a value are left out, and charts without a line, except the one named `always`.
     """
-    made = []
+    drawn = []
     time = time_axis(max((run.metrics["seconds"].max() for run in runs if not run.metrics.empty), default=0.0))
-    for name, percent, lines in wanted:
+    for name, percent, lines in specs:
         for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", *time)):
             series = [
                 _series(run, line, (run.metrics[column] / unit).tolist())
@@ -49,16 +49,16 @@ def curves(runs: Sequence[RunView], wanted: Sequence[CurveSpec], needed: str = "
                 for line in lines
                 if run.metrics[line.column].notna().any()
             ]
-            if series or name == needed:
+            if series or name == always:
                 chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
-                made.append((f"{name} by {caption}", Markup(chart)))
-    return made
+                drawn.append((f"{name} by {caption}", Markup(chart)))
+    return drawn
 
 
 def _series(run: RunView, line: Curve, x: list[float]) -> Series:
     values = pd.to_numeric(run.metrics[line.column]).tolist()
     chosen = [
-        place for place, epoch in zip(x, run.metrics["epoch"], strict=True) if epoch == run.status["chosen_epoch"]
+        position for position, epoch in zip(x, run.metrics["epoch"], strict=True) if epoch == run.status["chosen_epoch"]
     ]
     mark = chosen[0] if line.mark and chosen else None
     return Series(f"{run.label}{line.suffix}", run.colour, x, values, dashed=line.dashed, mark=mark)
@@ -75,7 +75,7 @@ def difference_chart(runs: Sequence[RunView], comparisons: Sequence[Comparison],
 
 
 def cost(run: RunView) -> dict[str, str]:
-    """What a run took, in words."""
+    """The cost of a run, in words."""
     status, environment = run.status, run.run.environment
     speed, macs, trainable = status["images_per_second"], environment["macs"], environment["trainable_parameters"]
     parameters, trained = si(environment["parameters"]), si(trainable)
@@ -96,7 +96,7 @@ def cost(run: RunView) -> dict[str, str]:
 
 
 def _started_from(weights: Mapping[str, Any]) -> str:
-    """Where a network's weights came from, and how many of its layers started from scratch all the same."""
+    """Where a network's weights came from, and how many of its layers started from scratch nevertheless."""
     source, anew = str(weights["source"]), len(weights["missing"]) + len(weights["mismatched"])
     return f"{source}; {anew} of {anew + weights['loaded']} tensors from scratch" if anew else source
 

@@ -65,7 +65,7 @@ def _page(results: Results) -> Page:
         "names": class_names(views),
         "galleries": _galleries(results),
         "differing": differing(views),
-        "shown": views,
+        "views": views,
         "notices": _few_steps(results) + _switches(results.study),
         "cost": [cost(run) for run in views],
         "pretraining": _pretraining(results.study),
@@ -141,7 +141,7 @@ def _means(results: Results) -> Markup:
 
 def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
     """(share of the labels, chart) of all pairs; empty where there is nothing to compare."""
-    made = []
+    charts_by_share = []
     for fraction in results.fractions:
         rows = []
         for pair in results.pairs:
@@ -151,13 +151,13 @@ def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
                 rows.append((f"{pair.a.setting} − {pair.b.setting}", [entry]))
         if rows:
             chart = charts.forest(rows, f"Differences of {results.measure} with 95% intervals", zero=True)
-            made.append((f"{100 * fraction:g}% of the labels", Markup(chart)))
-    return made
+            charts_by_share.append((f"{100 * fraction:g}% of the labels", Markup(chart)))
+    return charts_by_share
 
 
 def _curves(results: Results) -> list[tuple[str, Markup]]:
     """(caption, chart): the measure by epoch and by time, the mean over the seeds, for each share."""
-    made = []
+    charts_by_axis = []
     name = results.measure
     scored = "validation_miou" if name == "mIoU" else "validation_top1"
     time = time_axis(max(cell.seconds for cell in results.cells))
@@ -172,43 +172,43 @@ def _curves(results: Results) -> list[tuple[str, Markup]]:
             series.append(Series(cell.setting, _colour(results, cell.setting), x, y))
         share = "" if len(results.fractions) == 1 else f", {100 * fraction:g}% of the labels"
         chart = charts.line_chart(series, caption, name, True, f"{name} against {caption}{share}")
-        made.append((f"by {caption}{share}", Markup(chart)))
-    return made
+        charts_by_axis.append((f"by {caption}{share}", Markup(chart)))
+    return charts_by_axis
 
 
 def _galleries(results: Results) -> list[dict[str, Any]]:
-    """The best setting beside each other one, with the most labels: what only one of the two has right."""
+    """The best setting against each other one, with the most labels: what only one of the two has right."""
     cells = results.at(results.fractions[-1])
     if len(cells) < 2 or any(cell.correct is None for cell in cells):
         return []
     best = max(cells, key=lambda cell: cell.over.mean)
     picture = best.first.kind.study.mistake
-    made = []
+    galleries = []
     for other in sorted((c for c in cells if c is not best), key=lambda cell: -cell.over.mean):
         for winner, loser in ((best, other), (other, best)):
             rows = _only(winner, loser)
-            made.append(
+            galleries.append(
                 {
                     "name": f"{winner.setting} right, {loser.setting} wrong",
                     "colour": _colour(results, winner.setting),
                     "count": len(rows),
-                    "shown": [picture(list(loser.runs.values()), int(row)) for row in rows[:_PICTURES]],
+                    "pictures": [picture(list(loser.runs.values()), int(row)) for row in rows[:_PICTURES]],
                 }
             )
-    return made
+    return galleries
 
 
 def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Images that most of the one's seeds have right and most of the other's wrong: the clearest first, else drawn."""
+    """Images that most seeds of winner have right and most of loser wrong: the clearest first, else at random."""
     assert winner.correct is not None
     assert loser.correct is not None
-    ours, theirs = winner.correct.mean(0), loser.correct.mean(0)
-    rows = np.random.default_rng(0).permutation(np.flatnonzero((ours > 0.5) & (theirs < 0.5)))
-    return rows[np.argsort(-(ours - theirs)[rows], kind="stable")]
+    share_right, share_right_of_loser = winner.correct.mean(0), loser.correct.mean(0)
+    rows = np.random.default_rng(0).permutation(np.flatnonzero((share_right > 0.5) & (share_right_of_loser < 0.5)))
+    return rows[np.argsort(-(share_right - share_right_of_loser)[rows], kind="stable")]
 
 
 def _pretraining(study: StudyDirectory) -> dict[str, str] | None:
-    """What the pretraining was, in words."""
+    """The pretraining, in words."""
     run = study.pretraining
     if run is None:
         return None
@@ -225,17 +225,17 @@ def _pretraining(study: StudyDirectory) -> dict[str, str] | None:
 
 
 def _few_steps(results: Results) -> list[str]:
-    """Notes on settings of few optimiser steps."""
-    known = [
+    """Notes on settings with few optimiser steps."""
+    runs = [
         (cell.setting, cell.recipe, int(run.data["counts"]["train"]))
         for cell in results.cells
         for run in cell.runs.values()
     ]
-    return few_steps_notes(known, settled=results.study.spec.fewest_steps > 0)
+    return few_steps_notes(runs, settled=results.study.spec.fewest_steps > 0)
 
 
 def _switches(study: StudyDirectory) -> list[str]:
-    """Notes on runs that changed their precision on the way."""
+    """Notes on runs that changed their precision during training."""
     runs = [Run(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
     return [f"{run.name}: {sentence}." for run in runs for sentence in run.switches]
 
@@ -243,8 +243,8 @@ def _switches(study: StudyDirectory) -> list[str]:
 def _numbers(results: Results) -> dict[str, Any]:
     return {
         "study": results.study.spec.name,
-        "headlines": [each.headline for each in answer(results)],
-        "answer": [each.text for each in answer(results)],
+        "headlines": [text.headline for text in answer(results)],
+        "answer": [text.text for text in answer(results)],
         "not_learnt": not_learnt(results),
         "rule": RULE,
         "settings": [cell.as_dict() | {"by_seed": cell.by_seed} for cell in results.cells],

@@ -1,4 +1,4 @@
-"""What the page's sections show of segmenters: charts, tables and pictures made from collected numbers."""
+"""The content of the page's sections for segmentation: charts, tables and pictures from collected numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from snellen.insight.proportions import percents
 from snellen.insight.segmentation import MaskClassFigures
 from snellen.insight.support import FEWEST_IMAGES
 from snellen.reporting import charts
@@ -42,7 +43,7 @@ _CURVES = (
 
 
 def context(collected: CollectedMasks) -> dict[str, Any]:
-    """Variables of the template, apart from those of every page."""
+    """Variables of the template, besides those of every page."""
     runs, scored = collected.runs, collected.scored
     return {
         "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
@@ -91,37 +92,42 @@ def _classes(scored: list[MaskRun]) -> tuple[int, Markup] | None:
     rows: list[tuple[float, str, list[Entry]]] = []
     for name in class_names(scored):
         entries = [
-            Entry(run.colour, each[name].iou, each[name].iou_interval, f"{run.label}: {each[name].share:.2%} of pixels")
-            for run, each in zip(scored, figures, strict=True)
-            if name in each and math.isfinite(each[name].iou)
+            Entry(
+                run.colour,
+                of_run[name].iou,
+                of_run[name].iou_interval,
+                f"{run.label}: {of_run[name].share:.2%} of pixels",
+            )
+            for run, of_run in zip(scored, figures, strict=True)
+            if name in of_run and math.isfinite(of_run[name].iou)
         ]
         if entries:
             rows.append((sum(entry.value for entry in entries) / len(entries), name, entries))
     if not rows:
         return None
     most = max(8, _MOST_ENTRIES // len(scored))
-    shown = [(name, entries) for _, name, entries in sorted(rows, key=lambda row: row[0])[:most]]
-    return len(shown), Markup(charts.forest(shown, "IoU of each class with 95% intervals"))
+    chart_rows = [(name, entries) for _, name, entries in sorted(rows, key=lambda row: row[0])[:most]]
+    return len(chart_rows), Markup(charts.forest(chart_rows, "IoU of each class with 95% intervals"))
 
 
 def _class_rows(scored: list[MaskRun]) -> list[dict[str, Any]]:
-    """Of each class: name, share of the scored pixels, and for each run a list of cells."""
-    figures = [_by_class(run) for run in scored]
+    """For each class: name, share of the scored pixels, and for each run a list of cells."""
+    by_run = [_by_class(run) for run in scored]
 
-    def cells(each: MaskClassFigures | None) -> dict[str, str]:
+    def cells(figures: MaskClassFigures | None) -> dict[str, str]:
         names = ("iou", "dice", "recall", "precision", "boundary_f")
-        shown = {key: "–" if each is None else share(getattr(each, key)) for key in names}
-        if each is None or not math.isfinite(each.iou):
-            return shown | {"interval": ""}
-        if each.iou_interval is None:
-            return shown | {"interval": "no interval" if each.enough else "too few images"}
-        return shown | {"interval": f"{share(each.iou_interval.low)}–{share(each.iou_interval.high)}"}
+        texts = {key: "–" if figures is None else share(getattr(figures, key)) for key in names}
+        if figures is None or not math.isfinite(figures.iou):
+            return texts | {"interval": ""}
+        if figures.iou_interval is None:
+            return texts | {"interval": "no interval" if figures.enough else "too few images"}
+        return texts | {"interval": percents(figures.iou_interval)}
 
     return [
         {
             "name": name,
-            "share": max(each[name].share for each in figures if name in each),
-            "runs": [cells(each.get(name)) for each in figures],
+            "share": max(run[name].share for run in by_run if name in run),
+            "runs": [cells(run.get(name)) for run in by_run],
         }
         for name in class_names(scored)
     ]
@@ -134,40 +140,40 @@ def _confusion(run: MaskRun) -> dict[str, Any]:
     if len(names) <= _MOST_CELLS:
         chart = Markup(charts.confusion_matrix(counts, names, f"Confusion matrix of {run.label}", shares=True))
     total = max(1, int(counts.sum()))
-    pairs = [(names[true], names[taken], pixels / total) for true, taken, pixels in run.confusion.pairs]
+    pairs = [(names[true], names[predicted], pixels / total) for true, predicted, pixels in run.confusion.pairs]
     return {"run": run, "chart": chart, "pairs": pairs}
 
 
 def datasets(runs: list[MaskRun]) -> list[dict[str, Any]]:
     """Each set of images once, with the runs that were trained on it."""
-    made: dict[str, dict[str, Any]] = {}
+    by_fingerprint: dict[str, dict[str, Any]] = {}
     for run in runs:
         data = run.run.data
-        if data["fingerprint"] in made:
-            made[data["fingerprint"]]["runs"].append(run)
+        if data["fingerprint"] in by_fingerprint:
+            by_fingerprint[data["fingerprint"]]["runs"].append(run)
             continue
-        made[data["fingerprint"]] = {
+        by_fingerprint[data["fingerprint"]] = {
             "runs": [run],
             "data": data,
             "source": Path(str(data["source"])).name,
             "examples": _examples(run),
             "rows": _shares(run.run),
         }
-    return list(made.values())
+    return list(by_fingerprint.values())
 
 
 def _examples(run: MaskRun) -> list[str]:
     """Training images, evenly chosen, under their masks."""
     paths, truths = run.run.part("train")["path"], TrueMasks(run.run)
-    shown = []
+    pictures = []
     for path in paths.iloc[:: max(1, -(-len(paths) // _EXAMPLES))]:
         mask = truths.of(path)
         if mask is None:
             continue
         picture = overlaid(run.run.image(path), mask, run.classes.colours, _EXAMPLE_SIDE, run.bits("train"))
         if picture is not None:
-            shown.append(picture)
-    return shown
+            pictures.append(picture)
+    return pictures
 
 
 def _shares(run: RunDirectory) -> list[tuple[str, float, float, float]]:
