@@ -68,7 +68,7 @@ def mistake(runs: Sequence[RunDirectory], row: int) -> dict[str, Any]:
     return {
         "picture": thumbnail(image_path(runs[0], view.samples, row), view.bits()),
         "path": view.samples["path"].iloc[row],
-        "true": truth,
+        "truth": truth,
         "predicted": predicted if predicted != truth else "another, by most seeds",
     }
 

@@ -165,7 +165,7 @@ def _picture(run: RunFigures, row: int, prediction: int, confidence: float, targ
     return {
         "picture": thumbnail(image_path(run.run, run.samples, row), run.bits()),
         "path": run.samples["path"].iloc[row],
-        "true": run.samples["class"].iloc[row],
+        "truth": run.samples["class"].iloc[row],
         "predicted": run.run.classes[prediction],
         "confidence": confidence,
         "target_confidence": target_confidence,

@@ -72,7 +72,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class MaskEvolution:
-    """Scenes of runs that stored masks of the same images. chosen: shown first; others: the rest. kept: images stored."""
+    """Scenes of runs that stored masks of the same images. chosen: shown first. kept: number of images stored."""
 
     runs: list[MaskRun]
     chosen: list[Scene]
