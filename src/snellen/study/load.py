@@ -38,7 +38,7 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
     Raises UserError that names the file and the key for anything invalid.
     """
     if not isinstance(source, str | Path | Mapping):
-        raise UserError(f"study: expected a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
+        raise UserError(f"study: wanted a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
     if isinstance(source, Mapping):
         label, fields = "study", dict(source)
     else:

@@ -80,7 +80,7 @@ class StudySpec(Spec):
         if not isinstance(seeds, int) or isinstance(seeds, bool):
             return _listed(seeds)
         if not 1 <= seeds <= _MOST_SEEDS:
-            raise ValueError(f"expected a number of seeds from 1 to {_MOST_SEEDS:,}, or a list of seeds such as 0,1,2")
+            raise ValueError(f"wanted a number of seeds, from 1 to {_MOST_SEEDS:,}, or a list of seeds such as 0,1,2")
         return tuple(range(seeds))
 
     @field_validator("recipes", "only", "fractions", mode="before")
@@ -92,7 +92,7 @@ class StudySpec(Spec):
     @classmethod
     def _shares(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
         if not all(0 < fraction <= 1 for fraction in fractions):
-            raise ValueError("expected shares of the training images, above 0 and at most 1")
+            raise ValueError("wanted shares of the training images, above 0 and at most 1")
         return _once(fractions)
 
     @field_validator("seeds")
@@ -101,7 +101,7 @@ class StudySpec(Spec):
         if seeds is None:
             return None
         if not all(0 <= seed < 2**31 for seed in seeds):
-            raise ValueError("expected whole numbers from 0 to 2,147,483,647")
+            raise ValueError("wanted whole numbers from 0 to 2,147,483,647")
         return _once(seeds)
 
     @model_validator(mode="after")
