@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from importlib import resources
 from importlib.metadata import version
@@ -21,6 +21,8 @@ from snellen.insight.proportions import percents
 from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from snellen.reporting.runs import RunView
 
 
@@ -49,6 +51,11 @@ class Page:
         write_json(out.with_suffix(".json"), self.numbers)
         write_text(out.with_suffix(".csv"), pd.DataFrame(self.rows).to_csv(index=False))
         return out
+
+
+def variables_of(context: DataclassInstance) -> dict[str, Any]:
+    """What a page's template may use: the fields of a dataclass, by name."""
+    return {field.name: getattr(context, field.name) for field in fields(context)}
 
 
 def _recipe_text(run: RunView) -> str:

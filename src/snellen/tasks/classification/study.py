@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from snellen.models.classifier import build_classifier
 from snellen.reporting.headline import groups_of
 from snellen.reporting.pictures import thumbnail
 from snellen.reporting.runs import RunView, image_path
+from snellen.reporting.shared import Picture
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.classification.record import recipe_of
@@ -60,17 +60,17 @@ def judge(runs: Sequence[RunDirectory]) -> Judged:
     )
 
 
-def mistake(runs: Sequence[RunDirectory], row: int) -> dict[str, Any]:
+def mistake(runs: Sequence[RunDirectory], row: int) -> Picture:
     """A picture of a scored image that most of these runs have wrong, with its class and what they predict."""
     view = RunFigures("", runs[0], 0)
     votes = np.stack([class_predictions(run).probabilities[row] for run in runs]).mean(0)
     predicted, truth = runs[0].classes[int(votes.argmax())], str(view.samples["class"].iloc[row])
-    return {
-        "picture": thumbnail(image_path(runs[0], view.samples, row), view.bits()),
-        "path": view.samples["path"].iloc[row],
-        "truth": truth,
-        "predicted": predicted if predicted != truth else "another, by most seeds",
-    }
+    return Picture(
+        picture=thumbnail(image_path(runs[0], view.samples, row), view.bits()),
+        path=str(view.samples["path"].iloc[row]),
+        truth=truth,
+        predicted=predicted if predicted != truth else "another, by most seeds",
+    )
 
 
 def sections(views: Sequence[RunView], most: int) -> Sections:

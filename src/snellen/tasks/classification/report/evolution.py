@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,27 @@ from snellen.reporting.runs import class_names, image_path
 from snellen.tasks.classification.report.collect import Evolution, RunFigures
 
 
-def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class EvolutionView:
+    """The features of a run over its epochs.
+
+    figures: (k-NN accuracy, silhouette, effective rank) in words for each epoch, k-NN by so many `neighbours`. images:
+    how many. data: what the script reads, as JSON. sprite: a sheet of thumbnails, None where an earlier run has it.
+    """
+
+    run: RunFigures
+    epochs: list[int]
+    figures: list[list[str]]
+    neighbours: int
+    images: int
+    data: dict[str, Any]
+    sprite: str | None
+
+
+def evolutions(runs: list[RunFigures]) -> list[EvolutionView]:
     """Points and figures of each run with snapshots; one sheet of thumbnails serves runs that show the same images."""
     numbers = {name: number for number, name in enumerate(class_names(runs))}
-    drawn: list[dict[str, Any]] = []
+    drawn: list[EvolutionView] = []
     sheets: dict[tuple[str, ...], int] = {}
     for run in runs:
         evolution = run.evolution
@@ -28,13 +46,13 @@ def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
         sheet = sheets.setdefault(key, len(drawn))
         labels = np.array([numbers[name] for name in run.run.classes])[evolution.labels]
         drawn.append(
-            {
-                "run": run,
-                "epochs": evolution.epochs,
-                "figures": [_figures(figures) for figures in evolution.separability],
-                "neighbours": evolution.separability[0].neighbours,
-                "images": len(evolution.rows),
-                "data": {
+            EvolutionView(
+                run=run,
+                epochs=evolution.epochs,
+                figures=[_figures(figures) for figures in evolution.separability],
+                neighbours=evolution.separability[0].neighbours,
+                images=len(evolution.rows),
+                data={
                     "points": _points(evolution),
                     "epochs": evolution.epochs,
                     "figures": [_figures(figures) for figures in evolution.separability],
@@ -43,8 +61,8 @@ def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
                     "sheet": sheet,
                     "names": [str(run.validation_samples["path"].iloc[int(row)]) for row in evolution.rows],
                 },
-                "sprite": sprite(paths, run.bits()) if new else None,
-            }
+                sprite=sprite(paths, run.bits()) if new else None,
+            )
         )
     return drawn
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from snellen.insight.calibration import Calibration
 from snellen.insight.classification import ClassFigures
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry
 from snellen.reporting.pictures import thumbnail
 from snellen.reporting.runs import class_names, image_path, listed
-from snellen.reporting.shared import cost, curves, difference_chart, share
+from snellen.reporting.shared import (
+    CommonSections,
+    Gallery,
+    Picture,
+    cost,
+    curves,
+    difference_chart,
+    share,
+    title_of,
+)
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.report.collect import Collected, RunFigures
-from snellen.tasks.classification.report.evolution import evolutions
+from snellen.tasks.classification.report.evolution import EvolutionView, evolutions
 from snellen.words import counted
 
 _MOST_CELLS = 60  # classes up to which a confusion matrix can be read
@@ -24,27 +35,84 @@ _MOST_PICTURES = 16
 _MOST_ENTRIES = 60  # recalls that one chart shows
 
 
-def context(collected: Collected) -> dict[str, Any]:
-    """Variables of the template, besides those of every page."""
+@dataclass(frozen=True)
+class ConfusionView:
+    """Confusions of a run. chart: None for many classes. pairs: the most frequent, (true, predicted, images)."""
+
+    run: RunFigures
+    chart: Markup | None
+    pairs: list[tuple[str, str, int]]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The calibration of a run, with its diagram."""
+
+    run: RunFigures
+    chart: Markup
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of images and the runs that were trained on it. data: data.json. source: without its folder.
+
+    examples: (class, pictures). rows: (class, training images, validation images, share of the largest class); empty
+    where there are no labels.
+    """
+
+    runs: list[RunFigures]
+    data: dict[str, Any]
+    source: str
+    examples: list[tuple[str, list[str]]]
+    rows: list[tuple[str, int, int, float]]
+
+
+@dataclass(frozen=True)
+class ClassSections(CommonSections):
+    """What classes.html.j2 uses.
+
+    class_chart: (number of classes, chart of recalls). class_rows: (class, images, (recall, precision, F1) for each
+    run). names: of the classes. what_is_kept: names of the figures that are not cross-fitted. grouped: whether images
+    come in groups.
+    """
+
+    collected: Collected
+    class_chart: tuple[int, Markup] | None
+    class_rows: list[tuple[str, int, list[tuple[str, str, str]]]]
+    confusions: list[ConfusionView]
+    reliabilities: list[Reliability]
+    galleries: list[Gallery]
+    datasets: list[Dataset]
+    evolutions: list[EvolutionView]
+    names: list[str]
+    what_is_kept: str
+    all_crossfitted: bool
+    grouped: bool
+
+
+def context(collected: Collected) -> ClassSections:
+    """What the template may use."""
     runs, scored = collected.runs, collected.scored
-    return {
-        "title": listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
-        "measure_chart": _top1(scored, collected.measure),
-        "difference_chart": difference_chart(runs, collected.comparisons, collected.measure),
-        "curves": curves(runs, runs[0].curves),
-        "cost": [cost(run) for run in runs],
-        "class_chart": _classes(scored),
-        "class_rows": _class_rows(scored),
-        "confusions": [_confusion(run) for run in scored],
-        "reliabilities": [_reliability(run) for run in scored if run.calibration is not None],
-        "galleries": [_mistakes(run) for run in scored] + _disagreements(collected),
-        "datasets": datasets(runs),
-        "evolutions": evolutions(runs),
-        "names": class_names(runs),
-        "what_is_kept": _what_is_kept(scored),
-        "all_crossfitted": all(run.values.predicted is not None for run in scored),
-        "grouped": any(run.groups is not None for run in scored),
-    }
+    return ClassSections(
+        title=title_of(runs),
+        measure_chart=_top1(scored, collected.measure),
+        difference_chart=difference_chart(runs, collected.comparisons, collected.measure),
+        curves=curves(runs, runs[0].curves),
+        cost=[cost(run) for run in runs],
+        collected=collected,
+        class_chart=_classes(scored),
+        class_rows=_class_rows(scored),
+        confusions=[_confusion(run) for run in scored],
+        reliabilities=[_reliability(run) for run in scored if run.calibration is not None],
+        galleries=[_mistakes(run) for run in scored] + _disagreements(collected),
+        datasets=datasets(runs),
+        evolutions=evolutions(runs),
+        names=class_names(runs),
+        what_is_kept=_what_is_kept(scored),
+        all_crossfitted=all(run.values.predicted is not None for run in scored),
+        grouped=any(run.groups is not None for run in scored),
+    )
 
 
 def _what_is_kept(scored: list[RunFigures]) -> str:
@@ -109,31 +177,31 @@ def _class_rows(scored: list[RunFigures]) -> list[tuple[str, int, list[tuple[str
     ]
 
 
-def _confusion(run: RunFigures) -> dict[str, Any]:
+def _confusion(run: RunFigures) -> ConfusionView:
     assert run.confusion is not None
     names = run.run.classes
     chart = None
     if len(names) <= _MOST_CELLS:
         chart = Markup(charts.confusion_matrix(run.confusion.counts, names, f"Confusion matrix of {run.label}"))
     pairs = [(names[true], names[predicted], images) for true, predicted, images in run.confusion.pairs]
-    return {"run": run, "chart": chart, "pairs": pairs}
+    return ConfusionView(run, chart, pairs)
 
 
-def _reliability(run: RunFigures) -> dict[str, Any]:
+def _reliability(run: RunFigures) -> Reliability:
     assert run.calibration is not None
     chart = charts.reliability(run.calibration.bins, run.colour, f"Reliability of {run.label}")
-    return {"run": run, "chart": Markup(chart), "calibration": run.calibration}
+    return Reliability(run, Markup(chart), run.calibration)
 
 
-def _mistakes(run: RunFigures) -> dict[str, Any]:
+def _mistakes(run: RunFigures) -> Gallery:
     pictures = [
         _picture(run, m.row, m.prediction, m.confidence, m.target_confidence) for m in run.mistakes[:_MOST_PICTURES]
     ]
     wrong = int((~run.kept_correct).sum())
-    return {"name": run.label, "colour": run.colour, "count": wrong, "what": "mistakes", "pictures": pictures}
+    return Gallery(run.label, run.colour, wrong, pictures, what="mistakes")
 
 
-def _disagreements(collected: Collected) -> list[dict[str, Any]]:
+def _disagreements(collected: Collected) -> list[Gallery]:
     """For two runs: images that only one has right by its kept weights, the other's most confident mistakes first."""
     if len(collected.scored) != 2 or not collected.comparisons:
         return []
@@ -154,40 +222,37 @@ def _disagreements(collected: Collected) -> list[dict[str, Any]]:
             )
             for row in order
         ]
-        name = f"only {winner.label} is right"
-        galleries.append(
-            {"name": name, "colour": winner.colour, "count": len(rows), "what": "images", "pictures": pictures}
-        )
+        galleries.append(Gallery(f"only {winner.label} is right", winner.colour, len(rows), pictures))
     return galleries
 
 
-def _picture(run: RunFigures, row: int, prediction: int, confidence: float, target_confidence: float) -> dict[str, Any]:
-    return {
-        "picture": thumbnail(image_path(run.run, run.samples, row), run.bits()),
-        "path": run.samples["path"].iloc[row],
-        "truth": run.samples["class"].iloc[row],
-        "predicted": run.run.classes[prediction],
-        "confidence": confidence,
-        "target_confidence": target_confidence,
-    }
+def _picture(run: RunFigures, row: int, prediction: int, confidence: float, target_confidence: float) -> Picture:
+    return Picture(
+        picture=thumbnail(image_path(run.run, run.samples, row), run.bits()),
+        path=str(run.samples["path"].iloc[row]),
+        truth=str(run.samples["class"].iloc[row]),
+        predicted=run.run.classes[prediction],
+        confidence=confidence,
+        target_confidence=target_confidence,
+    )
 
 
-def datasets(runs: list[RunFigures]) -> list[dict[str, Any]]:
+def datasets(runs: list[RunFigures]) -> list[Dataset]:
     """Each set of images once, with the runs that were trained on it."""
-    by_fingerprint: dict[str, dict[str, Any]] = {}
+    by_fingerprint: dict[str, Dataset] = {}
     for run in runs:
         data = run.run.data
         if data["fingerprint"] in by_fingerprint:
-            by_fingerprint[data["fingerprint"]]["runs"].append(run)
+            by_fingerprint[data["fingerprint"]].runs.append(run)
             continue
         source = str(data["source"])
-        by_fingerprint[data["fingerprint"]] = {
-            "runs": [run],
-            "data": data,
-            "source": source if source.startswith("torchvision:") else Path(source).name,
-            "examples": run.examples(),
-            "rows": _counts(run.run),
-        }
+        by_fingerprint[data["fingerprint"]] = Dataset(
+            runs=[run],
+            data=data,
+            source=source if source.startswith("torchvision:") else Path(source).name,
+            examples=run.examples(),
+            rows=_counts(run.run),
+        )
     return list(by_fingerprint.values())
 
 
