@@ -191,4 +191,4 @@ def test_a_huge_loss_that_is_a_number_is_said_and_the_report_written(digits: Pat
     assert f"validation loss {loss:.2g}, top-1" in said.getvalue()
     assert "Lower optimizer.lr, for example optimizer.lr=3" in said.getvalue()
     page = (run.path / "report.html").read_text()
-    assert f"training diverged: its loss is {loss:.2g} in the end" in page.replace("&#43;", "+")
+    assert f"training diverged: its final loss is {loss:.2g}" in page.replace("&#43;", "+")

@@ -334,9 +334,9 @@ def test_a_class_that_is_predicted_and_never_there() -> None:
     ("images", "groups", "why"),
     [
         (5, None, "only 5 images"),
-        (1, None, "only one image"),
+        (1, None, "only 1 image"),
         (40, np.arange(40) % 2, "only 2 groups"),
-        (40, np.zeros(40, np.int64), "only one group"),
+        (40, np.zeros(40, np.int64), "only 1 group"),
     ],
 )
 def test_too_few_for_any_interval(images: int, groups: NDArray[np.int64] | None, why: str) -> None:

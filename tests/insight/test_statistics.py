@@ -220,7 +220,7 @@ def test_sentences_on_masks() -> None:
     assert verdict("old", "new", level) == (
         "These 101 images cannot tell old and new apart: difference -1.0 points of mIoU, 95% interval -3.0 to +1.0 "
         "(p = 0.330, one seed each). If the difference is real, about 820 images would show it; a true difference of "
-        "2.9 points would have been found four times in five."
+        "2.9 points would have been detected with 80% power."
     )
     part = PairedMasks(
         0.04, Interval(0.01, 0.07), 0.012, 60, 41, 101, "jackknife over images", (0, 2), "mIoU over a and c"
@@ -236,8 +236,8 @@ def test_among_many_pairs_the_power_is_that_of_the_corrected_level() -> None:
     """Ten pairs: the smallest of ten p-values must be below 0.005."""
     a, b = pair(12, 10, 60, 18)
     alone, among = verdict("a", "b", mcnemar(a, b)), verdict("a", "b", mcnemar(a, b), 1.0, pairs=10)
-    assert f"{100 * smallest_difference(100, 0.22):.1f} points would have been found four times in five." in alone
-    harder = f"{100 * smallest_difference(100, 0.22, alpha=0.005):.1f} points would have been found four times in five"
+    assert f"{100 * smallest_difference(100, 0.22):.1f} points would have been detected with 80% power." in alone
+    harder = f"{100 * smallest_difference(100, 0.22, alpha=0.005):.1f} points would have been detected with 80% power"
     assert f"{harder} among 10 pairs." in among
 
 
@@ -258,4 +258,4 @@ def test_holm_is_statsmodels(p_values: list[float]) -> None:
 
 def test_what_else_differs_is_in_the_sentence() -> None:
     said = verdict("a", "b", mcnemar(*pair(40, 10, 400, 50)), besides=["a trained 38% longer (40 s against 29 s)"])
-    assert said.endswith("one seed each). Also unlike: a trained 38% longer (40 s against 29 s).")
+    assert said.endswith("one seed each). Other differences: a trained 38% longer (40 s against 29 s).")

@@ -14,11 +14,12 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -30,6 +31,7 @@ from snellen.runs import Run
 from snellen.tasks.classification.record import class_file
 from snellen.tasks.classification.task import Classification
 from snellen.tasks.kinds import load_recipe
+from snellen.tasks.pretraining.task import Pretraining
 
 Floats = NDArray[np.float64]
 _NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -147,6 +149,32 @@ def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | No
         "images": int((~images.train).sum()),
     }
     write_json(path / "status.json", status)
+    return Run(path)
+
+
+def write_pretraining_run(path: Path, images: Images, plan: Plan) -> Run:
+    """A run as `snellen pretrain` leaves it: the training images are learnt from without labels, and known with them.
+
+    What its neighbours say of the validation images is what the network of `write_run` says.
+    """
+    run = write_run(path, images, replace(plan, overrides={"evaluation.choose": "last"}))
+    samples, metrics = run.samples().astype({"target": "Int64"}), run.metrics()
+    fields = {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, "evaluation.data": str(images.root)}
+    (path / "recipe.yaml").write_text(dump(load_recipe("simclr-small", fields)))
+    unlabelled = samples[samples["split"] == "train"].assign(target=pd.NA, **{"class": ""})
+    known = samples[samples["split"] == "train"].assign(split="known")
+    parts = [unlabelled, known, samples[samples["split"] == "validation"]]
+    pd.concat(parts).assign(row=range(sum(map(len, parts)))).to_csv(path / "samples.csv", index=False)
+    counts = {"train": len(unlabelled), "known": len(known), "validation": len(parts[2])}
+    data = {key: value for key, value in run.data.items() if key != "per_class"}
+    write_json(path / "data.json", data | {"counts": counts, "at_start": {"knn_top1": 0.11, "effective_rank": 2.5}})
+    write_json(path / "status.json", run.status | {"measure": "k-NN top-1"})
+    rows = [
+        [epoch, step, rate, loss, 0.8, 0.7, 0.9, 12.5, top1, 0.5 if epoch == plan.epochs else "", seconds, speed]
+        for epoch, step, rate, loss, _, _, top1, _, seconds, speed in metrics.itertuples(index=False)
+    ]
+    write_rows(path / "epochs.csv", epoch_fields(Pretraining.measure, Pretraining.columns), rows)
+    (path / class_file(len(images.classes))[0]).unlink()
     return Run(path)
 
 

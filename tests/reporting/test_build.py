@@ -100,7 +100,7 @@ def test_a_stopped_run_is_called_that(runs: list[Run], tmp_path: Path) -> None:
     status = json.loads((path / "status.json").read_text())
     (path / "status.json").write_text(json.dumps(status | {"state": "interrupted", "epochs_done": 2}))
     text = text_of(report(path))
-    assert "is interrupted: 2 of 8 epochs done. The learning rate's schedule was laid out for all of them" in text
+    assert "is interrupted: 2 of 8 epochs done. The learning rate schedule was planned for all of them" in text
 
 
 def test_a_run_without_scores_or_images(runs: list[Run], tmp_path: Path) -> None:

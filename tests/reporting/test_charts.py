@@ -49,8 +49,8 @@ def test_a_confusion_matrix_shows_its_counts(number: int) -> None:
     counts = np.diag(np.arange(1, number + 1))
     counts[0, 1] = 3
     html = confusion_matrix(counts, [f"c{i}" for i in range(number)], "confusion")
-    assert "c0 taken for c1: 3 (75.0%)" in html
-    assert html.count("taken for") == number + 1  # empty cells are no marks
+    assert "c0 predicted as c1: 3 (75.0%)" in html
+    assert html.count("predicted as") == number + 1  # empty cells are no marks
     assert "--share:0.250" in html
 
 

@@ -78,7 +78,7 @@ def test_five_settings_are_answered_in_one_sentence(few: Images, tmp_path: Path)
     assert max(corrected - p_values) > 0
     assert level
     assert "d" not in level
-    assert "would have been found four times in five among 6 pairs." in text
+    assert "would have been detected with 80% power among 6 pairs." in text
     named = level[0] if len(level) == 1 else f"{', '.join(level[:-1])} and {level[-1]}"
     assert numbers["headline"][0].startswith(f"{best} has the highest top-1")
     assert f"one seed each). It cannot be told apart from {named}." in text
@@ -110,7 +110,7 @@ def test_a_run_keeps_its_colour_beside_one_without_scores(run: Run, few: Images,
 def test_intervals_of_grouped_images_are_called_what_they_are(few: Images, tmp_path: Path) -> None:
     groups = [f"patient {row % 20}" for row in range(len(few.paths))]
     text = text_of(report(write_run(tmp_path / "grouped", few, Plan("grouped", 3), groups)))
-    assert "all intervals and tests are from the variance between groups" in text
+    assert "all intervals and tests use the variance between groups" in text
     assert "groups: no interval" not in text
 
 
@@ -120,7 +120,7 @@ def test_two_groups_have_no_interval_anywhere(few: Images, tmp_path: Path) -> No
     runs = [write_run(tmp_path / name, few, Plan(name, 5, seed=seed), groups) for seed, name in enumerate("abc")]
     page = report(runs, tmp_path / "three.html")
     numbers, text, table = numbers_of(page), text_of(page), pd.read_csv(page.with_suffix(".csv"))
-    assert "whether that is luck cannot be tested here." in numbers["headline"][0]
+    assert "whether that is chance cannot be tested here." in numbers["headline"][0]
     assert "no interval and no test" in text
     for each in numbers["comparisons"]:
         assert (each["interval"], each["p_value"], each["p_holm"]) == (None, None, None)

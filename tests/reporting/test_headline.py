@@ -23,7 +23,7 @@ from snellen.tasks.classification.record import classes_by_epoch
 from snellen.tasks.classification.values import class_values
 from snellen.tasks.segmentation.values import mask_values
 
-LABEL = "of the kept weights, on the images that chose them"
+LABEL = "from the kept weights, on the images that chose them"
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
     assert f"The headline is cross-fitted: top-1 {one['top1']:.1%}" in text
     assert f"The kept weights' own score on the images that chose them is {one['kept_top1']:.1%}" in text
     assert f"Top-5 and calibration error: {LABEL}" in text
-    assert text.count(f"O{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
+    assert text.count(f"F{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
     assert closing_lines(best.kind.report.view(best.recipe.name, best, 0)) == [
         f"best epoch {best.status['chosen_epoch']}, cross-fitted: top-1 {one['top1']:.1%} "
         f"({100 * one['top1_interval'][0]:.1f} to {100 * one['top1_interval'][1]:.1f})",
@@ -122,7 +122,7 @@ def test_a_single_group_cannot_be_crossfitted(few: Images, tmp_path: Path) -> No
     values = class_values(run, run.recipe.evaluation.choose)
     assert values.choice.by_score
     assert not values.choice.is_crossfitted
-    assert "A single group of images is scored, so no figure here is free of that choice" in text_of(report(run))
+    assert "A single group of images is scored, so every figure here is affected by that choice" in text_of(report(run))
 
 
 def test_a_study_takes_crossfitted_values(best: Run, last: Run) -> None:

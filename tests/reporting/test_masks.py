@@ -98,7 +98,7 @@ def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
         bounds = [each["iou_interval"] for each in one["classes"]]
         assert bounds == [ends(each.iou_interval) for each in figures.classes]
         assert len({tuple(each) for each in bounds}) == len(bounds) == 6
-        assert "{:.1f}–{:.1f}".format(*(100 * end for end in bounds[3])) in text
+        assert "{:.1f} to {:.1f}".format(*(100 * end for end in bounds[3])) in text
         assert one["pixel_accuracy"] == pytest.approx(right.sum() / true.sum())
         assert f"{100 * iou.mean():.1f}" in text
         assert [each["miou"] for each in one["per_image"]] == pytest.approx(
@@ -258,7 +258,7 @@ def test_a_class_in_too_few_images_is_named(scenes: Scenes, tmp_path: Path) -> N
     over = f"over {names} {others['miou']:.1%}, 95% interval {low:.1f} to {high:.1f}"
     assert text.count(over) == 2
     dice = (100 * end for end in others["dice_interval"])
-    assert "over the others {:.1%}, {:.1f}–{:.1f}".format(others["dice"], *dice) in text
+    assert "over the others {:.1%}, {:.1f} to {:.1f}".format(others["dice"], *dice) in text
     assert f"{numbers['miou']:.1%} on 18 validation images, without an interval: barren" in text
     assert [each["too_few_images"] for each in numbers["classes"]] == [False] * 5 + [True]
     assert numbers["classes"][5]["iou_interval"] is None

@@ -98,9 +98,9 @@ def test_what_cannot_be_told_apart_is_never_called_equal() -> None:
     assert sentence.startswith("A and B cannot be told apart: difference")
     assert "equal" not in sentence
     assert "cannot be told apart from" in answer(found)[0].headline
-    assert "2 seeds are too few to say" in sentence
+    assert "2 seeds are too few to estimate" in sentence
     assert "would show it" not in answer(found)[0].text
-    assert "would have been found" not in answer(found)[0].text
+    assert "would have been detected" not in answer(found)[0].text
 
 
 def test_the_answer_says_what_self_supervised_pretraining_was_worth() -> None:
@@ -109,9 +109,11 @@ def test_the_answer_says_what_self_supervised_pretraining_was_worth() -> None:
     rights = drawn({"A": 0.5, "B": 0.9, "C": 0.7, "E": 0.6}, seeds=3, images=400)
     few, many = cells(rights, 0.1), cells(dict.fromkeys(rights, rights["A"]))
     texts = [each.text for each in answer(results(few + many, settings))]
-    assert [text.count("pretraining was worth") for text in texts] == [1, 1], "of E only the head is trained"
-    assert " What self-supervised pretraining was worth: C beats A by" in texts[0]
-    assert " What self-supervised pretraining was worth: A and C cannot be told apart" in texts[1]
+    assert [text.count("Effect of self-supervised pretraining") for text in texts] == [1, 1], (
+        "of E only the head is trained"
+    )
+    assert " Effect of self-supervised pretraining: C beats A by" in texts[0]
+    assert " Effect of self-supervised pretraining: A and C cannot be told apart" in texts[1]
 
 
 def test_one_seed_has_the_interval_of_its_images() -> None:
@@ -221,7 +223,7 @@ def test_what_so_many_seeds_can_say() -> None:
     assert "seeds are too few" in surer(OverSeeds(0.01, None, None, 0.1, 2, 200), Needed(None, None, None, 0.05))
     said = surer(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
     assert "about 900 images or about 12 seeds" in said
-    assert "a true difference of about 3.1 points would have been found four times in five" in said
+    assert "a true difference of about 3.1 points would have been detected with 80% power" in said
 
 
 def test_what_else_differs_is_said_of_the_winner() -> None:

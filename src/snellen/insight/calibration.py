@@ -21,7 +21,7 @@ _RULE = 1.96**1.5  # Wilson's upper limit of 0 of n is about 1.96^2 / n; its squ
 class Bin:
     """Images whose confidence lies in (low, high]. confidence, accuracy: their means; None for an empty bin.
 
-    accuracy_interval: 95%; None also where the images are of fewer than three groups.
+    accuracy_interval: 95%; None also for images of fewer than three groups.
     """
 
     low: float
@@ -58,23 +58,23 @@ def calibration(
     images, classes = probabilities.shape
     confidence = probabilities.max(1).astype(np.float64)
     right = probabilities.argmax(1) == target
-    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    member = np.eye(BINS)[place]  # (N, 15)
+    bin_index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    member = np.eye(BINS)[bin_index]  # (N, 15)
     counts, hits = member.sum(0).astype(int), (member * right[:, None]).sum(0).astype(int)
     if groups is None:
-        ranges = [wilson(int(hit), int(count)) if count else None for hit, count in zip(hits, counts, strict=True)]
+        intervals = [wilson(int(hit), int(count)) if count else None for hit, count in zip(hits, counts, strict=True)]
     else:
-        both = sums_by_unit(np.column_stack([member * right[:, None], member]), groups)
-        ranges = [None] * BINS
-        for number, found in zip(np.flatnonzero(counts).tolist(), shares(*_nonempty(both, counts)), strict=True):
-            ranges[number] = found
+        sums = sums_by_unit(np.column_stack([member * right[:, None], member]), groups)
+        intervals = [None] * BINS
+        for number, interval in zip(np.flatnonzero(counts).tolist(), shares(*_nonempty(sums, counts)), strict=True):
+            intervals[number] = interval
     bins = []
     for number, (count, hit) in enumerate(zip(counts.tolist(), hits.tolist(), strict=True)):
-        means: tuple[float | None, float | None] = (None, None)
+        averages: tuple[float | None, float | None] = (None, None)
         if count:
-            means = float(confidence[place == number].mean()), hit / count
-        bins.append(Bin(number / BINS, (number + 1) / BINS, count, *means, ranges[number]))
-    own = probabilities[np.arange(images), target].astype(np.float64)
+            averages = float(confidence[bin_index == number].mean()), hit / count
+        bins.append(Bin(number / BINS, (number + 1) / BINS, count, *averages, intervals[number]))
+    of_target = probabilities[np.arange(images), target].astype(np.float64)
     error, interval = calibration_error(confidence, right, groups)
     reason = why_no_interval(groups)
     if reason is None and images < FEWEST_IMAGES:
@@ -85,7 +85,7 @@ def calibration(
         error_interval=interval,
         no_interval=reason,
         brier=float(((probabilities - np.eye(classes)[target]) ** 2).sum(1).mean()),
-        negative_log_likelihood=float(-np.log(np.clip(own, 1e-12, 1)).mean()),
+        negative_log_likelihood=float(-np.log(np.clip(of_target, 1e-12, 1)).mean()),
     )
 
 
@@ -106,9 +106,9 @@ def calibration_error(
     """
     gap = right - confidence
     table = np.zeros((len(gap), 2 * BINS))
-    place = _equal_mass(confidence)
+    bin_index = _equal_mass(confidence)
     rows = np.arange(len(gap))
-    table[rows, place], table[rows, BINS + place] = gap, 1
+    table[rows, bin_index], table[rows, BINS + bin_index] = gap, 1
     gaps, counts = np.split(sums_by_unit(table, groups), 2, axis=1)  # (G, 15)
     total, summed = counts.sum(0), gaps.sum(0)
     pairs = total**2 - (counts**2).sum(0)  # of images in different groups
@@ -128,7 +128,7 @@ def calibration_error(
     by_gap, degrees = variance_between(linear, counts.sum(1, keepdims=True))
     if groups is None:  # half of the noise in the gaps of the others, which is in the sum too; few groups cannot tell
         by_gap = max(by_gap - calibrated, by_gap / 4)
-    least = (_RULE / len(gap)) ** 4  # all right and sure of it: as Wilson's interval says of so many
+    least = (_RULE / len(gap)) ** 4  # all right, each with full confidence: Wilson's interval of as many images
     return error, _squares(square, max(calibrated, least), by_gap, student(degrees))
 
 
@@ -149,6 +149,6 @@ def _equal_mass(confidence: Floats) -> NDArray[np.intp]:
     return np.searchsorted(ordered[last], confidence, side="left")
 
 
-def _nonempty(both: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    hits, members = np.split(both, 2, axis=1)
+def _nonempty(sums: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    hits, members = np.split(sums, 2, axis=1)
     return hits[:, counts > 0], members[:, counts > 0]

@@ -1,4 +1,4 @@
-"""How good a classifier is, over all images and class by class."""
+"""How good a classifier is, over all images and per class."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from snellen.insight.proportions import Interval, wilson
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Of one class: its images, the share of them found (recall), the share of its predictions that are right.
+    """Of one class. support: its images. recall, precision, f1: shares in [0, 1].
 
-    recall_interval: 95%; None without images, or where they are of fewer than three groups.
+    recall_interval: 95%; None without images, or for images of fewer than three groups.
     """
 
     support: int
@@ -58,7 +58,7 @@ def figures(
     predicted: NDArray[np.int64] | None = None,
     correct: NDArray[np.bool_] | None = None,
 ) -> Figures:
-    """Everything from counts over images.
+    """All figures, from counts over images.
 
     probabilities: (N, C). target: (N,) int64 in [0, C). groups: (N,) int64; with them all intervals come from the
     variance between groups (insight.groups), None where there are too few; else top-1, top-5 and recalls have Wilson's,
@@ -66,18 +66,18 @@ def figures(
     top-5. correct: (N,), for top-1 in their place.
     """
     images, classes = probabilities.shape
-    chosen = probabilities.argmax(1) if predicted is None else predicted
-    right = chosen == target if correct is None else correct
+    prediction = probabilities.argmax(1) if predicted is None else predicted
+    right = prediction == target if correct is None else correct
     in_top5 = top_k_correct(probabilities, target, 5) if classes > 5 else None
-    counts = np.bincount(target * classes + chosen, minlength=classes**2).reshape(classes, classes)
-    support, hit, answers = counts.sum(1), np.diagonal(counts), counts.sum(0)
-    recall, precision = _ratio(hit, support), _ratio(hit, answers)
-    f1 = np.where(support > 0, _ratio(2 * hit, support + answers), np.nan)
+    counts = np.bincount(target * classes + prediction, minlength=classes**2).reshape(classes, classes)
+    support, hit, predictions_of_class = counts.sum(1), np.diagonal(counts), counts.sum(0)
+    recall, precision = _ratio(hit, support), _ratio(hit, predictions_of_class)
+    f1 = np.where(support > 0, _ratio(2 * hit, support + predictions_of_class), np.nan)
     if groups is None:
-        intervals = _alone(counts)
+        intervals = _intervals_of_images(counts)
         share: Callable[[NDArray[np.bool_]], Interval | None] = _wilson
     else:
-        intervals = _by_group(chosen, target, classes, groups)
+        intervals = _intervals_of_groups(prediction, target, classes, groups)
         share = partial(group_share, groups=groups)
     return Figures(
         images=images,
@@ -109,29 +109,29 @@ def _wilson(flags: NDArray[np.bool_]) -> Interval:
     return wilson(int(flags.sum()), len(flags))
 
 
-def _alone(counts: NDArray[np.int64]) -> _Intervals:
+def _intervals_of_images(counts: NDArray[np.int64]) -> _Intervals:
     recalls = [wilson(int(row[c]), int(row.sum())) if row.any() else None for c, row in enumerate(counts)]
     return _Intervals(recalls, balanced_interval(counts), macro_f1_interval(counts))
 
 
-def _by_group(
-    chosen: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
+def _intervals_of_groups(
+    prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
 ) -> _Intervals:
-    hit, support, predicted = class_sums(chosen, target, classes, groups)
-    there = support.sum(0) > 0
-    total, sizes = support.sum(0)[there], support.sum(1)
-    of_class = iter(shares(hit[:, there], support[:, there]))
+    hit, support, predicted = class_sums(prediction, target, classes, groups)
+    present = support.sum(0) > 0
+    total, sizes = support.sum(0)[present], support.sum(1)
+    of_class = iter(shares(hit[:, present], support[:, present]))
     return _Intervals(
-        [next(of_class) if seen else None for seen in there],
-        mean_of_ratios(hit[:, there], support[:, there], worth_balanced(total), sizes),
-        mean_of_ratios(2 * hit[:, there], (support + predicted)[:, there], worth_f1(total), sizes),
+        [next(of_class) if is_present else None for is_present in present],
+        mean_of_ratios(hit[:, present], support[:, present], worth_balanced(total), sizes),
+        mean_of_ratios(2 * hit[:, present], (support + predicted)[:, present], worth_f1(total), sizes),
     )
 
 
 def top_k_correct(probabilities: NDArray[np.float32], target: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     """(N,) whether the right class is among the k most probable; ties go against it."""
-    own = probabilities[np.arange(len(target)), target]
-    ahead = (probabilities >= own[:, None]).sum(1) - 1
+    of_target = probabilities[np.arange(len(target)), target]
+    ahead = (probabilities >= of_target[:, None]).sum(1) - 1
     return np.asarray(ahead < k)
 
 

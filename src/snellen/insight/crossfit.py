@@ -1,4 +1,4 @@
-"""The score of a rule that chooses an epoch, on the images that it chooses by: no image has a say in its own epoch.
+"""The score of a rule that chooses an epoch, on the images that it chooses by: no image influences its own epoch.
 
 The images are cut into K folds, in a circle. Each fold is scored at the epoch that is best on the (K - 1) / 2 folds
 after it. Of two folds at most one chooses for the other, and that makes their scores uncorrelated: let fold j choose
@@ -55,7 +55,7 @@ def best_by_share(correct: NDArray[np.bool_], folds: Folds) -> NDArray[np.int64]
     """
     order, starts = _in_folds(folds)
     right = np.add.reduceat(correct[:, order], starts, axis=1, dtype=np.int64)  # (E, K)
-    return np.asarray(_of_choosing_folds(right.T).argmax(1))
+    return np.asarray(_over_choosing_folds(right.T).argmax(1))
 
 
 def best_by_miou(counts: NDArray[np.uint32], folds: Folds) -> NDArray[np.int64]:
@@ -68,7 +68,7 @@ def best_by_miou(counts: NDArray[np.uint32], folds: Folds) -> NDArray[np.int64]:
     quality = []
     for epoch in counts:
         inside = np.add.reduceat(np.asarray(epoch)[order], starts, axis=0, dtype=np.int64)  # (K, C, 3)
-        quality.append(mean_over_classes(iou(_of_choosing_folds(inside))))
+        quality.append(mean_over_classes(iou(_over_choosing_folds(inside))))
     return np.asarray(np.nan_to_num(np.stack(quality), nan=-1).argmax(0))
 
 
@@ -91,8 +91,8 @@ def _in_folds(folds: Folds) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return order, np.searchsorted(folds[order], np.arange(int(folds.max()) + 1))
 
 
-def _of_choosing_folds(sums: NDArray[np.int64]) -> NDArray[np.int64]:
+def _over_choosing_folds(sums: NDArray[np.int64]) -> NDArray[np.int64]:
     """(K, …) for each fold the sum over the folds that choose its epoch, from (K, …) sums of each fold."""
     count = len(sums)
-    up_to = np.concatenate([sums, sums]).cumsum(0)  # twice around the circle
-    return np.asarray(up_to[np.arange(count) + max(1, (count - 1) // 2)] - up_to[:count])
+    cumulative = np.concatenate([sums, sums]).cumsum(0)  # twice around the circle
+    return np.asarray(cumulative[np.arange(count) + max(1, (count - 1) // 2)] - cumulative[:count])

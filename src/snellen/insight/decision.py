@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from snellen.insight.holm import holm
 
 LEVEL = 0.05
-RULE = "Better means p below 0.05 after Holm's correction for the number of pairs; intervals are of a pair by itself."
+RULE = "Better means p below 0.05 after Holm's correction for the number of pairs; intervals are uncorrected."
 
 
 def winner(difference: float, p_corrected: float | None) -> int:
     """1 where A is better, -1 where B is, 0 where they cannot be told apart or no test was possible.
 
-    difference: of A minus B. p_corrected: two-sided, of no difference, corrected by Holm for all pairs that stand on
-    the page; None where there is no test, such as with images from two groups. Intervals decide nothing: they are not
+    difference: of A minus B. p_corrected: two-sided, of no difference, corrected by Holm for all pairs on the
+    page; None where there is no test, such as with images from two groups. Intervals decide nothing: they are not
     corrected, and Holm's method has none of its own.
     """
     if p_corrected is None or p_corrected >= LEVEL or difference == 0:

@@ -1,4 +1,4 @@
-"""In what recipes differ."""
+"""The fields in which recipes differ."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Difference:
 def differences(recipes: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """Fields that are not the same in all recipes (nested dictionaries), in the order of the first that has them."""
     flat = [flattened(recipe) for recipe in recipes]
-    keys = dict.fromkeys(key for each in flat for key in each)
-    rows = [Difference(key, tuple(each.get(key) for each in flat)) for key in keys]
+    keys = dict.fromkeys(key for fields in flat for key in fields)
+    rows = [Difference(key, tuple(fields.get(key) for fields in flat)) for key in keys]
     return [row for row in rows if any(value != row.values[0] for value in row.values)]
 
 

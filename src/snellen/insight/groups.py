@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.insight.proportions import NORMAL, Interval, score_interval
+from snellen.words import counted
 
 Floats = NDArray[np.float64]
 
@@ -25,9 +26,14 @@ _LEAST_RATIO = 0.7  # to that variance: sums of groups that are equal by chance 
 
 
 def why_no_interval(groups: NDArray[np.int64] | None) -> str | None:
-    """Why images in these groups, (N,), have no interval and no test; None where they have."""
+    """Why images in these groups, (N,), have no interval and no test; None where they have both."""
     count = FEWEST if groups is None else len(np.unique(groups))
-    return None if count >= FEWEST else f"only {count} group{'s' if count > 1 else ''}"
+    return None if count >= FEWEST else only(count, "group")
+
+
+def only(count: int, noun: str) -> str:
+    """Why there is no interval: "only 2 groups"."""
+    return f"only {counted(count, noun)}"
 
 
 def sums_by_unit(values: NDArray[np.generic], groups: NDArray[np.int64] | None = None) -> Floats:
@@ -43,20 +49,20 @@ def sums_by_unit(values: NDArray[np.generic], groups: NDArray[np.int64] | None =
 
 
 def class_sums(
-    chosen: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
+    prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
 ) -> tuple[Floats, Floats, Floats]:
-    """(G, C) images of each group that are right, that are of each class, and that are taken for it.
+    """(G, C) images of each group that are right, that are of each class, and that are predicted as it.
 
     chosen, target: (N,) int64 in [0, classes). groups: (N,) int64.
     """
-    names, number = np.unique(groups, return_inverse=True)
+    names, index = np.unique(groups, return_inverse=True)
     shape = len(names), classes
 
     def table(labels: NDArray[np.int64], weights: NDArray[np.bool_] | None = None) -> Floats:
-        counts = np.bincount(number * classes + labels, weights, shape[0] * classes)
+        counts = np.bincount(index * classes + labels, weights, shape[0] * classes)
         return counts.reshape(shape).astype(np.float64)
 
-    return table(target, chosen == target), table(target), table(chosen)
+    return table(target, prediction == target), table(target), table(prediction)
 
 
 def variance_between(numerator: Floats, denominator: Floats) -> tuple[float, float]:
@@ -76,7 +82,7 @@ def variance_between(numerator: Floats, denominator: Floats) -> tuple[float, flo
     adjusted = np.where(several, 1 / np.sqrt(np.where(several, 1 - share, 1)), 0.0)
     residual = (adjusted * (numerator - ratio * denominator) / total).sum(1) / ratios  # (G,)
     mean = float(ratio.mean())
-    unseen = max(0.0, mean * (1 - mean)) * int((~several).sum()) / ratios**2
+    of_one_group = max(0.0, mean * (1 - mean)) * int((~several).sum()) / ratios**2
     # The matrix of expected products of residuals is diag(by_group) - loadings @ loadings.T under the working model.
     by_group = (adjusted**2 * share / total).sum(1) / ratios**2
     loadings = adjusted * share / np.sqrt(total) / ratios
@@ -85,14 +91,14 @@ def variance_between(numerator: Floats, denominator: Floats) -> tuple[float, flo
         (by_group**2).sum() - 2 * (by_group * (loadings**2).sum(1)).sum() + ((loadings.T @ loadings) ** 2).sum()
     )
     degrees = trace**2 / squares if squares > 0 else float(count - 1)
-    return float((residual**2).sum()) + unseen, max(1.0, degrees)
+    return float((residual**2).sum()) + of_one_group, max(1.0, degrees)
 
 
 def mean_of_ratios(numerator: Floats, denominator: Floats, images: float, sizes: Floats) -> Interval | None:
     """95% interval of a mean of K ratios in [0, 1]; None for fewer than three groups.
 
-    numerator, denominator: (G, K) as in `variance_between`, of groups whose denominators are not all 0. images: as many
-    images by themselves would make the mean as sure as it is here, were all as likely to be wrong and independent.
+    numerator, denominator: (G, K) as in `variance_between`, of groups whose denominators are not all 0. images:
+    number of independent images, all as likely to be wrong, that would make the mean as certain as it is here.
     sizes: (G,) images of each group. Wilson's interval for the number of images that this variance is worth, with
     Student's quantile: it keeps to [0, 1] and is as skew as a share is. Where few images are wrong or right, the
     variance of groups says little: it is moderated by a correlation of 0.1, and the degrees are fewer by the kurtosis
@@ -107,7 +113,7 @@ def mean_of_ratios(numerator: Floats, denominator: Floats, images: float, sizes:
     prior = _WEIGHT * ratio / images
     spread = mean * (1 - mean) + prior
     effective = spread / (variance + prior * ratio / images)
-    quantile = student(_fewer(degrees, (1 / spread - 6) / effective))
+    quantile = student(_degrees_by_kurtosis(degrees, (1 / spread - 6) / effective))
     return _hull(score_interval(mean, effective, quantile), score_interval(mean, images / _LEAST_RATIO))
 
 
@@ -116,12 +122,12 @@ def shares(numerator: Floats, denominator: Floats) -> list[Interval | None]:
 
     numerator, denominator: (G, K) counts of images, such as the right ones of each class and all of them.
     """
-    found: list[Interval | None] = []
+    intervals: list[Interval | None] = []
     for column in range(numerator.shape[1]):
-        there = denominator[:, column] > 0
-        counts, sizes = numerator[there, column], denominator[there, column]
-        found.append(mean_of_ratios(counts[:, None], sizes[:, None], float(sizes.sum()), sizes))
-    return found
+        has_images = denominator[:, column] > 0
+        counts, sizes = numerator[has_images, column], denominator[has_images, column]
+        intervals.append(mean_of_ratios(counts[:, None], sizes[:, None], float(sizes.sum()), sizes))
+    return intervals
 
 
 def share(flags: NDArray[np.bool_], groups: NDArray[np.int64]) -> Interval | None:
@@ -138,20 +144,20 @@ def mean_difference(difference: Floats, groups: NDArray[np.int64]) -> tuple[Inte
 
     if why_no_interval(groups):
         return None
-    images, unequal = len(difference), float(np.abs(difference).sum())
+    images, discordant = len(difference), float(np.abs(difference).sum())
     table = sums_by_unit(np.column_stack([difference, np.ones(images)]), groups)
     variance, degrees = variance_between(table[:, :1], table[:, 1:])
     mean = float(difference.mean())
     ratio = _prior_ratio(table[:, 1])
     prior = _WEIGHT * ratio / images
     variance += prior * ratio / images
-    spread = unequal / images - mean**2 + prior
-    degrees = _fewer(degrees, (1 / spread - 3) * variance / spread)
+    spread = discordant / images - mean**2 + prior
+    degrees = _degrees_by_kurtosis(degrees, (1 / spread - 3) * variance / spread)
     # Images by themselves, with two pseudo-images on which only one run is right (Agresti & Min 2005).
-    alone = _LEAST_RATIO * ((unequal + 2) / (images + 2) - (mean * images / (images + 2)) ** 2) / (images + 2)
-    half = max(student(degrees) * math.sqrt(variance), NORMAL * math.sqrt(alone))
+    independent = _LEAST_RATIO * ((discordant + 2) / (images + 2) - (mean * images / (images + 2)) ** 2) / (images + 2)
+    half = max(student(degrees) * math.sqrt(variance), NORMAL * math.sqrt(independent))
     p_value = max(
-        2 * float(stdtr(degrees, -abs(mean) / math.sqrt(variance))), math.erfc(abs(mean) / math.sqrt(2 * alone))
+        2 * float(stdtr(degrees, -abs(mean) / math.sqrt(variance))), math.erfc(abs(mean) / math.sqrt(2 * independent))
     )
     return Interval(max(-1.0, mean - half), min(1.0, mean + half)), p_value
 
@@ -168,7 +174,7 @@ def _prior_ratio(sizes: Floats) -> float:
     return float(1 + _CORRELATION * ((sizes**2).sum() / sizes.sum() - 1))
 
 
-def _fewer(degrees: float, kurtosis: float) -> float:
+def _degrees_by_kurtosis(degrees: float, kurtosis: float) -> float:
     """Degrees of freedom of a variance whose terms have an excess kurtosis; kurtosis: of the mean of them."""
     return 2 / (2 / degrees + min(_MOST_KURTOSIS, max(0.0, kurtosis)))
 

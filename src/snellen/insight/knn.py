@@ -26,13 +26,13 @@ def knn_probabilities(
     import torch
     from torch.nn import functional as F
 
-    known = F.normalize(torch.from_numpy(bank).float(), dim=1)
-    owner = torch.from_numpy(labels)
-    asked = F.normalize(torch.from_numpy(queries).float(), dim=1)
-    votes = torch.zeros(len(asked), classes)
-    for start in range(0, len(asked), _CHUNK):
+    bank_features = F.normalize(torch.from_numpy(bank).float(), dim=1)
+    bank_labels = torch.from_numpy(labels)
+    query_features = F.normalize(torch.from_numpy(queries).float(), dim=1)
+    votes = torch.zeros(len(query_features), classes)
+    for start in range(0, len(query_features), _CHUNK):
         part = slice(start, start + _CHUNK)
-        cosine, nearest = (asked[part] @ known.T).topk(min(neighbours, len(known)), dim=1)
+        cosine, nearest = (query_features[part] @ bank_features.T).topk(min(neighbours, len(bank_features)), dim=1)
         weight = ((cosine - cosine[:, :1]) / temperature).exp()  # the nearest weighs 1: nothing overflows
-        votes[part].scatter_add_(1, owner[nearest], weight)
+        votes[part].scatter_add_(1, bank_labels[nearest], weight)
     return cast("NDArray[np.float32]", (votes / votes.sum(1, keepdim=True)).numpy())

@@ -1,4 +1,4 @@
-"""Whether a run has learnt anything: is it above the answer that needs no image?"""
+"""Whether a run has learnt anything: is it better than the best constant answer?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.proportions import Interval, wilson
+from snellen.insight.proportions import Interval, percents, wilson
 from snellen.insight.segmentation import Counts, iou, mean_over_classes
 from snellen.words import counted
 
@@ -24,8 +24,8 @@ def why_not_learnt(
     predicted, target: (N,) int64 in [0, C). interval: 95%, of top-1; None where there are too few groups for one.
     names: of the C classes. A run has not learnt when it gives one class to more than 99% of the images, or when the
     interval reaches down to the share of the largest class, which a constant answer gets. None also where nothing can
-    be said: one class among the scored images, so few images that even a faultless run would not be above that share,
-    or no interval and a top-1 above it.
+    be concluded: one class among the scored images, so few images that even a faultless run would not be above that
+    share, or no interval and a top-1 above it.
     """
     images = len(target)
     support = np.bincount(target, minlength=len(names))
@@ -42,7 +42,7 @@ def why_not_learnt(
         return f"its top-1, {low:.1%}, is not above {share:.1%}, the share of the largest class ({names[largest]})"
     if interval is not None and low <= share < wilson(images, images).low:
         return (
-            f"its 95% interval, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "
+            f"its 95% interval, {percents(interval)}, is not above "
             f"{share:.1%}, the share of the largest class ({names[largest]})"
         )
     return None
@@ -74,7 +74,7 @@ def why_masks_not_learnt(
     if interval is not None and interval.low <= baseline:
         part = "" if classes is None else f" over {counted(len(over), 'class', 'classes')}"
         return (
-            f"the 95% interval of its mIoU{part}, {100 * interval.low:.1f} to {100 * interval.high:.1f}, is not above "
+            f"the 95% interval of its mIoU{part}, {percents(interval)}, is not above "
             f"{baseline:.1%}, what {names[largest]} everywhere would reach"
         )
     return None
@@ -88,13 +88,13 @@ def why_features_not_learnt(top1: float, at_start: float | None) -> str | None:
 
 
 def why_diverged(losses: Sequence[float], classes: int) -> str | None:
-    """Why a training with numbers for losses counts as diverged all the same, or None.
+    """Why a training whose losses are finite still counts as diverged, or None.
 
     losses: the mean loss of each epoch, NaN where there is none. classes: C; equal probabilities for all of them have a
-    cross-entropy of ln C. The last loss counts: more than 100 times that, or 100, is no loss of a network that trains.
+    cross-entropy of ln C. The last loss counts: diverged is more than 100 times that, or 100.
     """
-    known = [loss for loss in losses if math.isfinite(loss)]
+    finite = [loss for loss in losses if math.isfinite(loss)]
     uniform = math.log(max(2, classes))
-    if not known or known[-1] <= _HUGE * max(1.0, uniform):
+    if not finite or finite[-1] <= _HUGE * max(1.0, uniform):
         return None
-    return f"its loss is {known[-1]:.2g} in the end, where equal probabilities for all classes would have {uniform:.2g}"
+    return f"its final loss is {finite[-1]:.2g}; equal probabilities for all classes would give {uniform:.2g}"

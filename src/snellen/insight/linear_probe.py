@@ -1,4 +1,4 @@
-"""What a linear classifier makes of features that stay as they are."""
+"""A linear classifier on frozen features."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def linear_probe(
     """Logistic regression on standardised features (M, D) with labels (M,), applied to `scored` (N, D).
 
     The L2 penalty is the best of five on a fifth of the labelled features, held out with all classes in proportion; the
-    scored images have no say. Classes that no label names get probability 0. Raises ValueError for fewer than two.
+    scored images play no part. Classes that no label names get probability 0. Raises ValueError for fewer than two.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -35,11 +35,11 @@ def linear_probe(
     if len(present) < 2:
         raise ValueError("a linear probe needs labels of at least two classes")
     mean, deviation = features.mean(0), np.maximum(features.std(0), 1e-6)
-    known, asked = (features - mean) / deviation, (scored - mean) / deviation
-    strength = _best_strength(known, labels, seed)
-    fitted = LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(known, labels)
-    probabilities = np.zeros((len(asked), classes), np.float32)
-    probabilities[:, present] = fitted.predict_proba(asked)
+    standardised, scored_standardised = (features - mean) / deviation, (scored - mean) / deviation
+    strength = _best_strength(standardised, labels, seed)
+    fitted = LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(standardised, labels)
+    probabilities = np.zeros((len(scored_standardised), classes), np.float32)
+    probabilities[:, present] = fitted.predict_proba(scored_standardised)
     return LinearProbe(probabilities, strength)
 
 
@@ -58,4 +58,4 @@ def _best_strength(features: NDArray[np.float32], labels: NDArray[np.int64], see
         model = LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(features[fit], labels[fit])
         return float(model.score(features[held_out], labels[held_out]))
 
-    return max(_STRENGTHS, key=accuracy)  # of equals the strongest penalty
+    return max(_STRENGTHS, key=accuracy)  # of ties the strongest penalty

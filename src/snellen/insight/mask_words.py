@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures
 from snellen.insight.sentence import listed
 from snellen.insight.support import FEWEST_IMAGES
 from snellen.words import counted
 
 _MOST_NAMED = 8
-
-
-def percents(interval: Interval) -> str:
-    """Its ends in percent: "61.0 to 75.2"."""
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
 
 def over_classes(classes: Sequence[int], names: Sequence[str]) -> str:
@@ -37,7 +31,7 @@ def measured(classes: Sequence[int], present: Sequence[int], names: Sequence[str
 
 def rare_classes(figures: MaskFigures, names: Sequence[str]) -> list[str]:
     """Names of the classes that are in truth or prediction, and in the truth of too few images."""
-    return [name for name, each in zip(names, figures.classes, strict=True) if each.iou == each.iou and not each.enough]
+    return [name for name, c in zip(names, figures.classes, strict=True) if c.iou == c.iou and not c.enough]
 
 
 def why_no_interval(figures: MaskFigures, names: Sequence[str]) -> str | None:
@@ -47,5 +41,5 @@ def why_no_interval(figures: MaskFigures, names: Sequence[str]) -> str | None:
     if figures.why_no_interval is not None:
         return figures.why_no_interval
     rare = rare_classes(figures, names)
-    who = listed(rare) if len(rare) <= _MOST_NAMED else counted(len(rare), "class", "classes")
-    return f"{who} {'is' if len(rare) == 1 else 'are'} in too few images (fewer than {FEWEST_IMAGES})"
+    subject = listed(rare) if len(rare) <= _MOST_NAMED else counted(len(rare), "class", "classes")
+    return f"{subject} {'is' if len(rare) == 1 else 'are'} in too few images (fewer than {FEWEST_IMAGES})"

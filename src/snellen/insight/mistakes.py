@@ -1,4 +1,4 @@
-"""The mistakes that a run was surest of."""
+"""The most confident mistakes of a run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Mistake:
-    """row: of the validation images. confidence: probability of the wrong class; own: of the right one."""
+    """row: of the scored images. confidence: probability of the wrong class; target_confidence: of the right one."""
 
     row: int
     target: int
     prediction: int
     confidence: float
-    own: float
+    target_confidence: float
 
 
 def confident_mistakes(probabilities: NDArray[np.float32], target: NDArray[np.int64], most: int = 24) -> list[Mistake]:
@@ -26,11 +26,11 @@ def confident_mistakes(probabilities: NDArray[np.float32], target: NDArray[np.in
     rows = rows[np.argsort(-probabilities[rows, prediction[rows]], kind="stable")][:most]
     return [
         Mistake(
-            int(row),
-            int(target[row]),
-            int(prediction[row]),
-            float(probabilities[row, prediction[row]]),
-            float(probabilities[row, target[row]]),
+            row=int(row),
+            target=int(target[row]),
+            prediction=int(prediction[row]),
+            confidence=float(probabilities[row, prediction[row]]),
+            target_confidence=float(probabilities[row, target[row]]),
         )
         for row in rows
     ]

@@ -1,4 +1,4 @@
-"""What the seeds of all settings say together about how much another seed changes."""
+"""What the seeds of all settings together tell about the variance between seeds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Prior:
-    """A variance that is expected before one's own seeds are looked at, worth so many degrees of freedom."""
+    """The variance expected before a setting's own seeds are seen, with the degrees of freedom that it is worth."""
 
     variance: float
     degrees: float
 
     def moderate(self, variance: float, degrees: int) -> float:
-        """The variance from what is expected and what is seen with so many degrees of freedom.
+        """The expected variance combined with an observed one that has `degrees` degrees of freedom.
 
         It is so large that t's interval holds the truth in 90% at least even where it is like no other: the quantile of
-        all degrees of freedom times its root is never below the 90% interval's from what is seen alone. From what
-        setting the doubt is underestimated cannot be seen from two or three seeds.
+        all degrees of freedom times its root is never below the 90% interval's from the observed one alone. Two
+        or three seeds cannot show for which setting the uncertainty is underestimated.
         Source: Smyth 2004, section 3; the bound is ours, for studies of few settings with one that is like no other.
         """
         from scipy.special import stdtrit
@@ -36,7 +36,7 @@ NOTHING_KNOWN = Prior(0.0, 0.0)
 
 
 def prior(variances: NDArray[np.float64], degrees: int, independent: int) -> Prior:
-    """What variances of like things, each from few degrees of freedom, say of one another.
+    """What similar variances, each from few degrees of freedom, tell about one another.
 
     variances: (P,), at least 0, each with that many degrees of freedom; independent: how many of them are, since the
     differences of C settings are made of C - 1. Where the variances are as alike as chance makes equal ones, each is
@@ -56,9 +56,9 @@ def prior(variances: NDArray[np.float64], degrees: int, independent: int) -> Pri
     most, mean = float(degrees * (independent - 1)), float(variances.mean())
     if spread <= 0:
         return Prior(mean, most)
-    found = 2 * _inverse_trigamma(spread)
-    centre = float(np.exp(logs.mean() + digamma(found / 2) - np.log(found / 2)))
-    return Prior(max(centre, mean), min(found, most))
+    fitted_degrees = 2 * _inverse_trigamma(spread)
+    centre = float(np.exp(logs.mean() + digamma(fitted_degrees / 2) - np.log(fitted_degrees / 2)))
+    return Prior(max(centre, mean), min(fitted_degrees, most))
 
 
 def _inverse_trigamma(value: float) -> float:

@@ -72,8 +72,17 @@ def paired_by_group(
     only_a, only_b = int((difference > 0).sum()), int((difference < 0).sum())
     method = "t test between groups"
     mean = float(difference.mean())
-    counts = only_a, only_b, len(difference)
-    return PairedTest(mean, interval, p_value, *counts, method, why_no_interval(groups), len(np.unique(groups)))
+    return PairedTest(
+        difference=mean,
+        interval=interval,
+        p_value=p_value,
+        only_a=only_a,
+        only_b=only_b,
+        total=len(difference),
+        method=method,
+        why_no_test=why_no_interval(groups),
+        groups=len(np.unique(groups)),
+    )
 
 
 def _newcombe(both: int, only_a: int, only_b: int, total: int) -> Interval:

@@ -1,4 +1,4 @@
-"""What a comparison on so many images can show."""
+"""The power of a comparison, and the images or seeds that it needs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from snellen.insight.decision import LEVEL
+from snellen.insight.groups import FEWEST
 from snellen.insight.proportions import Interval
-from snellen.insight.seeds import FEWEST_UNITS, Doubt
+from snellen.insight.seeds import Doubt
 
 FEWEST_SEEDS_TO_PLAN, FEWEST_SEEDS_FOR_POWER = 3, 5
-_ALPHA, _POWER, _Z_POWER = 0.05, 0.8, 0.8416212  # the last: the normal quantile of the power
+_POWER, _Z_POWER = 0.8, 0.8416212  # the last: the normal quantile of the power
 _MOST_IMAGES, _MOST_SEEDS = 1_000_000, 100
 _MANY = 5000  # discordant images from which on normal quantiles are as good as the exact power
 
 
-def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: float = _ALPHA) -> float:
+def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: float = LEVEL) -> float:
     """Probability that McNemar's test with the mid-p value finds a true difference on so many images.
 
     difference: of the two accuracies, in [-1, 1]. discordance: share of the images on which only one is right, at least
@@ -32,11 +34,11 @@ def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: 
     mid_p = 2 * binom.cdf(most, discordant, 0.5) - binom.pmf(most, discordant, 0.5)
     most = np.where(mid_p < alpha, most, most - 1)
     share = (discordance + abs(difference)) / (2 * discordance)
-    found = binom.cdf(most, discordant, share) + binom.sf(discordant - most - 1, discordant, share)
-    return float((binom.pmf(discordant, images, discordance) * found).sum())
+    power_given_discordant = binom.cdf(most, discordant, share) + binom.sf(discordant - most - 1, discordant, share)
+    return float((binom.pmf(discordant, images, discordance) * power_given_discordant).sum())
 
 
-def images_needed(difference: float, discordance: float, power: float = _POWER, alpha: float = _ALPHA) -> int:
+def images_needed(difference: float, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> int:
     """Images on which McNemar's test finds a true difference with this power.
 
     difference: of the two accuracies, in [-1, 1], not 0. discordance: share of the images on which only one is right,
@@ -62,7 +64,7 @@ def images_needed(difference: float, discordance: float, power: float = _POWER, 
     return low
 
 
-def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = _ALPHA) -> float:
+def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> float:
     """The smallest true difference that McNemar's test on so many images finds with this power; at most `discordance`.
 
     Returns NaN when not even a difference as large as the discordance would be found.
@@ -82,7 +84,7 @@ def smallest_difference(images: int, discordance: float, power: float = _POWER, 
     )
 
 
-def images_by_interval(difference: float, interval: Interval, images: int, units: int, alpha: float = _ALPHA) -> int:
+def images_by_interval(difference: float, interval: Interval, images: int, units: int, alpha: float = LEVEL) -> int:
     """Images on which a test by a symmetric 95% interval finds a true difference with a power of 80%.
 
     interval: of the difference on `images` images, or groups of them; its width falls with the root of their number.
@@ -91,7 +93,7 @@ def images_by_interval(difference: float, interval: Interval, images: int, units
     return math.ceil(images * (smallest_by_interval(interval, units, alpha) / difference) ** 2)
 
 
-def smallest_by_interval(interval: Interval, units: int, alpha: float = _ALPHA) -> float:
+def smallest_by_interval(interval: Interval, units: int, alpha: float = LEVEL) -> float:
     """The smallest true difference that a t-test at `alpha` finds with a power of 80%.
 
     interval: the test's 95% interval. units: images, or groups of them, at least 2; one more than its degrees of
@@ -100,17 +102,17 @@ def smallest_by_interval(interval: Interval, units: int, alpha: float = _ALPHA) 
     from scipy.special import stdtrit
 
     degrees = max(1, units - 1)
-    spread = (interval.high - interval.low) / 2 / -float(stdtrit(degrees, _ALPHA / 2))
+    spread = (interval.high - interval.low) / 2 / -float(stdtrit(degrees, LEVEL / 2))
     return spread * -float(stdtrit(degrees, alpha / 2) + stdtrit(degrees, 1 - _POWER))
 
 
 @dataclass(frozen=True)
 class Needed:
-    """What finds a difference as large as the one seen, four times in five.
+    """What detects a difference as large as the observed one with 80% power.
 
-    images: so many, with the seeds as they are; seeds: so many, with the images as they are. None: no number does, or
-    there are two seeds, which say too little of themselves. smallest: the true difference that this many seeds and
-    images find four times in five; None with two to four seeds. level: of the test that finds it.
+    images: their number with the seeds unchanged; seeds: their number with the images unchanged. None: no number does,
+    or there are two seeds, which tell too little. smallest: the true difference that the present seeds and images
+    detect with 80% power; None with two to four seeds. level: of the test.
     """
 
     images: int | None
@@ -119,43 +121,43 @@ class Needed:
     level: float
 
 
-def needed(found: Doubt, pairs: int = 1) -> Needed:
-    """How many more images or seeds a difference wants. pairs: that are compared, itself included.
+def needed(doubt: Doubt, pairs: int = 1) -> Needed:
+    """How many images or seeds a difference needs. pairs: number of comparisons, this one included.
 
-    The level is 0.05 over the number of pairs, Holm's for the smallest p-value; with two to four seeds, whose doubt is
-    rough itself, 0.05: for the pair by itself. With one seed, the seeds' part is not known and `seeds` is None; with
-    fewer images, or groups, than an interval needs, all of it is.
+    The level is 0.05 over the number of pairs, Holm's for the smallest p-value; with two to four seeds, whose own
+    uncertainty is rough, 0.05: for the pair by itself. With one seed, the seeds' part is not known and `seeds` is None;
+    with fewer images, or groups, than an interval needs, everything is.
     """
-    now = found.seeds
-    level = _ALPHA / max(1, pairs) if now == 1 or now >= FEWEST_SEEDS_FOR_POWER else _ALPHA
-    if found.images < FEWEST_UNITS:
+    seeds_now = doubt.seeds
+    level = LEVEL / max(1, pairs) if seeds_now == 1 or seeds_now >= FEWEST_SEEDS_FOR_POWER else LEVEL
+    if doubt.images < FEWEST:
         return Needed(None, None, None, level)
 
     def finds(seeds: int, images: int) -> float:
-        if FEWEST_SEEDS_TO_PLAN <= now < FEWEST_SEEDS_FOR_POWER:  # no more than an order of magnitude
-            return found.half_width(level, seeds, images) + found.half_width(2 * (1 - _POWER), seeds, images)
-        return _detectable(found, level, seeds, images)
+        if FEWEST_SEEDS_TO_PLAN <= seeds_now < FEWEST_SEEDS_FOR_POWER:  # no more than an order of magnitude
+            return doubt.half_width(level, seeds, images) + doubt.half_width(2 * (1 - _POWER), seeds, images)
+        return _detectable(doubt, level, seeds, images)
 
-    size = abs(found.mean)
+    size = abs(doubt.mean)
     images = seeds = smallest = None
-    if size and (now == 1 or now >= FEWEST_SEEDS_TO_PLAN):
-        images = _first(lambda count: finds(0, count) <= size, found.images, _MOST_IMAGES)
-    if size and now >= FEWEST_SEEDS_TO_PLAN:
-        seeds = _first(lambda count: finds(count, 0) <= size, now, _MOST_SEEDS)
-    if now == 1 or now >= FEWEST_SEEDS_FOR_POWER:
+    if size and (seeds_now == 1 or seeds_now >= FEWEST_SEEDS_TO_PLAN):
+        images = _first(lambda count: finds(0, count) <= size, doubt.images, _MOST_IMAGES)
+    if size and seeds_now >= FEWEST_SEEDS_TO_PLAN:
+        seeds = _first(lambda count: finds(count, 0) <= size, seeds_now, _MOST_SEEDS)
+    if seeds_now == 1 or seeds_now >= FEWEST_SEEDS_FOR_POWER:
         smallest = finds(0, 0)
     return Needed(images, seeds, smallest, level)
 
 
-def _detectable(found: Doubt, level: float, seeds: int, images: int) -> float:
+def _detectable(doubt: Doubt, level: float, seeds: int, images: int) -> float:
     """The true difference that another study, with at least so many seeds and images, finds with a power of 0.8.
 
     Its test is h standard errors wide, with f degrees of freedom by Satterthwaite. The difference is h + c of them, c
     being z(0.8) times the root of 1 + ((h + c)^2 + h^2) / 2f: the standard error is an estimate in both studies.
     After Julious & Owen 2006, Pharm Stat 5:29; the variance of a standard error: 1 / 2f of its square.
     """
-    parts = found.parts(seeds, images)
-    variance, half = sum(value for value, _ in parts), found.half_width(level, seeds, images)
+    parts = doubt.parts(seeds, images)
+    variance, half = sum(value for value, _ in parts), doubt.half_width(level, seeds, images)
     if not variance:
         return half
     degrees = variance**2 / sum(value**2 / degrees for value, degrees in parts)

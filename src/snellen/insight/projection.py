@@ -18,8 +18,8 @@ def pca_by_epoch(features: Sequence[NDArray[np.float32]]) -> list[Floats]:
     features: (n, D) for each epoch, of the same images. Each picture is scaled to a root mean square of 1.
     """
     pictures: list[Floats] = []
-    for each in features:
-        picture = _scaled(_components(each, 2))
+    for epoch in features:
+        picture = _scaled(_components(epoch, 2))
         pictures.append(_aligned(picture, pictures[-1]) if pictures else picture)
     return pictures
 
@@ -33,13 +33,13 @@ def tsne_by_epoch(features: Sequence[NDArray[np.float32]], seed: int = 0) -> lis
     from openTSNE import TSNE
 
     pictures: list[Floats] = []
-    for each in features:
-        reduced = _components(each, min(_DIMENSIONS, *each.shape))
+    for epoch in features:
+        reduced = _components(epoch, min(_DIMENSIONS, *epoch.shape))
         start = pictures[-1] if pictures else _scaled(reduced[:, :2])
         if start.shape[1] < 2:
             start = np.pad(start, ((0, 0), (0, 2 - start.shape[1])))
         tsne = TSNE(
-            perplexity=min(30, max(2, (len(each) - 1) / 3)),
+            perplexity=min(30, max(2, (len(epoch) - 1) / 3)),
             initialization=start / max(1e-12, float(start.std())) * 1e-4,
             random_state=seed,
             n_jobs=1,  # more threads give other last digits, and little speed for a thousand points

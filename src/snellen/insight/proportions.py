@@ -1,4 +1,4 @@
-"""A share of images, and how sure one can be of it."""
+"""A share of images, and its interval."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ class Interval:
 
     low: float
     high: float
+
+
+def percents(interval: Interval) -> str:
+    """Its ends in percent: "61.0 to 75.2"."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
 
 def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:

@@ -1,4 +1,4 @@
-"""Means over several seeds and the same images: how sure, and how much of the doubt is the seeds'."""
+"""Means over several seeds and the same images: how certain, and how much of the uncertainty is due to seeds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snellen.insight.decision import LEVEL
+from snellen.insight.groups import FEWEST
 from snellen.insight.moderation import NOTHING_KNOWN, Prior
 from snellen.insight.proportions import Interval
 
-FEWEST_UNITS = 3  # images, or groups of them, below which no interval is given
 _FEW = 10.0  # errors, right answers or disagreements below which their variance is not to be believed
-_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Side:
     """Seeds of one setting, or of the difference of two that are paired by seed.
 
     variance: of a seed's mean, moderated; 0 for one seed, where it cannot be seen. remaining: variance of a value
-    beyond its seed and its image. borrowed: degrees of freedom of `variance` that other settings have lent.
+    beyond its seed and its image. borrowed: degrees of freedom of `variance` that come from other settings.
     """
 
     seeds: int
@@ -49,10 +49,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Doubt:
-    """Where the doubt about a mean comes from. sides: one, or two where the seeds are not paired.
+    """The uncertainty of a mean by source. sides: one, or two where the seeds are not paired.
 
-    of_images: variance component of images, at least 0, with that many degrees of freedom. least: variance of the mean
-    that the images leave at least.
+    of_images: variance component of images, at least 0, with that many degrees of freedom. least: lower bound of the
+    variance of the mean that is due to images.
     """
 
     mean: float
@@ -65,7 +65,7 @@ class Doubt:
     def parts(self, seeds: int = 0, images: int = 0) -> list[tuple[float, float]]:
         """(variance of the mean, degrees of freedom) by source, with at least so many seeds and images."""
         more = max(images, self.images)
-        found = []
+        parts = []
         for side in self.sides:
             number = max(seeds, side.seeds)
             if side.seeds == 1:
@@ -73,13 +73,13 @@ class Doubt:
             of_seed = max(0.0, side.variance - side.remaining / self.images) + side.remaining / more
             if more == self.images:
                 of_seed = side.variance  # as seen, also where it is below what chance gives
-            found.append((of_seed / number, number - 1 + side.borrowed))
+            parts.append((of_seed / number, number - 1 + side.borrowed))
         of_images = max(self.of_images / more, self.least * self.images / more)
-        return [*found, (of_images, self.degrees * more / self.images)]
+        return [*parts, (of_images, self.degrees * more / self.images)]
 
     @property
     def seeds(self) -> int:
-        """Of the side that has fewer."""
+        """Of the side with fewer."""
         return min(side.seeds for side in self.sides)
 
     @property
@@ -92,7 +92,7 @@ class Doubt:
         from_images = (self.of_images + remaining) / self.images
         return from_seeds / (from_seeds + from_images) if from_images else float(from_seeds > 0)
 
-    def half_width(self, alpha: float = _LEVEL, seeds: int = 0, images: int = 0) -> float:
+    def half_width(self, alpha: float = LEVEL, seeds: int = 0, images: int = 0) -> float:
         """Half the width of the interval with confidence 1 - alpha, with at least so many seeds and images."""
         from scipy.special import stdtrit
 
@@ -107,7 +107,7 @@ class Doubt:
     @property
     def over(self) -> OverSeeds:
         """The mean with its interval and its p-value."""
-        if self.images < FEWEST_UNITS:
+        if self.images < FEWEST:
             return OverSeeds(self.mean, None, None, self.seed_share, self.seeds, self.images)
         half = self.half_width()
         interval = Interval(self.mean - half, self.mean + half)
@@ -136,17 +136,17 @@ def doubt(
     least: float = 0.0,
     degrees: float | None = None,
 ) -> Doubt:
-    """Where the doubt about a mean over seeds and images comes from, every seed scored on the same images.
+    """The uncertainty of a mean over seeds and images by source, every seed scored on the same images.
 
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
     is the root of t(S-1+d)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N), where d are the degrees
-    of freedom of `expected`, 0 without it: each part of the doubt has its own quantile, so that two or three seeds are
-    not believed to have shown all that seeds can do. A bootstrap over so few is too sure: it knows only the seeds that
-    there are. With one seed only the images' part of the doubt can be seen.
+    of freedom of `expected`, 0 without it: each source of uncertainty has its own quantile, so that two or three seeds
+    are not taken to show the full spread. A bootstrap over so few is overconfident: it knows only the seeds that there
+    are. With one seed only the images' part of the uncertainty can be seen.
     Sources: Searle, Casella & McCulloch 1992, ch. 4; quantiles by part: Graybill & Wang 1980, JASA 75:869.
 
     values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
-    expected: what other settings' seeds say about the variance of the seeds' means, which is moderated by it.
+    expected: what other settings' seeds tell about the variance of the seeds' means, which is moderated by it.
     least: see `least_of_one` and `least_of_pair`. degrees: of freedom of the images; None: N - 1.
     """
     images = values.shape[1]
@@ -166,7 +166,7 @@ def doubt_unpaired(
     """Of the mean of A minus that of B, whose seeds are not paired: other numbers of them, or other kinds of settings.
 
     a: (S, N), b: (T, N). The variances of the two means add, each with its own degrees of freedom: what the seeds of
-    both have in common is then counted as doubt, which errs on the careful side.
+    both have in common is then counted as uncertainty, which errs on the side of caution.
     """
     images = a.shape[1]
     sides = (_side(a, expected[0]), _side(b, expected[1]))
@@ -176,7 +176,7 @@ def doubt_unpaired(
 
 
 def least_of_one(correct: NDArray[np.bool_]) -> float:
-    """Variance of a setting's accuracy that images leave at least: 0 from ten errors and ten right answers on.
+    """Lower bound of the variance of a setting's accuracy due to images: 0 from ten errors and ten right answers on.
 
     correct: (S, N). With none, one image that all seeds have right and one that all have wrong are added; the more
     errors, the smaller a part of them, so that nothing jumps at the tenth. After Agresti & Caffo 2000, Am Stat 54:280;
@@ -199,12 +199,12 @@ def least_of_pair(a: NDArray[np.bool_], b: NDArray[np.bool_], paired: bool = Tru
     means = a.mean(0) - b.mean(0)
     if paired:
         values = a.astype(np.float64) - b
-        apart, remaining = float((a != b).mean(0).sum()), _remaining(values) / len(a)
+        disagreements, remaining = float((a != b).mean(0).sum()), _remaining(values) / len(a)
     else:
         of_a, of_b = a.mean(0), b.mean(0)
-        apart = float((of_a * (1 - of_b) + of_b * (1 - of_a)).sum())
+        disagreements = float((of_a * (1 - of_b) + of_b * (1 - of_a)).sum())
         remaining = _remaining(a.astype(np.float64)) / len(a) + _remaining(b.astype(np.float64)) / len(b)
-    added = 0.25 * (1 - apart / _FEW)
+    added = 0.25 * (1 - disagreements / _FEW)
     return 0.0 if added <= 0 else _with_pseudo(means, remaining, ((1.0, added), (-1.0, added), (0.0, 2 * added)))
 
 

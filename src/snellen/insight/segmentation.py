@@ -74,7 +74,7 @@ class MaskFigures:
 
     @property
     def compared(self) -> tuple[Interval | None, tuple[int, ...] | None]:
-        """The interval of the mIoU over the classes in enough images; these classes, None for all that are there."""
+        """The interval of the mIoU over the classes in enough images; these classes, None for all that are present."""
         return (self.miou_interval, None) if self.common is None else (self.common.miou_interval, self.common.classes)
 
 
@@ -141,23 +141,23 @@ def mask_figures(
     """
     classes = counts.shape[1]
     edges = np.zeros((len(counts), classes, 4)) if boundary is None else boundary
-    known, total = support(counts, groups), counts.sum(0, dtype=np.float64)  # (C, 3)
+    by_support, total = support(counts, groups), counts.sum(0, dtype=np.float64)  # (C, 3)
     by_class = np.stack([iou(total), _dice(total), _boundary_f(edges.sum(0, dtype=np.float64))])
-    enough = np.flatnonzero(known.enough)
-    rare = np.flatnonzero(~np.isnan(by_class[0]) & ~known.enough)
-    accuracy, of_means, of_classes = _intervals(counts, edges, groups, known, enough)
+    enough = np.flatnonzero(by_support.enough)
+    rare = np.flatnonzero(~np.isnan(by_class[0]) & ~by_support.enough)
+    accuracy, of_means, of_classes = _intervals(counts, edges, groups, by_support, enough)
     miou, dice, boundary_f = (float(value) for value in mean_over_classes(by_class))
     means = [float(value) for value in mean_over_classes(by_class[:, enough])]
-    nothing: list[Interval | None] = [None] * 3
+    no_intervals: list[Interval | None] = [None] * 3
     common = None
     if len(rare) and len(enough):
         common = CommonClasses(
             tuple(int(number) for number in enough), means[0], of_means[0], means[1], of_means[1], means[2], of_means[2]
         )
-    shown = nothing if len(rare) else of_means
-    why = known.why_none
-    if why is None and of_means[0] is None:
-        why = "all images are alike"
+    over_all = no_intervals if len(rare) else of_means
+    reason = by_support.why_none
+    if reason is None and of_means[0] is None:
+        reason = "all images are alike"
     recall = _ratio(total[:, 0], total[:, 0] + total[:, 2])
     precision = _ratio(total[:, 0], total[:, 0] + total[:, 1])
     share = _ratio(total[:, 0] + total[:, 2], total[:, [0, 2]].sum())
@@ -170,24 +170,24 @@ def mask_figures(
             recall=float(recall[c]),
             precision=float(precision[c]),
             boundary_f=float(by_class[2, c]),
-            images=int(known.by_class[c]),
-            enough=bool(known.enough[c]),
+            images=int(by_support.by_class[c]),
+            enough=bool(by_support.enough[c]),
         )
         for c in range(classes)
     ]
     return MaskFigures(
         images=len(counts),
         miou=miou,
-        miou_interval=shown[0],
+        miou_interval=over_all[0],
         pixel_accuracy=float(_accuracy(total)),
         pixel_accuracy_interval=accuracy,
         dice=dice,
-        dice_interval=shown[1],
+        dice_interval=over_all[1],
         boundary_f=boundary_f,
-        boundary_f_interval=shown[2],
+        boundary_f_interval=over_all[2],
         classes=per_class,
         common=common,
-        why_no_interval=why,
+        why_no_interval=reason,
     )
 
 
@@ -195,11 +195,11 @@ def _intervals(
     counts: AnyCounts,
     edges: NDArray[np.generic],
     groups: NDArray[np.int64] | None,
-    known: Support,
+    by_support: Support,
     enough: NDArray[np.intp],
 ) -> tuple[Interval | None, list[Interval | None], dict[int, Interval | None]]:
     """Of pixel accuracy; of mean IoU, Dice, boundary F-score over the classes in `enough`; of each of their IoU."""
-    if known.too_few is not None:
+    if by_support.too_few is not None:
         return None, [None] * 3, {}
     outlined = enough[edges[:, enough, ::2].any((0, 2))]
 
@@ -207,7 +207,7 @@ def _intervals(
         """(r, C, 7) to (r, 4 + C'): pixel accuracy, means over the C' classes in `enough`, the IoU of each."""
         pixels, ious = sums[..., :3], iou(sums[:, enough, :3])
         by_class = [ious, _dice(pixels[:, enough]), _boundary_f(sums[:, outlined, 3:])]
-        means = [each.sum(-1) / max(1, each.shape[-1]) for each in by_class]
+        means = [values.sum(-1) / max(1, values.shape[-1]) for values in by_class]
         return np.column_stack([_accuracy(pixels), *means, ious])
 
     sums = sums_by_unit(np.concatenate([counts, edges], axis=-1), groups)
@@ -215,18 +215,18 @@ def _intervals(
     of_class = _parts(sums[:, enough, :3])
     mean, outline = of_class.sum(1), _parts(sums[:, outlined][..., [3, 5]]).sum(1)
     sizes = np.column_stack([sums[..., [0, 2]].sum((1, 2)), mean, mean, outline, of_class])  # (U, 4 + C')
-    units = np.full(4 + len(enough), known.units)
+    units = np.full(4 + len(enough), by_support.units)
     if groups is None:
-        units[4:] = known.by_class[enough]
+        units[4:] = by_support.by_class[enough]
     columns = zip(whole.tolist(), pseudo.T, sizes.T, units.tolist(), strict=True)
-    ranges = [share_interval(*column) if column[2].any() else None for column in columns]
-    return ranges[0], ranges[1:4], dict(zip(enough.tolist(), ranges[4:], strict=True))
+    intervals = [share_interval(*column) if column[2].any() else None for column in columns]
+    return intervals[0], intervals[1:4], dict(zip(enough.tolist(), intervals[4:], strict=True))
 
 
 def _parts(counts: Floats) -> Floats:
     """(U, C) of each class's pixels, the units' parts, from (U, C, …)."""
-    each = counts.sum(-1)
-    return np.asarray(each / each.sum(0))
+    pixels = counts.sum(-1)
+    return np.asarray(pixels / pixels.sum(0))
 
 
 def paired_masks(counts_a: AnyCounts, counts_b: AnyCounts, groups: NDArray[np.int64] | None = None) -> PairedMasks:
@@ -234,19 +234,19 @@ def paired_masks(counts_a: AnyCounts, counts_b: AnyCounts, groups: NDArray[np.in
 
     counts_a, counts_b: (N, C, 3) of the same images and classes. groups: (N,).
     """
-    known = support(counts_a, groups)
-    enough = np.flatnonzero(known.enough)
+    by_support = support(counts_a, groups)
+    enough = np.flatnonzero(by_support.enough)
     a, b = (mean_over_classes(iou(counts)) for counts in (counts_a, counts_b))
-    interval, p_value, why = None, None, known.why_none
-    if why is None:
+    interval, p_value, reason = None, None, by_support.why_none
+    if reason is None:
         sums = [sums_by_unit(counts[:, enough], groups) for counts in (counts_a, counts_b)]
-        both = [pseudo_values(_miou_of, each) for each in sums]
-        difference = float((both[0][0] - both[1][0])[0])
+        jackknifed = [pseudo_values(_miou_of, unit_sums) for unit_sums in sums]
+        difference = float((jackknifed[0][0] - jackknifed[1][0])[0])
         sizes = (_parts(sums[0]) + _parts(sums[1])).sum(1)
-        interval, p_value = t_interval(difference, (both[0][1] - both[1][1])[:, 0], sizes)
+        interval, p_value = t_interval(difference, (jackknifed[0][1] - jackknifed[1][1])[:, 0], sizes)
         if interval is None:
             alike = difference == 0
-            why = "both get the same pixels right and wrong" if alike else "the images are all alike"
+            reason = "both get the same pixels right and wrong" if alike else "the images are all alike"
         else:
             interval = Interval(max(-1.0, interval.low), min(1.0, interval.high))
     else:
@@ -261,8 +261,8 @@ def paired_masks(counts_a: AnyCounts, counts_b: AnyCounts, groups: NDArray[np.in
         total=len(counts_a),
         method=f"jackknife over {'images' if groups is None else 'groups'}",
         classes=tuple(int(number) for number in enough),
-        why_no_test=why,
-        groups=known.groups,
+        why_no_test=reason,
+        groups=by_support.groups,
     )
 
 
@@ -280,9 +280,9 @@ def miou_by_unit(
     sums = sums_by_unit(counts if classes is None else counts[:, list(classes)], groups)
     fixed = iou(sums.sum(0))
 
-    def statistic(some: Floats) -> Floats:
-        each = iou(some)
-        return mean_over_classes(np.where(np.isnan(each), fixed, each))[:, None]
+    def statistic(unit_sums: Floats) -> Floats:
+        by_class = iou(unit_sums)
+        return mean_over_classes(np.where(np.isnan(by_class), fixed, by_class))[:, None]
 
     whole, pseudo = pseudo_values(statistic, sums)
     return np.asarray(pseudo[:, 0] - pseudo.mean() + whole[0])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snellen.insight.decision import winner
+from snellen.insight.decision import LEVEL, winner
 from snellen.insight.paired import PairedTest
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
-from snellen.insight.proportions import Interval
+from snellen.insight.proportions import Interval, percents
 from snellen.insight.segmentation import PairedMasks
 from snellen.words import counted
 
-_LEVEL = 0.05
 _FAR_TOO_MANY = 1_000_000
 
 
@@ -23,50 +22,49 @@ def verdict(
     pairs: int = 1,
     besides: Sequence[str] = (),
 ) -> str:
-    """One sentence on A against B, each a run with one seed, and where they are level what would tell them apart.
+    """One sentence on A against B, each a run with one seed; where neither is better, what would tell them apart.
 
     p_value: corrected for several comparisons, if there were. pairs: how many there were. besides: what else differs
     between the two, in words.
     """
     interval, p = test.interval, test.p_value if p_value is None else p_value
-    of = f" of {test.measure}" if isinstance(test, PairedMasks) else ""
+    measure = f" of {test.measure}" if isinstance(test, PairedMasks) else ""
     if interval is None or p is None:
         return (
             f"{name_a} and {name_b} are not compared: {test.why_no_test}. On {counted(test.total, 'image')} the "
-            f"difference is {100 * test.difference:+.1f} points{of}."
+            f"difference is {100 * test.difference:+.1f} points{measure}."
         )
     decision = winner(test.difference, p)
-    also = f" Also unlike: {'; '.join(besides)}." if besides else ""
+    unlike = f" Other differences: {'; '.join(besides)}." if besides else ""
     if decision:
         better, worse = (name_a, name_b) if decision > 0 else (name_b, name_a)
         return (
-            f"{better} beats {worse} by {points(test.difference)}{of}, 95% interval "
+            f"{better} beats {worse} by {points(test.difference)}{measure}, 95% interval "
             f"{interval_alone(test.difference, interval)} (p {p_text(p)}, {counted(test.total, 'image')}, "
-            f"one seed each).{also}"
+            f"one seed each).{unlike}"
         )
-    images = (
+    subject = (
         f"{'This image' if test.total == 1 else f'These {test.total:,} images'} cannot tell {name_a} and {name_b} apart"
     )
     low, high = interval.low, interval.high
-    seen = f"difference {100 * test.difference:+.1f} points{of}, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
-    return f"{images}: {seen} (p {p_text(p)}, one seed each). {_what_would(test, pairs)}{also}"
+    ends = f"{100 * low:+.1f} to {100 * high:+.1f}"
+    observed = f"difference {100 * test.difference:+.1f} points{measure}, 95% interval {ends}"
+    return f"{subject}: {observed} (p {p_text(p)}, one seed each). {_what_would(test, pairs)}{unlike}"
 
 
 def interval_alone(difference: float, interval: Interval) -> str:
-    """The interval of a difference that is said without its sign; with its signs where it holds zero.
+    """The interval of a difference that is written without its sign; with signs where it includes zero.
 
-    A test decides by its corrected p-value, so the interval of the pair by itself can hold zero, as where test and
-    interval are of two methods.
+    A test decides by its corrected p-value, so the interval of the pair by itself can include zero, as when test
+    and interval come from two methods.
     """
-    low, high = interval.low, interval.high
-    if difference < 0:
-        low, high = -high, -low
-    return f"{100 * low:.1f} to {100 * high:.1f}" if low > 0 else f"{signed(low)} to {signed(high)}"
+    size = Interval(-interval.high, -interval.low) if difference < 0 else interval
+    return percents(size) if size.low > 0 else f"{signed(size.low)} to {signed(size.high)}"
 
 
 def _what_would(test: PairedTest | PairedMasks, pairs: int) -> str:
     """What would tell the two apart, at Holm's level for the smallest p-value of so many pairs."""
-    level = _LEVEL / pairs
+    level = LEVEL / pairs
     if isinstance(test, PairedTest) and test.discordance == 0:
         return "Both are right and wrong on the very same images."
     if isinstance(test, PairedTest) and test.method.startswith("McNemar"):
@@ -84,13 +82,14 @@ def _what_would(test: PairedTest | PairedMasks, pairs: int) -> str:
 
 
 def _outlook(needed: int | None, smallest: float, pairs: int) -> str:
-    """needed: images that would show a difference as large as the one found, None for none. smallest: NaN for none."""
+    """needed: images that would show a difference as large as the observed one, or None. smallest: NaN for none."""
     among = "" if pairs == 1 else f" among {pairs} pairs"
-    found = f"a true difference of {points(smallest)} would have been found four times in five{among}"
+    detectable = f"a true difference of {points(smallest)} would have been detected with 80% power{among}"
     if needed is None:
-        return "There are too few images to find any difference." if smallest != smallest else f"A{found[1:]}."
-    many = f"about {rounded(needed)}" if needed < _FAR_TOO_MANY else "more than a million"
-    return f"If the difference is real, {many} images would show it{'.' if smallest != smallest else f'; {found}.'}"
+        return "There are too few images to detect any difference." if smallest != smallest else f"A{detectable[1:]}."
+    addition = "" if smallest != smallest else f"; {detectable}"
+    number = f"about {rounded(needed)}" if needed < _FAR_TOO_MANY else "more than a million"
+    return f"If the difference is real, {number} images would show it{addition}."
 
 
 def listed(names: Sequence[str]) -> str:

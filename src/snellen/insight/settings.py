@@ -1,4 +1,4 @@
-"""Settings of a study against one another: what each borrows from those of its kind, and all pairs."""
+"""Settings of a study against one another: what each borrows from others of its kind, and all pairs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Scores:
     """A setting's values by seed and image, on the same images as all others.
 
     seeds: (S,) numbers. values: (S, U) of images or groups of images; a seed's mean is its measure. correct: (S, N)
-    which images are right; None where the measure is no share of right images. kind: fixed before any run, such as
-    "head only": settings of a kind learn from one another how much a seed changes. part: of the settings that are
-    compared with one another.
+    which images are right; None where the measure is not a share of right images. kind: fixed before any run, such as
+    "head only": settings of a kind share what they tell about the variance between seeds. part: settings of
+    one part are compared with one another.
     degrees: of freedom of the units; None: U - 1. See `unit_degrees`.
     """
 
@@ -57,8 +57,8 @@ class Compared:
 def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> NDArray[np.float64]:
     """(S, G) values of groups of images, whose mean is that of the images; as they are where images stand alone.
 
-    values: (S, N). groups: (N,). A group's value is linearised: the seed's mean and the group's sum of what its images
-    differ from it, so that groups of other sizes do not look like groups of other values.
+    values: (S, N). groups: (N,). A group's value is linearised: the seed's mean plus the group's sum of its images'
+    deviations from it, so that a group's size does not look like its value.
     Source: Cochran 1977, Sampling Techniques, section 6.5.
     """
     if groups is None:
@@ -81,7 +81,7 @@ def unit_degrees(groups: NDArray[np.int64] | None) -> float | None:
 
 
 def expected_by_setting(settings: Sequence[Scores]) -> list[Prior]:
-    """For each setting, what the seeds of all of its kind say, with as many seeds and of the same part."""
+    """For each setting, what the seeds of all settings of its kind tell, with as many seeds and of the same part."""
     return _expected([s.values for s in settings], [(number,) for number in range(len(settings))], settings)
 
 
@@ -108,10 +108,10 @@ def compare(settings: Sequence[Scores], expected: Sequence[Prior]) -> list[Compa
         for (a, b, _), (of_a, of_b) in zip(paired, rows, strict=True)
     ]
     priors = _expected(values, [(a, b) for a, b, _ in paired], settings)
-    for (a, b, _), (of_a, of_b), each, known in zip(paired, rows, values, priors, strict=True):
+    for (a, b, _), (of_a, of_b), paired_values, expected_of_pair in zip(paired, rows, values, priors, strict=True):
         right_a, right_b = settings[a].correct, settings[b].correct
         least = 0.0 if right_a is None or right_b is None else least_of_pair(right_a[of_a], right_b[of_b])
-        doubts[a, b] = doubt(each, known, least, settings[a].degrees), True
+        doubts[a, b] = doubt(paired_values, expected_of_pair, least, settings[a].degrees), True
     pairs = sorted(doubts)
     overs = [doubts[pair][0].over for pair in pairs]
     p_values = corrected([over.p_value for over in overs])
@@ -133,21 +133,21 @@ def _rows(scores: Scores, common: Sequence[int]) -> list[int]:
 
 
 def _expected(
-    values: Sequence[NDArray[np.float64]], made_of: Sequence[tuple[int, ...]], settings: Sequence[Scores]
+    values: Sequence[NDArray[np.float64]], members_of: Sequence[tuple[int, ...]], settings: Sequence[Scores]
 ) -> list[Prior]:
-    """For each of the values, made of one setting or two of one kind, what all like them say together."""
-    like: dict[tuple[float, str, int], list[int]] = {}
-    for at, (members, each) in enumerate(zip(made_of, values, strict=True)):
+    """For each of the values, of one setting or of two of one kind, what all similar ones tell together."""
+    alike: dict[tuple[float, str, int], list[int]] = {}
+    for index, (members, rows_of_values) in enumerate(zip(members_of, values, strict=True)):
         first = settings[members[0]]
         if len({settings[number].kind for number in members}) == 1:
-            like.setdefault((first.part, first.kind, len(each)), []).append(at)
-    found = [NOTHING_KNOWN] * len(values)
-    for (_, _, seeds), rows in like.items():
+            alike.setdefault((first.part, first.kind, len(rows_of_values)), []).append(index)
+    priors = [NOTHING_KNOWN] * len(values)
+    for (_, _, seeds), rows in alike.items():
         if seeds == 1:
             continue
-        names = {number for at in rows for number in made_of[at]}
-        independent = len(names) - (len(made_of[0]) - 1)  # the differences of C settings are made of C - 1
-        together = prior(np.array([seed_variance(values[at]) for at in rows]), seeds - 1, independent)
-        for at in rows:
-            found[at] = together
-    return found
+        names = {number for index in rows for number in members_of[index]}
+        independent = len(names) - (len(members_of[0]) - 1)  # the differences of C settings are made of C - 1
+        shared = prior(np.array([seed_variance(values[index]) for index in rows]), seeds - 1, independent)
+        for index in rows:
+            priors[index] = shared
+    return priors

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.insight.groups import FEWEST as FEWEST_GROUPS
-from snellen.insight.groups import sums_by_unit
+from snellen.insight.groups import only, sums_by_unit
 
 FEWEST_IMAGES = 10  # in whose truth a class is: with fewer, no method's interval holds the truth in 95%
 
@@ -33,11 +33,11 @@ class Support:
 
     @property
     def too_few(self) -> str | None:
-        """Why there is no interval of anything, in words; None where there is one at least of the pixel accuracy."""
+        """Why there is no interval at all, in words; None where there is one of the pixel accuracy at least."""
         if self.groups is not None and self.groups < FEWEST_GROUPS:
-            return "only one group" if self.groups == 1 else f"only {self.groups} groups"
+            return only(self.groups, "group")
         if self.images < FEWEST_IMAGES:
-            return "only one image" if self.images == 1 else f"only {self.images} images"
+            return only(self.images, "image")
         return None
 
     @property
@@ -49,17 +49,17 @@ class Support:
 
 
 def support(counts: NDArray[np.generic], groups: NDArray[np.int64] | None = None) -> Support:
-    """Counts of pixels by image tell it: counts (N, C, 3) of true positives, false positives, false negatives.
+    """From pixels by image: counts (N, C, 3) of true positives, false positives, false negatives.
 
     groups: (N,). A class has enough images where it is in the truth of ten; of images in groups also of ten groups, or
     of every group where there are fewer, so that leaving one out never leaves it without a pixel.
     """
-    there = np.asarray(counts[..., [0, 2]].any(-1))  # (N, C)
-    by_class = there.sum(0)
+    is_present = np.asarray(counts[..., [0, 2]].any(-1))  # (N, C)
+    by_class = is_present.sum(0)
     enough = by_class >= FEWEST_IMAGES
-    number = None
+    group_count = None
     if groups is not None:
-        by_group = sums_by_unit(there, groups) > 0
-        number = len(by_group)
-        enough &= (by_group.sum(0) >= min(FEWEST_IMAGES, number)) & (number >= FEWEST_GROUPS)
-    return Support(len(counts), number, by_class, enough, int(counts.any((0, 2)).sum()))
+        by_group = sums_by_unit(is_present, groups) > 0
+        group_count = len(by_group)
+        enough &= (by_group.sum(0) >= min(FEWEST_IMAGES, group_count)) & (group_count >= FEWEST_GROUPS)
+    return Support(len(counts), group_count, by_class, enough, int(counts.any((0, 2)).sum()))

@@ -1,6 +1,6 @@
-"""Charts as HTML: places in percent, text in the page's own size, so that they are readable at any width.
+"""Charts as HTML: positions in percent, text in the page's own size, so that they are readable at any width.
 
-No colours here (the page's style sheet has them) and no script; report.js only adds the numbers under the pointer.
+No colours here (the page's style sheet has them) and no script; report.js only adds the values under the pointer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.insight.calibration import Bin
-from snellen.insight.proportions import Interval
+from snellen.insight.proportions import Interval, percents
 from snellen.words import counted
 
 _MOST_COUNTS = 20  # classes up to which a confusion matrix shows its counts
@@ -35,9 +35,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Entry:
-    """A value with its interval in a row of a forest. colour: the run's colour class. tip: shown under the pointer.
+    """A value with its interval in a row of a forest plot. colour: the run's colour class.
 
-    singles: values that it is the mean of, small dots below the interval.
+    tip: shown under the pointer. singles: values that it is the mean of, small dots below the interval.
     """
 
     colour: str
@@ -51,7 +51,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, percent: bo
     """Lines over a common pair of axes."""
     points = [(x, y) for line in series for x, y in _finite(line)]
     if not points:
-        return '<p class="quiet">No epoch was finished yet.</p>'
+        return '<p class="quiet">No epoch has finished yet.</p>'
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     x_ticks, y_ticks = _ticks(min(xs), max(xs), 8), _ticks(min(ys), max(ys))
     whole = all(x == int(x) for x in xs)  # there is no epoch 1.5
@@ -59,35 +59,35 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, percent: bo
     across, up = _scale(min(xs), max(xs)), _scale(min(y_ticks[0], *ys), max(y_ticks[-1], *ys))
     paths, marks, numbers = [], [], []
     for line in series:
-        places = [(across(x), up(y)) for x, y in _finite(line)]
+        positions = [(across(x), up(y)) for x, y in _finite(line)]
         tip = escape(line.label)
-        if len(places) == 1:
-            marks.append(_dot(line.colour, *places[0], line.label))
-        elif places:
-            path = "M" + " L".join(f"{x:.2f} {100 - y:.2f}" for x, y in places)
+        if len(positions) == 1:
+            marks.append(_dot(line.colour, *positions[0], line.label))
+        elif positions:
+            path = "M" + " L".join(f"{x:.2f} {100 - y:.2f}" for x, y in positions)
             kind = f"line {line.colour}{' dashed' if line.dashed else ''}"
             paths.append(f'<path class="{kind}" d="{path}"><title>{tip}</title></path>')
         marks += [
             _dot(f"ring {line.colour}", across(x), up(y), f"{line.label}: the chosen epoch")
             for x, y in _finite(line)
-            if x == line.mark and len(places) > 1
+            if x == line.mark and len(positions) > 1
         ]
-        shown = [[round(x, 3), round(y, 5)] for x, y in _finite(line)]
-        numbers.append({"label": line.label, "colour": line.colour, "dashed": line.dashed, "points": shown})
+        points_of_line = [[round(x, 3), round(y, 5)] for x, y in _finite(line)]
+        numbers.append({"label": line.label, "colour": line.colour, "dashed": line.dashed, "points": points_of_line})
     drawing = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{"".join(paths)}</svg>'
-    read = {"x": x_label, "low": min(xs), "high": max(xs), "percent": percent, "series": numbers}
+    readout = {"x": x_label, "low": min(xs), "high": max(xs), "percent": percent, "series": numbers}
     return _plot(
         [(across(t), f"{t:g}") for t in x_ticks],
         [(up(t), _number(t, percent)) for t in y_ticks],
         [drawing, *marks],
         labels=(x_label, y_label),
         title=title,
-        attributes=f' data-read="{escape(json.dumps(read))}"',
+        attributes=f' data-read="{escape(json.dumps(readout))}"',
     )
 
 
 def forest(rows: Sequence[tuple[str, Sequence[Entry]]], title: str, zero: bool = False) -> str:
-    """Values with intervals, a row for each (label, entries). zero: they are differences, shown in points."""
+    """A forest plot of values with intervals, a row for each (label, entries). zero: for differences, in points."""
     ends = [0.0] if zero else []
     for _, entries in rows:
         for entry in entries:
@@ -101,11 +101,11 @@ def forest(rows: Sequence[tuple[str, Sequence[Entry]]], title: str, zero: bool =
     lines += [f'<small style="left:{across(t):.2f}%">{_number(t, not zero, zero)}</small>' for t in ticks]
     if zero:
         lines.append(f'<i class="axis" style="left:{across(0):.2f}%"></i>')
-    shown = [_row(label, entries, across, zero) for label, entries in rows]
+    tracks = [_row(label, entries, across, zero) for label, entries in rows]
     longest = min(30, max(len(label) for label, _ in rows))
     return (
         f'<div class="forest" role="img" aria-label="{escape(title)}" style="--names:{longest * 0.6 + 1.6:.1f}em">'
-        f'<div class="lines" aria-hidden="true">{"".join(lines)}</div>{"".join(shown)}</div>'
+        f'<div class="lines" aria-hidden="true">{"".join(lines)}</div>{"".join(tracks)}</div>'
     )
 
 
@@ -147,7 +147,7 @@ def reliability(bins: Sequence[Bin], colour: str, title: str) -> str:
         bounds = ""
         if b.accuracy_interval is not None:
             low, high = b.accuracy_interval.low, b.accuracy_interval.high
-            bounds = f" ({low:.1%} to {high:.1%})"
+            bounds = f" ({percents(b.accuracy_interval)})"
             marks.append(
                 f'<i class="upright {colour}" style="left:{100 * b.confidence:.2f}%;bottom:{100 * low:.2f}%;'
                 f'height:{100 * (high - low):.2f}%"></i>'
@@ -180,14 +180,14 @@ def _table(counts: NDArray[np.int64], classes: Sequence[str], title: str, shares
     rows = []
     for row, name in enumerate(classes):
         cells = []
-        for column, taken in enumerate(classes):
+        for column, predicted in enumerate(classes):
             count, share = int(counts[row, column]), counts[row, column] / totals[row]
             kind = "right" if row == column else "wrong"
             strong = " strong" if share > 0.5 else ""
-            tip = f"{name} taken for {taken}: {count:,} ({share:.1%})"
+            tip = f"{name} predicted as {predicted}: {count:,} ({share:.1%})"
             text = (f"{100 * share:.0f}" if share >= 0.005 else "") if shares else f"{count}"
-            shown = f'<td class="{kind}{strong}" style="--share:{share:.3f}" title="{escape(tip)}">{text}</td>'
-            cells.append(shown if count else f'<td class="{kind}"></td>')
+            cell = f'<td class="{kind}{strong}" style="--share:{share:.3f}" title="{escape(tip)}">{text}</td>'
+            cells.append(cell if count else f'<td class="{kind}"></td>')
         rows.append(f'<tr><th scope="row">{escape(_short(name, 18))}</th>{"".join(cells)}</tr>')
     return (
         f'<table class="confusion" aria-label="{escape(title)}"><thead><tr><td></td>{heads}</tr></thead>'
@@ -210,7 +210,7 @@ def _picture(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> s
         count, share = int(counts[row, column]), counts[row, column] / totals[row]
         kind = "right" if row == column else "wrong"
         x, y = margin + cell * column, margin + cell * row
-        tip = escape(f"{classes[row]} taken for {classes[column]}: {count:,} ({share:.1%})")
+        tip = escape(f"{classes[row]} predicted as {classes[column]}: {count:,} ({share:.1%})")
         parts.append(
             f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{cell - 1}" height="{cell - 1}" '
             f'style="--share:{share:.3f}"><title>{tip}</title></rect>'
@@ -250,12 +250,12 @@ def _finite(line: Series) -> list[tuple[float, float]]:
     return [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
 
 
-def _ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers that span [low, high]."""
     if high <= low:
         spread = abs(low) * 0.1 or 1.0
         low, high = low - spread / 2, high + spread / 2
-    rough = (high - low) / wanted
+    rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first, last = math.floor(low / step), math.ceil(high / step)

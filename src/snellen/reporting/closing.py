@@ -1,9 +1,10 @@
-"""The last lines of a training: the figure that its page shows large, with its interval."""
+"""The last lines that training prints: the headline figure of its page, with its interval."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snellen.insight.proportions import percents
 from snellen.words import counted
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def closing_lines(view: RunView) -> list[str]:
     bounds = (
         "; ".join(text for text in (f"no interval: {view.why_no_interval}", view.over_the_others) if text)
         if interval is None
-        else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+        else percents(interval)
     )
     which = "best" if view.recipe.evaluation.choose == "best" else "last"
     images = f" on {counted(len(view.samples), 'test image')}" if view.part == "test" else ""

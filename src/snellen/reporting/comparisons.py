@@ -1,4 +1,4 @@
-"""Comparisons of runs on the same images: the tests, their sentences, and what they say together."""
+"""Comparisons of runs on the same images: the tests, their sentences, and their summary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snellen.reporting.runs import RunView, ends, typeset
 from snellen.run.directory import RunDirectory
 from snellen.words import counted, duration
 
-_LONGER = 1.2  # times the training of another run, from which on it is said
+_LONGER = 1.2  # times the training of another run, from which on it is mentioned
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ def comparisons(
     """The tests of pairs of runs, corrected by Holm for how many there are, each in a sentence."""
     p_values = corrected([test.p_value for test in tests])
     count = sum(p is not None for p in p_values)
-    made = []
+    compared = []
     for (a, b), test, p in zip(pairs, tests, p_values, strict=True):
         sentence = verdict(a.label, b.label, test, p, max(1, count), unlike(_trained(a), _trained(b)))
-        made.append(Comparison(a.label, b.label, test, p, typeset(sentence)))
-    return made
+        compared.append(Comparison(a.label, b.label, test, p, typeset(sentence)))
+    return compared
 
 
 @dataclass(frozen=True)
@@ -61,40 +61,40 @@ def _trained(view: RunView) -> Trained:
 
 
 def unlike(a: Trained, b: Trained) -> list[str]:
-    """What sets two runs apart besides what is compared: time trained, epochs, the rule of the epoch, the seed."""
-    said = []
-    times = [each.run.status["seconds_training"] for each in (a, b)]
-    epochs = [each.run.status["epochs_done"] for each in (a, b)]
+    """How two runs differ besides what is compared: training time, epochs, how the epoch was chosen, the seed."""
+    sentences = []
+    times = [trained.run.status["seconds_training"] for trained in (a, b)]
+    epochs = [trained.run.status["epochs_done"] for trained in (a, b)]
     long, short = (0, 1) if times[0] >= times[1] else (1, 0)
     if min(times) > 0 and times[long] > _LONGER * times[short]:
         ratio = times[long] / times[short]
-        more = f"{100 * (ratio - 1):.0f}% longer" if ratio < 2 else f"{ratio:.1f} times as long"
+        ratio_text = f"{100 * (ratio - 1):.0f}% longer" if ratio < 2 else f"{ratio:.1f} times as long"
         in_epochs = "" if epochs[0] == epochs[1] else f", {epochs[long]} epochs against {epochs[short]}"
-        took = f"{duration(times[long])} against {duration(times[short])}"
-        said.append(f"{(a.name, b.name)[long]} trained {more} ({took}{in_epochs})")
+        times_text = f"{duration(times[long])} against {duration(times[short])}"
+        sentences.append(f"{(a.name, b.name)[long]} trained {ratio_text} ({times_text}{in_epochs})")
     elif epochs[0] != epochs[1]:
-        said.append(f"{a.name} trained for {counted(epochs[0], 'epoch')}, {b.name} for {epochs[1]}")
-    rules = [each.recipe.evaluation.choose for each in (a, b)]
+        sentences.append(f"{a.name} trained for {counted(epochs[0], 'epoch')}, {b.name} for {epochs[1]}")
+    rules = [trained.recipe.evaluation.choose for trained in (a, b)]
     if len(set(rules)) > 1:
         last = a.name if rules[0] == "last" else b.name
-        said.append(f"of {last} the last epoch is scored, of the other the one that scored best")
+        sentences.append(f"{last} is scored at its last epoch, the other at its best")
     if a.recipe.seed != b.recipe.seed:
-        said.append(f"their seeds are {a.recipe.seed} and {b.recipe.seed}")
-    return said
+        sentences.append(f"their seeds are {a.recipe.seed} and {b.recipe.seed}")
+    return sentences
 
 
 def summary(values: Mapping[str, float], compared: Sequence[Comparison], measure: str) -> list[str]:
-    """Which of many runs is at the top, and which others these images tell from it.
+    """Which of many runs is best, and which others these images can tell apart from it.
 
     values: the measure of each run, by its label.
     """
     best = max(values, key=lambda label: values[label])
-    own = [c for c in compared if best in (c.a, c.b)]
-    beaten = [c.b if c.a == best else c.a for c in own if c.better == best]
-    level = [c.b if c.a == best else c.a for c in own if c.better is None]
+    of_best = [c for c in compared if best in (c.a, c.b)]
+    beaten = [c.b if c.a == best else c.a for c in of_best if c.better == best]
+    level = [c.b if c.a == best else c.a for c in of_best if c.better is None]
     images = compared[0].test.total
-    if all(c.p_holm is None for c in own):
-        return [f"{best} has the highest {measure}, {values[best]:.1%}; whether that is luck cannot be tested here."]
+    if all(c.p_holm is None for c in of_best):
+        return [f"{best} has the highest {measure}, {values[best]:.1%}; whether that is chance cannot be tested here."]
     on = f"on {counted(images, 'image')}, one seed each"
     if not level:
         sentences = [f"{best} beats all the others: {measure} {values[best]:.1%} ({on})."]
@@ -104,13 +104,13 @@ def summary(values: Mapping[str, float], compared: Sequence[Comparison], measure
             f"{listed(level)}." + (f" It beats {listed(beaten)}." if beaten else "")
         ]
     open_pairs = sum(c.better is None for c in compared)
-    told = len(compared) - open_pairs
-    sentences.append(f"Of {counted(len(compared), 'pair')}, {told} can be told apart and {open_pairs} cannot. {RULE}")
+    pairs, decided = counted(len(compared), "pair"), len(compared) - open_pairs
+    sentences.append(f"Of {pairs}, {decided} can be told apart and {open_pairs} cannot. {RULE}")
     return sentences
 
 
 def comparison_numbers(comparison: Comparison) -> dict[str, Any]:
-    """What the JSON file says of every comparison."""
+    """A comparison for the JSON file."""
     test = comparison.test
     return {
         "a": comparison.a,

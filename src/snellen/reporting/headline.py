@@ -1,4 +1,4 @@
-"""What a run is judged by: the one place that decides which images, and which values of each, are its headline.
+"""What a run is judged by: the one place that decides which images, and which values of each, make its headline.
 
 Where the data have a test part that was scored, the kept weights' values of its images. Else those of the validation
 images, cross-fitted where the kept epoch was chosen by its score among several.
@@ -19,10 +19,10 @@ from snellen.run.directory import RunDirectory
 
 @dataclass(frozen=True)
 class EpochChoice:
-    """How the epoch that a run keeps came about.
+    """How the epoch that a run keeps was chosen.
 
-    by_score: it scored best of several on the images that are scored here, so figures of the kept weights are too good.
-    is_crossfitted: the headline is free of that; it cannot be where a single image, or group, is scored.
+    by_score: it scored best of several on the images scored here, so figures of the kept weights are optimistic.
+    is_crossfitted: the headline is free of that bias; it cannot be where a single image, or group, is scored.
     """
 
     by_score: bool
@@ -30,12 +30,12 @@ class EpochChoice:
 
 
 def scored_part(run: RunDirectory) -> Literal["validation", "test"]:
-    """The part of the data that the headline is of."""
+    """The part of the data that the headline is about."""
     return "test" if run.has_test else "validation"
 
 
 def scored_samples(run: RunDirectory) -> pd.DataFrame:
-    """The rows of samples.csv that the headline is of, numbered from 0."""
+    """The rows of samples.csv that the headline is about, numbered from 0."""
     samples, part = run.samples(), scored_part(run)
     samples = samples[samples["split"] == part]
     if part == "test":
@@ -57,5 +57,5 @@ def folds_of(run: RunDirectory) -> NDArray[np.int64]:
 
 
 def choice_among(epochs: int, folds: NDArray[np.int64]) -> EpochChoice:
-    """Of the epoch that scored best among so many."""
+    """How the epoch was chosen where the best of `epochs` is kept."""
     return EpochChoice(epochs > 1, epochs > 1 and bool(folds.any()))

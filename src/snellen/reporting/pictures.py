@@ -1,4 +1,4 @@
-"""Small pictures for the report, as data addresses, so that the page needs no other file."""
+"""Small pictures for the report, as data URLs, so that the page needs no other file."""
 
 from __future__ import annotations
 

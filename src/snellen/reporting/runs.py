@@ -1,4 +1,4 @@
-"""What the reports of all kinds of runs have in common: a run seen from outside, comparisons, what differs."""
+"""What the reports of all kinds of runs have in common: the view of a run, labels, what differs, rows of tables."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ class RunView(ABC):
 
     @abstractmethod
     def bits(self, part: str = "validation") -> int | None:
-        """By which its images of 16 bits of a part were read, as in `decode`."""
+        """The bit depth by which 16-bit images of a part were read, as in `decode`."""
 
     @property
     def progress(self) -> str:
-        """How its score changed from before the first step to the end, in words; empty where that is not known."""
+        """How its score changed from before the first step to the end, in words; empty where unknown."""
         return ""
 
     @property
     def next_commands(self) -> list[str]:
-        """What can be done with it when it is finished, as typed."""
+        """Commands to go on with once it has finished."""
         return [
             f"to predict: snellen predict {self.run.path} IMAGES",
             f"to score other labelled images: snellen evaluate {self.run.path} DATA",
@@ -88,18 +88,18 @@ class RunView(ABC):
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """The rows of samples.csv that the figures are of, numbered from 0."""
+        """The rows of samples.csv that the figures are about, numbered from 0."""
         return scored_samples(self.run)
 
     @cached_property
     def validation_samples(self) -> pd.DataFrame:
-        """The validation rows of samples.csv, which snapshots are of, numbered from 0."""
+        """The validation rows of samples.csv, which snapshots are about, numbered from 0."""
         samples = self.run.samples()
         return samples[samples["split"] == "validation"].reset_index(drop=True)
 
     @property
     def part(self) -> str:
-        """The part of the data that the figures are of: validation or test."""
+        """The part of the data that the figures are about: validation or test."""
         return scored_part(self.run)
 
     @cached_property
@@ -115,11 +115,11 @@ class RunView(ABC):
     @property
     @abstractmethod
     def why_not_learnt(self) -> str | None:
-        """Why its figure is no finding, in words; None where it has learnt, or was not scored."""
+        """Why it counts as not having learnt, in words; None where it has learnt, or was not scored."""
 
     @property
     def not_learnt(self) -> str | None:
-        """A warning, where the run is not above an answer that needs no image."""
+        """A warning, where the run is no better than a constant answer."""
         if self.why_not_learnt is None:
             return None
         return f"{self.label} has not learnt: {self.why_not_learnt}. {WHAT_TO_TRY}"
@@ -127,7 +127,7 @@ class RunView(ABC):
     @property
     @abstractmethod
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
-        """What the page shows large: the measure's name, its value and its 95% interval; None before any score."""
+        """The headline of the page: the measure's name, its value and its 95% interval; None before any score."""
 
     @property
     def why_no_interval(self) -> str | None:
@@ -142,16 +142,16 @@ class RunView(ABC):
     @property
     @abstractmethod
     def epoch_choice(self) -> EpochChoice | None:
-        """How the kept epoch came about; None before any score."""
+        """How the kept epoch was chosen; None before any score."""
 
     @property
     @abstractmethod
     def kept_score(self) -> float | None:
-        """The kept weights' own value of what the page shows large; None before any score."""
+        """The kept weights' own value of the headline figure; None before any score."""
 
     @property
     def of_kept(self) -> bool:
-        """Whether figures of the kept weights are to be labelled: the images that they are of chose them."""
+        """Whether figures of the kept weights must be labelled, since they were chosen on the images scored here."""
         return self.epoch_choice is not None and self.epoch_choice.by_score
 
     @property
@@ -161,14 +161,14 @@ class RunView(ABC):
             return None
         text = (
             f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of "
-            f"{counted(self.status['epochs'], 'epoch')} done. The learning rate's schedule was laid out for all "
+            f"{counted(self.status['epochs'], 'epoch')} done. The learning rate schedule was planned for all "
             f"of them and has not reached its end."
         )
         return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
 
     @property
     def diverged(self) -> str | None:
-        """A warning, where the losses are numbers and yet no losses of a network that trains."""
+        """A warning, where the losses are finite but those of a training that diverged."""
         if self.classes_in_loss is None or self.metrics.empty:
             return None
         for column in ("validation_loss", "train_loss"):
@@ -182,17 +182,17 @@ class RunView(ABC):
 
     @property
     def warnings(self) -> list[str]:
-        """What went wrong on the way: too few steps to learn much, divergence, changes of precision."""
+        """What went wrong during training: too few steps to learn much, divergence, changes of precision."""
         few = few_steps_note(self.recipe, int(self.run.data["counts"]["train"]))
         sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
-        said = [] if self.diverged is None else [self.diverged]
+        notes = [] if self.diverged is None else [self.diverged]
         if "test" in self.run.data["counts"] and self.part != "test" and self.status["state"] == "finished":
-            said.append(f"{self.label}: its test part was not scored; its figures are of the validation images.")
-        return [*([] if few is None else [f"{self.label}: {few}"]), *said, *sentences]
+            notes.append(f"{self.label}: its test part was not scored; its figures are about the validation images.")
+        return [*([] if few is None else [f"{self.label}: {few}"]), *notes, *sentences]
 
     @property
     def lost_files(self) -> str | None:
-        """A warning, where files are gone that the run has written: what is drawn from them is not on the page."""
+        """A warning, where files that the run has written are missing: what is drawn from them is not on the page."""
         names = ["epochs.csv"] if self.status["epochs_done"] else []
         if self.status["chosen_epoch"]:
             names += ["predictions/validation.npz"]
@@ -202,10 +202,11 @@ class RunView(ABC):
         kept = recipe.snapshots.images and self.scored
         if kept and any(epoch <= self.status["epochs_done"] for epoch in recipe.snapshots.due(recipe.epochs)):
             names += ["snapshots"]
-        gone = [name for name in names if not (self.run.path / name).exists()]
-        if not gone:
+        missing = [name for name in names if not (self.run.path / name).exists()]
+        if not missing:
             return None
-        return f"{self.label}: missing from the run's folder: {listed(gone)}. What is drawn from that is not here."
+        absent = "What is drawn from them is not on this page."
+        return f"{self.label}: missing from the run's folder: {listed(missing)}. {absent}"
 
     @property
     def choice(self) -> str:
@@ -216,8 +217,9 @@ class RunView(ABC):
         if self.part == "test":
             best = self.recipe.evaluation.choose == "best"
             return (
-                f"{epoch}, {'which scored best on the validation images' if best else 'the last'}. Its figures are of "
-                f"{counted(len(self.samples), 'test image')}, which had no part in training or the choice, scored once."
+                f"{epoch}, {'which scored best on the validation images' if best else 'the last'}. Its figures are "
+                f"from {counted(len(self.samples), 'test image')}, scored once, which neither trained the network nor "
+                "chose the epoch."
             )
         if self.status["epochs_done"] == 1:
             return f"{epoch}, the only one, so no epoch was chosen by its score."
@@ -234,21 +236,21 @@ class RunView(ABC):
             return text
         assert self.epoch_choice is not None
         if not self.epoch_choice.is_crossfitted:
-            what = "group of images is" if self.groups is not None else "image is"
-            return f"{text} A single {what} scored, so no figure here is free of that choice."
+            unit = "group of images is" if self.groups is not None else "image is"
+            return f"{text} A single {unit} scored, so every figure here is affected by that choice."
         gap = 100 * (kept - headline[1])
-        beside = f"{abs(gap):.1f} points {'higher, since it was chosen there' if gap > 0 else 'lower'}"
+        compared = f"{abs(gap):.1f} points {'higher, since it was chosen there' if gap > 0 else 'lower'}"
         return (
             f"{text} The headline is cross-fitted: {headline[0]} {headline[1]:.1%}, where each image counts at the "
             f"epoch that scored best on other images, nearly half of them. The kept weights' own score on the images "
-            f"that chose them is {kept:.1%}{f', {beside}' if round(abs(gap), 1) else ''}."
+            f"that chose them is {kept:.1%}{f', {compared}' if round(abs(gap), 1) else ''}."
         )
 
 
 def labels_of(names: Sequence[str], runs: Sequence[RunDirectory]) -> list[str]:
-    """What runs are called: by the names of their recipes, or of their folders where those are not different.
+    """Labels of runs: the names of their recipes, or of their folders where those are not unique.
 
-    Where not even the folders' names are, with numbers.
+    Where the folders' names are not unique either, with numbers.
     """
     if len(set(names)) == len(names):
         return list(names)
@@ -264,12 +266,12 @@ def left_aside(runs: Sequence[RunView]) -> list[str]:
 
 
 def differing(runs: Sequence[RunView]) -> list[Difference]:
-    """What differs between runs, of all that a result may depend on."""
-    return [row for row in differences([_conditions(each) for each in runs]) if is_told(row.key)]
+    """What differs between runs, among everything that a result may depend on."""
+    return [row for row in differences([_conditions(run) for run in runs]) if is_told(row.key)]
 
 
 def _conditions(run: RunView) -> dict[str, Any]:
-    """All that a result may depend on: the recipe, the data as they were, the arithmetic, the machine, the versions."""
+    """Everything that a result may depend on: recipe, data, arithmetic, machine, versions."""
     environment, data = run.run.environment, run.run.data
     arithmetic = {"device": environment["device"], **asdict(Mode.recorded(environment))}
     machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
@@ -286,7 +288,7 @@ def typeset(sentence: str) -> str:
 
 
 def class_names(runs: Sequence[RunView]) -> list[str]:
-    """The classes of all runs, each once, in the order in which they come."""
+    """The classes of all runs without duplicates, in order of appearance."""
     return list(dict.fromkeys(name for run in runs for name in run.run.classes))
 
 
@@ -296,7 +298,7 @@ def image_path(run: RunDirectory, samples: pd.DataFrame, row: int) -> Path:
 
 
 def run_numbers(run: RunView) -> dict[str, Any]:
-    """What the JSON file says of every run."""
+    """What the JSON file has for every run."""
     return {
         "label": run.label,
         "path": str(run.run.path.resolve()),

@@ -1,4 +1,4 @@
-"""Sections that the reports of all kinds of runs have."""
+"""Sections that the reports of all kinds of runs share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from snellen.engine.display import per_second
 from snellen.engine.mode import Mode
+from snellen.insight.sentence import listed
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.comparisons import Comparison
@@ -30,17 +31,77 @@ class Curve:
 
 
 CurveSpec = tuple[str, bool, Sequence[Curve]]
-"""A chart: its name, whether it is of shares, its lines."""
+"""A chart: its name, whether its values are shares, its lines."""
 
 
-def curves(runs: Sequence[RunView], wanted: Sequence[CurveSpec], needed: str = "loss") -> list[tuple[str, Markup]]:
-    """(caption, chart) over epochs and over time of each (name, whether it is a share, lines).
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost, in words: a column of the page's table. colour: the run's colour class."""
 
-    Columns without a value are left out, and charts without a line, but for the one named `needed`.
+    label: str
+    colour: str
+    time: str
+    epochs: str
+    speed: str
+    memory: str
+    parameters: str
+    macs: str
+    mode: str
+    where: str
+    weights: str
+    versions: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its class and what was predicted. picture: a data URL, None where the file is gone.
+
+    confidence, target_confidence: probabilities of the predicted and of the true class, None for a mean over seeds.
     """
-    made = []
+
+    picture: str | None
+    path: str
+    truth: str
+    predicted: str
+    confidence: float | None = None
+    target_confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of the first of `count` images. what: what they are, such as "mistakes"."""
+
+    name: str
+    colour: str
+    count: int
+    pictures: list[Picture]
+    what: str = "images"
+
+
+@dataclass(frozen=True)
+class CommonSections:
+    """What the templates of all kinds of runs use: the result's charts, learning curves as (caption, chart), costs."""
+
+    title: str
+    measure_chart: Markup | None
+    difference_chart: Markup | None
+    curves: list[tuple[str, Markup]]
+    cost: list[Cost]
+
+
+def title_of(runs: Sequence[RunView]) -> str:
+    """The labels of the runs, or how many there are."""
+    return listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs"
+
+
+def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "loss") -> list[tuple[str, Markup]]:
+    """(caption, chart) over epochs and over time for each (name, whether it is a share, lines).
+
+    Columns without a value are left out, and charts without a line, except the one named `always`.
+    """
+    drawn = []
     time = time_axis(max((run.metrics["seconds"].max() for run in runs if not run.metrics.empty), default=0.0))
-    for name, percent, lines in wanted:
+    for name, percent, lines in specs:
         for column, unit, caption in (("epoch", 1.0, "epoch"), ("seconds", *time)):
             series = [
                 _series(run, line, (run.metrics[column] / unit).tolist())
@@ -49,16 +110,16 @@ def curves(runs: Sequence[RunView], wanted: Sequence[CurveSpec], needed: str = "
                 for line in lines
                 if run.metrics[line.column].notna().any()
             ]
-            if series or name == needed:
+            if series or name == always:
                 chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
-                made.append((f"{name} by {caption}", Markup(chart)))
-    return made
+                drawn.append((f"{name} by {caption}", Markup(chart)))
+    return drawn
 
 
 def _series(run: RunView, line: Curve, x: list[float]) -> Series:
     values = pd.to_numeric(run.metrics[line.column]).tolist()
     chosen = [
-        place for place, epoch in zip(x, run.metrics["epoch"], strict=True) if epoch == run.status["chosen_epoch"]
+        position for position, epoch in zip(x, run.metrics["epoch"], strict=True) if epoch == run.status["chosen_epoch"]
     ]
     mark = chosen[0] if line.mark and chosen else None
     return Series(f"{run.label}{line.suffix}", run.colour, x, values, dashed=line.dashed, mark=mark)
@@ -74,29 +135,29 @@ def difference_chart(runs: Sequence[RunView], comparisons: Sequence[Comparison],
     return Markup(charts.forest(rows, f"Differences of {measure} with 95% intervals", zero=True)) if rows else None
 
 
-def cost(run: RunView) -> dict[str, str]:
-    """What a run took, in words."""
+def cost(run: RunView) -> Cost:
+    """The cost of a run, in words."""
     status, environment = run.status, run.run.environment
     speed, macs, trainable = status["images_per_second"], environment["macs"], environment["trainable_parameters"]
     parameters, trained = si(environment["parameters"]), si(trainable)
-    return {
-        "label": run.label,
-        "colour": run.colour,
-        "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
-        "epochs": f"{status['epochs_done']} of {status['epochs']}",
-        "speed": "–" if speed is None else f"{per_second(speed)} images/s",
-        "memory": f"{status['peak_memory_mib'] / 1024:.1f} GiB",
-        "parameters": parameters if trained == parameters else f"{parameters}, {trained} of them trained",
-        "macs": "–" if macs is None else si(macs),
-        "mode": str(Mode.recorded(environment)),
-        "where": environment["gpu"] or f"{environment['cpu']}, {counted(environment['threads'], 'thread')}",
-        "weights": _started_from(environment["weights"]),
-        "versions": f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",
-    }
+    return Cost(
+        label=run.label,
+        colour=run.colour,
+        time=duration(status["seconds_training"] + status["seconds_evaluating"]),
+        epochs=f"{status['epochs_done']} of {status['epochs']}",
+        speed="–" if speed is None else f"{per_second(speed)} images/s",
+        memory=f"{status['peak_memory_mib'] / 1024:.1f} GiB",
+        parameters=parameters if trained == parameters else f"{parameters}, {trained} of them trained",
+        macs="–" if macs is None else si(macs),
+        mode=str(Mode.recorded(environment)),
+        where=environment["gpu"] or f"{environment['cpu']}, {counted(environment['threads'], 'thread')}",
+        weights=_started_from(environment["weights"]),
+        versions=f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",
+    )
 
 
 def _started_from(weights: Mapping[str, Any]) -> str:
-    """Where a network's weights came from, and how many of its layers started from scratch all the same."""
+    """Where a network's weights came from, and how many of its layers started from scratch nevertheless."""
     source, anew = str(weights["source"]), len(weights["missing"]) + len(weights["mismatched"])
     return f"{source}; {anew} of {anew + weights['loaded']} tensors from scratch" if anew else source
 

@@ -1,10 +1,10 @@
-"""The page's templates, with its style, its script and the ways in which numbers are written; a report's files."""
+"""The page's templates, with its style, its script and the number formats; the files of a report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from importlib import resources
 from importlib.metadata import version
@@ -17,15 +17,18 @@ import yaml
 from snellen.errors import UserError
 from snellen.files import write_json, write_text
 from snellen.insight.decision import RULE
+from snellen.insight.proportions import percents
 from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from snellen.reporting.runs import RunView
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a report is made of. template, styles, scripts: files of the folder page/. variables: of the template.
+    """The contents of a report. template, styles, scripts: files of the folder page/. variables: of the template.
 
     numbers: the same figures for JSON. rows: of the CSV table.
     """
@@ -40,7 +43,7 @@ class Page:
     def write(self, out: Path) -> Path:
         """Writes the page, and beside it the same numbers as .json and .csv; returns the page's path.
 
-        Raises UserError when `out` is no .html file.
+        Raises UserError when `out` is not an .html file.
         """
         check_name(out)
         variables = {"rule": RULE, "recipe_text": _recipe_text} | self.variables
@@ -48,6 +51,11 @@ class Page:
         write_json(out.with_suffix(".json"), self.numbers)
         write_text(out.with_suffix(".csv"), pd.DataFrame(self.rows).to_csv(index=False))
         return out
+
+
+def variables_of(context: DataclassInstance) -> dict[str, Any]:
+    """What a page's template may use: the fields of a dataclass, by name."""
+    return {field.name: getattr(context, field.name) for field in fields(context)}
 
 
 def _recipe_text(run: RunView) -> str:
@@ -68,6 +76,7 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     environment.filters["points"] = lambda share: "–" if math.isnan(share) else f"{100 * share:.1f}"
     environment.filters["percent"] = lambda share: "–" if share is None or math.isnan(share) else f"{share:.1%}"
     environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
+    environment.filters["percents"] = percents
     environment.filters["setting"] = setting
     environment.filters["counted"] = counted
     environment.filters["images_by_part"] = lambda counts: images_by_part(
@@ -78,24 +87,24 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     return environment.get_template(template).render(
         style="".join((folder / name).read_text(encoding="utf-8") for name in styles),
         script="".join((folder / name).read_text(encoding="utf-8") for name in scripts),
-        made=f"{datetime.now():%d %B %Y}",
+        date=f"{datetime.now():%d %B %Y}",
         snellen_version=version("snellen"),
         **variables,
     )
 
 
 def check_name(out: Path) -> None:
-    """Raises UserError when a report's file is no .html file."""
+    """Raises UserError when a report's file is not an .html file."""
     if out.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
 
 
 def setting(value: Any) -> str:
-    """A field's value in a line; long fractions are cut."""
+    """A field's value in one line; long fractions are shortened."""
     if value is None:
         return "–"
     if isinstance(value, list | tuple):
-        return ", ".join(setting(each) for each in value)
+        return ", ".join(setting(entry) for entry in value)
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)

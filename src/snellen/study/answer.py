@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed
+from snellen.insight.proportions import percents
 from snellen.insight.seeds import OverSeeds
 from snellen.insight.sentence import interval_alone, listed, p_text, points, rounded, signed
 from snellen.reporting.comparisons import Trained, unlike
@@ -15,12 +16,12 @@ from snellen.study.results import Cell, Pair, Results
 from snellen.words import counted
 
 _LONGEST = 165  # characters of a headline: two lines of the page
-_SHORT_NAME = 3  # characters of a name that says nothing by itself
+_SHORT_NAME = 3  # characters of a name that explains nothing by itself
 
 
 @dataclass(frozen=True)
 class Answer:
-    """headline: at most two lines. details: sentences that give the numbers, and what would make them surer."""
+    """headline: at most two lines. details: sentences that give the numbers, and what would make them more certain."""
 
     headline: str
     details: list[str] = field(default_factory=list)
@@ -32,12 +33,12 @@ class Answer:
 
 
 def answer(results: Results) -> list[Answer]:
-    """For each share of the labels: which setting, by how much, how sure, what would make it surer."""
+    """For each share of the labels: which setting is best, by how much, how certain, and what would settle it."""
     return [_answer(results, fraction) for fraction in results.fractions]
 
 
 def not_learnt(results: Results) -> list[str]:
-    """A warning for each setting with runs that are not above an answer that needs no image."""
+    """A warning for each setting with runs that are no better than a constant answer."""
     return [
         f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.not_learnt)} of "
         f"{counted(len(cell.runs), 'run')}: "
@@ -52,7 +53,7 @@ def _part(results: Results, cell: Cell) -> str:
 
 
 def verdict(pair: Pair) -> str:
-    """One sentence or two on a pair: which is better by how much, or what would show it."""
+    """One or two sentences on a pair: which is better and by how much, or what would show it."""
     if pair.not_learnt:
         return f"{pair.a.setting} and {pair.b.setting} are not compared: {listed(pair.not_learnt)} " + (
             "has not learnt." if len(pair.not_learnt) == 1 else "have not learnt."
@@ -68,16 +69,16 @@ def _gap(pair: Pair) -> str:
             f"{a} and {b}: a difference of {signed(over.mean)} points, without an interval or a verdict "
             f"({pair.a.no_interval})."
         )
-    sure = f"(p {p_text(pair.p_holm)}, {_seeds([pair.a, pair.b])})"
+    evidence = f"(p {p_text(pair.p_holm)}, {_seeds([pair.a, pair.b])})"
     if pair.better is not None:
         other = b if pair.better is pair.a else a
         return (
             f"{pair.better.setting} beats {other} by {points(over.mean)}, 95% interval "
-            f"{interval_alone(over.mean, over.interval)} {sure}."
+            f"{interval_alone(over.mean, over.interval)} {evidence}."
         )
     return (
         f"{a} and {b} cannot be told apart: difference {signed(over.mean)} points, 95% interval "
-        f"{signed(over.interval.low)} to {signed(over.interval.high)} {sure}."
+        f"{signed(over.interval.low)} to {signed(over.interval.high)} {evidence}."
     )
 
 
@@ -88,75 +89,79 @@ def _seeds(cells: Sequence[Cell]) -> str:
     return f"{' or '.join(map(str, numbers))} seeds each"
 
 
-def surer(over: OverSeeds, more: Needed) -> str:
-    """What would show a difference as large as the one seen; nothing that so few seeds cannot say."""
+def surer(over: OverSeeds, needed: Needed) -> str:
+    """What would show a difference as large as the observed one, as far as the number of seeds can tell."""
     if 1 < over.seeds < FEWEST_SEEDS_TO_PLAN:
-        return "2 seeds are too few to say how many images or seeds would show a difference."
-    if more.smallest is not None and more.smallest >= 1:
-        return "So few seeds and images could not have shown any difference; more seeds would say most."
-    found = ""
-    if more.smallest is not None:
+        return "2 seeds are too few to estimate how many images or seeds would show a difference."
+    if needed.smallest is not None and needed.smallest >= 1:
+        return "So few seeds and images could not have shown any difference; more seeds would help most."
+    detectable = ""
+    if needed.smallest is not None:
         about = "" if over.seeds == 1 else "about "
-        luck = ", the seed's luck left aside" if over.seeds == 1 else ""
-        found = f"a true difference of {about}{points(more.smallest)} would have been found four times in five{luck}"
-    end = f"; {found}." if found else "."
+        condition = ", leaving aside variation between seeds" if over.seeds == 1 else ""
+        detectable = (
+            f"a true difference of {about}{points(needed.smallest)} would have been detected with 80% power{condition}"
+        )
+    end = f"; {detectable}." if detectable else "."
     ways = []
-    if more.images is not None and more.images > over.images:
-        ways.append(f"about {rounded(more.images)} images")
-    if more.seeds is not None and more.seeds > over.seeds:
-        ways.append(f"about {more.seeds} seeds")
+    if needed.images is not None and needed.images > over.images:
+        ways.append(f"about {rounded(needed.images)} images")
+    if needed.seeds is not None and needed.seeds > over.seeds:
+        ways.append(f"about {needed.seeds} seeds")
     if over.mean == 0:
-        return f"{found[0].upper()}{found[1:]}." if found else ""
-    alone = "" if more.smallest is not None else ", for this pair by itself"
+        return f"{detectable[0].upper()}{detectable[1:]}." if detectable else ""
+    alone = "" if needed.smallest is not None else ", for this pair by itself"
     if ways:
         return f"If the difference is real, {' or '.join(ways)} would show it{alone}{end}"
     if over.seeds == 1:
-        return f"More seeds would say how much of it is luck{end}"
+        return f"More seeds would show how much of it is chance{end}"
     return f"Neither more seeds nor more images alone would show a difference this small{alone}{end}"
 
 
 def _answer(results: Results, fraction: float) -> Answer:
-    aside = [cell.setting for cell in results.at(fraction) if cell.not_learnt]
+    not_learnt_settings = [cell.setting for cell in results.at(fraction) if cell.not_learnt]
     cells = [cell for cell in results.at(fraction) if not cell.not_learnt]
     if not cells:
-        return Answer(f"{listed(aside)}: not learnt, so there is nothing to compare.")
+        return Answer(f"{listed(not_learnt_settings)}: not learnt, so there is nothing to compare.")
     best = max(cells, key=lambda cell: cell.over.mean)
-    own = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a in cells and pair.b in cells]
-    beaten = [_other(pair, best) for pair in own if pair.better is best]
-    level = [pair for pair in own if pair.better is None]
+    pairs_of_best = [pair for pair in results.pairs if best in (pair.a, pair.b) and pair.a in cells and pair.b in cells]
+    beaten = [_other(pair, best) for pair in pairs_of_best if pair.better is best]
+    level = [pair for pair in pairs_of_best if pair.better is None]
     details = [_score(best)]
     if beaten:
-        details.append(f"It beats {listed([cell.setting for cell in beaten])}{_by(own, beaten, best)}.")
+        details.append(f"It beats {listed([cell.setting for cell in beaten])}{_margin(pairs_of_best, beaten, best)}.")
     if best.judged.over_classes is not None:
-        details.append(f"The mIoU is that over {best.judged.over_classes}: other classes are in too few images.")
+        details.append(f"The mIoU is over {best.judged.over_classes}: other classes are in too few images.")
     if level:
         closest = min(level, key=lambda pair: abs(pair.over.mean))
         rest = listed([_other(pair, best).setting for pair in level])
         if closest.a.no_interval:
             details.append(f"No verdict on {rest}: {closest.a.no_interval}.")
         else:
-            more = surer(closest.over, closest.needed)
-            near = f"The closest is {_other(closest, best).setting}: {more[:1].lower()}{more[1:]}"
-            details.append(f"It cannot be told apart from {rest}. {near if len(level) > 1 and more else more}".strip())
+            advice = surer(closest.over, closest.needed)
+            near = f"The closest is {_other(closest, best).setting}: {advice[:1].lower()}{advice[1:]}"
+            details.append(
+                f"It cannot be told apart from {rest}. {near if len(level) > 1 and advice else advice}".strip()
+            )
     details += _besides(best, beaten)
     details += _worth(results, fraction)
-    if aside:
-        details.append(f"Not learnt, and so not compared: {listed(aside)}.")
+    if not_learnt_settings:
+        details.append(f"Not learnt, and so not compared: {listed(not_learnt_settings)}.")
     return Answer(_headline(results, best, cells, beaten, level), details)
 
 
 def _headline(
     results: Results, best: Cell, cells: Sequence[Cell], beaten: Sequence[Cell], level: Sequence[Pair]
 ) -> str:
-    """With the settings in words where there is room, else with less and less."""
+    """With the settings described in words where there is room, else shorter and shorter."""
     words = {setting.name: _in_words(setting.name, setting.description) for setting in results.study.spec.all_settings}
     plain = {name: name for name in words}
     only_best = plain | {best.setting: words[best.setting]}
-    made = [
+    texts = [
         _headline_with(results, best, cells, beaten, level, names, most)
         for names, most in ((words, 3), (only_best, 3), (only_best, 1), (plain, 1))
     ]
-    return next((text for text in made if len(text) <= _LONGEST), made[-1])
+    return next((text for text in texts if len(text) <= _LONGEST), texts[-1])
 
 
 def _headline_with(
@@ -180,7 +185,8 @@ def _headline_with(
         return f"{share}{name} has the highest {highest}, without a verdict: {level[0].a.no_interval} ({seeds})."
     others = _named([_other(pair, best).setting for pair in level], len(cells) - 1, names, most)
     if beaten:
-        return f"{share}{name} has the highest {highest} ({seeds}): it beats {losers} and cannot be told from {others}."
+        mixed = f"it beats {losers} and cannot be told apart from {others}"
+        return f"{share}{name} has the highest {highest} ({seeds}): {mixed}."
     return f"{share}{name} has the highest {highest} ({seeds}), but cannot be told apart from {others}."
 
 
@@ -189,7 +195,7 @@ def _in_words(name: str, description: str) -> str:
 
 
 def _named(settings: Sequence[str], all_others: int, names: dict[str, str], most: int) -> str:
-    """Some settings by name, or how many of the others they are."""
+    """Settings by name, or how many of the others they are."""
     if len(settings) <= most:
         return listed([names[setting] for setting in settings]) if settings else ""
     if len(settings) == all_others:
@@ -199,24 +205,24 @@ def _named(settings: Sequence[str], all_others: int, names: dict[str, str], most
 
 def _score(best: Cell) -> str:
     interval, over = best.interval, best.over
-    sure = f"no interval: {best.no_interval}"
+    interval_text = f"no interval: {best.no_interval}"
     if interval is not None:
-        sure = f"95% interval {100 * interval.low:.1f} to {100 * interval.high:.1f}"
+        interval_text = f"95% interval {percents(interval)}"
     seeds = counted(len(best.runs), "seed")
     return (
         f"{best.setting} has {best.measure} {over.mean:.1%} over {seeds} on {counted(best.images, 'image')}, with "
-        f"{counted(best.first.data['counts']['train'], 'labelled image')} to train on ({sure})."
+        f"{counted(best.first.data['counts']['train'], 'labelled image')} to train on ({interval_text})."
     )
 
 
 def _besides(best: Cell, beaten: Sequence[Cell]) -> list[str]:
-    """What else sets the best apart from those of its kind that it beats."""
-    said = [
-        f"{best.setting} and {other.setting} are unlike in more than their recipes: {'; '.join(differs)}."
+    """How else the best differs from those of its kind that it beats."""
+    sentences = [
+        f"{best.setting} and {other.setting} differ in more than their recipes: {'; '.join(differences)}."
         for other in beaten
-        if other.kind == best.kind and (differs := unlike(_trained(best), _trained(other)))
+        if other.kind == best.kind and (differences := unlike(_trained(best), _trained(other)))
     ]
-    return said[:1]
+    return sentences[:1]
 
 
 def _trained(cell: Cell) -> Trained:
@@ -224,10 +230,10 @@ def _trained(cell: Cell) -> Trained:
 
 
 def _worth(results: Results, fraction: float) -> list[str]:
-    """What learning without labels changed: the same network, as much of it trained, from it and from scratch."""
+    """What self-supervised pretraining changed: the same network, equally much of it trained, with and without it."""
     starts = {setting.name: setting.start for setting in results.study.spec.all_settings}
     return [
-        f"What self-supervised pretraining was worth: {_gap(pair)}"
+        f"Effect of self-supervised pretraining: {_gap(pair)}"
         for pair in results.pairs
         if pair.a.fraction == fraction
         and not pair.not_learnt
@@ -240,15 +246,15 @@ def _network(cell: Cell) -> dict[str, Any]:
     return cell.recipe.model.model_dump(exclude={"weights"})
 
 
-def _by(pairs: Sequence[Pair], beaten: Sequence[Cell], best: Cell) -> str:
+def _margin(pairs: Sequence[Pair], beaten: Sequence[Cell], best: Cell) -> str:
     """By how much, where one setting was beaten, or the smallest of several differences."""
     gaps = [(abs(pair.over.mean), pair) for pair in pairs if _other(pair, best) in beaten]
     size, pair = min(gaps, key=lambda gap: gap[0])
     assert pair.over.interval is not None
     assert pair.p_holm is not None
     least = "at least " if len(beaten) > 1 else ""
-    alone = interval_alone(pair.over.mean, pair.over.interval)
-    return f" by {least}{points(size)} (95% interval {alone}, p {p_text(pair.p_holm)})"
+    interval = interval_alone(pair.over.mean, pair.over.interval)
+    return f" by {least}{points(size)} (95% interval {interval}, p {p_text(pair.p_holm)})"
 
 
 def _other(pair: Pair, cell: Cell) -> Cell:

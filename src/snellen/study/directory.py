@@ -1,13 +1,13 @@
-"""The folder that a study leaves: what is in it, how it is read back.
+"""The folder of a study: what is in it, how it is read back.
 
-    study.yaml     the study as it was asked for, every field
+    study.yaml     the study as requested, every field
     study.json     data source and fingerprint; its runs: setting, fraction, seed, key, folder; the pretraining's
                    folder; the mode (precision, layout) of each network
     runs/          one run directory for each (setting, share of the labels, seed), the key in its name
-    pretraining-…  the run of the pretraining, where the study did one
+    pretraining-…  the run of the pretraining, where the study includes one
     report.html    the report, with report.json and report.csv
 
-A run is known again by its key, which stands for its recipe, its images and the weights that it starts from.
+A run is recognised by its key, a hash of its recipe, its images and the weights that it starts from.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run of a study, done or not."""
+    """A run of a study, finished or not."""
 
     setting: str
     fraction: float
@@ -64,7 +64,7 @@ class StudyDirectory:
 
     @cached_property
     def spec(self) -> StudySpec:
-        """What was asked for."""
+        """The study as requested."""
         from snellen.study.load import load_study
 
         return load_study(self.path / "study.yaml")
@@ -77,14 +77,14 @@ class StudyDirectory:
             facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             missing = [key for key in ("source", "fingerprint", "pretraining", "modes", "runs") if key not in facts]
         except (ValueError, TypeError) as error:
-            raise UserError(f"{file}: damaged ({error}). The study's command writes it anew.") from error
+            raise UserError(f"{file}: damaged ({error}). The study's command rewrites it.") from error
         if missing:
-            raise UserError(f"{file}: damaged ('{missing[0]}' is missing). The study's command writes it anew.")
+            raise UserError(f"{file}: damaged ('{missing[0]}' is missing). The study's command rewrites it.")
         return facts
 
     @cached_property
     def runs(self) -> list[StudyRun]:
-        """All planned runs, in the order in which they are done."""
+        """All planned runs, in the order in which they are trained."""
         return [
             StudyRun(run["setting"], run["fraction"], run["seed"], run["key"], self.path / run["folder"])
             for run in self.facts["runs"]
@@ -92,12 +92,12 @@ class StudyDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether all runs are done."""
+        """Whether all runs are finished."""
         return all(run.state == "finished" for run in self.runs)
 
     @property
     def pretraining(self) -> Run | None:
-        """The pretraining that it did, where it did one."""
+        """The run of its pretraining, where it includes one."""
         folder = self.facts["pretraining"]
         return Run(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
 
@@ -116,7 +116,7 @@ def is_study(path: Path) -> bool:
 
 
 def in_study(run: Path) -> bool:
-    """Whether a run's folder is one of a study's: it has one report of all, and its runs have none."""
+    """Whether a run's folder belongs to a study, which has one report of all its runs; they have none."""
     folder = run.resolve().parent
     return folder.name == "runs" and is_study(folder.parent)
 
@@ -124,7 +124,7 @@ def in_study(run: Path) -> bool:
 def write_study(
     path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: Mapping[str, Mode]
 ) -> StudyDirectory:
-    """study.yaml and study.json; what was planned there before is replaced, runs stay. modes: by network."""
+    """study.yaml and study.json; an earlier plan there is replaced, runs stay. modes: by network."""
     runs = [
         {
             "setting": run.setting,
@@ -138,12 +138,12 @@ def write_study(
     pretraining = None if plan.pretraining is None else plan.pretraining.path.relative_to(path).as_posix()
     text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(path / "study.yaml", text)
-    settled = {name: asdict(mode) for name, mode in modes.items()}
+    mode_fields = {name: asdict(mode) for name, mode in modes.items()}
     facts = {
         "source": source,
         "fingerprint": fingerprint,
         "pretraining": pretraining,
-        "modes": settled,
+        "modes": mode_fields,
         "runs": runs,
     }
     write_json(path / "study.json", facts)

@@ -13,5 +13,5 @@ def kind_of_training(recipe: CommonRecipe) -> str:
 
 
 def seeds_by_default(recipe: CommonRecipe) -> tuple[int, ...]:
-    """Where the user has given none: five for a head on features that are extracted once, which takes seconds."""
+    """Where the user gives none: five for a head on features extracted once, which takes seconds, else three."""
     return tuple(range(5 if recipe.trains_on_features else 3))

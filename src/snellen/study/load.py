@@ -27,15 +27,15 @@ _ORDER = ["transfer-a-to-e", "transfer-lite", "transfer-masks", "label-efficienc
 
 def shipped_studies() -> list[str]:
     """Names of the built-in studies, in the order of the documentation."""
-    found = {file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml")}
-    return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+    names = {file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml")}
+    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
 def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> StudySpec:
     """A study by its built-in name, from a YAML file, or from a dictionary of its fields.
 
     overrides: values by dotted key, {"seeds": [0, 1], "changes.epochs": 5}; they win over the file.
-    Raises UserError that names the file and the key for anything that does not fit.
+    Raises UserError that names the file and the key for anything invalid.
     """
     if not isinstance(source, str | Path | Mapping):
         raise UserError(f"study: wanted a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
@@ -53,7 +53,7 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
 
 
 def _explain(detail: ErrorDetails) -> str:
-    """As of a recipe; a recipe's field among a study's own is pointed to `changes`."""
+    """As for a recipe; for a recipe's field among a study's own, points to `changes`."""
     if detail["type"] == "extra_forbidden" and not nearest_fields(StudySpec, [str(part) for part in detail["loc"]]):
         key = ".".join(str(part) for part in detail["loc"])
         if close := [name for model in recipe_types() for name in nearest_fields(model, key.split("."))]:

@@ -1,4 +1,4 @@
-"""Which runs a study consists of: each setting, with each share of the labels, with each seed."""
+"""The runs of a study: each setting with each share of the labels and each seed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from snellen.tasks.kinds import kind_named, load_for, load_recipe
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training. key: of what decides its result: the recipe, the images, the weights that it starts from.
+    """One training. key: a hash of what determines its result: the recipe, the images, the weights that it starts from.
 
-    path: the run's folder, with the key in its name, so that a run which is done is known again.
+    path: the run's folder, with the key in its name, so that a finished run is recognised.
     """
 
     setting: str
@@ -35,7 +35,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PlannedPretraining:
-    """The pretraining that comes first. source: its images, None for the study's own. path: its run's folder."""
+    """The pretraining that comes first. source: its images, None for the study's own. path: the folder of its run."""
 
     recipe: CommonRecipe
     source: str | None
@@ -44,7 +44,7 @@ class PlannedPretraining:
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs in the order in which they are done: all settings with the first seed, then with the second, …"""
+    """Runs in the order in which they are trained: all settings with the first seed, then with the second, …"""
 
     pretraining: PlannedPretraining | None
     runs: tuple[PlannedRun, ...]
@@ -63,13 +63,13 @@ def make_plan(study: StudySpec, data: PlannedData, out: Path) -> Plan:
     """The runs of a study, their recipes validated.
 
     out: the study's folder; nothing is written to it.
-    Raises UserError for recipes that cannot be, weights that are missing, and two settings that are the same run.
+    Raises UserError for invalid recipes, missing weights, and two settings that are the same run.
     """
     pretraining = _pretraining(study, data, out)
     starts = {setting.name: _weights(study, setting, pretraining) for setting in study.chosen}
     seeds = {setting.name: _seeds(study, setting, starts[setting.name], data, out) for setting in study.chosen}
     runs: dict[str, PlannedRun] = {}
-    for seed in dict.fromkeys(seed for each in seeds.values() for seed in each):
+    for seed in dict.fromkeys(seed for of_setting in seeds.values() for seed in of_setting):
         for fraction in study.fractions:
             for setting in study.chosen:
                 if seed not in seeds[setting.name]:
@@ -92,14 +92,14 @@ def make_plan(study: StudySpec, data: PlannedData, out: Path) -> Plan:
 
 @dataclass(frozen=True)
 class _Weights:
-    """value: for model.weights. identity: what stands for them in a run's key, whatever the path."""
+    """value: for model.weights. identity: what represents them in a run's key, whatever the path."""
 
     value: str | None
     identity: str
 
 
 def _weights(study: StudySpec, setting: SettingSpec, pretraining: PlannedPretraining | None) -> _Weights | None:
-    """Where a setting starts; None: wherever its recipe says."""
+    """The weights that a setting starts from; None: as its recipe says."""
     if setting.start is None:
         return None
     if setting.start == "scratch":
@@ -108,9 +108,9 @@ def _weights(study: StudySpec, setting: SettingSpec, pretraining: PlannedPretrai
     if setting.start == "supervised":
         if study.supervised is None:
             raise UserError(f"{label}: it starts from supervised weights. Give supervised=imagenet, or a file or run.")
-        return _given(study.supervised, f"{label}: supervised")
+        return _existing(study.supervised, f"{label}: supervised")
     if study.self_supervised is not None:
-        return _given(study.self_supervised, f"{label}: self_supervised")
+        return _existing(study.self_supervised, f"{label}: self_supervised")
     if pretraining is None:
         raise UserError(
             f"{label}: it starts from self-supervised weights, and there are none. Give self_supervised=RUN, a run of "
@@ -119,7 +119,7 @@ def _weights(study: StudySpec, setting: SettingSpec, pretraining: PlannedPretrai
     return _Weights(str(pretraining.path), pretraining.path.name)
 
 
-def _given(source: str, label: str) -> _Weights:
+def _existing(source: str, label: str) -> _Weights:
     if source == "imagenet":
         return _Weights(source, source)
     path = Path(source)
@@ -139,7 +139,7 @@ def _run(
     out: Path,
 ) -> PlannedRun:
     source = setting.recipe if setting.recipe is not None else study.recipe
-    assert source is not None  # StudySpec sees to it
+    assert source is not None  # StudySpec ensures it
     changes = flattened(study.changes) | flattened(setting.changes)
     changes |= {"name": setting.name, "seed": seed, "data.fraction": fraction}
     if weights is not None:
@@ -163,14 +163,14 @@ def _run(
 def _seeds(
     study: StudySpec, setting: SettingSpec, weights: _Weights | None, data: PlannedData, out: Path
 ) -> tuple[int, ...]:
-    """Those of the study; where it names none, as many as the setting's kind has by default."""
+    """Those of the study; where it gives none, the default of the setting's kind."""
     if study.seeds is not None:
         return study.seeds
     return seeds_by_default(_run(study, setting, study.fractions[0], 0, weights, data, out).recipe)
 
 
 def _with_steps(recipe: CommonRecipe, fewest: int, images: int) -> CommonRecipe:
-    """With so many epochs that there are at least `fewest` steps, and with as many scores as before."""
+    """With enough epochs for at least `fewest` steps, and as many scores as before."""
     epochs = math.ceil(fewest / max(1, math.ceil(images / recipe.batch_size)))
     if epochs <= recipe.epochs or recipe.budget or images == 0:
         return recipe
@@ -181,8 +181,8 @@ def _with_steps(recipe: CommonRecipe, fewest: int, images: int) -> CommonRecipe:
 
 def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretraining | None:
     step = study.pretraining
-    wanted = any(setting.start == "self-supervised" for setting in study.chosen)
-    if not wanted or study.self_supervised is not None or step is None:
+    is_needed = any(setting.start == "self-supervised" for setting in study.chosen)
+    if not is_needed or study.self_supervised is not None or step is None:
         return None
     try:
         changes = flattened(step.changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,86 @@ from markupsafe import Markup
 
 from snellen.engine.few_steps import few_steps_notes
 from snellen.insight.decision import RULE
+from snellen.insight.differences import Difference
 from snellen.insight.power import FEWEST_SEEDS_FOR_POWER
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.runs import RunView, class_names, differing, ends
-from snellen.reporting.shared import cost, si
-from snellen.reporting.template import Page, check_name
+from snellen.reporting.shared import Cost, Gallery, cost, si
+from snellen.reporting.template import Page, check_name, variables_of
 from snellen.runs import Run
-from snellen.study.answer import answer, not_learnt, verdict
+from snellen.study.answer import Answer, answer, not_learnt, verdict
 from snellen.study.directory import StudyDirectory
 from snellen.study.results import Cell, Pair, Results, read_results
+from snellen.tasks.kind import Sections
 from snellen.words import counted, duration, time_axis
 
 _PICTURES = 8
 _MOST_FEATURES = 6  # settings whose features are drawn
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """A setting in the table of a share of the labels. images: labelled ones. The rest in words, as the page has it."""
+
+    cell: Cell
+    images: int
+    seed_share: str
+    time: str
+    macs: str
+    trained: str
+    parameters: str
+
+
+@dataclass(frozen=True)
+class PretrainingFacts:
+    """The pretraining of a study, in words; knn and notes are empty where there are none."""
+
+    name: str
+    backbone: str
+    images: str
+    time: str
+    epochs: str
+    knn: str
+    notes: str
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """What study.html.j2 uses, besides the variables of the kind's `sections`.
+
+    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours, descriptions: by
+    setting. tables: (share of the labels, rows). difference_charts: (share of the labels, chart). curves: (caption,
+    chart). names: of the classes. views: a run for each setting. moderated: whether settings borrow from others.
+    """
+
+    title: str
+    description: str
+    results: Results
+    sections: Sections
+    answers: list[Answer]
+    seeds: str
+    one_seed: bool
+    few_seeds: bool
+    kinds: list[str]
+    unpaired: bool
+    not_learnt: list[str]
+    key_colours: dict[str, str]
+    descriptions: dict[str, str]
+    tables: list[tuple[float, list[SettingRow]]]
+    means_chart: Markup
+    difference_charts: list[tuple[str, Markup]]
+    verdicts: list[str]
+    moderated: bool
+    curves: list[tuple[str, Markup]]
+    names: list[str]
+    galleries: list[Gallery]
+    differing: list[Difference]
+    views: list[RunView]
+    notices: list[str]
+    cost: list[Cost]
+    pretraining: PretrainingFacts | None
+    pretrained_once: bool
 
 
 def build_study_report(study: StudyDirectory, out: Path) -> Path:
@@ -42,40 +109,40 @@ def _page(results: Results) -> Page:
     spec = results.study.spec
     views = _representatives(results)
     sections = results.cells[0].first.kind.study.sections(views, _MOST_FEATURES)
-    variables = {
-        "title": spec.name,
-        "description": spec.description,
-        "results": results,
-        "sections": sections,
-        "answers": answer(results),
-        "seeds": _seeds(results),
-        "one_seed": all(len(cell.runs) == 1 for cell in results.cells),
-        "few_seeds": any(1 < len(cell.runs) < FEWEST_SEEDS_FOR_POWER for cell in results.cells),
-        "kinds": list(dict.fromkeys(cell.kind for cell in results.cells)),
-        "unpaired": any(not pair.is_paired for pair in results.pairs),
-        "not_learnt": not_learnt(results),
-        "key_colours": {run.label: run.colour for run in views},
-        "descriptions": {setting.name: setting.description for setting in spec.all_settings},
-        "tables": [(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
-        "means_chart": _means(results),
-        "difference_charts": _difference_charts(results),
-        "verdicts": [verdict(pair) for pair in results.pairs],
-        "moderated": any(cell.expected.degrees for cell in results.cells),
-        "curves": _curves(results),
-        "names": class_names(views),
-        "galleries": _galleries(results),
-        "differing": differing(views),
-        "shown": views,
-        "notices": _few_steps(results) + _switches(results.study),
-        "cost": [cost(run) for run in views],
-        "pretraining": _pretraining(results.study),
-        "pretrained_once": any(setting.start == "self-supervised" for setting in spec.chosen),
-    }
+    context = StudyPage(
+        title=spec.name,
+        description=spec.description,
+        results=results,
+        sections=sections,
+        answers=answer(results),
+        seeds=_seeds(results),
+        one_seed=all(len(cell.runs) == 1 for cell in results.cells),
+        few_seeds=any(1 < len(cell.runs) < FEWEST_SEEDS_FOR_POWER for cell in results.cells),
+        kinds=list(dict.fromkeys(cell.kind for cell in results.cells)),
+        unpaired=any(not pair.is_paired for pair in results.pairs),
+        not_learnt=not_learnt(results),
+        key_colours={run.label: run.colour for run in views},
+        descriptions={setting.name: setting.description for setting in spec.all_settings},
+        tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
+        means_chart=_means(results),
+        difference_charts=_difference_charts(results),
+        verdicts=[verdict(pair) for pair in results.pairs],
+        moderated=any(cell.expected.degrees for cell in results.cells),
+        curves=_curves(results),
+        names=class_names(views),
+        galleries=_galleries(results),
+        differing=differing(views),
+        views=views,
+        notices=_few_steps(results) + _switches(results.study),
+        cost=[cost(run) for run in views],
+        pretraining=_pretraining(results.study),
+        pretrained_once=any(setting.start == "self-supervised" for setting in spec.chosen),
+    )
     return Page(
         template="study.html.j2",
         styles=("report.css", *sections.styles),
         scripts=("report.js", *sections.scripts),
-        variables=variables | sections.variables,
+        variables=variables_of(context) | sections.variables,
         numbers=_numbers(results),
         rows=[cell.as_dict() for cell in results.cells],
     )
@@ -101,19 +168,19 @@ def _colour(results: Results, setting: str) -> str:
     return f"run{results.settings.index(setting) % 8}"
 
 
-def _row(cell: Cell) -> dict[str, Any]:
+def _row(cell: Cell) -> SettingRow:
     figures = cell.as_dict()
     parameters, trained = si(figures["parameters"]), si(figures["trainable_parameters"])
     share = figures["seed_share"]
-    return {
-        "cell": cell,
-        "images": figures["labelled_images"],
-        "seed_share": "–" if share is None else f"{share:.0%}",
-        "time": duration(cell.seconds),
-        "macs": "–" if figures["macs"] is None else si(figures["macs"]),
-        "trained": trained,
-        "parameters": parameters,
-    }
+    return SettingRow(
+        cell=cell,
+        images=figures["labelled_images"],
+        seed_share="–" if share is None else f"{share:.0%}",
+        time=duration(cell.seconds),
+        macs="–" if figures["macs"] is None else si(figures["macs"]),
+        trained=trained,
+        parameters=parameters,
+    )
 
 
 def _means(results: Results) -> Markup:
@@ -141,7 +208,7 @@ def _means(results: Results) -> Markup:
 
 def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
     """(share of the labels, chart) of all pairs; empty where there is nothing to compare."""
-    made = []
+    charts_by_share = []
     for fraction in results.fractions:
         rows = []
         for pair in results.pairs:
@@ -151,13 +218,13 @@ def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
                 rows.append((f"{pair.a.setting} − {pair.b.setting}", [entry]))
         if rows:
             chart = charts.forest(rows, f"Differences of {results.measure} with 95% intervals", zero=True)
-            made.append((f"{100 * fraction:g}% of the labels", Markup(chart)))
-    return made
+            charts_by_share.append((f"{100 * fraction:g}% of the labels", Markup(chart)))
+    return charts_by_share
 
 
 def _curves(results: Results) -> list[tuple[str, Markup]]:
     """(caption, chart): the measure by epoch and by time, the mean over the seeds, for each share."""
-    made = []
+    charts_by_axis = []
     name = results.measure
     scored = "validation_miou" if name == "mIoU" else "validation_top1"
     time = time_axis(max(cell.seconds for cell in results.cells))
@@ -172,70 +239,70 @@ def _curves(results: Results) -> list[tuple[str, Markup]]:
             series.append(Series(cell.setting, _colour(results, cell.setting), x, y))
         share = "" if len(results.fractions) == 1 else f", {100 * fraction:g}% of the labels"
         chart = charts.line_chart(series, caption, name, True, f"{name} against {caption}{share}")
-        made.append((f"by {caption}{share}", Markup(chart)))
-    return made
+        charts_by_axis.append((f"by {caption}{share}", Markup(chart)))
+    return charts_by_axis
 
 
-def _galleries(results: Results) -> list[dict[str, Any]]:
-    """The best setting beside each other one, with the most labels: what only one of the two has right."""
+def _galleries(results: Results) -> list[Gallery]:
+    """The best setting against each other one, with the most labels: what only one of the two has right."""
     cells = results.at(results.fractions[-1])
     if len(cells) < 2 or any(cell.correct is None for cell in cells):
         return []
     best = max(cells, key=lambda cell: cell.over.mean)
     picture = best.first.kind.study.mistake
-    made = []
+    galleries = []
     for other in sorted((c for c in cells if c is not best), key=lambda cell: -cell.over.mean):
         for winner, loser in ((best, other), (other, best)):
             rows = _only(winner, loser)
-            made.append(
-                {
-                    "name": f"{winner.setting} right, {loser.setting} wrong",
-                    "colour": _colour(results, winner.setting),
-                    "count": len(rows),
-                    "shown": [picture(list(loser.runs.values()), int(row)) for row in rows[:_PICTURES]],
-                }
+            galleries.append(
+                Gallery(
+                    name=f"{winner.setting} right, {loser.setting} wrong",
+                    colour=_colour(results, winner.setting),
+                    count=len(rows),
+                    pictures=[picture(list(loser.runs.values()), int(row)) for row in rows[:_PICTURES]],
+                )
             )
-    return made
+    return galleries
 
 
 def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Images that most of the one's seeds have right and most of the other's wrong: the clearest first, else drawn."""
+    """Images that most seeds of winner have right and most of loser wrong: the clearest first, else at random."""
     assert winner.correct is not None
     assert loser.correct is not None
-    ours, theirs = winner.correct.mean(0), loser.correct.mean(0)
-    rows = np.random.default_rng(0).permutation(np.flatnonzero((ours > 0.5) & (theirs < 0.5)))
-    return rows[np.argsort(-(ours - theirs)[rows], kind="stable")]
+    share_right, share_right_of_loser = winner.correct.mean(0), loser.correct.mean(0)
+    rows = np.random.default_rng(0).permutation(np.flatnonzero((share_right > 0.5) & (share_right_of_loser < 0.5)))
+    return rows[np.argsort(-(share_right - share_right_of_loser)[rows], kind="stable")]
 
 
-def _pretraining(study: StudyDirectory) -> dict[str, str] | None:
-    """What the pretraining was, in words."""
+def _pretraining(study: StudyDirectory) -> PretrainingFacts | None:
+    """The pretraining, in words."""
     run = study.pretraining
     if run is None:
         return None
     view, status = run.kind.report.view("", run, 0), run.status
-    return {
-        "name": view.recipe.name,
-        "backbone": str(view.recipe.network_name),
-        "images": counted(run.data["counts"]["train"], "image"),
-        "time": duration(status["seconds_training"] + status["seconds_evaluating"]),
-        "epochs": f"{status['epochs_done']} of {counted(status['epochs'], 'epoch')}",
-        "knn": view.progress,
-        "notes": " ".join(run.data["notes"]),
-    }
+    return PretrainingFacts(
+        name=view.recipe.name,
+        backbone=str(view.recipe.network_name),
+        images=counted(run.data["counts"]["train"], "image"),
+        time=duration(status["seconds_training"] + status["seconds_evaluating"]),
+        epochs=f"{status['epochs_done']} of {counted(status['epochs'], 'epoch')}",
+        knn=view.progress,
+        notes=" ".join(run.data["notes"]),
+    )
 
 
 def _few_steps(results: Results) -> list[str]:
-    """Notes on settings of few optimiser steps."""
-    known = [
+    """Notes on settings with few optimiser steps."""
+    runs = [
         (cell.setting, cell.recipe, int(run.data["counts"]["train"]))
         for cell in results.cells
         for run in cell.runs.values()
     ]
-    return few_steps_notes(known, settled=results.study.spec.fewest_steps > 0)
+    return few_steps_notes(runs, settled=results.study.spec.fewest_steps > 0)
 
 
 def _switches(study: StudyDirectory) -> list[str]:
-    """Notes on runs that changed their precision on the way."""
+    """Notes on runs that changed their precision during training."""
     runs = [Run(run.path) for run in study.runs if (run.path / "environment.json").is_file()]
     return [f"{run.name}: {sentence}." for run in runs for sentence in run.switches]
 
@@ -243,8 +310,8 @@ def _switches(study: StudyDirectory) -> list[str]:
 def _numbers(results: Results) -> dict[str, Any]:
     return {
         "study": results.study.spec.name,
-        "headlines": [each.headline for each in answer(results)],
-        "answer": [each.text for each in answer(results)],
+        "headlines": [text.headline for text in answer(results)],
+        "answer": [text.text for text in answer(results)],
         "not_learnt": not_learnt(results),
         "rule": RULE,
         "settings": [cell.as_dict() | {"by_seed": cell.by_seed} for cell in results.cells],

@@ -1,4 +1,4 @@
-"""What a study found: from its runs, through the statistics, to plain dataclasses."""
+"""The results of a study: from its runs, through the statistics, to plain dataclasses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
 from snellen.insight.decision import winner
-from snellen.insight.groups import share
+from snellen.insight.groups import only, share
 from snellen.insight.moderation import NOTHING_KNOWN, Prior
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed, needed
 from snellen.insight.proportions import Interval, wilson
@@ -26,7 +26,6 @@ from snellen.runs import Run
 from snellen.study.directory import StudyDirectory
 from snellen.study.kinds import kind_of_training
 from snellen.tasks.kind import Judged
-from snellen.words import counted
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Cell:
     """One setting with one share of the labels: its finished runs, by seed.
 
     recipe: of the first of them. measure: what is compared. judged: their values, image by image. expected: what the
-    seeds of the other settings say.
+    seeds of the other settings tell.
     """
 
     setting: str
@@ -57,7 +56,7 @@ class Cell:
 
     @property
     def images(self) -> int:
-        """How many are scored."""
+        """How many images are scored."""
         return self.judged.images
 
     @property
@@ -67,7 +66,7 @@ class Cell:
 
     @property
     def scores(self) -> Scores:
-        """For comparing it with others."""
+        """Its values, as settings are compared by."""
         judged = self.judged
         degrees = unit_degrees(judged.groups) if judged.degrees is None else judged.degrees
         return Scores(tuple(self.runs), judged.values, judged.correct, self.kind, self.fraction, degrees)
@@ -87,8 +86,8 @@ class Cell:
             if self.judged.groups is not None:
                 return share(self.correct[0], self.judged.groups)
             return wilson(int(self.correct.sum()), self.images)
-        found = self.over.interval
-        return None if found is None else Interval(max(0.0, found.low), min(1.0, found.high))
+        interval = self.over.interval
+        return None if interval is None else Interval(max(0.0, interval.low), min(1.0, interval.high))
 
     @property
     def by_seed(self) -> list[float]:
@@ -101,7 +100,7 @@ class Cell:
         if self.judged.too_few is not None:
             return self.judged.too_few
         what = "image" if self.judged.groups is None else "group"
-        return f"only {counted(self.over.images, what)}" if self.over.interval is None else None
+        return only(self.over.images, what) if self.over.interval is None else None
 
     @property
     def seconds(self) -> float:
@@ -143,7 +142,7 @@ class Pair:
     """Two settings with the same share of the labels, image by image.
 
     over: of A's measure minus B's. p_holm: corrected for all pairs of the study, None where there is no test. needed:
-    what would make it surer. is_paired: seed by seed too; else over all seeds of both.
+    what would make it more certain. is_paired: seed by seed too; else over all seeds of both.
     """
 
     a: Cell
@@ -155,7 +154,7 @@ class Pair:
 
     @property
     def not_learnt(self) -> list[str]:
-        """The settings of the two that have not learnt: nothing follows from a difference to them."""
+        """The settings of the two that have not learnt: a difference from them means nothing."""
         return [cell.setting for cell in (self.a, self.b) if cell.not_learnt]
 
     @property
@@ -209,10 +208,10 @@ def read_results(study: StudyDirectory) -> Results:
         if runs:
             cells.append(_cell(setting, fraction, runs))
     if not cells:
-        raise UserError(f"{study.path}: no run of this study is finished yet; the same `snellen compare` goes on.")
+        raise UserError(f"{study.path}: no run of this study is finished yet. The same `snellen compare` resumes it.")
     for cell in cells[1:]:
         if _scored_paths(cell) != _scored_paths(cells[0]):
-            raise UserError(f"{cell.first.path}: it was not scored on the images that the other runs were scored on.")
+            raise UserError(f"{cell.first.path}: it was not scored on the same images as the other runs.")
     cells = _moderated(cells)
     return Results(study, cells, _pairs(cells), missing)
 
@@ -243,15 +242,15 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
 
 def _moderated(cells: list[Cell]) -> list[Cell]:
     expected = expected_by_setting([cell.scores for cell in cells])
-    return [dataclasses.replace(cell, expected=known) for cell, known in zip(cells, expected, strict=True)]
+    return [dataclasses.replace(cell, expected=prior) for cell, prior in zip(cells, expected, strict=True)]
 
 
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:
     compared = compare([cell.scores for cell in cells], [cell.expected for cell in cells])
     if any(cell.judged.too_few for cell in cells):
-        compared = [dataclasses.replace(each, over=_untested(each.over), p_holm=None) for each in compared]
-    tests = sum(each.p_holm is not None for each in compared)
+        compared = [dataclasses.replace(pair, over=_untested(pair.over), p_holm=None) for pair in compared]
+    tests = sum(pair.p_holm is not None for pair in compared)
     return [
-        Pair(cells[each.a], cells[each.b], _within(each.over), each.p_holm, needed(each.doubt, tests), each.is_paired)
-        for each in compared
+        Pair(cells[pair.a], cells[pair.b], _within(pair.over), pair.p_holm, needed(pair.doubt, tests), pair.is_paired)
+        for pair in compared
     ]

@@ -14,10 +14,10 @@ Start = Literal["scratch", "supervised", "self-supervised"]
 
 
 class SettingSpec(Spec):
-    """One of the things that are compared."""
+    """One of the settings that are compared."""
 
     name: str = Field(min_length=1, max_length=60, description="What it is called in folders, tables and sentences.")
-    description: str = Field("", description="The same in a few words.")
+    description: str = Field("", description="What it is, in a few words.")
     recipe: str | dict[str, Any] | None = Field(
         None, description="A recipe's name, file or fields, in place of the study's."
     )
@@ -30,10 +30,10 @@ class SettingSpec(Spec):
 
 
 class PretrainingStep(Spec):
-    """The pretraining that a study does first, once, where no `self_supervised` weights are given."""
+    """The pretraining that a study runs first, once, where no `self_supervised` weights are given."""
 
     recipe: str | dict[str, Any] = Field("simclr-small", description="A pretraining recipe's name, file or fields.")
-    changes: dict[str, Any] = Field(default_factory=dict, description="Fields of that recipe that are changed.")
+    changes: dict[str, Any] = Field(default_factory=dict, description="Fields of that recipe to change.")
     data: str | None = Field(
         None,
         description="Images without labels. null: all training images of the study, their labels unused.",
@@ -46,7 +46,9 @@ class StudySpec(Spec):
     name: str = Field("study", min_length=1, description="What the study is called.")
     description: str = Field("", description="The question it answers.")
     recipe: str | dict[str, Any] | None = Field(None, description="A recipe's name, file or fields, for all settings.")
-    changes: dict[str, Any] = Field(default_factory=dict, description="Fields of the recipe changed for all settings.")
+    changes: dict[str, Any] = Field(
+        default_factory=dict, description="Fields to change in the recipes of all settings."
+    )
     settings: tuple[SettingSpec, ...] = Field((), description="What is compared.")
     recipes: tuple[str, ...] = Field((), description="In place of settings: recipes, each a setting by its name.")
     only: tuple[str, ...] = Field((), description="Names of the settings to run. Empty: all.")
@@ -54,8 +56,8 @@ class StudySpec(Spec):
     fewest_steps: int = Field(
         0,
         ge=0,
-        description="Optimiser steps that each run has at least: with few labels an epoch is short, and the recipe's "
-        "epochs are raised. Scores stay as many as they were.",
+        description="Least number of optimiser steps of each run: with few labels an epoch is short, so the recipe's "
+        "epochs are increased. The number of scores stays the same.",
     )
     seeds: tuple[int, ...] | None = Field(
         None,
@@ -70,7 +72,7 @@ class StudySpec(Spec):
         None,
         description="Weights for start=self-supervised: a file or a pretraining run. null: `pretraining` makes them.",
     )
-    pretraining: PretrainingStep | None = Field(None, description="How they are made.")
+    pretraining: PretrainingStep | None = Field(None, description="How these weights are trained.")
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -78,7 +80,7 @@ class StudySpec(Spec):
         if not isinstance(seeds, int) or isinstance(seeds, bool):
             return _listed(seeds)
         if not 1 <= seeds <= _MOST_SEEDS:
-            raise ValueError(f"wanted how many seeds, from 1 to {_MOST_SEEDS:,}, or a list of seeds such as 0,1,2")
+            raise ValueError(f"wanted a number of seeds, from 1 to {_MOST_SEEDS:,}, or a list of seeds such as 0,1,2")
         return tuple(range(seeds))
 
     @field_validator("recipes", "only", "fractions", mode="before")
@@ -105,11 +107,11 @@ class StudySpec(Spec):
     @model_validator(mode="after")
     def _settings_fit(self) -> StudySpec:
         if bool(self.settings) == bool(self.recipes):
-            raise ValueError("a study has either `settings` or `recipes`: what is to be compared")
+            raise ValueError("a study has either `settings` or `recipes`: what it compares")
         names = [setting.name for setting in self.all_settings]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
-            raise ValueError(f"two settings are called '{twice[0]}'; give each a name of its own")
+            raise ValueError(f"two settings are called '{twice[0]}'; give each its own name")
         unknown = [name for name in self.only if name not in names]
         if unknown:
             raise ValueError(f"only: there is no setting '{unknown[0]}'. There are: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""How long the runs of a study will take, and the mode that they all run in, from timing a few steps."""
+"""How long the runs of a study will take, and the mode in which they all run, from timing a few steps."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from snellen.tasks.kinds import kind_of
 
 @dataclass(frozen=True)
 class Speed:
-    """mode: the fastest. train, score: seconds for each image that is trained on, that is scored."""
+    """mode: the fastest. train, score: seconds per image for training and for scoring."""
 
     mode: Mode
     train: float
     score: float
 
     def seconds(self, recipe: CommonRecipe, train: int, scored: int) -> float:
-        """What a run of `recipe` takes, about; decoding is not counted. train, scored: numbers of images."""
+        """About how long a run of `recipe` takes; decoding is not counted. train, scored: numbers of images."""
         if recipe.budget:
             return seconds(recipe.budget)
         if recipe.trains_on_features:
@@ -37,7 +37,7 @@ class Speed:
         return recipe.epochs * train * self.train + len(recipe.scored_epochs()) * scored * self.score
 
     def pinned(self, recipe: CommonRecipe) -> CommonRecipe:
-        """The recipe in this mode, so that no run has to measure it again and all of a kind have the same."""
+        """The recipe in this mode, so that no run measures it again and all runs of a network share it."""
         return recipe.model_copy(update={"hardware": self.mode.fixed(recipe.hardware)})
 
 
@@ -53,19 +53,20 @@ def network(recipe: CommonRecipe) -> str:
     return text_hash(json.dumps([name, recipe.hardware.model_dump(mode="json")], sort_keys=True))[:12]
 
 
-def time_steps(recipe: CommonRecipe, images: Any, console: Console, settled: Mode | None = None) -> Speed:
-    """Times steps and scoring on a few of the images, in the fastest mode, or in one that was settled before.
+def time_steps(recipe: CommonRecipe, images: Any, console: Console, fixed_mode: Mode | None = None) -> Speed:
+    """Times steps and scoring on a few of the images, in the fastest mode, or in `fixed_mode`.
 
-    images: as the recipe's kind reads them. Raises UserError where training would.
+    images: as the recipe's kind reads them. fixed_mode: of earlier runs of the network.
+    Raises UserError where training would.
     """
-    if settled is not None:
-        recipe = Speed(settled, 0.0, 0.0).pinned(recipe)
+    if fixed_mode is not None:
+        recipe = Speed(fixed_mode, 0.0, 0.0).pinned(recipe)
     kind = kind_of(recipe)
-    some = kind.data.subset(images, recipe.batch_size)
+    subset = kind.data.subset(images, recipe.batch_size)
     with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {escape(recipe.name)}"):
-        prepared = kind.prepare.prepare(Path(folder), kind.study.timed(recipe), some, Console(quiet=True), None)
+        prepared = kind.prepare.prepare(Path(folder), kind.study.timed(recipe), subset, Console(quiet=True), None)
         job = prepared.job
         with memory_explained(recipe, job.feed.device):
-            step = step_seconds(job) / min(recipe.batch_size, len(kind.data.training_paths(some)))
+            step = step_seconds(job) / min(recipe.batch_size, len(kind.data.training_paths(subset)))
             score = evaluation_seconds(job) / job.task.evaluated_images
     return Speed(job.mode, step, score)

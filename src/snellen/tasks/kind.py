@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from snellen.data.listing import Source
     from snellen.insight.proportions import Interval
     from snellen.reporting.runs import RunView
+    from snellen.reporting.shared import Picture
     from snellen.reporting.template import Page
     from snellen.run.directory import RunDirectory
     from snellen.run.writer import RunWriter
@@ -285,7 +286,7 @@ class Study(Protocol[R, I_contra]):
     def judge(self, runs: Sequence[RunDirectory]) -> Judged:
         """The values of runs that differ in their seed."""
 
-    def mistake(self, runs: Sequence[RunDirectory], row: int) -> dict[str, Any]:
+    def mistake(self, runs: Sequence[RunDirectory], row: int) -> Picture:
         """A picture of a scored image that most of these runs have wrong, with what it is and is taken for."""
 
     def sections(self, views: Sequence[RunView], most: int) -> Sections:

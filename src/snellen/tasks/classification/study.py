@@ -1,9 +1,8 @@
-"""What a study asks of classification."""
+"""What a study needs from classification."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from snellen.models.classifier import build_classifier
 from snellen.reporting.headline import groups_of
 from snellen.reporting.pictures import thumbnail
 from snellen.reporting.runs import RunView, image_path
+from snellen.reporting.shared import Picture
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.classification.record import recipe_of
@@ -26,12 +26,12 @@ from snellen.tasks.kind import Judged, Sections
 
 
 def build_network(recipe: Recipe, images: ImageSet) -> None:
-    """Builds the network once, to find out whether it can be, with the weights that it starts from."""
+    """Builds the network once, with its initial weights, to find out whether that works."""
     build_classifier(recipe.model, len(images.classes), recipe.augmentation.size, recipe.seed)
 
 
 def timed(recipe: Recipe) -> Recipe:
-    """With a pass through the backbone in every step, also where features are extracted once."""
+    """With a pass through the backbone in every step, even where features are extracted once."""
     model = recipe.model.model_copy(update={"weights": None, "cached": False})
     data = recipe.data.model_copy(update={"fraction": 1.0})
     return recipe.model_copy(update={"model": model, "data": data, "budget": None, "sweep": ()})
@@ -48,29 +48,29 @@ def judge(runs: Sequence[RunDirectory]) -> Judged:
         interval = figures(predictions.probabilities, target, groups, values.predicted, values.correct).top1_interval
         predicted = predictions.probabilities.argmax(1) if values.predicted is None else values.predicted
         reasons.append(why_not_learnt(predicted, target, interval, runs[0].classes))
-    of_kept = [float((each.probabilities.argmax(1) == each.target).mean()) for each in scored]
-    correct = np.stack([each.correct for each in judged])
+    of_kept = [float((run.probabilities.argmax(1) == run.target).mean()) for run in scored]
+    correct = np.stack([values.correct for values in judged])
     return Judged(
         values=by_unit(correct.astype(np.float64), groups),
         correct=correct,
         images=correct.shape[1],
         groups=groups,
         not_learnt=tuple(reason for reason in reasons if reason is not None),
-        kept=float(np.mean(of_kept)) if any(each.choice.by_score for each in judged) else None,
+        kept=float(np.mean(of_kept)) if any(values.choice.by_score for values in judged) else None,
     )
 
 
-def mistake(runs: Sequence[RunDirectory], row: int) -> dict[str, Any]:
-    """A picture of a scored image that most of these runs have wrong, with its class and what they take it for."""
+def mistake(runs: Sequence[RunDirectory], row: int) -> Picture:
+    """A picture of a scored image that most of these runs have wrong, with its class and what they predict."""
     view = RunFigures("", runs[0], 0)
     votes = np.stack([class_predictions(run).probabilities[row] for run in runs]).mean(0)
-    taken, truth = runs[0].classes[int(votes.argmax())], str(view.samples["class"].iloc[row])
-    return {
-        "picture": thumbnail(image_path(runs[0], view.samples, row), view.bits()),
-        "path": view.samples["path"].iloc[row],
-        "own": truth,
-        "taken": taken if taken != truth else "another, by most seeds",
-    }
+    predicted, truth = runs[0].classes[int(votes.argmax())], str(view.samples["class"].iloc[row])
+    return Picture(
+        picture=thumbnail(image_path(runs[0], view.samples, row), view.bits()),
+        path=str(view.samples["path"].iloc[row]),
+        truth=truth,
+        predicted=predicted if predicted != truth else "another, by most seeds",
+    )
 
 
 def sections(views: Sequence[RunView], most: int) -> Sections:

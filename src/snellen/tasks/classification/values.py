@@ -1,4 +1,4 @@
-"""What a run that says of images what they are is judged by, image by image: see reporting.headline."""
+"""What a classification run is judged by, image by image: see reporting.headline."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from snellen.tasks.classification.record import ImagePredictions, classes_by_epo
 
 @dataclass(frozen=True)
 class ClassValues:
-    """Of a run that says of images what they are.
+    """Values of a classification run.
 
-    correct: (N,). predicted: (N,) int64 in [0, C); None where it was not kept by epoch (runs of an older version): what
-    goes beyond top-1 is of the kept weights then.
+    correct: (N,). predicted: (N,) int64 in [0, C); None where it was not kept by epoch (runs of an older version): then
+    all figures but top-1 are of the kept weights.
     """
 
     correct: NDArray[np.bool_]
@@ -27,7 +27,7 @@ class ClassValues:
 
 
 def class_predictions(run: RunDirectory) -> ImagePredictions:
-    """What the kept weights say of `scored_samples`."""
+    """Predictions of the kept weights on `scored_samples`."""
     return read_predictions(run, scored_part(run))
 
 

@@ -1,4 +1,4 @@
-"""The page of a pretraining run, or of several: that of a classifier, with figures of nearest neighbours' votes."""
+"""The page of a pretraining run, or of several: that of a classifier, with the figures of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.calibration import Calibration
 from snellen.insight.learning import why_features_not_learnt
-from snellen.insight.proportions import wilson
+from snellen.insight.proportions import percents, wilson
 from snellen.reporting.pictures import thumbnails
 from snellen.reporting.shared import Curve, CurveSpec
 from snellen.reporting.template import Page
@@ -48,7 +48,7 @@ def page(runs: Sequence[RunDirectory]) -> Page:
 
 @dataclass(frozen=True)
 class PretrainingFigures(RunFigures):
-    """All figures of one run, by its nearest neighbours' votes."""
+    """All figures of one run, by the votes of nearest neighbours."""
 
     @cached_property
     def recipe(self) -> CommonRecipe:
@@ -62,11 +62,11 @@ class PretrainingFigures(RunFigures):
 
     @property
     def classes_in_loss(self) -> int | None:
-        """Losses over views have none."""
+        """None: losses over views have no classes."""
         return None
 
     def bits(self, part: str = "validation") -> int | None:
-        """By which its images of 16 bits were read."""
+        """The bit depth by which its 16-bit images were read."""
         recipe = recipe_of(self.run)
         return recipe.data.bits if part == "train" else recipe.labelled.bits
 
@@ -84,7 +84,7 @@ class PretrainingFigures(RunFigures):
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """None: votes of neighbours are no probabilities to be calibrated."""
+        """None: votes of neighbours are not probabilities that could be calibrated."""
         return None
 
     @property
@@ -102,7 +102,7 @@ class PretrainingFigures(RunFigures):
 
     @property
     def sentence(self) -> str:
-        """What was found, for a page of this run alone."""
+        """The result in a sentence, for a page of this run alone."""
         return _sentence(self)
 
     @property
@@ -110,11 +110,11 @@ class PretrainingFigures(RunFigures):
         """How k-NN top-1 changed from before the first step to the end, in words."""
         last = _last(self.metrics, "knn_top1")
         start = self.run.data["at_start"].get("knn_top1")
-        return "" if last is None or start is None else f"{start:.1%} before its first step, {last:.1%} in the end"
+        return "" if last is None or start is None else f"{start:.1%} before its first step, {last:.1%} at the end"
 
     @property
     def next_commands(self) -> list[str]:
-        """What can be done with it when it is finished, as typed."""
+        """Commands to go on with once it has finished."""
         backbone = recipe_of(self.run).model.backbone
         return [f"to train on it: snellen train RECIPE DATA model.weights={self.run.path} model.backbone={backbone}"]
 
@@ -125,7 +125,7 @@ class CollectedPretraining(Collected):
 
     @property
     def headline(self) -> list[str]:
-        """As of classifiers; of a run alone also what it learnt from, whether it has labels or not."""
+        """As for classifiers; for a single run also what it learnt from, with labels or without."""
         return super().headline if self.comparisons else [run.sentence for run in self.runs]
 
 
@@ -134,7 +134,7 @@ def _sentence(run: PretrainingFigures) -> str:
     start = f"{run.label} learnt from {counted(counts['train'], 'image')} without labels."
     figures = run.figures
     if figures is None:
-        return f"{start} No labelled set was given, so what its features are worth was not scored."
+        return f"{start} No labelled set was given, so its features were not scored."
     return (
         f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
         f"{figures.correct:,} of "
@@ -153,15 +153,15 @@ def _probe(run: PretrainingFigures) -> str:
     probed = pd.to_numeric(run.metrics["probe_top1"]).dropna()
     if probed.empty or run.figures is None:
         return ""
-    reached = f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%}"
+    sentence = f" A linear classifier on the same features reaches {probed.iloc[-1]:.1%}"
     if run.groups is not None:  # which images it has right is not kept
-        return f"{reached}."
+        return f"{sentence}."
     interval = wilson(round(float(probed.iloc[-1]) * run.figures.images), run.figures.images)
-    return f"{reached} ({100 * interval.low:.1f} to {100 * interval.high:.1f})."
+    return f"{sentence} ({percents(interval)})."
 
 
 def _last(metrics: pd.DataFrame, name: str) -> float | None:
-    """The last value of a column that is there; a look need not have every figure."""
+    """The last value of a column, None where there is none: not every look at the features has every figure."""
     if name not in metrics:
         return None
     values = pd.to_numeric(metrics[name]).dropna().tolist()

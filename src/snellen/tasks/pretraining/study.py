@@ -1,4 +1,4 @@
-"""What a study asks of pretraining: it comes before the runs that are compared, and is compared with nothing."""
+"""What a study needs from pretraining: it comes before the runs that are compared, and is not compared itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 
 def build_network(recipe: PretrainingRecipe, images: UnlabelledSet) -> None:
-    """Nothing: its weights are read when it begins, before any other run."""
+    """Does nothing: its weights are read when it begins, before any other run."""
 
 
 def timed(recipe: PretrainingRecipe) -> PretrainingRecipe:

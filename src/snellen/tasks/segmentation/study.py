@@ -1,4 +1,4 @@
-"""What a study asks of segmentation."""
+"""What a study needs from segmentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from snellen.tasks.segmentation.values import mask_predictions, mask_values
 
 
 def build_network(recipe: SegmentationRecipe, images: MaskedSet) -> None:
-    """Builds the network once, to find out whether it can be, with the weights that it starts from."""
+    """Builds the network once, with its initial weights, to find out whether that works."""
     build_segmenter(recipe.model, len(images.classes.names), recipe.seed)
 
 
@@ -42,25 +42,25 @@ def judge(runs: Sequence[RunDirectory]) -> Judged:
     groups, names = groups_of(runs[0]), runs[0].classes
     judged = [mask_values(run, recipe_of(run).evaluation.choose) for run in runs]
     scored = [mask_predictions(run).confusion for run in runs]
-    compared = [mask_figures(each.counts, None, groups).compared for each in judged]
+    compared = [mask_figures(values.counts, None, groups).compared for values in judged]
     counts = judged[0].counts
-    known = support(counts, groups)
-    enough = np.flatnonzero(known.enough).tolist()
+    by_support = support(counts, groups)
+    enough = np.flatnonzero(by_support.enough).tolist()
     reasons = [
         why_masks_not_learnt(confusion, interval, names, over)
         for confusion, (interval, over) in zip(scored, compared, strict=True)
     ]
     return Judged(
-        values=np.stack([miou_by_unit(each.counts, groups, enough or None) for each in judged]),
+        values=np.stack([miou_by_unit(run.counts, groups, enough or None) for run in judged]),
         correct=None,
         images=len(counts),
         groups=groups,
         not_learnt=tuple(reason for reason in reasons if reason is not None),
-        kept=float(np.mean([miou(each) for each in scored])) if any(each.choice.by_score for each in judged) else None,
-        over_classes=over_classes(enough, names) if 0 < len(enough) < known.present else None,
-        too_few=known.why_none,
+        kept=float(np.mean([miou(run) for run in scored])) if any(run.choice.by_score for run in judged) else None,
+        over_classes=over_classes(enough, names) if 0 < len(enough) < by_support.present else None,
+        too_few=by_support.why_none,
         of_one=compared[0][0] if len(runs) == 1 else None,
-        degrees=miou_degrees(counts, groups, enough) if known.why_none is None else None,
+        degrees=miou_degrees(counts, groups, enough) if by_support.why_none is None else None,
     )
 
 
@@ -72,7 +72,7 @@ def mistake(runs: Sequence[RunDirectory], row: int) -> NoReturn:
 def sections(views: Sequence[RunView], most: int) -> Sections:
     """The masks of one run for each setting, of the first `most`, and its data."""
     runs = [view for view in views if isinstance(view, MaskRun)]
-    together = CollectedMasks(runs[:most], [], [], same_images=True)
+    collected = CollectedMasks(runs[:most], [], [], same_images=True)
     return Sections(
         template="masks.html.j2",
         title="Masks",
@@ -80,7 +80,7 @@ def sections(views: Sequence[RunView], most: int) -> Sections:
         styles=("masks.css",),
         scripts=("masks.js",),
         variables={
-            "evolutions": evolutions(together),
+            "evolutions": evolutions(collected),
             "datasets": datasets(runs[:1]),
             "colours": class_colours(runs),
         },

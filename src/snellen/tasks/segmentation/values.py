@@ -16,7 +16,7 @@ from snellen.tasks.segmentation.record import MaskPredictions, counts_by_epoch, 
 
 @dataclass(frozen=True)
 class MaskValues:
-    """Of a run that predicts masks. counts: (N, C, 3) true positive, false positive and false negative pixels."""
+    """Values of a segmentation run. counts: (N, C, 3) true positive, false positive and false negative pixels."""
 
     counts: NDArray[np.int64]
     choice: EpochChoice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snellen.reporting.template import Page
+from snellen.reporting.template import Page, variables_of
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.report.collect import Collected, RunFigures, collect
 from snellen.tasks.classification.report.numbers import numbers, rows
@@ -27,7 +27,7 @@ def page_of(collected: Collected, template: str = "classes.html.j2") -> Page:
         template=template,
         styles=("report.css",),
         scripts=("report.js", "features.js"),
-        variables={"collected": collected, **context(collected)},
+        variables=variables_of(context(collected)),
         numbers=numbers(collected),
         rows=rows(collected),
     )

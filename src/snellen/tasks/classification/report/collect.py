@@ -21,7 +21,7 @@ from snellen.insight.learning import why_not_learnt
 from snellen.insight.mistakes import Mistake, confident_mistakes
 from snellen.insight.paired import mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
-from snellen.insight.proportions import Interval
+from snellen.insight.proportions import Interval, percents
 from snellen.insight.separability import Separability, separability
 from snellen.reporting.comparisons import Comparison, comparisons, summary
 from snellen.reporting.headline import EpochChoice
@@ -66,7 +66,7 @@ class Evolution:
 
 @dataclass(frozen=True)
 class RunFigures(RunView):
-    """All figures of one run. What a run that stopped early does not have is None."""
+    """All figures of one run; None for what a run that stopped early does not have."""
 
     @cached_property
     def recipe(self) -> CommonRecipe:
@@ -84,7 +84,7 @@ class RunFigures(RunView):
         return len(self.run.classes)
 
     def bits(self, part: str = "validation") -> int | None:
-        """By which its images of 16 bits were read."""
+        """The bit depth by which its 16-bit images were read."""
         return recipe_of(self.run).data.bits
 
     @property
@@ -94,7 +94,7 @@ class RunFigures(RunView):
 
     @property
     def more_numbers(self) -> dict[str, Any]:
-        """What the JSON file has besides, at the start."""
+        """Further entries of the JSON file."""
         return {}
 
     def examples(self) -> list[tuple[str, list[str]]]:
@@ -110,7 +110,7 @@ class RunFigures(RunView):
 
     @property
     def sentence(self) -> str:
-        """What was found, for a page of this run alone."""
+        """The result in a sentence, for a page of this run alone."""
         assert self.figures is not None
         return _sentence(self.label, self.part, self.figures)
 
@@ -121,12 +121,12 @@ class RunFigures(RunView):
 
     @cached_property
     def predictions(self) -> ImagePredictions:
-        """What the kept weights say of its images."""
+        """The predictions of the kept weights."""
         return class_predictions(self.run)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) which images are right, of the values that it is judged by."""
+        """(N,) which images are right, by the values that it is judged by."""
         return self.values.correct
 
     @cached_property
@@ -137,7 +137,7 @@ class RunFigures(RunView):
 
     @property
     def epoch_choice(self) -> EpochChoice | None:
-        """How the kept epoch came about; None before any score."""
+        """How the kept epoch was chosen; None before any score."""
         return self.values.choice if self.scored else None
 
     @property
@@ -147,7 +147,7 @@ class RunFigures(RunView):
 
     @cached_property
     def figures(self) -> Figures | None:
-        """Top-1 and its like."""
+        """Top-1 and the other figures."""
         if not self.scored:
             return None
         scored = self.predictions
@@ -171,12 +171,12 @@ class RunFigures(RunView):
 
     @property
     def why_no_interval(self) -> str | None:
-        """Too few groups of images; None where they are enough."""
+        """Too few groups of images; None where there are enough."""
         return why_no_interval(self.groups)
 
     @cached_property
     def confusion(self) -> Confusion | None:
-        """Which classes are taken for which."""
+        """Which classes are predicted as which."""
         if not self.scored:
             return None
         scored = self.predictions
@@ -192,7 +192,7 @@ class RunFigures(RunView):
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
-        """The surest mistakes."""
+        """The most confident mistakes."""
         if not self.scored:
             return []
         scored = self.predictions
@@ -200,15 +200,15 @@ class RunFigures(RunView):
 
     @property
     def warnings(self) -> list[str]:
-        """As of every run; and features that cannot be drawn."""
-        wrong = [each.epoch for each in read_snapshots(self.run) if not np.isfinite(each.features).all()]
-        epochs = f"epoch{'s' if len(wrong) > 1 else ''} {', '.join(map(str, wrong))}"
-        return super().warnings + ([f"{self.label}: its features are no numbers after {epochs}."] if wrong else [])
+        """Those of every run, and features that cannot be drawn."""
+        broken = [s.epoch for s in read_snapshots(self.run) if not np.isfinite(s.features).all()]
+        epochs = f"epoch{'s' if len(broken) > 1 else ''} {', '.join(map(str, broken))}"
+        return super().warnings + ([f"{self.label}: its features are not finite after {epochs}."] if broken else [])
 
     @cached_property
     def evolution(self) -> Evolution | None:
         """Projections of the features."""
-        snapshots = _spread([each for each in read_snapshots(self.run) if np.isfinite(each.features).all()])
+        snapshots = _spread([s for s in read_snapshots(self.run) if np.isfinite(s.features).all()])
         if not snapshots:
             return None
         rows = snapshots[-1].rows
@@ -221,7 +221,7 @@ class RunFigures(RunView):
             correct=snapshots[-1].probabilities.argmax(1) == labels,
             pca=pca_by_epoch(features),
             tsne=tsne_by_epoch(features) if len(rows) >= _FEWEST_FOR_TSNE else [],
-            separability=[separability(each, labels) for each in features],
+            separability=[separability(of_epoch, labels) for of_epoch in features],
         )
 
 
@@ -268,7 +268,7 @@ def interval_text(figures: Figures) -> str:
     """The interval of top-1 in words."""
     if figures.top1_interval is None:
         return f"no interval ({figures.no_interval})"
-    return f"95% interval {100 * figures.top1_interval.low:.1f} to {100 * figures.top1_interval.high:.1f}"
+    return f"95% interval {percents(figures.top1_interval)}"
 
 
 def collect(

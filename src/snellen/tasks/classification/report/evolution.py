@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,27 @@ from snellen.reporting.runs import class_names, image_path
 from snellen.tasks.classification.report.collect import Evolution, RunFigures
 
 
-def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class EvolutionView:
+    """The features of a run over its epochs.
+
+    figures: (k-NN accuracy, silhouette, effective rank) in words for each epoch, k-NN by so many `neighbours`. images:
+    how many. data: what the script reads, as JSON. sprite: a sheet of thumbnails, None where an earlier run has it.
+    """
+
+    run: RunFigures
+    epochs: list[int]
+    figures: list[list[str]]
+    neighbours: int
+    images: int
+    data: dict[str, Any]
+    sprite: str | None
+
+
+def evolutions(runs: list[RunFigures]) -> list[EvolutionView]:
     """Points and figures of each run with snapshots; one sheet of thumbnails serves runs that show the same images."""
     numbers = {name: number for number, name in enumerate(class_names(runs))}
-    made: list[dict[str, Any]] = []
+    drawn: list[EvolutionView] = []
     sheets: dict[tuple[str, ...], int] = {}
     for run in runs:
         evolution = run.evolution
@@ -25,50 +43,50 @@ def evolutions(runs: list[RunFigures]) -> list[dict[str, Any]]:
         paths = [image_path(run.run, run.validation_samples, int(row)) for row in evolution.rows]
         key = tuple(str(path) for path in paths)
         new = key not in sheets
-        sheet = sheets.setdefault(key, len(made))
+        sheet = sheets.setdefault(key, len(drawn))
         labels = np.array([numbers[name] for name in run.run.classes])[evolution.labels]
-        made.append(
-            {
-                "run": run,
-                "epochs": evolution.epochs,
-                "figures": [_figures(each) for each in evolution.separability],
-                "neighbours": evolution.separability[0].neighbours,
-                "images": len(evolution.rows),
-                "data": {
+        drawn.append(
+            EvolutionView(
+                run=run,
+                epochs=evolution.epochs,
+                figures=[_figures(figures) for figures in evolution.separability],
+                neighbours=evolution.separability[0].neighbours,
+                images=len(evolution.rows),
+                data={
                     "points": _points(evolution),
                     "epochs": evolution.epochs,
-                    "figures": [_figures(each) for each in evolution.separability],
+                    "figures": [_figures(figures) for figures in evolution.separability],
                     "labels": labels.tolist(),
                     "correct": evolution.correct.astype(int).tolist(),
                     "sheet": sheet,
                     "names": [str(run.validation_samples["path"].iloc[int(row)]) for row in evolution.rows],
                 },
-                "sprite": sprite(paths, run.bits()) if new else None,
-            }
+                sprite=sprite(paths, run.bits()) if new else None,
+            )
         )
-    return made
+    return drawn
 
 
 def _points(evolution: Evolution) -> dict[str, list[list[list[float]]]]:
-    """Places of all points at each epoch, by projection, in units of a thousandth of the picture's side.
+    """Positions of all points at each epoch, by projection, in units of a thousandth of the picture's side.
 
     All epochs of a run share one frame, so that a move in the picture is a move of the features.
     """
-    places = {}
+    positions = {}
     for name, pictures in (("pca", evolution.pca), ("tsne", evolution.tsne)):
         if not pictures:
             continue
-        every = np.concatenate(pictures)
-        low, high = every.min(0), every.max(0)
+        all_points = np.concatenate(pictures)
+        low, high = all_points.min(0), all_points.max(0)
         side = float((high - low).max()) or 1.0
-        places[name] = [
+        positions[name] = [
             ((picture - (low + high) / 2) / side * 1000 + 500).round().astype(int).tolist() for picture in pictures
         ]
-    return places
+    return positions
 
 
-def _figures(each: Separability) -> list[str]:
+def _figures(figures: Separability) -> list[str]:
     """k-NN accuracy, silhouette, effective rank, as shown."""
-    knn = f"{each.knn:.1%}" if math.isfinite(each.knn) else "–"
-    silhouette = f"{each.silhouette:.2f}".replace("-", "−") if math.isfinite(each.silhouette) else "–"
-    return [knn, silhouette, f"{each.effective_rank:.1f}"]
+    knn = f"{figures.knn:.1%}" if math.isfinite(figures.knn) else "–"
+    silhouette = f"{figures.silhouette:.2f}".replace("-", "−") if math.isfinite(figures.silhouette) else "–"
+    return [knn, silhouette, f"{figures.effective_rank:.1f}"]

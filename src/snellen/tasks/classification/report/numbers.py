@@ -49,24 +49,24 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
         "classes": [
             {
                 "class": name,
-                "images": each.support,
-                "recall": finite(each.recall),
-                "recall_interval": ends(each.recall_interval),
-                "precision": finite(each.precision),
-                "f1": finite(each.f1),
+                "images": of_class.support,
+                "recall": finite(of_class.recall),
+                "recall_interval": ends(of_class.recall_interval),
+                "precision": finite(of_class.precision),
+                "f1": finite(of_class.f1),
             }
-            for name, each in zip(run.run.classes, figures.classes, strict=True)
+            for name, of_class in zip(run.run.classes, figures.classes, strict=True)
         ],
     }
     if run.evolution is not None:
         numbers["separability"] = [
             {
                 "epoch": epoch,
-                "knn": finite(each.knn),
-                "silhouette": finite(each.silhouette),
-                "effective_rank": each.effective_rank,
+                "knn": finite(features.knn),
+                "silhouette": finite(features.silhouette),
+                "effective_rank": features.effective_rank,
             }
-            for epoch, each in zip(run.evolution.epochs, run.evolution.separability, strict=True)
+            for epoch, features in zip(run.evolution.epochs, run.evolution.separability, strict=True)
         ]
     return numbers
 
@@ -92,6 +92,6 @@ def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
 
 
 def rows(collected: Collected) -> list[dict[str, Any]]:
-    """A row a run."""
+    """One row per run."""
     names = ("top1", "top5", "balanced_accuracy", "macro_f1", "l2_calibration_error")
     return [table_row(run, _run_numbers(run), names) for run in collected.runs]

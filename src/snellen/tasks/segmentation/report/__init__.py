@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snellen.reporting.template import Page
+from snellen.reporting.template import Page, variables_of
 from snellen.run.directory import RunDirectory
 from snellen.tasks.segmentation.report.collect import MaskRun, collect
 from snellen.tasks.segmentation.report.numbers import numbers, rows
@@ -23,7 +23,7 @@ def page(runs: Sequence[RunDirectory]) -> Page:
         template="segmentation.html.j2",
         styles=("report.css", "masks.css"),
         scripts=("report.js", "masks.js"),
-        variables={"collected": collected, **context(collected)},
+        variables=variables_of(context(collected)),
         numbers=numbers(collected),
         rows=rows(collected),
     )

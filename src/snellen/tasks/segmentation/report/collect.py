@@ -16,8 +16,8 @@ from snellen.engine.recipe import CommonRecipe
 from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.differences import Difference
 from snellen.insight.learning import why_masks_not_learnt
-from snellen.insight.mask_words import measured, over_classes, percents, why_no_interval
-from snellen.insight.proportions import Interval
+from snellen.insight.mask_words import measured, over_classes, why_no_interval
+from snellen.insight.proportions import Interval, percents
 from snellen.insight.segmentation import MaskFigures, PairedMasks, by_image, mask_figures, miou, paired_masks
 from snellen.reporting.comparisons import Comparison, comparisons, summary
 from snellen.reporting.headline import EpochChoice
@@ -30,7 +30,7 @@ from snellen.words import counted
 
 @dataclass(frozen=True)
 class MaskRun(RunView):
-    """All figures of one segmentation run. What a run that stopped early does not have is None."""
+    """All figures of one segmentation run; None for what a run that stopped early does not have."""
 
     @cached_property
     def recipe(self) -> CommonRecipe:
@@ -43,17 +43,17 @@ class MaskRun(RunView):
         return len(self.run.classes)
 
     def bits(self, part: str = "validation") -> int | None:
-        """By which its images of 16 bits were read."""
+        """The bit depth by which its 16-bit images were read."""
         return recipe_of(self.run).data.bits
 
     @cached_property
     def classes(self) -> ClassTable:
-        """Its classes, and how masks spell them."""
+        """Its classes, and how masks encode them."""
         return ClassTable.recorded(self.run.data)
 
     @cached_property
     def snapshots(self) -> list[MaskSnapshot]:
-        """Masks that were predicted after some epochs."""
+        """Predicted masks after several epochs."""
         return read_snapshots(self.run)
 
     @cached_property
@@ -73,17 +73,17 @@ class MaskRun(RunView):
 
     @property
     def epoch_choice(self) -> EpochChoice | None:
-        """How the kept epoch came about; None before any score."""
+        """How the kept epoch was chosen; None before any score."""
         return self.values.choice if self.scored else None
 
     @property
     def kept_score(self) -> float | None:
-        """MIoU of the kept weights."""
+        """mIoU of the kept weights."""
         return miou(self.predictions.confusion) if self.scored else None
 
     @cached_property
     def figures(self) -> MaskFigures | None:
-        """mIoU and its like."""
+        """mIoU and the other figures."""
         if not self.scored:
             return None
         return mask_figures(self.counts, self.predictions.boundary, self.groups)
@@ -95,7 +95,7 @@ class MaskRun(RunView):
 
     @cached_property
     def validation_miou(self) -> NDArray[np.float64]:
-        """The same of the validation images, which snapshots are of."""
+        """The same for the validation images, which snapshots are about."""
         return by_image(read_predictions(self.run, "validation").confusion)[0]
 
     @cached_property
@@ -108,7 +108,7 @@ class MaskRun(RunView):
 
     @property
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
-        """MIoU over all classes."""
+        """mIoU over all classes."""
         return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
 
     @property
@@ -127,14 +127,14 @@ class MaskRun(RunView):
 
     @property
     def compared(self) -> tuple[float, Interval | None]:
-        """MIoU over the classes that a test is over, or over all where none are in enough images; its interval."""
+        """mIoU over the classes that a test is over, or over all where none are in enough images; its interval."""
         assert self.figures is not None
         over = self.figures if self.figures.common is None else self.figures.common
         return over.miou, over.miou_interval
 
     @cached_property
     def confusion(self) -> Confusion | None:
-        """Which classes' pixels are taken for which."""
+        """Which classes' pixels are predicted as which."""
         return ranked(self.predictions.confusion.sum(0)) if self.scored else None
 
     @property
@@ -188,12 +188,12 @@ class CollectedMasks:
 def _sentence(run: MaskRun) -> str:
     figures = run.figures
     assert figures is not None
-    reaches = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{run.part} image')}"
-    right = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
+    start = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{run.part} image')}"
+    accuracy = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
     if figures.miou_interval is not None:
-        return f"{reaches}, 95% interval {percents(figures.miou_interval)}; {right}"
+        return f"{start}, 95% interval {percents(figures.miou_interval)}; {accuracy}"
     others = "" if run.over_the_others is None else f"; {run.over_the_others}"
-    return f"{reaches}, without an interval: {run.why_no_interval}{others}; {right}"
+    return f"{start}, without an interval: {run.why_no_interval}{others}; {accuracy}"
 
 
 def collect(runs: Sequence[RunDirectory]) -> CollectedMasks:

@@ -26,7 +26,7 @@ _ALWAYS = 3  # images, however large their pictures are
 
 @dataclass(frozen=True)
 class View:
-    """A prediction. score: mIoU of this image, NaN where it is not known. labels, errors: data addresses."""
+    """A prediction. score: mIoU of this image, NaN where unknown. labels, errors: data URLs."""
 
     epoch: int
     score: float
@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image. why: it was chosen, in a word. size: (height, width) of its pictures. photo, truth: data addresses."""
+    """An image. why: it was chosen, in a word. size: (height, width) of its pictures. photo, truth: data URLs."""
 
     name: str
     why: str
@@ -72,21 +72,21 @@ class Scene:
 
 @dataclass(frozen=True)
 class MaskEvolution:
-    """Scenes of runs that kept masks of the same images. shown: the chosen ones; more: others. kept: of how many."""
+    """Scenes of runs that stored masks of the same images. chosen: shown first. kept: number of images stored."""
 
     runs: list[MaskRun]
-    shown: list[Scene]
-    more: list[Scene]
+    chosen: list[Scene]
+    others: list[Scene]
     kept: int
 
 
 def evolutions(collected: CollectedMasks) -> list[MaskEvolution]:
-    """Of all runs together where they were scored on the same images, else of each by itself."""
+    """Of all runs together where they were scored on the same images, else of each run by itself."""
     runs = [run for run in collected.scored if run.snapshots]
     groups = [runs] if collected.same_images else [[run] for run in runs]
     room = _ROOM // max(1, len(groups))
-    made = (_evolution(group, room) for group in groups if group)
-    return [evolution for evolution in made if evolution is not None]
+    drawn = (_evolution(group, room) for group in groups if group)
+    return [evolution for evolution in drawn if evolution is not None]
 
 
 def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
@@ -97,15 +97,15 @@ def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
     if not chosen:
         return None
     truths = TrueMasks(runs[0].run)
-    shown: list[Scene] = []
-    more: list[Scene] = []
+    chosen_scenes: list[Scene] = []
+    other_scenes: list[Scene] = []
     for row, why in chosen:
         scene = _scene(row, why, runs, snapshots, truths)
         room -= scene.weight
-        if room < 0 and len(shown) >= _ALWAYS:
+        if room < 0 and len(chosen_scenes) >= _ALWAYS:
             break
-        (shown if why else more).append(scene)
-    return MaskEvolution(runs, shown, more, len(kept))
+        (chosen_scenes if why else other_scenes).append(scene)
+    return MaskEvolution(runs, chosen_scenes, other_scenes, len(kept))
 
 
 def choose(kept: Sequence[int], scores: NDArray[np.float64], named: Sequence[int]) -> list[tuple[int, str]]:
@@ -144,7 +144,7 @@ def _scene(
     truth = truths.of(path)
     colours = first.run.data["colours"]
     lines = [
-        Line(run, float(run.validation_miou[row]), [_view(each, row, truth, colours) for each in snapshots[run.number]])
+        Line(run, float(run.validation_miou[row]), [_view(s, row, truth, colours) for s in snapshots[run.number]])
         for run in runs
     ]
     last = reduced(_mask(snapshots[first.number][-1], row), _LONGEST)
@@ -165,12 +165,12 @@ def _view(snapshot: MaskSnapshot, row: int, truth: Mask | None, colours: Sequenc
     picture = mask_picture(small, colours)
     if truth is None or truth.shape != mask.shape:
         return View(snapshot.epoch, math.nan, picture, None)
-    predicted, true = (torch.from_numpy(each)[None].long() for each in (mask, truth))
+    predicted, true = (torch.from_numpy(labels)[None].long() for labels in (mask, truth))
     score = by_image(confusion_counts(predicted, true, len(colours)).numpy())[0][0]
     return View(snapshot.epoch, float(score), picture, error_picture(small, reduced(truth, _LONGEST)))
 
 
 def _mask(snapshot: MaskSnapshot, row: int) -> Mask:
-    place = int(np.flatnonzero(snapshot.rows == row)[0])
-    height, width = snapshot.sizes[place]
-    return snapshot.masks[place, :height, :width]
+    index = int(np.flatnonzero(snapshot.rows == row)[0])
+    height, width = snapshot.sizes[index]
+    return snapshot.masks[index, :height, :width]

@@ -1,4 +1,4 @@
-"""Masks as small pictures for the report, in data addresses; true masks read from their files."""
+"""Masks as small pictures for the report, as data URLs; true masks read from their files."""
 
 from __future__ import annotations
 

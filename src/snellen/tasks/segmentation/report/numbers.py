@@ -29,16 +29,16 @@ def numbers(collected: CollectedMasks) -> dict[str, Any]:
 
 
 def rows(collected: CollectedMasks) -> list[dict[str, Any]]:
-    """A row a run."""
+    """One row per run."""
     return [_row(run) for run in collected.runs]
 
 
 def _row(run: MaskRun) -> dict[str, Any]:
-    found = _run_numbers(run)
-    others = found.get("over_the_others")
+    numbers = _run_numbers(run)
+    others = numbers.get("over_the_others")
     if others is not None:
-        found |= {f"over_the_others_{key}": value for key, value in others.items() if key.startswith("miou")}
-    return table_row(run, found, (*_WITH_INTERVALS, "over_the_others_miou"))
+        numbers |= {f"over_the_others_{key}": value for key, value in others.items() if key.startswith("miou")}
+    return table_row(run, numbers, (*_WITH_INTERVALS, "over_the_others_miou"))
 
 
 def _run_numbers(run: MaskRun) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
             {
                 "class": name,
                 "colour": colour,
-                "share_of_pixels": finite(each.share),
-                "images": each.images,
-                "too_few_images": not each.enough,
-                "iou": finite(each.iou),
-                "iou_interval": ends(each.iou_interval),
-                **{key: finite(getattr(each, key)) for key in ("dice", "recall", "precision", "boundary_f")},
+                "share_of_pixels": finite(of_class.share),
+                "images": of_class.images,
+                "too_few_images": not of_class.enough,
+                "iou": finite(of_class.iou),
+                "iou_interval": ends(of_class.iou_interval),
+                **{key: finite(getattr(of_class, key)) for key in ("dice", "recall", "precision", "boundary_f")},
             }
-            for name, colour, each in zip(run.run.classes, run.run.data["colours"], figures.classes, strict=True)
+            for name, colour, of_class in zip(run.run.classes, run.run.data["colours"], figures.classes, strict=True)
         ],
         "per_image": [
             {"path": path, "miou": finite(float(value))}
