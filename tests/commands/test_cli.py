@@ -225,7 +225,7 @@ def test_unreadable_images_stop_or_are_listed(tmp_path: Path, digits: Path, caps
         (["train", "finetune-lite", "{digits}", "model.backbone=resnet5"], "Did you mean"),
         (["train", "finetune-lite", "{digits}", "model.weights={digits}/0/0.png"], "not a file of weights"),
         (["train", "airnet-scratch", "{digits}", "--out", "{digits}"], "not an empty folder"),
-        (["train", "airnet-scratch", "{digits}", "hardware.device=cuda:9"], "CUDA devices are here"),
+        (["train", "airnet-scratch", "{digits}", "hardware.device=cuda:9"], "CUDA devices here"),
         (["train", "airnet-scratch", "nowhere"], "no such file or folder"),
         (["predict", "nowhere", "{digits}"], "not a run directory"),
         (["report", "{digits}"], "not a run directory"),

@@ -161,7 +161,7 @@ def _train(path: Path, scenes: Scenes, plan: MaskPlan, recipe: Any) -> tuple[int
             sizes = np.tile(np.array(target.shape[1:], np.int64), (len(kept), 1))
             arrays = {"masks": masks[kept].byte().numpy(), "sizes": sizes, "rows": kept}
             np.savez_compressed(path / "snapshots" / f"epoch_{epoch:04d}.npz", **arrays)
-    write_rows(path / "epochs.csv", epoch_fields(Segmentation.measure, Segmentation.columns), epochs)
+    write_rows(path / "epochs.csv", epoch_fields(Segmentation.train_metric, Segmentation.columns), epochs)
     (path / "predictions" / "counts.u4").write_bytes(np.array(counts).astype("<u4").tobytes())
     return done, chosen, best
 

@@ -216,7 +216,7 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
             arrays = {"features": network.features(pixels[rows]), "probabilities": shares[rows]}
             arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
             np.savez(path / "snapshots" / f"epoch_{epoch:04d}.npz", rows=rows, **arrays)
-    write_rows(path / "epochs.csv", epoch_fields(Classification.measure, Classification.columns), epochs)
+    write_rows(path / "epochs.csv", epoch_fields(Classification.train_metric, Classification.columns), epochs)
     write_rows(path / "steps.csv", ["step", "epoch", "loss", "learning_rate", "gradient_norm", "seconds"], steps)
     (path / "predictions" / "correct.u8").write_bytes(np.array(correct, dtype=np.uint8).tobytes())
     name, dtype = class_file(len(images.classes))

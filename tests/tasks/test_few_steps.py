@@ -66,20 +66,20 @@ def test_a_budget_settles_the_epochs() -> None:
     note = few_steps_note(load_recipe("airnet-scratch", {"epochs": 3, "budget": "10s"}), 170)
     assert note is not None
     assert "epochs=" not in note
-    assert "would make 15 steps; or give more time than budget=10s." in note
+    assert "would make 15 steps; or allow more time than budget=10s." in note
     note = few_steps_note(load_recipe({"epochs": 3, "budget": "10s", "batch_size": 32}), 170)
-    assert note == "3 epochs of 6 steps: too few to learn much. Give more time than budget=10s."
+    assert note == "3 epochs of 6 steps: too few to learn much. Allow more time than budget=10s."
 
 
 def test_a_study_says_it_once() -> None:
     few = load_recipe({"epochs": 2, "batch_size": 64})
     many = load_recipe({"epochs": 200, "batch_size": 64})
     recipes = [(name, recipe, 100) for name in ("A", "B") for recipe in (few, few)] + [("C", many, 50)]
-    notes = few_steps_notes(recipes, settled=True)
+    notes = few_steps_notes(recipes, deliberate=True)
     assert len(notes) == 1
     assert notes[0].startswith("A, B: 2 epochs of 2 steps")
     assert "changes.epochs=200" in notes[0]
-    assert len(few_steps_notes(recipes, settled=False)) == 2, "C has one step an epoch"
+    assert len(few_steps_notes(recipes, deliberate=False)) == 2, "C has one step an epoch"
 
 
 def test_a_shipped_rate_is_one_for_the_shipped_batch() -> None:

@@ -96,7 +96,7 @@ def write_status(
         "images_per_second": round(progress.images / seconds, 1) if seconds else None,
         "peak_memory_mib": round(peak_memory_mib(job.feed.device), 1),
         "chosen_epoch": progress.chosen_epoch or None,
-        "measure": job.task.figure,
+        "measure": job.task.measure,
     }
     if headline is None:
         score = quality if progress.chosen_epoch and math.isfinite(quality) else None

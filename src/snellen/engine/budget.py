@@ -14,7 +14,7 @@ from snellen.words import duration
 _WARM_UP = 2  # the first steps allocate memory and pick algorithms
 _TIMED_SECONDS = 8.0
 _MOST_STEPS = 50
-_MARGIN = 0.97  # a budget is kept rather than used up
+_MARGIN = 0.97  # rather finish early than exceed the budget
 
 
 class ShortBudgetError(UserError):
@@ -24,30 +24,30 @@ class ShortBudgetError(UserError):
 def epochs_within(budget: float, job: Job) -> int:
     """How many epochs of training and scoring fit into `budget` seconds.
 
-    `job` is trained for a few steps, so give one on copies that are thrown away.
+    `job` is trained for a few steps, so pass one on throw-away copies.
     Raises ShortBudgetError when not even one epoch fits.
     """
-    epoch, score = step_seconds(job) * job.feed.steps, evaluation_seconds(job)
+    epoch_seconds, scoring_seconds = step_seconds(job) * job.feed.steps, evaluation_seconds(job)
 
-    def taken(epochs: int) -> float:
-        planned = job.recipe.model_copy(update={"epochs": epochs})
-        return epochs * epoch + len(planned.scored_epochs()) * score
+    def run_seconds(epochs: int) -> float:
+        recipe = job.recipe.model_copy(update={"epochs": epochs})
+        return epochs * epoch_seconds + len(recipe.scored_epochs()) * scoring_seconds
 
-    most = int(budget / epoch)
-    epochs = bisect.bisect_right(range(1, most + 1), budget * _MARGIN, key=taken)
+    most_epochs = int(budget / epoch_seconds)
+    epochs = bisect.bisect_right(range(1, most_epochs + 1), budget * _MARGIN, key=run_seconds)
     if epochs < 1:
         raise ShortBudgetError(
-            f"budget={job.recipe.budget}: one epoch takes about {duration(taken(1))} on this machine. "
-            f"Give more time, a smaller network ({job.recipe.network_field}) or smaller images (augmentation.size)."
+            f"budget={job.recipe.budget}: one epoch takes about {duration(run_seconds(1))} on this machine. "
+            f"Allow more time, a smaller network ({job.recipe.network_field}) or smaller images (augmentation.size)."
         )
     return epochs
 
 
 def step_seconds(job: Job) -> float:
-    """Mean time of a step, the making of its batch included. `job` is trained meanwhile."""
+    """Mean seconds of a step, including making its batch. `job` is trained in the process."""
     trained, optimizer = job.setup()
     job.model.train()
-    start, timed, step = 0.0, 0, 0
+    start, timed_steps, step = 0.0, 0, 0
     for epoch in itertools.count(1):
         for batch in job.feed.train(epoch):
             one_step(job, trained, optimizer, batch, step)
@@ -56,26 +56,28 @@ def step_seconds(job: Job) -> float:
                 synchronise(job.feed.device)
                 start = time.perf_counter()
                 continue
-            timed += 1
-            if timed >= _MOST_STEPS or time.perf_counter() - start > _TIMED_SECONDS:
+            timed_steps += 1
+            if timed_steps >= _MOST_STEPS or time.perf_counter() - start > _TIMED_SECONDS:
                 synchronise(job.feed.device)
-                return (time.perf_counter() - start) / timed
+                return (time.perf_counter() - start) / timed_steps
     raise AssertionError("unreachable: itertools.count does not end")
 
 
 def evaluation_seconds(job: Job) -> float:
-    """Time of scoring all images that are scored, from a few batches of them.
+    """Seconds of scoring all scored images, estimated from a few batches.
 
-    What takes its time once, however many images there are (the rank of features, say), is counted once.
+    Costs that do not grow with the number of images (the rank of features, say) are counted once.
     """
 
-    def timed(batches: int) -> tuple[int, float]:
+    def score_batches(batches: int) -> tuple[int, float]:
         start = time.perf_counter()
         images = job.task.evaluate(job.scored, job.fabric.autocast, batches * job.recipe.batch_size).images
         synchronise(job.feed.device)
         return images, time.perf_counter() - start
 
-    timed(1)  # allocates memory and picks algorithms
-    (few, short), (more, long) = timed(1), timed(4)
-    left = job.task.evaluated_images - more
-    return long + left * max(0.0, long - short) / (more - few) if left > 0 else long
+    score_batches(1)  # allocates memory and picks algorithms
+    (few_images, few_seconds), (more_images, more_seconds) = score_batches(1), score_batches(4)
+    remaining = job.task.evaluated_images - more_images
+    if remaining <= 0:
+        return more_seconds
+    return more_seconds + remaining * max(0.0, more_seconds - few_seconds) / (more_images - few_images)

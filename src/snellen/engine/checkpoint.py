@@ -27,13 +27,13 @@ _SHARE_OF_TIME = 0.02  # saving may take this share of a run's time; large netwo
 
 @dataclass
 class Progress:
-    """Where a run is.
+    """How far a run has got.
 
-    epoch: the one under way, counted from 1. step: optimiser steps done in the run. step_in_epoch: of these, in this
-    epoch. loss_sum, measured, seen: sums of the loss, of the task's measure and of ones over the images of this epoch
-    so far. images: trained on in the whole run, repeats counted. chosen_epoch: 0 before the first evaluation;
-    chosen_quality: what it was chosen by. epoch_started: seconds_training when this epoch began. file_sizes: bytes of
-    the growing files at the moment of saving.
+    epoch: the current one, counted from 1. step: optimiser steps done in the run. step_in_epoch: of these, in this
+    epoch. loss_sum, measured, seen: sums over the images of this epoch so far of the loss, of the task's training
+    metric and of 1 (the names are keys of the checkpoint). images: trained on in the whole run, repeats counted.
+    chosen_epoch: 0 before the first evaluation; chosen_quality: its score. epoch_started: seconds_training when this
+    epoch began. file_sizes: bytes of the growing files at the moment of saving.
     """
 
     epoch: int = 1
@@ -106,7 +106,7 @@ class Checkpoint:
             if length < size:
                 raise UserError(
                     f"{file}: {length:,} bytes of the {size:,} that it held at the last checkpoint; the rest is lost, "
-                    f"as after a power cut, and the run cannot go on exactly. Bring the file back, or delete "
+                    f"as after a power cut, and the run cannot be resumed exactly. Restore the file, or delete "
                     f"{self._path} to start this run over from its first step."
                 )
         return progress
@@ -129,11 +129,11 @@ def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 @contextmanager
 def _reading(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
-    """What last.pt holds. Whatever fails while it is used is said of the file. Raises UserError."""
+    """The contents of last.pt. Any error while they are used is reported as a fault of the file. Raises UserError."""
     try:
         yield torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: not a checkpoint of this run ({why}). Delete the file to start this run over from its first step."
+            f"{path}: not a checkpoint of this run ({reason}). Delete it to start this run over from its first step."
         ) from error

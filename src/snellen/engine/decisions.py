@@ -1,7 +1,7 @@
-"""The modes that were chosen on this machine before, kept in the user's cache folder: one small file for each choice.
+"""Modes chosen earlier on this machine, kept in the user's cache folder: one small file for each choice.
 
-A file that is damaged, or a folder that cannot be written, only means that the next run measures again. Files are
-written whole, so that processes which decide at the same time do not harm each other.
+If a file is damaged or the folder cannot be written, the next run simply measures again. Files are written whole, so
+processes that choose at the same time do not interfere with each other.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _FIELDS = {"precision": str, "channels_last": bool, "compiled": bool, "unfolded"
 
 def cache_folder() -> Path:
     """SNELLEN_CACHE, or snellen in the user's cache folder (XDG_CACHE_HOME, ~/Library/Caches on macOS, ~/.cache)."""
-    given = os.environ.get("SNELLEN_CACHE")
-    if given:
-        return Path(given)
-    user = os.environ.get("XDG_CACHE_HOME")
-    if user:
-        return Path(user) / "snellen"
+    own_folder = os.environ.get("SNELLEN_CACHE")
+    if own_folder:
+        return Path(own_folder)
+    caches = os.environ.get("XDG_CACHE_HOME")
+    if caches:
+        return Path(caches) / "snellen"
     return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "snellen"
 
 
 def read(key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The fields of the mode chosen for `key`; None where none was, or its file is damaged."""
+    """The fields of the mode chosen for `key`; None if there is none or its file is damaged."""
     try:
         entry = json.loads(_file(key).read_text(encoding="utf-8"))
         mode = entry["mode"]
-        sound = entry["key"] == key and mode.keys() == _FIELDS.keys()
-        if sound and all(isinstance(mode[name], kind) for name, kind in _FIELDS.items()):
+        is_sound = entry["key"] == key and mode.keys() == _FIELDS.keys()
+        if is_sound and all(isinstance(mode[name], kind) for name, kind in _FIELDS.items()):
             return dict(mode) if mode["precision"] in {"fp32", "bf16"} else None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
         pass  # RuntimeError: there is no home folder
@@ -46,7 +46,7 @@ def read(key: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def write(key: Mapping[str, Any], mode: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
-    """Keeps a decision, with what it was made on."""
+    """Saves a choice with the measurements behind it."""
     with contextlib.suppress(OSError, RuntimeError, UserError):  # nothing depends on it
         write_json(_file(key), {"key": dict(key), "mode": dict(mode), "measured": list(measured)})
 

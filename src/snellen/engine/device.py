@@ -10,13 +10,14 @@ import torch
 
 from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
+from snellen.words import counted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 def find_device(spec: HardwareSpec) -> torch.device:
-    """The device that `spec` names, or the best there is. Raises UserError when the named one is not here."""
+    """The device that `spec` names, or the best one available. Raises UserError if the named one is missing."""
     if spec.device == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     device = torch.device(spec.device)
@@ -24,7 +25,9 @@ def find_device(spec: HardwareSpec) -> torch.device:
         count = torch.cuda.device_count()
         index = device.index or 0
         if index >= count:
-            raise UserError(f"hardware.device={spec.device}: {count} CUDA devices are here. Try hardware.device=auto")
+            raise UserError(
+                f"hardware.device={spec.device}: there are {counted(count, 'CUDA device')} here. Try hardware.device=auto"
+            )
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("hardware.device=mps: Apple's MPS is not available here. Try hardware.device=auto")
@@ -35,14 +38,14 @@ def prepare_process(spec: HardwareSpec, resumed: bool = False) -> None:
     """Sets threads and determinism for the whole process.
 
     Raises UserError for more threads than there are cores; a resumed run, which may come from a larger machine, gets as
-    many as there are.
+    many as are available.
     """
     cores = os.cpu_count() or 1
     if spec.threads is not None:
         if spec.threads > cores and not resumed:
             raise UserError(f"hardware.threads={spec.threads}: this machine has {cores} cores; wanted 1 to {cores}.")
         torch.set_num_threads(min(spec.threads, cores))
-    # cuBLAS reads this when its first handle is made; without it, deterministic matrix products are refused.
+    # cuBLAS reads this when it creates its first handle; without it, deterministic matrix products are refused.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)
     # Filling memory that is written before it is read would only cost time.
@@ -62,12 +65,12 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
         accelerator=device.type,
         devices=devices,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        plugins=[LightningEnvironment()],  # a scheduler's variables, such as SLURM_NTASKS, say nothing of this process
+        plugins=[LightningEnvironment()],  # a scheduler's variables, such as SLURM_NTASKS, are about another process
     )
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until the device has done what it was given; for clocks."""
+    """Waits until the device has finished its queued work; for timing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""What a person sees during a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 _SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal, a line now and then
 
 
-def shown(measure: str, value: float) -> str:
-    """A task's measure for people: 'top-1 61.2%', 'pixel accuracy 91.4%', 'projection deviation 0.93'."""
-    name = "top-1" if measure == "top1" else measure.replace("_", " ")
-    return f"{name} {value:.1%}" if measure in {"top1", "pixel_accuracy"} else f"{name} {value:.2f}"
+def metric_text(metric: str, value: float) -> str:
+    """A task's training metric for people: 'top-1 61.2%', 'pixel accuracy 91.4%', 'projection deviation 0.93'."""
+    name = "top-1" if metric == "top1" else metric.replace("_", " ")
+    return f"{name} {value:.1%}" if metric in {"top1", "pixel_accuracy"} else f"{name} {value:.2f}"
 
 
 def loss_text(loss: float) -> str:
@@ -49,7 +49,7 @@ class Display:
         )
         self._task = self._bar.add_task("training", total=steps, completed=done, figures="")
         self._steps = steps
-        self._said_at = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def __enter__(self) -> Display:
         self._bar.start()
@@ -60,21 +60,21 @@ class Display:
     ) -> None:
         self._bar.stop()
 
-    def step(self, epoch: int, step: int, loss: float, measured: str, images_per_second: float) -> None:
-        """Shows the means of the epoch so far. measured: the task's measure, as `shown` writes it."""
-        figures = f"loss {loss_text(loss)} · {measured} · {per_second(images_per_second)} images/s"
+    def step(self, epoch: int, step: int, loss: float, metric: str, images_per_second: float) -> None:
+        """Shows the means of the epoch so far. metric: the training metric as `metric_text` writes it."""
+        figures = f"loss {loss_text(loss)} · {metric} · {per_second(images_per_second)} images/s"
         self._bar.update(self._task, completed=step, description=f"epoch {epoch}/{self._epochs}", figures=figures)
-        if not self._console.is_terminal and time.monotonic() - self._said_at > _SECONDS_BETWEEN_LINES:
-            self._say(f"epoch {epoch}/{self._epochs}, step {step}/{self._steps}: {figures}")
+        if not self._console.is_terminal and time.monotonic() - self._printed_at > _SECONDS_BETWEEN_LINES:
+            self._print(f"epoch {epoch}/{self._epochs}, step {step}/{self._steps}: {figures}")
 
-    def epoch(self, epoch: int, loss: float, measured: str, validation: str, images_per_second: float) -> None:
-        """One line for a finished epoch. validation: its figures, or '' where it was not scored."""
+    def epoch(self, epoch: int, loss: float, metric: str, validation: str, images_per_second: float) -> None:
+        """One line for a finished epoch. validation: its figures, or '' if it was not scored."""
         width = len(str(self._epochs))
-        self._say(
-            f"epoch {epoch:>{width}}/{self._epochs}  train loss {loss_text(loss)}, {measured}"
+        self._print(
+            f"epoch {epoch:>{width}}/{self._epochs}  train loss {loss_text(loss)}, {metric}"
             f"{validation}  {per_second(images_per_second)} images/s"
         )
 
-    def _say(self, line: str) -> None:
-        self._said_at = time.monotonic()
+    def _print(self, line: str) -> None:
+        self._printed_at = time.monotonic()
         self._console.print(line, highlight=False, soft_wrap=True)

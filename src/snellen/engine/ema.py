@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class EmaSpec(Spec):
     """After each step: average = decay * average + (1 - decay) * weights (Polyak & Juditsky 1992)."""
 
-    decay: float = Field(0.999, gt=0, lt=1, description="Share of the old average that a step keeps.")
+    decay: float = Field(0.999, gt=0, lt=1, description="Share of the old average kept at each step.")
     warmup: bool = Field(
         True, description="Keep less at the start: decay at step t is at most 1 - 1 / (1 + t)^(2/3), as in timm."
     )

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, hardware, code."""
+"""What a run was computed with: versions, hardware, code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def arithmetic_unit(device: torch.device) -> dict[str, Any]:
-    """What decides how fast arithmetic is: processor or GPU and its instructions, PyTorch, threads; as JSON values."""
+    """What determines the speed of arithmetic: processor or GPU, its instructions, PyTorch, threads; as JSON values."""
     unit: dict[str, Any] = {"device": device.type, "torch": torch.__version__, "threads": torch.get_num_threads()}
     if device.type == "cuda":
         capability = list(torch.cuda.get_device_capability(device))
@@ -56,7 +56,7 @@ def _cpu_flags() -> str:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """The most memory that was in use so far: the GPU's on CUDA, else that of the process, in MiB."""
+    """Peak memory so far in MiB: of the GPU on CUDA, otherwise of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -83,5 +83,5 @@ def _git() -> dict[str, Any] | None:
 
 
 def _git_output(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
-    return done.stdout.strip()
+    result = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    return result.stdout.strip()

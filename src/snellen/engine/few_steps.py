@@ -1,4 +1,4 @@
-"""Runs of so few optimiser steps that they can hardly learn, and the settings that mend it."""
+"""Notes on runs with too few optimiser steps to learn much, and the settings that help."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from snellen.recipe.text import shipped_names
 from snellen.words import counted
 
 _FEW = 30  # steps of a whole run
-_ENOUGH = 400  # what is advised
-_SMALL_BATCH = 32  # advised where an epoch would else be a single step
+_ENOUGH = 400  # recommended
+_SMALL_BATCH = 32  # recommended where an epoch would otherwise be a single step
 _SMALLEST_BATCH = 8  # batch-norm needs some images
 
 
-def few_steps_note(recipe: CommonRecipe, images: int, settled: bool = False, prefix: str = "") -> str | None:
-    """A note on a run with fewer than 30 optimiser steps, or with one step an epoch; None of any other.
+def few_steps_note(recipe: CommonRecipe, images: int, deliberate: bool = False, prefix: str = "") -> str | None:
+    """A note on a run with fewer than 30 optimiser steps, or with one step per epoch; None for any other.
 
-    images: the training images' number. settled: whether the steps were chosen on purpose, as in a study with
-    fewest_steps; one step an epoch is then no fault. prefix: of the fields, "changes." in a study. A smaller batch is
-    advised where an epoch is one step; a plain SGD's rate goes down with it, in proportion (Goyal et al. 2017, arXiv
+    images: number of training images. deliberate: whether the steps were chosen on purpose, as in a study with
+    fewest_steps; one step per epoch is then fine. prefix: of the fields, "changes." in a study. A smaller batch is
+    recommended where an epoch is one step; the rate of plain SGD goes down in proportion (Goyal et al. 2017, arXiv
     1706.02677).
     """
     steps = recipe.steps_in_epoch(images, recipe.batch_size)
     total = recipe.epochs * steps
-    if total >= _FEW and (steps > 1 or settled or recipe.trains_on_features):
+    if total >= _FEW and (steps > 1 or deliberate or recipe.trains_on_features):
         return None
     head = f"{counted(recipe.epochs, 'epoch')} of {counted(steps, 'step')}"
     if recipe.batch_size >= images:
@@ -45,23 +45,23 @@ def few_steps_note(recipe: CommonRecipe, images: int, settled: bool = False, pre
         fields["epochs"] = epochs
     few = ": too few to learn much" if total < _FEW else ""
     time = f"more time than budget={recipe.budget}" if recipe.budget else ""
-    if not fields:  # nothing but time mends it: there are very few images
-        return f"{head}{few}. Give {time}." if time else None
-    advice = " ".join(f"{prefix}{key}={_written(value)}" for key, value in fields.items())
-    return f"{head}{few}. {advice} would make {counted(epochs * steps, 'step')}{f'; or give {time}' if time else ''}."
+    if not fields:  # very few images: only more time helps
+        return f"{head}{few}. Allow {time}." if time else None
+    advice = " ".join(f"{prefix}{key}={_value_text(value)}" for key, value in fields.items())
+    return f"{head}{few}. {advice} would make {counted(epochs * steps, 'step')}{f'; or allow {time}' if time else ''}."
 
 
-def few_steps_notes(recipes: Sequence[tuple[str, CommonRecipe, int]], settled: bool) -> list[str]:
-    """Notes on the settings of a study, (name, recipe, training images) of each; equal ones once, with their names."""
+def few_steps_notes(recipes: Sequence[tuple[str, CommonRecipe, int]], deliberate: bool) -> list[str]:
+    """Notes on the settings of a study, each (name, recipe, training images); identical notes once, with all names."""
     by_note: dict[str, dict[str, None]] = {}
     for name, recipe, images in recipes:
-        if (note := few_steps_note(recipe, images, settled, "changes.")) is not None:
+        if (note := few_steps_note(recipe, images, deliberate, "changes.")) is not None:
             by_note.setdefault(note, {})[name] = None
     return [f"{', '.join(names)}: {note}" for note, names in by_note.items()]
 
 
 def _batch_of_rate(recipe: CommonRecipe) -> int:
-    """The batch size that the learning rate was set for: of a shipped recipe with its own rate, the shipped one."""
+    """The batch size that the rate was set for: the shipped one for a shipped recipe that keeps its rate."""
     if recipe.name not in shipped_names():
         return recipe.batch_size
     fields, label = read_fields(recipe.name)
@@ -71,12 +71,12 @@ def _batch_of_rate(recipe: CommonRecipe) -> int:
     return shipped.batch_size if shipped.optimizer.lr == recipe.optimizer.lr else recipe.batch_size
 
 
-def _written(value: float) -> str:
+def _value_text(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2g}"
 
 
 def _batch(recipe: CommonRecipe, images: int, steps: int) -> int:
-    """The batch size that is advised: the recipe's own, unless an epoch is a single step of it."""
+    """The recommended batch size: the recipe's own, unless an epoch would be a single step."""
     if steps > 1 or recipe.whole_batch:
         return recipe.batch_size
     quarter = 1 << int(math.log2(max(1, images / 4)))

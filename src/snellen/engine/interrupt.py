@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the step under way is finished and saved first."""
+"""Ctrl-C as a request: the current step is finished and saved first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: metrics by step and epoch, what is kept of each scored image, TensorBoard events."""
+"""What a run writes while it trains: metrics by step and epoch, results for each scored image, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _EPOCH_FIELDS = ["epoch", "step", "learning_rate", "train_loss"]
 _FLUSH_SECONDS = 0.5  # reading a loss waits for the device; twice a second costs nothing
 
 
-def epoch_fields(measure: str, columns: Sequence[str]) -> list[str]:
-    """The columns of epochs.csv. measure, columns: as in engine.loop.Task."""
-    return [*_EPOCH_FIELDS, f"train_{measure}", *columns, "seconds", "images_per_second"]
+def epoch_fields(train_metric: str, columns: Sequence[str]) -> list[str]:
+    """The columns of epochs.csv. train_metric, columns: as in engine.loop.Task."""
+    return [*_EPOCH_FIELDS, f"train_{train_metric}", *columns, "seconds", "images_per_second"]
 
 
 class Journal:
-    """The growing files of a run directory. Cut back to the checkpoint when a run is resumed.
+    """The append-only files of a run directory, truncated to the checkpoint when a run is resumed.
 
-    measure, columns: what the task adds to epochs.csv. records: the files of what is kept of each image; a run that
-    began without one of them goes on without it. Raises DivergedError, naming the step, when a loss is no number.
+    train_metric, columns: what the task adds to epochs.csv. records: the files of results for each image; a run that
+    began without one of them continues without it. Raises DivergedError, naming the step, if a loss is not finite.
     """
 
     def __init__(
-        self, writer: RunWriter, progress: Progress, measure: str, columns: Sequence[str], records: Sequence[str]
+        self, writer: RunWriter, progress: Progress, train_metric: str, columns: Sequence[str], records: Sequence[str]
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._progress = progress
-        self._fields = epoch_fields(measure, columns)
+        self._fields = epoch_fields(train_metric, columns)
         self._records = records
         self._files: dict[str, IO[bytes]] = {}
         for name in (_STEPS, _EPOCHS, *records):
@@ -69,29 +69,31 @@ class Journal:
         self._events.close()
 
     def step(
-        self, loss: Tensor, measured: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
+        self, loss: Tensor, metric_sum: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
     ) -> bool:
-        """Notes one step, without waiting for the device. Returns whether sums were brought up to date."""
-        self._pending.append((self._progress.step, loss, measured, images, rate, norm, seconds))
+        """Queues one step without waiting for the device. Returns whether the sums were brought up to date."""
+        self._pending.append((self._progress.step, loss, metric_sum, images, rate, norm, seconds))
         if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:
             return False
         self.flush()
         return True
 
     def flush(self) -> None:
-        """Writes the noted steps and adds them to the epoch's sums, one by one, so that when makes no difference."""
+        """Writes the queued steps and adds them to the epoch's sums one by one, so when to flush does not matter."""
         self._flushed_at = time.monotonic()
         if not self._pending:
             return
         losses = torch.stack([entry[1] for entry in self._pending]).cpu().double().tolist()
         sums = torch.stack([entry[2] for entry in self._pending]).cpu().double().tolist()
-        for (step, _, _, images, rate, norm, seconds), loss, measured in zip(self._pending, losses, sums, strict=True):
+        for (step, _, _, images, rate, norm, seconds), loss, metric_sum in zip(
+            self._pending, losses, sums, strict=True
+        ):
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the loss is {loss} at step {step} (epoch {self._progress.epoch}, learning rate {rate:.3g})"
                 )
             self._progress.loss_sum += loss * images
-            self._progress.measured += measured
+            self._progress.measured += metric_sum
             self._progress.seen += images
             self._progress.images += images
             gradient = "" if norm is None else norm.item()
@@ -102,7 +104,7 @@ class Journal:
         self._files[_STEPS].flush()
 
     def epoch(self, values: Mapping[str, Any], per_image: Sequence[NDArray[Any]]) -> None:
-        """Writes the row of an epoch and, where it was scored, what is kept of each image, an array for each record."""
+        """Writes the row of an epoch and, if it was scored, the results for each image: one array for each record."""
         self._row(_EPOCHS, ["" if values.get(name) is None else values[name] for name in self._fields])
         for name, array in zip(self._records, per_image, strict=True) if per_image else ():
             if name in self._files:
@@ -115,7 +117,7 @@ class Journal:
         self._events.flush()
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each growing file, all on the disk; for the checkpoint, which must never know of more."""
+        """Bytes of each append-only file, flushed to disk; for the checkpoint, which must never claim more."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -131,7 +133,7 @@ class Journal:
 
 
 class _Line:
-    """Takes the one line that csv writes."""
+    """A file for csv that keeps the one line written to it."""
 
     text = ""
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from snellen.engine.checkpoint import Checkpoint, Progress
 from snellen.engine.device import synchronise
-from snellen.engine.display import Display, shown
+from snellen.engine.display import Display, metric_text
 from snellen.engine.ema import build_ema
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.journal import Journal
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from snellen.engine.mode import Mode
 
-Autocast = Callable[[], AbstractContextManager[Any]]
+Autocast = Callable[[], AbstractContextManager[Any]]  # makes the context of a forward pass
 
 
 class Examples(Protocol):
@@ -64,7 +64,7 @@ class Source(Protocol):
 
 
 class Evaluation(Protocol):
-    """What a task says of the network after an epoch."""
+    """A task's scores of the network after an epoch."""
 
     @property
     def quality(self) -> float:
@@ -76,15 +76,15 @@ class Evaluation(Protocol):
 
     @property
     def per_image(self) -> Sequence[NDArray[Any]]:
-        """(N, …) what is kept of every scored image, an array for each of the task's records; none where nothing is."""
+        """(N, …) results for every scored image, one array for each of the task's records; empty if none are kept."""
 
     @property
     def finite(self) -> bool:
-        """Whether the network gives numbers for all images."""
+        """Whether all outputs of the network are finite."""
 
     @property
     def fatal(self) -> str | None:
-        """Why the run must not go on, in words for people."""
+        """Why the run must stop, for people; None if it may continue."""
 
     def row(self) -> dict[str, float]:
         """The columns of epochs.csv that the task adds."""
@@ -97,8 +97,8 @@ class Task(Protocol):
     """What a task must offer to be trained."""
 
     @property
-    def measure(self) -> str:
-        """What `loss` adds up beside the loss, such as "top1": the column train_top1 is its mean over images."""
+    def train_metric(self) -> str:
+        """What `loss` sums up beside the loss, such as "top1": the column train_top1 is its mean over images."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -106,14 +106,14 @@ class Task(Protocol):
 
     @property
     def records(self) -> Sequence[str]:
-        """The growing files that take `Evaluation.per_image` of every scored epoch, relative to the run."""
+        """The append-only files that take `Evaluation.per_image` of every scored epoch, relative to the run."""
 
     @property
-    def figure(self) -> str:
-        """What `Evaluation.quality` is called, such as "top-1"."""
+    def measure(self) -> str:
+        """What the run is scored by: the name of `Evaluation.quality`, such as "top-1"."""
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """The scalar to minimise, and the sum of the measure over the batch's images."""
+        """The scalar to minimise, and the sum of the training metric over the batch's images."""
 
     def share(self, part: Any, whole: Any) -> Tensor | float:
         """The part's share in the mean loss of the whole batch, for gradient accumulation."""
@@ -140,7 +140,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """All that a run trains with. optimizer's groups carry `scale`: their learning rate over the recipe's."""
+    """Everything a run trains with. The optimizer's groups carry `scale`: their learning rate over the recipe's."""
 
     writer: RunWriter
     recipe: CommonRecipe
@@ -159,7 +159,7 @@ class Job:
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and kept: the moving average, where there is one."""
+        """The network that is scored and kept: the moving average, if there is one."""
         return self.ema.module if self.ema else self.model
 
     def on(self, model: nn.Module) -> Job:
@@ -175,30 +175,30 @@ class Job:
         return trained, optimizer
 
     def begin(self) -> tuple[Checkpoint, Progress]:
-        """The checkpoint of the run, and where it stands: what was saved, or the very start."""
+        """The checkpoint of the run, and its progress: as saved, or zero."""
         checkpoint = Checkpoint(self.writer, self.model, self.optimizer, self.ema)
         return checkpoint, checkpoint.restore(self.feed.device) or Progress()
 
 
 def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint, progress: Progress) -> bool:
-    """Trains from `progress` to the recipe's last epoch. False when it was asked to stop before.
+    """Trains from `progress` to the recipe's last epoch. False if it was stopped earlier.
 
     All randomness is derived from the seed, the epoch and the step: where a run was stopped makes no difference.
     """
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
-    due, scored = recipe.snapshots.due(recipe.epochs), recipe.scored_epochs()
-    with Journal(job.writer, progress, job.task.measure, job.task.columns, job.task.records) as journal:
+    snapshot_epochs, scored_epochs = recipe.snapshots.due(recipe.epochs), recipe.scored_epochs()
+    with Journal(job.writer, progress, job.task.train_metric, job.task.columns, job.task.records) as journal:
         while progress.epoch <= recipe.epochs:
             epoch = progress.epoch
             job.model.train()
             started, before = time.perf_counter(), progress.seconds_training
             for batch in job.feed.train(epoch, start=progress.step_in_epoch):
-                loss, measured, rate, norm = one_step(job, trained, optimizer, batch, progress.step)
+                loss, metric_sum, rate, norm = one_step(job, trained, optimizer, batch, progress.step)
                 progress.step += 1
                 progress.step_in_epoch += 1
                 progress.seconds_training = before + time.perf_counter() - started
-                if journal.step(loss, measured, len(batch), rate, norm, progress.seconds_training):
+                if journal.step(loss, metric_sum, len(batch), rate, norm, progress.seconds_training):
                     _show(job, display, progress)
                 if stop.requested or (checkpoint.due and progress.step_in_epoch < steps):
                     _save(job, checkpoint, journal, progress)
@@ -211,15 +211,17 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
 
             started = time.perf_counter()
             evaluation = None
-            if epoch in scored:
+            if epoch in scored_epochs:
                 _check_weights(job, progress)
                 evaluation = job.task.evaluate(job.scored, job.fabric.autocast)
-                if not evaluation.finite:  # the first class would win everywhere, and count as a score
-                    raise DivergedError(f"the network gives no numbers for the scored images after epoch {epoch}")
+                if not evaluation.finite:  # argmax would call every image the first class, and score it
+                    raise DivergedError(
+                        f"the network's outputs for the scored images are not finite after epoch {epoch}"
+                    )
                 if evaluation.quality > progress.chosen_quality or recipe.evaluation.choose == "last":
                     progress.chosen_epoch, progress.chosen_quality = epoch, evaluation.quality
                     job.task.keep(job.scored, evaluation, epoch)
-            if epoch in due:
+            if epoch in snapshot_epochs:
                 job.task.snapshot(job.scored, job.fabric.autocast, epoch)
             progress.seconds_evaluating += time.perf_counter() - started
 
@@ -239,12 +241,12 @@ def one_step(
 ) -> tuple[Tensor, Tensor, float, Tensor | None]:
     """One optimiser step, the `step`-th of the run counted from 0.
 
-    Returns the batch's mean loss, the sum of the task's measure over its images, the learning rate, and the gradient's
+    Returns the batch's mean loss, the sum of the training metric over its images, the learning rate, and the gradient's
     norm if it is clipped.
     """
     torch.manual_seed(derive(job.recipe.seed, "step", step))  # dropout
     rate = _set_rate(job, step)
-    loss, measured = _gradient(job, trained, batch)
+    loss, metric_sum = _gradient(job, trained, batch)
     norm = None
     if job.recipe.optimizer.clip_norm is not None:
         limit = job.recipe.optimizer.clip_norm
@@ -254,7 +256,7 @@ def one_step(
     if job.ema and job.recipe.ema and (step + 1) % job.recipe.ema.every == 0:
         job.ema.update(job.model, step + 1)
     job.task.after_step(job.model, step + 1, job.feed.steps * job.recipe.epochs)
-    return loss, measured, rate, norm
+    return loss, metric_sum, rate, norm
 
 
 def _set_rate(job: Job, step: int) -> float:
@@ -262,27 +264,27 @@ def _set_rate(job: Job, step: int) -> float:
     rate = spec.lr * factor(job.recipe.schedule, step, job.feed.steps * job.recipe.epochs)
     for group in job.optimizer.param_groups:
         group["lr"] = rate * group["scale"]
-    cycled = momentum(job.recipe.schedule, step, job.feed.steps * job.recipe.epochs)
-    if cycled is not None:
-        set_momentum(job.optimizer, cycled)
+    scheduled = momentum(job.recipe.schedule, step, job.feed.steps * job.recipe.epochs)
+    if scheduled is not None:
+        set_momentum(job.optimizer, scheduled)
     return rate
 
 
 def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Tensor]:
-    """Adds up the gradient over the parts of a batch. Returns its mean loss and the sum of the measure."""
+    """Accumulates the gradient over the parts of a batch. Returns its mean loss and the sum of the training metric."""
     parts = batch.split(job.recipe.accumulation) if job.recipe.accumulation > 1 else [batch]
-    total, sums = [], []
+    losses, metric_sums = [], []
     for part in parts:
-        loss, measured = job.task.loss(trained, part)
+        loss, metric_sum = job.task.loss(trained, part)
         share = job.task.share(part, batch)
         job.fabric.backward(loss * share if len(parts) > 1 else loss)
-        total.append(loss.detach() * share)
-        sums.append(measured)
-    return torch.stack(total).sum(), torch.stack(sums).sum()
+        losses.append(loss.detach() * share)
+        metric_sums.append(metric_sum)
+    return torch.stack(losses).sum(), torch.stack(metric_sums).sum()
 
 
 def _save(job: Job, checkpoint: Checkpoint, journal: Journal, progress: Progress) -> None:
-    journal.flush()  # a loss or weight that is no number must stop the run before a good checkpoint is replaced
+    journal.flush()  # a loss or weight that is not finite must stop the run before a good checkpoint is replaced
     _check_weights(job, progress)
     progress.file_sizes = journal.sizes()
     checkpoint.save(progress)
@@ -291,27 +293,27 @@ def _save(job: Job, checkpoint: Checkpoint, journal: Journal, progress: Progress
 def _check_weights(job: Job, progress: Progress) -> None:
     weights = [*job.model.parameters(), *job.scored.parameters()]
     if not torch.stack([tensor.detach().isfinite().all() for tensor in weights]).all():
-        raise DivergedError(f"weights are no numbers after step {progress.step} (epoch {progress.epoch})")
+        raise DivergedError(f"weights are not finite after step {progress.step} (epoch {progress.epoch})")
 
 
 def _show(job: Job, display: Display, progress: Progress) -> None:
     seen = max(1, progress.seen)
     speed = progress.seen / max(1e-9, progress.seconds_training - progress.epoch_started)
-    measured = shown(job.task.measure, progress.measured / seen)
-    display.step(progress.epoch, progress.step, progress.loss_sum / seen, measured, speed)
+    metric = metric_text(job.task.train_metric, progress.measured / seen)
+    display.step(progress.epoch, progress.step, progress.loss_sum / seen, metric, speed)
 
 
 def _write_epoch(
     job: Job, journal: Journal, display: Display, progress: Progress, evaluation: Evaluation | None
 ) -> None:
     speed = progress.seen / max(1e-9, progress.seconds_training - progress.epoch_started)
-    loss, measured = progress.loss_sum / progress.seen, progress.measured / progress.seen
+    loss, metric = progress.loss_sum / progress.seen, progress.measured / progress.seen
     row = {
         "epoch": progress.epoch,
         "step": progress.step,
         "learning_rate": _set_rate(job, progress.step - 1),
         "train_loss": loss,
-        f"train_{job.task.measure}": measured,
+        f"train_{job.task.train_metric}": metric,
         "seconds": round(progress.seconds_training + progress.seconds_evaluating, 3),
         "images_per_second": round(speed, 1),
     }
@@ -320,4 +322,4 @@ def _write_epoch(
         row |= evaluation.row()
         text = f"  {evaluation.text()}"
     journal.epoch(row, () if evaluation is None else evaluation.per_image)
-    display.epoch(progress.epoch, loss, shown(job.task.measure, measured), text, speed)
+    display.epoch(progress.epoch, loss, metric_text(job.task.train_metric, metric), text, speed)

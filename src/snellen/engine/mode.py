@@ -1,4 +1,4 @@
-"""The mode of a run: precision, memory layout and the like, and what is measured of one."""
+"""The mode of a run: precision, memory layout and the like, and how the modes are timed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mode:
 
     @classmethod
     def recorded(cls, environment: Mapping[str, Any]) -> Mode:
-        """That of a run, as its environment.json has it."""
+        """The mode of a run, from its environment.json."""
         unfolded = environment.get("unfolded", False)
         return cls(environment["precision"], environment["channels_last"], environment["compiled"], unfolded)
 
@@ -50,7 +50,7 @@ class Mode:
             unfold_convolutions(model)
 
     def fixed(self, spec: HardwareSpec) -> HardwareSpec:
-        """`spec` with this mode written out, so that nothing is left to be measured."""
+        """`spec` with this mode filled in, so that nothing is left to measure."""
         fields = {
             "precision": self.precision,
             "channels_last": self.channels_last,
@@ -72,7 +72,7 @@ NAMED_MODES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Median seconds of one forward and backward pass of `images` images in one mode, over so many rounds."""
+    """Median seconds of one forward and backward pass of `images` images in one mode, over `rounds` rounds."""
 
     mode: Mode
     images: int
@@ -91,11 +91,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is timed.
+    """A step to be timed in several modes.
 
     images: (B, 3, H, W) float32 on the device, a whole batch. loss(model, images): the scalar to differentiate.
-    accumulation: parts that a batch is split into. network: what tells this network from others, for the kept
-    decisions. steps: optimiser steps in the run, which bound how long measuring may take.
+    accumulation: parts that a batch is split into. network: identifies the network in saved
+    choices. steps: optimiser steps in the run, which limit how long measuring may take.
     """
 
     model: nn.Module

@@ -1,4 +1,4 @@
-"""Optimisers by name, and which parameters get which rate and decay."""
+"""Optimisers by name, and the learning rate and weight decay of each parameter."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SECOND_ORDER = ("adahessian",)
 
 
 def build_optimizer(spec: OptimizerSpec, model: nn.Module) -> Optimizer:
-    """The optimiser of the parameters that are to be trained.
+    """The optimiser of the trainable parameters.
 
     Each group has `scale`, its rate as a factor of the recipe's. Raises UserError for an unknown name.
     """
     groups = _groups(spec, model)
-    # Fused: one pass over the weights in place of many, on the CPU too.
-    rate: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": True}
+    # Fused: one pass over the weights instead of many, on the CPU too.
+    options: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": True}
     if spec.name == "sgd":
-        return SGD(groups, momentum=spec.momentum, nesterov=spec.nesterov and spec.momentum > 0, **rate)
+        return SGD(groups, momentum=spec.momentum, nesterov=spec.nesterov and spec.momentum > 0, **options)
     if spec.name in {"adam", "adamw"}:
-        kind = Adam if spec.name == "adam" else AdamW
-        return kind(groups, betas=spec.betas, eps=spec.eps, **rate)
-    return _by_timm(spec, groups)
+        optimizer_type = Adam if spec.name == "adam" else AdamW
+        return optimizer_type(groups, betas=spec.betas, eps=spec.eps, **options)
+    return _timm_optimizer(spec, groups)
 
 
 def set_momentum(optimizer: Optimizer, value: float) -> None:
@@ -39,7 +39,7 @@ def set_momentum(optimizer: Optimizer, value: float) -> None:
             group["momentum"] = value
 
 
-def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
+def _timm_optimizer(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
     import timm.optim
 
     known = sorted({"sgd", "adam", "adamw", *map(str, timm.optim.list_optimizers())})
@@ -49,8 +49,8 @@ def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
         raise UserError(f"optimizer.name={spec.name}: no such optimiser. {hint}")
     if spec.name in _SECOND_ORDER:
         raise UserError(
-            f"optimizer.name={spec.name}: it needs second derivatives, which are not computed here. Use adamw, or "
-            "another of first order."
+            f"optimizer.name={spec.name}: it needs second derivatives, which are not computed here. Use adamw or "
+            "another first-order optimiser."
         )
     options: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay}
     if "sgd" in spec.name or spec.name.startswith(("lars", "nlars")):
@@ -58,7 +58,7 @@ def _by_timm(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimizer:
     try:
         optimizer: Optimizer = timm.optim.create_optimizer_v2(groups, opt=spec.name, **options)
     except (ImportError, AssertionError, TypeError, ValueError) as error:
-        raise UserError(f"optimizer.name={spec.name}: timm cannot make it here ({error}).") from error
+        raise UserError(f"optimizer.name={spec.name}: timm cannot build it here ({error}).") from error
     return optimizer
 
 
@@ -79,7 +79,7 @@ def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
             scale *= spec.bias_rate
         groups.setdefault((decayed, scale), []).append(parameter)
     if not groups:
-        raise UserError("model.freeze: nothing is left to be trained.")
+        raise UserError("model.freeze: nothing is left to train.")
     return [
         {"params": parameters, "scale": scale, "weight_decay": spec.weight_decay if decayed else 0.0}
         for (decayed, scale), parameters in groups.items()

@@ -1,4 +1,4 @@
-"""What to do when the device's memory does not suffice, wherever that shows: in training or in what is timed before."""
+"""Advice for running out of memory, during training or while modes are timed before it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def memory_explained(recipe: CommonRecipe, device: torch.device) -> Iterator[None]:
-    """Turns running out of memory, of a GPU or of the machine, into a UserError that names what helps."""
+    """Turns running out of GPU or main memory into a UserError that says what helps."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -32,7 +32,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _advice(recipe: CommonRecipe, device: torch.device) -> str:
-    accumulation = min(recipe.accumulation * 2, recipe.batch_size // 2)  # more is refused
+    accumulation = min(recipe.accumulation * 2, recipe.batch_size // 2)  # recipes refuse more
     splits = not recipe.whole_batch and accumulation > recipe.accumulation
     parts = f"accumulation={accumulation} (the same batch in smaller parts) or " if splits else ""
     return (

@@ -1,4 +1,4 @@
-"""Precision and memory layout: the modes there are, and which of them a run takes."""
+"""Precision and memory layout: the possible modes, and which of them a run uses."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from snellen.engine.mode import NAMED_MODES, Measured, Mode, Precision, Workload
 from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
 
-_WORTH_IT = 0.97  # another mode than the plainest must save at least 3%
+_WORTH_IT = 0.97  # a mode other than the plainest must save at least 3%
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The mode that a run takes, and what was measured for it. remembered: measured by an earlier run."""
+    """The mode of a run, and the timings behind the choice. remembered: measured by an earlier run."""
 
     mode: Mode
     measured: tuple[Measured, ...] = ()
@@ -41,21 +41,21 @@ def candidates(spec: HardwareSpec, device: torch.device) -> list[Mode]:
 
 
 def variants(spec: HardwareSpec, device: torch.device, mode: Mode) -> list[Mode]:
-    """What is tried of the fastest candidates beside: unfolded on CPUs, compiled on CUDA, unless `spec` fixes that."""
-    tried = []
+    """Variants of the fastest candidate to try: unfolded on CPUs, compiled on CUDA, unless `spec` fixes that."""
+    modes = []
     if spec.unfold is None and device.type == "cpu":
-        tried.append(dataclasses.replace(mode, unfolded=True))
+        modes.append(dataclasses.replace(mode, unfolded=True))
     if spec.compile is None and device.type == "cuda":
-        tried.append(dataclasses.replace(mode, compiled=True))
-    return tried
+        modes.append(dataclasses.replace(mode, compiled=True))
+    return modes
 
 
 def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
     """The fastest of the modes that `spec` allows.
 
-    The decision is kept in the user's cache folder (`engine.decisions`) and read there the next time; nothing is
-    measured then, nor where only one mode is allowed. SNELLEN_MODE, one of NAMED_MODES, decides without measuring what
-    `spec` leaves open. Raises whatever the plainest mode raises where none works.
+    The choice is kept in the user's cache folder (`engine.decisions`) and read from there the next time, without
+    measuring again; nothing is measured either if only one mode is allowed. SNELLEN_MODE, one of NAMED_MODES, settles
+    whatever `spec` leaves open without measuring. Raises what the plainest mode raises if none works.
     """
     from snellen.engine.measuring import measure
 
@@ -67,9 +67,9 @@ def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
     if forced is not None:
         return Choice(forced)
     key = _key(spec, work)
-    kept = None if spec.remeasure else decisions.read(key)
-    if kept is not None:
-        return Choice(Mode(**kept), remembered=True)
+    remembered = None if spec.remeasure else decisions.read(key)
+    if remembered is not None:
+        return Choice(Mode(**remembered), remembered=True)
     measured = measure(modes, lambda mode: variants(spec, device, mode), work, console)
     mode = fastest(measured)
     decisions.write(key, asdict(mode), [entry.as_dict() for entry in measured])
@@ -85,12 +85,14 @@ def check_compiler(device: torch.device) -> None:
     try:
         torch.compile(doubled)(torch.ones(8, device=device))
     except Exception as error:  # no compiler, one that is too old, no Triton: each has an error of its own
-        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        what = "a C compiler (gcc) and Python's headers for Triton" if device.type == "cuda" else "a C++ compiler (g++)"
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        packages = (
+            "a C compiler (gcc) and Python's headers for Triton" if device.type == "cuda" else "a C++ compiler (g++)"
+        )
         raise UserError(
-            f"hardware.compile=true: torch.compile does not work here ({why.strip()}). Install {what}, on Debian or "
-            "Ubuntu by `apt install build-essential python3-dev`, and unset CC and CXX where they name another one; or "
-            "leave hardware.compile=false."
+            f"hardware.compile=true: torch.compile does not work here ({reason.strip()}). Install {packages}, on Debian "
+            "Ubuntu by `apt install build-essential python3-dev`, and unset CC and CXX if they name another one; or "
+            "set hardware.compile=false."
         ) from error
 
 
@@ -101,7 +103,7 @@ def fastest(measured: list[Measured]) -> Mode:
 
 
 def _forced(spec: HardwareSpec) -> Mode | None:
-    """The mode that SNELLEN_MODE names, in what `spec` leaves open."""
+    """The mode that SNELLEN_MODE names, for what `spec` leaves open."""
     name = os.environ.get("SNELLEN_MODE")
     if not name:
         return None
@@ -117,7 +119,7 @@ def _forced(spec: HardwareSpec) -> Mode | None:
 
 
 def _key(spec: HardwareSpec, work: Workload) -> dict[str, Any]:
-    """All that a decision depends on, as JSON values."""
+    """Everything that a choice depends on, as JSON values."""
     return {
         **arithmetic_unit(work.images.device),
         "network": work.network,

@@ -1,4 +1,4 @@
-"""What the recipe of every kind of training has."""
+"""The fields that the recipes of all tasks have in common."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Duration = Annotated[str, AfterValidator(_check_duration)]
 
 
 class SnapshotSpec(Spec):
-    """Features of the same validation images after several epochs."""
+    """Features of the same validation images, kept after several epochs."""
 
     images: int = Field(1000, ge=0, description="Validation images whose features are kept, drawn once; 0 for none.")
     epochs: tuple[int, ...] | None = Field(
@@ -45,19 +45,19 @@ class SnapshotSpec(Spec):
     )
 
     @property
-    def wanted(self) -> bool:
+    def enabled(self) -> bool:
         """Whether anything is kept at all."""
         return self.images > 0
 
     def due(self, total: int) -> set[int]:
-        """The epochs of a run of `total` epochs after which something is kept."""
-        if not self.wanted:
+        """The epochs, in a run of `total`, after which something is kept."""
+        if not self.enabled:
             return set()
         return {1, (total + 1) // 2, total} if self.epochs is None else {e for e in self.epochs if e <= total}
 
 
 class Evaluation(Protocol):
-    """How often a recipe's network is scored, and which epoch is kept."""
+    """How often the network is scored, and which epoch is kept."""
 
     @property
     def every(self) -> int | None:
@@ -76,7 +76,7 @@ class Network(Protocol):
 
     @property
     def weights(self) -> str | None:
-        """Where its first weights come from; None: from scratch."""
+        """Where its initial weights come from; None: from scratch."""
 
     def model_dump(self, *, mode: str = "python", exclude: set[str] | None = None) -> dict[str, Any]:
         """Its fields."""
@@ -86,12 +86,14 @@ class Network(Protocol):
 
 
 class CommonRecipe(Spec):
-    """What the recipe of every task has."""
+    """The part of a recipe that all tasks share."""
 
-    network_field: ClassVar[str] = "model.backbone"  # the field that says which network is trained
-    whole_batch: ClassVar[bool] = False  # whether the loss looks at all images of a batch, which is not split then
+    network_field: ClassVar[str] = "model.backbone"  # the field that names the network
+    whole_batch: ClassVar[bool] = (
+        False  # whether the loss needs all images of a batch at once, so that it cannot be split
+    )
 
-    if TYPE_CHECKING:  # what every recipe has in a form of its own
+    if TYPE_CHECKING:  # every recipe has these, each in its own form
 
         @property
         def task(self) -> str: ...
@@ -111,21 +113,19 @@ class CommonRecipe(Spec):
         @property
         def model(self) -> Network: ...
 
-    name: str = Field("custom", min_length=1, description="What the run is called in folders and reports.")
+    name: str = Field("custom", min_length=1, description="Name of the run in folders and reports.")
     seed: int = Field(
-        0, ge=0, lt=2**31, description="Fixes initial weights, order of images, augmentation and dropout."
+        0, ge=0, lt=2**31, description="Determines initial weights, order of images, augmentation and dropout."
     )
-    epochs: int = Field(
-        10, ge=1, description="Passes over the training images. The schedule is laid out for exactly these."
-    )
+    epochs: int = Field(10, ge=1, description="Passes over the training images; the schedule spans exactly these.")
     budget: Duration | None = Field(
-        None, description="Time for training and scoring (20m, 1h30m). The first steps are timed and `epochs` is set."
+        None, description="Time for training and scoring (20m, 1h30m). `epochs` is set by timing the first steps."
     )
     batch_size: int = Field(128, ge=2, description="Images in one optimiser step.")
     normalization: NormalizationSpec = Field(
-        default_factory=NormalizationSpec, description="Mean and deviation that pixels are normalised by."
+        default_factory=NormalizationSpec, description="Mean and standard deviation that pixels are normalised with."
     )
-    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="How the loss is minimised.")
+    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec, description="The optimiser of the loss.")
     schedule: ScheduleSpec = Field(default_factory=ScheduleSpec, description="The learning rate over the run.")
     hardware: HardwareSpec = Field(
         default_factory=HardwareSpec, description="Device, precision and memory layout; measured unless given."
@@ -142,46 +142,46 @@ class CommonRecipe(Spec):
 
     @model_validator(mode="after")
     def _settle_choice(self) -> Self:
-        """Which epoch is kept, where the recipe leaves it open; a recipe is immutable once it is made."""
+        """Fills in which epoch is kept if the recipe leaves it open; a recipe is immutable once built."""
         if self.evaluation.choose is None:
             choice = {"choose": choice_of_epoch(self.schedule)}
             self.__dict__["evaluation"] = self.evaluation.model_copy(update=choice)
         return self
 
     def scored_epochs(self) -> set[int]:
-        """The epochs, counted from 1, that end with a score: every so many, and the last."""
+        """The epochs, counted from 1, that end with a score: every `evaluation.every`-th, and the last."""
         every = self.evaluation.every or 1
         return {*range(every, self.epochs + 1, every), self.epochs}
 
     def steps_in_epoch(self, images: int, batch_size: int) -> int:
-        """Optimiser steps of an epoch of so many training images."""
+        """Optimiser steps in an epoch of `images` training images."""
         from snellen.data.feed import steps_in_epoch
 
         return steps_in_epoch(images, batch_size, self.drop_last)
 
     @property
     def trains_on_features(self) -> bool:
-        """Whether the backbone's features are extracted once, so that a run takes one pass through it."""
+        """Whether the backbone's features are extracted once, in a single pass through it."""
         return False
 
     @property
     def trains_head_only(self) -> bool:
-        """Whether the backbone's weights stay as they are."""
+        """Whether the backbone is frozen."""
         return False
 
     @property
     def network_name(self) -> str:
-        """What `network_field` says."""
+        """The value of `network_field`."""
         return str(self.model.model_dump()[self.network_field.removeprefix("model.")])
 
     def identity(self) -> dict[str, Any]:
-        """The fields by which a run is known again."""
+        """The fields that identify a run."""
         return self.model_dump(mode="json")
 
-    def looking_at(self, source: str) -> Self:
-        """The recipe, scored on the labelled images of `source` where it can be and does not bring its own."""
+    def scored_on(self, source: str) -> Self:
+        """The recipe, scored on the labelled images of `source` if it needs such and names none of its own."""
         return self
 
     def network(self) -> dict[str, Any]:
-        """The fields that decide what is computed in a step, but for the initial weights."""
+        """The fields that determine the computation of a step, without the initial weights."""
         return self.model.model_dump(mode="json", exclude={"weights"})

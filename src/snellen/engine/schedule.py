@@ -13,7 +13,7 @@ _NEAR_ZERO = 0.1  # of the peak
 
 
 class ScheduleSpec(Spec):
-    """Laid out for exactly the run's epochs; a run that stops early never reached its end, and the report says so."""
+    """Spans exactly the run's epochs; the report says so if a run stopped before the end of its schedule."""
 
     name: Literal["constant", "cosine", "onecycle", "linear", "poly"] = Field(
         "constant",
@@ -21,7 +21,7 @@ class ScheduleSpec(Spec):
         "cosine down to `final`. linear: straight down to `final`. poly: (1 - t)^power down to `final`.",
     )
     warmup: float = Field(
-        0.0, ge=0, lt=1, description="Share of the run's steps in which the rate rises from `start` to 1."
+        0.0, ge=0, lt=1, description="Share of the run's steps during which the rate rises from `start` to 1."
     )
     start: float = Field(0.0, ge=0, le=1, description="Factor at the first step of the warm-up.")
     final: float = Field(0.0, ge=0, le=1, description="Factor at the last step.")
@@ -29,7 +29,7 @@ class ScheduleSpec(Spec):
     momentum: tuple[float, float] | None = Field(
         None,
         description="For name=onecycle: sgd's momentum, or the first beta of adam and adamw, at the highest rate and "
-        "at both ends of the run. It moves against the rate, as PyTorch's does: [0.85, 0.95]. null: the optimizer's.",
+        "at both ends of the run. It moves opposite to the rate, as in PyTorch: [0.85, 0.95]. null: the optimizer's.",
     )
 
     @model_validator(mode="after")
@@ -46,8 +46,8 @@ class ScheduleSpec(Spec):
 def choice_of_epoch(spec: ScheduleSpec) -> Literal["best", "last"]:
     """Which epoch a run keeps by default.
 
-    The last where the rate ends at a tenth of its peak or below: epochs hardly differ by then, and an epoch that scores
-    best among like ones does so by luck. At a rate that stays high, epochs go up and down, and the best is looked for.
+    The last if the rate ends at a tenth of its peak or below: epochs hardly differ by then, and it is luck which scores
+    best. While the rate stays high, scores go up and down from epoch to epoch, so the best is kept.
     """
     return "last" if spec.name != "constant" and spec.final <= _NEAR_ZERO else "best"
 
@@ -60,27 +60,27 @@ def factor(spec: ScheduleSpec, step: int, steps: int) -> float:
     """
     warmup = round(spec.warmup * steps)
     if step < warmup:
-        rising = step / warmup
+        rise = step / warmup
         if spec.name == "onecycle":
-            rising = (1 - math.cos(math.pi * rising)) / 2
-        return spec.start + (1 - spec.start) * rising
+            rise = (1 - math.cos(math.pi * rise)) / 2
+        return spec.start + (1 - spec.start) * rise
     if spec.name == "constant":
         return 1.0
-    done = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
+    position = min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
     if spec.name == "linear":
-        left = 1 - done
+        height = 1 - position
     elif spec.name == "poly":
-        left = (1 - done) ** spec.power
+        height = (1 - position) ** spec.power
     else:
-        left = (1 + math.cos(math.pi * done)) / 2
-    return spec.final + (1 - spec.final) * left
+        height = (1 + math.cos(math.pi * position)) / 2
+    return spec.final + (1 - spec.final) * height
 
 
 def momentum(spec: ScheduleSpec, step: int, steps: int) -> float | None:
-    """The momentum at optimiser step `step`, counted from 0, of `steps`; None where it is the optimizer's own."""
+    """The momentum at optimiser step `step`, counted from 0, of `steps`; None if it is the optimizer's own."""
     if spec.momentum is None:
         return None
     lowest, highest = spec.momentum
     warmup = round(spec.warmup * steps)
-    done = step / warmup if step < warmup else 1 - min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
-    return highest + (lowest - highest) * (1 - math.cos(math.pi * done)) / 2
+    position = step / warmup if step < warmup else 1 - min(1.0, (step - warmup) / max(1, steps - 1 - warmup))
+    return highest + (lowest - highest) * (1 - math.cos(math.pi * position)) / 2

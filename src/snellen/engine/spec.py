@@ -16,33 +16,33 @@ class HardwareSpec(Spec):
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         description="auto: the GPU (CUDA) if there is one, else the CPU. Or cpu, cuda, cuda:1, or Apple's mps, which "
-        "snellen was not tried on yet.",
+        "has not been tested yet.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Arithmetic of the network. auto: whichever of fp32 and bf16 autocast is faster here."
+        "auto", description="Arithmetic of the network. auto: fp32 or bf16 autocast, whichever is faster here."
     )
-    channels_last: bool | None = Field(None, description="Memory layout of images. null: the faster one here.")
+    channels_last: bool | None = Field(None, description="Memory layout of images. null: whichever is faster here.")
     compile: bool | None = Field(
-        None, description="torch.compile for training steps. null: if it is faster, tried on CUDA only."
+        None, description="torch.compile for training steps. null: if faster; only tried on CUDA."
     )
     unfold: bool | None = Field(
         None,
-        description="Convolutions over few positions as matrix products. null: if it is faster, tried on CPUs only.",
+        description="Convolutions over few positions as matrix products. null: if faster; only tried on CPUs.",
     )
     remeasure: bool = Field(
         False,
-        description="Measure which mode is the fastest even where that was measured on this machine before (the "
-        "decision is kept in the user's cache folder).",
+        description="Measure which mode is fastest even if this machine has measured it before (the choice is "
+        "kept in the user's cache folder).",
     )
     threads: int | None = Field(
-        None, ge=1, description="CPU threads for the arithmetic, at most one for each core. null: one for each core."
+        None, ge=1, description="CPU threads for the arithmetic, at most one per core. null: one per core."
     )
     deterministic: bool = Field(
-        True, description="Only algorithms that give the same bits each time; what an exact resume needs."
+        True, description="Use only algorithms that give the same bits each time; an exact resume needs this."
     )
 
 
-MOMENTUM = ("sgd", "adam", "adamw")  # those whose momentum a schedule can move
+MOMENTUM = ("sgd", "adam", "adamw")  # optimisers whose momentum a schedule can change
 
 
 class OptimizerSpec(Spec):
@@ -53,17 +53,21 @@ class OptimizerSpec(Spec):
     weight_decay: float = Field(
         0.01,
         ge=0,
-        description="Pull of weights to zero: decoupled in adamw, part of the gradient in sgd and adam.",
+        description="Weight decay: decoupled in adamw, part of the gradient in sgd and adam.",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and lars.")
     nesterov: bool = Field(False, description="Nesterov's momentum, for sgd.")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Moving averages of adam and adamw.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Decay of the moving averages of adam and adamw.")
     eps: float = Field(1e-8, gt=0, description="Added to the denominator of adam and adamw.")
-    clip_norm: float | None = Field(None, gt=0, description="The gradient's norm is clipped at this. null: it is not.")
+    clip_norm: float | None = Field(
+        None, gt=0, description="Clip the gradient's norm at this value. null: no clipping."
+    )
     decay_vectors: bool = Field(True, description="Whether biases and normalisation scales are decayed too.")
-    backbone_rate: float = Field(1.0, gt=0, le=1, description="Rate of the backbone, as a factor of the head's.")
+    backbone_rate: float = Field(
+        1.0, gt=0, le=1, description="Learning rate of the backbone, as a factor of the head's."
+    )
     bias_rate: float = Field(
-        1.0, gt=0, description="Rate of the biases of batch-norm, as a factor; airnet wants a large one."
+        1.0, gt=0, description="Learning rate of batch-norm biases, as a factor; airnet needs a large one."
     )
 
     @field_validator("betas")

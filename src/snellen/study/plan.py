@@ -188,7 +188,7 @@ def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretr
         changes = flattened(step.changes)
         _, recipe = load_for("pretrain", step.recipe, changes)
         if "evaluation.data" not in changes:
-            recipe = recipe.looking_at(data.source)
+            recipe = recipe.scored_on(data.source)
     except UserError as error:
         raise UserError(f"study '{study.name}', pretraining: {error}") from error
     identity = "the study's own images" if step.data is None else str(Path(step.data).resolve())

@@ -298,7 +298,7 @@ def _few_steps(results: Results) -> list[str]:
         for cell in results.cells
         for run in cell.runs.values()
     ]
-    return few_steps_notes(runs, settled=results.study.spec.fewest_steps > 0)
+    return few_steps_notes(runs, deliberate=results.study.spec.fewest_steps > 0)
 
 
 def _switches(study: StudyDirectory) -> list[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +16,7 @@ from snellen.data.normalization import Normalization
 from snellen.engine.device import find_device, make_fabric
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
+from snellen.engine.loop import Autocast
 from snellen.engine.mode import Loss, Measured, Mode, Workload
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, check_compiler, choose
@@ -137,7 +137,7 @@ class Arithmetic:
     """How a run's network is run again. autocast: makes the context of a forward pass."""
 
     device: torch.device
-    autocast: Callable[[], AbstractContextManager[Any]]
+    autocast: Autocast
     mode: Mode
     normalization: Normalization
 

@@ -152,7 +152,7 @@ def test_features_that_are_no_numbers(digits: Path, tmp_path: Path, method: str)
     wild = {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 1, "batch_size": 120}
     fields = {key: value for key, value in SMALL.items() if key != "method.hidden"} | wild
     fields |= {"method": {"name": method, "hidden": 32}, "evaluation.data": str(digits), "evaluation.probe": "always"}
-    with pytest.raises(UserError, match=r"gives no numbers for the scored images after epoch 1\. Start again"):
+    with pytest.raises(UserError, match=r"outputs for the scored images are not finite after epoch 1\. Start again"):
         pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "run", console=QUIET)
 
 
@@ -162,7 +162,9 @@ def test_a_start_that_gives_no_numbers(digits: Path, tmp_path: Path) -> None:
     weights = load_file(file)
     save_file({name: tensor * 1e30 if tensor.ndim == 4 else tensor for name, tensor in weights.items()}, file)
     started = SMALL | {"model.weights": str(file), "evaluation.data": str(digits)}
-    with pytest.raises(UserError, match=r"gives no numbers for these images before the first step.*model\.weights"):
+    with pytest.raises(
+        UserError, match=r"outputs for these images are not finite before the first step.*model\.weights"
+    ):
         pretrain(digits, "byol-small", overrides=started, out=tmp_path / "run", console=QUIET)
     assert not (tmp_path / "run").exists()
 

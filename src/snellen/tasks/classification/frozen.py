@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +17,11 @@ from torch import Tensor
 from snellen.data.feed import Batch, Feed, order, steps_in_epoch
 from snellen.data.fingerprint import text_hash
 from snellen.data.split import validation_rows
-from snellen.engine.loop import Job, one_step
+from snellen.engine.loop import Autocast, Job, one_step
 from snellen.errors import UserError
 from snellen.models.classifier import Classifier
 from snellen.randomness import derive
 
-Autocast = Callable[[], AbstractContextManager[Any]]
 _HELD_OUT = 0.2
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -14,13 +13,12 @@ from torch import Tensor, nn
 
 from snellen.data.feed import Batch
 from snellen.engine.display import loss_text
+from snellen.engine.loop import Autocast
 from snellen.models.classifier import Classifier
 from snellen.run.writer import RunWriter
 from snellen.tasks.classification.losses import compute_loss
 from snellen.tasks.classification.recipe import LossSpec
 from snellen.tasks.classification.record import Snapshot, class_file, records, write_snapshot, write_validation
-
-Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -120,9 +118,9 @@ class Classification:
     which of them features are kept of. classes: C.
     """
 
-    measure = "top1"
+    train_metric = "top1"
     columns = ("validation_loss", "validation_top1", "validation_top5")
-    figure = "top-1"
+    measure = "top-1"
 
     def __init__(
         self, writer: RunWriter, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64], classes: int

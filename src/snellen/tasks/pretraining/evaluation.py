@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from snellen.data.feed import Batch
+from snellen.engine.loop import Autocast
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
 
-Autocast = Callable[[], AbstractContextManager[Any]]
 COLUMNS = ("feature_deviation", "projection_deviation", "effective_rank", "knn_top1", "probe_top1")
 _COLLAPSED = 0.1
 

@@ -183,7 +183,7 @@ def _first_look(prepared: PreparedPretraining, console: Console) -> dict[str, fl
     look = job.task.evaluate(job.model, job.fabric.autocast)
     if not look.finite:
         advice = "Start from other weights (model.weights)." if job.recipe.model.weights else "Try another seed."
-        raise UserError(f"the network gives no numbers for these images before the first step. {advice}")
+        raise UserError(f"outputs for these images are not finite before the first step. {advice}")
     say(console, f"before the first step: {look.text()}")
     return look.row()
 

@@ -96,7 +96,7 @@ class PretrainingRecipe(CommonRecipe):
         fields = super().identity()
         return fields | {"evaluation": fields["evaluation"] | {"data": None}}
 
-    def looking_at(self, source: str) -> PretrainingRecipe:
+    def scored_on(self, source: str) -> PretrainingRecipe:
         """With k-NN and linear probe on these images; masks are no labels for them."""
         from snellen.data.masks.sources import is_masked
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +11,7 @@ from torch import Tensor, nn
 
 from snellen.data.feed import Feed, order
 from snellen.data.views import ViewBatch
+from snellen.engine.loop import Autocast
 from snellen.insight.knn import knn_probabilities
 from snellen.insight.linear_probe import linear_probe
 from snellen.insight.separability import effective_rank
@@ -23,7 +21,6 @@ from snellen.tasks.pretraining.evaluation import COLUMNS, Representation, extrac
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
 from snellen.tasks.pretraining.recipe import RepresentationSpec
 
-Autocast = Callable[[], AbstractContextManager[Any]]
 _LOOKED_AT = 2000  # images whose features tell deviation and rank
 
 
@@ -52,10 +49,10 @@ class Pretraining:
     seed: of the linear probe's split.
     """
 
-    measure = "projection_deviation"
+    train_metric = "projection_deviation"
     columns = COLUMNS
     records = (CORRECT,)
-    figure = "k-NN top-1"
+    measure = "k-NN top-1"
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ class MaskSnapshotSpec(SnapshotSpec):
     )
 
     @property
-    def wanted(self) -> bool:
+    def enabled(self) -> bool:
         """Whether anything is kept at all."""
         return self.images > 0 or len(self.names) > 0
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
 from snellen.engine.display import loss_text
+from snellen.engine.loop import Autocast
 from snellen.insight.segmentation import counts_of, miou
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
 from snellen.run.writer import RunWriter
@@ -27,8 +27,6 @@ from snellen.tasks.segmentation.recipe import SegmentationEvaluationSpec, Segmen
 from snellen.tasks.segmentation.record import COUNTS, MaskSnapshot, write_snapshot, write_validation
 from snellen.tasks.segmentation.rescaled import Stretcher
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, plan_tiles
-
-Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -199,10 +197,10 @@ class Segmentation:
     validation: the scored images. rows: (n,) int64, which of them predicted masks are kept of.
     """
 
-    measure = "pixel_accuracy"
+    train_metric = "pixel_accuracy"
     columns = ("validation_loss", "validation_miou", "validation_pixel_accuracy")
     records = (COUNTS,)
-    figure = "mIoU"
+    measure = "mIoU"
 
     def __init__(
         self,
