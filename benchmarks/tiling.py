@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from snellen.data.normalization import Normalization
 from snellen.engine.device import synchronise
 from snellen.tasks.segmentation.inference import OVERLAP, TILE, Network, Rows, TiledPredictor
-from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted
+from snellen.tasks.segmentation.mask_files import MaskFiles, Outputs
 from snellen.tasks.segmentation.tiling import plan_tiles
 
 NORMALIZATION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet")
@@ -74,8 +74,8 @@ def predict(network: Network, classes: int, path: Path, out: Path, device: torch
     events = TiledPredictor(network, classes, NORMALIZATION, device).predict([path])
     first = next(events)
     assert isinstance(first, Rows)
-    wanted = Wanted([(index, index, index) for index in range(classes)])
-    with MaskFiles(out, path.stem, first.raster, wanted) as files:
+    outputs = Outputs([(index, index, index) for index in range(classes)])
+    with MaskFiles(out, path.stem, first.raster, outputs) as files:
         files.write(first)
         for rows in events:
             assert isinstance(rows, Rows)

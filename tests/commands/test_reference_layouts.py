@@ -80,7 +80,7 @@ def test_flat_folders(inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert "the validation part; 24 others are left out" in out
     assert "the run's epoch was chosen on these images" in out
     command(inside, "evaluate", "one", "p1/train_50")
-    assert "the run was trained on these images: the figures are too good" in "".join(capsys.readouterr())
+    assert "the run was trained on these images: the figures are too optimistic" in "".join(capsys.readouterr())
 
 
 def test_tables_and_images_without_labels(inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Runs that go on with other threads or on another device: exact no longer, and said."""
+"""Runs resumed with other threads or on another device: no longer exact, and the user is told."""
 
 from __future__ import annotations
 
@@ -83,9 +83,12 @@ def test_other_threads_and_another_device_are_said(kind: str, digits: Path, scen
     run = _stopped(kind, digits, scenes, tmp_path / "run")
     threads = run.environment["threads"]
     assert run.environment["device"] == "cpu"
-    assert "bit for bit" not in _resumed(run), "the same threads and device: exact"
+    assert "bit-identical" not in _resumed(run), "the same threads and device: exact"
     said = _resumed(run, threads=threads + 5)
-    assert f"computed with {threads + 5} threads and goes on with {threads}; its result will not be bit for bit" in said
+    assert (
+        f"computed with {threads + 5} threads and resumes with {threads}, so its result will not be bit-identical"
+        in said
+    )
     assert f"OMP_NUM_THREADS={threads + 5}" in said
     said = _resumed(run, device="cuda:0", threads=threads)
-    assert "computed on cuda:0 and goes on on cpu; its result will not be bit for bit" in said
+    assert "computed on cuda:0 and resumes on cpu, so its result will not be bit-identical" in said

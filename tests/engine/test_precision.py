@@ -158,7 +158,7 @@ def test_a_round_ends_when_time_is_up(clock: Clock) -> None:
     measured = measure([PLAIN, LAST, HALF], lambda mode: [HALF], work, Console(file=said, width=200))
     assert [(entry.mode, entry.rounds) for entry in measured] == [(PLAIN, 1)]
     assert len(calls) == 6, "two to learn the cost, two and one to warm up, one timed"
-    assert said.getvalue().count("are over") == 3
+    assert said.getvalue().count("are used up") == 3
 
 
 @pytest.mark.parametrize("steps", [0, 2, 3, 5])

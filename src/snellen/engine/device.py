@@ -26,7 +26,7 @@ def find_device(spec: HardwareSpec) -> torch.device:
         index = device.index or 0
         if index >= count:
             raise UserError(
-                f"hardware.device={spec.device}: there are {counted(count, 'CUDA device')} here. Try hardware.device=auto"
+                f"hardware.device={spec.device}: {counted(count, 'CUDA device')} here. Try hardware.device=auto"
             )
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():

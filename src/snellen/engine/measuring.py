@@ -82,7 +82,7 @@ def measure(
 
 
 def _timed_rounds(trials: list[Trial], work: Workload, count: int, clock: _Clock) -> list[Trial]:
-    """Interleaved rounds: at least seven unless time is up, more if steps are fast. Returns the trials still running."""
+    """Interleaved rounds: at least seven unless time is up, more if steps are fast. Returns the trials that ran."""
     start = time.perf_counter()
     for number in range(_MOST_ROUNDS):
         clock.show(f"round {number + 1} of {_ROUNDS}" if number < _ROUNDS else "")

@@ -90,9 +90,9 @@ def check_compiler(device: torch.device) -> None:
             "a C compiler (gcc) and Python's headers for Triton" if device.type == "cuda" else "a C++ compiler (g++)"
         )
         raise UserError(
-            f"hardware.compile=true: torch.compile does not work here ({reason.strip()}). Install {packages}, on Debian "
-            "Ubuntu by `apt install build-essential python3-dev`, and unset CC and CXX if they name another one; or "
-            "set hardware.compile=false."
+            f"hardware.compile=true: torch.compile does not work here ({reason.strip()}). Install {packages}, on "
+            "Debian or Ubuntu by `apt install build-essential python3-dev`, and unset CC and CXX if they name another "
+            "one; or set hardware.compile=false."
         ) from error
 
 

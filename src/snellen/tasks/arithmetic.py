@@ -1,4 +1,4 @@
-"""The arithmetic of a run: the mode that it takes, and whether a resumed one can be exact."""
+"""The arithmetic of a run: its mode, and whether a resumed run can be exact."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run settled when it started, and keeps when it is resumed. data: its data.json."""
+    """What a run settled when it started, and keeps when resumed. data: its data.json."""
 
     mode: Mode
     normalization: Normalization
-    trained: bool  # whether there is a checkpoint, so that initial weights are not needed
+    trained: bool  # whether there is a checkpoint, which makes initial weights unnecessary
     device: str
     threads: int
     data: Mapping[str, Any]
 
 
 def recorded_of(run: RunDirectory) -> Recorded:
-    """What a run settled when it began."""
+    """What a run settled when it started."""
     return Recorded(
         Mode.recorded(run.environment),
         Normalization.recorded(run.data["normalization"]),
@@ -61,7 +61,7 @@ class Timed(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where they lie."""
+        """The device that they are on."""
 
     def train(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch."""
@@ -70,16 +70,16 @@ class Timed(Protocol):
 def settle_mode(
     recipe: CommonRecipe, model: nn.Module, feed: Timed, loss: Loss, console: Console, recorded: Recorded | None
 ) -> tuple[Mode, Sequence[Measured]]:
-    """The mode that a run takes, which is printed, and what was measured for it: that of a resumed run, or the fastest.
+    """Settles and prints the mode of a run: its own if it is resumed, else the fastest. Returns also the timings.
 
-    feed: in the contiguous layout. loss: as in Workload. Raises UserError where hardware.compile asks for what does not
-    work here, or where every mode runs out of memory.
+    feed: in the contiguous layout. loss: as in Workload. Raises UserError if hardware.compile cannot work here, or if
+    every mode runs out of memory.
     """
     if recipe.hardware.compile or (recorded is not None and recorded.mode.compiled):
         check_compiler(feed.device)
     if recorded is not None:
         console.print(mode_sentence(Choice(recorded.mode), feed.device), highlight=False, soft_wrap=True)
-        note = not_exact(recorded, str(feed.device), torch.get_num_threads())
+        note = why_not_exact(recorded, str(feed.device), torch.get_num_threads())
         if note:
             console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
         return recorded.mode, ()
@@ -95,32 +95,31 @@ def settle_mode(
 
 
 def in_mode(recipe: AnyRecipe, mode: Mode) -> AnyRecipe:
-    """The recipe with the mode written out: training from it takes the same one."""
+    """The recipe with the mode filled in, so that training from it uses the same one."""
     return recipe.model_copy(update={"hardware": mode.fixed(recipe.hardware)})
 
 
-def not_exact(recorded: Recorded, device: str, threads: int) -> str | None:
-    """Why a resumed run will not be, bit for bit, the one that was never stopped, and what would make it so."""
+def why_not_exact(recorded: Recorded, device: str, threads: int) -> str | None:
+    """Why a resumed run will not be bit-identical to an uninterrupted one, and what would make it so; else None."""
     if device != recorded.device:
         return (
-            f"this run was computed on {recorded.device} and goes on on {device}; its result will not be bit for bit "
-            f"that of a run which was never stopped. For that, resume it on a machine with {recorded.device}."
+            f"this run was computed on {recorded.device} and resumes on {device}, so its result will not be "
+            f"bit-identical to that of an uninterrupted run. For that, resume it on a machine with {recorded.device}."
         )
     if device == "cpu" and threads != recorded.threads:
         return (
-            f"this run was computed with {counted(recorded.threads, 'thread')} and goes on with {threads}; its "
-            f"result will not be "
-            "bit for bit that of a run which was never stopped. For that, resume it with "
-            f"OMP_NUM_THREADS={recorded.threads} set, on at least as many cores."
+            f"this run was computed with {counted(recorded.threads, 'thread')} and resumes with {threads}, so its "
+            "result will not be bit-identical to that of an uninterrupted run. For that, resume it with "
+            f"OMP_NUM_THREADS={recorded.threads} on at least as many cores."
         )
     return None
 
 
 def mode_sentence(choice: Choice, device: torch.device, batch: int = 0) -> str:
-    """The mode and how it was chosen, for people. batch: images in a batch."""
+    """The mode and how it was chosen, as text. batch: images in a batch."""
     start = f"device {device}, {choice.mode}"
     if choice.remembered:
-        return f"{start} (the fastest when it was measured here; hardware.remeasure=true measures anew)"
+        return f"{start} (the fastest when measured on this machine before; hardware.remeasure=true measures again)"
     if not choice.measured:
         return start
     chosen = next(entry for entry in choice.measured if entry.mode == choice.mode)
@@ -134,7 +133,7 @@ def mode_sentence(choice: Choice, device: torch.device, batch: int = 0) -> str:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How a run's network is run again. autocast: makes the context of a forward pass."""
+    """The device, mode and normalisation that a trained network is run with."""
 
     device: torch.device
     autocast: Autocast
@@ -142,14 +141,14 @@ class Arithmetic:
     normalization: Normalization
 
 
-def own_arithmetic(run: RunDirectory, recipe: CommonRecipe) -> Arithmetic:
-    """The run's own on the same kind of processor or GPU, else plain fp32; the run's normalisation."""
+def arithmetic_of(run: RunDirectory, recipe: CommonRecipe) -> Arithmetic:
+    """The run's own mode on the same kind of processor or GPU, else plain fp32; and the run's normalisation."""
     device = find_device(HardwareSpec(device=recipe.hardware.device))
-    same = device.type == torch.device(run.environment["device"]).type and (
+    is_same_unit = device.type == torch.device(run.environment["device"]).type and (
         device.type != "cpu" or run.environment["cpu"] == processor()
     )
     mode = Mode.recorded(run.environment)
-    if not same:
+    if not is_same_unit:
         mode = dataclasses.replace(mode, precision="fp32", unfolded=False)
     autocast = make_fabric(device, mode.precision).autocast
     return Arithmetic(device, autocast, mode, Normalization.recorded(run.data["normalization"]))

@@ -1,4 +1,4 @@
-"""What image files are like, before any training."""
+"""Checks of image files before any training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Files:
     unreadable: list[Unreadable]
 
     def lines(self) -> list[str]:
-        """For people."""
+        """As lines of text."""
         smallest, middle, largest = self.sides
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.formats.items())
         return [
@@ -41,7 +41,7 @@ class Files:
 
 @dataclass(frozen=True, repr=False)
 class FileCheck:
-    """files: what the files of a source are like."""
+    """files: the formats, sizes and faults of the files of a source."""
 
     files: Files
 
@@ -61,14 +61,14 @@ class FileCheck:
         return self.files.unreadable
 
 
-def look_at_all(paths: Sequence[Path], console: Console) -> Files:
+def check_files(paths: Sequence[Path], console: Console) -> Files:
     """Decodes every file."""
     formats: Counter[str] = Counter()
     sides: list[int] = []
     unreadable: list[Unreadable] = []
     with ThreadPoolExecutor() as pool:
-        looks = track(pool.map(_look, paths), "decoding", len(paths), console=console, transient=True)
-        for path, (kind, side, reason) in zip(paths, looks, strict=True):
+        results = track(pool.map(_check_file, paths), "decoding", len(paths), console=console, transient=True)
+        for path, (kind, side, reason) in zip(paths, results, strict=True):
             if reason is not None:
                 unreadable.append(Unreadable(str(path), reason))
                 continue
@@ -79,7 +79,7 @@ def look_at_all(paths: Sequence[Path], console: Console) -> Files:
 
 
 def listed_files(what: str, entries: Sequence[Unreadable], remedy: str) -> list[str]:
-    """Lines on files that cannot be used, the first 20 by name, and the setting that leaves them out."""
+    """Lines on files that cannot be used, the first 20 by name, and the setting that skips them."""
     lines = [f"[red]{what}:[/] {escape(entry.path)}: {escape(entry.reason)}" for entry in entries[:_MOST_LISTED]]
     if len(entries) > _MOST_LISTED:
         lines.append(f"… and {counted(len(entries) - _MOST_LISTED, f'more {what} file')}")
@@ -88,8 +88,8 @@ def listed_files(what: str, entries: Sequence[Unreadable], remedy: str) -> list[
     return lines
 
 
-def _look(path: Path) -> tuple[str, int, str | None]:
-    """(kind, shorter side, what is wrong) of one file."""
+def _check_file(path: Path) -> tuple[str, int, str | None]:
+    """(kind, shorter side, why it cannot be decoded or None) of one file."""
     try:
         decode(path, 256)
         kind, width, height = kind_and_size(path)

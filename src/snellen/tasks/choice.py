@@ -1,4 +1,4 @@
-"""Which recipe, where the user names none: what the choices of all tasks have in common."""
+"""Choosing a recipe if the user names none: the part that all tasks share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snellen.words import counted
 
 AnySample = TypeVar("AnySample")
 SMALL_SIDE = 64
-_LOOKED_AT = 200
+_SAMPLED = 200  # images whose size is read
 FEWEST_STEPS = {
     "airnet-scratch": 1500,
     "finetune-lite": 400,
@@ -32,7 +32,7 @@ FEWEST_STEPS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """name: of a shipped recipe. reason: in words. fields: what of it is set for so few images, by dotted key."""
+    """name: of a shipped recipe. reason: as text. fields: changes to it for few images, by dotted key."""
 
     name: str
     reason: str
@@ -40,56 +40,56 @@ class Choice:
 
 
 def for_few_images(name: str, recipe: CommonRecipe, images: int) -> dict[str, Any]:
-    """Smaller batches and more epochs, where the recipe's own would be too few steps to learn anything.
+    """Smaller batches and more epochs if the recipe's own would give too few steps to learn anything.
 
     From scratch the learning rate goes down with the batch, in proportion (Goyal et al. 2017, arXiv 1706.02677).
     """
-    wanted = FEWEST_STEPS[name]
-    if recipe.epochs * images // recipe.batch_size >= wanted:
+    fewest_steps = FEWEST_STEPS[name]
+    if recipe.epochs * images // recipe.batch_size >= fewest_steps:
         return {}
     fields: dict[str, Any] = {}
     batch = recipe.batch_size
     if name == "airnet-scratch":
         batch = min(batch, max(32, 2 ** int(math.log2(max(1, images / 25)))))
         fields = {"batch_size": batch, "optimizer.lr": recipe.optimizer.lr * batch / recipe.batch_size}
-    return fields | {"epochs": max(recipe.epochs, math.ceil(wanted * batch / max(1, images)))}
+    return fields | {"epochs": max(recipe.epochs, math.ceil(fewest_steps * batch / max(1, images)))}
 
 
 def median_side(paths: Sequence[Path]) -> float:
-    """The median of the shorter sides of some of the images, in pixels."""
+    """The median of the shorter sides of some of the images, in pixels; 224 if none can be read."""
     sides = []
-    for path in paths[:: max(1, len(paths) // _LOOKED_AT)]:
+    for path in paths[:: max(1, len(paths) // _SAMPLED)]:
         try:
             sides.append(min(kind_and_size(path)[1:]))
         except UnreadableImageError:
-            continue  # reported when it is decoded
+            continue  # decoding reports it
     return median(sides) if sides else 224.0
 
 
 def settle(console: Console, choice: Choice, overrides: Mapping[str, Any], images: int) -> dict[str, Any]:
-    """The chosen recipe's fields under the user's own, by dotted key; prints what was chosen, and why.
+    """The fields of the choice, overridden by the user's, by dotted key; prints the choice and its reason.
 
-    images: the training images' number. A budget of the user's settles the epochs in place of the choice.
+    images: number of training images. If the user sets a budget, it determines the epochs.
     """
     fields = {key: value for key, value in choice.fields.items() if key not in overrides}
     if "budget" in overrides:
         fields.pop("epochs", None)
     say(console, f"recipe {choice.name}: {choice.reason}. To see it: snellen recipes show {choice.name}")
     if fields:
-        changes = " ".join(f"{key}={_written(value)}" for key, value in fields.items())
+        changes = " ".join(f"{key}={_value_text(value)}" for key, value in fields.items())
         say(console, f"for {counted(images, 'training image')}: {changes}")
     return fields | dict(overrides)
 
 
-def _written(value: object) -> str:
-    """A field's value as it is given on the command line."""
+def _value_text(value: object) -> str:
+    """A field's value as written on the command line."""
     if value is None:
         return "null"
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def spread(samples: tuple[AnySample, ...], most: int) -> tuple[AnySample, ...]:
-    """At most so many, evenly from the whole list."""
+    """At most `most` of the samples, evenly spaced."""
     if len(samples) <= most:
         return samples
     return tuple(samples[row] for row in np.linspace(0, len(samples) - 1, most).round().astype(int))

@@ -1,4 +1,4 @@
-"""From image files to pixels that are kept, for tasks on whole images."""
+"""From image files to stored pixels, for tasks on whole images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WHITENING_IMAGES = 5000
 
 
 class ImageRecipe(Protocol):
-    """How a recipe shows images to its network."""
+    """The part of a recipe that says how images are presented to the network."""
 
     @property
     def augmentation(self) -> AugmentationSpec:
@@ -38,36 +38,36 @@ class ImageRecipe(Protocol):
 
     @property
     def evaluation(self) -> EvaluationTransformSpec:
-        """Where they are scored."""
+        """In scoring."""
 
 
 def decode_images(
     images: ImageSet, recipe: ImageRecipe, spec: DataSpec, budget: CacheBudget, console: Console, crops: bool
 ) -> tuple[ImageSet, Decoded, Decoded]:
-    """Pixels of the training and of the validation images; unreadable ones left out where `spec` says so.
+    """Pixels of the training and of the validation images; unreadable ones left out if `spec` says so.
 
-    budget: of the memory for them. crops: whether training images are augmented, or are only ever seen as evaluation
-    shows them.
+    budget: memory for them. crops: whether training images are augmented; otherwise they are only seen as in
+    evaluation.
     """
     sides = images.train, images.validation
-    loaded = [
+    decoded = [
         decode_paths(
             [images.root / sample.path for sample in samples], recipe, spec, budget, console, crops and not number
         )
         for number, samples in enumerate(sides)
     ]
-    kept = [tuple(samples[row] for row in each.rows) for samples, each in zip(sides, loaded, strict=True)]
+    kept = [tuple(samples[row] for row in part.rows) for samples, part in zip(sides, decoded, strict=True)]
     if not kept[0] or not kept[1]:
         raise UserError(f"{images.root}: no readable {'validation' if kept[0] else 'training'} images are left.")
     if len({sample.label for sample in kept[0]}) < 2:
         raise UserError(f"{images.root}: fewer than two classes have readable training images.")
-    left_out = (*loaded[0].left_out, *loaded[1].left_out)
+    left_out = (*decoded[0].left_out, *decoded[1].left_out)
     images = dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out)
-    return images, loaded[0], loaded[1]
+    return images, decoded[0], decoded[1]
 
 
 def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
-    """The images with a share of the training images: data.fraction."""
+    """The images with only a share of the training images: data.fraction."""
     if fraction == 1:
         return images
     labels, groups = [sample.label for sample in images.train], [sample.group for sample in images.train]
@@ -77,10 +77,10 @@ def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """pixels: of the files that can be read, for crops. views: the same as evaluation sees them.
+    """pixels: of the readable files, for crops. views: the same files as evaluation sees them.
 
-    Where crops are made, views are read from the files again when they are wanted. rows: numbers of the files in the
-    list that was given. left_out: the others.
+    If there are crops, views are read from the files again on demand. rows: indices of the readable files in the list.
+    left_out: the others.
     """
 
     pixels: Pixels
@@ -99,7 +99,7 @@ def decode_paths(
 ) -> Decoded:
     """Decodes image files, for crops or as evaluation sees them.
 
-    Raises UserError for unreadable ones, unless `spec` says to leave them out.
+    Raises UserError for unreadable ones unless `spec` skips them.
     """
     augmentation, evaluation = recipe.augmentation, recipe.evaluation
 
@@ -118,15 +118,15 @@ def decode_paths(
         raise UserError(_unreadable_message(failed))
     if failed:
         console.print(f"[yellow]note:[/] {counted(len(failed), 'unreadable image')} left out, listed in data.json")
-    bad = {error.path for error in failed}
-    rows = [row for row, path in enumerate(paths) if path not in bad]
+    unreadable = {error.path for error in failed}
+    rows = [row for row, path in enumerate(paths) if path not in unreadable]
     left_out = tuple(Unreadable(str(error.path), error.reason) for error in failed)
     if not crops:
         return Decoded(pixels, pixels, rows, left_out)
     readable = [paths[row] for row in rows]
-    whole = augmentation.stored_side is None  # what is kept is the whole image: no file has to be read again
+    is_whole = augmentation.stored_side is None  # whole images are stored: no file has to be read again
     views = Pixels(
-        lambda row: evaluation_view(pixels.image(row), evaluation) if whole else view(readable[row]),
+        lambda row: evaluation_view(pixels.image(row), evaluation) if is_whole else view(readable[row]),
         [None] * len(readable),
         PixelStore(budget),
         budget=budget.part(spec.cache_mib // 4),
@@ -142,7 +142,7 @@ def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
 
 
 def whiten(backbone: nn.Module, feed: Feed) -> None:
-    """Sets the first layer of a backbone that wants it from training images as evaluation shows them."""
+    """Whitens the first layer of an airnet backbone on training images as evaluation sees them; else does nothing."""
     if not isinstance(backbone, AirNet):
         return
     count = min(_WHITENING_IMAGES, len(feed.targets))

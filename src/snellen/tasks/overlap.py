@@ -1,4 +1,4 @@
-"""Whether images that a run is scored on had a part in its training."""
+"""Whether images that a run is scored on were used in its training."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def say_scored(
     notes: Sequence[str],
     bits: int | None,
 ) -> None:
-    """Prints which images are scored, and what should be known of them.
+    """Prints which images are scored, with notes on them.
 
-    source: where they are from, in words. bits: by which those of 16 bits are read.
+    source: where they come from, as text. bits: the scale by which 16-bit images are read.
     """
     images = counted(len(paths), "image")
     console.print(f"scoring {images} of {escape(source)}", highlight=False, soft_wrap=True)
@@ -37,7 +37,7 @@ def say_scored(
 
 
 def say_depth(console: Console, paths: Sequence[Path], bits: int | None) -> None:
-    """Prints what should be known of images of 16 bits that a trained network is shown. bits: of its training."""
+    """Prints a note if 16-bit images exceed the scale of a network's training images. bits: of that scale."""
     with console.status("reading the values of 16-bit images"):
         note = measure_depth(paths).note(bits)
     if note is not None:
@@ -45,39 +45,39 @@ def say_depth(console: Console, paths: Sequence[Path], bits: int | None) -> None
 
 
 def overlap_notes(run: RunDirectory, recipe: CommonRecipe, paths: Sequence[Path]) -> list[str]:
-    """Notes on images that the run was trained on, or that chose its epoch, told by their contents.
+    """Notes on images that the run was trained on, or that chose its epoch, recognised by their contents.
 
-    Only files of equal size are read. Where the run's own images are gone nothing can be compared, which is said.
+    Only files of equal size are read. If the run's own images are gone, a note says that nothing can be compared.
     """
     samples = run.samples()
     sizes = {path: os.path.getsize(path) for path in paths if path.is_file()}
-    wanted = set(sizes.values())
+    scored_sizes = set(sizes.values())
     candidates: dict[str, list[Path]] = {}
     present = 0
     for part in ("train", "validation"):
         files = [run.image(name) for name in samples.loc[samples["split"] == part, "path"]]
         files = [file for file in files if file.is_file()]
         present += len(files)
-        candidates[part] = [file for file in files if file.stat().st_size in wanted]
+        candidates[part] = [file for file in files if file.stat().st_size in scored_sizes]
     if not present:
         return [f"the run's own images are no longer in {run.data['root']}: whether it was trained on these is unknown"]
     hashes = content_hashes(list(sizes))
     notes = []
-    for part, what in (
-        ("train", "the run was trained on {}: the figures are too good"),
+    for part, note in (
+        ("train", "the run was trained on {}: the figures are too optimistic"),
         (
             "validation",
-            "the run's epoch was chosen on {}: the figures lean to the good side (see its report)",
+            "the run's epoch was chosen on {}: the figures are slightly optimistic (see its report)",
         ),
     ):
-        seen = set(content_hashes(candidates[part]))
-        count = sum(digest in seen for digest in hashes)
-        chosen = part == "train" or recipe.evaluation.choose == "best"
-        if count and chosen:
+        part_hashes = set(content_hashes(candidates[part]))
+        count = sum(digest in part_hashes for digest in hashes)
+        is_relevant = part == "train" or recipe.evaluation.choose == "best"
+        if count and is_relevant:
             images = (
                 ("these images" if count > 1 else "this image")
                 if count == len(paths)
                 else f"{count:,} of these {len(paths):,} images"
             )
-            notes.append(what.format(images))
+            notes.append(note.format(images))
     return notes

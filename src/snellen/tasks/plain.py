@@ -1,4 +1,4 @@
-"""A training loop as a tutorial would write it, for benchmarks to be measured against."""
+"""A training loop as a tutorial would write it: a baseline for benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plain_loop(
 
     network.to(device)
     optimizer = build_optimizer(recipe.optimizer, network)
-    batch_size = min(recipe.batch_size, len(files))  # type: ignore[arg-type]  # without a whole batch nothing would come
+    batch_size = min(recipe.batch_size, len(files))  # type: ignore[arg-type]  # an incomplete batch would be dropped
     loader = DataLoader(files, batch_size=batch_size, shuffle=True, num_workers=torch.get_num_threads(), drop_last=True)
     for _ in itertools.count():
         for pixels, target in loader:

@@ -1,4 +1,4 @@
-"""What setting a run up has in common for all tasks: mode, normalisation, optimiser, budget."""
+"""The part of setting up a run that all tasks share: mode, normalisation, optimiser, budget."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A job, and what was found out while it was set up. input_size: (height, width) of a scored image."""
+    """A job, and the results of setting it up. input_size: (height, width) of a scored image."""
 
     job: Job
     normalization: Normalization
@@ -67,11 +67,10 @@ def set_up(
     recorded: Recorded | None,
     tune: Callable[[Job], Job] | None = None,
 ) -> tuple[Job, Sequence[Measured]]:
-    """The job of a run, in the fastest mode, with the number of epochs that fit into its budget.
+    """The job of a run in the fastest mode, with as many epochs as fit into its budget, and the timings of the modes.
 
-    network: with its first weights, on the device. feed: of training batches in the contiguous layout. loss: as in
-    Workload. build: the task and the training batches in the mode that was taken. tune: what is tried out on a new job.
-    Returns also what was measured.
+    network: with its initial weights, on the device. feed: training batches in the contiguous layout. loss: as in
+    Workload. build: makes the task and the training batches for the chosen mode. tune: applied to the job of a new run.
     """
     mode, measured = settle_mode(recipe, network, feed, loss, console, recorded)
     recipe = in_mode(recipe, mode)
@@ -80,7 +79,17 @@ def set_up(
     task, source = build(recipe, mode, fabric)
     optimizer = build_optimizer(recipe.optimizer, network)
     ema = build_ema(recipe.ema, network) if recipe.ema else None
-    job = Job(writer, recipe, task, source, network, optimizer, ema, fabric, mode)
+    job = Job(
+        writer=writer,
+        recipe=recipe,
+        task=task,
+        feed=source,
+        model=network,
+        optimizer=optimizer,
+        ema=ema,
+        fabric=fabric,
+        mode=mode,
+    )
     if recorded is None and tune is not None:
         job = tune(job)
     if recorded is None and recipe.budget:
@@ -89,38 +98,38 @@ def set_up(
 
 
 def begin(recipe: CommonRecipe, recorded: Recorded | None) -> torch.device:
-    """Settles threads and determinism of this process. Returns the device."""
+    """Sets threads and determinism of this process. Returns the device."""
     prepare_process(recipe.hardware, resumed=recorded is not None)
     return find_device(recipe.hardware)
 
 
 def start_of(spec: AnyNetwork, recorded: Recorded | None) -> AnyNetwork:
-    """The network's fields as they are needed now: a run that has a checkpoint takes its weights from there."""
+    """The network's fields without initial weights if the run has a checkpoint, which provides them."""
     return spec.model_copy(update={"weights": None}) if recorded is not None and recorded.trained else spec
 
 
 def normalization_of(
     recipe: CommonRecipe, weights: WeightsReport, pixels: Pixels, recorded: Recorded | None
 ) -> Normalization:
-    """That of the run which is resumed, else as the recipe wants it."""
+    """The resumed run's normalisation, or for a new run as its recipe says."""
     if recorded is not None:
         return recorded.normalization
     return find_normalization(recipe.normalization, weights, pixels)
 
 
 def say(console: Console, text: str) -> None:
-    """Prints a line as it is: no markup, no highlighting, not folded."""
+    """Prints a line verbatim: no markup, no highlighting, no wrapping."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_notes(console: Console, notes: Sequence[str]) -> None:
-    """Prints what a person should know of a run's settings."""
+    """Prints notes for the user."""
     for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def say_weights(console: Console, weights: WeightsReport) -> None:
-    """Prints what of the initial weights was loaded, and what was not."""
+    """Prints which initial weights were loaded, and which were not."""
     if weights.sentence is not None:
         console.print(weights.sentence, highlight=False, markup=False, soft_wrap=True)
 
@@ -134,9 +143,9 @@ def _within_budget(job: Job, budget: float, console: Console) -> Job:
 
 
 def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], console: Console) -> DataOf:
-    """`spec` with the bits of the training images of 16 bits measured, and said; without such images as it is.
+    """`spec` with the bits of 16-bit training images measured, with a note; unchanged if there are none.
 
-    scored: images that are said to exceed that scale where they do.
+    scored: images that get a note if they exceed that scale.
     """
     with console.status("reading the values of 16-bit images"):
         bits, notes = settle_bits(spec.bits, training, scored)
@@ -145,9 +154,9 @@ def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], c
 
 
 def find_normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: Pixels) -> Normalization:
-    """Mean and deviation as the recipe wants them: given, of the loaded weights, or measured on the training images.
+    """Mean and deviation as the recipe says: given, of the loaded weights, or measured on the training images.
 
-    Raises UserError when the weights' own are wanted and no weights with known ones were loaded.
+    Raises UserError if those of the weights are required and no weights with a known normalisation were loaded.
     """
     if spec.source == "given":
         return Normalization(spec.mean, floor_deviation(spec.std), "given by the recipe")
@@ -163,7 +172,7 @@ def find_normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: 
 
 
 def snapshot_rows(recipe: CommonRecipe, count: int) -> NDArray[np.int64]:
-    """Which of `count` scored images features are kept of, sorted, drawn by the recipe's seed."""
+    """Indices of the scored images in snapshots, drawn from `count` by the recipe's seed, sorted."""
     generator = np.random.default_rng(derive(recipe.seed, "snapshots"))
     return np.sort(generator.permutation(count)[: recipe.snapshots.images]).astype(np.int64)
 
@@ -171,7 +180,7 @@ def snapshot_rows(recipe: CommonRecipe, count: int) -> NDArray[np.int64]:
 def with_absolute_weights(recipe: AnyRecipe) -> AnyRecipe:
     """The recipe with the path of its weights made absolute, so that the run can be read from anywhere.
 
-    The words imagenet and coco stay what they are, whatever lies in the working folder: ./imagenet is a folder.
+    The words imagenet and coco keep their meaning whatever is in the working folder; ./imagenet is a folder.
     """
     weights = recipe.model.weights
     if weights is None or weights in PUBLISHED or not os.path.exists(weights):
@@ -181,14 +190,14 @@ def with_absolute_weights(recipe: AnyRecipe) -> AnyRecipe:
 
 
 def absolute(source: str | Path) -> str:
-    """A data source as it can be found again from another folder."""
+    """A data source in a form that works from any folder."""
     return str(source) if str(source).startswith("torchvision:") else str(Path(source).resolve())
 
 
 def check_unchanged(data: Mapping[str, Any], key: str, fingerprint: str) -> None:
-    """Raises UserError when images are no longer those that the run began with. data: its data.json."""
+    """Raises UserError if the images are not those that the run began with. data: its data.json."""
     if fingerprint != data[key]:
         raise UserError(
-            f"{data['root']}: the images have changed since this run began, so it cannot go on exactly. "
-            "Bring back the images as they were, or train a new run."
+            f"{data['root']}: the images have changed since this run began, so it cannot be resumed exactly. "
+            "Restore the original images, or train a new run."
         )

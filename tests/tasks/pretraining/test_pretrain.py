@@ -69,7 +69,7 @@ def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
     assert run.predictions()["correct"].mean() == pytest.approx(run.status["score"])
     page = (run.path / "report.html").read_text()
     assert "learnt from 90 images without labels" in page
-    assert "also learnt from" not in page
+    assert "also trained on" not in page
     numbers = json.loads((run.path / "report.json").read_text())["runs"][0]
     assert numbers["pretraining"]["probe_top1"] == pytest.approx(metrics["probe_top1"].iloc[-1])
 
@@ -78,7 +78,7 @@ def test_scored_images_that_are_learnt_from_are_said(digits: Path, tmp_path: Pat
     overrides = SMALL | {"evaluation.data": str(digits), "epochs": 1}
     run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
     scored = run.data["counts"]["validation"]
-    assert f"{scored} of {scored} scored images are also learnt from" in run.data["notes"][-1]
+    assert f"{scored} of {scored} scored images are also trained on" in run.data["notes"][-1]
 
 
 def test_without_labels(digits: Path, tmp_path: Path) -> None:

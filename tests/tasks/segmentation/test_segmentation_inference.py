@@ -24,7 +24,7 @@ from snellen.data.masks.resize import Resize, TrainingSizes, evaluation_size, re
 from snellen.data.masks.spec import MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.tasks.segmentation.inference import Rows, TiledPredictor
-from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting
+from snellen.tasks.segmentation.mask_files import MaskFiles, Outputs, output_names, refuse_overwriting
 
 NORMALIZATION = Normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "given")
 COLOURS = [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255)]
@@ -101,8 +101,8 @@ def test_a_resized_image_is_scored_at_its_own_size(
 ) -> None:
     """By torchvision's resize and torch's interpolation, in several bands."""
     monkeypatch.setattr("snellen.tasks.segmentation.rescaled._BAND_SCORES", 5 * 130 * 70)
-    shown, cpu = MaskEvaluationTransformSpec(resize=(128, 96)), torch.device("cpu")
-    resized = TiledPredictor(network, 5, NORMALIZATION, cpu, tile=96, overlap=32, shown=shown)
+    transform, cpu = MaskEvaluationTransformSpec(resize=(128, 96)), torch.device("cpu")
+    resized = TiledPredictor(network, 5, NORMALIZATION, cpu, tile=96, overlap=32, transform=transform)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
     image = resize_by_torchvision(decode(images[2]), [128, 96], antialias=True)
     logits = nn.functional.interpolate(network(((image.float() / 255 - mean) / std)[None]), (200, 130), mode="bilinear")
@@ -121,7 +121,7 @@ def test_a_scene_is_predicted_in_tiles_at_the_learnt_scale(
     resize: Resize,
     photograph: Tensor,
 ) -> None:
-    """Trained on 48 x 72 px shown at 32 x 48; a scene of 360 x 500 px goes through at 2/3, in tiles."""
+    """Trained on 48 x 72 px brought to 32 x 48; a scene of 360 x 500 px goes through at 2/3, in tiles."""
     scene = torch.cat([photograph[:, :360, :250], photograph[:, 20:380, 300:550]], 2)
     with rasterio.open(
         tmp_path / "scene.tif", "w", driver="GTiff", count=3, height=360, width=500, dtype="uint8", crs="EPSG:3035",
@@ -140,9 +140,9 @@ def test_a_scene_is_predicted_in_tiles_at_the_learnt_scale(
         monkeypatch.setattr("snellen.tasks.segmentation.inference._SMALL", 0)
         monkeypatch.setattr("snellen.tasks.segmentation.rescaled._BAND_SCORES", 5 * 500 * 7)
     training = TrainingSizes.of([(48, 72), (48, 72), (48, 70), (40, 72)])
-    shown = MaskEvaluationTransformSpec(resize=resize)
+    transform = MaskEvaluationTransformSpec(resize=resize)
     predictor = TiledPredictor(
-        *(network, 5, NORMALIZATION, torch.device("cpu")), tile=96, overlap=32, shown=shown, training=training
+        *(network, 5, NORMALIZATION, torch.device("cpu")), tile=96, overlap=32, transform=transform, training=training
     )
     _, probabilities = joined(predictor.predict([tmp_path / "scene.tif"], probabilities=True))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
@@ -174,14 +174,14 @@ def test_unreadable_images_are_told_and_the_rest_is_done(network: nn.Module, ima
 
 
 def written(
-    network: nn.Module, path: Path, out: Path, name: str, wanted: Wanted
+    network: nn.Module, path: Path, out: Path, name: str, outputs: Outputs
 ) -> tuple[MaskFiles, NDArray[np.uint8], NDArray[np.float16]]:
     """Predicts one image into files, and gives what was written."""
-    events = predictor(network).predict([path], wanted.probabilities)
+    events = predictor(network).predict([path], outputs.probabilities)
     first = next(events)
     assert isinstance(first, Rows)
     parts = [first]
-    with MaskFiles(out, name, first.raster, wanted) as files:
+    with MaskFiles(out, name, first.raster, outputs) as files:
         files.write(first)
         for part in events:
             assert isinstance(part, Rows)
@@ -191,8 +191,8 @@ def written(
 
 
 def test_files(network: nn.Module, images: list[Path], tmp_path: Path) -> None:
-    out, wanted = tmp_path / "out", Wanted(COLOURS, probabilities=True, overlays=True)
-    files, labels, probabilities = written(network, images[2], out, "a/scene", wanted)
+    out, outputs = tmp_path / "out", Outputs(COLOURS, probabilities=True, overlays=True)
+    files, labels, probabilities = written(network, images[2], out, "a/scene", outputs)
     with Image.open(out / "index/a/scene.png") as index, Image.open(out / "colour/a/scene.png") as colour:
         assert (index.mode, colour.mode) == ("L", "P")
         np.testing.assert_array_equal(np.asarray(index), labels)
@@ -213,7 +213,7 @@ def test_georeferenced_files(network: nn.Module, tmp_path: Path) -> None:
     kind = {"driver": "GTiff", "count": 3, "height": 150, "width": 170, "dtype": "uint8", "nodata": 0}
     with rasterio.open(path, "w", **kind, **place) as file:
         file.write(bands)
-    _, labels, probabilities = written(network, path, out, "scene", Wanted(COLOURS, probabilities=True))
+    _, labels, probabilities = written(network, path, out, "scene", Outputs(COLOURS, probabilities=True))
     labels[:20, :30] = 255
     for folder in ("index", "colour", "probabilities"):
         with rasterio.open(out / folder / "scene.tif") as file:
@@ -227,7 +227,7 @@ def test_georeferenced_files(network: nn.Module, tmp_path: Path) -> None:
 
 def test_an_image_that_ends_early_leaves_no_file(network: nn.Module, images: list[Path], tmp_path: Path) -> None:
     part = next(part for part in predictor(network).predict(images[2:3]) if isinstance(part, Rows))
-    files = MaskFiles(tmp_path / "out", "scene", part.raster, Wanted(COLOURS, overlays=True))
+    files = MaskFiles(tmp_path / "out", "scene", part.raster, Outputs(COLOURS, overlays=True))
     with suppress(UnreadableImageError), files:
         files.write(part)
         raise UnreadableImageError(images[2], "damaged image")

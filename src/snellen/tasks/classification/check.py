@@ -19,7 +19,7 @@ from snellen.data.listing import ImageSet, Source
 from snellen.data.sources import read_images
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import FileCheck, look_at_all
+from snellen.tasks.checking import FileCheck, check_files
 from snellen.tasks.classification.recipe import Recipe
 from snellen.words import counted
 
@@ -28,7 +28,7 @@ FIELDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, repr=False)
 class Check(FileCheck):
-    """files: what the images are like. images: the index. notes: on the values of 16-bit images."""
+    """files: as in FileCheck. images: the index. notes: on the values of 16-bit images."""
 
     images: ImageSet
     notes: list[str]
@@ -63,12 +63,12 @@ def check(
 ) -> Check:
     """Decodes every image. Raises UserError where training would, and UnlabelledError for images without labels."""
     if out is not None:
-        raise UserError(f"{name_of(data)}: no images with masks, so there are no overlays to draw. Leave --out away.")
+        raise UserError(f"{name_of(data)}: no images with masks, so there are no overlays to draw. Omit --out.")
     spec = load_as(Recipe, {}, overrides).data
     if isinstance(data, str | Path) and Path(data).suffix.lower() == ".txt" and Path(data).is_file():
-        raise UnlabelledError("a list of images says no classes")
+        raise UnlabelledError("a list of images names no classes")
     images = read_images(data, spec)
     train, scored, test = (
         [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
     )
-    return Check(look_at_all([*train, *scored, *test], console), images, settle_bits(spec.bits, train, scored)[1])
+    return Check(check_files([*train, *scored, *test], console), images, settle_bits(spec.bits, train, scored)[1])

@@ -1,4 +1,4 @@
-"""Which labelled images a classification run has, and the recipe that suits them."""
+"""The labelled images of a classification run, and a recipe that suits them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from snellen.tasks.setup import say, say_notes, with_absolute_weights
 from snellen.words import counted, images_by_part
 
 _FRAME = "images.tsv"  # the DataFrame that a run was trained on
-_TIMED = 600, 300  # images to train on and to score, which tell how long a step takes
+_TIMED = 600, 300  # training and scored images for timing steps
 
 
 def recognises(data: Source) -> bool:
-    """Whether data may be images in classes: all that have no masks."""
+    """Whether data may be images in classes: any without masks."""
     return not is_masked(data)
 
 
 def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[ImageSet, Recipe]:
-    """The images of `data`, and a recipe by their size, their number and the hardware."""
-    given = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
-    partial = load_as(Recipe, {}, given)
+    """The images of `data`, and a recipe that suits their size, their number and the hardware."""
+    read_with = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
+    partial = load_as(Recipe, {}, read_with)
     images = read_images(data, partial.data)
     choice = suggest(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
     fields = settle(console, choice, overrides, len(images.train))
@@ -44,7 +44,7 @@ def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tupl
 
 
 def suggest(paths: Sequence[Path], gpu: bool) -> Choice:
-    """A recipe for these training images, from their size, their number and the hardware."""
+    """A recipe that suits the size and number of the training images and the hardware."""
     side = median_side(paths)
     if side <= SMALL_SIDE:
         name, reason = "airnet-scratch", f"the images are small (shorter side {side:.0f} px)"
@@ -70,9 +70,9 @@ def read(data: Source, recipe: Recipe) -> ImageSet:
 
 def read_again(run: RunDirectory, recipe: Recipe) -> ImageSet:
     """The labelled images that a run was trained on."""
-    kept = run.path / _FRAME
-    if kept.is_file():
-        return read_images(kept, recipe.data, Path(run.data["root"]))
+    frame = run.path / _FRAME
+    if frame.is_file():
+        return read_images(frame, recipe.data, Path(run.data["root"]))
     return read_images(run.data["source"], recipe.data)
 
 
@@ -100,7 +100,7 @@ def announce(images: ImageSet, console: Console) -> None:
 
 
 def subset(images: ImageSet, batch_size: int) -> ImageSet:
-    """A few images, evenly spread so that all classes are likely to be there, for timing."""
+    """A few images for timing, evenly spread so that all classes are likely to be present."""
     train, scored = spread(images.train, _TIMED[0]), spread(images.validation, _TIMED[1])
     return dataclasses.replace(images, train=train, validation=scored)
 

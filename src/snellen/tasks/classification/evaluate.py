@@ -32,7 +32,7 @@ from snellen.words import counted
 
 @dataclass(frozen=True, repr=False)
 class Evaluated:
-    """figures, calibration: as in the report. probabilities: (N, C). target: (N,). unreadable: left out."""
+    """figures, calibration: as in the report. probabilities: (N, C). target: (N,). unreadable: images left out."""
 
     classes: list[str]
     figures: Figures
@@ -67,7 +67,7 @@ class Evaluated:
         return Group(table, *lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As JSON values."""
         f, c = self.figures, self.calibration
 
         def pair(interval: Interval | None) -> list[float] | None:
@@ -90,8 +90,8 @@ class Evaluated:
             "brier": c.brier,
             "negative_log_likelihood": c.negative_log_likelihood,
             "classes": [
-                {"class": name, "images": each.support, "recall": each.recall if each.support else None}
-                for name, each in zip(self.classes, f.classes, strict=True)
+                {"class": name, "images": entry.support, "recall": entry.recall if entry.support else None}
+                for name, entry in zip(self.classes, f.classes, strict=True)
             ],
             "unreadable": self.unreadable,
         }
@@ -105,7 +105,7 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
     recipe = recipe_of(run)
     spec = with_data_overrides(recipe, overrides, "evaluate").data
     images = labelled_images(data, spec, run.classes)
-    paths = [images.root / sample.path for sample in images.validation]  # each once, as labelled_images has seen to
+    paths = [images.root / sample.path for sample in images.validation]  # no duplicates: labelled_images removes them
     source = f"{name_of(data)}: {images.layout}; {images.split}"
     say_scored(console, run, recipe, paths, source, images.notes, spec.bits)
     probabilities: list[NDArray[np.float32]] = []
@@ -127,14 +127,19 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
     if all(sample.group for sample in samples):
         groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1]
     return Evaluated(
-        run.classes, figures(scores, target, groups), calibration(scores, target, groups), scores, target, unreadable
+        classes=run.classes,
+        figures=figures(scores, target, groups),
+        calibration=calibration(scores, target, groups),
+        probabilities=scores,
+        target=target,
+        unreadable=unreadable,
     )
 
 
 def score_test(
     run: RunDirectory, samples: pd.DataFrame, console: Console
 ) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
-    """The arrays of predictions/test.npz but for its epoch, and the images that cannot be read, with the reason."""
+    """The arrays of predictions/test.npz but for its epoch, and unreadable images with the reason."""
     paths = [run.image(path) for path in samples["path"]]
     probabilities: list[NDArray[np.float32]] = []
     rows: list[int] = []
@@ -150,7 +155,7 @@ def score_test(
 
 
 def _scored(run: RunDirectory, paths: Sequence[Path], bits: int | None, console: Console) -> Iterator[PredictedBatch]:
-    """The run's probabilities of images, with a bar."""
+    """The run's probabilities of images, with a progress bar."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(paths))
         for batch in Predictor(run, bits).predict(paths):

@@ -1,4 +1,4 @@
-"""A head on a backbone that does not change: features are extracted once, and learning rates are cheap to try."""
+"""A head on a frozen backbone: features are extracted once, so trying several learning rates is cheap."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class FeatureFeed:
-    """Batches of pooled features in place of images, which `Classifier.features` passes through.
+    """Batches of pooled features instead of images; `Classifier.features` passes them through unchanged.
 
     features: (N, D) float32, targets: (N,) int64, both on the training device. seed: of the order.
     """
@@ -45,7 +45,7 @@ class FeatureFeed:
 
     @property
     def device(self) -> torch.device:
-        """Where they lie."""
+        """The device that they are on."""
         return self.features.device
 
     @property
@@ -61,12 +61,12 @@ class FeatureFeed:
 
     def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
         """Batches of all, or of those in `rows`, in order."""
-        every = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
-        every = every.to(self.device)
-        for start in range(0, len(every), self.batch_size):
-            yield self._batch(every[start : start + self.batch_size])
+        indices = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
+        indices = indices.to(self.device)
+        for start in range(0, len(indices), self.batch_size):
+            yield self._batch(indices[start : start + self.batch_size])
 
-    def of(self, rows: Tensor) -> FeatureFeed:
+    def subset(self, rows: Tensor) -> FeatureFeed:
         """The features of some rows, (n,) int64."""
         rows = rows.to(self.device)
         return dataclasses.replace(self, features=self.features[rows], targets=self.targets[rows])
@@ -76,8 +76,8 @@ class FeatureFeed:
 
 
 @torch.inference_mode()
-def extracted(model: Classifier, feed: Feed, autocast: Autocast, console: Console) -> FeatureFeed:
-    """Pooled features of all images of `feed`, shown as they are scored; with a progress bar."""
+def extract_features(model: Classifier, feed: Feed, autocast: Autocast, console: Console) -> FeatureFeed:
+    """Pooled features of all images of `feed` as evaluation sees them; with a progress bar."""
     model.eval()
     features, targets = [], []
     batches = feed.evaluate()
@@ -88,38 +88,42 @@ def extracted(model: Classifier, feed: Feed, autocast: Autocast, console: Consol
             features.append(model.features(batch.images).float())
         targets.append(batch.target)
     model.train()
-    # Clones: what was made in inference mode cannot be part of a graph.
+    # Cloned because inference tensors cannot take part in autograd.
     return FeatureFeed(
-        torch.cat(features).clone(), torch.cat(targets).clone(), feed.batch_size, feed.drop_last, feed.seed
+        features=torch.cat(features).clone(),
+        targets=torch.cat(targets).clone(),
+        batch_size=feed.batch_size,
+        drop_last=feed.drop_last,
+        seed=feed.seed,
     )
 
 
 def best_rate(
     job: Job, feed: FeatureFeed, groups: Sequence[str | None], rates: Sequence[float], console: Console
 ) -> float:
-    """The learning rate that does best on a fifth of the training images; the scored images have no say.
+    """The learning rate with the best accuracy on a held-out fifth of the training images; no scored image is used.
 
-    Each is tried from the same start, for all epochs, on the other four fifths; the fifth holds all classes in
-    proportion, or whole groups. groups: of each image. Of equals, the smallest. Raises UserError where there are too
+    Each rate is trained from the same start, for all epochs, on the other four fifths; the fifth holds all classes in
+    proportion, or whole groups. groups: of each image. Ties go to the smallest rate. Raises UserError if there are too
     few images to hold any out.
     """
     fit, held_out = split_off_fifth(feed.targets, groups, job.recipe.seed)
     if not len(held_out):
-        what = "groups of training images" if any(group is not None for group in groups) else "training images"
-        raise UserError(f"sweep: every class needs at least two {what}, to hold one out. Give one rate.")
+        units = "groups of training images" if any(group is not None for group in groups) else "training images"
+        raise UserError(f"sweep: every class needs at least two {units}, to hold one out. Give a single rate.")
     scores = {}
     for rate in sorted(rates):
         network = copy.deepcopy(job.model)
         spec = job.recipe.optimizer.model_copy(update={"lr": rate})
         recipe = job.recipe.model_copy(update={"optimizer": spec})
-        trial = dataclasses.replace(job, recipe=recipe, feed=feed.of(fit)).on(network)
+        trial = dataclasses.replace(job, recipe=recipe, feed=feed.subset(fit)).on(network)
         _train(trial)
         with torch.inference_mode():
             logits = trial.scored.eval()(feed.features[held_out.to(feed.device)])
         scores[rate] = float((logits.argmax(1).cpu() == feed.targets.cpu()[held_out]).float().mean())
     best = max(scores, key=lambda rate: scores[rate])
-    tried = ", ".join(f"{rate:g} {score:.1%}" for rate, score in scores.items())
-    console.print(f"optimizer.lr={best:g}, the best on a held-out fifth of the training images ({tried})")
+    accuracies = ", ".join(f"{rate:g} {score:.1%}" for rate, score in scores.items())
+    console.print(f"optimizer.lr={best:g}, the best on a held-out fifth of the training images ({accuracies})")
     return best
 
 
@@ -134,9 +138,9 @@ def _train(job: Job) -> None:
 
 
 def split_off_fifth(targets: Tensor, groups: Sequence[str | None], seed: int) -> tuple[Tensor, Tensor]:
-    """Rows to fit on and rows held out: of each class the nearest number to a fifth, at least one of two or more.
+    """Rows to fit on and held-out rows: about a fifth of each class, at least one if it has two or more.
 
-    Where images have groups, these stay whole, and are drawn as validation images are. targets: (N,) int64; groups: N.
+    Groups of images stay whole, and are drawn as validation images are. targets: (N,) int64; groups: N.
     """
     if any(group is not None for group in groups):
         return _groups_held_out(targets, groups, seed)
@@ -147,16 +151,16 @@ def split_off_fifth(targets: Tensor, groups: Sequence[str | None], seed: int) ->
         rows = torch.nonzero(targets == label)[:, 0]
         count = max(1, round(_HELD_OUT * len(rows))) if len(rows) > 1 else 0
         held_out.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
-    chosen = torch.cat(held_out)
+    drawn = torch.cat(held_out)
     rest = torch.ones(len(targets), dtype=torch.bool)
-    rest[chosen] = False
-    return torch.nonzero(rest)[:, 0], chosen
+    rest[drawn] = False
+    return torch.nonzero(rest)[:, 0], drawn
 
 
 def _groups_held_out(targets: Tensor, groups: Sequence[str | None], seed: int) -> tuple[Tensor, Tensor]:
     salt = derive(seed, "sweep")
-    named = [None if group is None else f"{salt} {group}" for group in groups]
+    salted_groups = [None if group is None else f"{salt} {group}" for group in groups]
     hashes = [text_hash(f"{salt} {row}") for row in range(len(groups))]
-    chosen, _ = validation_rows([str(target) for target in targets.tolist()], hashes, named, _HELD_OUT)
-    rest = [row for row in range(len(groups)) if row not in chosen]
-    return torch.tensor(rest, dtype=torch.int64), torch.tensor(sorted(chosen), dtype=torch.int64)
+    held_out, _ = validation_rows([str(target) for target in targets.tolist()], hashes, salted_groups, _HELD_OUT)
+    rest = [row for row in range(len(groups)) if row not in held_out]
+    return torch.tensor(rest, dtype=torch.int64), torch.tensor(sorted(held_out), dtype=torch.int64)

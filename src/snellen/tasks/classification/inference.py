@@ -18,11 +18,11 @@ from snellen.data.augment.pipeline import Augmentation, evaluation_view
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.in_memory import ImageInMemory
 from snellen.run.directory import RunDirectory
-from snellen.tasks.arithmetic import own_arithmetic
+from snellen.tasks.arithmetic import arithmetic_of
 from snellen.tasks.classification.record import load_model, recipe_of
 from snellen.tasks.classification.task import scored_logits
 
-_AHEAD = 2  # batches that are decoded while one is predicted
+_AHEAD = 2  # batches decoded in advance
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,19 @@ class PredictedBatch:
 
 
 class Predictor:
-    """The chosen epoch's network of a run, with the run's own way of showing images, and its own arithmetic.
+    """The chosen epoch's network of a run, with the run's own preprocessing and arithmetic.
 
-    bits: of 16-bit images, where they are not the run's.
+    bits: of 16-bit images, if they differ from the run's.
     """
 
     def __init__(self, run: RunDirectory, bits: int | None = None) -> None:
         self._recipe = recipe_of(run)
         self._bits = bits or self._recipe.data.bits
-        own = own_arithmetic(run, self._recipe)
-        self._augmentation = Augmentation(self._recipe.augmentation, own.normalization, own.device)
-        self._autocast, self._layout = own.autocast, own.mode.memory_format
-        self._model = load_model(run, "best").to(own.device)
-        own.mode.apply(self._model)
+        arithmetic = arithmetic_of(run, self._recipe)
+        self._augmentation = Augmentation(self._recipe.augmentation, arithmetic.normalization, arithmetic.device)
+        self._autocast, self._layout = arithmetic.autocast, arithmetic.mode.memory_format
+        self._model = load_model(run, "best").to(arithmetic.device)
+        arithmetic.mode.apply(self._model)
 
     def predict(self, images: Sequence[Path | ImageInMemory]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""
@@ -80,12 +80,12 @@ class Predictor:
                 yield self._predict({row: future.result() for row, future in waiting.pop(0)})
 
     def _predict(self, decoded: Mapping[int, Tensor | UnreadableImageError]) -> PredictedBatch:
-        good = {row: image for row, image in decoded.items() if isinstance(image, Tensor)}
-        bad = {row: image for row, image in decoded.items() if isinstance(image, UnreadableImageError)}
-        if not good:
-            return PredictedBatch([], np.empty((0, 0), np.float32), bad)
+        readable = {row: image for row, image in decoded.items() if isinstance(image, Tensor)}
+        unreadable = {row: image for row, image in decoded.items() if isinstance(image, UnreadableImageError)}
+        if not readable:
+            return PredictedBatch([], np.empty((0, 0), np.float32), unreadable)
         with torch.inference_mode():
-            images = self._augmentation.evaluate(torch.stack(list(good.values())))
+            images = self._augmentation.evaluate(torch.stack(list(readable.values())))
             images = images.contiguous(memory_format=self._layout)
             logits = scored_logits(self._model, images, self._autocast, self._recipe.evaluation.flip)
-        return PredictedBatch(list(good), logits.softmax(1).cpu().numpy(), bad)
+        return PredictedBatch(list(readable), logits.softmax(1).cpu().numpy(), unreadable)

@@ -1,4 +1,4 @@
-"""The plain loop beside a classification run: torchvision's transforms and cross-entropy."""
+"""A baseline for benchmarks of classification: torchvision's transforms and cross-entropy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from snellen.tasks.plain import plain_loop
 
 
 def plain_steps(recipe: Recipe, images: ImageSet, device: torch.device) -> Iterator[int]:
-    """What a tutorial would write. Yields the number of images of each step."""
+    """Trains as a tutorial would. Yields the number of images in each step."""
     network, _ = build_classifier(recipe.model, len(images.classes), recipe.augmentation.size, recipe.seed)
     return plain_loop(network, _Files(images, recipe), nn.functional.cross_entropy, recipe, device)
 
 
 class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
-    """The training images as torchvision's ImageFolder would give them, with the recipe's geometry."""
+    """The training images as torchvision's ImageFolder yields them, with the recipe's geometry."""
 
     def __init__(self, images: ImageSet, recipe: Recipe) -> None:
         from torchvision.transforms import v2

@@ -29,11 +29,13 @@ def predict(
 ) -> Predicted:
     """Writes a CSV table: path, class, probability, then class_2, probability_2 … up to top_k, and error."""
     path = out or Path("predictions.csv")
-    for_masks = ("probabilities", "overlays", "tile", "overlap")
-    options.refuse(for_masks, f"{run.path}: a classification run writes a table; it has no")
+    mask_options = ("probabilities", "overlays", "tile", "overlap")
+    options.refuse(mask_options, f"{run.path}: a classification run writes a table; it has no")
     for key in options.overrides:
         if key != "data.bits":
-            raise UserError(f"{key}: predict reads images only. It takes data.bits; nothing else of the recipe.")
+            raise UserError(
+                f"{key}: predict only reads images, so data.bits is the only field of the recipe that it takes."
+            )
     bits = with_data_overrides(recipe_of(run), options.overrides, "predict").data.bits
     check_new_file(path, options.force)
     top_k = min(_TOP_K if options.top_k is None else options.top_k, len(run.classes))
@@ -43,8 +45,8 @@ def predict(
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        more = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "probability")]
-        writer.writerow(["path", "class", "probability", *more, "error"])
+        runners_up = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "probability")]
+        writer.writerow(["path", "class", "probability", *runners_up, "error"])
         for batch in _batches(run, images, bits, console):
             writer.writerows(_rows(batch, images, run.classes, top_k))
             predicted += len(batch.rows)
@@ -65,8 +67,7 @@ def predicted_rows(
 def _batches(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], bits: int | None, console: Console
 ) -> Iterator[PredictedBatch]:
-    """The run's probabilities, with a bar; what should be known of 16-bit images and unreadable images are printed."""
-
+    """The run's probabilities, with a progress bar; prints notes on 16-bit and unreadable images."""
     predictor = Predictor(run, bits)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -83,8 +84,8 @@ def _rows(
 ) -> list[list[str]]:
     rows = []
     for row, probabilities in zip(batch.rows, batch.probabilities, strict=True):
-        best = np.argsort(-probabilities, kind="stable")[:top_k]
-        cells = [text for index in best for text in (classes[index], f"{probabilities[index]:.6f}")]
+        top = np.argsort(-probabilities, kind="stable")[:top_k]
+        cells = [text for index in top for text in (classes[index], f"{probabilities[index]:.6f}")]
         rows.append([str(images[row]), *cells, ""])
     rows += [[str(images[row]), *[""] * (2 * top_k), error.reason] for row, error in batch.unreadable.items()]
     return rows

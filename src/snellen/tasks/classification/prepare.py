@@ -1,4 +1,4 @@
-"""From a recipe and labelled images to everything that a classification run trains with."""
+"""From a recipe and labelled images to everything a classification run trains with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from snellen.models.classifier import build_classifier, check_evaluation_size
 from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
 from snellen.tasks.classification.data import training_paths
-from snellen.tasks.classification.frozen import FeatureFeed, best_rate, extracted
+from snellen.tasks.classification.frozen import FeatureFeed, best_rate, extract_features
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.classification.record import samples_csv
 from snellen.tasks.classification.task import Classification, Scored
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedClassification(Prepared):
-    """A job, and what was found out while it was set up. images: those that can be used."""
+    """A job, and the results of setting it up. images: the usable ones."""
 
     recipe: Recipe
     images: ImageSet
@@ -77,17 +77,17 @@ def prepare(
 
     def feed(decoded: Decoded, samples: Sequence[Sample], channels_last: bool) -> Feed:
         return Feed(
-            decoded.pixels,
-            decoded.views,
-            torch.tensor([sample.label for sample in samples]),
-            len(images.classes),
-            augmentation,
-            recipe.mix,
-            recipe.batch_size,
-            recipe.drop_last,
-            recipe.seed,
-            device,
-            channels_last,
+            pixels=decoded.pixels,
+            views=decoded.views,
+            targets=torch.tensor([sample.label for sample in samples]),
+            classes=len(images.classes),
+            augmentation=augmentation,
+            mix=recipe.mix,
+            batch_size=recipe.batch_size,
+            drop_last=recipe.drop_last,
+            seed=recipe.seed,
+            device=device,
+            channels_last=channels_last,
         )
 
     is_trained = recorded is not None and recorded.trained
@@ -102,14 +102,21 @@ def prepare(
         rows = snapshot_rows(recipe, len(images.validation))
 
         def task(scored: Scored) -> Classification:
-            return Classification(writer, recipe.loss, scored, recipe.evaluation.flip, rows, len(images.classes))
+            return Classification(
+                writer,
+                loss=recipe.loss,
+                validation=scored,
+                flip=recipe.evaluation.flip,
+                rows=rows,
+                classes=len(images.classes),
+            )
 
         if not recipe.model.cached:
             return task(scored), trained
-        if is_trained:  # the features are the run's own backbone's, not those of a new one
+        if is_trained:  # the features must be those of the run's own backbone
             restore_model(path, model, device)
-        features = extracted(model, trained, fabric.autocast, console)
-        return task(extracted(model, scored, fabric.autocast, console)), features
+        features = extract_features(model, trained, fabric.autocast, console)
+        return task(extract_features(model, scored, fabric.autocast, console)), features
 
     def tune(job: Job) -> Job:
         if not recipe.sweep or not isinstance(job.feed, FeatureFeed):
@@ -119,11 +126,19 @@ def prepare(
 
     job, measured = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
     size = recipe.evaluation.size
-    return PreparedClassification(job, normalization, weights, measured, (size, size), recipe, images)
+    return PreparedClassification(
+        job=job,
+        normalization=normalization,
+        weights=weights,
+        measured=measured,
+        input_size=(size, size),
+        recipe=recipe,
+        images=images,
+    )
 
 
 def facts(prepared: PreparedClassification, source: str, console: Console) -> Facts:
-    """What the run keeps of its images."""
+    """The run's data.json and samples.csv."""
     images, count = prepared.images, len(prepared.images.classes)
     parts = {"train": images.train, "validation": images.validation} | ({"test": images.test} if images.test else {})
     labels = {name: [sample.label for sample in samples] for name, samples in parts.items()}

@@ -15,12 +15,12 @@ from snellen.spec import Spec
 
 
 class LossSpec(Spec):
-    """What is minimised: the mean over the images of a batch."""
+    """The loss to minimise: a mean over the images of a batch."""
 
     name: Literal["cross_entropy", "soft_target", "poly1"] = Field(
         "cross_entropy",
-        description="cross_entropy: one class an image. soft_target: cross-entropy with a distribution over classes, "
-        "which mixup and CutMix need. poly1: cross-entropy + epsilon * (1 - p of the right class).",
+        description="cross_entropy: one class per image. soft_target: cross-entropy with a distribution over classes, "
+        "which mixup and CutMix need. poly1: cross-entropy + epsilon * (1 - p of the true class).",
     )
     smoothing: float = Field(
         0.0, ge=0, lt=1, description="Label smoothing: this share of each label is spread evenly over all classes."
@@ -29,22 +29,22 @@ class LossSpec(Spec):
 
 
 class EvaluationSpec(EvaluationTransformSpec):
-    """How validation images are shown to the network, how often they are scored, and which epoch is kept."""
+    """How validation images are prepared, how often they are scored, and which epoch is kept."""
 
     every: int = Field(1, ge=1, description="Epochs between two evaluations; the last epoch is always scored.")
     choose: Literal["best", "last"] | None = Field(
         None,
         description="Which epoch is kept: the one with the best validation top-1 (the report then gives the "
-        "cross-fitted score of that choice), or the last. null: last where the schedule ends at a tenth of its peak or "
-        "below, else best; the run's recipe says which.",
+        "cross-fitted score of that choice), or the last. null: last if the schedule ends at a tenth of its peak or "
+        "below, else best; the run's recipe.yaml says which.",
     )
     flip: bool = Field(False, description="Score the mean of the logits of an image and of its mirror image.")
 
 
 class Recipe(CommonRecipe):
-    """Everything that decides what a classification run computes, except the images themselves."""
+    """Everything that determines what a classification run computes, except the images themselves."""
 
-    task: Literal["classification"] = Field("classification", description="What is learnt from the images.")
+    task: Literal["classification"] = Field("classification", description="The task.")
     accumulation: int = Field(
         1, ge=1, description="Parts that a batch is split into to fit in memory; the gradient is that of the whole."
     )
@@ -53,19 +53,20 @@ class Recipe(CommonRecipe):
     )
     data: DataSpec = Field(default_factory=DataSpec, description="How images and labels are found and split.")
     augmentation: AugmentationSpec = Field(
-        default_factory=AugmentationSpec, description="What a training image goes through; drawn for each image."
+        default_factory=AugmentationSpec, description="Transforms of a training image, drawn for each image."
     )
     mix: MixSpec = Field(default_factory=MixSpec, description="Mixup and CutMix: two images and their labels blended.")
     evaluation: EvaluationSpec = Field(
-        default_factory=EvaluationSpec, description="How validation images are shown, how often, which epoch is kept."
+        default_factory=EvaluationSpec,
+        description="How validation images are prepared, how often they are scored, which epoch is kept.",
     )
-    model: ModelSpec = Field(default_factory=ModelSpec, description="The network and where its weights come from.")
-    loss: LossSpec = Field(default_factory=LossSpec, description="What is minimised.")
-    ema: EmaSpec | None = Field(None, description="Moving average of the weights; when set, it is what is scored.")
+    model: ModelSpec = Field(default_factory=ModelSpec, description="The network and its initial weights.")
+    loss: LossSpec = Field(default_factory=LossSpec, description="The loss to minimise.")
+    ema: EmaSpec | None = Field(None, description="Moving average of the weights; if set, the average is scored.")
     sweep: tuple[float, ...] = Field(
         (),
-        description="Learning rates of which the best on a held-out fifth of the training images becomes "
-        "optimizer.lr. For model.cached, where trying is cheap.",
+        description="Learning rates to try; the best on a held-out fifth of the training images becomes optimizer.lr. "
+        "For model.cached, where trying is cheap.",
     )
 
     @model_validator(mode="after")
@@ -78,9 +79,9 @@ class Recipe(CommonRecipe):
         if self.model.cached and (not self.model.freeze or mixes or self.evaluation.flip):
             raise ValueError("model.cached needs model.freeze=true, no mix, and evaluation.flip=false")
         if self.sweep and not self.model.cached:
-            raise ValueError("sweep needs model.cached=true: other trainings are too long to be tried")
+            raise ValueError("sweep needs model.cached=true: other trainings take too long to try")
         if any(rate <= 0 for rate in self.sweep):
-            raise ValueError("sweep: learning rates are above 0")
+            raise ValueError("sweep: learning rates must be above 0")
         return self
 
     @property

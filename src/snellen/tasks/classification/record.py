@@ -1,14 +1,14 @@
-"""What a run keeps of its scored images and the classes that it says they are: each file's writer and its reader.
+"""The results that a classification run keeps for each image: every file's writer beside its reader.
 
     samples.csv             row, split, path, target, class, group
-    predictions/correct.u8  one byte an image and scored epoch: 1 where the validation image was right; (epochs, N)
+    predictions/correct.u8  one byte per scored epoch and image: 1 if the validation image was right; (epochs, N)
                             row-major
-    predictions/classes.u1  the class that is predicted for each image at each scored epoch, laid out as correct.u8; of
-                            more than 256 classes classes.u2, little-endian, of more than 65,536 classes.u4
+    predictions/classes.u1  the class predicted for each image at each scored epoch, laid out as correct.u8; with more
+                            than 256 classes classes.u2, little-endian, with more than 65,536 classes.u4
     predictions/validation.npz   chosen epoch: probabilities (N, C) float32, target (N,) int64, epoch ()
     predictions/validation.csv   the same for people: path, class, prediction, confidence, correct
-    predictions/test.npz    the same of the test part, where the data have one: scored once, when the run has finished;
-                            and rows (n,) int64, which of its images (one that cannot be read is left out)
+    predictions/test.npz    the same for the test part, if the data have one: scored once, when the run has finished;
+                            and rows (n,) int64, which of its images (unreadable ones are left out)
     predictions/test.csv    the same for people
     snapshots/epoch_NNNN.npz     features (n, D) float32, rows (n,) int64 into the validation images, probabilities
 
@@ -44,7 +44,7 @@ CORRECT = "predictions/correct.u8"
 
 @dataclass(frozen=True)
 class ImagePredictions:
-    """What the scored weights say of the validation or the test images, in the order of samples.csv.
+    """Predictions of the scored weights for the validation or the test images, in the order of samples.csv.
 
     probabilities: (N, C) float32, rows sum to 1. target: (N,) int64 in [0, C). epoch: counted from 1. rows: (N,) int64,
     which rows of that part of samples.csv.
@@ -106,7 +106,7 @@ def write_validation(
 
 
 def read_predictions(run: RunDirectory, part: str) -> ImagePredictions:
-    """Probabilities and targets of a part at the chosen epoch. Raises UserError where it was not scored.
+    """Probabilities and targets of a part at the chosen epoch. Raises UserError if it was not scored.
 
     part: "validation" or "test".
     """
@@ -118,20 +118,20 @@ def read_predictions(run: RunDirectory, part: str) -> ImagePredictions:
 def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
     """predictions/PART.csv."""
     scored, samples = read_predictions(run, part), run.part(part)
-    names, chosen = np.array(run.classes), scored.probabilities.argmax(1)
+    names, predicted = np.array(run.classes), scored.probabilities.argmax(1)
     return (
         samples[["path", "class"]]
         .iloc[scored.rows]
         .assign(
-            prediction=names[chosen],
+            prediction=names[predicted],
             confidence=scored.probabilities.max(1).round(6),
-            correct=(chosen == scored.target).astype(int),
+            correct=(predicted == scored.target).astype(int),
         )
     )
 
 
 def records(classes: int) -> tuple[str, str]:
-    """The growing files that take `correct_by_epoch` and `classes_by_epoch`, for so many classes."""
+    """The append-only files behind `correct_by_epoch` and `classes_by_epoch`, for that many classes."""
     return CORRECT, class_file(classes)[0]
 
 
@@ -150,7 +150,7 @@ def by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
 def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | None:
     """(epochs, N) class that is predicted for each validation image after each scored epoch, in [0, C).
 
-    None where that was not kept of every epoch: of pretraining.
+    None if not kept for every epoch: in pretraining.
     """
     name, dtype = class_file(len(run.classes))
     if not (run.path / name).is_file():
@@ -181,6 +181,6 @@ def read_snapshots(run: RunDirectory) -> list[Snapshot]:
 
 
 def class_file(classes: int) -> tuple[str, str]:
-    """Name and dtype of the file that holds the predicted class of each image and epoch, for so many classes."""
+    """Name and dtype of the file that holds the predicted class of each image and epoch, for that many classes."""
     size = 1 if classes <= 1 << 8 else 2 if classes <= 1 << 16 else 4
     return f"predictions/classes.u{size}", f"<u{size}"

@@ -1,4 +1,4 @@
-"""Classification: what is minimised in training, and what is scored."""
+"""Classification: its loss in training, and its scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from snellen.tasks.classification.record import Snapshot, class_file, records, w
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network says of a set of images, in their order.
+    """Outputs of a network for a set of images, in their order.
 
     logits: (N, C) float32. target: (N,) int64 in [0, C).
     """
@@ -36,11 +36,14 @@ class Scores:
         """(N, C) float32, rows sum to 1."""
         return cast("NDArray[np.float32]", self.logits.softmax(1).numpy())
 
-    fatal = None
+    @property
+    def fatal(self) -> str | None:
+        """No score stops the run."""
+        return None
 
     @property
     def finite(self) -> bool:
-        """Whether all logits are numbers."""
+        """Whether all logits are finite."""
         return bool(self.logits.isfinite().all())
 
     @property
@@ -50,7 +53,7 @@ class Scores:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) whether the most probable class is the image's own."""
+        """(N,) whether the most probable class is the true one."""
         return cast("NDArray[np.bool_]", (self.logits.argmax(1) == self.target).numpy())
 
     @property
@@ -75,7 +78,7 @@ class Scores:
         }
 
     def text(self) -> str:
-        """Loss and top-1 for people."""
+        """Loss and top-1 as text."""
         row = self.row()
         return f"validation loss {loss_text(row['validation_loss'])}, top-1 {row['validation_top1']:.2%}"
 
@@ -108,14 +111,14 @@ class Scored(Protocol):
         """How many."""
 
     def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """Batches of all, or of those in `rows`, in order."""
+        """Batches of all of them, or of those in `rows`, in order."""
 
 
 class Classification:
-    """One image, one class.
+    """One class per image.
 
-    writer: of the run that weights, predictions and snapshots go to. validation: the scored images. rows: (n,) int64,
-    which of them features are kept of. classes: C.
+    writer: of the run, for weights, predictions and snapshots. validation: the scored images. rows: (n,) int64, those
+    whose features go into snapshots. classes: C.
     """
 
     train_metric = "top1"
@@ -135,7 +138,7 @@ class Classification:
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss to minimise, a scalar, and how many images of the batch were right, an int64 scalar.
 
-        Of a mixed image, the class with the larger share counts as the right one.
+        For a mixed image, the class with the larger share counts as the right one.
         """
         logits = model(batch.images).float()  # (B, C)
         target = batch.target if batch.soft is None else batch.soft

@@ -15,7 +15,7 @@ from snellen.data.given import check_path
 from snellen.data.listing import Source
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import FileCheck, look_at_all
+from snellen.tasks.checking import FileCheck, check_files
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.words import counted
 
@@ -24,7 +24,7 @@ FIELDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, repr=False)
 class UnlabelledCheck(FileCheck):
-    """files: what the images are like. images: the index. reason: why they count as unlabelled. notes: on bits."""
+    """files: as in FileCheck. images: the index. reason: why they count as unlabelled. notes: on 16-bit values."""
 
     images: UnlabelledSet
     reason: str
@@ -49,9 +49,9 @@ class UnlabelledCheck(FileCheck):
 def check(
     data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
 ) -> UnlabelledCheck:
-    """Decodes every image. why: these are taken for unlabelled. Raises UserError where pretraining would."""
+    """Decodes every image. why: the images count as unlabelled. Raises UserError where pretraining would."""
     images = read_unlabelled(check_path(data))
     bits = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data
     paths = [images.root / path for path in images.paths]
-    return UnlabelledCheck(look_at_all(paths, console), images, why, settle_bits(spec.bits, paths)[1])
+    return UnlabelledCheck(check_files(paths, console), images, why, settle_bits(spec.bits, paths)[1])

@@ -1,4 +1,4 @@
-"""Which unlabelled images a pretraining run has, and the recipe that suits them."""
+"""The unlabelled images of a pretraining run, and a recipe that suits them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.setup import absolute, say, say_notes, with_absolute_weights
 from snellen.words import counted
 
-_TIMED = 600  # images that tell how long a step takes
+_TIMED = 600  # images for timing steps
 
 
 def recognises(data: Source) -> bool:
-    """Any images can be learnt from without labels; nobody's labelled images are taken for such."""
+    """False: any images could be used without labels, but labelled images are never meant for that."""
     return False
 
 
 def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[UnlabelledSet, PretrainingRecipe]:
-    """The images of `data`, and a recipe by their size and their number."""
+    """The images of `data`, and a recipe that suits their size and number."""
     images = read_unlabelled(check_path(data))
     choice = suggest(training_paths(images))
     fields = settle(console, choice, overrides, len(images.paths))
@@ -38,12 +38,12 @@ def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tupl
 
 
 def suggest(paths: Sequence[Path]) -> Choice:
-    """A recipe for learning from these images without labels, from their size and their number."""
+    """A recipe that suits the size and number of the images."""
     name, side = "simclr-small", median_side(paths)
     recipe = load_as(PretrainingRecipe, name)
     steps = recipe.steps_in_epoch(len(paths), recipe.batch_size)
-    few = recipe.epochs * steps < FEWEST_STEPS[name]
-    fields: dict[str, Any] = {"epochs": math.ceil(FEWEST_STEPS[name] / steps)} if few else {}
+    too_few = recipe.epochs * steps < FEWEST_STEPS[name]
+    fields: dict[str, Any] = {"epochs": math.ceil(FEWEST_STEPS[name] / steps)} if too_few else {}
     if side <= SMALL_SIDE:
         return Choice(name, f"the images are small (shorter side {side:.0f} px)", fields)
     larger = {"augmentation.size": 96, "evaluation.size": 96, "model.backbone": "resnet18"}
@@ -56,7 +56,7 @@ def read(data: Source, recipe: PretrainingRecipe) -> UnlabelledSet:
 
 
 def read_again(run: RunDirectory, recipe: PretrainingRecipe) -> UnlabelledSet:
-    """The images that a run learnt from."""
+    """The images that a run was trained on."""
     return read_unlabelled(run.data["source"])
 
 
@@ -81,7 +81,7 @@ def announce(images: UnlabelledSet, console: Console) -> None:
 
 
 def subset(images: UnlabelledSet, batch_size: int) -> UnlabelledSet:
-    """A few images, evenly spread, for timing: two batches at least, since smaller ones are left out."""
+    """A few images for timing, evenly spread: at least two batches, since incomplete ones are dropped."""
     return dataclasses.replace(images, paths=spread(images.paths, max(_TIMED, 2 * batch_size)))
 
 

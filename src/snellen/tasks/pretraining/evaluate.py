@@ -1,4 +1,4 @@
-"""Features are scored while they are learnt; a backbone alone cannot be scored on other images."""
+"""Pretraining scores its features during the run; a backbone alone cannot be scored on other images."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
 def score_test(
     run: RunDirectory, samples: pd.DataFrame, console: Console
 ) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
-    """Raises UserError: its data have no test part."""
+    """Raises UserError: pretraining data have no test part."""
     raise no_classes(run)

@@ -1,4 +1,4 @@
-"""What the features of a network that saw no labels are worth."""
+"""Measures of the quality of features learnt without labels."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _COLLAPSED = 0.1
 
 @dataclass(frozen=True)
 class Representation:
-    """A look at the features.
+    """One evaluation of the features.
 
     feature_deviation, projection_deviation: in [0, 1], as `projection_deviation` defines it. training_deviation: of the
-    projections with the batch's own statistics, as training sees them; None where the other is far from a collapse.
-    effective_rank: of the features, in [1, D]. probabilities: (N, C) float32 by k-NN, and by linear probe, None where
-    there are no labels. target: (N,) int64. images: how many were sent through the network.
+    projections with batch statistics, as in training; None if the other is far from a collapse. effective_rank: of the
+    features, in [1, D]. probabilities, probed: (N, C) float32 by k-NN and by linear probe, None if not computed.
+    target: (N,) int64. images: how many were sent through the network. stops: whether a collapse stops the run.
     """
 
     feature_deviation: float
@@ -42,32 +42,32 @@ class Representation:
 
     @property
     def correct(self) -> NDArray[np.bool_] | None:
-        """(N,) which scored images their neighbours have right."""
+        """(N,) which scored images k-NN has right."""
         return None if self.probabilities is None else np.asarray(self.probabilities.argmax(1) == self.target)
 
     @property
     def per_image(self) -> tuple[NDArray[np.bool_], ...]:
-        """As `correct`: a byte each."""
+        """`correct`, one byte per image."""
         return () if self.correct is None else (self.correct,)
 
     @property
     def quality(self) -> float:
-        """k-NN top-1; NaN where there are no labels."""
+        """k-NN top-1; NaN if there are no labels."""
         return math.nan if self.correct is None else float(self.correct.mean())
 
     @property
     def finite(self) -> bool:
-        """Whether features, projections and what k-NN says of them are numbers."""
+        """Whether features, projections and k-NN probabilities are finite."""
         figures = (self.feature_deviation, self.projection_deviation, self.effective_rank)
-        voted = self.probabilities is None or bool(np.isfinite(self.probabilities).all())
-        return voted and all(math.isfinite(figure) for figure in figures)
+        finite_votes = self.probabilities is None or bool(np.isfinite(self.probabilities).all())
+        return finite_votes and all(math.isfinite(figure) for figure in figures)
 
     @property
     def collapsed(self) -> bool:
         """Whether all projections point the same way, in training too.
 
-        After few steps the running statistics of batch-norm are still near their start, so that projections of a
-        healthy network look alike in evaluation mode.
+        After few steps the running statistics of batch-norm are still close to their initial values, so the projections
+        of a healthy network look alike in evaluation mode.
         """
         return suspicious(self.projection_deviation) and (
             self.training_deviation is None or suspicious(self.training_deviation)
@@ -75,13 +75,13 @@ class Representation:
 
     @property
     def fatal(self) -> str | None:
-        """A collapse, where the recipe says that it stops the run."""
+        """The collapse, if the recipe lets it stop the run."""
         if not (self.collapsed and self.stops):
             return None
         return (
             "the representation has collapsed: all projections point the same way (deviation "
             f"{self.projection_deviation:.3f} of 1), so nothing more is learnt. A lower optimizer.lr or a larger "
-            "batch_size usually mends it; to go on all the same: evaluation.collapse=warn"
+            "batch_size usually helps; to continue anyway: evaluation.collapse=warn"
         )
 
     def row(self) -> dict[str, float]:
@@ -98,7 +98,7 @@ class Representation:
         return figures
 
     def text(self) -> str:
-        """The figures for people."""
+        """The figures as text."""
         row = self.row()
         parts = [f"feature deviation {row['feature_deviation']:.2f}, effective rank {row['effective_rank']:.1f}"]
         parts += [f"k-NN top-1 {row['knn_top1']:.2%}"] if "knn_top1" in row else []
@@ -114,9 +114,9 @@ def suspicious(deviation: float) -> bool:
 
 @torch.no_grad()
 def training_deviation(model: Method, batches: Iterator[Batch], autocast: Autocast) -> float:
-    """The deviation of the projections in training mode, the mean over batches; `model` and its statistics stay.
+    """The deviation of the projections in training mode, the mean over batches; `model` stays as it is.
 
-    Batches of one image are left out: batch-norm has no variance of one. NaN where there are no others.
+    Batches of one image are skipped, since batch-norm needs more. NaN if there are no others.
     """
     trained = nn.Sequential(copy.deepcopy(model.backbone), copy.deepcopy(model.projector)).train()
     deviations = []

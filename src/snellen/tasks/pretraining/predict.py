@@ -1,4 +1,4 @@
-"""A backbone alone says nothing of images."""
+"""A backbone alone cannot classify images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a recipe and a folder of images to everything that a pretraining run trains with."""
+"""From a recipe and a folder of images to everything a pretraining run trains with."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedPretraining(Prepared):
-    """A job, and what was found out while it was set up. labelled: None where no labelled set was given."""
+    """A job, and the results of setting it up. labelled: None if the recipe names no labelled set."""
 
     images: UnlabelledSet
     labelled: ImageSet | None
@@ -84,7 +84,7 @@ def prepare(
         recipe = _with_depth(recipe, images, labelled, console)
     elif labelled is not None:
         check_unchanged(recorded.data, "labelled_fingerprint", labelled.fingerprint)
-    budget = CacheBudget(recipe.data.cache_mib)  # the labelled images share it
+    budget = CacheBudget(recipe.data.cache_mib)  # shared with the labelled images
     paths = [images.root / name for name in images.paths]
     decoded = decode_paths(paths, recipe, recipe.data, budget, console, crops=True)
     images = dataclasses.replace(
@@ -97,54 +97,70 @@ def prepare(
 
     def feed(decoded: Decoded, targets: Sequence[int], classes: int, channels_last: bool) -> Feed:
         return Feed(
-            decoded.pixels,
-            decoded.views,
-            torch.tensor(targets),
-            classes,
-            augmentation,
-            MixSpec(),
-            recipe.batch_size,
-            False,
-            recipe.seed,
-            device,
-            channels_last,
+            pixels=decoded.pixels,
+            views=decoded.views,
+            targets=torch.tensor(targets),
+            classes=classes,
+            augmentation=augmentation,
+            mix=MixSpec(),
+            batch_size=recipe.batch_size,
+            drop_last=False,
+            seed=recipe.seed,
+            device=device,
+            channels_last=channels_last,
         )
 
     def views(channels_last: bool) -> ViewFeed:
-        return ViewFeed(decoded.pixels, augmentation, recipe.batch_size, recipe.seed, device, channels_last)
+        return ViewFeed(
+            pixels=decoded.pixels,
+            augmentation=augmentation,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            device=device,
+            channels_last=channels_last,
+        )
 
     no_targets = [0] * len(images.paths)
     if spec.weights is None and not (recorded and recorded.trained):
-        # Before a method copies the backbone into its target network.
+        # Before the method copies the backbone into its target network.
         whiten(backbone, feed(decoded, no_targets, 1, channels_last=False))
     method = _build_method(recipe, backbone, width).to(device)
-    known = unknown = None
+    references = queries = None
     if labelled is not None:
         share = budget.part(recipe.labelled.cache_mib)
-        labelled, known, unknown = decode_images(
+        labelled, references, queries = decode_images(
             _limited(labelled, recipe), recipe, recipe.labelled, share, console, crops=False
         )
 
     def build(recipe: PretrainingRecipe, mode: Mode, fabric: Fabric) -> tuple[Pretraining, ViewFeed]:
         scored = None
-        if labelled is not None and known is not None and unknown is not None:
+        if labelled is not None and references is not None and queries is not None:
             classes = len(labelled.classes)
             scored = Labelled(
-                feed(known, [sample.label for sample in labelled.train], classes, mode.channels_last),
-                feed(unknown, [sample.label for sample in labelled.validation], classes, mode.channels_last),
-                classes,
+                known=feed(references, [sample.label for sample in labelled.train], classes, mode.channels_last),
+                scored=feed(queries, [sample.label for sample in labelled.validation], classes, mode.channels_last),
+                classes=classes,
             )
         rows = snapshot_rows(recipe, 0 if labelled is None else len(labelled.validation))
         plain = feed(decoded, no_targets, 1, mode.channels_last)
-        return Pretraining(writer, recipe.evaluation, plain, scored, rows, recipe.seed), views(mode.channels_last)
+        task = Pretraining(writer, recipe.evaluation, plain=plain, labelled=scored, rows=rows, seed=recipe.seed)
+        return task, views(mode.channels_last)
 
     job, measured = set_up(writer, recipe, method, views(channels_last=False), _loss_to_time, build, console, recorded)
     size = recipe.evaluation.size
-    return PreparedPretraining(job, normalization, weights, measured, (size, size), images, labelled)
+    return PreparedPretraining(
+        job=job,
+        normalization=normalization,
+        weights=weights,
+        measured=measured,
+        input_size=(size, size),
+        images=images,
+        labelled=labelled,
+    )
 
 
 def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts:
-    """What the run keeps of its images, and what the features are worth before the first step, which is printed."""
+    """The run's data.json and samples.csv, with an evaluation of the features before the first step, also printed."""
     images, labelled = prepared.images, prepared.labelled
     scored = () if labelled is None else labelled.validation
     overlap = _overlap(images, labelled)
@@ -168,7 +184,7 @@ def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts
             dataclasses.asdict(entry) for entry in (*images.left_out, *(() if labelled is None else labelled.left_out))
         ],
         "group": any(sample.group is not None for sample in scored),
-        "at_start": _first_look(prepared, console),
+        "at_start": _evaluate_at_start(prepared, console),
     }
     return Facts(_samples(images, labelled), data)
 
@@ -178,18 +194,18 @@ def plain_loop(prepared: PreparedPretraining) -> Iterator[int]:
     raise UserError("`snellen bench train` measures recipes of `snellen train`; this one is for pretraining.")
 
 
-def _first_look(prepared: PreparedPretraining, console: Console) -> dict[str, float]:
+def _evaluate_at_start(prepared: PreparedPretraining, console: Console) -> dict[str, float]:
     job = prepared.job
-    look = job.task.evaluate(job.model, job.fabric.autocast)
-    if not look.finite:
+    evaluation = job.task.evaluate(job.model, job.fabric.autocast)
+    if not evaluation.finite:
         advice = "Start from other weights (model.weights)." if job.recipe.model.weights else "Try another seed."
         raise UserError(f"outputs for these images are not finite before the first step. {advice}")
-    say(console, f"before the first step: {look.text()}")
-    return look.row()
+    say(console, f"before the first step: {evaluation.text()}")
+    return evaluation.row()
 
 
 def _samples(images: UnlabelledSet, labelled: ImageSet | None) -> str:
-    """The unlabelled images, then the known and the scored ones with paths that lead to them from the first's root."""
+    """samples.csv: the unlabelled images, then the known and the scored ones with absolute paths."""
     unlabelled = {"train": [Sample(name, -1) for name in images.paths]}
     if labelled is None:
         return samples_csv(unlabelled, [])
@@ -202,16 +218,16 @@ def _rooted(labelled: ImageSet, samples: tuple[Sample, ...]) -> list[Sample]:
 
 
 def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
-    """Says when scored images are learnt from: without their labels, but seen all the same."""
+    """A note if scored images are also among the training images: without labels, but seen nevertheless."""
     if labelled is None:
         return []
-    seen = set(content_hashes([images.root / name for name in images.paths]))
+    training_hashes = set(content_hashes([images.root / name for name in images.paths]))
     scored = content_hashes([labelled.root / sample.path for sample in labelled.validation])
-    both = sum(digest in seen for digest in scored)
+    both = sum(digest in training_hashes for digest in scored)
     if not both:
         return []
     return [
-        f"{both:,} of {counted(len(scored), 'scored image')} {'is' if both == 1 else 'are'} also learnt from "
+        f"{both:,} of {counted(len(scored), 'scored image')} {'is' if both == 1 else 'are'} also trained on "
         f"(without their labels)"
     ]
 
@@ -219,7 +235,7 @@ def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
 def _with_depth(
     recipe: PretrainingRecipe, images: UnlabelledSet, labelled: ImageSet | None, console: Console
 ) -> PretrainingRecipe:
-    """The recipe with the bits of 16-bit images: one scale for what is learnt from and what it is scored on."""
+    """The recipe with the bits of 16-bit images: one scale for the training images and the labelled ones."""
     data = with_depth(recipe.data, training_paths(images), (), console)
     spec = recipe.labelled.model_copy(update={"bits": recipe.labelled.bits or data.bits})
     if labelled is not None:
@@ -241,7 +257,7 @@ def _build_method(recipe: PretrainingRecipe, backbone: nn.Module, width: int) ->
         return build_method(recipe.method, backbone, width).train()
 
 
-_VICREG_RATE = 0.02  # with SGD and without clipping; from about 0.1 on, most runs on small images have diverged
+_VICREG_RATE = 0.02  # with SGD and without clipping; from about 0.1 on, most runs on small images diverged
 
 
 def _method_notes(recipe: PretrainingRecipe, images: int) -> list[str]:
@@ -255,19 +271,19 @@ def _method_notes(recipe: PretrainingRecipe, images: int) -> list[str]:
     if not isinstance(recipe.method, MocoSpec) or recipe.method.queue <= images:
         return []
     return [
-        f"method.queue={recipe.method.queue:,} is more than the {images:,} images: it comes to hold earlier "
-        "projections of the very images that are told from it"
+        f"method.queue={recipe.method.queue:,} exceeds the {images:,} images, so the queue of negatives will contain "
+        "earlier projections of the same images"
     ]
 
 
 def _limited(labelled: ImageSet, recipe: PretrainingRecipe) -> ImageSet:
     """With labelled.fraction of the training images, and at most evaluation.known of these, drawn by the seed."""
     labelled = fewer(labelled, recipe.labelled.fraction, recipe.seed)
-    most = recipe.evaluation.known
-    if most is None or most >= len(labelled.train):
+    limit = recipe.evaluation.known
+    if limit is None or limit >= len(labelled.train):
         return labelled
     generator = np.random.default_rng(derive(recipe.seed, "known"))
-    rows = np.sort(generator.permutation(len(labelled.train))[:most])
+    rows = np.sort(generator.permutation(len(labelled.train))[:limit])
     known: tuple[Sample, ...] = tuple(labelled.train[row] for row in rows)
     return dataclasses.replace(labelled, train=known)
 

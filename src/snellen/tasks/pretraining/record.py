@@ -1,7 +1,7 @@
-"""What a pretraining run keeps of its labelled images, where it has some: the files of a classification run.
+"""The results that a pretraining run keeps for labelled images, if it has some: the files of a classification run.
 
-Predictions are those of its nearest neighbours, samples.csv has the parts train (without labels), known and validation,
-and data.json what the features were worth before the first step.
+Predictions are those of k-NN; samples.csv has the parts train (without labels), known and validation; and data.json has
+the evaluation of the features before the first step.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def recipe_of(run: RunDirectory) -> PretrainingRecipe:
 
 
 def load_model(run: RunDirectory, which: str) -> nn.Module:
-    """A backbone alone has no classes. Raises UserError, with the command that trains a classifier on it."""
+    """Raises UserError, with the command that trains a classifier on the backbone, which alone has no classes."""
     raise no_classes(run)
 
 
 def no_classes(run: RunDirectory) -> UserError:
-    """Why the run says nothing of images, and the command that trains a classifier on it."""
+    """Why the run cannot classify images, and the command that trains a classifier on it."""
     return UserError(
         f"{run.path}: a pretraining run has a backbone and no classes. To train a classifier on it: "
         f"snellen train RECIPE DATA model.weights={run.path} model.backbone={recipe_of(run).model.backbone}"

@@ -1,4 +1,4 @@
-"""Pretraining: what is minimised over two views, and what is looked at between epochs."""
+"""Pretraining: its loss over two views, and the evaluation of its features between epochs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from snellen.tasks.pretraining.evaluation import COLUMNS, Representation, extrac
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
 from snellen.tasks.pretraining.recipe import RepresentationSpec
 
-_LOOKED_AT = 2000  # images whose features tell deviation and rank
+_SAMPLED = 2000  # images for the deviation and rank of the features
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images that are known and images that are scored, as evaluation shows them. classes: C."""
+    """Labelled images as evaluation sees them. known: those that k-NN and probe learn from. classes: C."""
 
     known: Feed
     scored: Feed
@@ -34,8 +34,8 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """What the last look saw of the images of the snapshots."""
+class _SnapshotImages:
+    """The images of the snapshots at the last evaluation."""
 
     features: NDArray[np.float32]
     probabilities: NDArray[np.float32]
@@ -44,9 +44,9 @@ class _Looked:
 class Pretraining:
     """Two views of one image, no labels.
 
-    writer: of the run that weights, predictions and snapshots go to. plain: training images as evaluation shows them.
-    labelled: None where there are no labels. rows: (n,) int64, which of the scored images features are kept of.
-    seed: of the linear probe's split.
+    writer: of the run, for weights, predictions and snapshots. plain: training images as evaluation sees them.
+    labelled: None if there are no labels. rows: (n,) int64, the scored images whose features go into snapshots. seed:
+    of the linear probe's split.
     """
 
     train_metric = "projection_deviation"
@@ -70,7 +70,7 @@ class Pretraining:
         self._rows = rows
         self._seed = seed
         self._done = self._total = 0
-        self._looked: _Looked | None = None
+        self._last: _SnapshotImages | None = None
 
     def loss(self, model: nn.Module, batch: ViewBatch) -> tuple[Tensor, Tensor]:
         """The method's loss, a scalar, and the deviation of the projections times the number of images."""
@@ -88,31 +88,36 @@ class Pretraining:
 
     @property
     def evaluated_images(self) -> int:
-        """How many images a look takes."""
+        """How many images an evaluation uses."""
         if self._labelled is None:
-            return min(_LOOKED_AT, self._plain.count)
+            return min(_SAMPLED, self._plain.count)
         return self._labelled.known.count + self._labelled.scored.count
 
     def evaluate(self, model: Method, autocast: Autocast, limit: int | None = None) -> Representation:
-        """A look at the features; of at most `limit` images of each kind. `model` is left in evaluation mode."""
+        """Evaluates the features on at most `limit` images of each kind. `model` is left in evaluation mode."""
         model.eval()
         labelled, spec = self._labelled, self._spec
         if labelled is None:
-            most = min(_LOOKED_AT, self._plain.count)
-            features, target = extract(model.backbone, self._plain.evaluate(_first(most, limit)), autocast)
-            return self._representation(model, autocast, features, None, None, target, len(features))
+            count = min(_SAMPLED, self._plain.count)
+            features, target = extract(model.backbone, self._plain.evaluate(_first(count, limit)), autocast)
+            return self._representation(
+                model, autocast, features, by_knn=None, probed=None, target=target, images=len(features)
+            )
         known, labels = extract(model.backbone, labelled.known.evaluate(_first(labelled.known.count, limit)), autocast)
         rows = _first(labelled.scored.count, limit)
         features, target = extract(model.backbone, labelled.scored.evaluate(rows), autocast)
         by_knn = knn_probabilities(known, labels, features, labelled.classes, spec.neighbours, spec.temperature)
-        last = 0 < self._done == self._total and limit is None
+        is_last = 0 < self._done == self._total and limit is None
         probed = None
-        fitted = spec.probe == "always" or (spec.probe == "last" and last)
-        if fitted and np.isfinite(known).all() and np.isfinite(features).all():  # `finite` says so otherwise
+        wants_probe = spec.probe == "always" or (spec.probe == "last" and is_last)
+        if wants_probe and np.isfinite(known).all() and np.isfinite(features).all():  # else `finite` is False
             probed = linear_probe(known, labels, features, labelled.classes, self._seed).probabilities
         if limit is None:
-            self._looked = _Looked(features[self._rows], by_knn[self._rows])
-        return self._representation(model, autocast, features, by_knn, probed, target, len(known) + len(features))
+            self._last = _SnapshotImages(features[self._rows], by_knn[self._rows])
+        images = len(known) + len(features)
+        return self._representation(
+            model, autocast, features, by_knn=by_knn, probed=probed, target=target, images=images
+        )
 
     def _representation(
         self,
@@ -124,29 +129,29 @@ class Pretraining:
         target: NDArray[np.int64],
         images: int,
     ) -> Representation:
-        shown = torch.from_numpy(features[:_LOOKED_AT])
+        sample = torch.from_numpy(features[:_SAMPLED])
         with torch.inference_mode():
-            projections = model.projector(shown.to(next(model.parameters()).device))
+            projections = model.projector(sample.to(next(model.parameters()).device))
         deviation = float(projection_deviation(projections))
         in_training = None
         if suspicious(deviation):
-            drawn = order(self._seed, 0, self._plain.count)[: min(_LOOKED_AT, len(features))]
-            batches = self._plain.evaluate(drawn.numpy())
+            rows = order(self._seed, 0, self._plain.count)[: min(_SAMPLED, len(features))]
+            batches = self._plain.evaluate(rows.numpy())
             in_training = training_deviation(model, batches, autocast)
         return Representation(
-            float(projection_deviation(shown)),
-            deviation,
-            effective_rank(shown.numpy()),
-            by_knn,
-            probed,
-            target,
-            images,
-            self._spec.collapse == "stop",
-            in_training,
+            feature_deviation=float(projection_deviation(sample)),
+            projection_deviation=deviation,
+            effective_rank=effective_rank(sample.numpy()),
+            probabilities=by_knn,
+            probed=probed,
+            target=target,
+            images=images,
+            stops=self._spec.collapse == "stop",
+            training_deviation=in_training,
         )
 
     def weights(self, model: Method) -> nn.Module:
-        """The backbone: the heads have done their work."""
+        """The backbone, without the heads."""
         return model.backbone
 
     def keep(self, model: Method, evaluation: Representation, epoch: int) -> None:
@@ -157,12 +162,11 @@ class Pretraining:
         write_validation(self._writer, evaluation.probabilities, evaluation.target, epoch)
 
     def snapshot(self, model: Method, autocast: Autocast, epoch: int) -> None:
-        """Writes the features of the chosen scored images, and what k-NN says of them, as the look just before saw."""
+        """Writes the features and k-NN probabilities of the chosen scored images, from the evaluation just before."""
         if self._labelled is None:
             return
-        assert self._looked is not None
-        looked = self._looked
-        write_snapshot(self._writer, Snapshot(looked.features, self._rows, looked.probabilities, epoch))
+        assert self._last is not None
+        write_snapshot(self._writer, Snapshot(self._last.features, self._rows, self._last.probabilities, epoch))
 
 
 def _first(count: int, limit: int | None) -> NDArray[np.int64]:

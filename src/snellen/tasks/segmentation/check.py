@@ -1,4 +1,4 @@
-"""What a folder of images with masks holds, before any training."""
+"""A check of a folder of images with masks, before any training."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 
 _MOST_SIZES = 4
-FIELDS = frozenset({"data.image_pattern", "data.mask_pattern"})  # who gives them has images with masks
+FIELDS = frozenset({"data.image_pattern", "data.mask_pattern"})  # only images with masks have them
 
 
 @dataclass(frozen=True, repr=False)
 class MaskCheck:
-    """images: the index. sizes: how many pairs are of each (width, height). formats: how many masks of each kind.
+    """images: the index. sizes: number of pairs of each (width, height). formats: number of masks of each kind.
 
-    train, validation: (C + 1,) int64, pixels of each class, those that are not scored last. train_masks,
-    validation_masks: (C + 1,) int64, masks that have such pixels. unreadable: pairs that cannot be used, and why.
-    overlays: files that were drawn. notes: on the values of 16-bit images.
+    train, validation: (C + 1,) int64, pixels of each class, the unscored ones last. train_masks, validation_masks:
+    (C + 1,) int64, masks that have such pixels. unreadable: pairs that cannot be used, and why. overlays: the files
+    drawn. notes: on the values of 16-bit images.
     """
 
     images: MaskedSet
@@ -70,8 +70,8 @@ class MaskCheck:
         for label, (name, colour) in enumerate(zip(images.classes.names, images.classes.colours, strict=True)):
             swatch = Text("██", style=f"rgb({colour[0]},{colour[1]},{colour[2]})")
             table.add_row(swatch, escape(name), *_row(self, label, scored))
-        everything = self.train.sum(), self.validation.sum()
-        table.add_row("", "[dim]not scored[/]", *_row(self, len(images.classes), everything))
+        all_pixels = self.train.sum(), self.validation.sum()
+        table.add_row("", "[dim]not scored[/]", *_row(self, len(images.classes), all_pixels))
         table.add_row(
             "", "[bold]pairs[/]", "", f"[bold]{len(images.train):,}[/]", "", f"[bold]{len(images.validation):,}[/]"
         )
@@ -82,15 +82,15 @@ class MaskCheck:
             f"{images.root}: {images.layout}; {images.split}"
             + (f"; {counted(len(images.test), 'test pair')}, scored once, at the end" if images.test else ""),
             f"sizes: {', '.join([*sizes[:_MOST_SIZES], *more]) or 'none'}; masks: {kinds or 'none'}",
-            f"not scored: {images.classes.ignored_text}; shares are of the scored pixels, the last of all",
+            f"not scored: {images.classes.ignored_text}; shares are of scored pixels, in the last row of all pixels",
         ]
-        shown = [escape(line) for line in lines]
-        shown += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes, *_missing(self))]
-        shown += listed_files("unpaired", images.left_out, "data.unpaired=skip")
-        shown += listed_files("unusable", self.unreadable, "data.unreadable=skip")
+        text = [escape(line) for line in lines]
+        text += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes, *_missing(self))]
+        text += listed_files("unpaired", images.left_out, "data.unpaired=skip")
+        text += listed_files("unusable", self.unreadable, "data.unreadable=skip")
         if self.overlays:
-            shown.append(escape(f"{counted(len(self.overlays), 'overlay')} drawn in {self.overlays[0].parent}"))
-        return Group(table, "", *shown)
+            text.append(escape(f"{counted(len(self.overlays), 'overlay')} drawn in {self.overlays[0].parent}"))
+        return Group(table, "", *text)
 
 
 def check(
@@ -112,7 +112,7 @@ def check(
     unreadable: list[Unreadable] = []
     pixels = np.zeros((len(samples), len(images.classes) + 1), dtype=np.int64)
 
-    def look(sample: MaskedSample) -> tuple[tuple[int, int], str, NDArray[np.int64]] | UnreadableImageError:
+    def check_pair(sample: MaskedSample) -> tuple[tuple[int, int], str, NDArray[np.int64]] | UnreadableImageError:
         path = images.root / sample.mask
         try:
             height, width = decode(images.root / sample.image).shape[1:]
@@ -124,8 +124,8 @@ def check(
         return (width, height), kind, np.append(counts[: len(images.classes)], counts[IGNORE])
 
     with ThreadPoolExecutor() as pool:
-        looks = pool.map(look, samples)
-        for row, result in enumerate(track(looks, "decoding", len(samples), console=console, transient=True)):
+        results = pool.map(check_pair, samples)
+        for row, result in enumerate(track(results, "decoding", len(samples), console=console, transient=True)):
             if isinstance(result, UnreadableImageError):
                 unreadable.append(Unreadable(str(result.path), result.reason))
                 continue
@@ -133,11 +133,11 @@ def check(
             sizes[size] += 1
             formats[kind] += 1
     train, validation, _ = np.split(pixels, [len(images.train), len(images.train) + len(images.validation)])
-    bad = {entry.path for entry in unreadable}
-    usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.image)} & bad]
+    unusable = {entry.path for entry in unreadable}
+    usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.image)} & unusable]
     sides = [[images.root / sample.image for sample in side] for side in (images.train, images.validation)]
     bits, notes = settle_bits(spec.bits, *sides)
-    drawn = [] if out is None else _draw(images, spread(tuple(usable), overlays), spec, bits, out)
+    files = [] if out is None else _draw(images, spread(tuple(usable), overlays), spec, bits, out)
     return MaskCheck(
         images=images,
         sizes=dict(sizes.most_common()),
@@ -147,7 +147,7 @@ def check(
         train_masks=(train > 0).sum(0),
         validation_masks=(validation > 0).sum(0),
         unreadable=unreadable,
-        overlays=drawn,
+        overlays=files,
         notes=notes,
     )
 
@@ -168,7 +168,7 @@ def _missing(check: MaskCheck) -> list[str]:
         elif not check.train[label]:
             notes.append(f"class '{name}' is never seen in training")
         elif not check.validation[label]:
-            notes.append(f"class '{name}' occurs in no validation mask, so nothing can be said of it")
+            notes.append(f"class '{name}' occurs in no validation mask, so it cannot be scored")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Which images with masks a segmentation run has, and the recipe that suits them."""
+"""The images with masks of a segmentation run, and a recipe that suits them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.setup import say, say_notes, with_absolute_weights
 from snellen.words import counted, images_by_part
 
-_TIMED = 60, 30  # images to train on and to score, which tell how long a step takes
+_TIMED = 60, 30  # training and scored images for timing steps
 
 
 def recognises(data: Source) -> bool:
-    """Whether data are a folder of images with masks, told from names alone."""
+    """Whether data are a folder of images with masks, judged by names alone."""
     return is_masked(data)
 
 
 def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[MaskedSet, SegmentationRecipe]:
-    """The images of a folder, and a recipe by their size, their number and the hardware."""
-    given = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
-    partial = load_as(SegmentationRecipe, {"task": "segmentation"}, given)
+    """The images of a folder, and a recipe that suits their size, their number and the hardware."""
+    read_with = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
+    partial = load_as(SegmentationRecipe, {"task": "segmentation"}, read_with)
     images = read_masked(check_path(data), partial.data)
     choice = suggest(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
     fields = settle(console, choice, overrides, len(images.train))
@@ -40,15 +40,15 @@ def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tupl
 
 
 def suggest(paths: Sequence[Path], gpu: bool) -> Choice:
-    """A recipe for these training images with masks, from their size, their number and the hardware."""
+    """A recipe that suits the size and number of the training images and the hardware."""
     name = "segment-large" if gpu else "segment-lite"
     reason = f"the images have masks and there is {'a' if gpu else 'no'} GPU"
     side, recipe = median_side(paths), load_as(SegmentationRecipe, name)
     fields = for_few_images(name, recipe, len(paths))
     if "epochs" in fields:
-        # Short epochs need no score each.
+        # Short epochs need not all be scored.
         fields["evaluation.every"] = max(recipe.evaluation.every, fields["epochs"] // recipe.epochs)
-    if isinstance(recipe.augmentation.resize, int) and side < recipe.augmentation.resize:  # small images stay small
+    if isinstance(recipe.augmentation.resize, int) and side < recipe.augmentation.resize:  # do not enlarge small images
         fields |= {"augmentation.resize": None, "evaluation.resize": None}
         crop = max(32, 32 * round(side / 32))
         if isinstance(recipe.augmentation.size, int) and crop < recipe.augmentation.size:
@@ -93,7 +93,7 @@ def announce(images: MaskedSet, console: Console) -> None:
 
 
 def subset(images: MaskedSet, batch_size: int) -> MaskedSet:
-    """A few pairs, evenly spread, for timing."""
+    """A few pairs for timing, evenly spread."""
     train, scored = spread(images.train, _TIMED[0]), spread(images.validation, _TIMED[1])
     return dataclasses.replace(images, train=train, validation=scored)
 

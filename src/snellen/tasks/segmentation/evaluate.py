@@ -31,7 +31,7 @@ from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import RunDirectory
-from snellen.tasks.arithmetic import own_arithmetic
+from snellen.tasks.arithmetic import arithmetic_of
 from snellen.tasks.overlap import say_scored
 from snellen.tasks.segmentation.inference import training_sizes
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
@@ -42,7 +42,7 @@ from snellen.words import counted
 
 @dataclass(frozen=True, repr=False)
 class EvaluatedMasks:
-    """figures: as in the report. scores: what they are made of, by image of `paths`. unreadable: left out.
+    """figures: as in the report. scores: the counts behind them, for each image of `paths`. unreadable: left out.
 
     tolerance: of the boundary F-score, in pixels.
     """
@@ -63,7 +63,7 @@ class EvaluatedMasks:
 
     @property
     def why_no_interval(self) -> str:
-        """Why the means over all classes have no interval, in words; empty where they have one."""
+        """Why the means over all classes have no interval, as text; empty if they have one."""
         return why_no_interval(self.figures, self.classes) or ""
 
     def render(self) -> RenderableType:
@@ -85,23 +85,23 @@ class EvaluatedMasks:
         classes = Table(box=None, pad_edge=False)
         for column in ("class", "share of pixels", "IoU", "95% interval", "boundary F"):
             classes.add_column(column, justify="left" if column == "class" else "right")
-        for name, each in zip(self.classes, f.classes, strict=True):
-            bounds = "" if each.enough or np.isnan(each.iou) else "too few images"
-            if each.iou_interval is not None:
-                bounds = f"{each.iou_interval.low:.3f} to {each.iou_interval.high:.3f}"
-            classes.add_row(escape(name), f"{each.share:.2%}", _shown(each.iou), bounds, _shown(each.boundary_f))
+        for name, entry in zip(self.classes, f.classes, strict=True):
+            bounds = "" if entry.enough or np.isnan(entry.iou) else "too few images"
+            if entry.iou_interval is not None:
+                bounds = f"{entry.iou_interval.low:.3f} to {entry.iou_interval.high:.3f}"
+            classes.add_row(escape(name), f"{entry.share:.2%}", _score(entry.iou), bounds, _score(entry.boundary_f))
         lines = [f"{counted(f.images, 'image')}, ignored pixels left out."]
         lines += [f"[yellow]unreadable, left out:[/] {escape(line)}" for line in self.unreadable]
         return Group(means, "", classes, "", *lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As JSON values."""
         f = self.figures
 
         def pair(interval: Interval | None) -> list[float] | None:
             return None if interval is None else [interval.low, interval.high]
 
-        def known(value: float) -> float | None:
+        def number(value: float) -> float | None:
             return None if np.isnan(value) else value
 
         return {
@@ -112,35 +112,35 @@ class EvaluatedMasks:
             "over_the_others": None
             if f.common is None
             else {
-                "classes": [self.classes[number] for number in f.common.classes],
+                "classes": [self.classes[index] for index in f.common.classes],
                 "miou": f.common.miou,
                 "miou_interval": pair(f.common.miou_interval),
                 "dice": f.common.dice,
                 "dice_interval": pair(f.common.dice_interval),
-                "boundary_f": known(f.common.boundary_f),
+                "boundary_f": number(f.common.boundary_f),
                 "boundary_f_interval": pair(f.common.boundary_f_interval),
             },
             "pixel_accuracy": f.pixel_accuracy,
             "pixel_accuracy_interval": pair(f.pixel_accuracy_interval),
             "dice": f.dice,
             "dice_interval": pair(f.dice_interval),
-            "boundary_f": known(f.boundary_f),
+            "boundary_f": number(f.boundary_f),
             "boundary_f_interval": pair(f.boundary_f_interval),
             "boundary_tolerance": self.tolerance,
             "classes": [
                 {
                     "class": name,
-                    "share": each.share,
-                    "images": each.images,
-                    "too_few_images": not each.enough,
-                    "iou": known(each.iou),
-                    "iou_interval": pair(each.iou_interval),
-                    "dice": known(each.dice),
-                    "recall": known(each.recall),
-                    "precision": known(each.precision),
-                    "boundary_f": known(each.boundary_f),
+                    "share": entry.share,
+                    "images": entry.images,
+                    "too_few_images": not entry.enough,
+                    "iou": number(entry.iou),
+                    "iou_interval": pair(entry.iou_interval),
+                    "dice": number(entry.dice),
+                    "recall": number(entry.recall),
+                    "precision": number(entry.precision),
+                    "boundary_f": number(entry.boundary_f),
                 }
-                for name, each in zip(self.classes, f.classes, strict=True)
+                for name, entry in zip(self.classes, f.classes, strict=True)
             ],
             "unreadable": self.unreadable,
         }
@@ -149,7 +149,7 @@ class EvaluatedMasks:
 def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | None, console: Console) -> EvaluatedMasks:
     """Scores the run's chosen epoch on images with masks, as its own validation was: at the masks' resolution.
 
-    Of data that are split, the validation part is scored. Raises UserError for other classes than the run's, and for
+    If the data are split, the validation part is scored. Raises UserError for classes other than the run's, and for
     pairs that cannot be used unless the run's recipe skips them.
     """
     recipe = with_data_overrides(recipe_of(run), overrides, "evaluate")
@@ -175,7 +175,7 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
 def score_test(
     run: RunDirectory, samples: pd.DataFrame, console: Console
 ) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
-    """The arrays of predictions/test.npz but for its epoch, and the images that cannot be read, with the reason."""
+    """The arrays of predictions/test.npz but for its epoch, and unreadable images with the reason."""
     recipe = with_data_overrides(recipe_of(run), {"data.unreadable": "skip"}, "train")
     pairs = [MaskedSample(row["path"], row["mask"]) for row in samples.to_dict("records")]
     classes = ClassTable.recorded(run.data)
@@ -192,11 +192,12 @@ def score_pairs(
     classes: ClassTable,
     console: Console,
 ) -> tuple[MaskScores, list[int], list[UnreadableImageError]]:
-    """Scores of the chosen epoch's network; which of `samples`, paths relative to `root`, they are of; the others.
+    """Scores of the chosen epoch's network, the indices of the scored `samples`, and errors for the others.
 
-    Raises UserError where no pixel is scored, and for pairs that cannot be used unless the recipe skips them.
+    The paths of samples are relative to `root`. Raises UserError if no pixel is scored, and for pairs that
+    cannot be used unless the recipe skips them.
     """
-    own = own_arithmetic(run, recipe)
+    arithmetic = arithmetic_of(run, recipe)
     loaded = load_pairs(
         [(root / sample.image, root / sample.mask) for sample in samples],
         recipe.data.reading(classes),
@@ -210,14 +211,21 @@ def score_pairs(
         raise loaded.failed[0]
     if not loaded.pixels.class_pixels[:, :-1].any():
         raise UserError(f"{root}: no pixel of its masks is scored. Ignored: {classes.ignored_text}.")
-    augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, own.normalization, own.device)
-    last = own.mode.channels_last
-    feed = MaskFeed(loaded.pixels, augmentation, recipe.batch_size, False, recipe.seed, own.device, last)
-    model = load_trained_segmenter(run, recipe.model).to(own.device)
-    own.mode.apply(model)
+    augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, arithmetic.normalization, arithmetic.device)
+    feed = MaskFeed(
+        pixels=loaded.pixels,
+        augmentation=augmentation,
+        batch_size=recipe.batch_size,
+        drop_last=False,
+        seed=recipe.seed,
+        device=arithmetic.device,
+        channels_last=arithmetic.mode.channels_last,
+    )
+    model = load_trained_segmenter(run, recipe.model).to(arithmetic.device)
+    arithmetic.mode.apply(model)
     total, quiet = len(feed.evaluation_batches()), not console.is_terminal
     batches = track(feed.evaluate(), "scoring", total, console=console, transient=True, disable=quiet)
-    scores = score_masks(model, iter(batches), len(run.classes), own.autocast, recipe.evaluation)
+    scores = score_masks(model, iter(batches), len(run.classes), arithmetic.autocast, recipe.evaluation)
     return scores, loaded.rows, loaded.failed
 
 
@@ -227,5 +235,5 @@ def _bounds(interval: Interval | None, why_not: str) -> str:
     return f"95% interval {interval.low:.4f} to {interval.high:.4f}"
 
 
-def _shown(value: float) -> str:
+def _score(value: float) -> str:
     return "absent" if np.isnan(value) else f"{value:.3f}"

@@ -24,7 +24,7 @@ from snellen.data.normalization import Normalization
 from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.errors import UserError
 from snellen.run.directory import RunDirectory
-from snellen.tasks.arithmetic import own_arithmetic
+from snellen.tasks.arithmetic import arithmetic_of
 from snellen.tasks.segmentation.record import load_model, recipe_of
 from snellen.tasks.segmentation.rescaled import Stretcher, read_resized
 from snellen.tasks.segmentation.task import mask_logits
@@ -33,18 +33,18 @@ from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Blo
 Network = Callable[[Tensor], Tensor]
 """Normalised images (B, 3, h, w) float32 to logits (B, C, h, w)."""
 
-_SMALL = 4_000_000  # pixels up to which an image is decoded before its turn, and resized as a whole
-_BATCH_PIXELS = {"cuda": 8_000_000, "cpu": 600_000}  # of the tiles that go through the network at once
+_SMALL = 4_000_000  # pixels up to which an image is decoded in advance, and resized as a whole
+_BATCH_PIXELS = {"cuda": 8_000_000, "cpu": 600_000}  # in a batch of tiles
 _BATCH_SCORES = 500_000_000  # numbers in the logits of a batch, at most
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Finished rows of an image, in the image's full width; they come from top to bottom, image after image.
+    """Finished rows of an image, in its full width; they come from top to bottom, image after image.
 
-    raster: the image, open until the item after its last rows is asked for. labels: (n, w) uint8, the most probable
-    class. probabilities: (n, w, C) float16, None where they were not wanted.
+    raster: the image, open until the item after its last rows is requested. labels: (n, w) uint8, the most probable
+    class. probabilities: (n, w, C) float16, None if not requested.
     """
 
     path: Path
@@ -55,19 +55,19 @@ class Rows:
 
     @property
     def last(self) -> bool:
-        """Whether the image is finished by these rows."""
+        """Whether these rows complete the image."""
         return self.top + len(self.labels) == self.raster.height
 
 
 @dataclass
 class _Image:
-    """An image whose tiles are on their way, and its rows that are not finished."""
+    """An image in progress, with its unfinished rows."""
 
     path: Path
     raster: Raster
     plan: TilePlan
     blender: Blender | None = None
-    stretcher: Stretcher | None = None  # of an image that goes through the network at another size
+    stretcher: Stretcher | None = None  # if the image goes through the network at another size
     labels: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
     probabilities: NDArray[np.float16] | None = None
 
@@ -84,10 +84,11 @@ class _Piece:
 class TiledPredictor:
     """Runs a network over images by overlapping tiles, several tiles at once, reading ahead while it computes.
 
-    Held in memory: an image as its file has it (GeoTIFF and large TIFF: nothing), the rows of tiles that are open, a
-    few tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
-    fits into one tile goes through whole. shown, training: at what size, see `evaluation_size` (scores are then
-    stretched to the image's own size), and to what multiple of pixels images are padded with the mean colour.
+    Held in memory: the image as stored in its file (GeoTIFF and large TIFF: nothing), the open rows of tiles, a few
+    tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
+    fits into one tile goes through whole. transform, training: the size that images are brought to, see
+    `evaluation_size` (scores are then stretched back to the image's size), and the multiple of pixels that they are
+    padded to with the mean colour.
     """
 
     def __init__(
@@ -99,14 +100,14 @@ class TiledPredictor:
         *,
         tile: int = TILE,
         overlap: int = OVERLAP,
-        shown: MaskEvaluationTransformSpec | None = None,
+        transform: MaskEvaluationTransformSpec | None = None,
         training: TrainingSizes | None = None,
         layout: torch.memory_format = torch.contiguous_format,
         bits: int | None = None,
     ) -> None:
         self._network, self._classes, self._device, self._layout = network, classes, device, layout
         self._bits = bits
-        self._tile, self._overlap, self._shown = tile, overlap, shown or MaskEvaluationTransformSpec()
+        self._tile, self._overlap, self._transform = tile, overlap, transform or MaskEvaluationTransformSpec()
         self._training = training
         self._mean, self._std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
@@ -115,7 +116,7 @@ class TiledPredictor:
     def predict(
         self, paths: Sequence[Path | ImageInMemory], probabilities: bool = False
     ) -> Iterator[Rows | UnreadableImageError]:
-        """Rows of all images in their order; of one that turns out to be unreadable an error, even after some rows."""
+        """Rows of all images in their order; for one that turns out to be unreadable an error, even after some rows."""
         with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
             for batch in _ahead(self._batches(self._pieces(pool, paths))):
                 if isinstance(batch, UnreadableImageError):
@@ -138,20 +139,24 @@ class TiledPredictor:
                 yield opened
                 continue
             path, raster = opened
-            own = raster.height, raster.width
-            shown = evaluation_size(own, self._shown.resize, self._training)
-            align = self._shown.multiple if max(shown) <= self._tile else math.lcm(ALIGN, self._shown.multiple)
-            image = _Image(path, raster, plan_tiles(*shown, self._tile, self._overlap, align))
-            if shown != own:
-                image.stretcher = Stretcher(shown, own)
+            size = raster.height, raster.width
+            input_size = evaluation_size(size, self._transform.resize, self._training)
+            multiple = self._transform.multiple
+            align = multiple if max(input_size) <= self._tile else math.lcm(ALIGN, multiple)
+            image = _Image(path, raster, plan_tiles(*input_size, self._tile, self._overlap, align))
+            if input_size != size:
+                image.stretcher = Stretcher(input_size, size)
             try:
-                resized = _resized(raster, shown) if shown != own and own[0] * own[1] <= _SMALL else None
+                is_small = size[0] * size[1] <= _SMALL
+                resized = _resized(raster, input_size) if input_size != size and is_small else None
                 for tile in image.plan.tiles:
-                    place = tile.top, tile.left, tile.height, tile.width
-                    if shown == own:
-                        pixels = raster.read(*place)
+                    window = tile.top, tile.left, tile.height, tile.width
+                    if input_size == size:
+                        pixels = raster.read(*window)
+                    elif resized is None:
+                        pixels = read_resized(raster, input_size, tile)
                     else:
-                        pixels = read_resized(raster, shown, tile) if resized is None else _part(resized, *place)
+                        pixels = _part(resized, *window)
                     yield _Piece(image, tile, pixels)
             except UnreadableImageError as error:
                 raster.close()
@@ -160,7 +165,7 @@ class TiledPredictor:
     def _batches(
         self, pieces: Iterable[_Piece | UnreadableImageError]
     ) -> Iterator[list[_Piece] | UnreadableImageError]:
-        """Neighbouring tiles of one size, as many as go through the network at once."""
+        """Batches of consecutive tiles of one size."""
         batch: list[_Piece] = []
         for piece in pieces:
             size = None if isinstance(piece, UnreadableImageError) else piece.image.plan.size
@@ -171,13 +176,13 @@ class TiledPredictor:
                 yield piece
                 continue
             batch.append(piece)
-            if len(batch) == self._room(piece.image.plan.size):
+            if len(batch) == self._tiles_at_once(piece.image.plan.size):
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    def _room(self, size: tuple[int, int]) -> int:
+    def _tiles_at_once(self, size: tuple[int, int]) -> int:
         pixels = min(_BATCH_PIXELS.get(self._device.type, _BATCH_PIXELS["cpu"]), _BATCH_SCORES // self._classes)
         return max(1, pixels // (size[0] * size[1]))
 
@@ -185,16 +190,16 @@ class TiledPredictor:
         """(B, C, height, width) logits of tiles of one size."""
         height, width = batch[0].image.plan.size
         pixels = torch.zeros(len(batch), height, width, 3, dtype=torch.uint8)
-        for place, piece in zip(pixels, batch, strict=True):
-            place[: piece.tile.height, : piece.tile.width] = torch.from_numpy(piece.pixels)
+        for canvas, piece in zip(pixels, batch, strict=True):
+            canvas[: piece.tile.height, : piece.tile.width] = torch.from_numpy(piece.pixels)
         images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(self._mean).div_(self._std)
-        for place, piece in zip(images, batch, strict=True):
-            place[:, piece.tile.height :] = 0
-            place[:, :, piece.tile.width :] = 0
+        for canvas, piece in zip(images, batch, strict=True):
+            canvas[:, piece.tile.height :] = 0
+            canvas[:, :, piece.tile.width :] = 0
         return self._network(images.contiguous(memory_format=self._layout))
 
     def _rows(self, image: _Image, block: Block, probabilities: bool) -> Iterator[Rows]:
-        """The rows of the image that are finished by a block, at the image's own size."""
+        """The rows that a block completes, at the image's own size."""
         if image.stretcher is None:
             if self._collect(image, block, probabilities):
                 yield Rows(image.path, image.raster, block.top, image.labels, image.probabilities)
@@ -204,17 +209,17 @@ class TiledPredictor:
             yield Rows(image.path, image.raster, band.top, image.labels, image.probabilities)
 
     def _collect(self, image: _Image, block: Block, probabilities: bool) -> bool:
-        """Puts a block into the band of rows that is open; returns whether the band is full."""
+        """Puts a block into the open band of rows; returns whether the band is full."""
         _, height, width = block.scores.shape
         if block.left == 0:
             image.labels = np.empty((height, image.raster.width), np.uint8)
             if probabilities:
                 image.probabilities = np.empty((height, image.raster.width, self._classes), np.float16)
-        here = slice(block.left, block.left + width)
-        image.labels[:, here] = block.scores.max(0).indices.to(torch.uint8).cpu().numpy()
+        columns = slice(block.left, block.left + width)
+        image.labels[:, columns] = block.scores.max(0).indices.to(torch.uint8).cpu().numpy()
         if image.probabilities is not None:
-            image.probabilities[:, here] = block.scores.softmax(0).half().permute(1, 2, 0).cpu().numpy()
-        return bool(here.stop == image.raster.width)
+            image.probabilities[:, columns] = block.scores.softmax(0).half().permute(1, 2, 0).cpu().numpy()
+        return bool(columns.stop == image.raster.width)
 
 
 def _resized(raster: Raster, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -232,43 +237,46 @@ def predictor_of(
 ) -> TiledPredictor:
     """The chosen epoch's network of a segmentation run, with the run's own arithmetic.
 
-    bits: of 16-bit images, where they are not the run's.
+    bits: of 16-bit images, if they differ from the run's.
     Raises UserError when the run has no weights or the tiles are impossible.
     """
     recipe = recipe_of(run)
-    shown = recipe.evaluation
-    align = math.lcm(ALIGN, shown.multiple)
+    transform = recipe.evaluation
+    align = math.lcm(ALIGN, transform.multiple)
     try:
         plan_tiles(tile, tile, tile, overlap, align)
     except ValueError as error:
         raise UserError(
             f"tile={tile}, overlap={overlap}: wanted an overlap of at most half a tile, both in steps of {align} px."
         ) from error
-    own = own_arithmetic(run, recipe)
-    model = load_model(run, "best").to(own.device)
-    own.mode.apply(model)
+    arithmetic = arithmetic_of(run, recipe)
+    model = load_model(run, "best").to(arithmetic.device)
+    arithmetic.mode.apply(model)
 
     def network(images: Tensor) -> Tensor:
-        return mask_logits(model, images, own.autocast, shown.flip)
+        return mask_logits(model, images, arithmetic.autocast, transform.flip)
 
     return TiledPredictor(
-        *(network, len(run.classes), own.normalization, own.device),
+        network,
+        len(run.classes),
+        arithmetic.normalization,
+        arithmetic.device,
         tile=tile,
         overlap=overlap,
-        shown=shown,
+        transform=transform,
         training=training_sizes(run),
-        layout=own.mode.memory_format,
+        layout=arithmetic.mode.memory_format,
         bits=bits or recipe.data.bits,
     )
 
 
 def training_sizes(run: RunDirectory) -> TrainingSizes | None:
-    """Sizes of the training images of a segmentation run; None of runs that did not record them."""
-    saved = run.data.get("training_sizes")
-    if saved is None:
+    """Sizes of the training images of a segmentation run; None for runs that did not record them."""
+    sizes = run.data.get("training_sizes")
+    if sizes is None:
         return None
-    median, largest = ((int(height), int(width)) for height, width in (saved["median"], saved["largest"]))
-    return TrainingSizes(median, largest, saved["median_shorter"], saved["largest_shorter"])
+    median, largest = ((int(height), int(width)) for height, width in (sizes["median"], sizes["largest"]))
+    return TrainingSizes(median, largest, sizes["median_shorter"], sizes["largest_shorter"])
 
 
 _Opened = tuple[Path, Raster]
@@ -277,7 +285,7 @@ _Opened = tuple[Path, Raster]
 def _opened(
     pool: ThreadPoolExecutor, paths: Sequence[Path | ImageInMemory], bits: int | None
 ) -> Iterator[_Opened | UnreadableImageError]:
-    """Images in their order; the small ones are decoded ahead, a large one when it is its turn."""
+    """Images in their order; small ones are decoded in advance, large ones when needed."""
 
     def attempt(path: Path | ImageInMemory) -> _Opened | UnreadableImageError:
         try:
@@ -297,7 +305,7 @@ def _opened(
 
 
 def _ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items, each made in another thread while the ones before are used."""
+    """The same items, each computed in another thread while earlier ones are used."""
     with ThreadPoolExecutor(1) as pool:
         waiting = deque(pool.submit(next, items, None) for _ in range(depth))
         while (item := waiting.popleft().result()) is not None:

@@ -19,7 +19,7 @@ from snellen.tasks.segmentation.recipe import SegmentationLossSpec, Term
 def class_weights(
     spec: SegmentationLossSpec, classes: Sequence[str], pixels: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """(C,) weights of the classes, None where all are 1. pixels: (C,) training pixels of each class.
+    """(C,) weights of the classes, None if all are 1. pixels: (C,) training pixels of each class.
 
     Raises UserError for a name that is no class.
     """
@@ -30,7 +30,7 @@ def class_weights(
     for name in spec.class_weights:
         if name not in classes:
             close = difflib.get_close_matches(name, classes, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"There are: {', '.join(classes)}."
+            hint = f"Did you mean '{close[0]}'?" if close else f"Classes: {', '.join(classes)}."
             raise UserError(f"loss.class_weights: there is no class '{name}'. {hint}")
     return np.array([spec.class_weights.get(name, 1.0) for name in classes])
 
@@ -46,8 +46,10 @@ def compute_segmentation_loss(
     terms = {name: weight for name, weight in spec.terms.items() if weight}
     total = logits.new_zeros(())
     if any(name in terms for name in ("cross_entropy", "poly1", "focal")):
-        each = _pixel_losses(spec, terms, logits, target)  # (B, H, W), 0 where ignored
-        total = total + (each * pixel_weights(target, weights)).sum() / total_weight(target, weights).clamp(min=1e-9)
+        by_pixel = _pixel_losses(spec, terms, logits, target)  # (B, H, W), 0 where ignored
+        total = total + (by_pixel * pixel_weights(target, weights)).sum() / total_weight(target, weights).clamp(
+            min=1e-9
+        )
     if "dice" in terms:
         total = total + terms["dice"] * dice(logits, target)
     if "lovasz" in terms:
@@ -80,32 +82,32 @@ def _pixel_losses(spec: SegmentationLossSpec, terms: dict[Term, float], logits: 
     plain = smoothed
     if smoothing:
         plain = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
-    right = (-plain).exp()  # the probability of the pixel's own class; 1 where it is ignored
+    p_t = (-plain).exp()  # probability of the true class; 1 where ignored
     if "poly1" in terms:
-        expected = (1 - smoothing) * right + smoothing / classes
+        expected = (1 - smoothing) * p_t + smoothing / classes
         total = total + terms["poly1"] * spec.epsilon * (1 - expected) * (target != IGNORE)
     if "focal" in terms:
-        total = total + terms["focal"] * (1 - right).clamp(min=1e-6) ** spec.gamma * plain
+        total = total + terms["focal"] * (1 - p_t).clamp(min=1e-6) ** spec.gamma * plain
     return total
 
 
 def dice(logits: Tensor, target: Tensor) -> Tensor:
     """1 - 2 |P T| / (|P| + |T|) with probabilities for P, the mean over the classes that the batch's pixels have.
 
-    Sums run over all scored pixels of the batch. Arguments as in `compute_segmentation_loss`. A class that is in no
-    pixel has no part; smp's DiceLoss counts it as perfect.
+    Sums run over all scored pixels of the batch. Arguments as in `compute_segmentation_loss`. A class without
+    pixels is left out; smp's DiceLoss counts it as perfect.
     Source: Milletari et al. 2016, arXiv 1606.04797, without squares, for several classes.
     """
     classes = logits.shape[1]
     scored = (target != IGNORE).flatten(1)  # (B, P)
     label = target.flatten(1).where(scored, 0)
     p = logits.softmax(1).flatten(2)  # (B, C, P)
-    right = p.gather(1, label[:, None])[:, 0] * scored  # summed in double precision: one class may fill the batch
+    p_t = p.gather(1, label[:, None])[:, 0] * scored  # summed in double precision: one class may fill the batch
     exact = sum_dtype(logits.device)
-    own = right.new_zeros(classes, dtype=exact).index_add(0, label.flatten(), right.flatten().to(exact))
+    overlap = p_t.new_zeros(classes, dtype=exact).index_add(0, label.flatten(), p_t.flatten().to(exact))
     size = torch.bincount(label[scored], minlength=classes)
     predicted = torch.einsum("bcp,bp->c", p, scored.to(p.dtype))
-    loss = 1 - 2 * own / (predicted + size).clamp(min=1e-9)
+    loss = 1 - 2 * overlap / (predicted + size).clamp(min=1e-9)
     mean = (loss * (size > 0)).sum() / (size > 0).sum().clamp(min=1)
     return mean.to(logits.dtype)
 
@@ -114,8 +116,8 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     """Lovász-Softmax: the continuous extension of 1 - IoU, the mean over the classes that the batch's pixels have.
 
     Arguments as in `compute_segmentation_loss`. Ranks are counted in integers: the same bits each time, on a GPU too.
-    Source: Berman, Rannen Triki & Blaschko 2018, arXiv 1705.08790, algorithm 1. smp's LovaszLoss is the same where
-    something is scored, and fails where nothing is.
+    Source: Berman, Rannen Triki & Blaschko 2018, arXiv 1705.08790, algorithm 1. smp's LovaszLoss gives the same
+    if something is scored, and fails if nothing is.
     """
     scored = target != IGNORE  # (B, H, W)
     truth = (_one_hot(target, logits.shape[1]) & scored[:, None]).transpose(0, 1).flatten(1)  # (C, P)
@@ -124,11 +126,10 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     sorted_errors, order = errors.sort(dim=1, descending=True, stable=True)
     hits = truth.gather(1, order).long()
     size = hits.sum(1, keepdim=True)
-    found = hits.cumsum(1)
+    hits_so_far = hits.cumsum(1)
     rank = torch.arange(1, hits.shape[1] + 1, device=hits.device)
-    jaccard = 1 - (size - found).to(sum_dtype(logits.device)) / (size + rank - found).clamp(
-        min=1
-    )  # after the first `rank` errors
+    union = (size + rank - hits_so_far).clamp(min=1)  # after the first `rank` errors
+    jaccard = 1 - (size - hits_so_far).to(sum_dtype(logits.device)) / union
     steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], 1).to(p.dtype)
     present = size[:, 0] > 0
     loss: Tensor = ((sorted_errors * steps).sum(1) * present).sum() / present.sum().clamp(min=1)
@@ -136,7 +137,7 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """What sums over many pixels are kept in: float64, which Apple's GPUs do not have."""
+    """The dtype of sums over many pixels: float64, except on Apple's GPUs, which lack it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 

@@ -1,11 +1,11 @@
-"""What prediction leaves for each image: masks by index and in colour, probabilities and overlays; whole or not at all.
+"""The files of a predicted image: masks by index and in colour, probabilities, overlays; written whole or not at all.
 
-    index/NAME.png            grey, a pixel's value is its class; 255 where a GeoTIFF says that it has no data
+    index/NAME.png            grey, a pixel's value is its class; 255 where a GeoTIFF has no data
     colour/NAME.png           the same values with a palette
     overlays/NAME.png         the image with the mask's colours over it
     probabilities/NAME.npy    (h, w, C) float16
 
-Of a georeferenced image: index/NAME.tif and colour/NAME.tif (with a colour table), probabilities/NAME.tif (C bands of
+For a georeferenced image: index/NAME.tif and colour/NAME.tif (with a colour table), probabilities/NAME.tif (C bands of
 float32), all with its georeference.
 """
 
@@ -36,8 +36,8 @@ _TILED = {"driver": "GTiff", "tiled": True, "compress": "deflate", "BIGTIFF": "I
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which files, and the (r, g, b) of each class."""
+class Outputs:
+    """Which files to write, and the (r, g, b) of each class."""
 
     colours: Sequence[tuple[int, int, int]]
     probabilities: bool = False
@@ -46,20 +46,21 @@ class Wanted:
     def targets(self, out: Path, name: str, georeferenced: bool) -> dict[str, Path]:
         """The files of an image, by folder."""
         suffix = ".tif" if georeferenced else ".png"
-        ends = {"index": suffix, "colour": suffix}
-        ends |= {"overlays": ".png"} if self.overlays else {}
-        ends |= {"probabilities": ".tif" if georeferenced else ".npy"} if self.probabilities else {}
-        return {folder: out / folder / f"{name}{end}" for folder, end in ends.items()}
+        suffixes = {"index": suffix, "colour": suffix}
+        suffixes |= {"overlays": ".png"} if self.overlays else {}
+        suffixes |= {"probabilities": ".tif" if georeferenced else ".npy"} if self.probabilities else {}
+        return {folder: out / folder / f"{name}{end}" for folder, end in suffixes.items()}
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """A name without suffix for each image, each different even where upper and lower case are the same.
+    """A unique name without suffix for each image, unique on case-insensitive file systems too.
 
-    Their stems; where two have one, their paths below the folder that they share; where those are not enough, with the
-    images' suffixes, and at last with numbers.
+    Their stems; if these clash, their paths below the folder that they share; if those clash too, with the images'
+    suffixes, and finally with numbers.
     """
     absolute = [path.absolute() for path in paths]
-    below = [path.relative_to(os.path.commonpath([each.parent for each in absolute])) for path in absolute]
+    root = os.path.commonpath([path.parent for path in absolute])
+    below = [path.relative_to(root) for path in absolute]
     for names in (
         [path.stem for path in below],
         [path.with_suffix("").as_posix() for path in below],
@@ -71,33 +72,33 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 
 
 def valid_labels(rows: Rows) -> NDArray[np.uint8]:
-    """The class of each pixel of some rows, (n, w); 255 where the file says that there is no image."""
+    """(n, w) the class of each pixel of some rows; 255 where the file has no data."""
     valid = rows.raster.valid(rows.top, 0, *rows.labels.shape)
     return rows.labels if valid is None else np.where(valid, rows.labels, np.uint8(IGNORE))
 
 
 class MaskFiles:
-    """The files of one image while its rows come. Leaving it by an error leaves no file behind.
+    """The files of one image, written row by row. If an error is raised inside, no file is left behind.
 
-    mask: the index file. pixels: (C,) how many pixels each class has, up to date.
+    mask: the index file. pixels: (C,) number of pixels of each class so far.
     """
 
-    def __init__(self, out: Path, name: str, raster: Raster, wanted: Wanted) -> None:
-        self._raster, self._wanted = raster, wanted
-        self._colours = np.asarray(wanted.colours, np.float32)
-        self.pixels = np.zeros(len(wanted.colours), np.int64)
-        self._targets = wanted.targets(out, name, raster.georeference is not None)
+    def __init__(self, out: Path, name: str, raster: Raster, outputs: Outputs) -> None:
+        self._raster, self._outputs = raster, outputs
+        self._colours = np.asarray(outputs.colours, np.float32)
+        self.pixels = np.zeros(len(outputs.colours), np.int64)
+        self._targets = outputs.targets(out, name, raster.georeference is not None)
         self.mask = self._targets["index"]
 
     def __enter__(self) -> MaskFiles:
         with ExitStack() as stack:
-            places = {folder: stack.enter_context(replacing(path)) for folder, path in self._targets.items()}
+            temporary = {folder: stack.enter_context(replacing(path)) for folder, path in self._targets.items()}
             if self._raster.georeference is None:
-                self._open_png(stack, places)
+                self._open_png(stack, temporary)
             else:
-                self._open_tiff(stack, places)
-            if "overlays" in places:
-                file = stack.enter_context(places["overlays"].open("wb"))
+                self._open_tiff(stack, temporary)
+            if "overlays" in temporary:
+                file = stack.enter_context(temporary["overlays"].open("wb"))
                 self._overlay = stack.enter_context(
                     PngWriter(file, self._raster.width, self._raster.height, channels=3)
                 )
@@ -108,7 +109,7 @@ class MaskFiles:
         self._stack.__exit__(*error)
 
     def write(self, rows: Rows) -> None:
-        """The next rows."""
+        """Writes the next rows."""
         index = valid_labels(rows)
         self.pixels += np.bincount(index.ravel(), minlength=256)[: len(self.pixels)]
         if self._raster.georeference is None:
@@ -116,40 +117,38 @@ class MaskFiles:
             self._colour.rows(index)
         else:
             self._write_tiff(rows, index)
-        if self._wanted.overlays:
-            self._overlay.rows(self._over(rows.top, index))
+        if self._outputs.overlays:
+            self._overlay.rows(self._overlay_rows(rows.top, index))
         if rows.probabilities is not None and self._raster.georeference is None:
             self._probabilities.write(rows.probabilities.tobytes())
 
-    def _open_png(self, stack: ExitStack, places: dict[str, Path]) -> None:
-        files = {
-            folder: stack.enter_context(place.open("wb")) for folder, place in places.items() if folder != "overlays"
-        }
+    def _open_png(self, stack: ExitStack, paths: dict[str, Path]) -> None:
+        files = {folder: stack.enter_context(path.open("wb")) for folder, path in paths.items() if folder != "overlays"}
         width, height = self._raster.width, self._raster.height
-        palette = [*self._wanted.colours, *[(0, 0, 0)] * (256 - len(self._wanted.colours))]
+        palette = [*self._outputs.colours, *[(0, 0, 0)] * (256 - len(self._outputs.colours))]
         self._index = stack.enter_context(PngWriter(files["index"], width, height))
         self._colour = stack.enter_context(PngWriter(files["colour"], width, height, palette))
         if "probabilities" in files:
             self._probabilities = files["probabilities"]
-            header = {"descr": "<f2", "fortran_order": False, "shape": (height, width, len(self._wanted.colours))}
+            header = {"descr": "<f2", "fortran_order": False, "shape": (height, width, len(self._outputs.colours))}
             np.lib.format.write_array_header_1_0(self._probabilities, header)
 
-    def _open_tiff(self, stack: ExitStack, places: dict[str, Path]) -> None:
+    def _open_tiff(self, stack: ExitStack, paths: dict[str, Path]) -> None:
         import rasterio
 
         assert self._raster.georeference is not None
         common = {"width": self._raster.width, "height": self._raster.height, **_TILED}
         common |= self._raster.georeference.profile()
         self._tiffs: dict[str, DatasetWriter] = {}
-        for folder, place in places.items():
+        for folder, path in paths.items():
             if folder == "probabilities":
-                kind: dict[str, Any] = {"count": len(self._wanted.colours), "dtype": "float32", "predictor": 3}
+                options: dict[str, Any] = {"count": len(self._outputs.colours), "dtype": "float32", "predictor": 3}
             elif folder == "overlays":
                 continue
             else:
-                kind = {"count": 1, "dtype": "uint8", "nodata": IGNORE}
-            self._tiffs[folder] = stack.enter_context(rasterio.open(place, "w", **common, **kind))
-        table = {number: (*colour, 255) for number, colour in enumerate(self._wanted.colours)}
+                options = {"count": 1, "dtype": "uint8", "nodata": IGNORE}
+            self._tiffs[folder] = stack.enter_context(rasterio.open(path, "w", **common, **options))
+        table = {number: (*colour, 255) for number, colour in enumerate(self._outputs.colours)}
         self._tiffs["colour"].write_colormap(1, table)
 
     def _write_tiff(self, rows: Rows, index: NDArray[np.uint8]) -> None:
@@ -163,21 +162,21 @@ class MaskFiles:
             elif rows.probabilities is not None:
                 file.write(np.moveaxis(rows.probabilities, -1, 0).astype(np.float32), window=window)
 
-    def _over(self, top: int, index: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image's rows under the mask's colours, (n, w, 3); pixels of no class are left as they are."""
+    def _overlay_rows(self, top: int, index: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(n, w, 3) the image's rows with the mask's colours over them; pixels without a class are unchanged."""
         height, width = index.shape
         image = self._raster.read(top, 0, height, width)
-        mixed = np.empty_like(image)
+        blended = np.empty_like(image)
         for row in range(height):  # a few megabytes at a time
-            shown = index[row] != IGNORE
-            colours = self._colours[np.where(shown, index[row], 0)]
-            opacity = _OPACITY * shown[:, None]
-            mixed[row] = np.round((1 - opacity) * image[row] + opacity * colours)
-        return mixed
+            has_class = index[row] != IGNORE
+            colours = self._colours[np.where(has_class, index[row], 0)]
+            opacity = _OPACITY * has_class[:, None]
+            blended[row] = np.round((1 - opacity) * image[row] + opacity * colours)
+        return blended
 
 
 def refuse_overwriting(sources: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Raises UserError when a file to be written is one of the images."""
+    """Raises UserError if a file to be written is one of the images."""
     images = {os.path.normcase(path.resolve()): path for path in sources}
     for target in targets:
         if (image := images.get(os.path.normcase(target.resolve()))) is not None:

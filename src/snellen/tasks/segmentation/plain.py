@@ -1,4 +1,4 @@
-"""The plain loop beside a segmentation run: torchvision's transforms and its reference loss."""
+"""A baseline for benchmarks of segmentation: torchvision's transforms and its reference loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
 def plain_steps(recipe: SegmentationRecipe, images: MaskedSet, device: torch.device) -> Iterator[int]:
-    """What a tutorial would write, with torchvision's loss: cross-entropy, at half weight for an auxiliary head."""
+    """Trains as a tutorial would, with torchvision's loss: cross-entropy, at half weight for an auxiliary head."""
     from_scratch = recipe.model.model_copy(update={"weights": None})
     network, _ = build_segmenter(from_scratch, len(images.classes), recipe.seed)
 

@@ -25,35 +25,35 @@ from snellen.run.directory import RunDirectory
 from snellen.tasks.kind import Options, Predicted
 from snellen.tasks.overlap import say_depth
 from snellen.tasks.segmentation.inference import Rows, TiledPredictor, predictor_of
-from snellen.tasks.segmentation.mask_files import MaskFiles, Wanted, output_names, refuse_overwriting, valid_labels
+from snellen.tasks.segmentation.mask_files import MaskFiles, Outputs, output_names, refuse_overwriting, valid_labels
 from snellen.tasks.segmentation.record import recipe_of
 from snellen.tasks.segmentation.tiling import OVERLAP, TILE
 from snellen.tasks.setup import say_notes
 from snellen.words import counted
 
-_FIELDS = ("data.bits", "data.image_pattern", "data.mask_pattern")
+_DATA_FIELDS = ("data.bits", "data.image_pattern", "data.mask_pattern")
 
 
 def predict(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
 ) -> Predicted:
-    """Writes the files of each image below `out`, the folder masks unless given.
+    """Writes the files of each image below `out`, by default the folder masks.
 
     `out`/masks.csv lists every image: path, mask (below `out`), height, width, the share of its pixels in each class,
-    and error. Masks beside the images, named as the run's own, are passed over with a note.
+    and error. Masks beside the images, named like the run's own, are skipped with a note.
     """
     out = out or Path("masks")
     options.refuse(["top_k"], f"{run.path}: a segmentation run, whose masks have no")
-    images, bits = _wanted(run, images, options.overrides, console)
+    images, bits = _without_masks(run, images, options.overrides, console)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; masks are written into a folder. Choose another --out.")
     check_new_file(out / "masks.csv", options.force)
     colours = ClassTable.recorded(run.data).colours
-    wanted = Wanted(colours, options.probabilities, options.overlays)
+    outputs = Outputs(colours, options.probabilities, options.overlays)
     paths = [path_of(image) for image in images]
     names = dict(zip(paths, output_names(paths), strict=True))
-    targets = [wanted.targets(out, name, geo) for name in names.values() for geo in (False, True)]
-    files = [path for each in targets for path in each.values()]
+    targets = [outputs.targets(out, name, geo) for name in names.values() for geo in (False, True)]
+    files = [path for by_folder in targets for path in by_folder.values()]
     refuse_overwriting([image for image in images if isinstance(image, Path)], files)
     for file in files:
         check_new_file(file, options.force)
@@ -65,7 +65,7 @@ def predict(
     unreadable = 0
     for image, events in _by_image(predictor, images, console, options.probabilities):
         try:
-            table.append([str(image), *_write(events, out, names[path_of(image)], wanted), ""])
+            table.append([str(image), *_write(events, out, names[path_of(image)], outputs), ""])
         except UnreadableImageError as error:
             unreadable += 1
             table.append([str(image), *[""] * (3 + len(colours)), error.reason])
@@ -80,8 +80,8 @@ def predict(
 def predicted_rows(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], console: Console
 ) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
-    """Columns image, mask, error; of each image its path or position, and (H, W) uint8, each pixel's class or 255."""
-    images, bits = _wanted(run, images, {}, console)
+    """Columns image, mask, error; for each image its path or position, and (H, W) uint8, each pixel's class or 255."""
+    images, bits = _without_masks(run, images, {}, console)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     rows: dict[Path | ImageInMemory, Sequence[object]] = {}
     for image, events in _by_image(predictor_of(run), images, console, probabilities=False):
@@ -100,29 +100,29 @@ def predicted_rows(
     return ["image", "mask", "error"], rows
 
 
-def _wanted(
+def _without_masks(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], overrides: Mapping[str, Any], console: Console
 ) -> tuple[list[Path | ImageInMemory], int | None]:
-    """The images without the masks beside them, and the bits by which those of 16 bits are read."""
+    """The images without the masks beside them, and the bits that 16-bit images are read by."""
     for key in overrides:
-        if key not in _FIELDS:
+        if key not in _DATA_FIELDS:
             raise UserError(
-                f"{key}: predict reads images only. It takes data.bits, and data.image_pattern and data.mask_pattern "
-                "where masks lie beside the images; nothing else of the recipe can be changed."
+                f"{key}: predict only reads images. It takes data.bits, and data.image_pattern and data.mask_pattern "
+                "if masks lie beside the images; no other field of the recipe can be changed."
             )
     spec = with_data_overrides(recipe_of(run), overrides, "predict").data
     files = [image for image in images if isinstance(image, Path)]
     unmasked, masks = without_masks(files, list(run.samples()["mask"]), spec)
     kept = set(unmasked)
     if masks:
-        say_notes(console, [f"{counted(masks, 'mask')} beside the images passed over, named as the run's own"])
+        say_notes(console, [f"{counted(masks, 'mask')} beside the images skipped, named like the run's own"])
     return [image for image in images if isinstance(image, ImageInMemory) or image in kept], spec.bits
 
 
 def _by_image(
     predictor: TiledPredictor, images: Sequence[Path | ImageInMemory], console: Console, probabilities: bool
 ) -> Iterator[tuple[Path | ImageInMemory, Iterator[Rows | UnreadableImageError]]]:
-    """Each image with its rows, which must be used up before the next one is asked for; with a bar."""
+    """Each image with its rows, which must be consumed before the next image is requested; with a progress bar."""
     by_path = {path_of(image): image for image in images}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("predicting", total=len(images))
@@ -135,13 +135,13 @@ def _say_unreadable(error: UnreadableImageError, console: Console) -> None:
     console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
 
 
-def _write(events: Iterable[Rows | UnreadableImageError], out: Path, name: str, wanted: Wanted) -> list[object]:
-    """Writes an image's files as its rows come. Raises UnreadableImageError, leaving no file, when they stop coming."""
+def _write(events: Iterable[Rows | UnreadableImageError], out: Path, name: str, outputs: Outputs) -> list[object]:
+    """Writes an image's files row by row. Raises UnreadableImageError, leaving no file, if its rows break off."""
     events = iter(events)
     first = next(events)
     if isinstance(first, UnreadableImageError):
         raise first
-    with MaskFiles(out, name, first.raster, wanted) as files:
+    with MaskFiles(out, name, first.raster, outputs) as files:
         for event in chain([first], events):
             if isinstance(event, UnreadableImageError):
                 raise event

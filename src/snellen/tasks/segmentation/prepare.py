@@ -1,4 +1,4 @@
-"""From a recipe and an index of images with masks to everything that a segmentation run trains with."""
+"""From a recipe and images with masks to everything a segmentation run trains with."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSegmentation(Prepared):
-    """A job, and what was found out while it was set up. decoded: the images that can be used."""
+    """A job, and the results of setting it up. decoded: the usable images."""
 
     recipe: SegmentationRecipe
     decoded: DecodedSet
@@ -81,7 +81,13 @@ def prepare(
 
     def feed(pixels: PairPixels, channels_last: bool) -> MaskFeed:
         return MaskFeed(
-            pixels, augmentation, recipe.batch_size, recipe.drop_last, recipe.seed, device, channels_last=channels_last
+            pixels=pixels,
+            augmentation=augmentation,
+            batch_size=recipe.batch_size,
+            drop_last=recipe.drop_last,
+            seed=recipe.seed,
+            device=device,
+            channels_last=channels_last,
         )
 
     plain = feed(decoded.train, channels_last=False)
@@ -92,24 +98,32 @@ def prepare(
     rows = _snapshot_rows(recipe, decoded.images.validation, console)
 
     def build(recipe: SegmentationRecipe, mode: Mode, fabric: Fabric) -> tuple[Segmentation, MaskFeed]:
-        by_class = class_weights(recipe.loss, classes, decoded.train.class_pixels.sum(0)[: len(classes)].numpy())
+        weights = class_weights(recipe.loss, classes, decoded.train.class_pixels.sum(0)[: len(classes)].numpy())
         task = Segmentation(
             writer,
-            recipe.loss,
-            None if by_class is None else torch.tensor(by_class, dtype=torch.float32),
-            len(classes),
-            feed(decoded.validation, mode.channels_last),
-            recipe.evaluation,
-            rows,
+            loss=recipe.loss,
+            weights=None if weights is None else torch.tensor(weights, dtype=torch.float32),
+            classes=len(classes),
+            validation=feed(decoded.validation, mode.channels_last),
+            evaluation=recipe.evaluation,
+            rows=rows,
         )
         return task, feed(decoded.train, mode.channels_last)
 
     job, measured = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded)
-    return PreparedSegmentation(job, normalization, weights, measured, input_size, recipe, decoded)
+    return PreparedSegmentation(
+        job=job,
+        normalization=normalization,
+        weights=weights,
+        measured=measured,
+        input_size=input_size,
+        recipe=recipe,
+        decoded=decoded,
+    )
 
 
 def facts(prepared: PreparedSegmentation, source: str, console: Console) -> Facts:
-    """What the run keeps of its images; prints what was found out while they were decoded."""
+    """The run's data.json and samples.csv; prints the notes from decoding."""
     decoded = prepared.decoded
     say_notes(console, decoded.notes)
     images = decoded.images
@@ -145,7 +159,7 @@ def _accumulation_notes(recipe: SegmentationRecipe) -> list[str]:
     if recipe.accumulation == 1 or not recipe.loss.whole_batch:
         return []
     terms = " and ".join(recipe.loss.whole_batch)
-    return [f"accumulation={recipe.accumulation}: {terms} looks at a part of the batch at a time, not at the whole"]
+    return [f"accumulation={recipe.accumulation}: {terms} is computed on each part of the batch, not on the whole"]
 
 
 def _scored_size(feed: MaskFeed, recipe: SegmentationRecipe) -> tuple[int, int]:
@@ -161,11 +175,14 @@ def _decode(images: MaskedSet, recipe: SegmentationRecipe, console: Console) -> 
         total = len(images.train) + len(images.validation)
         task = bar.add_task("decoding", total=total)
         decoded = decode_set(
-            *(images, recipe.data, recipe.augmentation.resize, recipe.evaluation.resize),
+            images,
+            recipe.data,
+            recipe.augmentation.resize,
+            recipe.evaluation.resize,
             lambda done: bar.update(task, completed=done),
         )
     if len(decoded.images.train) < 2:
-        raise UserError(f"{images.root}: one training image only; wanted at least two.")
+        raise UserError(f"{images.root}: only one training image; wanted at least two.")
     if not decoded.validation.class_pixels[:, :-1].any():
         raise UserError(
             f"{images.root}: no pixel of the validation masks is scored. Ignored: {images.classes.ignored_text}."
@@ -174,19 +191,19 @@ def _decode(images: MaskedSet, recipe: SegmentationRecipe, console: Console) -> 
 
 
 def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample], console: Console) -> NDArray[np.int64]:
-    """Which validation images masks are kept of: those drawn by the seed, and those that the recipe names."""
+    """Indices of the validation images in snapshots: those drawn by the seed, and those that the recipe names."""
     drawn = snapshot_rows(recipe, len(samples)).tolist()
     named, absent = [], []
     for name in recipe.snapshots.names:
-        found = [row for row, sample in enumerate(samples) if name in _names(sample)]
-        if not found and recipe.snapshots.absent == "skip":
+        rows = [row for row, sample in enumerate(samples) if name in _names(sample)]
+        if not rows and recipe.snapshots.absent == "skip":
             absent.append(name)
-        elif not found:
-            known = [PurePosixPath(sample.image).stem for sample in samples]
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"There is, for one, '{known[0]}'."
+        elif not rows:
+            stems = [PurePosixPath(sample.image).stem for sample in samples]
+            close = difflib.get_close_matches(name, stems, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else f"One of them is '{stems[0]}'."
             raise UserError(f"snapshots.names: no validation image is called '{name}'. {hint}")
-        named += found
+        named += rows
     if absent:
         names = ", ".join(absent)
         say_notes(

@@ -1,6 +1,6 @@
-"""What a segmentation run keeps of its scored images: each file's writer and its reader.
+"""The results that a segmentation run keeps for each image: every file's writer beside its reader.
 
-    data.json               beside what every run has: the table of classes, see ClassTable.as_dict
+    data.json               in addition to what every run has: the class table, see ClassTable.as_dict
     samples.csv             row, split, path, mask, group
     predictions/counts.u4   (epochs, N, C, 3) uint32 row-major: true positive, false positive and false negative pixels
                             of each image and class at each scored epoch
@@ -8,12 +8,12 @@
                             (N, C, 4) int64: predicted boundary pixels, of these matched, true ones, of these matched;
                             epoch ()
     predictions/validation.csv   path, miou, pixel_accuracy of each image
-    predictions/test.npz, test.csv   the same of the test part, where the data have one: scored once, when the run has
+    predictions/test.npz, test.csv   the same for the test part, if the data have one: scored once, when the run has
                             finished; and rows (n,) int64, which of its images
-    snapshots/epoch_NNNN.npz     masks (n, H, W) uint8, what is predicted at the size of the image's own mask, 255
-                            beyond it; sizes (n, 2) int64; rows (n,) int64 into the validation images
+    snapshots/epoch_NNNN.npz     masks (n, H, W) uint8, predicted at the size of the image's own mask, padded with
+                            255; sizes (n, 2) int64; rows (n,) int64 into the validation images
 
-Ignored pixels, 255 in a mask, are in no count.
+Ignored pixels, 255 in a mask, are excluded from all counts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COUNTS = "predictions/counts.u4"
 
 @dataclass(frozen=True)
 class MaskPredictions:
-    """How the chosen network's masks compare with the true ones, ignored pixels left out.
+    """How the chosen epoch's masks compare with the true ones, without ignored pixels.
 
     confusion: (N, C, C) int64 pixels by [truth, prediction]. boundary: (N, C, 4) int64: predicted boundary pixels, of
     these matched, true boundary pixels, of these matched. epoch: counted from 1. rows: (N,) int64, which rows of that
@@ -101,7 +101,7 @@ def write_validation(writer: RunWriter, confusion: NDArray[np.int64], boundary: 
 
 
 def read_predictions(run: RunDirectory, part: str) -> MaskPredictions:
-    """What was counted on the images of a part at the chosen epoch. Raises UserError where it was not scored.
+    """Counts on the images of a part at the chosen epoch. Raises UserError if it was not scored.
 
     part: "validation" or "test".
     """
@@ -120,7 +120,7 @@ def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
 def counts_by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
     """(scored epochs, N, C, 3) true positive, false positive and false negative pixels.
 
-    Mapped from the file, which may be large: what is not looked at takes no memory.
+    Memory-mapped, since the file may be large.
     """
     images = int(run.data["counts"]["validation"])
     with run.reading(COUNTS) as file:

@@ -1,4 +1,4 @@
-"""Scenes at another scale, part by part: pixels resized for one tile, scores brought back by bands of rows."""
+"""Large images at another scale, part by part: pixels resized for one tile, scores resized back in bands of rows."""
 
 from __future__ import annotations
 
@@ -14,53 +14,48 @@ from snellen.data.augment.framing import filter_weights
 from snellen.data.rasters import Raster
 from snellen.tasks.segmentation.tiling import Block, Tile, stretched
 
-_BAND_SCORES = 20_000_000  # numbers in a band of rows that is stretched, about
+_BAND_SCORES = 20_000_000  # approximate number of scores in a resized band of rows
 
 
 def read_resized(raster: Raster, size: tuple[int, int], tile: Tile) -> NDArray[np.uint8]:
     """A tile of the raster brought to `size` (height, width), bilinear with antialiasing; (tile's size, 3).
 
-    Reads only what the tile's pixels are made of. One value in 500 differs by a grey level from a resize of the whole.
+    Reads only the part behind the tile. One value in 500 differs by a grey level from a resize of the whole image.
     """
-    (top, rows, down), (left, columns, across) = (
-        _axis(*sides)
-        for sides in (
-            (tile.top, tile.height, raster.height, size[0]),
-            (tile.left, tile.width, raster.width, size[1]),
-        )
-    )
+    top, rows, down = _axis(tile.top, tile.height, raster.height, size[0])
+    left, columns, across = _axis(tile.left, tile.width, raster.width, size[1])
     pixels = torch.from_numpy(raster.read(top, left, rows, columns)).permute(2, 0, 1).float()
     narrow = (pixels @ across.T).round_().clamp_(0, 255)
     return np.asarray((down @ narrow).round_().clamp_(0, 255).byte().permute(1, 2, 0).contiguous())
 
 
 def _axis(start: int, count: int, length: int, scaled: int) -> tuple[int, int, Tensor]:
-    """The first source line, how many, and their (count, lines) shares in `count` resized lines from `start` on."""
+    """The first source line, how many, and their (count, lines) weights in the resized lines from `start` on."""
     step = length / scaled
     reach = max(step, 1.0)
     first = max(0, math.floor((start + 0.5) * step - reach))
     lines = min(length, math.ceil((start + count - 0.5) * step + reach)) - first
-    wanted = torch.arange(start, start + count)[None]
+    positions = torch.arange(start, start + count)[None]
     begin, whole, resized = (torch.tensor([value]) for value in (-first, length, scaled))
-    inside = torch.ones_like(wanted, dtype=torch.bool)
-    return first, lines, filter_weights(wanted, inside, begin, whole, resized, lines, "bilinear")[0]
+    inside = torch.ones_like(positions, dtype=torch.bool)
+    return first, lines, filter_weights(positions, inside, begin, whole, resized, lines, "bilinear")[0]
 
 
 class Stretcher:
-    """Blocks of scores, row by row of tiles, to bands of all columns at another size; holds one row of tiles.
+    """Resizes blocks of scores, one row of tiles at a time, to bands of all columns at another size.
 
-    small, large: height and width of all blocks together, and of what they are brought to: bilinear, as torch's
-    interpolate does it of the whole.
+    small, large: height and width of all blocks together, and of the result: bilinear, as torch's interpolate of the
+    whole. Holds one row of tiles.
     """
 
     def __init__(self, small: tuple[int, int], large: tuple[int, int]) -> None:
         self._small, self._large = small, large
         self._row: list[Tensor] = []
-        self._before: Tensor | None = None  # the last lines of the row of tiles above
+        self._before: Tensor | None = None  # last lines of the row of tiles above
         self._next = 0
 
     def add(self, block: Block) -> Iterator[Block]:
-        """Takes the next block; gives the bands that are finished by it, from top to bottom."""
+        """Takes the next block; yields the bands that it completes, from top to bottom."""
         self._row.append(block.scores)
         if block.left + block.scores.shape[2] < self._small[1]:
             return
@@ -70,7 +65,7 @@ class Stretcher:
         self._row, self._before = [], lines[:, -2:].clone()
         (height, width), first = self._large, bottom - lines.shape[1]
         end = height
-        if bottom < self._small[0]:  # up to the last row between two lines that are here
+        if bottom < self._small[0]:  # up to the last row between two lines that are available
             end = max(self._next, math.ceil((bottom - 0.5) * height / self._small[0] - 0.5))
         step = max(1, _BAND_SCORES // (len(lines) * width))
         for top in range(self._next, end, step):

@@ -1,4 +1,4 @@
-"""Segmentation: what is minimised in training, and what is scored."""
+"""Segmentation: its loss in training, and its scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Blo
 
 @dataclass(frozen=True)
 class MaskScores:
-    """What predicted masks and true ones have in common, by image, at the true masks' own resolution.
+    """Predicted masks compared with true ones, for each image, at the resolution of the true masks.
 
     confusion: (N, C, C) int64 pixels by [truth, prediction]. boundary: (N, C, 4) int64 as `boundary_counts`. loss: the
     sum of the cross-entropy in nats over the scored pixels.
@@ -41,11 +41,14 @@ class MaskScores:
     boundary: NDArray[np.int64]
     loss: float
 
-    fatal = None
+    @property
+    def fatal(self) -> str | None:
+        """No score stops the run."""
+        return None
 
     @property
     def finite(self) -> bool:
-        """Whether the logits of all scored pixels are numbers."""
+        """Whether the logits of all scored pixels are finite."""
         return math.isfinite(self.loss)
 
     @property
@@ -55,7 +58,7 @@ class MaskScores:
 
     @property
     def quality(self) -> float:
-        """mIoU of the whole set; NaN where nothing is scored."""
+        """mIoU of the whole set; NaN if nothing is scored."""
         return miou(self.confusion)
 
     @property
@@ -64,7 +67,7 @@ class MaskScores:
         return (counts_of(self.confusion).astype("<u4"),)
 
     def row(self) -> dict[str, float]:
-        """Mean cross-entropy over the scored pixels, mIoU, and the share of these pixels that is right."""
+        """Mean cross-entropy over the scored pixels, mIoU, and pixel accuracy."""
         scored = max(1, int(self.confusion.sum()))
         return {
             "validation_loss": self.loss / scored,
@@ -73,7 +76,7 @@ class MaskScores:
         }
 
     def text(self) -> str:
-        """The same for people."""
+        """The same as text."""
         row = self.row()
         return (
             f"validation loss {loss_text(row['validation_loss'])}, mIoU {row['validation_miou']:.4f}, "
@@ -85,7 +88,7 @@ class MaskScores:
 def score_masks(
     model: Segmenter, batches: Iterator[MaskBatch], classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
 ) -> MaskScores:
-    """Scores of the images of `batches`, in their order; of one larger than a tile, tile by tile."""
+    """Scores of the images of `batches`, in their order; those larger than a tile, tile by tile."""
     model.eval()
     confusions: list[Tensor] = []
     boundaries: list[Tensor] = []
@@ -94,8 +97,8 @@ def score_masks(
     for batch in batches:
         if _is_scene(batch):
             scores = _score_scene(batch, _scene_bands(model, batch, classes, autocast, spec), classes, tolerance)
-            for kept, one in zip((confusions, boundaries, losses), scores, strict=True):
-                kept.append(one)
+            for results, score in zip((confusions, boundaries, losses), scores, strict=True):
+                results.append(score)
             continue
         logits = batch.at_target(mask_logits(model, batch.images, autocast, flip))  # (B, C, H', W')
         exact = sum_dtype(logits.device)
@@ -103,7 +106,7 @@ def score_masks(
         confusions.append(confusion_counts(prediction, batch.target, classes))
         boundaries.append(boundary_counts(prediction, batch.target, classes, tolerance))
         losses.append(F.cross_entropy(logits, batch.target, ignore_index=IGNORE, reduction="none").sum(dtype=exact))
-    confusion, boundary = (torch.cat(each).cpu().numpy() for each in (confusions, boundaries))
+    confusion, boundary = (torch.cat(counts).cpu().numpy() for counts in (confusions, boundaries))
     return MaskScores(confusion, boundary, float(torch.stack([loss.cpu() for loss in losses]).sum()))
 
 
@@ -114,7 +117,7 @@ def _is_scene(batch: MaskBatch) -> bool:
 def _scene_bands(
     model: Segmenter, batch: MaskBatch, classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
 ) -> Iterator[Block]:
-    """Logits of one large image at the size of its mask, from top to bottom, by the tiles of a prediction."""
+    """Logits of one large image at the size of its mask, from top to bottom, with the same tiles as `predict`."""
     (height, width), size = batch.shown[0].tolist(), batch.sizes[0].tolist()
     plan = plan_tiles(height, width, TILE, OVERLAP, math.lcm(ALIGN, spec.multiple))
     device = batch.images.device
@@ -146,12 +149,12 @@ def _score_scene(
         confusion += confusion_counts(labels, truth, classes)
         entropy = F.cross_entropy(band.scores[None], truth, ignore_index=IGNORE, reduction="none")
         loss += entropy.sum().cpu().double()
-    beside = tolerance + 1  # rows that decide about a band's boundary pixels
+    margin = tolerance + 1  # rows beyond a band that affect its boundary pixels
     for top, bottom in pairwise(edges):
-        first = max(0, top - beside)
-        here = slice(first, bottom + beside)
+        first = max(0, top - margin)
+        context = slice(first, bottom + margin)
         inside = slice(top - first, bottom - first)
-        boundary += boundary_counts(prediction[:, here], target[:, here], classes, tolerance, inside)
+        boundary += boundary_counts(prediction[:, context], target[:, context], classes, tolerance, inside)
     return confusion, boundary, loss
 
 
@@ -165,15 +168,15 @@ def mask_logits(model: Segmenter, images: Tensor, autocast: Autocast, flip: bool
 
 
 def most_probable(logits: Tensor) -> Tensor:
-    """(B, H, W) int64 classes of (B, C, H, W) logits; on the CPU several times as fast as argmax, which is the same."""
+    """(B, H, W) int64 classes of (B, C, H, W) logits; on the CPU several times as fast as the same argmax."""
     return logits.max(1).indices
 
 
-def _right_share(logits: Tensor, target: Tensor) -> Tensor:
-    """The share of the scored pixels whose class has the highest logit; 0 where none is scored."""
+def _pixel_accuracy(logits: Tensor, target: Tensor) -> Tensor:
+    """Pixel accuracy: the share of the scored pixels whose class has the highest logit; 0 if none is scored."""
     scored = target != IGNORE
-    own = logits.gather(1, target.where(scored, 0)[:, None])[:, 0]
-    return ((own == logits.amax(1)) & scored).sum() / scored.sum().clamp(min=1)
+    true_logits = logits.gather(1, target.where(scored, 0)[:, None])[:, 0]
+    return ((true_logits == logits.amax(1)) & scored).sum() / scored.sum().clamp(min=1)
 
 
 def confusion_counts(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
@@ -182,19 +185,19 @@ def confusion_counts(prediction: Tensor, target: Tensor, classes: int) -> Tensor
     prediction: (B, H, W) int64 in [0, C). target: the same, or 255 where it is not scored. One pass of bincount.
     """
     images = len(target)
-    nowhere = images * classes * classes
+    ignored_cell = images * classes * classes
     cell = torch.add(prediction, target, alpha=classes)
-    cell += torch.arange(0, nowhere, classes * classes, device=target.device)[:, None, None]
-    cell.masked_fill_(target == IGNORE, nowhere)
-    counts = torch.bincount(cell.flatten(), minlength=nowhere + 1)
-    return counts[:nowhere].reshape(images, classes, classes)
+    cell += torch.arange(0, ignored_cell, classes * classes, device=target.device)[:, None, None]
+    cell.masked_fill_(target == IGNORE, ignored_cell)
+    counts = torch.bincount(cell.flatten(), minlength=ignored_cell + 1)
+    return counts[:ignored_cell].reshape(images, classes, classes)
 
 
 class Segmentation:
-    """Every pixel one class.
+    """One class for every pixel.
 
-    writer: of the run that weights, predictions and snapshots go to. weights: (C,) float32 of the classes in the loss.
-    validation: the scored images. rows: (n,) int64, which of them predicted masks are kept of.
+    writer: of the run, for weights, predictions and snapshots. weights: (C,) float32, of the classes in the loss.
+    validation: the scored images. rows: (n,) int64, those whose predicted masks go into snapshots.
     """
 
     train_metric = "pixel_accuracy"
@@ -221,15 +224,15 @@ class Segmentation:
         self._rows = rows
 
     def loss(self, model: nn.Module, batch: MaskBatch) -> tuple[Tensor, Tensor]:
-        """The loss to minimise, a scalar, and the share of the scored pixels that is right times the images."""
+        """The loss to minimise, a scalar, and the pixel accuracy of the batch times its number of images."""
         output = model(batch.images)
         logits, auxiliary = output if isinstance(output, SegmenterOutput) else (output, None)
         logits = logits.float()
         loss = compute_segmentation_loss(self._loss, logits, batch.target, self._weights)
         if auxiliary is not None and self._loss.auxiliary:
-            beside = compute_segmentation_loss(self._loss, auxiliary.float(), batch.target, self._weights)
-            loss = loss + self._loss.auxiliary * beside
-        return loss, _right_share(logits.detach(), batch.target) * len(batch)
+            auxiliary_loss = compute_segmentation_loss(self._loss, auxiliary.float(), batch.target, self._weights)
+            loss = loss + self._loss.auxiliary * auxiliary_loss
+        return loss, _pixel_accuracy(logits.detach(), batch.target) * len(batch)
 
     def share(self, part: MaskBatch, whole: MaskBatch) -> Tensor:
         """By the weights of the scored pixels, which the loss is a mean over."""
@@ -260,7 +263,7 @@ class Segmentation:
 
     @torch.inference_mode()
     def snapshot(self, model: Segmenter, autocast: Autocast, epoch: int) -> None:
-        """Writes what is predicted for the chosen validation images, at the sizes of their masks."""
+        """Writes predicted masks of the chosen validation images, at the sizes of their true masks."""
         model.eval()
         predicted: list[NDArray[np.uint8]] = []
         for batch in self._validation.evaluate(self._rows):
@@ -274,6 +277,6 @@ class Segmentation:
                 predicted.append(mask[:height, :width])
         sizes = np.array([mask.shape for mask in predicted], np.int64)
         padded = np.full((len(predicted), *sizes.max(0)), IGNORE, np.uint8)
-        for place, mask in zip(padded, predicted, strict=True):
-            place[: mask.shape[0], : mask.shape[1]] = mask
+        for canvas, mask in zip(padded, predicted, strict=True):
+            canvas[: mask.shape[0], : mask.shape[1]] = mask
         write_snapshot(self._writer, MaskSnapshot(padded, sizes, self._rows, epoch))

@@ -1,4 +1,4 @@
-"""Large images as overlapping tiles, and the tiles' scores put together again without seams: no files, no networks."""
+"""Large images as overlapping tiles, and the tiles' scores blended without seams: no files, no networks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from snellen.data.masks.feed import LARGE
 
-TILE, OVERLAP = LARGE, 128  # px, unless others are asked for
+TILE, OVERLAP = LARGE, 128  # px, the defaults
 ALIGN = 32  # px, of tiles: no network here halves its input more than five times
-_FAINT = 1e-6  # weight of a tile's outermost pixels, which the neighbour sees better
+_FAINT = 1e-6  # weight of a tile's outermost pixels, where the neighbouring tile is better
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Axis:
     def weights(self) -> list[NDArray[np.float64]]:
         """(size,) weights of each tile's pixels, all above zero; at every pixel of the image they sum to 1.
 
-        From a tile's edge inwards: a quarter of the overlap with next to no weight, for there the network saw padding
-        in place of the neighbourhood; then a smooth rise over half of the overlap; then full weight. Thus a network
-        that looks no farther than a quarter of the overlap gives what it would give for the whole image.
+        From a tile's edge inwards: a quarter of the overlap with almost no weight, since the network saw padding there
+        instead of the surroundings; then a smooth rise over half of the overlap; then full weight. A network that looks
+        no farther than a quarter of the overlap therefore gives the result of the whole image.
         """
         centre = np.arange(self.size) + 0.5
         depth = np.minimum(centre, self.size - centre)
@@ -53,7 +53,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tile:
-    """Where a tile lies in its image. height, width: the part of it inside the image, px."""
+    """The position of a tile in its image. height, width: of the part inside the image, px."""
 
     top: int
     left: int
@@ -88,28 +88,28 @@ def plan_tiles(height: int, width: int, tile: int, overlap: int, align: int = 32
     """Tiles of at most tile x tile px for an image of any size, evenly spread, as small as their number allows.
 
     overlap: px that neighbours share at least. align: tiles start and end at multiples of it, so that the grid of a
-    network that halves its input is everywhere the one of the whole image; tile is rounded down to such a multiple,
+    network that halves its input is that of the whole image everywhere; tile is rounded down to such a multiple,
     and overlap up. Raises ValueError when a side is empty or when more than half of a tile would be overlap.
     """
-    most, overlap = tile // align * align, math.ceil(overlap / align) * align
-    if min(height, width) < 1 or most < align or not 0 <= overlap <= most // 2:
+    largest, overlap = tile // align * align, math.ceil(overlap / align) * align
+    if min(height, width) < 1 or largest < align or not 0 <= overlap <= largest // 2:
         raise ValueError(f"no tiles of {tile} px with an overlap of {overlap} for {height} x {width} px")
-    return TilePlan(_axis(height, most, overlap, align), _axis(width, most, overlap, align))
+    return TilePlan(_axis(height, largest, overlap, align), _axis(width, largest, overlap, align))
 
 
-def _axis(length: int, most: int, overlap: int, align: int) -> Axis:
+def _axis(length: int, largest: int, overlap: int, align: int) -> Axis:
     units = math.ceil(length / align)
-    if units * align <= most:
+    if units * align <= largest:
         return Axis(length, units * align, (0,), overlap)
-    count = math.ceil((units * align - overlap) / (most - overlap))
-    size = math.ceil((units * align + (count - 1) * overlap) / count / align)  # in units; at most `most`
+    count = math.ceil((units * align - overlap) / (largest - overlap))
+    size = math.ceil((units * align + (count - 1) * overlap) / count / align)  # in units; at most `largest`
     room = units - size
     return Axis(length, size * align, tuple(i * room // (count - 1) * align for i in range(count)), overlap)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A finished part of an image. scores: (C, h, w) float32, blended. top, left: where it lies."""
+    """A finished part of an image. scores: (C, h, w) float32, blended. top, left: its position."""
 
     top: int
     left: int
@@ -118,7 +118,7 @@ class Block:
 
 @dataclass
 class Blender:
-    """Adds weighted tiles up; holds only what later tiles still add to.
+    """Adds up weighted tiles; holds only the parts that later tiles still add to.
 
     That is the right margin of the last tile, and the lower margins of the row above: for C classes and an image of
     width w, C x (tile height - step) x w floats, whatever the image's height. Where tiles end beyond the image, the
@@ -135,14 +135,14 @@ class Blender:
     def __post_init__(self) -> None:
         rows, columns = self.plan.rows, self.plan.columns
         steps = [after - before for before, after in pairwise(rows.starts)]
-        held = rows.size - min(steps) if steps else 0
-        self._below = torch.zeros(self.classes, held, columns.length, device=self.device)
+        open_rows = rows.size - min(steps) if steps else 0
+        self._below = torch.zeros(self.classes, open_rows, columns.length, device=self.device)
         self._right = torch.zeros(self.classes, rows.size, 0, device=self.device)
         self._row_weights = self._on_device(rows)
         self._column_weights = self._on_device(columns)
 
     def add(self, scores: Tensor) -> Block:
-        """Takes the scores of the next tile of the plan, (C, size) on the device, and returns what is finished by it.
+        """Takes the scores of the next tile of the plan, (C, size) on the device; returns the part that it completes.
 
         The blocks of all tiles cover the image, each pixel once.
         """
@@ -153,17 +153,17 @@ class Blender:
         total = scores.float() * (self._row_weights[row][:, None] * self._column_weights[column])
         total[:, :, : self._right.shape[2]] += self._right
         last_row, last_column = row == len(rows.starts) - 1, column == len(columns.starts) - 1
-        wide = tile.width if last_column else columns.starts[column + 1] - tile.left
-        self._right = total[:, :, :0] if last_column else total[:, :, wide:].clone()
-        done = total[:, : tile.height, :wide]
-        here = slice(tile.left, tile.left + wide)
+        width = tile.width if last_column else columns.starts[column + 1] - tile.left
+        self._right = total[:, :, :0] if last_column else total[:, :, width:].clone()
+        finished = total[:, : tile.height, :width]
+        span = slice(tile.left, tile.left + width)
         if row:
             above = rows.starts[row - 1] + rows.size - tile.top  # rows that the tiles above reach into
-            done[:, :above] += self._below[:, :above, here][:, : done.shape[1]]
-        high = tile.height if last_row else rows.starts[row + 1] - tile.top
+            finished[:, :above] += self._below[:, :above, span][:, : finished.shape[1]]
+        height = tile.height if last_row else rows.starts[row + 1] - tile.top
         if not last_row:
-            self._below[:, : rows.size - high, here] = total[:, high:, :wide]
-        return Block(tile.top, tile.left, done[:, :high])
+            self._below[:, : rows.size - height, span] = total[:, height:, :width]
+        return Block(tile.top, tile.left, finished[:, :height])
 
     def _on_device(self, axis: Axis) -> list[Tensor]:
         return [torch.from_numpy(weights).float().to(self.device) for weights in axis.weights]
@@ -172,16 +172,16 @@ class Blender:
 def stretched(
     scores: Tensor, height: int, width: int, top: int, rows: int, first: int = 0, total: int | None = None
 ) -> Tensor:
-    """Rows [top, top + rows) of (C, total, w) scores brought to (C, height, width), bilinear; (C, rows, width).
+    """Rows [top, top + rows) of (C, total, w) scores resized to (C, height, width), bilinear; (C, rows, width).
 
-    scores: (C, h, w), the lines from `first` on, among them all that the rows lie between; total: None where these are
-    all. The same as torch's interpolate with align_corners=False, of a part.
+    scores: (C, h, w), the lines from `first` on, including all that the rows lie between; total: None if these are all
+    lines. The same as a part of torch's interpolate with align_corners=False.
     """
-    own = total or scores.shape[1]
-    places = (torch.arange(top, top + rows, device=scores.device) + 0.5) * (own / height) - 0.5
-    places = places.clamp(0, own - 1)
-    above = places.long()
-    weights = (places - above)[:, None]
-    above, below = ((line - first).clamp(0, scores.shape[1] - 1) for line in (above, (above + 1).clamp(max=own - 1)))
+    lines = total or scores.shape[1]
+    positions = (torch.arange(top, top + rows, device=scores.device) + 0.5) * (lines / height) - 0.5
+    positions = positions.clamp(0, lines - 1)
+    above = positions.long()
+    weights = (positions - above)[:, None]
+    above, below = ((line - first).clamp(0, scores.shape[1] - 1) for line in (above, (above + 1).clamp(max=lines - 1)))
     part = torch.lerp(scores[:, above], scores[:, below], weights)
     return torch.nn.functional.interpolate(part[None], size=(rows, width), mode="bilinear")[0]

@@ -1,4 +1,4 @@
-"""Barlow Twins: the correlation of the two views' projections is pulled to the identity."""
+"""Barlow Twins: the correlation of the two views' projections is pulled towards the identity."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class BarlowTwins(Method):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, at least 0, summed over outputs, and the projections."""
-        projected = self.passed(nn.Sequential(self.backbone, self.projector), first, second)
+        projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
         with in_fp32(first):
             return self._loss(*projected), torch.cat(projected).detach()

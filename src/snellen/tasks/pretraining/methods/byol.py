@@ -1,4 +1,4 @@
-"""BYOL: the online network predicts what a slowly following target network makes of another view."""
+"""BYOL: the online network predicts a momentum target network's projection of another view."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class Byol(Method):
 
         Source: Grill et al. 2020, eq. 2 and the symmetrised loss below it.
         """
-        online = self.passed(nn.Sequential(self.backbone, self.projector), first, second)
-        predicted = self.passed(self.predictor, *online)
+        online = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
+        predicted = self.forward_views(self.predictor, *online)
         with torch.no_grad():
-            target = self.passed(nn.Sequential(self.target_backbone, self.target_projector), first, second)
+            target = self.forward_views(nn.Sequential(self.target_backbone, self.target_projector), first, second)
         with in_fp32(first):
             loss = regression(predicted[0], target[1]) + regression(predicted[1], target[0])
         return loss, torch.cat(online).detach()
 
     def after_step(self, done: int, total: int) -> None:
-        """Moves the target."""
+        """Updates the target."""
         momentum = target_momentum(self._spec, done, total)
         follow(self.target_backbone, self.backbone, momentum)
         follow(self.target_projector, self.projector, momentum)
 
 
 def regression(predicted: Tensor, target: Tensor) -> Tensor:
-    """2 - 2 * cosine, the mean over the batch: the squared distance of the two brought to length 1."""
+    """2 - 2 * cosine, the mean over the batch: the squared distance of the two scaled to length 1."""
     from lightly.loss import NegativeCosineSimilarity
 
     negative: Tensor = NegativeCosineSimilarity()(predicted, target)

@@ -1,4 +1,4 @@
-"""DINO: the student takes over a centred and sharpened distribution of a slowly following teacher."""
+"""DINO: the student learns the centred and sharpened distribution of a momentum teacher."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Dino(Method):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats, the mean over both directions (eq. 3), and the student's outputs."""
-        student = self.passed(nn.Sequential(self.backbone, self.projector), first, second)
+        student = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
         with torch.no_grad():
-            teacher = self.passed(nn.Sequential(self.teacher_backbone, self.teacher_projector), first, second)
+            teacher = self.forward_views(nn.Sequential(self.teacher_backbone, self.teacher_projector), first, second)
         with in_fp32(first):
             return self.loss(list(teacher), list(student)), torch.cat(student).detach()
 
     def after_step(self, done: int, total: int) -> None:
-        """Moves the teacher."""
+        """Updates the teacher."""
         momentum = 1 - (1 - self._momentum) * (math.cos(math.pi * done / total) + 1) / 2
         follow(self.teacher_backbone, self.backbone, momentum)
         follow(self.teacher_projector, self.projector, momentum)

@@ -1,4 +1,4 @@
-"""What all methods of self-supervised learning have: a backbone, heads, a loss over two views of the same images."""
+"""The common part of all methods of self-supervised learning: a backbone, heads, a loss over two views."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Method(nn.Module):
-    """A backbone and the heads that are only there while it is pretrained.
+    """A backbone and the heads that exist only during pretraining.
 
     backbone: images (B, 3, S, S) to pooled features (B, D); the network that is trained by gradient and kept.
     projector: features to the projections that the loss compares.
@@ -34,10 +34,10 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def after_step(self, done: int, total: int) -> None:
-        """What follows an optimiser step: the `done`-th, counted from 1, of `total`. Most methods do nothing."""
+        """Called after each optimiser step: the `done`-th, counted from 1, of `total`. Most methods do nothing."""
 
-    def passed(self, network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Both views through a network, in fp32, together or one by one, as the recipe says."""
+    def forward_views(self, network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Both views through a network, together or one after the other as the recipe says; outputs in fp32."""
         if self._together:
             both = network(torch.cat([first, second])).float()
             return both[: len(first)], both[len(first) :]
@@ -45,12 +45,12 @@ class Method(nn.Module):
 
 
 def in_fp32(tensor: Tensor) -> AbstractContextManager[None]:
-    """Turns autocast off where `tensor` lies: matrix products of a loss are not for bf16."""
+    """Turns autocast off on the device of `tensor`: matrix products of a loss need more precision than bf16."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 
 def target_of(network: Module) -> Module:
-    """A copy that no gradient reaches, to be moved by `follow`."""
+    """A copy without gradients, to be updated by `follow`."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
@@ -58,16 +58,16 @@ def target_of(network: Module) -> Module:
 def follow(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """target = momentum * target + (1 - momentum) * online, over the parameters (Grill et al. 2020, eq. 1).
 
-    Batch-norm statistics are the target's own, from the views that it sees.
+    The target keeps batch-norm statistics of its own, from the views that it sees.
     """
-    theirs = [parameter.detach() for parameter in online.parameters()]
-    torch._foreach_lerp_(list(target.parameters()), theirs, 1 - momentum)
+    online_parameters = [parameter.detach() for parameter in online.parameters()]
+    torch._foreach_lerp_(list(target.parameters()), online_parameters, 1 - momentum)
 
 
 def projection_deviation(projections: Tensor) -> Tensor:
-    """How far projections are from all being the same: 1 when they point everywhere, 0 when all point one way.
+    """How spread out projections are: 1 if they point in all directions, 0 if all point the same way.
 
-    projections: (N, E) float. Returns a scalar in [0, 1]: the root of the summed variance of the projections brought
+    projections: (N, E) float. Returns a scalar in [0, 1]: the root of the summed variance of the projections scaled
     to length 1. Chen & He 2020, arXiv 2011.10566, fig. 2, plot the deviation of one output, which is this over sqrt(E).
     """
     unit = F.normalize(projections.float(), dim=1)

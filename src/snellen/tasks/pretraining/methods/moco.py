@@ -1,4 +1,4 @@
-"""MoCo v2: a view is told from a long queue of other images' projections by a slowly following key network."""
+"""MoCo v2: a view is contrasted with a long queue of other images' projections by a momentum key network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snellen.tasks.pretraining.methods.spec import MocoSpec
 
 
 class Moco(Method):
-    """Query network, key network, queue. Keys are shuffled over no devices: there is one."""
+    """Query network, key network, queue. Keys are not shuffled over devices, since there is only one."""
 
     def __init__(self, spec: MocoSpec, backbone: nn.Module, width: int) -> None:
         from lightly.loss import NTXentLoss
@@ -35,6 +35,6 @@ class Moco(Method):
             return self.loss(query, key), query.detach()
 
     def after_step(self, done: int, total: int) -> None:
-        """Moves the key network."""
+        """Updates the key network."""
         follow(self.key_backbone, self.backbone, self._momentum)
         follow(self.key_projector, self.projector, self._momentum)

@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image are told from the views of all other images in the batch."""
+"""SimCLR: two views of an image are contrasted with the views of all other images in the batch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class Simclr(Method):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """NT-Xent in nats, at least 0, and the projections."""
-        projected = self.passed(nn.Sequential(self.backbone, self.projector), first, second)
+        projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
         with in_fp32(first):
             return self._loss(*projected), torch.cat(projected).detach()

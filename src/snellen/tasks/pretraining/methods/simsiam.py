@@ -23,8 +23,8 @@ class Simsiam(Method):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """The negative cosine, the mean over both directions, in [-1, 1] (eq. 4), and the projections."""
-        projected = self.passed(nn.Sequential(self.backbone, self.projector), first, second)
-        predicted = self.passed(self.predictor, *projected)
+        projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
+        predicted = self.forward_views(self.predictor, *projected)
         with in_fp32(first):
             loss = self._loss(predicted[0], projected[1].detach()) + self._loss(predicted[1], projected[0].detach())
         return loss / 2, torch.cat(projected).detach()

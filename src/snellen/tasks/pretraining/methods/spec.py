@@ -1,4 +1,4 @@
-"""The fields of each method."""
+"""The recipe fields of each method."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from snellen.spec import Spec
 
 
 class MethodSpec(Spec):
-    """What all methods have in common."""
+    """The fields that all methods have in common."""
 
     views_together: bool = Field(
         False,
-        description="Send both views through a network in one pass, so that batch-norm takes its statistics over both. "
-        "false: a pass for each view, as the papers have it.",
+        description="Send both views through a network in one pass, so that batch-norm computes its statistics over "
+        "both. false: one pass for each view, as in the papers.",
     )
 
 
@@ -25,7 +25,7 @@ class ByolSpec(MethodSpec):
     name: Literal["byol"] = Field("byol", description="byol.")
     hidden: int = Field(4096, ge=1, description="Width of the hidden layer of projector and predictor.")
     output: int = Field(256, ge=2, description="Width of projections and predictions.")
-    momentum: float = Field(0.99, ge=0, lt=1, description="Share of the target that a step keeps, at the start.")
+    momentum: float = Field(0.99, ge=0, lt=1, description="Share of the target kept at each step, at the start.")
     momentum_schedule: Literal["constant", "cosine"] = Field(
         "constant", description="constant, or cosine: rising from `momentum` to 1 over the run, as in the paper."
     )
@@ -37,7 +37,9 @@ class SimclrSpec(MethodSpec):
     name: Literal["simclr"] = Field("simclr", description="simclr.")
     hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layer.")
     output: int = Field(128, ge=2, description="Width of the projections.")
-    temperature: float = Field(0.5, gt=0, description="Divides the cosines; lower puts more weight on near images.")
+    temperature: float = Field(
+        0.5, gt=0, description="Divides the cosines; lower values put more weight on similar images."
+    )
 
 
 class SimsiamSpec(MethodSpec):
@@ -56,14 +58,14 @@ class MocoSpec(MethodSpec):
     hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layer.")
     output: int = Field(128, ge=2, description="Width of the projections.")
     temperature: float = Field(0.2, gt=0, description="Divides the cosines.")
-    momentum: float = Field(0.999, ge=0, lt=1, description="Share of the key network that a step keeps.")
-    queue: int = Field(65536, ge=1, description="Projections of earlier images that are kept as negatives.")
+    momentum: float = Field(0.999, ge=0, lt=1, description="Share of the key network kept at each step.")
+    queue: int = Field(65536, ge=1, description="Number of earlier projections kept as negatives.")
 
     @field_validator("views_together")
     @classmethod
-    def _one_view_a_network(cls, together: bool) -> bool:
+    def _one_view_per_network(cls, together: bool) -> bool:
         if together:
-            raise ValueError("moco sends one view through each of its networks, nothing can be joined: false")
+            raise ValueError("moco sends one view through each of its networks, so views cannot be joined: false")
         return together
 
 
@@ -82,7 +84,7 @@ class VicregSpec(MethodSpec):
     name: Literal["vicreg"] = Field(
         "vicreg",
         description="vicreg. Its covariance term is of fourth order in the projections: with optimizer.name=sgd, set "
-        "optimizer.clip_norm=1, or a rate of about 0.02 (the paper has LARS at 0.2 x batch_size / 256).",
+        "optimizer.clip_norm=1, or a rate of about 0.02 (the paper uses LARS at 0.2 x batch_size / 256).",
     )
     hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layers (8192 in the paper).")
     output: int = Field(2048, ge=2, description="Width of the projections (8192 in the paper).")
@@ -94,19 +96,21 @@ class VicregSpec(MethodSpec):
 class DinoSpec(MethodSpec):
     """Self-distillation with no labels: Caron et al. 2021, arXiv 2104.14294; with the two global views only.
 
-    The last layer is trained from the first step, and the teacher's temperature is constant: the paper freezes the one
-    in the first epoch and raises the other over the first 30.
+    The last layer is trained from the first step, and the teacher's temperature is constant; the paper freezes the
+    layer in the first epoch and raises the temperature over the first 30.
     """
 
     name: Literal["dino"] = Field("dino", description="dino.")
     hidden: int = Field(2048, ge=1, description="Width of the projector's hidden layers.")
     bottleneck: int = Field(256, ge=1, description="Width before the last layer.")
-    batch_norm: bool = Field(True, description="Batch-norm in the projector. The paper has none on ViTs: false.")
+    batch_norm: bool = Field(True, description="Batch-norm in the projector. The paper uses none with ViTs: false.")
     output: int = Field(4096, ge=2, description="Prototypes (65536 in the paper, for ImageNet).")
     student_temperature: float = Field(0.1, gt=0, description="Temperature of the student's softmax.")
     teacher_temperature: float = Field(0.04, gt=0, description="Temperature of the teacher's softmax.")
-    center_momentum: float = Field(0.9, ge=0, lt=1, description="Share of the centre that a step keeps.")
-    momentum: float = Field(0.996, ge=0, lt=1, description="Share of the teacher kept by a step; a cosine up to 1.")
+    center_momentum: float = Field(0.9, ge=0, lt=1, description="Share of the centre kept at each step.")
+    momentum: float = Field(
+        0.996, ge=0, lt=1, description="Share of the teacher kept at each step; rises to 1 along a cosine."
+    )
 
 
 AnyMethodSpec = Annotated[

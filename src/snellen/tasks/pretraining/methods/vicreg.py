@@ -22,6 +22,6 @@ class Vicreg(Method):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted sum of the three terms, at least 0, and the projections."""
-        projected = self.passed(nn.Sequential(self.backbone, self.projector), first, second)
+        projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
         with in_fp32(first):
             return self._loss(*projected), torch.cat(projected).detach()
