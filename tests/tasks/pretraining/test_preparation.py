@@ -131,7 +131,7 @@ def test_alternating_flips_show_both_ways(digits: Path, tmp_path: Path) -> None:
 
 
 def test_what_moco_cannot_use(digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing can be joined"):
+    with pytest.raises(UserError, match="views cannot be joined"):
         prepared(digits, tmp_path, "moco", **{"method.views_together": True})
     said = io.StringIO()
     prepared(digits, tmp_path, "moco", Console(file=said, width=200), **{"method.queue": 121})
