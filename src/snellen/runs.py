@@ -105,10 +105,10 @@ class Run(RunDirectory):
 
         from snellen.data.in_memory import given_images
 
-        given = given_images(images)
+        inputs = given_images(images)
         console = Console(stderr=True, quiet=quiet)
-        columns, rows = self.kind.predict.predicted_rows(self, list(dict.fromkeys(given)), console)
-        return pd.DataFrame([rows[image] for image in given if image in rows], columns=columns)
+        columns, rows = self.kind.predict.predicted_rows(self, list(dict.fromkeys(inputs)), console)
+        return pd.DataFrame([rows[image] for image in inputs if image in rows], columns=columns)
 
     def report(self) -> Path:
         """Writes report.html, replacing an existing one, and returns its path."""

@@ -1,4 +1,4 @@
-"""A study as users of Python have it: its folder, its table, its report."""
+"""A study in the Python interface: its folder, table and report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Study(StudyDirectory):
     """A study's folder, opened for reading."""
 
     def table(self) -> pd.DataFrame:
-        """One row for each setting and share of the labels: mean top-1 or mIoU over the seeds, its interval, cost."""
+        """One row for each setting and share of the labels: mean top-1 or mIoU over the seeds, interval, cost."""
         from snellen.study.results import read_results
 
         return read_results(self).table()
 
     def report(self) -> Path:
-        """Writes report.html (anew) and returns its path."""
+        """Writes report.html, replacing an existing one, and returns its path."""
         from snellen.study.report import build_study_report
 
         return build_study_report(self, self.path / "report.html")

@@ -52,7 +52,10 @@ def test_words_for_help_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
         ("compare transfer-lite photos --seeds 3", "key=value: seeds=3"),
         ("compare transfer-lite photos --epochs 3", "key=value: changes.epochs=3"),
         ("train photos --nonsense 5", "No such option"),
-        ("train data=photos model=resnet18", "DATA has no key. Write it alone, as in: snellen train [RECIPE] photos"),
+        (
+            "train data=photos model=resnet18",
+            "DATA takes no key. Write it on its own, as in: snellen train [RECIPE] photos",
+        ),
         ("train airnet-scratch photos model=resnet18", "model.backbone=resnet18"),
         ("train airnet-scratch photos optimizer=sgd", "Write optimizer.name=sgd"),
         ("train airnet-scratch photos lr=0.1", "Did you mean 'optimizer.lr'?"),

@@ -69,13 +69,13 @@ def test_without_a_checkpoint_the_run_starts_over_in_fp32(digits: Path, tmp_path
     said = io.StringIO()
     run = train(digits, RECIPE, out=tmp_path / "run", console=Console(file=said, width=400))
     assert "the loss is nan at step 10" in said.getvalue()
-    assert "The run goes on in fp32, from the start" in said.getvalue()
+    assert "The run continues in fp32, from the start" in said.getvalue()
     assert run.status["state"] == "finished"
     assert_same(run, train(digits, FP32, out=tmp_path / "fp32", console=QUIET))
     assert Run(run.path).recipe.hardware.precision == "fp32"
     page = (run.path / "report.html").read_text()
     assert "the loss is nan at step 10" in page
-    assert "it went on in fp32 from step 0" in page
+    assert "it continued in fp32 from step 0" in page
 
 
 class StopAfter(StopRequest):
@@ -174,7 +174,7 @@ def test_the_page_of_a_study_names_the_run_that_went_on_in_fp32(
     assert study is not None
     half, full = (Run(run.path) for run in study.runs)
     reason = "the loss is nan at step 10 (epoch 3, learning rate 0.05), in bf16"
-    sentence = f"{half.name}: {reason}; it went on in fp32 from step 0."
+    sentence = f"{half.name}: {reason}; it continued in fp32 from step 0."
     page = (study.path / "report.html").read_text()
     assert page.count(sentence) == 1
     assert f"{full.name}: the loss" not in page

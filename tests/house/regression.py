@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from snellen.reporting.runs import RunView
 from snellen.reporting.shared import Curve, cost, curves
 from snellen.reporting.template import Page
 from snellen.run.writer import RunWriter
-from snellen.tasks.arithmetic import own_arithmetic
+from snellen.tasks.arithmetic import arithmetic_of
 from snellen.tasks.decoding import decode_paths
 from snellen.tasks.kind import Facts, Predicted
 from snellen.tasks.setup import Prepared, begin, normalization_of, set_up
@@ -91,7 +91,7 @@ class Scores:
 
     prediction: np.ndarray[Any, Any]
     target: np.ndarray[Any, Any]
-    fatal = None
+    fatal: ClassVar[None] = None  # no score stops the run
 
     @property
     def quality(self) -> float:
@@ -120,7 +120,10 @@ class Scores:
 class Regression:
     """Mean squared error. The task as the loop knows it."""
 
-    measure, columns, records, figure = "absolute_error", ("validation_r2",), ("predictions/numbers.f4",), "R²"
+    train_metric = "absolute_error"
+    columns = ("validation_r2",)
+    records = ("predictions/numbers.f4",)
+    measure = "R²"
 
     def __init__(self, writer: RunWriter, scored: Feed) -> None:
         self._writer, self._scored = writer, scored
@@ -230,7 +233,7 @@ RECORD = SimpleNamespace(
 @torch.inference_mode()
 def predict(run: Any, images: Any, out: Any, options: Any, console: Any) -> Predicted:
     recipe, model = recipe_of(run), load_model(run, "best")
-    own = own_arithmetic(run, recipe)
+    own = arithmetic_of(run, recipe)
     augmentation = Augmentation(recipe.augmentation, own.normalization, own.device)
     views = torch.stack([evaluation_view(decode(image), recipe.evaluation) for image in images])
     numbers = model(augmentation.evaluate(views))[:, 0].numpy()

@@ -129,7 +129,7 @@ def test_overrides() -> None:
         (["epochs.more=3"], "'epochs' is a single value"),
         (["=3"], "wanted key=value"),
         (["a..b=3"], "wanted key=value"),
-        (["epochs=[1"], "no valid YAML"),
+        (["epochs=[1"], "not valid YAML"),
         (["budget=soon"], "wanted a duration"),
         (["mix.mixup=0.2"], "use loss.name=soft_target"),
         (["data.name_pattern=("], "not a regular expression"),

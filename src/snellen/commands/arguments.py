@@ -1,4 +1,4 @@
-"""What is typed after `snellen`: words, key=value pairs, and the right spelling of what is usual elsewhere."""
+"""Command-line arguments: words, key=value pairs, and hints for the habits of other tools."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _RECIPES = (".yaml", ".yml")
 _DATA_KEYS = frozenset({"data", "dataset", "images", "path", "source"})
 _RUNS = "A run is used with `snellen predict RUN IMAGES` and `snellen evaluate RUN DATA`"
 _EVALUATE, _PREDICT = "Write: snellen evaluate RUN DATA", "Write: snellen predict RUN IMAGES"
-_RESUME = "To go on with a stopped run: snellen train --resume RUN"
-_ELSEWHERE = {
+_RESUME = "To resume a stopped run: snellen train --resume RUN"
+_OTHER_COMMANDS = {
     **dict.fromkeys(("eval", "score", "test", "val", "validate"), _EVALUATE),
     **dict.fromkeys(("classify", "infer", "inference", "segment"), _PREDICT),
     **dict.fromkeys(("continue", "resume"), _RESUME),
@@ -37,7 +37,7 @@ _ELSEWHERE = {
 
 
 class Commands(TyperGroup):
-    """A group of commands that answers the names which other tools use with its own."""
+    """A group of commands that answers the command names of other tools with its own."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0] if args else ""
@@ -47,7 +47,7 @@ class Commands(TyperGroup):
 
 
 class FieldsCommand(TyperCommand):
-    """A command that takes key=value pairs; one written as an option is answered with the pair."""
+    """A command that takes key=value pairs; if a field is written as an option, the error shows the pair."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = {"--help", *(option for parameter in self.params for option in parameter.opts)}
@@ -62,19 +62,20 @@ class FieldsCommand(TyperCommand):
 
 
 def _refuse_option(ctx: Any, name: str, value: str) -> None:
-    """Raises UserError where an option is the name of a field; any other is left to the parser's own message."""
+    """Raises UserError if an option is the name of a field; any other is left to the parser."""
     from snellen.recipe.fields import field_paths, nearest_fields
 
     key = name.removeprefix("--").replace("-", "_")
-    for kind in _kinds(ctx.info_name):
-        exact = [key] if key in field_paths(kind) else []
-        if paths := exact or nearest_fields(kind, key.split(".")):
-            prefix = "changes." if ctx.info_name == "compare" and kind is not _kinds("compare")[0] else ""
+    models = _models(ctx.info_name)
+    for model in models:
+        exact = [key] if key in field_paths(model) else []
+        if paths := exact or nearest_fields(model, key.split(".")):
+            prefix = "changes." if ctx.info_name == "compare" and model is not models[0] else ""
             pairs = " or ".join(f"{prefix}{path}={value}" for path in paths)
-            raise UserError(f"{name}: no such option of {ctx.command_path}; a field is given as key=value: {pairs}")
+            raise UserError(f"{name}: no such option of {ctx.command_path}; a field is set by key=value: {pairs}")
 
 
-def _kinds(command: str) -> list[type[BaseModel]]:
+def _models(command: str) -> list[type[BaseModel]]:
     from snellen.study.spec import StudySpec
     from snellen.tasks.kinds import kinds_of
 
@@ -89,40 +90,42 @@ def _hint(name: str, path: str) -> str | None:
         return f"To see this recipe: snellen recipes show {name}. To use it: snellen train {name} DATA"
     if path.endswith(("recipes", "bench")):
         return None
-    if name in _ELSEWHERE:
-        return _ELSEWHERE[name]
+    if name in _OTHER_COMMANDS:
+        return _OTHER_COMMANDS[name]
     return f"To train on {name}: snellen train {name}" if name and os.path.exists(name) else None
 
 
 def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
     """Words, and the key=value pairs as overrides; an existing path with '=' in its name is a word.
 
-    Raises UserError for a pair that cannot be read, and for data given as a pair.
+    Raises UserError for a pair that cannot be read, and for data written as a pair.
     """
     from snellen.recipe.load import parse_overrides
 
     words: list[str] = []
     pairs: list[str] = []
     for argument in arguments:
-        is_pair = _OVERRIDE.match(argument) and not os.path.exists(argument)  # which no length of a name breaks
+        is_pair = _OVERRIDE.match(argument) and not os.path.exists(
+            argument
+        )  # unlike Path, safe for names of any length
         (pairs if is_pair else words).append(argument)
     for pair in pairs:
         key, _, value = pair.partition("=")
         if key == "recipe" or (key in _DATA_KEYS and not value.startswith("{")):
             name = "RECIPE" if key == "recipe" else "DATA"
-            raise UserError(f"{pair}: {name} has no key. Write it alone, as in: snellen train [RECIPE] {value}")
+            raise UserError(f"{pair}: {name} takes no key. Write it on its own, as in: snellen train [RECIPE] {value}")
     return words, parse_overrides(pairs)
 
 
 def only(words: list[str], name: str) -> str:
-    """The one word that there is. Raises UserError for none or several."""
+    """The only word. Raises UserError if there is none, or several."""
     if len(words) != 1:
         raise UserError(f"wanted one {name}, got {len(words)}: {' '.join(words) or 'nothing'}")
     return words[0]
 
 
 def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
-    """[RECIPE] DATA. command: as it is typed, for messages. Raises UserError where they are swapped or missing."""
+    """[RECIPE] DATA. command: as typed, for messages. Raises UserError if they are swapped or missing."""
     from snellen.recipe.text import shipped_names
 
     names = shipped_names()
@@ -135,12 +138,12 @@ def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
     if _is_name(data, names) and (_is_data(recipe) or not _is_name(recipe, names)):
         raise UserError(f"the recipe comes first, then the data: {command} {data} {recipe}")
     if not _is_name(recipe, names) and _is_backbone(recipe):
-        raise UserError(f"'{recipe}' is a backbone, no recipe. Write: {command} {data} model.backbone={recipe}")
+        raise UserError(f"'{recipe}' is a backbone, not a recipe. Write: {command} {data} model.backbone={recipe}")
     return recipe, data
 
 
 def study_and_data(words: list[str]) -> tuple[str, str]:
-    """STUDY DATA. Raises UserError where there are not two words, or the two are swapped."""
+    """STUDY DATA. Raises UserError if there are not two words, or the two are swapped."""
     from snellen.study.load import shipped_studies
 
     if len(words) != 2:

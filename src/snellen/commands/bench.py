@@ -1,4 +1,4 @@
-"""Training's speed beside two yardsticks: the same network on ready batches, and a plain torchvision loop."""
+"""Training speed against two baselines: the same network on a ready batch, and a plain torchvision loop."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class TrainingSpeed:
-    """Images a second, the median of three rounds, from one process.
+    """Images per second, the median of three rounds in one process.
 
-    training: snellen's own steps with augmentation, of an epoch after the first: pixels that are kept in memory were
-    decoded before the clock starts, and no journal or checkpoint is written. ready: the same steps on one batch that
-    lies ready. plain: torchvision's transforms, DataLoader and an fp32 loop with the same geometry and optimiser, which
+    training: snellen's own steps with augmentation, as in epochs after the first: pixels kept in memory are decoded
+    before the clock starts, and no journal or checkpoint is written. ready: the same steps on one batch prepared in
+    advance. plain: torchvision's transforms, DataLoader and an fp32 loop with the same geometry and optimiser, which
     decodes every image in every epoch, as such loops do.
     """
 
@@ -52,7 +52,7 @@ def bench_train(
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> TrainingSpeed:
-    """Measures training's speed on `data`; `seconds` for each of three rounds of each of three loops, interleaved."""
+    """Measures the speed of training on `data`: three loops in three interleaved rounds of `seconds` each."""
     console = console or Console(stderr=True)
     kind, loaded = load_for("train", recipe, {**(overrides or {}), "budget": None})
     with tempfile.TemporaryDirectory() as folder:
@@ -65,11 +65,11 @@ def bench_train(
             "plain": lambda: kind.prepare.plain_loop(prepared),
         }
         speeds: dict[str, list[float]] = {name: [] for name in loops}
-        for round_ in range(_ROUNDS):
+        for number in range(1, _ROUNDS + 1):
             for name, loop in loops.items():
                 speed = _images_per_second(loop(), seconds, job.feed.device)
                 speeds[name].append(speed)
-                console.print(f"round {round_ + 1}: {name} {per_second(speed)} images/s", highlight=False)
+                console.print(f"round {number}: {name} {per_second(speed)} images/s", highlight=False)
     medians = {name: sorted(values)[_ROUNDS // 2] for name, values in speeds.items()}
     device = torch.cuda.get_device_name(job.feed.device) if job.feed.device.type == "cuda" else processor()
     machine = (
@@ -80,7 +80,7 @@ def bench_train(
 
 
 def render(speed: TrainingSpeed) -> RenderableType:
-    """The figures as a table for people."""
+    """The figures as a table."""
     table = Table(box=None, pad_edge=False)
     for column in ("loop", "images/s", "training is"):
         table.add_column(column, justify="left" if column == "loop" else "right")
@@ -104,12 +104,12 @@ def _images_per_second(steps: Iterator[int], seconds: float, device: torch.devic
     return images / (time.perf_counter() - start)
 
 
-def _copied(job: Job) -> Job:
+def _copy_of(job: Job) -> Job:
     return job.on(copy.deepcopy(job.model))
 
 
 def _training(job: Job) -> Iterator[int]:
-    trial = _copied(job)
+    trial = _copy_of(job)
     trained, optimizer = trial.setup()
     trial.model.train()
     step = 0
@@ -121,7 +121,7 @@ def _training(job: Job) -> Iterator[int]:
 
 
 def _ready(job: Job) -> Iterator[int]:
-    trial = _copied(job)
+    trial = _copy_of(job)
     trained, optimizer = trial.setup()
     trial.model.train()
     batch = next(iter(trial.feed.train(1)))

@@ -1,4 +1,4 @@
-"""What a source of images holds, before any training."""
+"""A check of a source of images before any training."""
 
 from __future__ import annotations
 

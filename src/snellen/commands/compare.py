@@ -1,4 +1,4 @@
-"""A study from its plan to its report: each run once, the finished ones never again."""
+"""A study from its plan to its report; every run is trained only once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snellen.commands.study_runs import (
     devices,
     list_training_images,
     one_by_one,
-    pretrained,
+    run_pretraining,
     side_by_side,
 )
 from snellen.data.given import check_path
@@ -85,41 +85,41 @@ def compare(
         raise UserError(f"jobs={jobs}: wanted a whole number from 1 on.")
     spec = load_study(study, dotted(overrides, fields, [*recipe_types(), StudySpec]))
     folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
-    # Wrong recipes are found before any image is read.
-    first = make_plan(spec, PlannedData(absolute(data), "", 0), folder).runs[0].recipe
-    kind = kind_of(first)
-    images = kind.data.read(data, first)
+    # Reports wrong recipes before any image is read.
+    first_recipe = make_plan(spec, PlannedData(absolute(data), "", 0), folder).runs[0].recipe
+    kind = kind_of(first_recipe)
+    images = kind.data.read(data, first_recipe)
     plan = make_plan(spec, PlannedData(absolute(data), images.fingerprint, len(images.train)), folder)
     _check_data_specs(plan)
     _check_weights(plan, images, download=not dry_run)
-    settled = _settled_modes(folder)
-    speeds = _time(plan, images, settled, console)
+    earlier_modes = _recorded_modes(folder)
+    speeds = _measure_speeds(plan, images, earlier_modes, console)
     console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, kind, console)))
-    say_notes(console, _few_steps(plan, images, settled=spec.fewest_steps > 0))
+    say_notes(console, _few_steps(plan, images, deliberate=spec.fewest_steps > 0))
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        modes = settled | _modes(plan, speeds)
+        modes = earlier_modes | _modes(plan, speeds)
         write_study(folder, spec, plan, absolute(data), images.fingerprint, modes)
-        done = Study(folder)
-        if not pretrained(plan.pretraining, images, kind, console):
-            return _interrupted(done, console)
+        result = Study(folder)
+        if not run_pretraining(plan.pretraining, images, kind, console):
+            return _interrupted(result, console)
         jobs = jobs or devices()
         context = Context(kind, images, data, speeds, console)
         if not (one_by_one(plan, context) if jobs == 1 else side_by_side(plan, context, jobs)):
-            return _interrupted(done, console)
-        failed = [run for run in done.runs if run.state != "finished"]
+            return _interrupted(result, console)
+        failed = [run for run in result.runs if run.state != "finished"]
         for run in failed:
             console.print(
                 f"[yellow]note:[/] {escape(str(run.path))} has {run.state}; the report leaves it out", highlight=False
             )
-        console.print(f"report: {done.report()}", markup=False, highlight=False, soft_wrap=True)
-    return done
+        console.print(f"report: {result.report()}", markup=False, highlight=False, soft_wrap=True)
+    return result
 
 
 def _check_data_specs(plan: Plan) -> None:
-    """All settings are scored on the same images, or nothing can be paired."""
+    """All settings must be scored on the same images, or they could not be paired."""
     first = _data_of(plan.runs[0])
     for run in plan.runs:
         if _data_of(run) != first:
@@ -130,46 +130,46 @@ def _check_data_specs(plan: Plan) -> None:
 
 
 def _data_of(run: PlannedRun) -> dict[str, Any]:
-    """How the images of a run are found, but for the share of them that is trained on."""
+    """How the images of a run are found, apart from the share used for training."""
     fields: dict[str, Any] = run.recipe.model_dump()["data"]
     return fields | {"fraction": 1.0}
 
 
 def _check_weights(plan: Plan, images: Any, download: bool) -> None:
-    """Finds out before the first run whether a network cannot be built or its weights do not fit.
+    """Raises UserError before the first run if a network cannot be built or its weights do not fit.
 
-    download: whether published weights are fetched for that; without them the network alone is built.
+    download: whether to download published weights for this; otherwise the network is built without them.
     """
-    seen = set()
+    checked = set()
     for run in plan.runs:
         fields = run.recipe.model_dump(mode="json")
         weights = fields["model"]["weights"]
         from_pretraining = plan.pretraining is not None and weights == str(plan.pretraining.path)
         key = json.dumps([fields["model"], fields["augmentation"]["size"]])
-        if not from_pretraining and key not in seen:
-            seen.add(key)
+        if not from_pretraining and key not in checked:
+            checked.add(key)
             recipe = run.recipe if download else _without_published(run.recipe)
             try:
                 kind_of(recipe).study.build_network(recipe, images)
             except UserError as error:
-                hint = " In a study the file is given by supervised=FILE." if weights == "imagenet" else ""
+                hint = " In a study, name the file by supervised=FILE." if weights == "imagenet" else ""
                 raise UserError(f"setting '{run.setting}': {error}{hint}") from error
     if plan.pretraining is not None:
         _check_backbones(plan, plan.pretraining)
 
 
 def _check_backbones(plan: Plan, pretraining: PlannedPretraining) -> None:
-    """Raises UserError where a setting cannot start from the backbone of the pretraining."""
-    theirs = pretraining.recipe.model.model_dump()
+    """Raises UserError if a setting cannot start from the backbone of the pretraining."""
+    pretrained = pretraining.recipe.model.model_dump()
     for run in plan.runs:
-        ours = run.recipe.model.model_dump()
-        if "backbone" not in ours or ours["weights"] != str(pretraining.path):
-            continue  # an encoder has no name of its own; its weights are fitted when they are there
-        if (ours["backbone"], ours["width"]) != (theirs["backbone"], theirs["width"]):
+        model = run.recipe.model.model_dump()
+        if "backbone" not in model or model["weights"] != str(pretraining.path):
+            continue  # an encoder has no backbone field; its weights are checked when they exist
+        if (model["backbone"], model["width"]) != (pretrained["backbone"], pretrained["width"]):
             raise UserError(
-                f"setting '{run.setting}': its backbone is {ours['backbone']} of width {ours['width']:g}, the "
-                f"pretraining's {theirs['backbone']} of width {theirs['width']:g}. Give both the same: "
-                f"pretraining.changes.model.backbone={ours['backbone']}"
+                f"setting '{run.setting}': its backbone is {model['backbone']} of width {model['width']:g}, the "
+                f"pretraining's {pretrained['backbone']} of width {pretrained['width']:g}. Give both the same: "
+                f"pretraining.changes.model.backbone={model['backbone']}"
             )
 
 
@@ -179,8 +179,8 @@ def _without_published(recipe: CommonRecipe) -> CommonRecipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
 
 
-def _settled_modes(folder: Path) -> dict[str, Mode]:
-    """How runs of each network were computed when the study began; the later ones are computed the same way."""
+def _recorded_modes(folder: Path) -> dict[str, Mode]:
+    """The mode of each network when the study began; later runs use the same one."""
     modes: dict[str, dict[str, Any]] = Study(folder).facts["modes"] if is_study(folder) else {}
     return {name: Mode(**mode) for name, mode in modes.items()}
 
@@ -188,7 +188,7 @@ def _settled_modes(folder: Path) -> dict[str, Mode]:
 def _pretraining_seconds(
     planned: PlannedPretraining | None, images: Any, kind: AnyKind, console: Console
 ) -> float | None:
-    """None where there is nothing to do. images, kind: of the study."""
+    """Expected seconds of the pretraining; None if there is none to do. images, kind: of the study."""
     if planned is None or state_of(planned.path) == "finished":
         return None
     recipe = planned.recipe
@@ -204,10 +204,10 @@ def _pretraining_seconds(
         return speed.seconds(recipe, len(data.training_paths(unlabelled)), 0)
 
 
-def _time(plan: Plan, images: Any, settled: Mapping[str, Mode], console: Console) -> dict[str, Speed]:
-    """The speed of each kind of step that is still to be done. Kinds with the same network share one mode."""
+def _measure_speeds(plan: Plan, images: Any, earlier_modes: Mapping[str, Mode], console: Console) -> dict[str, Speed]:
+    """The speed of each kind of step in unfinished runs. Kinds of step with the same network share one mode."""
     speeds: dict[str, Speed] = {}
-    modes = dict(settled)
+    modes = dict(earlier_modes)
     for run in plan.runs:
         name = step(run.recipe)
         if name not in speeds and state_of(run.path) != "finished":
@@ -218,7 +218,7 @@ def _time(plan: Plan, images: Any, settled: Mapping[str, Mode], console: Console
 
 
 def _modes(plan: Plan, speeds: Mapping[str, Speed]) -> dict[str, Mode]:
-    """What study.json keeps: the mode of each network."""
+    """The mode of each network, for study.json."""
     steps = {network(run.recipe): step(run.recipe) for run in plan.runs if step(run.recipe) in speeds}
     return {name: speeds[key].mode for name, key in steps.items()}
 
@@ -229,45 +229,51 @@ def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretrainin
         table.add_column(column, justify="left" if column in {"setting", "state"} else "right")
     if plan.pretraining is not None:
         recipe = plan.pretraining.recipe
-        about = "" if pretraining is None else duration(pretraining)
+        time = "" if pretraining is None else duration(pretraining)
         state = "to do" if state_of(plan.pretraining.path) == "not started" else state_of(plan.pretraining.path)
         table.add_row(
-            f"pretraining ({escape(recipe.name)})", "none", "1", recipe.budget or str(recipe.epochs), about, state
+            f"pretraining ({escape(recipe.name)})", "none", "1", recipe.budget or str(recipe.epochs), time, state
         )
     total = pretraining or 0.0
     for setting, fraction in dict.fromkeys((run.setting, run.fraction) for run in plan.runs):
         runs = [run for run in plan.runs if (run.setting, run.fraction) == (setting, fraction)]
         states = [state_of(run.path) for run in runs]
-        left = sum(state != "finished" for state in states)
-        one = 0.0
-        if left:
+        unfinished = sum(state != "finished" for state in states)
+        run_seconds = 0.0
+        if unfinished:
             speed, train = speeds[step(runs[0].recipe)], round(fraction * len(images.train))
-            one = speed.seconds(runs[0].recipe, train, len(images.validation))
-        total += one * left
-        about = f"{left} x {duration(one)}" if left else ""
-        done = "finished" if not left else f"{len(runs) - left} finished" if left < len(runs) else "to do"
+            run_seconds = speed.seconds(runs[0].recipe, train, len(images.validation))
+        total += run_seconds * unfinished
+        time = f"{unfinished} x {duration(run_seconds)}" if unfinished else ""
+        state = (
+            "finished"
+            if not unfinished
+            else f"{len(runs) - unfinished} finished"
+            if unfinished < len(runs)
+            else "to do"
+        )
         epochs = runs[0].recipe.budget or str(runs[0].recipe.epochs)
-        table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, about, done)
+        table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, time, state)
     table.add_row(f"[bold]{counted(len(plan.runs), 'run')}[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
     return table
 
 
-def _few_steps(plan: Plan, images: Any, settled: bool) -> list[str]:
-    """Notes on settings of few steps; with a budget their number is not known yet."""
+def _few_steps(plan: Plan, images: Any, deliberate: bool) -> list[str]:
+    """Notes on settings with few steps; with a budget the number of steps is not known yet."""
     return few_steps_notes(
         [
             (run.setting, run.recipe, round(run.fraction * len(images.train)))
             for run in plan.runs
             if not run.recipe.budget
         ],
-        settled,
+        deliberate,
     )
 
 
 def _interrupted(study: Study, console: Console) -> Study:
     count = sum(run.state == "finished" for run in study.runs)
     console.print(
-        f"stopped after {count} of {counted(len(study.runs), 'run')}; the same command again goes on from there",
+        f"stopped after {count} of {counted(len(study.runs), 'run')}; run the same command again to resume",
         highlight=False,
     )
     return study

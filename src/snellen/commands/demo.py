@@ -1,4 +1,4 @@
-"""The embedded demo: the three studies in miniature, each with its report, on digits and on drawn landscapes."""
+"""The embedded demo: the three studies in miniature, each with its report, on digits and drawn landscapes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) ->
     digits, scenes = folder / "digits", folder / "scenes"
     count = write_digits(digits)
     draw_scenes(scenes, _SCENES, size=_SCENE_SIDE, validation_share=0.25)
-    console.print(f"{count:,} handwritten digits of scikit-learn written to {digits}", highlight=False)
+    console.print(f"{count:,} of scikit-learn's handwritten digits written to {digits}", highlight=False)
     console.print(f"{_SCENES} landscapes drawn by snellen, with masks, written to {scenes}", highlight=False)
     return [_classes(digits, folder, console), _few_labels(digits, folder, console), _masks(scenes, folder, console)]
 
@@ -49,7 +49,7 @@ def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) ->
 def write_digits(folder: Path) -> int:
     """Writes scikit-learn's 1,797 digits (8 x 8, enlarged to 32 x 32 px) as PNG files in class folders.
 
-    Training and validation are not written apart: snellen splits them, as it would a user's folder. Returns how many.
+    They are not split into training and validation: snellen does that, as for a user's folder. Returns how many.
     """
     from sklearn.datasets import load_digits
 
@@ -63,7 +63,7 @@ def write_digits(folder: Path) -> int:
 
 
 def _plan() -> dict[str, Any]:
-    """What is trained."""
+    """The recipes and the study, from demo.yaml."""
     text = (resources.files("snellen.commands") / "demo.yaml").read_text(encoding="utf-8")
     return parse_yaml(text, "demo.yaml")
 

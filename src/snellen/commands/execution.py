@@ -1,4 +1,4 @@
-"""What every run has in common: the files at its start, its training to the end or to Ctrl-C, its status."""
+"""The execution of any run: the files at its start, training to the end or to Ctrl-C, its status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from snellen.words import counted
 
 
 def write_start(prepared: Prepared, facts: Facts) -> None:
-    """Everything that is known before the first step; recipe.yaml last, since it makes the folder a run."""
+    """Writes everything known before the first step; recipe.yaml last, since it makes the folder a run."""
     job, writer, weights = prepared.job, prepared.job.writer, prepared.weights
     network = job.task.weights(job.model)
     writer.text("samples.csv", facts.samples)
@@ -64,7 +64,7 @@ def write_start(prepared: Prepared, facts: Facts) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Headline:
-    """What status.json says of the score: its 95% interval [low, high], and of how many images it is."""
+    """The score in status.json: its 95% interval [low, high], and the number of images."""
 
     score: float | None
     low: float | None
@@ -80,10 +80,10 @@ def write_status(
     diverged: bool = False,
     headline: Headline | None = None,
 ) -> None:
-    """status.json: where the run is and what it has cost. diverged: there is nothing to resume.
+    """Writes status.json: the progress and cost of the run. diverged: whether the run cannot be resumed.
 
-    headline: the figure of the run's page, which a run has when it is finished; until then the score is that of the
-    chosen epoch, without an interval.
+    headline: the headline of the report of a finished run; until then the score is that of the chosen epoch, without an
+    interval.
     """
     seconds, quality = progress.seconds_training, progress.chosen_quality
     status = {
@@ -107,17 +107,17 @@ def write_status(
 
 
 def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
-    """Trains to the end or to Ctrl-C, then writes what is made from the whole run; its report, unless a study has one.
+    """Trains to the end or to Ctrl-C, then writes final scores and, outside of a study, the report.
 
-    A run that diverges in a reduced precision goes on in fp32: again() prepares its job anew, as a resume does. In fp32
-    that is its end. Raises UserError for what stops a run.
+    A run that diverges in reduced precision continues in fp32: again() prepares its job as for a resume. In fp32 it
+    ends. Raises UserError for anything that stops a run.
     """
     path = job.path
     checkpoint, progress = job.begin()
     write_status("running", job, progress)
-    if not progress.step and not in_study(path):  # a study says it of its settings
-        few = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
-        say_notes(console, [] if few is None else [few])
+    if not progress.step and not in_study(path):  # a study has notes on its settings
+        note = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
+        say_notes(console, [] if note is None else [note])
     say(console, f"training {counted(job.recipe.epochs, 'epoch')} of {counted(job.feed.steps, 'step')} into {path}")
     steps = job.recipe.epochs * job.feed.steps
     try:
@@ -130,7 +130,7 @@ def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
         network = job.task.weights(job.scored)
         job.writer.weights("checkpoints/last.safetensors", network, {"epoch": str(progress.epoch - 1)})
         write_predictions(Run(path), job.writer, "validation")
-        if finished:  # before it is called that: a run that is stopped here goes on with the test part
+        if finished:  # still "running", so that a run stopped here resumes with the test part
             write_status("running", job, progress)
             score_test_part(Run(path), job.writer, console)
     except DivergedError as error:
@@ -145,9 +145,9 @@ def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
         if isinstance(error, OSError) and error.errno not in FULL:
             raise
         message = f"{job.path}: the disk is full." if isinstance(error, OSError) else str(error)
-        with suppress(UserError):  # on a full disk it may not fit either
+        with suppress(UserError):  # a full disk may have no room for this either
             write_status("failed", job, progress, message)
-        raise UserError(f"{message}\nTo go on from the last checkpoint: snellen train --resume {path}") from error
+        raise UserError(f"{message}\nTo resume from the last checkpoint: snellen train --resume {path}") from error
     if not finished:
         write_status("interrupted", job, progress)
         say(console, f"stopped; to resume: snellen train --resume {path}")

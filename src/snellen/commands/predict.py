@@ -1,4 +1,4 @@
-"""Classes of unlabelled images, as a table, or their masks, as files: whatever the run has learnt."""
+"""Predictions for unlabelled images: a table of classes, or files of masks, depending on the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snellen.words import counted
 if TYPE_CHECKING:
     from snellen.data.in_memory import Images
 
-_FEW = 10  # images whose classes are printed too
+_FEW = 10  # images up to which their classes are printed too
 
 
 def predict(
@@ -79,17 +79,17 @@ def predict(
 
 
 def render(predicted: Predicted) -> str:
-    """What was done, for people; of few images also their most probable classes."""
+    """A summary as text; for a few images also their most probable classes."""
     total = predicted.predicted + predicted.unreadable
     lines = []
     if total <= _FEW and predicted.path.is_file():
         with predicted.path.open(newline="", encoding="utf-8") as file:
-            lines = [_in_words(row) for row in csv.DictReader(file)]
-    done = counted(predicted.predicted, "image")
-    return "\n".join([*lines, f"{done} predicted, {predicted.unreadable:,} unreadable: {predicted.path}"])
+            lines = [_row_text(row) for row in csv.DictReader(file)]
+    images = counted(predicted.predicted, "image")
+    return "\n".join([*lines, f"{images} predicted, {predicted.unreadable:,} unreadable: {predicted.path}"])
 
 
-def _in_words(row: dict[str, str]) -> str:
+def _row_text(row: dict[str, str]) -> str:
     if row["error"]:
         return f"{row['path']}: unreadable ({row['error']})"
     ranks = ["", *(f"_{rank}" for rank in range(2, len(row)) if f"class_{rank}" in row)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from snellen.commands.train import trained
+from snellen.commands.train import train_by
 from snellen.engine.recipe import CommonRecipe
 from snellen.runs import Run
 
@@ -46,4 +46,4 @@ def pretrain(
     >>> snellen.train("digits", "airnet-scratch", epochs=1, model={"weights": "runs/backbone"}, out="runs/started")
     Run('runs/started'): finished, epoch 1 of 1, top-1 ...%
     """
-    return trained("pretrain", data, recipe, out, overrides, fields, console or Console(stderr=True, quiet=quiet))
+    return train_by("pretrain", data, recipe, out, overrides, fields, console or Console(stderr=True, quiet=quiet))

@@ -1,4 +1,4 @@
-"""The shipped recipes, listed and shown."""
+"""Lists and prints the shipped recipes."""
 
 from __future__ import annotations
 

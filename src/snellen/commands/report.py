@@ -40,20 +40,20 @@ def report(
         raise UserError(f"runs: wanted a run, several in a list, or a study; got {kind_of(runs)}.")
     if isinstance(runs, Sequence) and not len(runs):
         raise UserError("runs: wanted at least one run.")
-    several = [runs] if isinstance(runs, str | Path | Run) else list(runs)
-    opened = [load(run) for run in several]
+    run_list = [runs] if isinstance(runs, str | Path | Run) else list(runs)
+    opened = [load(run) for run in run_list]
     kinds = {run.kind.task: run.kind for run in opened}
     if len(kinds) > 1:
-        raise UserError(f"runs of different kinds ({', '.join(sorted(kinds))}) do not fit into one report.")
+        raise UserError(f"runs of different kinds ({', '.join(sorted(kinds))}) cannot share a report.")
     target = _target(out, opened[0].path if len(opened) == 1 else None, force)
     return opened[0].kind.report.page(opened).write(target)
 
 
 def _target(out: str | Path | None, folder: Path | None, force: bool) -> Path:
-    """Where the page goes. folder: of the one run or study, whose own page may be replaced."""
-    own = None if folder is None else folder / "report.html"
-    path = as_path(out, "out") if out is not None else own or Path("report.html")
-    if own is None or path.resolve() != own.resolve():
+    """The path of the page. folder: of the single run or study, whose own page may be replaced."""
+    own_page = None if folder is None else folder / "report.html"
+    path = as_path(out, "out") if out is not None else own_page or Path("report.html")
+    if own_page is None or path.resolve() != own_page.resolve():
         check_name(path)
         for suffix in (path.suffix, ".json", ".csv"):  # the same numbers are written beside the page
             check_new_file(path.with_suffix(suffix), force)

@@ -30,14 +30,14 @@ def _cells(path: Path, status: dict[str, Any]) -> list[str]:
     time = duration(status["seconds_training"] + status["seconds_evaluating"])
     state = str(status["state"])
     if state == "running" and not is_locked(path):
-        state = "stopped"  # killed, before it could say so
+        state = "stopped"  # killed before it could write its state
     return [state, f"{status['epochs_done']}/{status['epochs']}", score, interval, time]
 
 
 def runs_table(folder: Path) -> Table:
     """One line for each run: state, epochs, score, time; "damaged" where its status cannot be read.
 
-    Raises UserError when there is none.
+    Raises UserError if there is none.
     """
     table = Table(box=None, pad_edge=False)
     for column in ("run", "state", "epochs", "score", "95% interval", "time"):
@@ -51,5 +51,5 @@ def runs_table(folder: Path) -> Table:
             cells = ["damaged: status.json"]
         table.add_row(escape(str(path)), *cells)
     if not table.row_count:
-        raise UserError(f"{folder}: no runs here. `snellen train` leaves them in runs/.")
+        raise UserError(f"{folder}: no runs here. `snellen train` writes them to runs/.")
     return table

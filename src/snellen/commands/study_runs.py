@@ -1,4 +1,4 @@
-"""The runs of a study, done one after the other or side by side; what is finished is left alone."""
+"""The runs of a study, one after the other or in parallel; finished runs are skipped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from snellen.words import duration
 
 @dataclass(frozen=True)
 class Context:
-    """What all runs of a study have in common. kind: of its images. speeds: by step."""
+    """The part that all runs of a study share. kind: of its images. speeds: by kind of step."""
 
     kind: AnyKind
     images: Any
@@ -41,13 +41,13 @@ class Context:
     console: Console
 
     def seconds(self, run: PlannedRun) -> float:
-        """About how long a run takes."""
+        """The expected seconds of a run."""
         train, scored = len(self.images.train), len(self.images.validation)
         return self.speeds[step(run.recipe)].seconds(run.recipe, round(run.fraction * train), scored)
 
 
-def pretrained(planned: PlannedPretraining | None, images: Any, kind: AnyKind, console: Console) -> bool:
-    """Does the pretraining unless it is done. False when it was interrupted. images, kind: of the study."""
+def run_pretraining(planned: PlannedPretraining | None, images: Any, kind: AnyKind, console: Console) -> bool:
+    """Runs the pretraining unless it is finished. Returns False if it was interrupted. images, kind: of the study."""
     if planned is None or state_of(planned.path) == "finished":
         return True
     console.rule("pretraining")
@@ -63,22 +63,24 @@ def pretrained(planned: PlannedPretraining | None, images: Any, kind: AnyKind, c
 
 
 def one_by_one(plan: Plan, context: Context) -> bool:
-    """Does what is left, in this process. False when it was interrupted."""
-    left = [run for run in plan.runs if state_of(run.path) != "finished"]
-    expected = [context.seconds(run) for run in left]
-    for number, run in enumerate(left):
-        ahead = sum(expected[number:])
+    """Trains the unfinished runs in this process. Returns False if interrupted."""
+    remaining = [run for run in plan.runs if state_of(run.path) != "finished"]
+    expected = [context.seconds(run) for run in remaining]
+    for number, run in enumerate(remaining):
+        seconds = sum(expected[number:])
         share = f", {100 * run.fraction:g}% of the labels" if run.fraction != 1 else ""
-        place = f"{len(plan.runs) - len(left) + number + 1} of {len(plan.runs)}"
-        context.console.rule(f"{place}: {escape(run.setting)}{share}, seed {run.seed}; about {duration(ahead)} left")
+        position = f"{len(plan.runs) - len(remaining) + number + 1} of {len(plan.runs)}"
+        context.console.rule(
+            f"{position}: {escape(run.setting)}{share}, seed {run.seed}; about {duration(seconds)} left"
+        )
         try:
-            done = _train(run, context)
+            trained = _train(run, context)
         except UserError as error:
             if state_of(run.path) != "failed":
                 raise
             context.console.print(f"[yellow]note:[/] {escape(str(error))}", highlight=False)
             continue
-        if done.status["state"] != "finished":
+        if trained.status["state"] != "finished":
             return False
     return True
 
@@ -91,16 +93,16 @@ def _train(run: PlannedRun, context: Context) -> Run:
 
 
 def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
-    """Does what is left in processes, `jobs` at a time, each on a GPU or on its share of the cores, and of the memory.
+    """Trains the unfinished runs in `jobs` processes at a time, each on a GPU or on its share of cores and memory.
 
-    Ctrl-C reaches all of them; each saves what it has done. False then.
+    Ctrl-C reaches all of them, and each saves its progress. Returns False then.
     """
-    left = [run for run in plan.runs if state_of(run.path) != "finished"]
+    remaining = [run for run in plan.runs if state_of(run.path) != "finished"]
     slots: SimpleQueue[int] = SimpleQueue()
     for slot in range(jobs):
         slots.put(slot)
     stopped = threading.Event()
-    gpus = devices() if _gpu() else 0
+    gpus = devices() if _has_gpu() else 0
 
     def work(run: PlannedRun) -> None:
         if stopped.is_set():
@@ -110,49 +112,49 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
             command = [sys.executable, "-m", "snellen", "train"]
             if state_of(run.path) == "not started":
                 recipe = context.speeds[step(run.recipe)].pinned(run.recipe)
-                file = run.path.parent / f"{run.path.name}.yaml"
-                write_text(file, dump(recipe))
-                command += [str(file), str(context.data), "--out", str(run.path)]
+                recipe_file = run.path.parent / f"{run.path.name}.yaml"
+                write_text(recipe_file, dump(recipe))
+                command += [str(recipe_file), str(context.data), "--out", str(run.path)]
             else:
                 command += ["--resume", str(run.path)]
-            own = {"CUDA_VISIBLE_DEVICES": str(slot % gpus)} if gpus else {}
+            gpu = {"CUDA_VISIBLE_DEVICES": str(slot % gpus)} if gpus else {}
             shares = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs)), JOBS: str(jobs)}
             log = run.path.parent / f"{run.path.name}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a") as file_:
-                subprocess.run(command, stdout=file_, stderr=file_, env=os.environ | shares | own, check=False)
+            with log.open("a") as output:
+                subprocess.run(command, stdout=output, stderr=output, env=os.environ | shares | gpu, check=False)
             context.console.print(f"{escape(run.path.name)}: {state_of(run.path)}", highlight=False)
         finally:
             slots.put(slot)
 
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(work, run) for run in left]
+        futures = [pool.submit(work, run) for run in remaining]
         try:
             for future in futures:
                 future.result()
         except KeyboardInterrupt:
             stopped.set()
-    unstarted = [run for run in left if state_of(run.path) == "not started"]
+    unstarted = [run for run in remaining if state_of(run.path) == "not started"]
     if unstarted and not stopped.is_set():
         log = unstarted[0].path.parent / f"{unstarted[0].path.name}.log"
-        raise UserError(f"{unstarted[0].path.name} could not be started; {log} says why.")
-    return not stopped.is_set() and all(state_of(run.path) in {"finished", "failed"} for run in left)
+        raise UserError(f"{unstarted[0].path.name} could not be started; see {log}")
+    return not stopped.is_set() and all(state_of(run.path) in {"finished", "failed"} for run in remaining)
 
 
-def _gpu() -> bool:
+def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
 
 
 def devices() -> int:
-    """How many runs there are devices for."""
+    """How many runs can have a device of their own."""
     import torch
 
-    return max(1, torch.cuda.device_count()) if _gpu() else 1
+    return max(1, torch.cuda.device_count()) if _has_gpu() else 1
 
 
 def list_training_images(images: Any, kind: AnyKind, file: Path) -> Path:
-    """Writes the absolute paths of the training images into a list, as `pretrain` takes it."""
+    """Writes the absolute paths of the training images to a list for `pretrain`."""
     write_text(file, "".join(f"{path}\n" for path in kind.data.training_paths(images)))
     return file

@@ -60,10 +60,10 @@ def train(
     >>> list(run.metrics()["epoch"])  # a DataFrame with one row per epoch
     [1]
     """
-    return trained("train", data, recipe, out, overrides, fields, console or Console(stderr=True, quiet=quiet))
+    return train_by("train", data, recipe, out, overrides, fields, console or Console(stderr=True, quiet=quiet))
 
 
-def trained(
+def train_by(
     command: str,
     data: Source,
     recipe: str | Path | Mapping[str, Any] | CommonRecipe | None,
@@ -72,7 +72,7 @@ def trained(
     keywords: Mapping[str, Any],
     console: Console,
 ) -> Run:
-    """What `train` and `pretrain` do. command: which of them."""
+    """The common part of `train` and `pretrain`. command: which of them."""
     data, fields = check_source(data), dotted(overrides, keywords, recipe_types())
     folder = None if out is None else as_path(out, "out")
     if recipe is None:
@@ -86,14 +86,14 @@ def trained(
 
 
 def train_on(kind: AnyKind, images: Any, data: Source, recipe: CommonRecipe, out: Path | None, console: Console) -> Run:
-    """`train` on images that were read from `data` before."""
+    """`train` with images that were already read from `data`."""
     recipe = kind.data.portable(recipe)
     kind.data.announce(images, console)
     with new_run(out, recipe.name) as path:
         prepared = kind.prepare.prepare(path, recipe, images, console, recorded=None)
         source = absolute(kind.data.keep_source(data, prepared.job.writer))
         write_start(prepared, kind.prepare.facts(prepared, source, console))
-        return execute(prepared.job, console, lambda: _prepared_again(kind, path, images, console))
+        return execute(prepared.job, console, lambda: _prepare_again(kind, path, images, console))
 
 
 def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool = False) -> Run:
@@ -119,11 +119,11 @@ def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool
     with locked(path):
         images = kind.data.read_again(opened, opened.recipe)
         check_unchanged(opened.data, "fingerprint", images.fingerprint)
-        job = _prepared_again(kind, path, images, console)
-        return execute(job, console, lambda: _prepared_again(kind, path, images, console))
+        job = _prepare_again(kind, path, images, console)
+        return execute(job, console, lambda: _prepare_again(kind, path, images, console))
 
 
-def _prepared_again(kind: AnyKind, path: Path, images: Any, console: Console) -> Job:
-    """The job of a run that goes on, in the mode that its folder now says."""
+def _prepare_again(kind: AnyKind, path: Path, images: Any, console: Console) -> Job:
+    """The job of a run to be continued, in the mode that its folder now names."""
     run = Run(path)
     return kind.prepare.prepare(path, run.recipe, images, console, recorded_of(run)).job

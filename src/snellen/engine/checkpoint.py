@@ -129,7 +129,7 @@ def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 @contextmanager
 def _reading(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
-    """The contents of last.pt. Any error while they are used is reported as a fault of the file. Raises UserError."""
+    """The contents of last.pt. Errors while they are used become a UserError that names the file."""
     try:
         yield torch.load(path, map_location=device, weights_only=True)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The fields of a recipe by their full paths, and the one that a misspelt or misplaced key means."""
+"""The fields of a recipe by their full paths, and suggestions for misspelt or misplaced keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-# What other tools call a field, by the last part of its path.
-_ELSEWHERE = {
+# Names of fields in other tools.
+_ALIASES = {
     "batch": ("batch_size",),
     "bs": ("batch_size",),
     "crop_size": ("augmentation.size",),
@@ -30,7 +30,7 @@ _ELSEWHERE = {
     "validation_split": ("data.validation_share",),
     "workers": ("hardware.threads",),
 }
-_MOST = 3  # paths in one suggestion
+_MAX_PATHS = 3  # in one suggestion
 
 
 def field_paths(model: type[BaseModel]) -> list[str]:
@@ -45,32 +45,32 @@ def field_paths(model: type[BaseModel]) -> list[str]:
 
 
 def nearest_fields(model: type[BaseModel], key: Sequence[str]) -> list[str]:
-    """Full paths of the fields that an unknown `key` (its parts) most likely means; [] where none is near.
+    """Full paths of the fields that an unknown `key` (its parts) most likely means; [] if none is similar.
 
-    First what other tools call it, then fields of this very name elsewhere, then misspelt ones in the same part, and
-    at last misspelt ones anywhere.
+    Tried in order: names from other tools, fields of the same name elsewhere, similar names in the same part, similar
+    names anywhere.
     """
     *parents, name = (part.replace("-", "_") for part in key)
     paths = field_paths(model)
     by_name: dict[str, list[str]] = {}
     for path in paths:
         by_name.setdefault(path.rpartition(".")[2], []).append(path)
-    if aliases := [path for path in _ELSEWHERE.get(name, ()) if path in paths]:
+    if aliases := [path for path in _ALIASES.get(name, ()) if path in paths]:
         return aliases
     if name in by_name:
-        return by_name[name][:_MOST]
+        return by_name[name][:_MAX_PATHS]
     prefix = "".join(f"{part}." for part in parents)
     siblings = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
     if close := difflib.get_close_matches(name, [part for part in siblings if "." not in part], n=1, cutoff=0.6):
         return [prefix + close[0]]
     close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.7)
-    return by_name[close[0]][:_MOST] if close else []
+    return by_name[close[0]][:_MAX_PATHS] if close else []
 
 
 def specs_at(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
-    """What a field may hold, where that is a part of a recipe: one kind, or several that their names tell apart."""
+    """The types a field may hold if it is a part of a recipe: one, or several distinguished by their names."""
     field = model.model_fields.get(name)
     if field is None:
         return []
     parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    return [kind for kind in parts if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]

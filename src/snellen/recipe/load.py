@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
 from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
-from snellen.recipe.wording import in_own_words
+from snellen.recipe.wording import reworded
 from snellen.spec import Spec
 from snellen.words import kind_of
 
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 RecipeSource: TypeAlias = str | Path | Mapping[str, Any] | Spec
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
-# Among the keys pydantic puts which kind of value it tried, as in literal['balanced'] or dict[str,float].
-_TRIED_KIND = re.compile(r"(literal|dict|tuple)\[.*\]$")
-_MAIN_FIELDS = ("backbone", "architecture", "name", "source")  # what a part is called by, as in model=resnet18
+# pydantic inserts the type that it tried among the keys, as in literal['balanced'] or dict[str,float].
+_TRIED_TYPE = re.compile(r"(literal|dict|tuple)\[.*\]$")
+_MAIN_FIELDS = (
+    "backbone",
+    "architecture",
+    "name",
+    "source",
+)  # the field that a single value is meant for, as in model=resnet18
 
 
 def load_as(model: type[AnySpec], source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> AnySpec:
@@ -41,7 +46,7 @@ def load_as(model: type[AnySpec], source: RecipeSource, overrides: Mapping[str, 
 
 
 def read_fields(source: RecipeSource) -> tuple[dict[str, Any], str]:
-    """A recipe's fields as they are written, not yet validated, and what to call it in messages."""
+    """A recipe's fields as written, not yet validated, and its name for messages."""
     if isinstance(source, Mapping):
         return dict(source), "recipe"
     if isinstance(source, BaseModel):
@@ -60,19 +65,19 @@ def with_data_overrides(recipe: AnySpec, overrides: Mapping[str, Any] | None, co
         if not key.startswith("data."):
             raise UserError(
                 f"{key}: {command} takes only data.… (how images and labels are found and read), such as "
-                "data.unreadable=skip; everything else is as the run was trained."
+                "data.unreadable=skip; everything else is as in training."
             )
     return validate(type(recipe), apply_overrides(recipe.model_dump(mode="json"), overrides), command)
 
 
 def read_resolved(path: Path, model: type[AnySpec]) -> AnySpec:
-    """The resolved recipe that a run directory holds. Raises UserError where it is not of this type."""
+    """The resolved recipe that a run directory holds. Raises UserError if it is not of this type."""
     fields, label = resolved_fields(path)
     return validate(model, fields, label)
 
 
 def resolved_fields(path: Path) -> tuple[dict[str, Any], str]:
-    """The fields of the recipe that a run directory holds, and what to call it in messages."""
+    """The fields of the recipe that a run directory holds, and its name for messages."""
     label = f"recipe '{path}'"
     return parse_yaml(path.read_text(encoding="utf-8"), label), label
 
@@ -96,13 +101,13 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
         try:
             overrides[key.strip()] = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError):
-            raise UserError(f"override '{argument}': the value is no valid YAML; quote it if it is text") from None
+            raise UserError(f"override '{argument}': the value is not valid YAML; quote it if it is text") from None
     return overrides
 
 
 def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested fields with the values of dotted keys set. Raises UserError where a key leads nowhere."""
-    result = _copied(fields)
+    """A copy of nested fields with the values of dotted keys set. Raises UserError if a key leads into a value."""
+    result = _deep_copy(fields)
     for key, value in overrides.items():
         *parents, last = key.split(".")
         target = result
@@ -111,7 +116,7 @@ def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
                 target[part] = {}
             target = target[part]
             if not isinstance(target, dict):
-                raise UserError(f"override '{key}={value}': '{part}' is a single value, it has no parts")
+                raise UserError(f"override '{key}={value}': '{part}' is a single value without parts")
         target[last] = value
     return result
 
@@ -119,31 +124,31 @@ def apply_overrides(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
 def dotted(
     overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any], models: Sequence[type[BaseModel]]
 ) -> dict[str, Any]:
-    """Fields that a caller of Python gave, by dotted key: `overrides`, and over them keywords.
+    """Fields passed from Python, by dotted key: `overrides`, and on top of them keywords.
 
     A keyword may be a field (epochs=3), a part of a recipe with some of its fields (model={"backbone": "resnet18"}), or
-    have a dotted key by itself (**{"model.backbone": "resnet18"}). models: the types that may have these fields. Raises
-    UserError where overrides are no dictionary.
+    a dotted key (**{"model.backbone": "resnet18"}). models: the types that may have these fields. Raises UserError if
+    overrides are not a dictionary.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise UserError(f"overrides: wanted a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")
-    return dict(_flat(overrides or {}, "", [])) | dict(_flat(keywords, "", models))
+    return dict(_flatten(overrides or {}, "", [])) | dict(_flatten(keywords, "", models))
 
 
-def _flat(fields: Mapping[str, Any], prefix: str, kinds: Sequence[type[BaseModel]]) -> Iterator[tuple[str, Any]]:
-    """Parts of a recipe by their fields; a dictionary that is a value, or names the kind of its part, stays whole."""
+def _flatten(fields: Mapping[str, Any], prefix: str, models: Sequence[type[BaseModel]]) -> Iterator[tuple[str, Any]]:
+    """Fields by dotted key; a dictionary that is a value, or names the type of its part, stays a dictionary."""
     for key, value in fields.items():
         name = f"{prefix}{key}"
-        parts = [spec for kind in kinds for spec in specs_at(kind, key)]
-        is_part = key == "changes" or any(len(specs_at(kind, key)) == 1 for kind in kinds)
+        parts = [spec for model in models for spec in specs_at(model, key)]
+        is_part = key == "changes" or any(len(specs_at(model, key)) == 1 for model in models)
         if isinstance(value, Mapping) and (is_part or (parts and "name" not in value)):
-            yield from _flat(value, f"{name}.", kinds if key == "changes" else parts)
+            yield from _flatten(value, f"{name}.", models if key == "changes" else parts)
         else:
             yield name, plain(value)
 
 
 def plain(value: object) -> object:
-    """A value of Python as YAML would have it: a path as text, a number of numpy's as a number."""
+    """A Python value as YAML would read it: paths as text, numpy numbers as numbers."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
@@ -156,8 +161,8 @@ def dump(recipe: Spec) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _copied(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in fields.items()}
+def _deep_copy(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in fields.items()}
 
 
 def _read(source: str | Path) -> tuple[str, str]:
@@ -178,16 +183,16 @@ def _read(source: str | Path) -> tuple[str, str]:
 
 
 def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    """What is wrong with a field and what would be right, from what pydantic says of it."""
-    location = [str(part) for part in detail["loc"] if not _TRIED_KIND.match(str(part))]
+    """What is wrong with a field and what would be right, from an error of pydantic."""
+    location = [str(part) for part in detail["loc"] if not _TRIED_TYPE.match(str(part))]
     key = ".".join(_without_tags(model, location)) or "as a whole"
     if detail["type"] == "extra_forbidden":
         fields = _fields_at(model, location[:-1])
         close = nearest_fields(model, _without_tags(model, location))
-        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Known: {', '.join(fields)}."
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Fields: {', '.join(fields)}."
         return f"{key}: no such field. {hint}"
     if detail["type"] in {"model_type", "model_attributes_type"}:
-        return f"{key}: it has fields of its own. {_in_parts(model, location, detail['input'])}"
+        return f"{key}: it has fields of its own. {_as_field(model, location, detail['input'])}"
     if detail["type"] == "literal_error":
         expected = str(detail.get("ctx", {}).get("expected", ""))
         choices = [choice.strip(" '") for choice in expected.replace(" or ", ", ").split(",")]
@@ -196,25 +201,25 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
         context = detail.get("ctx", {})
         choices = [choice.strip(" '") for choice in str(context.get("expected_tags", "")).split(",")]
         return f"{key}.name: {not_one_of(str(context.get('tag')), choices)}"
-    message = in_own_words(detail)
-    given = "" if detail["type"] == "value_error" and not location else f" (given: {detail['input']!r:.80})"
-    return f"{key}: {message[0].lower()}{message[1:]}{given}"
+    message = reworded(detail)
+    got = "" if detail["type"] == "value_error" and not location else f" (given: {detail['input']!r:.80})"
+    return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 
-def _in_parts(model: type[BaseModel], location: Sequence[str], given: object) -> str:
-    """How a single value that was given for a part of a recipe is written instead."""
+def _as_field(model: type[BaseModel], location: Sequence[str], value: object) -> str:
+    """How to write a single value that was passed for a whole part of a recipe."""
     key, fields = ".".join(location), _fields_at(model, location)
     main = next((name for name in _MAIN_FIELDS if name in fields), None)
-    if main is not None and isinstance(given, str):
-        return f"Write {key}.{main}={given}"
+    if main is not None and isinstance(value, str):
+        return f"Write {key}.{main}={value}"
     return f"Write {key}.FIELD=VALUE, with one of: {', '.join(fields)}."
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """Names of the fields of the part that `location` leads to."""
+    """Names of the fields of the part at `location`."""
     current, tagged = model, dict[str, type[BaseModel]]()
     for part in location:
-        if part.isdecimal():  # one of a list
+        if part.isdecimal():  # an element of a list
             continue
         specs = specs_at(current, part)
         if part in tagged:
@@ -226,17 +231,17 @@ def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     return list(current.model_fields)
 
 
-def not_one_of(given: str, choices: Sequence[str]) -> str:
-    """That a value is none of the known ones, with the nearest of them."""
-    close = difflib.get_close_matches(given, choices, n=1, cutoff=0.5)
+def not_one_of(value: str, choices: Sequence[str]) -> str:
+    """Says that a value is not one of the choices, with the most similar one."""
+    close = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     *others, last = (f"'{choice}'" for choice in choices)
-    known = f"{', '.join(others)} or {last}" if others else last
-    return f"'{given}' is not one of {known}.{hint}"
+    alternatives = f"{', '.join(others)} or {last}" if others else last
+    return f"'{value}' is not one of {alternatives}.{hint}"
 
 
 def _without_tags(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys as a person writes them: pydantic puts the name of the chosen kind between a part and its field."""
+    """The keys as a person writes them: pydantic inserts the name of the chosen type between a part and its field."""
     if len(location) > 1 and len(specs_at(model, location[0])) > 1:
         return [location[0], *location[2:]]
     return list(location)

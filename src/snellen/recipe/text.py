@@ -1,4 +1,4 @@
-"""Recipes as text: the shipped files and a strict YAML reader. Light to import: it needs no schema."""
+"""Recipes as text: the shipped files and a strict YAML reader. Cheap to import, since it needs no schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from snellen.errors import UserError
 
-# The order in which they are listed: each reference recipe, then its modern counterpart.
+# Order of listing: each reference recipe, then its modern counterpart.
 _ORDER = [
     *("vgg13-scratch", "airnet-scratch", "resnet152-mixup", "finetune-lite", "finetune-large"),
     *("byol-resnet50", "byol-small", "simclr-small"),
@@ -22,17 +22,17 @@ _ORDER = [
 
 def shipped_names() -> list[str]:
     """Names of the shipped recipes, in the order of the documentation."""
-    found = {file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml")}
-    return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+    names = {file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml")}
+    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
 def shipped_text(name: str) -> str:
-    """A shipped recipe as it is written, comments included."""
+    """The text of a shipped recipe, comments included."""
     return (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def headline(text: str) -> str:
-    """The first comment line of a recipe: what it is, in one line."""
+    """The first comment line of a recipe, which describes it."""
     first = text.splitlines()[0] if text else ""
     return first.removeprefix("#").strip()
 
@@ -42,14 +42,14 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
+    keys = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, list | dict):
-            raise yaml.constructor.ConstructorError(None, None, "a key is no single word", key_node.start_mark)
-        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a single word", key_node.start_mark)
+        if key in keys:
             raise yaml.constructor.ConstructorError(None, None, f"'{key}' is given twice", key_node.start_mark)
-        seen.add(key)
+        keys.add(key)
     return loader.construct_mapping(node, deep=True)
 
 

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, in the words of the other messages."""
+"""pydantic's validation errors in the style of the other messages."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _BOUNDS = {
 }
 
 
-def in_own_words(detail: ErrorDetails) -> str:
-    """What would be right in place of the value of a field."""
+def reworded(detail: ErrorDetails) -> str:
+    """What would be right instead of the value of a field."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
@@ -36,20 +36,20 @@ def in_own_words(detail: ErrorDetails) -> str:
     if kind in {"too_short", "too_long", "string_too_short"}:
         return _length(kind, context)
     if kind == "missing":
-        return "missing; it has to be given"
+        return "missing; it is required"
     if kind == "string_pattern_mismatch":
         return f"wanted {_alternatives(str(context['pattern']))}"
     if kind == "union_tag_not_found":
-        return "wanted its name too, as in name: …"
+        return "wanted a name too, as in name: …"
     first = kind.partition("_")[0]
     return _WORDS[first] if first in _WORDS else detail["msg"].removeprefix("Value error, ")
 
 
 def _length(kind: str, context: dict[str, Any]) -> str:
     if kind == "string_too_short":
-        return "wanted a text that is not empty"
-    wanted = context["min_length"] if kind == "too_short" else context["max_length"]
-    return f"wanted at {'least' if kind == 'too_short' else 'most'} {wanted} {'value' if wanted == 1 else 'values'}"
+        return "wanted a non-empty text"
+    limit = context["min_length"] if kind == "too_short" else context["max_length"]
+    return f"wanted at {'least' if kind == 'too_short' else 'most'} {limit} {'value' if limit == 1 else 'values'}"
 
 
 def _alternatives(pattern: str) -> str:

@@ -1,4 +1,4 @@
-"""Taking a folder for a run: no two processes write to one, and no run is overwritten."""
+"""Claiming a folder for a run: no two processes write to one, and no run is overwritten."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from snellen.errors import UserError
 
 _LOCK = ".lock"
 
-# What set-up may have written when it was killed; recipe.yaml comes last and makes the folder a run.
+# Files that a killed set-up may have left; recipe.yaml is written last and makes the folder a run.
 _SET_UP = re.compile(r"\.lock|samples\.csv|images\.tsv|data\.json|environment\.json|status\.json|\.[\w.]+\.\d+\.tmp")
 
 
 @contextmanager
 def new_run(out: Path | None, name: str) -> Iterator[Path]:
-    """Yields a new directory, `out` or runs/<name>-<time>, held for this process. It is removed when setting up fails.
+    """Yields a new directory, `out` or runs/<name>-<time>, held for this process. It is removed if setting up fails.
 
-    What a set-up that was killed has left in `out` is removed. Raises UserError when `out` holds anything else, or
-    when another process has taken it.
+    Files left in `out` by a killed set-up are removed. Raises UserError if `out` holds anything else, or if another
+    process has claimed it.
     """
     path = out if out is not None else _free(Path("runs"), name)
     _check_free(path)
@@ -33,9 +33,9 @@ def new_run(out: Path | None, name: str) -> Iterator[Path]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
+        raise UserError(f"{path}: cannot be created ({error.strerror}). Choose another folder with --out.") from error
     with locked(path):
-        _check_free(path)  # another process may have made a run of it before it was locked
+        _check_free(path)  # another process may have started a run there before it was locked
         for file in path.iterdir():
             if file.name != _LOCK:
                 file.unlink()
@@ -50,7 +50,7 @@ def new_run(out: Path | None, name: str) -> Iterator[Path]:
 
 
 def _check_free(path: Path) -> None:
-    """Raises UserError when a folder holds more than what a set-up that was killed has left."""
+    """Raises UserError if a folder holds anything but the files of a killed set-up."""
     if not path.exists():
         return
     names = {file.name for file in path.iterdir()} if path.is_dir() else {""}
@@ -59,23 +59,23 @@ def _check_free(path: Path) -> None:
     if (path / "recipe.yaml").is_file():
         hint = "It holds a finished run. "
         if _state(path) != "finished":
-            hint = f"It holds a run. To go on with it: snellen train --resume {path}\n"
+            hint = f"It holds a run. To resume it: snellen train --resume {path}\n"
     else:
         hint = "It holds other files. "
     raise UserError(f"{path}: not an empty folder. {hint}Choose another folder with --out.")
 
 
 def _state(run: Path) -> str | None:
-    with suppress(OSError, ValueError, LookupError, TypeError):  # a damaged file says nothing
+    with suppress(OSError, ValueError, LookupError, TypeError):  # a damaged file
         return str(json.loads((run / "status.json").read_text(encoding="utf-8"))["state"])
     return None
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds a run directory for this process. Raises UserError when another process holds it.
+    """Holds a run directory for this process. Raises UserError if another process holds it.
 
-    Where the file system knows no locks, this is said and nothing is held.
+    If the file system does not support locks, prints a note and holds nothing.
     """
     try:
         file = (run / _LOCK).open("w")
@@ -89,16 +89,16 @@ def locked(run: Path) -> Iterator[None]:
         except OSError as error:
             print(
                 f"note: {run}: files cannot be locked here ({error.strerror}); "
-                "take care that no two processes train this run",
+                "make sure that no two processes train this run",
                 file=sys.stderr,
             )
-        if not (run / _LOCK).exists():  # whoever held it before could not set its run up, and has removed the folder
-            raise UserError(f"{run}: another process has just given this folder up. Try again.")
+        if not (run / _LOCK).exists():  # the previous holder failed to set up its run and removed the folder
+            raise UserError(f"{run}: another process has just released this folder. Try again.")
         yield
 
 
 def is_locked(run: Path) -> bool:
-    """Whether some process trains this run now; False where the file system knows no locks."""
+    """Whether a process is training this run now; False if the file system does not support locks."""
     try:
         with (run / _LOCK).open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,21 +1,20 @@
-"""The directory that a run leaves: what is in it, how it is written, how it is read back.
+"""The directory of a run: its files, and how they are read.
 
-recipe.yaml             the resolved recipe: every field, nothing implied
-environment.json        versions, hardware, git commit, command, what was measured and chosen at start
-data.json               class names, layout, counts, fingerprint, normalisation, files left out; of
-                        pretraining, what the features were worth before the first step
+recipe.yaml             the resolved recipe with every field
+environment.json        versions, hardware, git commit, command, the mode and its timings
+data.json               class names, layout, counts, fingerprint, normalisation, files left out; for
+                        pretraining, the evaluation of the features before the first step
 samples.csv             row, split ("train" | "validation" | "test"), path, group, and what the task adds
 status.json             state ("running" | "finished" | "interrupted" | "failed"), epochs and steps done, cost; measure
-                        ("top-1", "mIoU", …), score, low, high, images: of the chosen epoch while the run is going
-                        on, without an interval; when it is finished, the headline of its page, with its interval
-steps.csv               one row an optimiser step
-epochs.csv              one row an epoch
-checkpoints/last.pt     everything that an exact resume needs (read with weights_only=True)
+                        ("top-1", "mIoU", …), score, low, high, images: of the chosen epoch, without an interval,
+                        during the run; when it is finished, the headline of its report, with its interval
+steps.csv               one row per optimiser step
+epochs.csv              one row per epoch
+checkpoints/last.pt     everything an exact resume needs (read with weights_only=True)
 checkpoints/last.safetensors, best.safetensors    the scored weights of the last and of the chosen epoch
-predictions/, snapshots/    what is kept of scored images: see record.py of the task
+predictions/, snapshots/    results for scored images: see record.py of the task
 tensorboard/            TensorBoard events
 report.html             the report
-
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # of run directories; raised where an older one can no longer be read
 
-# What each file needs to hold, so that one which is damaged is named and not stumbled over later.
+# Required keys and columns of each file, so that a damaged file is named when it is read.
 _ENVIRONMENT = (
     *("snellen", "packages", "cpu", "threads", "gpu", "device", "precision", "channels_last", "compiled"),
     *("parameters", "trainable_parameters", "macs", "weights"),
@@ -60,9 +59,9 @@ _EPOCHS = ("epoch", "train_loss", "seconds", "images_per_second")
 
 @dataclass(frozen=True, repr=False)
 class RunDirectory:
-    """A run directory, opened for reading. Nothing is read before it is asked for.
+    """A run directory, opened for reading. Files are read on demand.
 
-    It knows files and no task: what a task writes beside them is read by the task's own record.
+    It knows files and no task: files that only one task writes are read by the record.py of that task.
     """
 
     path: Path
@@ -102,9 +101,9 @@ class RunDirectory:
 
     @property
     def switches(self) -> list[str]:
-        """Sentences on when the run went on in another precision, since its loss was no number."""
+        """Sentences on each switch to another precision after the loss was not finite."""
         return [
-            f"{entry['reason']}, in {entry['before']}; it went on in {entry['after']} from step {entry['step']}"
+            f"{entry['reason']}, in {entry['before']}; it continued in {entry['after']} from step {entry['step']}"
             for entry in self.environment.get("switches", [])
         ]
 
@@ -115,7 +114,7 @@ class RunDirectory:
 
     @property
     def status(self) -> dict[str, Any]:
-        """State, epochs and steps done, seconds trained, peak memory; read anew at each call."""
+        """State, epochs and steps done, seconds trained, peak memory; read again at each call."""
         return self._json("status.json", _STATUS)
 
     @property
@@ -124,7 +123,7 @@ class RunDirectory:
         return list(self.data["classes"])
 
     def samples(self) -> pd.DataFrame:
-        """samples.csv: one row an image."""
+        """samples.csv: one row per image."""
         return self._samples()
 
     def _samples(self, *required: str) -> pd.DataFrame:
@@ -145,14 +144,14 @@ class RunDirectory:
         return samples[samples["split"] == name].reset_index(drop=True)
 
     def metrics(self) -> pd.DataFrame:
-        """epochs.csv: one row an epoch."""
+        """epochs.csv: one row per epoch."""
         return self._metrics()
 
     def _metrics(self, *required: str) -> pd.DataFrame:
         return self._numbers("epochs.csv", *_EPOCHS, *required)
 
     def steps(self) -> pd.DataFrame:
-        """steps.csv: one row an optimiser step."""
+        """steps.csv: one row per optimiser step."""
         return self._numbers("steps.csv", "step", "seconds")
 
     def predictions(self) -> pd.DataFrame:
@@ -161,15 +160,15 @@ class RunDirectory:
 
     @property
     def has_test(self) -> bool:
-        """Whether a test part was scored when the run had finished."""
+        """Whether a test part was scored after training."""
         return (self.path / "predictions" / "test.npz").is_file()
 
     def image(self, sample_path: str) -> Path:
-        """Where an image of samples.csv lies: absolute, or below the data's root. It may be gone by now."""
+        """The path of an image of samples.csv: absolute, or below the data's root. It may no longer exist."""
         return Path(self.data["root"]) / sample_path
 
     def snapshot_files(self) -> list[tuple[int, str]]:
-        """(epoch, name) of the files of snapshots, by epoch."""
+        """(epoch, name) of the snapshot files, by epoch."""
         names = [file.name for file in self.path.glob("snapshots/epoch_[0-9]*.npz")]
         return sorted((int(name[len("epoch_") : -len(".npz")]), f"snapshots/{name}") for name in names)
 
@@ -181,13 +180,13 @@ class RunDirectory:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
-        """The path of a file of the run. Whatever fails while it is read is said of the file. Raises UserError."""
+        """The path of a file of the run. Errors while it is read become a UserError that names the file."""
         file = self._file(name)
         try:
             yield file
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{file}: damaged, or not written by snellen ({why}). Train the run again.") from error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{file}: damaged, or not written by snellen ({reason}). Train the run again.") from error
 
     def _file(self, name: str) -> Path:
         path = self.path / name
@@ -205,7 +204,7 @@ class RunDirectory:
             return value
 
     def _numbers(self, name: str, *required: str) -> pd.DataFrame:
-        """A table of numbers, empty cells among them, with the columns that it needs to have."""
+        """A table of numbers, possibly with empty cells. Checks that it has the required columns."""
         import pandas as pd
 
         with self.reading(name):
@@ -222,8 +221,8 @@ class RunDirectory:
             return pd.read_csv(file, dtype=dtype, keep_default_na=dtype is None)
 
 
-def _require(names: Sequence[str], there: Container[str]) -> None:
-    """Raises ValueError for a name that is not there."""
-    missing = [name for name in names if name not in there]
+def _require(names: Sequence[str], present: Container[str]) -> None:
+    """Raises ValueError for a missing name."""
+    missing = [name for name in names if name not in present]
     if missing:
         raise ValueError(f"'{missing[0]}' is missing")

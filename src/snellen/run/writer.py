@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class RunWriter:
-    """Writes the files of one run, each whole or not at all, but for those that grow. Names are relative to `path`.
+    """Writes the files of one run, each whole or not at all, except append-only ones. Names are relative to `path`.
 
-    Raises UserError, naming the file, when the disk is full or the folder cannot be written.
+    Raises UserError, naming the file, if the disk is full or the folder cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class RunWriter:
             save(file, **arrays)
 
     def weights(self, name: str, model: nn.Module, metadata: dict[str, str]) -> None:
-        """The weights of a network as safetensors, contiguous and on the CPU, so that any tool reads them."""
+        """The weights of a network as safetensors, contiguous and on the CPU, so that any tool can read them."""
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {
@@ -49,14 +49,14 @@ class RunWriter:
             save_file(tensors, temporary, metadata)
 
     def state(self, name: str, state: Mapping[str, Any]) -> None:
-        """Tensors and plain values, which torch.load reads with weights_only=True."""
+        """Tensors and plain values, readable by torch.load with weights_only=True."""
         import torch
 
         with replacing(self.path / name) as temporary, temporary.open("wb") as file:
-            torch.save(dict(state), file)  # to a path it would not say why it failed
+            torch.save(dict(state), file)  # given a path, it would not say why it failed
 
     def growing(self, name: str, size: int) -> IO[bytes]:
-        """A file that grows, opened at its end after it was cut back to `size` bytes."""
+        """An append-only file, truncated to `size` bytes and opened at its end."""
         path = self.path / name
         path.parent.mkdir(exist_ok=True)
         file = path.open("ab")
@@ -65,5 +65,5 @@ class RunWriter:
         return file
 
     def remove(self, name: str) -> None:
-        """Removes a file where it is there."""
+        """Removes a file if it exists."""
         (self.path / name).unlink(missing_ok=True)
