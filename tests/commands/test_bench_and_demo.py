@@ -57,7 +57,7 @@ def test_demo_leaves_three_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert console.export_text().count("last epoch 1: top-1") == 2
     numbers = [json.loads(page.with_suffix(".json").read_text()) for page in (classes, few, masks)]
     assert [run["label"] for run in numbers[0]["runs"]] == ["airnet-eighth", "airnet-quarter"]
-    assert [each["setting"] for each in numbers[1]["settings"]] == ["A", "C", "E"]
+    assert [setting["setting"] for setting in numbers[1]["settings"]] == ["A", "C", "E"]
     assert [run["label"] for run in numbers[2]["runs"]] == ["deeplabv3plus", "unet"]
     assert len(list((tmp_path / "demo" / "digits").rglob("*.png"))) == 1797
     with pytest.raises(UserError, match="not an empty folder"):

@@ -17,9 +17,9 @@ from snellen.errors import UserError
 from snellen.tasks.segmentation.check import MaskCheck
 
 
-def text(found: MaskCheck) -> str:
+def text(result: MaskCheck) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(found.render())
+    console.print(result.render())
     return console.export_text()
 
 
@@ -31,22 +31,22 @@ def test_counts_lists_and_overlays(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(data / "train" / "9998_sat.jpg")
     Image.new("RGB", (64, 64)).save(data / "train" / "9999_sat.jpg")
     Image.new("RGB", (64, 60)).save(data / "train" / "9999_mask.png")
-    found = check(data, out=tmp_path / "overlays", overlays=3)
-    assert isinstance(found, MaskCheck)
-    place = found.images.classes.names.index("water")
-    assert found.train[place] + found.validation[place] == water
-    assert found.train.sum() + found.validation.sum() == 6 * 64 * 64
-    assert found.sizes == {(64, 64): 6}
-    assert found.formats == {"PNG RGB": 6}
-    shown = text(found)
-    assert "9998_sat.jpg: an image with no mask" in shown
-    assert "9999_mask.png: a mask of 64 x 60 px, but its image has 64 x 64" in shown
-    assert "data.unpaired=skip" in shown
-    assert "data.unreadable=skip" in shown
-    share = found.train[place] / found.train[:-1].sum()
-    assert f"{share:.2%}" in shown
+    result = check(data, out=tmp_path / "overlays", overlays=3)
+    assert isinstance(result, MaskCheck)
+    water_index = result.images.classes.names.index("water")
+    assert result.train[water_index] + result.validation[water_index] == water
+    assert result.train.sum() + result.validation.sum() == 6 * 64 * 64
+    assert result.sizes == {(64, 64): 6}
+    assert result.formats == {"PNG RGB": 6}
+    output = text(result)
+    assert "9998_sat.jpg: an image with no mask" in output
+    assert "9999_mask.png: a mask of 64 x 60 px, but its image has 64 x 64" in output
+    assert "data.unpaired=skip" in output
+    assert "data.unreadable=skip" in output
+    share = result.train[water_index] / result.train[:-1].sum()
+    assert f"{share:.2%}" in output
     files = sorted((tmp_path / "overlays").iterdir())
-    assert files == sorted(found.overlays)
+    assert files == sorted(result.overlays)
     assert files[0].name == "train__0000_sat.png"
     with Image.open(files[0]) as sheet:
         assert sheet.width == 3 * 256  # small images are enlarged

@@ -120,17 +120,17 @@ def test_a_probe_interrupted_in_a_study_goes_on_exactly(digits: Path, tmp_path: 
     study = compare(only, digits, out=tmp_path / "stopped", console=QUIET)
     assert study is not None
     assert whole is not None
-    probes = [load(each.runs[1].path) for each in (study, whole)]
+    probes = [load(one.runs[1].path) for one in (study, whole)]
     assert (probes[0].validation().probabilities == probes[1].validation().probabilities).all()
     assert study.table()["mean"].tolist() == whole.table()["mean"].tolist()
 
 
 def test_a_dry_run_writes_nothing(digits: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=160)
+    output = io.StringIO()
+    console = Console(file=output, width=160)
     assert compare(SMALL, digits, out=tmp_path / "study", dry_run=True, console=console) is None
     assert not (tmp_path / "study").exists()
-    text = said.getvalue()
+    text = output.getvalue()
     assert "pretraining (simclr-small)" in text
     assert "6 runs" in text
     assert "left" in text
@@ -172,8 +172,8 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
     table = done.table()
     assert table["measure"].tolist() == ["mIoU", "mIoU"]
 
-    own = [miou(load(run.path).validation().confusion) for run in done.runs if run.setting == "slow"]
-    assert table["mean"][0] == pytest.approx(sum(own) / 2)
+    scores = [miou(load(run.path).validation().confusion) for run in done.runs if run.setting == "slow"]
+    assert table["mean"][0] == pytest.approx(sum(scores) / 2)
     page = (tmp_path / "study" / "report.html").read_text()
     assert "How the masks evolved" in page
 

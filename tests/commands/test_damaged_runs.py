@@ -172,20 +172,20 @@ def test_names_are_printed_as_they_are(names: tuple[str, ...], digits: Path, tmp
         f"{digits / str(label) / f'{number}.png'},{name}" for label, name in enumerate(names) for number in range(12)
     ]
     table.write_text("\n".join(["path,label", *rows]))
-    for data, wanted in ((images, odd), (table, list(names))):
+    for data, expected in ((images, odd), (table, list(names))):
         printed = CliRunner().invoke(app, ["check", str(data)])
         assert printed.exception is None, printed.exception
-        assert all(name in printed.output for name in wanted), printed.output
+        assert all(name in printed.output for name in expected), printed.output
     console = Console(file=io.StringIO(), width=300)
     trained = train(table, RECIPE | {"epochs": 1}, out=tmp_path / "[red] run", console=console)
     assert isinstance(console.file, io.StringIO)
     assert "[red] run" in console.file.getvalue()
     assert "[red] run" in text_of(runs_table(tmp_path))
     (tmp_path / "[blue].png").write_bytes(b"no image")
-    said = Console(file=io.StringIO(), width=300)
-    predict(trained, [tmp_path / "[blue].png", digits / "0" / "0.png"], out=tmp_path / "p.csv", console=said)
-    assert isinstance(said.file, io.StringIO)
-    assert "[blue].png" in said.file.getvalue()
+    captured = Console(file=io.StringIO(), width=300)
+    predict(trained, [tmp_path / "[blue].png", digits / "0" / "0.png"], out=tmp_path / "p.csv", console=captured)
+    assert isinstance(captured.file, io.StringIO)
+    assert "[blue].png" in captured.file.getvalue()
     evaluated = evaluate(trained, table)
     assert evaluated is not None
     assert check(table) is not None
@@ -200,10 +200,10 @@ def test_what_a_killed_set_up_has_left_is_no_run(run: Path) -> None:
         left.mkdir()
         for name in names:
             (left / name).write_text("")
-    said = io.StringIO()
-    Console(file=said, width=200).print(runs_table(run.parent))
-    assert "airnet-scratch" not in said.getvalue()
-    assert "finished" in said.getvalue()
+    output = io.StringIO()
+    Console(file=output, width=200).print(runs_table(run.parent))
+    assert "airnet-scratch" not in output.getvalue()
+    assert "finished" in output.getvalue()
     for path in run.iterdir():
         if path.name in {"recipe.yaml", "status.json"}:
             path.unlink()

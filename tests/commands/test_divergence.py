@@ -66,10 +66,10 @@ def assert_same(run: Run, other: Run) -> None:
 
 @pytest.mark.usefixtures("fails_in_bf16")
 def test_without_a_checkpoint_the_run_starts_over_in_fp32(digits: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
-    run = train(digits, RECIPE, out=tmp_path / "run", console=Console(file=said, width=400))
-    assert "the loss is nan at step 10" in said.getvalue()
-    assert "The run continues in fp32, from the start" in said.getvalue()
+    output = io.StringIO()
+    run = train(digits, RECIPE, out=tmp_path / "run", console=Console(file=output, width=400))
+    assert "the loss is nan at step 10" in output.getvalue()
+    assert "The run continues in fp32, from the start" in output.getvalue()
     assert run.status["state"] == "finished"
     assert_same(run, train(digits, FP32, out=tmp_path / "fp32", console=QUIET))
     assert Run(run.path).recipe.hardware.precision == "fp32"
@@ -184,13 +184,13 @@ def test_the_page_of_a_study_names_the_run_that_went_on_in_fp32(
 
 def test_a_huge_loss_that_is_a_number_is_said_and_the_report_written(digits: Path, tmp_path: Path) -> None:
     wild = {"optimizer": {"name": "lion", "lr": 30.0, "clip_norm": None}, "schedule": {"name": "constant"}}
-    said = io.StringIO()
+    output = io.StringIO()
     recipe = FP32 | wild | {"snapshots": {"images": 10}}
-    run = train(digits, recipe, out=tmp_path / "run", console=Console(file=said, width=400))
+    run = train(digits, recipe, out=tmp_path / "run", console=Console(file=output, width=400))
     loss = run.metrics()["validation_loss"].iloc[-1]
     assert np.isfinite(loss)
     assert loss > 1e4
-    assert f"validation loss {loss:.2g}, top-1" in said.getvalue()
-    assert "Lower optimizer.lr, for example optimizer.lr=3" in said.getvalue()
+    assert f"validation loss {loss:.2g}, top-1" in output.getvalue()
+    assert "Lower optimizer.lr, for example optimizer.lr=3" in output.getvalue()
     page = (run.path / "report.html").read_text()
     assert f"training diverged: its final loss is {loss:.2g}" in page.replace("&#43;", "+")

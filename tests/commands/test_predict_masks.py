@@ -50,15 +50,15 @@ def counts(run: Run, scenes: Scenes, out: Path, size: tuple[int, int] = (45, 70)
             assert image.size == size[::-1]
             predicted.append(np.asarray(image))
         truth.append(scenes.labels[row])
-    pair = (torch.from_numpy(np.array(each)).long() for each in (predicted, truth))
+    pair = (torch.from_numpy(np.array(masks)).long() for masks in (predicted, truth))
     return np.asarray(confusion_counts(*pair, len(run.classes)))
 
 
 @pytest.mark.parametrize(
-    "shown", [{}, {"evaluation.resize": [32, 64], "evaluation.flip": True, "evaluation.multiple": 1}]
+    "evaluation", [{}, {"evaluation.resize": [32, 64], "evaluation.flip": True, "evaluation.multiple": 1}]
 )
-def test_predicting_is_what_validation_did(scenes: Scenes, tmp_path: Path, shown: dict[str, object]) -> None:
-    run = train(scenes.root, "segment-lite", out=tmp_path / "run", console=QUIET, overrides=FAST | shown)
+def test_predicting_is_what_validation_did(scenes: Scenes, tmp_path: Path, evaluation: dict[str, object]) -> None:
+    run = train(scenes.root, "segment-lite", out=tmp_path / "run", console=QUIET, overrides=FAST | evaluation)
     done = predict(run, scenes.root / "validation" / "*_sat.jpg", tmp_path / "masks", console=QUIET)
     assert (done.predicted, done.unreadable) == (4, 0)
     expected = run.validation().confusion
@@ -68,9 +68,9 @@ def test_predicting_is_what_validation_did(scenes: Scenes, tmp_path: Path, shown
 
 def test_every_image_is_listed(trained: Run, scenes: Scenes, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
-    for place in ("a", "b"):
-        (folder / place).mkdir(parents=True)
-        Image.open(scenes.root / f"{scenes.names[0]}_sat.jpg").save(folder / place / "x.png")
+    for folder_name in ("a", "b"):
+        (folder / folder_name).mkdir(parents=True)
+        Image.open(scenes.root / f"{scenes.names[0]}_sat.jpg").save(folder / folder_name / "x.png")
     (folder / "b" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     done = predict(trained, folder, tmp_path / "out", probabilities=True, overlays=True, console=QUIET)
     assert (done.predicted, done.unreadable) == (2, 1)
@@ -85,9 +85,9 @@ def test_every_image_is_listed(trained: Run, scenes: Scenes, tmp_path: Path) -> 
     np.testing.assert_allclose(shares, np.bincount(labels.ravel(), minlength=6) / labels.size, atol=1e-6)
     files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == {"masks.csv"} | {
-        f"{kind}/{place}/x.{'npy' if kind == 'probabilities' else 'png'}"
+        f"{kind}/{folder_name}/x.{'npy' if kind == 'probabilities' else 'png'}"
         for kind in ("index", "colour", "overlays", "probabilities")
-        for place in ("a", "b")
+        for folder_name in ("a", "b")
     }
 
 

@@ -56,21 +56,21 @@ def masks(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def files(digits: Path, tmp_path: Path) -> list[Path]:
     """Images of several kinds: grey, colour with an orientation, transparent, palette, 16 bits, and one damaged."""
-    made = [tmp_path / "images" / f"{n}.png" for n in range(6)]
-    made[0].parent.mkdir()
+    paths = [tmp_path / "images" / f"{n}.png" for n in range(6)]
+    paths[0].parent.mkdir()
     image = Image.open(digits / "0" / "0.png").convert("RGB")
-    shutil.copy(digits / "0" / "0.png", made[0])
+    shutil.copy(digits / "0" / "0.png", paths[0])
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
     exif[0x0112] = 6
-    made[1] = made[1].with_suffix(".jpg")
-    image.save(made[1], exif=exif)
+    paths[1] = paths[1].with_suffix(".jpg")
+    image.save(paths[1], exif=exif)
     image.putalpha(Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)))
-    image.save(made[2])
-    image.convert("RGB").quantize(8).save(made[3])
-    Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(made[4])
-    made[5].write_bytes(b"no image")
-    return made
+    image.save(paths[2])
+    image.convert("RGB").quantize(8).save(paths[3])
+    Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(paths[4])
+    paths[5].write_bytes(b"no image")
+    return paths
 
 
 def test_predict_gives_the_numbers_of_the_command(run: Run, files: list[Path], tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_predict_gives_the_numbers_of_the_command(run: Run, files: list[Path], t
 def test_images_without_files_are_predicted_as_their_files(run: Run, files: list[Path], tmp_path: Path) -> None:
     good = files[:5]
     names = [f"probability_{name}" for name in run.classes]
-    wanted = run.predict(good)[names].to_numpy(float)
+    expected = run.predict(good)[names].to_numpy(float)
     opened = [Image.open(file) for file in good]
-    np.testing.assert_array_equal(run.predict(opened)[names].to_numpy(float), wanted)
+    np.testing.assert_array_equal(run.predict(opened)[names].to_numpy(float), expected)
     arrays = [np.asarray(Image.open(file)) for file in good]
     arrays[1] = np.rot90(arrays[1], -1)  # an array has no orientation
     arrays[3] = np.asarray(Image.open(good[3]).convert("RGB"))  # nor a palette
@@ -107,14 +107,14 @@ def test_images_without_files_are_predicted_as_their_files(run: Run, files: list
     assert arrays[4].dtype == np.uint16
     frame = run.predict(arrays)
     assert frame["image"].tolist() == [0, 1, 2, 3, 4]
-    np.testing.assert_array_equal(frame[names].to_numpy(float), wanted)
+    np.testing.assert_array_equal(frame[names].to_numpy(float), expected)
     mixed = run.predict([good[1], arrays[0], str(good[1])])
     assert mixed["image"].tolist() == [str(good[1]), 1, str(good[1])]
-    np.testing.assert_allclose(mixed[names].to_numpy(float), wanted[[1, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(mixed[names].to_numpy(float), expected[[1, 0, 1]], atol=1e-6)
     one = run.predict(arrays[0])
-    np.testing.assert_allclose(one[names].to_numpy(float), wanted[:1], atol=1e-6)  # another size of batch
+    np.testing.assert_allclose(one[names].to_numpy(float), expected[:1], atol=1e-6)  # another size of batch
     batch = np.stack([arrays[1], arrays[3]])
-    np.testing.assert_allclose(run.predict(batch)[names].to_numpy(float), wanted[[1, 3]], atol=1e-6)
+    np.testing.assert_allclose(run.predict(batch)[names].to_numpy(float), expected[[1, 3]], atol=1e-6)
     assert run.predict(files[0].parent).shape[0] == 6, "a folder"
     assert run.predict(pd.Series([str(file) for file in good]))["image"].tolist() == [str(file) for file in good]
     done = snellen.predict(run.path, [arrays[0], good[1]], tmp_path / "p.csv", quiet=True)
@@ -165,7 +165,7 @@ def test_a_data_frame_trains_as_the_same_table(digits: Path, tmp_path: Path, mon
     of_file = snellen.train("table.csv", "airnet-scratch", out=tmp_path / "file", **settings)
     assert of_frame.data["fingerprint"] == of_file.data["fingerprint"]
     pd.testing.assert_frame_equal(of_frame.samples(), of_file.samples())
-    ours, theirs = (load_file(each.path / "checkpoints" / "best.safetensors") for each in (of_frame, of_file))
+    ours, theirs = (load_file(run.path / "checkpoints" / "best.safetensors") for run in (of_frame, of_file))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     pd.testing.assert_frame_equal(of_frame.predictions(), of_file.predictions())
     check = snellen.check(frame, overrides={"data.group": "who"})
@@ -245,8 +245,8 @@ def test_what_is_returned_is_shown_in_a_few_lines(
         masks,
         snellen.predict(run, digits / "0", tmp_path / "p.csv", quiet=True),
     ]
-    for each in returned:
-        assert len(repr(each)) < 300 + 2 * len(str(tmp_path)), repr(each)
+    for result in returned:
+        assert len(repr(result)) < 300 + 2 * len(str(tmp_path)), repr(result)
     assert "finished, epoch 2 of 2, top-1" in repr(run)
     assert "120 images, 3 classes: top-1" in repr(returned[3])
     broken = tmp_path / "broken"
@@ -311,13 +311,13 @@ def test_evaluate_replaces_nothing_unless_told_to(
     run: Run, masks: Run, digits: Path, scenes: Path, tmp_path: Path
 ) -> None:
     quiet = Console(quiet=True)
-    for each, data in ((run, digits), (masks, scenes)):
-        file = tmp_path / f"{each.recipe.task}.json"
+    for one, data in ((run, digits), (masks, scenes)):
+        file = tmp_path / f"{one.recipe.task}.json"
         file.write_text("mine")
         with pytest.raises(UserError, match=r"is there already\. To replace it: --force"):
-            snellen.evaluate(each, data, file, console=quiet)
+            snellen.evaluate(one, data, file, console=quiet)
         assert file.read_text() == "mine"
-        snellen.evaluate(each, data, file, force=True, console=quiet)
+        snellen.evaluate(one, data, file, force=True, console=quiet)
         assert json.loads(file.read_text())["images"] > 0
     with pytest.raises(UserError, match="a folder"):
         snellen.evaluate(run, digits, tmp_path, console=quiet)
@@ -336,51 +336,51 @@ def test_predict_refuses_a_folder_of_masks_that_is_there(masks: Run, scenes: Pat
 
 
 def test_few_steps_are_said_in_the_terminal_and_on_the_page(digits: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=400)
+    output = io.StringIO()
+    console = Console(file=output, width=400)
     fast = FAST | {"batch_size": 1000}
     run = snellen.train(digits, "airnet-scratch", out=tmp_path / "run", epochs=3, console=console, **fast)
     start = "3 epochs of 1 step, since batch_size=1,000 takes all 107 training images at once: too few to learn much."
-    assert said.getvalue().count(start) == 1
+    assert output.getvalue().count(start) == 1
     assert (run.path / "report.html").read_text().count(start) == 1
     recipe = FAST | {"epochs": 1, "batch_size": 64, "model": {"backbone": "airnet", "width": 0.125}}
     settings = [{"name": "one"}, {"name": "two", "changes": {"optimizer.lr": 0.01}}]
-    said.truncate(0)
+    output.truncate(0)
     study = snellen.compare(
         {"recipe": recipe, "settings": settings}, digits, seeds=[0, 1], out=tmp_path / "study", console=console
     )
     assert study is not None
     start = "1 epoch of 2 steps: too few to learn much. changes.epochs=200 would make 400 steps."
-    assert said.getvalue().count(start) == 1, "once for all settings and seeds"
+    assert output.getvalue().count(start) == 1, "once for all settings and seeds"
     assert (study.path / "report.html").read_text().count(start) == 1
     assert repr(study).endswith("study, 4 of 4 runs finished")
 
 
 def test_a_folder_that_is_taken_is_said_with_what_can_be_done(run: Run, digits: Path, tmp_path: Path) -> None:
-    for state, said in (
+    for state, message in (
         ("finished", "It holds a finished run. Choose another"),
         ("interrupted", "--resume {}\nChoose"),
     ):
-        taken = tmp_path / state
-        shutil.copytree(run.path, taken)
-        status = json.loads((taken / "status.json").read_text()) | {"state": state}
-        (taken / "status.json").write_text(json.dumps(status))
+        folder = tmp_path / state
+        shutil.copytree(run.path, folder)
+        status = json.loads((folder / "status.json").read_text()) | {"state": state}
+        (folder / "status.json").write_text(json.dumps(status))
         with pytest.raises(UserError) as error:
-            snellen.train(digits, "airnet-scratch", out=taken, quiet=True)
-        assert said.format(taken) in str(error.value)
+            snellen.train(digits, "airnet-scratch", out=folder, quiet=True)
+        assert message.format(folder) in str(error.value)
         assert ("resume" in str(error.value)) == (state != "finished")
 
 
 def test_one_image_and_one_epoch_are_no_plurals(digits: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=400)
+    output = io.StringIO()
+    console = Console(file=output, width=400)
     fast = FAST | {"batch_size": 1000}
     run = snellen.train(digits, "airnet-scratch", out=tmp_path / "run", epochs=1, console=console, **fast)
     page = (run.path / "report.html").read_text()
-    assert "training 1 epoch of 1 step into" in said.getvalue()
+    assert "training 1 epoch of 1 step into" in output.getvalue()
     assert "epoch 1, the only one, so no epoch was chosen by its score" in page
     assert "1 thread<" in page
     done = snellen.predict(run, digits / "0" / "0.png", tmp_path / "p.csv", quiet=True)
     assert "1 image predicted, 0 unreadable" in snellen.commands.predict.render(done)
-    for text in (said.getvalue(), page):
+    for text in (output.getvalue(), page):
         assert not re.search(r"(?<![\d,.])1 (epochs|steps|images|threads|classes|runs|seeds|pairs)\b", text)

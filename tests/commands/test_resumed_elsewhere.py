@@ -71,11 +71,11 @@ def _resumed(run: Run, **recorded: object) -> str:
     """What a resume says of a run whose environment.json says otherwise, as one from another machine does."""
     file = run.path / "environment.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | recorded))
-    said = io.StringIO()
+    output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", Stop)
-        resume(run.path, console=Console(file=said, width=400))
-    return said.getvalue()
+        resume(run.path, console=Console(file=output, width=400))
+    return output.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["classes", "pretraining", pytest.param("masks", marks=pytest.mark.slow)])
@@ -84,11 +84,11 @@ def test_other_threads_and_another_device_are_said(kind: str, digits: Path, scen
     threads = run.environment["threads"]
     assert run.environment["device"] == "cpu"
     assert "bit-identical" not in _resumed(run), "the same threads and device: exact"
-    said = _resumed(run, threads=threads + 5)
+    output = _resumed(run, threads=threads + 5)
     assert (
         f"computed with {threads + 5} threads and resumes with {threads}, so its result will not be bit-identical"
-        in said
+        in output
     )
-    assert f"OMP_NUM_THREADS={threads + 5}" in said
-    said = _resumed(run, device="cuda:0", threads=threads)
-    assert "computed on cuda:0 and resumes on cpu, so its result will not be bit-identical" in said
+    assert f"OMP_NUM_THREADS={threads + 5}" in output
+    output = _resumed(run, device="cuda:0", threads=threads)
+    assert "computed on cuda:0 and resumes on cpu, so its result will not be bit-identical" in output

@@ -87,11 +87,11 @@ def write_masks(folder: Path, scenes: Path, bits: int) -> Path:
 
 def pictures(page: Path) -> list[NDArray[np.uint8]]:
     """The JPEG pictures of a page."""
-    found = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page.read_text(encoding="utf-8"))
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L")) for text in found]
+    encoded = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page.read_text(encoding="utf-8"))
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L")) for text in encoded]
 
 
-def said(call: Any, *arguments: Any, **more: Any) -> tuple[Any, str]:
+def result_and_output(call: Any, *arguments: Any, **more: Any) -> tuple[Any, str]:
     """A call's result, and what it printed."""
     text = io.StringIO()
     result = call(*arguments, console=Console(file=text, width=1000), **more)
@@ -125,17 +125,17 @@ def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, 
     text = {}
     runs = {}
     for bits, data in ((12, deep_masks), (8, write_masks(tmp_path / "eight", scenes, 8))):
-        runs[bits], text[bits] = said(train, data, MASKS, out=tmp_path / f"run{bits}")
+        runs[bits], text[bits] = result_and_output(train, data, MASKS, out=tmp_path / f"run{bits}")
     assert "12 images of 16 bits with values up to 4," in text[12]
     assert "read as 12 bits" in text[12]
     assert "16 bits" not in text[8]
     assert runs[12].recipe.data.bits == 12
     np.testing.assert_array_equal(runs[12].validation().confusion, runs[8].validation().confusion)
-    shown = pictures(runs[12].path / "report.html")
-    plain = pictures(runs[8].path / "report.html")
-    assert len(shown) == len(plain) > 2
-    assert [picture.mean() for picture in shown] == [picture.mean() for picture in plain]
-    evaluated, _ = said(evaluate, runs[12], deep_masks)
+    deep_pictures = pictures(runs[12].path / "report.html")
+    plain_pictures = pictures(runs[8].path / "report.html")
+    assert len(deep_pictures) == len(plain_pictures) > 2
+    assert [picture.mean() for picture in deep_pictures] == [picture.mean() for picture in plain_pictures]
+    evaluated, _ = result_and_output(evaluate, runs[12], deep_masks)
     np.testing.assert_array_equal(evaluated.scores.confusion, runs[12].validation().confusion)
     for bits, data in ((12, deep_masks), (8, tmp_path / "eight")):
         predict(runs[12], data / "val" / "images", tmp_path / f"masks{bits}", overlays=True, quiet=True)
@@ -147,16 +147,16 @@ def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, 
 def test_evaluation_prediction_and_report_have_the_scale_of_the_run(
     deep_classes: Path, trained: Run, tmp_path: Path
 ) -> None:
-    evaluated, text = said(evaluate, trained, deep_classes)
+    evaluated, text = result_and_output(evaluate, trained, deep_classes)
     assert evaluated.figures.top1 == pytest.approx(trained.status["score"])
     assert "16 bits" not in text, "nothing to warn of"
     table = predict(trained, deep_classes / "val", tmp_path / "p.csv", top_k=1, quiet=True).path.read_text()
     answers = [row.split(",")[:2] for row in table.splitlines()[1:]]
     right = np.mean([Path(path).parent.name == label for path, label in answers])
     assert right == pytest.approx(trained.status["score"])
-    shown = pictures(trained.path / "report.html")
-    assert shown
-    assert max(picture.max() for picture in shown) > 150, "not black"
+    shown_pictures = pictures(trained.path / "report.html")
+    assert shown_pictures
+    assert max(picture.max() for picture in shown_pictures) > 150, "not black"
 
 
 class StopAtOnce(StopRequest):
@@ -224,13 +224,13 @@ def test_check_of_unlabelled_images_says_the_depth(tmp_path: Path) -> None:
 def test_images_beyond_the_scale_are_warned_of(deep_classes: Path, trained: Run, tmp_path: Path) -> None:
     data = write_classes(tmp_path / "bright", 12)
     write(data / "val" / "1" / "0.png", np.full((16, 16), 250, np.uint8), 16)
-    _, text = said(train, data, CLASSES, out=tmp_path / "run")
+    _, text = result_and_output(train, data, CLASSES, out=tmp_path / "run")
     assert "1 of 24 validation images of 16 bits exceed 4,095" in text
     for call, more in ((evaluate, {}), (predict, {"out": tmp_path / "p.csv"})):
-        _, text = said(call, trained, data / "val" if call is predict else data, **more)
+        _, text = result_and_output(call, trained, data / "val" if call is predict else data, **more)
         assert "1 of 24 images of 16 bits exceed 4,095, which is white" in text
         assert "up to 64,000, are cut off" in text
-    _, text = said(predict, trained, data / "val", tmp_path / "q.csv", overrides={"data.bits": 16})
+    _, text = result_and_output(predict, trained, data / "val", tmp_path / "q.csv", overrides={"data.bits": 16})
     assert "exceed" not in text
     assert (tmp_path / "p.csv").read_text() != (tmp_path / "q.csv").read_text()
 
@@ -242,16 +242,16 @@ def test_a_run_of_eight_bits_says_how_it_reads_sixteen(
     deep = deep_masks if masked else deep_classes
     eight = write_masks(tmp_path / "eight", scenes, 8) if masked else write_classes(tmp_path / "eight", 8)
     run = train(eight, MASKS if masked else CLASSES, out=tmp_path / "run", console=QUIET)
-    _, text = said(evaluate, run, deep)
+    _, text = result_and_output(evaluate, run, deep)
     assert "images of 16 bits with values up to" in text
     assert "the upper eight are used, so that 65,535 is white. For another scale: data.bits=12" in text
-    told, text = said(evaluate, run, deep, overrides={"data.bits": 12})
+    told, text = result_and_output(evaluate, run, deep, overrides={"data.bits": 12})
     assert "16 bits" not in text
     figure = "miou" if masked else "top1"
     assert getattr(told.figures, figure) == pytest.approx(run.status["score"])
     images = deep / "val" / ("images" if masked else "")
-    for given, warned in (([], True), (["data.bits=12"], False)):
-        code, text = snellen("predict", run.path, images, *given, "--out", tmp_path / f"out{warned}", capsys=capsys)
+    for overrides, warned in (([], True), (["data.bits=12"], False)):
+        code, text = snellen("predict", run.path, images, *overrides, "--out", tmp_path / f"out{warned}", capsys=capsys)
         assert code == 0
         assert ("For another scale: data.bits=12" in text) == warned
 

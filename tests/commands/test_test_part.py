@@ -142,12 +142,12 @@ def test_the_report_is_of_the_test_images(parts: Path, tmp_path: Path) -> None:
     runs = [train(parts, best | {"seed": seed}, out=tmp_path / f"run{seed}", console=QUIET) for seed in (0, 1)]
     report([run.path for run in runs], tmp_path / "report.html")
     numbers = json.loads((tmp_path / "report.json").read_text())
-    for run, shown in zip(runs, numbers["runs"], strict=True):
+    for run, entry in zip(runs, numbers["runs"], strict=True):
         scored = run.test()
-        assert shown["images"] == 18
-        assert shown["top1"] == (scored.probabilities.argmax(1) == scored.target).mean()
-        assert not shown["crossfitted"]
-        assert "18 test images, which had no part in training or the choice" in shown["choice"]
+        assert entry["images"] == 18
+        assert entry["top1"] == (scored.probabilities.argmax(1) == scored.target).mean()
+        assert not entry["crossfitted"]
+        assert "18 test images, which had no part in training or the choice" in entry["choice"]
     page = (tmp_path / "report.html").read_text()
     assert "36 training, 18 validation and 18 test images" in page
     assert [

@@ -145,7 +145,7 @@ def test_a_run_is_where_weights_come_from(
         recipe = {"epochs": 1, "batch_size": 16, "augmentation": {"size": 32}, "model": {"backbone": "test_resnet"}}
         source = train(digits, recipe, out=tmp_path / "digits", console=Console(quiet=True))
     more = ["epochs=1", f"model.weights={source.path}", "model.freeze=true", "--out", tmp_path / "run"]
-    fast = [each for each in FAST if not each.startswith("model.weights")]
+    fast = [argument for argument in FAST if not argument.startswith("model.weights")]
     code, out = snellen("train", "segment-lite", scenes, *fast, *more, capsys=capsys)
     assert code == 0, out
     run = Run(tmp_path / "run")
@@ -154,9 +154,9 @@ def test_a_run_is_where_weights_come_from(
     assert all(
         tensor.equal(old[name.removeprefix("" if kind == "segmentation" else "model.")]) for name, tensor in new.items()
     )
-    taken = run.environment["weights"]["loaded"]
+    loaded = run.environment["weights"]["loaded"]
     output_layers = 2 if kind == "segmentation" else 0  # its weight and bias start anew
-    assert taken == len(source.model().state_dict() if kind == "segmentation" else old) - output_layers
+    assert loaded == len(source.model().state_dict() if kind == "segmentation" else old) - output_layers
 
 
 @pytest.mark.usefixtures("known_speed")
@@ -241,7 +241,7 @@ def test_mistakes_are_told_without_a_traceback(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recipe, data, *more = (each.format(digits=digits, scenes=scenes) for each in arguments)
+    recipe, data, *more = (argument.format(digits=digits, scenes=scenes) for argument in arguments)
     fast = FAST if recipe == "segment-lite" else ["epochs=1"]
     code, out = snellen("train", recipe, data, *fast, *more, "--out", tmp_path / "run", capsys=capsys)
     assert code == 2, out

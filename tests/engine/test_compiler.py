@@ -39,12 +39,12 @@ def _without_compiler(command: list[str], tmp_path: Path) -> subprocess.Complete
 def test_what_to_install_is_said(digits: Path, tmp_path: Path) -> None:
     command = ["-m", "snellen", "train", "airnet-scratch", str(digits), "--out", str(tmp_path / "run")]
     done = _without_compiler([*command, *FIELDS, "hardware.compile=true"], tmp_path)
-    said = " ".join(done.stderr.split())
-    assert "Traceback" not in said
+    output = " ".join(done.stderr.split())
+    assert "Traceback" not in output
     assert done.returncode == 2
-    assert "hardware.compile=true: torch.compile does not work here (" in said
-    assert "No working C++ compiler" in said
-    assert "apt install build-essential" in said
+    assert "hardware.compile=true: torch.compile does not work here (" in output
+    assert "No working C++ compiler" in output
+    assert "apt install build-essential" in output
     assert not (tmp_path / "run").exists()
 
 

@@ -21,16 +21,16 @@ def test_groups() -> None:
     spec = OptimizerSpec(name="sgd", decay_vectors=False, backbone_rate=0.5, bias_rate=64)
     optimizer = build_optimizer(spec, model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found = {
+    settings = {
         names[id(parameter)]: (group["scale"], group["weight_decay"])
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    assert found["backbone.blocks.0.conv1.weight"] == (0.5, spec.weight_decay)
-    assert found["backbone.blocks.0.norm1.bias"] == (0.5 * 64, 0)
-    assert found["head.1.weight"] == (1, spec.weight_decay)
-    assert found["head.1.bias"] == (1, 0)
-    assert "backbone.whitening.weight" not in found
+    assert settings["backbone.blocks.0.conv1.weight"] == (0.5, spec.weight_decay)
+    assert settings["backbone.blocks.0.norm1.bias"] == (0.5 * 64, 0)
+    assert settings["head.1.weight"] == (1, spec.weight_decay)
+    assert settings["head.1.bias"] == (1, 0)
+    assert "backbone.whitening.weight" not in settings
 
 
 def test_frozen_backbone_is_not_trained() -> None:

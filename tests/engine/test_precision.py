@@ -114,9 +114,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(measuring, "time", made)
-    return made
+    fake = Clock()
+    monkeypatch.setattr(measuring, "time", fake)
+    return fake
 
 
 def _counted(
@@ -140,25 +140,25 @@ def _counted(
 
 def test_a_mode_whose_step_takes_too_long_is_not_measured_further(clock: Clock) -> None:
     """As bf16 where the processor has no instructions for it: hundreds of times as slow."""
-    work, said = _work(), io.StringIO()
+    work, output = _work(), io.StringIO()
     loss, calls = _counted("bf16", 0.5, clock)
     modes = [PLAIN, Mode("bf16", False, False)]
     work = Workload(work.model, work.images, loss, 1, "slow", 1)
-    measured = measure(modes, lambda mode: [], work, Console(file=said, width=200))
+    measured = measure(modes, lambda mode: [], work, Console(file=output, width=200))
     assert [entry.mode for entry in measured] == [PLAIN]
     assert calls.count("bf16") == 2, "two steps of two images"
-    assert "bf16 is not measured further: a step takes" in said.getvalue()
+    assert "bf16 is not measured further: a step takes" in output.getvalue()
 
 
 def test_a_round_ends_when_time_is_up(clock: Clock) -> None:
     """Steps of 15 s where 10 s may be taken: one round of the first mode, and no other is tried."""
-    work, said = _work(), io.StringIO()
+    work, output = _work(), io.StringIO()
     loss, calls = _counted("fp32", 15.0, clock)
     work = Workload(work.model, work.images, loss, 1, "slow", 1)
-    measured = measure([PLAIN, LAST, HALF], lambda mode: [HALF], work, Console(file=said, width=200))
+    measured = measure([PLAIN, LAST, HALF], lambda mode: [HALF], work, Console(file=output, width=200))
     assert [(entry.mode, entry.rounds) for entry in measured] == [(PLAIN, 1)]
     assert len(calls) == 6, "two to learn the cost, two and one to warm up, one timed"
-    assert said.getvalue().count("are used up") == 3
+    assert output.getvalue().count("are used up") == 3
 
 
 @pytest.mark.parametrize("steps", [0, 2, 3, 5])

@@ -178,7 +178,7 @@ def test_pretraining_stopped_and_resumed(method: str, digits: Path, tmp_path: Pa
     assert run.status["state"] == "interrupted"
     run = train_command.resume(run.path, console=QUIET)
     assert_same(run, whole)
-    ours, theirs = (torch.load(each.path / "checkpoints" / "last.pt", weights_only=True) for each in (run, whole))
+    ours, theirs = (torch.load(one.path / "checkpoints" / "last.pt", weights_only=True) for one in (run, whole))
     assert ours["model"].keys() == theirs["model"].keys()
     assert all(ours["model"][key].equal(theirs["model"][key]) for key in theirs["model"])
 

@@ -218,14 +218,14 @@ def test_durations() -> None:
 
 def test_no_wording_of_pydantic_shows_through() -> None:
     """Every field of every kind of recipe is given values that hardly any field takes."""
-    said = []
+    messages = []
     for name in ("vgg13-scratch", "byol-small", "segment-lite"):
         for path in field_paths(type(load_recipe(name))):
             for value in ({"a": {"b": 1}}, [[1]], "no such thing", -1e9):
                 try:
                     load_recipe(name, {path: value})
                 except UserError as error:
-                    said.append(str(error))
-    assert len(said) > 300
+                    messages.append(str(error))
+    assert len(messages) > 300
     theirs = re.compile("[Ii]nput should|valid (integer|number|tuple|dict)|pydantic|should match")
-    assert not [message for message in said if theirs.search(message)]
+    assert not [message for message in messages if theirs.search(message)]

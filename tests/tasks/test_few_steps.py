@@ -30,13 +30,13 @@ def test_a_worked_case() -> None:
     )
 
 
-@pytest.mark.parametrize(("epochs", "batch", "images", "said"), [
+@pytest.mark.parametrize(("epochs", "batch", "images", "has_note"), [
     (1, 32, 64, True), (14, 32, 64, True), (15, 32, 64, False), (3, 32, 320, False), (2, 32, 352, True),
     (500, 100_000, 102, True), (99, 128, 102, True), (2, 8, 120, False), (1, 8, 232, True), (1, 8, 240, False),
 ])  # fmt: skip
-def test_fewer_than_thirty_steps_or_one_an_epoch(epochs: int, batch: int, images: int, said: bool) -> None:
+def test_fewer_than_thirty_steps_or_one_an_epoch(epochs: int, batch: int, images: int, has_note: bool) -> None:
     recipe = load_recipe({"epochs": epochs, "batch_size": batch})
-    assert (few_steps_note(recipe, images) is not None) == said
+    assert (few_steps_note(recipe, images) is not None) == has_note
 
 
 @settings(deadline=None, max_examples=80)

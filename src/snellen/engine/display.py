@@ -30,10 +30,10 @@ def per_second(speed: float) -> str:
 class Display:
     """A progress bar in a terminal, a line a minute elsewhere, and one line for each epoch.
 
-    steps: of the whole run; done: of these, before this start.
+    steps: of the whole run. steps_done: of these, before this start.
     """
 
-    def __init__(self, console: Console, epochs: int, steps: int, done: int) -> None:
+    def __init__(self, console: Console, epochs: int, steps: int, steps_done: int) -> None:
         self._console = console
         self._epochs = epochs
         self._bar = Progress(
@@ -47,7 +47,7 @@ class Display:
             disable=not console.is_terminal,
             speed_estimate_period=300,
         )
-        self._task = self._bar.add_task("training", total=steps, completed=done, figures="")
+        self._task = self._bar.add_task("training", total=steps, completed=steps_done, figures="")
         self._steps = steps
         self._printed_at = time.monotonic()
 

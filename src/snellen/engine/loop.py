@@ -118,8 +118,8 @@ class Task(Protocol):
     def share(self, part: Any, whole: Any) -> Tensor | float:
         """The part's share in the mean loss of the whole batch, for gradient accumulation."""
 
-    def after_step(self, model: Any, done: int, total: int) -> None:
-        """What follows an optimiser step: the `done`-th, counted from 1, of `total`."""
+    def after_step(self, model: Any, step: int, total: int) -> None:
+        """Called after each optimiser step: the `step`-th, counted from 1, of `total`."""
 
     def evaluate(self, model: Any, autocast: Autocast, limit: int | None = None) -> Evaluation:
         """Scores on the images that are scored, or on the first `limit` of them."""

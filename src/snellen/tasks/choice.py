@@ -88,8 +88,8 @@ def _value_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def spread(samples: tuple[AnySample, ...], most: int) -> tuple[AnySample, ...]:
-    """At most `most` of the samples, evenly spaced."""
-    if len(samples) <= most:
+def spread(samples: tuple[AnySample, ...], limit: int) -> tuple[AnySample, ...]:
+    """At most `limit` of the samples, evenly spaced."""
+    if len(samples) <= limit:
         return samples
-    return tuple(samples[row] for row in np.linspace(0, len(samples) - 1, most).round().astype(int))
+    return tuple(samples[row] for row in np.linspace(0, len(samples) - 1, limit).round().astype(int))

@@ -56,13 +56,13 @@ def decode_images(
         )
         for number, samples in enumerate(sides)
     ]
-    kept = [tuple(samples[row] for row in part.rows) for samples, part in zip(sides, decoded, strict=True)]
-    if not kept[0] or not kept[1]:
-        raise UserError(f"{images.root}: no readable {'validation' if kept[0] else 'training'} images are left.")
-    if len({sample.label for sample in kept[0]}) < 2:
+    usable = [tuple(samples[row] for row in part.rows) for samples, part in zip(sides, decoded, strict=True)]
+    if not usable[0] or not usable[1]:
+        raise UserError(f"{images.root}: no readable {'validation' if usable[0] else 'training'} images are left.")
+    if len({sample.label for sample in usable[0]}) < 2:
         raise UserError(f"{images.root}: fewer than two classes have readable training images.")
     left_out = (*decoded[0].left_out, *decoded[1].left_out)
-    images = dataclasses.replace(images, train=kept[0], validation=kept[1], left_out=left_out)
+    images = dataclasses.replace(images, train=usable[0], validation=usable[1], left_out=left_out)
     return images, decoded[0], decoded[1]
 
 

@@ -42,12 +42,12 @@ def backbone(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_linear_probe_of_a_pretrained_run(backbone: Run, digits: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
+    output = io.StringIO()
     overrides = PLAIN | {"model.weights": str(backbone.path), "epochs": 30, "hardware": FP32}
     run = train(
-        digits, "linear-probe", overrides=overrides, out=tmp_path / "run", console=Console(file=said, width=200)
+        digits, "linear-probe", overrides=overrides, out=tmp_path / "run", console=Console(file=output, width=200)
     )
-    assert "the best on a held-out fifth of the training images" in said.getvalue()
+    assert "the best on a held-out fifth of the training images" in output.getvalue()
     assert run.recipe.optimizer.lr in load_recipe("linear-probe").sweep  # type: ignore[union-attr]
     before = load_file(backbone.path / "checkpoints" / "best.safetensors")
     after = load_file(run.path / "checkpoints" / "best.safetensors")
@@ -70,14 +70,14 @@ def _features(run: Run, split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[An
     from snellen.data.normalization import Normalization
 
     recipe, saved = run.recipe, run.data["normalization"]
-    shown = Augmentation(
+    augmentation = Augmentation(
         recipe.augmentation,
         Normalization(tuple(saved["mean"]), tuple(saved["std"]), ""),
         torch.device("cpu"),
     )
     samples = run.samples()
     samples = samples[samples["split"] == split]
-    images = shown.evaluate(
+    images = augmentation.evaluate(
         torch.stack([evaluation_view(decode(run.image(path)), recipe.evaluation) for path in samples["path"]])
     )
     with torch.inference_mode():

@@ -20,8 +20,8 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 def test_poly1_is_the_papers_formula(batch: tuple[torch.Tensor, torch.Tensor], epsilon: float) -> None:
     logits, target = batch
     p = logits.exp() / logits.exp().sum(1, keepdim=True)
-    own = p[torch.arange(6), target]
-    expected = (-own.log() + epsilon * (1 - own)).mean()
+    p_t = p[torch.arange(6), target]
+    expected = (-p_t.log() + epsilon * (1 - p_t)).mean()
     assert torch.isclose(poly1(logits, target, epsilon), expected)
     assert torch.isclose(poly1(logits, F.one_hot(target, 4).double(), epsilon), expected)
 

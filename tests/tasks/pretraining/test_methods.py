@@ -101,8 +101,8 @@ def test_byol_against_lightlys_example() -> None:
         assert mine.grad is not None
         torch.testing.assert_close(mine.grad, 4 * other.grad, rtol=1e-4, atol=1e-6)
 
-    for each in (method, theirs):
-        torch.optim.SGD(each.parameters(), lr=0.1 if each is theirs else 0.025).step()
+    for network in (method, theirs):
+        torch.optim.SGD(network.parameters(), lr=0.1 if network is theirs else 0.025).step()
     update_momentum(theirs.backbone, theirs.target_backbone, m=0.9)
     update_momentum(theirs.projector, theirs.target_projector, m=0.9)
     method.after_step(1, 10)

@@ -81,10 +81,10 @@ def test_weights_that_do_not_fit_are_said_at_the_start(digits: Path, tmp_path: P
     wide = prepared(digits, tmp_path, "simclr").job.task.weights(prepared(digits, tmp_path, "simclr").job.model)
     state = {name: tensor for name, tensor in wide.state_dict().items() if "conv1" not in name}
     torch.save(state, tmp_path / "weights.pt")
-    said = io.StringIO()
+    output = io.StringIO()
     overrides = {"model.weights": str(tmp_path / "weights.pt"), "model.partial": True}
-    prepared(digits, tmp_path, "simclr", Console(file=said, width=80), **overrides)
-    lines = [line for line in said.getvalue().splitlines() if line.startswith("weights: ")]
+    prepared(digits, tmp_path, "simclr", Console(file=output, width=80), **overrides)
+    lines = [line for line in output.getvalue().splitlines() if line.startswith("weights: ")]
     assert len(lines) == 1
     assert "3 missing in the file, which start from scratch (blocks.0.conv1.weight, " in lines[0]
 
@@ -133,9 +133,9 @@ def test_alternating_flips_show_both_ways(digits: Path, tmp_path: Path) -> None:
 def test_what_moco_cannot_use(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="views cannot be joined"):
         prepared(digits, tmp_path, "moco", **{"method.views_together": True})
-    said = io.StringIO()
-    prepared(digits, tmp_path, "moco", Console(file=said, width=200), **{"method.queue": 121})
-    assert "method.queue=121 is more than the 120 images" in said.getvalue()
+    output = io.StringIO()
+    prepared(digits, tmp_path, "moco", Console(file=output, width=200), **{"method.queue": 121})
+    assert "method.queue=121 exceeds the 120 images" in output.getvalue()
 
 
 def test_dino_without_batch_norm(digits: Path, tmp_path: Path) -> None:

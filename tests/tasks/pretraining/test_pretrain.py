@@ -45,21 +45,21 @@ def split(digits: Path, tmp_path: Path) -> Path:
 
 
 def test_without_a_recipe_one_is_chosen(digits: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=200)
+    output = io.StringIO()
+    console = Console(file=output, width=200)
     run = pretrain(digits, overrides=SMALL, out=tmp_path / "run", console=console)
     assert run.recipe.name == "simclr-small"
-    assert "recipe simclr-small: the images are small" in said.getvalue()
+    assert "recipe simclr-small: the images are small" in output.getvalue()
     assert run.status["epochs_done"] == 2
 
 
 def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=200)
+    output = io.StringIO()
+    console = Console(file=output, width=200)
     run = pretrain(
         split, "byol-small", overrides=SMALL | {"evaluation.data": str(split)}, out=tmp_path / "run", console=console
     )
-    assert "only train/ is learnt from; val/ is left to be scored" in said.getvalue()
+    assert "only train/ is learnt from; val/ is left to be scored" in output.getvalue()
     assert run.data["counts"] == {"train": 90, "known": 90, "validation": 30}
     metrics = run.metrics()
     assert metrics["knn_top1"].notna().all()
@@ -113,18 +113,20 @@ def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_vicreg_diverges_at_the_rate_of_others_unless_clipped(digits: Path, tmp_path: Path) -> None:
     """A term of fourth order: at optimizer.lr=0.2 without clipping, this seed reaches 1e27 in four steps."""
-    said = io.StringIO()
+    output = io.StringIO()
     fields = {key: value for key, value in SMALL.items() if key != "method.hidden"}
     fields |= {"method": {"name": "vicreg", "hidden": 32}, "seed": 4, "hardware.threads": 1}
     with pytest.raises(UserError, match=r"(the loss is|weights are) n.*for example optimizer\.lr=0\.02"):
-        pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "wild", console=Console(file=said, width=400))
-    assert "may diverge with optimizer.lr=0.2" in said.getvalue()
-    assert "optimizer.clip_norm=1, or optimizer.lr=0.02" in said.getvalue()
-    said = io.StringIO()
+        pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "wild", console=Console(file=output, width=400))
+    assert "may diverge with optimizer.lr=0.2" in output.getvalue()
+    assert "optimizer.clip_norm=1, or optimizer.lr=0.02" in output.getvalue()
+    output = io.StringIO()
     clipped = fields | {"optimizer.clip_norm": 1.0}
-    run = pretrain(digits, "byol-small", overrides=clipped, out=tmp_path / "run", console=Console(file=said, width=400))
+    run = pretrain(
+        digits, "byol-small", overrides=clipped, out=tmp_path / "run", console=Console(file=output, width=400)
+    )
     assert run.steps()["loss"].max() < 100
-    assert "may diverge" not in said.getvalue()
+    assert "may diverge" not in output.getvalue()
 
 
 def test_a_collapse_is_named_and_stops_the_run(digits: Path, tmp_path: Path) -> None:

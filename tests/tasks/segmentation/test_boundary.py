@@ -18,21 +18,21 @@ def slow(prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int,
 
     def boundary(labels: NDArray[np.int64], label: int) -> list[tuple[int, int]]:
         height, width = labels.shape
-        found = []
+        pixels = []
         for y in range(height):
             for x in range(width):
                 around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
                 others = [labels[p] for p in around if 0 <= p[0] < height and 0 <= p[1] < width]
                 if labels[y, x] == label and any(other not in (label, 255) for other in others):
-                    found.append((y, x))
-        return found
+                    pixels.append((y, x))
+        return pixels
 
     counts = np.zeros((classes, 4), np.int64)
     for label in range(classes):
-        ours, theirs = boundary(prediction, label), boundary(target, label)
-        for place, (own, other) in enumerate(((ours, theirs), (theirs, ours))):
-            near = [p for p in own if any((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2 <= tolerance**2 for q in other)]
-            counts[label, 2 * place : 2 * place + 2] = len(own), len(near)
+        predicted, true = boundary(prediction, label), boundary(target, label)
+        for side, (pixels, others) in enumerate(((predicted, true), (true, predicted))):
+            near = [p for p in pixels if any((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2 <= tolerance**2 for q in others)]
+            counts[label, 2 * side : 2 * side + 2] = len(pixels), len(near)
     return counts
 
 
@@ -43,9 +43,9 @@ def test_against_every_pair(seed: int, tolerance: int, height: int, width: int, 
     coarse = generator.integers(0, classes, (2, 2, 4, 4)).repeat(3, 2).repeat(3, 3)[:, :, :height, :width]
     prediction, target = coarse.copy()
     target[generator.random(target.shape) < 0.1] = 255
-    found = boundary_counts(torch.tensor(prediction), torch.tensor(target), classes, tolerance)
+    counts = boundary_counts(torch.tensor(prediction), torch.tensor(target), classes, tolerance)
     for image in range(2):
-        np.testing.assert_array_equal(found[image], slow(prediction[image], target[image], classes, tolerance))
+        np.testing.assert_array_equal(counts[image], slow(prediction[image], target[image], classes, tolerance))
 
 
 def test_an_edge_that_is_off_by_two_pixels() -> None:

@@ -59,7 +59,7 @@ def test_loss_of_both_heads(batch: MaskBatch) -> None:
     loss, right = task(None, auxiliary=0.4).loss(model, batch)
     logits, beside = (conv(batch.images) for conv in (model.backbone, model.beside))
     spec = SegmentationLossSpec()
-    main, extra = (compute_segmentation_loss(spec, each, batch.target) for each in (logits, beside))
+    main, extra = (compute_segmentation_loss(spec, head_logits, batch.target) for head_logits in (logits, beside))
     torch.testing.assert_close(loss, main + 0.4 * extra)
     scored = batch.target != 255
     share = (logits.argmax(1)[scored] == batch.target[scored]).float().mean()
@@ -96,15 +96,15 @@ def test_scores_are_at_the_resolution_of_each_mask() -> None:
     torch.manual_seed(1)
     model = Pointwise(auxiliary=True)
     images = torch.randn(2, 3, 8, 8)
-    shown, sizes = torch.tensor([[8, 6], [5, 8]]), torch.tensor([[16, 12], [10, 16]])
+    content_sizes, sizes = torch.tensor([[8, 6], [5, 8]]), torch.tensor([[16, 12], [10, 16]])
     target = torch.full((2, 16, 16), 255)
-    for place, (height, width) in zip(target, sizes.tolist(), strict=True):
-        place[:height, :width] = torch.randint(0, CLASSES, (height, width))
-    batch = MaskBatch(images, target, shown, sizes)
-    found = score_masks(model, iter([batch]), CLASSES, nullcontext, SegmentationEvaluationSpec(flip=True, tolerance=2))
+    for canvas, (height, width) in zip(target, sizes.tolist(), strict=True):
+        canvas[:height, :width] = torch.randint(0, CLASSES, (height, width))
+    batch = MaskBatch(images, target, content_sizes, sizes)
+    scores = score_masks(model, iter([batch]), CLASSES, nullcontext, SegmentationEvaluationSpec(flip=True, tolerance=2))
     loss = 0.0
     for row in range(2):
-        (h, w), (height, width) = shown[row].tolist(), sizes[row].tolist()
+        (h, w), (height, width) = content_sizes[row].tolist(), sizes[row].tolist()
         with torch.no_grad():  # a 1 x 1 convolution: the mirrored image says the same, mirrored
             logits = model.eval()(images[row : row + 1])[:, :, :h, :w]
         large = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
@@ -112,10 +112,10 @@ def test_scores_are_at_the_resolution_of_each_mask() -> None:
         loss += F.cross_entropy(large, truth[None], reduction="sum").item()
         expected = np.zeros((CLASSES, CLASSES), int)
         np.add.at(expected, (truth.numpy(), large[0].argmax(0).numpy()), 1)
-        np.testing.assert_array_equal(found.confusion[row], expected)
-    assert found.loss == pytest.approx(loss, rel=1e-5)
-    assert found.per_image[0].shape == (2, CLASSES, 3)
-    assert found.per_image[0].dtype == np.dtype("<u4")
+        np.testing.assert_array_equal(scores.confusion[row], expected)
+    assert scores.loss == pytest.approx(loss, rel=1e-5)
+    assert scores.per_image[0].shape == (2, CLASSES, 3)
+    assert scores.per_image[0].dtype == np.dtype("<u4")
 
 
 class Local(Segmenter):
@@ -141,13 +141,13 @@ def test_a_scene_is_scored_by_tiles_as_it_would_be_whole(
     """Confusion, boundaries across bands, and loss, of a mask of the image's size and of another one."""
     torch.manual_seed(2)
     model = Local()
-    shown = (160, 203)
-    images = F.interpolate(torch.randn(1, 3, 20, 25), shown, mode="bicubic")
-    padded = F.pad(images, (0, -shown[1] % 32, 0, -shown[0] % 32))
+    content_size = (160, 203)
+    images = F.interpolate(torch.randn(1, 3, 20, 25), content_size, mode="bicubic")
+    padded = F.pad(images, (0, -content_size[1] % 32, 0, -content_size[0] % 32))
     target = F.interpolate(torch.randint(0, CLASSES, (1, 1, 18, 23)).float(), size, mode="nearest")[:, 0].long()
     target[:, :9, :40] = 255
-    for mask, kept in ((target, size), (target[:, : shown[0], : shown[1]], shown)):
-        batch = MaskBatch(padded, mask, torch.tensor([shown]), torch.tensor([kept]))
+    for mask, mask_size in ((target, size), (target[:, : content_size[0], : content_size[1]], content_size)):
+        batch = MaskBatch(padded, mask, torch.tensor([content_size]), torch.tensor([mask_size]))
         spec = SegmentationEvaluationSpec(flip=flip, tolerance=3)
         whole = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
         with monkeypatch.context() as patch:

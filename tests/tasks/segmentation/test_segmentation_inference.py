@@ -70,11 +70,11 @@ def joined(parts: Iterable[Rows | UnreadableImageError]) -> tuple[NDArray[np.uin
 
 
 def test_masks_are_those_of_the_whole_image(network: nn.Module, images: list[Path]) -> None:
-    found = {}
+    results = {}
     for path, parts in groupby(predictor(network).predict(images, probabilities=True), key=lambda part: part.path):
-        found[path] = joined(parts)
-    assert list(found) == images
-    for path, (labels, probabilities) in found.items():
+        results[path] = joined(parts)
+    assert list(results) == images
+    for path, (labels, probabilities) in results.items():
         logits = torch.from_numpy(whole(network, path))
         np.testing.assert_allclose(probabilities, logits.softmax(0).permute(1, 2, 0), atol=1e-3)
         first, second = logits.topk(2, 0).values
@@ -209,15 +209,15 @@ def test_georeferenced_files(network: nn.Module, tmp_path: Path) -> None:
     path, out = tmp_path / "scene.tif", tmp_path / "out"
     bands = np.random.default_rng(0).integers(1, 256, (3, 150, 170), np.uint8)
     bands[:, :20, :30] = 0
-    place = {"crs": "EPSG:3035", "transform": from_origin(4_321_000, 3_210_000, 0.25, 0.25)}
+    georeference = {"crs": "EPSG:3035", "transform": from_origin(4_321_000, 3_210_000, 0.25, 0.25)}
     kind = {"driver": "GTiff", "count": 3, "height": 150, "width": 170, "dtype": "uint8", "nodata": 0}
-    with rasterio.open(path, "w", **kind, **place) as file:
+    with rasterio.open(path, "w", **kind, **georeference) as file:
         file.write(bands)
     _, labels, probabilities = written(network, path, out, "scene", Outputs(COLOURS, probabilities=True))
     labels[:20, :30] = 255
     for folder in ("index", "colour", "probabilities"):
         with rasterio.open(out / folder / "scene.tif") as file:
-            assert (file.crs.to_epsg(), file.transform) == (3035, place["transform"])
+            assert (file.crs.to_epsg(), file.transform) == (3035, georeference["transform"])
             expected = np.moveaxis(probabilities, -1, 0) if folder == "probabilities" else labels[None]
             np.testing.assert_array_equal(file.read(), expected)
             if folder == "colour":

@@ -47,19 +47,19 @@ def spec(**fields: object) -> SegmentationLossSpec:
 
 @pytest.mark.parametrize("epsilon", [-1.0, 1.0, 2.0])
 def test_poly1_is_the_papers_formula_of_each_pixel(batch: tuple[Tensor, Tensor], epsilon: float) -> None:
-    each = [-math.log(p[label]) + epsilon * (1 - p[label]) for p, label in scored(*batch)]
-    found = compute_segmentation_loss(spec(terms={"poly1": 1}, epsilon=epsilon), *batch)
-    assert found.item() == pytest.approx(np.mean(each), rel=1e-12)
+    by_pixel = [-math.log(p[label]) + epsilon * (1 - p[label]) for p, label in scored(*batch)]
+    loss = compute_segmentation_loss(spec(terms={"poly1": 1}, epsilon=epsilon), *batch)
+    assert loss.item() == pytest.approx(np.mean(by_pixel), rel=1e-12)
     of_the_mean = np.mean([-math.log(p[label]) for p, label in scored(*batch)])
     wrong = of_the_mean + epsilon * (1 - math.exp(-of_the_mean))
-    assert abs(found.item() - wrong) > 0.01, "not the batch's mean put through the formula"
+    assert abs(loss.item() - wrong) > 0.01, "not the batch's mean put through the formula"
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal(batch: tuple[Tensor, Tensor], gamma: float) -> None:
-    each = [(1 - p[label]) ** gamma * -math.log(p[label]) for p, label in scored(*batch)]
-    found = compute_segmentation_loss(spec(terms={"focal": 1}, gamma=gamma), *batch)
-    assert found.item() == pytest.approx(np.mean(each), rel=1e-9)
+    by_pixel = [(1 - p[label]) ** gamma * -math.log(p[label]) for p, label in scored(*batch)]
+    loss = compute_segmentation_loss(spec(terms={"focal": 1}, gamma=gamma), *batch)
+    assert loss.item() == pytest.approx(np.mean(by_pixel), rel=1e-9)
 
 
 def test_weights_and_smoothing(batch: tuple[Tensor, Tensor]) -> None:
@@ -72,19 +72,19 @@ def test_weights_and_smoothing(batch: tuple[Tensor, Tensor]) -> None:
         total += weights[label] * (0.7 * entropy + 0.3 * (entropy + epsilon * (1 - expected)))
         divisor += weights[label]
     terms = {"cross_entropy": 0.7, "poly1": 0.3}
-    found = compute_segmentation_loss(
+    loss = compute_segmentation_loss(
         spec(terms=terms, smoothing=smoothing, epsilon=epsilon), *batch, torch.tensor(weights, dtype=torch.float64)
     )
-    assert found.item() == pytest.approx(total / divisor, rel=1e-12)
+    assert loss.item() == pytest.approx(total / divisor, rel=1e-12)
 
 
 def test_dice_by_hand(batch: tuple[Tensor, Tensor]) -> None:
     pixels = list(scored(*batch))
     losses = []
     for label in range(3):  # class 3 is in no pixel
-        own = sum(p[label] for p, truth in pixels if truth == label)
+        overlap = sum(p[label] for p, truth in pixels if truth == label)
         size = sum(truth == label for _, truth in pixels)
-        losses.append(1 - 2 * own / (sum(p[label] for p, _ in pixels) + size))
+        losses.append(1 - 2 * overlap / (sum(p[label] for p, _ in pixels) + size))
     assert dice(*batch).item() == pytest.approx(np.mean(losses), rel=1e-12)
 
 
@@ -93,7 +93,7 @@ def test_lovasz_by_its_definition(batch: tuple[Tensor, Tensor]) -> None:
     pixels = list(scored(*batch))
     losses = []
     for label in range(3):
-        truth = np.array([label == own for _, own in pixels])
+        truth = np.array([label == own_label for _, own_label in pixels])
         errors = np.abs(truth - np.array([p[label] for p, _ in pixels]))
         levels = np.concatenate([[0.0], np.sort(errors)])
         area = 0.0
@@ -159,9 +159,9 @@ def test_parts_of_a_batch_add_up_by_their_scored_pixels(batch: tuple[Tensor, Ten
 def test_class_weights() -> None:
     names, pixels = ("sky", "road", "car"), np.array([50, 50, 0])
     assert class_weights(spec(), names, pixels) is None
-    given = class_weights(spec(class_weights={"car": 4}), names, pixels)
-    assert given is not None
-    assert given.tolist() == [1, 1, 4]
+    weights = class_weights(spec(class_weights={"car": 4}), names, pixels)
+    assert weights is not None
+    assert weights.tolist() == [1, 1, 4]
     balanced = class_weights(spec(class_weights="balanced"), names, pixels)
     np.testing.assert_allclose(balanced, [1 / math.log(1.52), 1 / math.log(1.52), 1 / math.log(1.02)])
     with pytest.raises(UserError, match=r"no class 'cars'\. Did you mean 'car'"):

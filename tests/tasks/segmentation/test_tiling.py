@@ -15,41 +15,41 @@ SIDES = st.integers(1, 300)
 CPU = torch.device("cpu")
 
 
-def blended(network: nn.Module, image: Tensor, tile: int, overlap: int, align: int = 8) -> Tensor:
+def blended(network: nn.Module, image: Tensor, tile_size: int, overlap: int, align: int = 8) -> Tensor:
     """Scores of a (3, h, w) image by tiles, padded with zeros where they overhang; (C, h, w)."""
     height, width = image.shape[1:]
-    plan = plan_tiles(height, width, tile, overlap, align)
+    plan = plan_tiles(height, width, tile_size, overlap, align)
     classes = network(image[None, :, :8, :8]).shape[1]
     blender, whole = Blender(plan, classes, CPU), torch.full((classes, height, width), torch.nan)
-    for each in plan.tiles:
+    for tile in plan.tiles:
         padded = torch.zeros(1, 3, *plan.size)
-        part = image[:, each.top : each.top + each.height, each.left : each.left + each.width]
-        padded[0, :, : each.height, : each.width] = part
+        part = image[:, tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
+        padded[0, :, : tile.height, : tile.width] = part
         block = blender.add(network(padded)[0])
         rows, columns = block.scores.shape[1:]
-        place = whole[:, block.top : block.top + rows, block.left : block.left + columns]
-        assert place.isnan().all()  # no pixel is finished twice
-        place.copy_(block.scores)
+        region = whole[:, block.top : block.top + rows, block.left : block.left + columns]
+        assert region.isnan().all()  # no pixel is finished twice
+        region.copy_(block.scores)
     return whole
 
 
 @settings(max_examples=150, deadline=None)
 @given(SIDES, SIDES, st.integers(4, 12), st.floats(0, 1))
 def test_weights_are_positive_and_sum_to_one(height: int, width: int, units: int, share: float) -> None:
-    tile, overlap = 8 * units, 8 * int(share * units / 2)
-    plan = plan_tiles(height, width, tile, overlap, 8)
+    tile_size, overlap = 8 * units, 8 * int(share * units / 2)
+    plan = plan_tiles(height, width, tile_size, overlap, 8)
     total = np.zeros((height, width))
-    for number, each in enumerate(plan.tiles):
+    for number, tile in enumerate(plan.tiles):
         row, column = divmod(number, len(plan.columns.starts))
         weights = np.outer(plan.rows.weights[row], plan.columns.weights[column])
         assert weights.shape == plan.size
         assert weights.min() > 0
-        assert (each.top % 8, each.left % 8) == (0, 0)
-        total[each.top : each.top + each.height, each.left : each.left + each.width] += weights[
-            : each.height, : each.width
+        assert (tile.top % 8, tile.left % 8) == (0, 0)
+        total[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width] += weights[
+            : tile.height, : tile.width
         ]
     np.testing.assert_allclose(total, 1, atol=1e-12)
-    assert max(plan.size) <= tile
+    assert max(plan.size) <= tile_size
     for axis in (plan.rows, plan.columns):
         gaps = np.diff(axis.starts)
         assert (axis.size - gaps >= overlap).all()
@@ -88,11 +88,11 @@ def test_tiles_give_what_the_whole_image_gives(height: int, width: int) -> None:
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 50), st.integers(1, 50), st.data())
 def test_stretched_rows_are_those_of_the_whole(
-    own: int, wide: int, height: int, width: int, data: st.DataObject
+    lines: int, columns: int, height: int, width: int, data: st.DataObject
 ) -> None:
     top = data.draw(st.integers(0, height - 1))
     rows = data.draw(st.integers(1, height - top))
-    scores = torch.rand(2, own, wide)
+    scores = torch.rand(2, lines, columns)
     whole = nn.functional.interpolate(scores[None], size=(height, width), mode="bilinear")[0]
     torch.testing.assert_close(
         stretched(scores, height, width, top, rows), whole[:, top : top + rows], atol=1e-5, rtol=0

@@ -150,7 +150,7 @@ class Classification:
         """By images."""
         return len(part) / len(whole)
 
-    def after_step(self, model: Classifier, done: int, total: int) -> None:
+    def after_step(self, model: Classifier, step: int, total: int) -> None:
         """Nothing follows a step."""
 
     @property

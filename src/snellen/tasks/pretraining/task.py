@@ -69,7 +69,7 @@ class Pretraining:
         self._labelled = labelled
         self._rows = rows
         self._seed = seed
-        self._done = self._total = 0
+        self._step = self._total = 0
         self._last: _SnapshotImages | None = None
 
     def loss(self, model: nn.Module, batch: ViewBatch) -> tuple[Tensor, Tensor]:
@@ -81,10 +81,10 @@ class Pretraining:
         """By images."""
         return len(part) / len(whole)
 
-    def after_step(self, model: Method, done: int, total: int) -> None:
+    def after_step(self, model: Method, step: int, total: int) -> None:
         """Moves the method's target network."""
-        self._done, self._total = done, total
-        model.after_step(done, total)
+        self._step, self._total = step, total
+        model.after_step(step, total)
 
     @property
     def evaluated_images(self) -> int:
@@ -107,7 +107,7 @@ class Pretraining:
         rows = _first(labelled.scored.count, limit)
         features, target = extract(model.backbone, labelled.scored.evaluate(rows), autocast)
         by_knn = knn_probabilities(known, labels, features, labelled.classes, spec.neighbours, spec.temperature)
-        is_last = 0 < self._done == self._total and limit is None
+        is_last = 0 < self._step == self._total and limit is None
         probed = None
         wants_probe = spec.probe == "always" or (spec.probe == "last" and is_last)
         if wants_probe and np.isfinite(known).all() and np.isfinite(features).all():  # else `finite` is False

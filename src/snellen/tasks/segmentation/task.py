@@ -238,7 +238,7 @@ class Segmentation:
         """By the weights of the scored pixels, which the loss is a mean over."""
         return total_weight(part.target, self._weights) / total_weight(whole.target, self._weights).clamp(min=1e-9)
 
-    def after_step(self, model: Segmenter, done: int, total: int) -> None:
+    def after_step(self, model: Segmenter, step: int, total: int) -> None:
         """Nothing follows a step."""
 
     @property

@@ -37,9 +37,9 @@ class Byol(Method):
             loss = regression(predicted[0], target[1]) + regression(predicted[1], target[0])
         return loss, torch.cat(online).detach()
 
-    def after_step(self, done: int, total: int) -> None:
+    def after_step(self, step: int, total: int) -> None:
         """Updates the target."""
-        momentum = target_momentum(self._spec, done, total)
+        momentum = target_momentum(self._spec, step, total)
         follow(self.target_backbone, self.backbone, momentum)
         follow(self.target_projector, self.projector, momentum)
 
@@ -52,8 +52,8 @@ def regression(predicted: Tensor, target: Tensor) -> Tensor:
     return 2 + 2 * negative
 
 
-def target_momentum(spec: ByolSpec, done: int, total: int) -> float:
-    """The target's momentum after step `done`, counted from 1, of `total`: 1 - (1 - m) * (cos(pi k / K) + 1) / 2."""
+def target_momentum(spec: ByolSpec, step: int, total: int) -> float:
+    """The target's momentum after `step`, counted from 1, of `total`: 1 - (1 - m) * (cos(pi k / K) + 1) / 2."""
     if spec.momentum_schedule == "constant":
         return spec.momentum
-    return 1 - (1 - spec.momentum) * (math.cos(math.pi * done / total) + 1) / 2
+    return 1 - (1 - spec.momentum) * (math.cos(math.pi * step / total) + 1) / 2

@@ -39,9 +39,9 @@ class Dino(Method):
         with in_fp32(first):
             return self.loss(list(teacher), list(student)), torch.cat(student).detach()
 
-    def after_step(self, done: int, total: int) -> None:
+    def after_step(self, step: int, total: int) -> None:
         """Updates the teacher."""
-        momentum = 1 - (1 - self._momentum) * (math.cos(math.pi * done / total) + 1) / 2
+        momentum = 1 - (1 - self._momentum) * (math.cos(math.pi * step / total) + 1) / 2
         follow(self.teacher_backbone, self.backbone, momentum)
         follow(self.teacher_projector, self.projector, momentum)
 

@@ -33,8 +33,8 @@ class Method(nn.Module):
         """The loss, a scalar, and the detached projections (2B, E) of two views (B, 3, S, S) of the same images."""
         raise NotImplementedError
 
-    def after_step(self, done: int, total: int) -> None:
-        """Called after each optimiser step: the `done`-th, counted from 1, of `total`. Most methods do nothing."""
+    def after_step(self, step: int, total: int) -> None:
+        """Called after each optimiser step: the `step`-th, counted from 1, of `total`. Most methods do nothing."""
 
     def forward_views(self, network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Both views through a network, together or one after the other as the recipe says; outputs in fp32."""

@@ -34,7 +34,7 @@ class Moco(Method):
         with in_fp32(first):
             return self.loss(query, key), query.detach()
 
-    def after_step(self, done: int, total: int) -> None:
+    def after_step(self, step: int, total: int) -> None:
         """Updates the key network."""
         follow(self.key_backbone, self.backbone, self._momentum)
         follow(self.key_projector, self.projector, self._momentum)
