@@ -123,7 +123,7 @@ def test_overrides() -> None:
         (["optimizer=sgd"], "Write optimizer.name=sgd"),
         (["normalization.mean=[1]"], r"normalization\.mean\.1: missing"),
         (["name="], "wanted text"),
-        (["name=''"], "name: wanted a text that is not empty"),
+        (["name=''"], "name: wanted a non-empty text"),
         (["optimizer.lr=nan"], "optimizer.lr"),
         (["loss.name=crossentropy"], "is not one of .* Did you mean 'cross_entropy'"),
         (["epochs.more=3"], "'epochs' is a single value"),

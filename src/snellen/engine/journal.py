@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,18 @@ _FLUSH_SECONDS = 0.5  # reading a loss waits for the device; twice a second cost
 def epoch_fields(train_metric: str, columns: Sequence[str]) -> list[str]:
     """The columns of epochs.csv. train_metric, columns: as in engine.loop.Task."""
     return [*_EPOCH_FIELDS, f"train_{train_metric}", *columns, "seconds", "images_per_second"]
+
+
+class _Step(NamedTuple):
+    """A step that is not written yet; loss, metric_sum and norm may still be computed on the device."""
+
+    number: int
+    loss: Tensor
+    metric_sum: Tensor
+    images: int
+    rate: float
+    norm: Tensor | None
+    seconds: float
 
 
 class Journal:
@@ -55,7 +67,7 @@ class Journal:
             self._row(_STEPS, _STEP_FIELDS)
             self._row(_EPOCHS, self._fields)
         self._events = SummaryWriter(str(writer.path / "tensorboard"), purge_step=progress.step)
-        self._pending: list[tuple[int, Tensor, Tensor, int, float, Tensor | None, float]] = []
+        self._pending: list[_Step] = []
         self._flushed_at = time.monotonic()
 
     def __enter__(self) -> Journal:
@@ -72,7 +84,7 @@ class Journal:
         self, loss: Tensor, metric_sum: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
     ) -> bool:
         """Queues one step without waiting for the device. Returns whether the sums were brought up to date."""
-        self._pending.append((self._progress.step, loss, metric_sum, images, rate, norm, seconds))
+        self._pending.append(_Step(self._progress.step, loss, metric_sum, images, rate, norm, seconds))
         if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:
             return False
         self.flush()
@@ -83,23 +95,24 @@ class Journal:
         self._flushed_at = time.monotonic()
         if not self._pending:
             return
-        losses = torch.stack([entry[1] for entry in self._pending]).cpu().double().tolist()
-        sums = torch.stack([entry[2] for entry in self._pending]).cpu().double().tolist()
-        for (step, _, _, images, rate, norm, seconds), loss, metric_sum in zip(
-            self._pending, losses, sums, strict=True
-        ):
+        # One transfer from the device for all queued steps.
+        losses = torch.stack([step.loss for step in self._pending]).cpu().double().tolist()
+        metric_sums = torch.stack([step.metric_sum for step in self._pending]).cpu().double().tolist()
+        for step, loss, metric_sum in zip(self._pending, losses, metric_sums, strict=True):
             if not math.isfinite(loss):
                 raise DivergedError(
-                    f"the loss is {loss} at step {step} (epoch {self._progress.epoch}, learning rate {rate:.3g})"
+                    f"the loss is {loss} at step {step.number} (epoch {self._progress.epoch}, "
+                    f"learning rate {step.rate:.3g})"
                 )
-            self._progress.loss_sum += loss * images
+            self._progress.loss_sum += loss * step.images
             self._progress.measured += metric_sum
-            self._progress.seen += images
-            self._progress.images += images
-            gradient = "" if norm is None else norm.item()
-            self._row(_STEPS, [step, self._progress.epoch, loss, rate, gradient, round(seconds, 3)])
-            self._event("train/loss", loss, step)
-            self._event("train/learning_rate", rate, step)
+            self._progress.seen += step.images
+            self._progress.images += step.images
+            gradient = "" if step.norm is None else step.norm.item()
+            row = [step.number, self._progress.epoch, loss, step.rate, gradient, round(step.seconds, 3)]
+            self._row(_STEPS, row)
+            self._event("train/loss", loss, step.number)
+            self._event("train/learning_rate", step.rate, step.number)
         self._pending.clear()
         self._files[_STEPS].flush()
 

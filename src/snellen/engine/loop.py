@@ -204,6 +204,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
                     _save(job, checkpoint, journal, progress)
                     if stop.requested:
                         return False
+                    # The time of the save is not training time.
                     started, before = time.perf_counter(), progress.seconds_training
             journal.flush()
             synchronise(job.feed.device)
@@ -226,6 +227,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
             progress.seconds_evaluating += time.perf_counter() - started
 
             _write_epoch(job, journal, display, progress, evaluation)
+            # Before a checkpoint is saved, so that it resumes at the next epoch.
             progress.begin_epoch(epoch + 1)
             if evaluation is not None and evaluation.fatal:  # before it replaces a good checkpoint
                 raise UserError(evaluation.fatal)

@@ -189,7 +189,7 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         fields = _fields_at(model, location[:-1])
         close = nearest_fields(model, _without_tags(model, location))
-        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Fields: {', '.join(fields)}."
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Known: {', '.join(fields)}."
         return f"{key}: no such field. {hint}"
     if detail["type"] in {"model_type", "model_attributes_type"}:
         return f"{key}: it has fields of its own. {_as_field(model, location, detail['input'])}"

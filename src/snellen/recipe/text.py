@@ -12,11 +12,24 @@ from snellen.errors import UserError
 
 # Order of listing: each reference recipe, then its modern counterpart.
 _ORDER = [
-    *("vgg13-scratch", "airnet-scratch", "resnet152-mixup", "finetune-lite", "finetune-large"),
-    *("byol-resnet50", "byol-small", "simclr-small"),
-    *("transfer-a", "transfer-b", "transfer-c", "transfer-d", "transfer-e"),
+    "vgg13-scratch",
+    "airnet-scratch",
+    "resnet152-mixup",
+    "finetune-lite",
+    "finetune-large",
+    "byol-resnet50",
+    "byol-small",
+    "simclr-small",
+    "transfer-a",
+    "transfer-b",
+    "transfer-c",
+    "transfer-d",
+    "transfer-e",
     "linear-probe",
-    *("fcn32s-vgg16", "deeplabv3-resnet50-poly1", "segment-lite", "segment-large"),
+    "fcn32s-vgg16",
+    "deeplabv3-resnet50-poly1",
+    "segment-lite",
+    "segment-large",
 ]
 
 

@@ -42,16 +42,46 @@ FORMAT = 2  # of run directories; raised where an older one can no longer be rea
 
 # Required keys and columns of each file, so that a damaged file is named when it is read.
 _ENVIRONMENT = (
-    *("snellen", "packages", "cpu", "threads", "gpu", "device", "precision", "channels_last", "compiled"),
-    *("parameters", "trainable_parameters", "macs", "weights"),
+    "snellen",
+    "packages",
+    "cpu",
+    "threads",
+    "gpu",
+    "device",
+    "precision",
+    "channels_last",
+    "compiled",
+    "parameters",
+    "trainable_parameters",
+    "macs",
+    "weights",
 )
 _DATA = (
-    *("source", "root", "layout", "classes", "counts", "split", "fingerprint"),
-    *("normalization", "notes", "left_out"),
+    "source",
+    "root",
+    "layout",
+    "classes",
+    "counts",
+    "split",
+    "fingerprint",
+    "normalization",
+    "notes",
+    "left_out",
 )
 _STATUS = (
-    *("state", "epochs_done", "epochs", "seconds_training", "seconds_evaluating", "images_per_second"),
-    *("peak_memory_mib", "chosen_epoch", "measure", "score", "low", "high", "images"),
+    "state",
+    "epochs_done",
+    "epochs",
+    "seconds_training",
+    "seconds_evaluating",
+    "images_per_second",
+    "peak_memory_mib",
+    "chosen_epoch",
+    "measure",
+    "score",
+    "low",
+    "high",
+    "images",
 )
 _SAMPLES = ("row", "split", "path", "group")
 _EPOCHS = ("epoch", "train_loss", "seconds", "images_per_second")
