@@ -12,18 +12,18 @@ _SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal, a line now and then
 
 
 def metric_text(metric: str, value: float) -> str:
-    """A task's training metric for people: 'top-1 61.2%', 'pixel accuracy 91.4%', 'projection deviation 0.93'."""
+    """A task's training metric as text: 'top-1 61.2%', 'pixel accuracy 91.4%', 'projection deviation 0.93'."""
     name = "top-1" if metric == "top1" else metric.replace("_", " ")
     return f"{name} {value:.1%}" if metric in {"top1", "pixel_accuracy"} else f"{name} {value:.2f}"
 
 
 def loss_text(loss: float) -> str:
-    """A loss for people: '2.303', '2.7e+12'."""
+    """A loss as text: '2.303', '2.7e+12'."""
     return f"{loss:.3f}" if abs(loss) < 10_000 else f"{loss:.2g}"
 
 
 def per_second(speed: float) -> str:
-    """A speed for people: '1234', '3.4', '0.34'."""
+    """A speed as text: '1234', '3.4', '0.34'."""
     return f"{speed:.0f}" if speed >= 10 else f"{speed:.2g}"
 
 

@@ -84,13 +84,13 @@ class Evaluation(Protocol):
 
     @property
     def fatal(self) -> str | None:
-        """Why the run must stop, for people; None if it may continue."""
+        """Why the run must stop, as text; None if it may continue."""
 
     def row(self) -> dict[str, float]:
         """The columns of epochs.csv that the task adds."""
 
     def text(self) -> str:
-        """The same in a few words for people."""
+        """The same in a few words."""
 
 
 class Task(Protocol):
@@ -98,7 +98,7 @@ class Task(Protocol):
 
     @property
     def train_metric(self) -> str:
-        """What `loss` sums up beside the loss, such as "top1": the column train_top1 is its mean over images."""
+        """What `loss` sums up in addition to the loss, such as "top1": the column train_top1 is its mean over images."""
 
     @property
     def columns(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Which fields of a recipe change a result, and which change how long a step takes: the one place that says so."""
+"""Which fields of a recipe affect a result, and which affect the time of a step: the only place that defines this."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from snellen.data.fingerprint import text_hash
 from snellen.recipe.load import apply_overrides
 
-# By dotted key, with the value that stands for all. Arithmetic is compared as it was measured, not as asked for.
+# By dotted key, with a value that stands for all. Arithmetic is compared as measured, not as requested.
 _NO_RESULT: dict[str, Any] = {"name": "", "data.cache_mib": 0, "hardware": {}}
 _NO_STEP: dict[str, Any] = {
     "name": "",
@@ -25,13 +25,13 @@ _NO_STEP: dict[str, Any] = {
     "model.cached": False,
     "optimizer.lr": 1.0,
 }
-# What two runs may differ in without anybody being told: a budget is told by its epochs, a mode by what was measured.
-_UNTOLD = ("name", "data.cache_mib", "budget", "hardware.threads", "hardware.remeasure")
+# Differences between two runs that reports do not list: a budget shows in the epochs, a mode in what was measured.
+_UNLISTED = ("name", "data.cache_mib", "budget", "hardware.threads", "hardware.remeasure")
 _MODE = ("hardware.precision", "hardware.channels_last", "hardware.compile", "hardware.unfold")
 
 
 def result_key(fields: Mapping[str, Any], *more: str) -> str:
-    """A hash that is the same for recipes with the same result. fields: of a recipe. more: what else decides it."""
+    """A hash that is the same for recipes with the same result. fields: of a recipe. more: what else affects it."""
     return _hash([apply_overrides(fields, _NO_RESULT), *more])
 
 
@@ -40,9 +40,9 @@ def step_key(fields: Mapping[str, Any]) -> str:
     return _hash(apply_overrides(fields, _NO_STEP))
 
 
-def is_told(key: str) -> bool:
-    """Whether a report lists a field, by its dotted key, among what differs between two runs."""
-    return key not in _UNTOLD + _MODE
+def is_listed(key: str) -> bool:
+    """Whether reports list a field, by its dotted key, among the differences between two runs."""
+    return key not in _UNLISTED + _MODE
 
 
 def _hash(value: object) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from snellen.engine.few_steps import few_steps_note
 from snellen.engine.mode import Mode
 from snellen.engine.recipe import CommonRecipe
-from snellen.engine.relevance import is_told
+from snellen.engine.relevance import is_listed
 from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
 from snellen.insight.proportions import Interval
@@ -267,7 +267,7 @@ def left_aside(runs: Sequence[RunView]) -> list[str]:
 
 def differing(runs: Sequence[RunView]) -> list[Difference]:
     """What differs between runs, among everything that a result may depend on."""
-    return [row for row in differences([_conditions(run) for run in runs]) if is_told(row.key)]
+    return [row for row in differences([_conditions(run) for run in runs]) if is_listed(row.key)]
 
 
 def _conditions(run: RunView) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Check(FileCheck):
         return f"Check of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
     def render(self) -> RenderableType:
-        """As text for people."""
+        """As text."""
         images = self.images
         table = Table(box=None, pad_edge=False)
         parts = {"training": images.train, "validation": images.validation} | (

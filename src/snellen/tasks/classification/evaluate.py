@@ -49,7 +49,7 @@ class Evaluated:
         )
 
     def render(self) -> RenderableType:
-        """The figures as text for people."""
+        """The figures as text."""
         f, c = self.figures, self.calibration
         table = Table(box=None, pad_edge=False, show_header=False)
         rows = [

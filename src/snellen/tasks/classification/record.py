@@ -6,10 +6,10 @@
     predictions/classes.u1  the class predicted for each image at each scored epoch, laid out as correct.u8; with more
                             than 256 classes classes.u2, little-endian, with more than 65,536 classes.u4
     predictions/validation.npz   chosen epoch: probabilities (N, C) float32, target (N,) int64, epoch ()
-    predictions/validation.csv   the same for people: path, class, prediction, confidence, correct
+    predictions/validation.csv   the same as a table: path, class, prediction, confidence, correct
     predictions/test.npz    the same for the test part, if the data have one: scored once, when the run has finished;
                             and rows (n,) int64, which of its images (unreadable ones are left out)
-    predictions/test.csv    the same for people
+    predictions/test.csv    the same as a table
     snapshots/epoch_NNNN.npz     features (n, D) float32, rows (n,) int64 into the validation images, probabilities
 
 Validation arrays are in the order of the validation rows of samples.csv.

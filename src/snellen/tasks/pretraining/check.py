@@ -34,7 +34,7 @@ class UnlabelledCheck(FileCheck):
         return f"UnlabelledCheck of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
     def render(self) -> RenderableType:
-        """As text for people."""
+        """As text."""
         images = self.images
         count = counted(len(images.paths), "image")
         return Group(

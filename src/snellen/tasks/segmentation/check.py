@@ -62,7 +62,7 @@ class MaskCheck:
         return f"MaskCheck of {self.images!r}; {counted(len(self.unreadable), 'pair')} that cannot be used"
 
     def render(self) -> RenderableType:
-        """As text for people."""
+        """As text."""
         images, table = self.images, Table(box=None, pad_edge=False)
         for column in ("", "class", "training pixels", "masks", "validation pixels", "masks"):
             table.add_column(column, justify="left" if column in {"", "class"} else "right")

@@ -67,7 +67,7 @@ class EvaluatedMasks:
         return why_no_interval(self.figures, self.classes) or ""
 
     def render(self) -> RenderableType:
-        """The figures as text for people."""
+        """The figures as text."""
         f = self.figures
         means = Table(box=None, pad_edge=False, show_header=False)
         outline = f"boundary F, {self.tolerance} px"
