@@ -112,6 +112,6 @@ def test_no_suggestion_where_nothing_is_near() -> None:
         load_recipe("airnet-scratch", {"zzzz": 1})
 
 
-def test_a_word_too_long_for_a_file_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_word_too_long_for_a_file_is_not_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     code, out = typed(f"snellen train {'x' * 5000} photos", capsys)
     assert (code, "no such recipe" in out) == (2, True)

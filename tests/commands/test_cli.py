@@ -69,7 +69,7 @@ def test_train_report_and_everything_in_the_run(
     assert "finished" in out
 
 
-def test_without_a_recipe_one_is_chosen_and_said(
+def test_without_a_recipe_one_is_chosen_and_printed(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out = snellen("train", digits, "epochs=1", *FAST, "--out", tmp_path / "run", capsys=capsys)
@@ -233,7 +233,7 @@ def test_unreadable_images_stop_or_are_listed(tmp_path: Path, digits: Path, caps
         (["runs", "{digits}"], "no runs here"),
     ],
 )
-def test_mistakes_are_told_without_a_traceback(
+def test_mistakes_are_reported_without_a_traceback(
     arguments: list[str], message: str, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = set(tmp_path.rglob("*"))
@@ -245,7 +245,7 @@ def test_mistakes_are_told_without_a_traceback(
     assert {path for path in tmp_path.rglob("*") if path.name != "runs"} == before
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ["optimizer.lr=1e30", "optimizer.bias_rate=1", "epochs=3", *FAST, "--out", tmp_path / "run"]

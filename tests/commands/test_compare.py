@@ -62,7 +62,7 @@ class StopInTheThirdRun(StopRequest):
         return self
 
 
-def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path: Path) -> None:
+def test_an_interrupted_study_resumes_and_repeats_nothing(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopInTheThirdRun)
@@ -107,7 +107,7 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(digits: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_a_probe_interrupted_in_a_study_goes_on_exactly(digits: Path, tmp_path: Path) -> None:
+def test_a_probe_interrupted_in_a_study_resumes_exactly(digits: Path, tmp_path: Path) -> None:
     only = SMALL | {"only": ["A", "E"], "seeds": [0]}
     whole = compare(only, digits, out=tmp_path / "whole", console=QUIET)
     with pytest.MonkeyPatch.context() as patch:
@@ -193,7 +193,7 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
         ),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_trained(
+def test_what_cannot_work_is_reported_before_anything_is_trained(
     changed: dict[str, Any], message: str, digits: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):

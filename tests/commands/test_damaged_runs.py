@@ -96,7 +96,7 @@ def without(file: Path, column: str) -> None:
     ("data.json", "split"), ("data.json", "fingerprint"), ("environment.json", "parameters"),
     ("environment.json", "packages"), ("status.json", "seconds_evaluating"), ("status.json", "chosen_epoch"),
 ])  # fmt: skip
-def test_a_missing_column_or_key_is_said_of_its_file(
+def test_a_missing_column_or_key_is_reported_with_its_file(
     name: str, column: str, run: Path, whole: Run, digits: Path, tmp_path: Path
 ) -> None:
     without(run / name, column)

@@ -130,7 +130,7 @@ def test_in_fp32_it_is_the_end_and_no_resume_is_promised(digits: Path, tmp_path:
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
-def test_weights_that_are_no_numbers_are_never_scored(digits: Path, tmp_path: Path, clip: float | None) -> None:
+def test_weights_that_are_not_finite_are_never_scored(digits: Path, tmp_path: Path, clip: float | None) -> None:
     """One step an epoch: its loss was a number, and NaN logits count as right where the class is the first."""
     wild = {"optimizer": {"name": "sgd", "lr": 1e38, "weight_decay": 1e38, "clip_norm": clip}}
     once = {"batch_size": 128, "epochs": 1, "schedule": {"name": "constant"}}
@@ -144,7 +144,7 @@ def test_weights_that_are_no_numbers_are_never_scored(digits: Path, tmp_path: Pa
     assert not (run.path / "checkpoints" / "best.safetensors").exists()
 
 
-def test_features_that_are_no_numbers_are_left_out_of_the_report(digits: Path, tmp_path: Path) -> None:
+def test_features_that_are_not_finite_are_left_out_of_the_report(digits: Path, tmp_path: Path) -> None:
     run = train(digits, FP32 | {"snapshots": {"images": 10}}, out=tmp_path / "run", console=QUIET)
     file = run.path / "snapshots" / "epoch_0004.npz"
     arrays = dict(np.load(file))
@@ -182,7 +182,7 @@ def test_the_page_of_a_study_names_the_run_that_went_on_in_fp32(
     assert_same(half, alone)
 
 
-def test_a_huge_loss_that_is_a_number_is_said_and_the_report_written(digits: Path, tmp_path: Path) -> None:
+def test_a_huge_but_finite_loss_is_printed_and_the_report_written(digits: Path, tmp_path: Path) -> None:
     wild = {"optimizer": {"name": "lion", "lr": 30.0, "clip_norm": None}, "schedule": {"name": "constant"}}
     output = io.StringIO()
     recipe = FP32 | wild | {"snapshots": {"images": 10}}

@@ -39,7 +39,7 @@ def test_a_long_list_of_classes_is_no_path(digits: Path, tmp_path: Path) -> None
     assert "class" in str(result.exception)
 
 
-def test_a_name_that_is_no_text_is_said_before_anything_is_decoded(digits: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_not_text_is_reported_before_anything_is_decoded(digits: Path, tmp_path: Path) -> None:
     shutil.copytree(digits, tmp_path / "images")
     odd = os.fsencode(tmp_path / "images" / "0") + b"/gr\xfcn.png"
     try:

@@ -1,4 +1,4 @@
-"""The same work from Python: what is taken, what is returned, and what is said of anything else."""
+"""The Python interface: accepted arguments, results, and errors for anything else."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_cannot_work_is_said(
+def test_what_cannot_work_is_reported(
     name: str, digits: Path, run: Run, masks: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -307,7 +307,7 @@ def test_what_cannot_work_is_said(
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
-def test_evaluate_replaces_nothing_unless_told_to(
+def test_evaluate_replaces_nothing_unless_forced(
     run: Run, masks: Run, digits: Path, scenes: Path, tmp_path: Path
 ) -> None:
     quiet = Console(quiet=True)
@@ -335,7 +335,7 @@ def test_predict_refuses_a_folder_of_masks_that_is_there(masks: Run, scenes: Pat
     snellen.predict(masks, images[0], tmp_path / "masks", force=True, quiet=True)
 
 
-def test_few_steps_are_said_in_the_terminal_and_on_the_page(digits: Path, tmp_path: Path) -> None:
+def test_few_steps_are_reported_in_the_terminal_and_on_the_page(digits: Path, tmp_path: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, width=400)
     fast = FAST | {"batch_size": 1000}
@@ -356,7 +356,7 @@ def test_few_steps_are_said_in_the_terminal_and_on_the_page(digits: Path, tmp_pa
     assert repr(study).endswith("study, 4 of 4 runs finished")
 
 
-def test_a_folder_that_is_taken_is_said_with_what_can_be_done(run: Run, digits: Path, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_reported_with_what_can_be_done(run: Run, digits: Path, tmp_path: Path) -> None:
     for state, message in (
         ("finished", "It holds a finished run. Choose another"),
         ("interrupted", "--resume {}\nChoose"),

@@ -177,7 +177,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["classes", pytest.param("masks", marks=SLOW), pytest.param("pretraining", marks=SLOW)]
 )
-def test_a_stopped_run_goes_on_with_its_scale(
+def test_a_stopped_run_resumes_with_its_scale(
     kind: str, deep_classes: Path, deep_masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(out: Path) -> Run:

@@ -62,7 +62,7 @@ def test_it_is_scored_once_with_the_chosen_weights(parts: Path, tmp_path: Path) 
     assert table["correct"].mean() == alone.figures.top1
 
 
-def test_a_run_stopped_while_it_is_scored_goes_on_with_that(parts: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_during_its_final_scoring_resumes_there(parts: Path, tmp_path: Path) -> None:
     run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
     scored = run.test()
     status = run.path / "status.json"
@@ -73,7 +73,7 @@ def test_a_run_stopped_while_it_is_scored_goes_on_with_that(parts: Path, tmp_pat
     np.testing.assert_array_equal(again.test().probabilities, scored.probabilities)
 
 
-def test_a_file_that_cannot_be_read_ends_no_training(parts: Path, tmp_path: Path) -> None:
+def test_an_unreadable_test_file_does_not_fail_the_training(parts: Path, tmp_path: Path) -> None:
     min((parts / "test" / "0").iterdir()).write_bytes(b"no image")
     run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
     assert run.status["state"] == "finished"
@@ -97,7 +97,7 @@ def test_masks_are_scored_too(scenes: Path, tmp_path: Path) -> None:
     assert (Run(run.path).path / "predictions" / "test.csv").is_file()
 
 
-def test_what_cannot_be_scored_is_left_out_and_said(parts: Path) -> None:
+def test_what_cannot_be_scored_is_left_out_with_a_note(parts: Path) -> None:
     assert parts_of(parts) == (36, 18, 18)
     shutil.copytree(parts / "test" / "0", parts / "test" / "unknown")
     images = read_images(parts, DataSpec())
@@ -130,7 +130,7 @@ def test_rows_of_a_table(tmp_path: Path, parts: Path, last: str, expected: tuple
     assert parts_of(tmp_path / "table.csv") == expected
 
 
-def test_copies_of_training_images_are_told(parts: Path) -> None:
+def test_copies_of_training_images_are_reported(parts: Path) -> None:
     source = next((parts / "train" / "0").iterdir())
     shutil.copy(source, parts / "test" / "0" / "copy.png")
     notes = read_images(parts, DataSpec()).notes

@@ -139,7 +139,7 @@ def test_evaluate_gives_the_runs_figures(
 def test_a_run_is_where_weights_come_from(
     kind: str, trained: Run, digits: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A classifier's backbone becomes the encoder, frozen here; of a segmenter everything is taken."""
+    """A classifier's backbone becomes the encoder, frozen here; from a segmenter everything is loaded."""
     source = trained
     if kind == "classification":
         recipe = {"epochs": 1, "batch_size": 16, "augmentation": {"size": 32}, "model": {"backbone": "test_resnet"}}
@@ -233,7 +233,7 @@ def test_images_of_several_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["segment-lite", "{scenes}", "normalization.source=backbone"], "no weights with a known normalisation"),
     ],
 )
-def test_mistakes_are_told_without_a_traceback(
+def test_mistakes_are_reported_without_a_traceback(
     arguments: list[str],
     message: str,
     digits: Path,

@@ -67,7 +67,7 @@ def test_a_run_killed_while_decoding_is_started_by_the_same_command(digits: Path
 
 
 @pytest.mark.slow
-def test_a_study_killed_while_decoding_goes_on(digits: Path, tmp_path: Path) -> None:
+def test_a_study_killed_while_decoding_resumes(digits: Path, tmp_path: Path) -> None:
     study = {"name": "small", "seeds": [0, 1], "recipe": RECIPE, "settings": [{"name": "A"}]}
     killed(study, digits, tmp_path / "study", "compare")
     done = compare(study, digits, out=tmp_path / "study", console=QUIET)
@@ -105,7 +105,7 @@ def test_the_second_of_two_leaves_the_first_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_said_and_used(
+def test_a_file_system_without_locks_is_reported_and_used(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(*_: object) -> None:

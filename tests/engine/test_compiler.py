@@ -36,7 +36,7 @@ def _without_compiler(command: list[str], tmp_path: Path) -> subprocess.Complete
 
 
 @pytest.mark.slow  # importing torch's compiler takes long
-def test_what_to_install_is_said(digits: Path, tmp_path: Path) -> None:
+def test_the_message_names_what_to_install(digits: Path, tmp_path: Path) -> None:
     command = ["-m", "snellen", "train", "airnet-scratch", str(digits), "--out", str(tmp_path / "run")]
     done = _without_compiler([*command, *FIELDS, "hardware.compile=true"], tmp_path)
     output = " ".join(done.stderr.split())

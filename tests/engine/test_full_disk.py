@@ -60,7 +60,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", [20_000, 130_000])
-def test_a_run_on_a_full_disk_has_failed_and_goes_on_with_space(size: int, digits: Path, tmp_path: Path) -> None:
+def test_a_run_on_a_full_disk_has_failed_and_resumes_with_space(size: int, digits: Path, tmp_path: Path) -> None:
     whole = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
     largest = max(file.stat().st_size for file in (whole.path / "checkpoints").iterdir())
     assert largest > size, "or nothing fails"
@@ -90,7 +90,7 @@ class StopLater(StopRequest):
 
 
 @pytest.mark.parametrize("name", ["steps.csv", "epochs.csv", "predictions/correct.u8"])
-def test_a_file_that_lost_its_end_is_not_filled_up(name: str, digits: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_not_extended(name: str, digits: Path, tmp_path: Path) -> None:
     whole = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopLater)

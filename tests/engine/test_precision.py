@@ -151,7 +151,7 @@ def test_a_mode_whose_step_takes_too_long_is_not_measured_further(clock: Clock) 
 
 
 def test_a_round_ends_when_time_is_up(clock: Clock) -> None:
-    """Steps of 15 s where 10 s may be taken: one round of the first mode, and no other is tried."""
+    """Steps of 15 s with a limit of 10 s: one round of the first mode, and no other is tried."""
     work, output = _work(), io.StringIO()
     loss, calls = _counted("fp32", 15.0, clock)
     work = Workload(work.model, work.images, loss, 1, "slow", 1)
@@ -171,7 +171,7 @@ def test_a_mode_that_runs_out_of_memory_at_any_step_is_no_candidate(steps: int) 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("1 GiB"), MemoryError(), CPU_ALLOCATOR])
 @pytest.mark.parametrize("accumulation", [1, 8, 16])
-def test_out_of_memory_is_said_with_what_helps(error: Exception, accumulation: int) -> None:
+def test_out_of_memory_is_reported_with_what_helps(error: Exception, accumulation: int) -> None:
     recipe = Recipe.model_validate(RECIPE | {"batch_size": 32, "accumulation": accumulation})
     parts = rf"accumulation={2 * accumulation} \(the same batch in smaller parts\) or " if accumulation < 16 else ""
     advice = rf"the device cpu ran out of memory with batch_size=32\. Try {parts}a smaller batch_size\.$"
@@ -209,7 +209,7 @@ def test_a_damaged_file_is_as_good_as_none(text: str, tmp_path: Path) -> None:
     assert decisions.read(KEY) == MODE
 
 
-def test_a_mode_that_there_is_not_is_not_taken() -> None:
+def test_a_damaged_choice_of_mode_is_ignored() -> None:
     for wrong in ({"precision": "fp8"}, {"unfolded": "yes"}):
         decisions.write(KEY, MODE | wrong, [])
         assert decisions.read(KEY) is None

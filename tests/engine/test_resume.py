@@ -106,8 +106,8 @@ def assert_same_metrics_and_weights(run: Run, whole: Run) -> None:
     assert run.status["state"] == whole.status["state"] == "finished"
 
 
-def test_a_run_of_an_older_version_goes_on_without_predicted_classes(digits: Path, tmp_path: Path) -> None:
-    """Classes of later epochs alone would be taken for those of the first: the file is not begun."""
+def test_a_run_of_an_older_version_resumes_without_predicted_classes(digits: Path, tmp_path: Path) -> None:
+    """Classes of later epochs alone would be mistaken for those of the first: the file is not started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.looks = 10
@@ -240,7 +240,7 @@ def test_segmentation_stopped_twice_and_resumed(
         assert (before.masks == after.masks).all()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(digits: Path, tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_to_resume(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(RECIPE | {"epochs": 200}, digits, out, tmp_path)
     process.send_signal(signal.SIGINT)
@@ -337,7 +337,7 @@ def killed(script: str, *arguments: object) -> None:
 
 
 def test_killed_and_resumed(whole: Run, digits: Path, tmp_path: Path) -> None:
-    """SIGKILL leaves no time to save anything: the run goes on from its last checkpoint, here from none."""
+    """SIGKILL leaves no time to save anything: the run resumes from its last checkpoint, here from none."""
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     killed(KILLED, tmp_path / "recipe.yaml", digits, tmp_path / "killed", "never")
     run = Run(tmp_path / "killed")

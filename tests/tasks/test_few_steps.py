@@ -1,4 +1,4 @@
-"""Whether a run of few optimiser steps is told so, and whether the settings that are advised mend it."""
+"""Whether a run with few optimiser steps gets a note, and whether the recommended settings help."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_worked_case() -> None:
     (1, 32, 64, True), (14, 32, 64, True), (15, 32, 64, False), (3, 32, 320, False), (2, 32, 352, True),
     (500, 100_000, 102, True), (99, 128, 102, True), (2, 8, 120, False), (1, 8, 232, True), (1, 8, 240, False),
 ])  # fmt: skip
-def test_fewer_than_thirty_steps_or_one_an_epoch(epochs: int, batch: int, images: int, has_note: bool) -> None:
+def test_fewer_than_thirty_steps_or_one_per_epoch(epochs: int, batch: int, images: int, has_note: bool) -> None:
     recipe = load_recipe({"epochs": epochs, "batch_size": batch})
     assert (few_steps_note(recipe, images) is not None) == has_note
 

@@ -98,7 +98,7 @@ class Task(Protocol):
 
     @property
     def train_metric(self) -> str:
-        """What `loss` sums up in addition to the loss, such as "top1": the column train_top1 is its mean over images."""
+        """What `loss` also sums up, such as "top1": the column train_top1 is its mean over images."""
 
     @property
     def columns(self) -> Sequence[str]:

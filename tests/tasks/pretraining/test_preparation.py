@@ -77,7 +77,7 @@ def test_a_target_starts_as_a_copy_of_whitened_filters(digits: Path, tmp_path: P
     assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 1e-3
 
 
-def test_weights_that_do_not_fit_are_said_at_the_start(digits: Path, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_reported_at_the_start(digits: Path, tmp_path: Path) -> None:
     wide = prepared(digits, tmp_path, "simclr").job.task.weights(prepared(digits, tmp_path, "simclr").job.model)
     state = {name: tensor for name, tensor in wide.state_dict().items() if "conv1" not in name}
     torch.save(state, tmp_path / "weights.pt")
@@ -90,7 +90,7 @@ def test_weights_that_do_not_fit_are_said_at_the_start(digits: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["byol", "barlow_twins", "vicreg"])
-def test_a_healthy_pretraining_with_few_steps_goes_on(digits: Path, tmp_path: Path, name: str) -> None:
+def test_a_healthy_pretraining_with_few_steps_continues(digits: Path, tmp_path: Path, name: str) -> None:
     """Three steps an epoch: in evaluation mode projections look alike, because batch-norm's statistics are young."""
     overrides = {
         "epochs": 2,

@@ -74,7 +74,7 @@ def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
     assert numbers["pretraining"]["probe_top1"] == pytest.approx(metrics["probe_top1"].iloc[-1])
 
 
-def test_scored_images_that_are_learnt_from_are_said(digits: Path, tmp_path: Path) -> None:
+def test_scored_images_that_are_also_trained_on_are_reported(digits: Path, tmp_path: Path) -> None:
     overrides = SMALL | {"evaluation.data": str(digits), "epochs": 1}
     run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
     scored = run.data["counts"]["validation"]
@@ -142,14 +142,14 @@ def test_a_collapse_is_named_and_stops_the_run(digits: Path, tmp_path: Path) -> 
     assert not (run.path / "checkpoints" / "last.pt").is_file(), "a collapsed network replaces no good checkpoint"
 
 
-def test_a_loss_that_is_no_number(digits: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite(digits: Path, tmp_path: Path) -> None:
     overrides = SMALL | {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 20}
     with pytest.raises(UserError, match=r"the loss is nan at step \d+"):
         pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
 
 
 @pytest.mark.parametrize("method", ["byol", "vicreg"])
-def test_features_that_are_no_numbers(digits: Path, tmp_path: Path, method: str) -> None:
+def test_features_that_are_not_finite(digits: Path, tmp_path: Path, method: str) -> None:
     """One step: its loss and the weights after it are numbers, the features are not."""
     wild = {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 1, "batch_size": 120}
     fields = {key: value for key, value in SMALL.items() if key != "method.hidden"} | wild
@@ -158,7 +158,7 @@ def test_features_that_are_no_numbers(digits: Path, tmp_path: Path, method: str)
         pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "run", console=QUIET)
 
 
-def test_a_start_that_gives_no_numbers(digits: Path, tmp_path: Path) -> None:
+def test_outputs_that_are_not_finite_at_the_start(digits: Path, tmp_path: Path) -> None:
     first = pretrain(digits, "byol-small", overrides=SMALL | {"epochs": 1}, out=tmp_path / "first", console=QUIET)
     file = first.path / "checkpoints" / "best.safetensors"
     weights = load_file(file)
@@ -196,7 +196,7 @@ def test_a_pretraining_run_predicts_nothing(digits: Path, tmp_path: Path) -> Non
 
 
 def test_what_the_features_are_worth_before_the_first_step(split: Path, tmp_path: Path) -> None:
-    """A run that goes on from another one starts with what that one ended with."""
+    """A run that starts from another one starts with its final weights."""
     overrides = SMALL | {"evaluation.data": str(split)}
     first = pretrain(split, "byol-small", overrides=overrides, out=tmp_path / "first", console=QUIET)
     more = overrides | {"model.weights": str(first.path)}

@@ -165,7 +165,7 @@ def test_images_as_large_as_the_training_images_are_resized_as_before() -> None:
     assert evaluation_size((7200, 9600), (180, 240), training) == (3600, 4800)
 
 
-def test_unreadable_images_are_told_and_the_rest_is_done(network: nn.Module, images: list[Path]) -> None:
+def test_unreadable_images_are_reported_and_the_others_predicted(network: nn.Module, images: list[Path]) -> None:
     images[2].write_bytes(b"no image")
     images[4].write_bytes(images[4].read_bytes()[:200])
     parts = list(predictor(network).predict(images))
