@@ -120,7 +120,7 @@ def test_only_data_can_be_changed_for_other_images(
     assert "of 12 images are right" in "".join(capsys.readouterr())
     with pytest.raises(UserError, match=r"model.width: evaluate takes only data"):
         evaluate("one", "damaged", overrides={"model.width": 1})
-    with pytest.raises(UserError, match=r"predict reads images only"):
+    with pytest.raises(UserError, match=r"predict only reads images"):
         predict("one", "damaged", overrides={"data.unreadable": "skip"})
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from snellen.engine import decisions, measuring
 from snellen.engine.device import find_device, prepare_process
 from snellen.engine.measuring import measure
-from snellen.engine.mode import NAMED_MODES, Loss, Measured, Mode, Workload
+from snellen.engine.mode import NAMED_MODES, Loss, Mode, ModeTiming, Workload
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import candidates, choose, fastest, variants
 from snellen.engine.spec import HardwareSpec
@@ -60,18 +60,18 @@ def test_candidates_keep_to_what_the_recipe_fixes() -> None:
     ("seconds", "chosen"), [((1.0, 0.9, 0.5), HALF), ((1.0, 0.9, 2.0), LAST), ((1.0, 0.98, 0.975), PLAIN)]
 )
 def test_the_plain_mode_stays_unless_another_saves_three_percent(seconds: tuple[float, ...], chosen: Mode) -> None:
-    measured = [Measured(mode, 8, value) for mode, value in zip((PLAIN, LAST, HALF), seconds, strict=True)]
-    assert fastest(measured) == chosen
+    timings = [ModeTiming(mode, 8, value) for mode, value in zip((PLAIN, LAST, HALF), seconds, strict=True)]
+    assert fastest(timings) == chosen
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_measuring_leaves_the_network_alone(accumulation: int) -> None:
     work = _work(accumulation)
     before = {name: tensor.clone() for name, tensor in work.model.state_dict().items()}
-    measured = measure([PLAIN, LAST], lambda mode: [], work, QUIET)
-    assert measured[0].mode in (PLAIN, LAST)
-    assert all(entry.seconds > 0 and entry.images == 6 and entry.rounds >= 3 for entry in measured)
-    assert max(entry.rounds for entry in measured) >= 7
+    timings = measure([PLAIN, LAST], lambda mode: [], work, QUIET)
+    assert timings[0].mode in (PLAIN, LAST)
+    assert all(entry.seconds > 0 and entry.images == 6 and entry.rounds >= 3 for entry in timings)
+    assert max(entry.rounds for entry in timings) >= 7
     assert all(tensor.equal(before[name]) for name, tensor in work.model.state_dict().items())
     assert all(parameter.grad is None for parameter in work.model.parameters())
 
@@ -98,7 +98,7 @@ def test_a_mode_that_raises_is_no_candidate() -> None:
     work = Workload(work.model, work.images, loss, 1, "raises", 1)
     choice = choose(HardwareSpec(), work, QUIET)
     assert choice.mode.precision == "fp32"
-    assert {entry.mode.precision for entry in choice.measured} == {"fp32"}
+    assert {entry.mode.precision for entry in choice.timings} == {"fp32"}
     with pytest.raises(RuntimeError, match="No working"):
         choose(HardwareSpec(precision="bf16"), work, QUIET)
 
@@ -144,8 +144,8 @@ def test_a_mode_whose_step_takes_too_long_is_not_measured_further(clock: Clock) 
     loss, calls = _counted("bf16", 0.5, clock)
     modes = [PLAIN, Mode("bf16", False, False)]
     work = Workload(work.model, work.images, loss, 1, "slow", 1)
-    measured = measure(modes, lambda mode: [], work, Console(file=output, width=200))
-    assert [entry.mode for entry in measured] == [PLAIN]
+    timings = measure(modes, lambda mode: [], work, Console(file=output, width=200))
+    assert [entry.mode for entry in timings] == [PLAIN]
     assert calls.count("bf16") == 2, "two steps of two images"
     assert "bf16 is not measured further: a step takes" in output.getvalue()
 
@@ -155,8 +155,8 @@ def test_a_round_ends_when_time_is_up(clock: Clock) -> None:
     work, output = _work(), io.StringIO()
     loss, calls = _counted("fp32", 15.0, clock)
     work = Workload(work.model, work.images, loss, 1, "slow", 1)
-    measured = measure([PLAIN, LAST, HALF], lambda mode: [HALF], work, Console(file=output, width=200))
-    assert [(entry.mode, entry.rounds) for entry in measured] == [(PLAIN, 1)]
+    timings = measure([PLAIN, LAST, HALF], lambda mode: [HALF], work, Console(file=output, width=200))
+    assert [(entry.mode, entry.rounds) for entry in timings] == [(PLAIN, 1)]
     assert len(calls) == 6, "two to learn the cost, two and one to warm up, one timed"
     assert output.getvalue().count("are used up") == 3
 
@@ -183,12 +183,12 @@ def test_out_of_memory_is_reported_with_what_helps(error: Exception, accumulatio
 
 def test_a_decision_is_kept_for_this_network_and_what_the_recipe_fixes() -> None:
     first = choose(HardwareSpec(), _work(), QUIET)
-    assert first.measured
+    assert first.timings
     again = choose(HardwareSpec(), _work(), QUIET)
-    assert (again.mode, again.measured, again.remembered) == (first.mode, (), True)
-    assert choose(HardwareSpec(), _work(network="another"), QUIET).measured
-    assert choose(HardwareSpec(channels_last=True), _work(), QUIET).measured
-    assert choose(HardwareSpec(remeasure=True), _work(), QUIET).measured
+    assert (again.mode, again.timings, again.remembered) == (first.mode, (), True)
+    assert choose(HardwareSpec(), _work(network="another"), QUIET).timings
+    assert choose(HardwareSpec(channels_last=True), _work(), QUIET).timings
+    assert choose(HardwareSpec(remeasure=True), _work(), QUIET).timings
     fixed = HardwareSpec(precision="fp32", channels_last=False, unfold=False)
     assert choose(fixed, _work(network="fixed"), QUIET).mode == PLAIN
     assert not choose(fixed, _work(network="fixed"), QUIET).remembered, "there was nothing to choose"

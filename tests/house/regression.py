@@ -178,11 +178,11 @@ def prepare(path: Any, recipe: Any, images: Any, console: Any, recorded: Any) ->
         return Regression(RunWriter(path), feed("validation", last)), feed("train", last)
 
     timed = feed("train")
-    job, measured = set_up(
+    job, timings = set_up(
         RunWriter(path), recipe, model, timed, lambda network, x: network(x).square().mean(), build, console, recorded
     )
     size = recipe.evaluation.size
-    prepared = Prepared(job, normalization, weights, measured, (size, size))
+    prepared = Prepared(job, normalization, weights, timings, (size, size))
     return _With(prepared, images)
 
 

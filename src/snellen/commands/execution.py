@@ -45,7 +45,7 @@ def write_start(prepared: Prepared, facts: Facts) -> None:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": job.recipe.seed,
         **dataclasses.asdict(job.mode),
-        "measured": [entry.as_dict() for entry in prepared.measured],
+        "measured": [entry.as_dict() for entry in prepared.timings],
         "parameters": count_parameters(network),
         "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "macs": count_macs(network, *prepared.input_size),

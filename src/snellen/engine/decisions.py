@@ -45,10 +45,10 @@ def read(key: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def write(key: Mapping[str, Any], mode: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
+def write(key: Mapping[str, Any], mode: Mapping[str, Any], timings: Sequence[Mapping[str, Any]]) -> None:
     """Saves a choice with the measurements behind it."""
     with contextlib.suppress(OSError, RuntimeError, UserError):  # nothing depends on it
-        write_json(_file(key), {"key": dict(key), "mode": dict(mode), "measured": list(measured)})
+        write_json(_file(key), {"key": dict(key), "mode": dict(mode), "measured": list(timings)})
 
 
 def _file(key: Mapping[str, Any]) -> Path:

@@ -14,7 +14,7 @@ from rich.status import Status
 from torch import nn
 
 from snellen.engine.device import synchronise
-from snellen.engine.mode import Measured, Mode, Workload
+from snellen.engine.mode import Mode, ModeTiming, Workload
 
 _LIGHT_SECONDS = 10.0  # measuring may take this long in any run
 _HEAVY_SECONDS = 60.0  # … and this long, or 2% of the run, if steps are slow
@@ -43,13 +43,13 @@ class Trial:
         runner: nn.Module = torch.compile(model) if mode.compiled else model  # type: ignore[assignment]
         return cls(mode, model, runner)
 
-    def result(self, images: int) -> Measured:
-        return Measured(self.mode, images, statistics.median(self.seconds), len(self.seconds))
+    def result(self, images: int) -> ModeTiming:
+        return ModeTiming(self.mode, images, statistics.median(self.seconds), len(self.seconds))
 
 
 def measure(
     modes: Sequence[Mode], variants: Callable[[Mode], list[Mode]], work: Workload, console: Console
-) -> list[Measured]:
+) -> list[ModeTiming]:
     """Median times of a forward and backward pass of copies of the network, the first (plainest) of `modes` first.
 
     All `modes` are timed in three rounds; those not much slower than the fastest, and the `variants` of the fastest, in
@@ -66,19 +66,18 @@ def measure(
             trials = _fast_enough(_timed_round(trials, work, count, number, clock), _HOPELESS)
             if clock.late(share=0.3):
                 break
-        measured = {trial.mode: trial.result(count) for trial in trials}
+        first_timings = {trial.mode: trial.result(count) for trial in trials}
         trials = _fast_enough(trials, _SLOW)
-        best = min(trials, key=lambda trial: measured[trial.mode].seconds).mode
+        best = min(trials, key=lambda trial: first_timings[trial.mode].seconds).mode
         trials += _warmed_up(variants(best), work, count, clock, optional=True)
         if not clock.late(share=1.0):
             for trial in trials:
                 trial.seconds.clear()
             trials = _timed_rounds(trials, work, count, clock)
-        final = {trial.mode: trial.result(count) for trial in trials if trial.seconds}
+        final_timings = {trial.mode: trial.result(count) for trial in trials if trial.seconds}
     for note in clock.notes:
         console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
-    entries = measured | final
-    return [entries[mode] for mode in entries]
+    return list((first_timings | final_timings).values())
 
 
 def _timed_rounds(trials: list[Trial], work: Workload, count: int, clock: _Clock) -> list[Trial]:

@@ -71,7 +71,7 @@ NAMED_MODES = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModeTiming:
     """Median seconds of one forward and backward pass of `images` images in one mode, over `rounds` rounds."""
 
     mode: Mode

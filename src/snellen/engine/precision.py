@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snellen.engine import decisions
 from snellen.engine.environment import arithmetic_unit
-from snellen.engine.mode import NAMED_MODES, Measured, Mode, Precision, Workload
+from snellen.engine.mode import NAMED_MODES, Mode, ModeTiming, Precision, Workload
 from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
 
@@ -25,7 +25,7 @@ class Choice:
     """The mode of a run, and the timings behind the choice. remembered: measured by an earlier run."""
 
     mode: Mode
-    measured: tuple[Measured, ...] = ()
+    timings: tuple[ModeTiming, ...] = ()
     remembered: bool = False
 
 
@@ -70,10 +70,10 @@ def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
     remembered = None if spec.remeasure else decisions.read(key)
     if remembered is not None:
         return Choice(Mode(**remembered), remembered=True)
-    measured = measure(modes, lambda mode: variants(spec, device, mode), work, console)
-    mode = fastest(measured)
-    decisions.write(key, asdict(mode), [entry.as_dict() for entry in measured])
-    return Choice(mode, tuple(measured))
+    timings = measure(modes, lambda mode: variants(spec, device, mode), work, console)
+    mode = fastest(timings)
+    decisions.write(key, asdict(mode), [entry.as_dict() for entry in timings])
+    return Choice(mode, tuple(timings))
 
 
 def check_compiler(device: torch.device) -> None:
@@ -96,10 +96,10 @@ def check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def fastest(measured: list[Measured]) -> Mode:
+def fastest(timings: list[ModeTiming]) -> Mode:
     """The fastest mode; the first (plainest) one unless another saves at least 3%."""
-    best = min(measured, key=lambda entry: entry.seconds)
-    return best.mode if best.seconds < _WORTH_IT * measured[0].seconds else measured[0].mode
+    best = min(timings, key=lambda entry: entry.seconds)
+    return best.mode if best.seconds < _WORTH_IT * timings[0].seconds else timings[0].mode
 
 
 def _forced(spec: HardwareSpec) -> Mode | None:

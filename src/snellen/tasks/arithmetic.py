@@ -17,7 +17,7 @@ from snellen.engine.device import find_device, make_fabric
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
 from snellen.engine.loop import Autocast
-from snellen.engine.mode import Loss, Measured, Mode, Workload
+from snellen.engine.mode import Loss, Mode, ModeTiming, Workload
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, check_compiler, choose
 from snellen.engine.recipe import CommonRecipe
@@ -69,7 +69,7 @@ class Timed(Protocol):
 
 def settle_mode(
     recipe: CommonRecipe, model: nn.Module, feed: Timed, loss: Loss, console: Console, recorded: Recorded | None
-) -> tuple[Mode, Sequence[Measured]]:
+) -> tuple[Mode, Sequence[ModeTiming]]:
     """Settles and prints the mode of a run: its own if it is resumed, else the fastest. Returns also the timings.
 
     feed: in the contiguous layout. loss: as in Workload. Raises UserError if hardware.compile cannot work here, or if
@@ -91,7 +91,7 @@ def settle_mode(
     with memory_explained(recipe, feed.device):
         choice = choose(recipe.hardware, work, console)
     console.print(mode_sentence(choice, feed.device, len(images)), highlight=False, soft_wrap=True)
-    return choice.mode, choice.measured
+    return choice.mode, choice.timings
 
 
 def in_mode(recipe: AnyRecipe, mode: Mode) -> AnyRecipe:
@@ -120,11 +120,11 @@ def mode_sentence(choice: Choice, device: torch.device, batch: int = 0) -> str:
     start = f"device {device}, {choice.mode}"
     if choice.remembered:
         return f"{start} (the fastest when measured on this machine before; hardware.remeasure=true measures again)"
-    if not choice.measured:
+    if not choice.timings:
         return start
-    chosen = next(entry for entry in choice.measured if entry.mode == choice.mode)
+    chosen = next(entry for entry in choice.timings if entry.mode == choice.mode)
     others = "".join(
-        f"; {entry.mode} {per_second(entry.images / entry.seconds)}" for entry in choice.measured if entry is not chosen
+        f"; {entry.mode} {per_second(entry.images / entry.seconds)}" for entry in choice.timings if entry is not chosen
     )
     fewer = f" with {chosen.images} of {batch} images" if chosen.images < batch else ""
     speed = per_second(chosen.images / chosen.seconds)

@@ -26,7 +26,7 @@ from snellen.engine.budget import epochs_within
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
 from snellen.engine.loop import Job, Source, Task
-from snellen.engine.mode import Loss, Measured, Mode
+from snellen.engine.mode import Loss, Mode, ModeTiming
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.recipe import CommonRecipe, Network, seconds
@@ -52,7 +52,7 @@ class Prepared:
     job: Job
     normalization: Normalization
     weights: WeightsReport
-    measured: Sequence[Measured]
+    timings: Sequence[ModeTiming]
     input_size: tuple[int, int]
 
 
@@ -66,13 +66,13 @@ def set_up(
     console: Console,
     recorded: Recorded | None,
     tune: Callable[[Job], Job] | None = None,
-) -> tuple[Job, Sequence[Measured]]:
+) -> tuple[Job, Sequence[ModeTiming]]:
     """The job of a run in the fastest mode, with as many epochs as fit into its budget, and the timings of the modes.
 
     network: with its initial weights, on the device. feed: training batches in the contiguous layout. loss: as in
     Workload. build: makes the task and the training batches for the chosen mode. tune: applied to the job of a new run.
     """
-    mode, measured = settle_mode(recipe, network, feed, loss, console, recorded)
+    mode, timings = settle_mode(recipe, network, feed, loss, console, recorded)
     recipe = in_mode(recipe, mode)
     mode.apply(network)
     fabric = make_fabric(feed.device, mode.precision)
@@ -94,7 +94,7 @@ def set_up(
         job = tune(job)
     if recorded is None and recipe.budget:
         job = _within_budget(job, seconds(recipe.budget), console)
-    return job, measured
+    return job, timings
 
 
 def begin(recipe: CommonRecipe, recorded: Recorded | None) -> torch.device:

@@ -124,13 +124,13 @@ def prepare(
         groups = [sample.group for sample in images.train]
         return _with_rate(job, best_rate(job, job.feed, groups, recipe.sweep, console))
 
-    job, measured = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
+    job, timings = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
     size = recipe.evaluation.size
     return PreparedClassification(
         job=job,
         normalization=normalization,
         weights=weights,
-        measured=measured,
+        timings=timings,
         input_size=(size, size),
         recipe=recipe,
         images=images,

@@ -146,13 +146,13 @@ def prepare(
         task = Pretraining(writer, recipe.evaluation, plain=plain, labelled=scored, rows=rows, seed=recipe.seed)
         return task, views(mode.channels_last)
 
-    job, measured = set_up(writer, recipe, method, views(channels_last=False), _loss_to_time, build, console, recorded)
+    job, timings = set_up(writer, recipe, method, views(channels_last=False), _loss_to_time, build, console, recorded)
     size = recipe.evaluation.size
     return PreparedPretraining(
         job=job,
         normalization=normalization,
         weights=weights,
-        measured=measured,
+        timings=timings,
         input_size=(size, size),
         images=images,
         labelled=labelled,

@@ -110,12 +110,12 @@ def prepare(
         )
         return task, feed(decoded.train, mode.channels_last)
 
-    job, measured = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded)
+    job, timings = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded)
     return PreparedSegmentation(
         job=job,
         normalization=normalization,
         weights=weights,
-        measured=measured,
+        timings=timings,
         input_size=input_size,
         recipe=recipe,
         decoded=decoded,
