@@ -245,13 +245,8 @@ def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretrainin
             run_seconds = speed.seconds(runs[0].recipe, train, len(images.validation))
         total += run_seconds * unfinished
         time = f"{unfinished} x {duration(run_seconds)}" if unfinished else ""
-        state = (
-            "finished"
-            if not unfinished
-            else f"{len(runs) - unfinished} finished"
-            if unfinished < len(runs)
-            else "to do"
-        )
+        finished = len(runs) - unfinished
+        state = "finished" if not unfinished else f"{finished} finished" if finished else "to do"
         epochs = runs[0].recipe.budget or str(runs[0].recipe.epochs)
         table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, time, state)
     table.add_row(f"[bold]{counted(len(plan.runs), 'run')}[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
