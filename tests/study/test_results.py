@@ -17,7 +17,7 @@ from snellen.insight.power import Needed
 from snellen.insight.proportions import wilson
 from snellen.insight.seeds import OverSeeds, doubt, doubt_unpaired
 from snellen.insight.settings import by_unit
-from snellen.study.answer import answer, surer, verdict
+from snellen.study.answer import answer, outlook, verdict
 from snellen.study.results import Cell, Results, _moderated, _pairs
 from snellen.study.spec import StudySpec
 from snellen.tasks.kind import Judged
@@ -214,14 +214,14 @@ def test_two_groups_of_images_give_no_interval_and_no_verdict() -> None:
 @pytest.mark.parametrize(("images", "text"), [(8_421, "about 8,400 images"), (312, "about 310 images")])
 def test_a_number_of_images_is_said_as_it_is(images: int, text: str) -> None:
     over = OverSeeds(0.01, None, None, 0.1, 3, 200)
-    assert text in surer(over, Needed(images, None, None, 0.05))
-    assert "for this pair by itself" in surer(over, Needed(images, 12, None, 0.05))
+    assert text in outlook(over, Needed(images, None, None, 0.05))
+    assert "for this pair by itself" in outlook(over, Needed(images, 12, None, 0.05))
 
 
 def test_what_so_many_seeds_can_say() -> None:
     more = Needed(900, 12, 0.031, 0.005)
-    assert "seeds are too few" in surer(OverSeeds(0.01, None, None, 0.1, 2, 200), Needed(None, None, None, 0.05))
-    said = surer(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
+    assert "seeds are too few" in outlook(OverSeeds(0.01, None, None, 0.1, 2, 200), Needed(None, None, None, 0.05))
+    said = outlook(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
     assert "about 900 images or about 12 seeds" in said
     assert "a true difference of about 3.1 points would have been detected with 80% power" in said
 

@@ -20,7 +20,7 @@ _MANY = 5000  # discordant images from which on normal quantiles are as good as 
 
 
 def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: float = LEVEL) -> float:
-    """Probability that McNemar's test with the mid-p value finds a true difference on so many images.
+    """Probability that McNemar's test with the mid-p value finds a true difference on this many images.
 
     difference: of the two accuracies, in [-1, 1]. discordance: share of the images on which only one is right, at least
     |difference|. Exact: over the number of discordant images, and over how many of them one run has right.
@@ -65,7 +65,7 @@ def images_needed(difference: float, discordance: float, power: float = _POWER, 
 
 
 def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> float:
-    """The smallest true difference that McNemar's test on so many images finds with this power; at most `discordance`.
+    """The smallest difference that McNemar's test on this many images finds with this power; at most `discordance`.
 
     Returns NaN when not even a difference as large as the discordance would be found.
     """
@@ -150,7 +150,7 @@ def needed(doubt: Doubt, pairs: int = 1) -> Needed:
 
 
 def _detectable(doubt: Doubt, level: float, seeds: int, images: int) -> float:
-    """The true difference that another study, with at least so many seeds and images, finds with a power of 0.8.
+    """The true difference that another study, with at least this many seeds and images, detects with 80% power.
 
     Its test is h standard errors wide, with f degrees of freedom by Satterthwaite. The difference is h + c of them, c
     being z(0.8) times the root of 1 + ((h + c)^2 + h^2) / 2f: the standard error is an estimate in both studies.

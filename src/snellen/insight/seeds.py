@@ -63,7 +63,7 @@ class Doubt:
     least: float
 
     def parts(self, seeds: int = 0, images: int = 0) -> list[tuple[float, float]]:
-        """(variance of the mean, degrees of freedom) by source, with at least so many seeds and images."""
+        """(variance of the mean, degrees of freedom) by source, with at least this many seeds and images."""
         more = max(images, self.images)
         parts = []
         for side in self.sides:
@@ -93,12 +93,12 @@ class Doubt:
         return from_seeds / (from_seeds + from_images) if from_images else float(from_seeds > 0)
 
     def half_width(self, alpha: float = LEVEL, seeds: int = 0, images: int = 0) -> float:
-        """Half the width of the interval with confidence 1 - alpha, with at least so many seeds and images."""
+        """Half the width of the interval with confidence 1 - alpha, with at least this many seeds and images."""
         from scipy.special import stdtrit
 
         parts = self.parts(seeds, images)
         squared = sum(float(stdtrit(degrees, alpha / 2)) ** 2 * variance for variance, degrees in parts)
-        # Seeds that agree by luck: never narrower than of these seeds on other images.
+        # Seeds that agree by chance: never narrower than for these seeds on other images.
         variance = parts[-1][0] + sum(side.remaining / max(seeds, side.seeds) for side in self.sides) / max(
             images, self.images
         )

@@ -116,8 +116,8 @@ def compare(settings: Sequence[Scores], expected: Sequence[Prior]) -> list[Compa
     overs = [doubts[pair][0].over for pair in pairs]
     p_values = corrected([over.p_value for over in overs])
     return [
-        Compared(*pair, doubts[pair][0], over, p, doubts[pair][1])
-        for pair, over, p in zip(pairs, overs, p_values, strict=True)
+        Compared(a, b, doubt=doubts[a, b][0], over=over, p_holm=p, is_paired=doubts[a, b][1])
+        for (a, b), over, p in zip(pairs, overs, p_values, strict=True)
     ]
 
 
