@@ -48,7 +48,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Uncertainty:
     """The uncertainty of a mean by source. sides: one, or two where the seeds are not paired.
 
     of_images: variance component of images, at least 0, with that many degrees of freedom. least: lower bound of the
@@ -130,12 +130,12 @@ def seed_variance(values: NDArray[np.float64]) -> float:
     return float(values.mean(1).var(ddof=1))
 
 
-def doubt(
+def uncertainty(
     values: NDArray[np.float64],
     expected: Prior = NOTHING_KNOWN,
     least: float = 0.0,
     degrees: float | None = None,
-) -> Doubt:
+) -> Uncertainty:
     """The uncertainty of a mean over seeds and images by source, every seed scored on the same images.
 
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
@@ -153,16 +153,16 @@ def doubt(
     side = _side(values, expected)
     among_images = _variance(values.mean(0))
     of_images = max(0.0, among_images - side.remaining / side.seeds)
-    return Doubt(float(values.mean()), (side,), images, of_images, degrees or images - 1, least)
+    return Uncertainty(float(values.mean()), (side,), images, of_images, degrees or images - 1, least)
 
 
-def doubt_unpaired(
+def uncertainty_unpaired(
     a: NDArray[np.float64],
     b: NDArray[np.float64],
     expected: tuple[Prior, Prior] = (NOTHING_KNOWN, NOTHING_KNOWN),
     least: float = 0.0,
     degrees: float | None = None,
-) -> Doubt:
+) -> Uncertainty:
     """Of the mean of A minus that of B, whose seeds are not paired: other numbers of them, or other kinds of settings.
 
     a: (S, N), b: (T, N). The variances of the two means add, each with its own degrees of freedom: what the seeds of
@@ -172,7 +172,7 @@ def doubt_unpaired(
     sides = (_side(a, expected[0]), _side(b, expected[1]))
     difference = a.mean(0) - b.mean(0)
     of_images = _variance(difference) - sum(side.remaining / side.seeds for side in sides)
-    return Doubt(float(difference.mean()), sides, images, max(0.0, of_images), degrees or images - 1, least)
+    return Uncertainty(float(difference.mean()), sides, images, max(0.0, of_images), degrees or images - 1, least)
 
 
 def least_of_one(correct: NDArray[np.bool_]) -> float:
