@@ -41,7 +41,7 @@ def _seeds(generator: Generator, seeds: int, images: int, spread: float, setting
     first = _study(generator, seeds, images, spread, settings, 0.0)
     expected = expected_by_setting(first)
     pairs = compare(first, expected)
-    said = needed(pairs[0].doubt, len(pairs)).smallest
+    said = needed(pairs[0].uncertainty, len(pairs)).smallest
     if said is None or said >= 0.2:
         return {"found": math.nan, "found by Holm": math.nan}
     second = _study(generator, seeds, images, spread, settings, said)

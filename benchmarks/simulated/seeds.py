@@ -31,7 +31,7 @@ def _right(generator: Generator, seeds: int, images: int, accuracy: float, seed_
 
 def _measured(settings: list[Scores], accuracy: float) -> Measures:
     """Of the first of two settings, both of that accuracy, and of the pair."""
-    interval = settings[0].doubt().over.interval
+    interval = settings[0].uncertainty().over.interval
     (pair,) = compare(settings, expected_by_setting(settings))
     apart = pair.over.interval
     assert interval is not None

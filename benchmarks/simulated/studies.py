@@ -45,7 +45,7 @@ def _draw(generator: Generator, seeds: list[int], images: int, spreads: list[flo
         for each, kind in zip(right, kinds, strict=True)
     ]
     expected = expected_by_setting(settings)
-    own = [setting.doubt(known).over.interval for setting, known in zip(settings, expected, strict=True)]
+    own = [setting.uncertainty(known).over.interval for setting, known in zip(settings, expected, strict=True)]
     covers = [i is not None and i.low <= _ACCURACY <= i.high for i in own]
     pairs = compare(settings, expected)
     odd = len(settings) - 1

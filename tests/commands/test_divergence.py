@@ -150,7 +150,7 @@ def test_features_that_are_not_finite_are_left_out_of_the_report(digits: Path, t
     arrays = dict(np.load(file))
     arrays["features"][0, 0] = np.nan
     np.savez(file, **arrays)
-    assert "features are no numbers after epoch 4" in report([run], tmp_path / "report.html").read_text()
+    assert "features are not finite after epoch 4" in report([run], tmp_path / "report.html").read_text()
 
 
 STUDY: dict[str, Any] = {

@@ -147,7 +147,7 @@ def test_the_report_is_of_the_test_images(parts: Path, tmp_path: Path) -> None:
         assert entry["images"] == 18
         assert entry["top1"] == (scored.probabilities.argmax(1) == scored.target).mean()
         assert not entry["crossfitted"]
-        assert "18 test images, which had no part in training or the choice" in entry["choice"]
+        assert "18 test images, scored once, which neither trained the network nor chose the epoch" in entry["choice"]
     page = (tmp_path / "report.html").read_text()
     assert "36 training, 18 validation and 18 test images" in page
     assert [

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
-from snellen.insight.seeds import doubt, seed_variance
+from snellen.insight.seeds import seed_variance, uncertainty
 
 # squeezeVar(variances, degrees) of R's limma 3.54.1: df.prior, var.prior, second and last but one var.post
 LIMMA = (2.115189145, 1.180044361, 0.8009393755, 0.6308378381)
@@ -75,7 +75,7 @@ def test_coverage_and_false_alarms_of_whole_studies(seeds: int, spreads: list[fl
     for _ in range(repeats):
         values = study(generator, seeds, np.array(spreads), advantages)
         expected = prior(np.array([seed_variance(each) for each in values]), seeds - 1, independent)
-        found = [doubt(each, expected).over for each in values]
+        found = [uncertainty(each, expected).over for each in values]
         covered.append(np.mean([each.interval.low <= 0 <= each.interval.high for each in found]))
         alarms += min(each.p_value for each in found) < 0.05 / len(found)  # where Holm's correction finds the first
     assert np.mean(covered) > 0.95 - 3 * np.std(covered) / math.sqrt(repeats)
@@ -91,15 +91,15 @@ def test_more_is_found_from_the_same_runs() -> None:
     for _ in range(100):
         values = study(generator, 3, np.full(5, 0.1), advantages)
         expected = prior(np.array([seed_variance(each) for each in values]), 2, independent=4)
-        together += sum(doubt(values[at], expected).over.p_value < 0.005 for at in better)
-        alone += sum(doubt(values[at]).over.p_value < 0.005 for at in better)
+        together += sum(uncertainty(values[at], expected).over.p_value < 0.005 for at in better)
+        alone += sum(uncertainty(values[at]).over.p_value < 0.005 for at in better)
     assert together > 1.5 * alone
 
 
 def test_an_interval_is_that_of_the_moderated_t_test() -> None:
-    """All images alike, so that all doubt is the seeds'."""
+    """All images alike, so that all uncertainty is the seeds'."""
     levels, known = np.array([[0.1], [0.3], [0.25]]), Prior(0.02, 4.0)
-    found = doubt(np.tile(levels, (1, 50)), known).over
+    found = uncertainty(np.tile(levels, (1, 50)), known).over
     variance = (4 * 0.02 + 2 * levels.var(ddof=1)) / 6
     half = stats.t.ppf(0.975, 6) * math.sqrt(variance / 3)
     assert found.interval.high - found.mean == pytest.approx(half)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from snellen.insight.power import needed
-from snellen.insight.seeds import doubt, doubt_unpaired, least_of_one, least_of_pair
+from snellen.insight.seeds import least_of_one, least_of_pair, uncertainty, uncertainty_unpaired
 
 
 def study(generator: np.random.Generator, seeds: int, images: int, advantage: float, seed_spread: float) -> np.ndarray:
@@ -36,9 +36,9 @@ def test_coverage_and_false_alarms(seeds: int, seed_spread: float) -> None:
     repeats = 800
     covered = alarms = 0
     for _ in range(repeats):
-        found = doubt(study(generator, seeds, 300, 0.15, seed_spread)).over
+        found = uncertainty(study(generator, seeds, 300, 0.15, seed_spread)).over
         covered += found.interval.low <= truth(0.15, seed_spread) <= found.interval.high
-        alarms += doubt(study(generator, seeds, 300, 0.0, seed_spread)).over.p_value < 0.05
+        alarms += uncertainty(study(generator, seeds, 300, 0.0, seed_spread)).over.p_value < 0.05
     error = 3 * math.sqrt(0.95 * 0.05 / repeats)
     assert 0.95 - error < covered / repeats
     assert alarms / repeats < 0.05 + error
@@ -46,7 +46,7 @@ def test_coverage_and_false_alarms(seeds: int, seed_spread: float) -> None:
 
 def test_one_seed_is_the_usual_interval() -> None:
     values = np.random.default_rng(0).normal(0.2, 1, (1, 50))
-    found = doubt(values).over
+    found = uncertainty(values).over
     expected = stats.ttest_1samp(values[0], 0)
     assert found.p_value == pytest.approx(expected.pvalue)
     low, high = expected.confidence_interval()
@@ -55,9 +55,9 @@ def test_one_seed_is_the_usual_interval() -> None:
 
 
 def test_seeds_that_differ_in_level_alone() -> None:
-    """All images alike: the interval is that of a t-test over the seeds' means, all doubt is the seeds'."""
+    """All images alike: the interval is that of a t-test over the seeds' means, all uncertainty is the seeds'."""
     levels = np.array([[0.1], [0.3], [0.25]])
-    found = doubt(np.tile(levels, (1, 200))).over
+    found = uncertainty(np.tile(levels, (1, 200))).over
     expected = stats.ttest_1samp(levels[:, 0], 0)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert found.seed_share == 1
@@ -66,12 +66,12 @@ def test_seeds_that_differ_in_level_alone() -> None:
 def test_p_value_and_interval_agree() -> None:
     generator = np.random.default_rng(7)
     for _ in range(60):
-        found = doubt(study(generator, 3, 100, 0.2, 0.1)).over
+        found = uncertainty(study(generator, 3, 100, 0.2, 0.1)).over
         assert (found.p_value < 0.05) == (not found.interval.low <= 0 <= found.interval.high)
 
 
 def test_no_differences_at_all() -> None:
-    found = doubt(np.zeros((3, 20))).over
+    found = uncertainty(np.zeros((3, 20))).over
     assert (found.mean, found.p_value, found.interval.low, found.interval.high) == (0, 1, 0, 0)
 
 
@@ -79,7 +79,7 @@ def test_no_differences_at_all() -> None:
 def test_fewer_than_three_units_have_a_mean_and_nothing_else(units: int) -> None:
     values = np.full((3, units), 0.5)
     values[0] = 1.0
-    for found in (doubt(values), doubt_unpaired(values, np.zeros((2, units)))):
+    for found in (uncertainty(values), uncertainty_unpaired(values, np.zeros((2, units)))):
         assert found.over.mean == pytest.approx(2 / 3)
         assert (found.over.interval, found.over.p_value) == (None, None)
         assert (needed(found).images, needed(found).seeds, needed(found).smallest) == (None, None, None)
@@ -90,12 +90,14 @@ def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, sprea
     """The middle answer of 21 pilot studies, then 300 studies of that size: most of them find the difference."""
     generator = np.random.default_rng(11)
     seeds, images, advantage = 3, 600 if what == "images" else 2000, 0.12
-    asked = [getattr(needed(doubt(study(generator, seeds, images, advantage, spread))), what) for _ in range(21)]
+    asked = [getattr(needed(uncertainty(study(generator, seeds, images, advantage, spread))), what) for _ in range(21)]
     middle = int(np.median([10**6 if count is None else count for count in asked]))
 
     def shown(count: int) -> float:
         size = (seeds, count) if what == "images" else (count, images)
-        return sum(doubt(study(generator, *size, advantage, spread)).over.p_value < 0.05 for _ in range(200)) / 200
+        return (
+            sum(uncertainty(study(generator, *size, advantage, spread)).over.p_value < 0.05 for _ in range(200)) / 200
+        )
 
     assert middle > (images if what == "images" else seeds)
     assert shown(middle) > 0.65
@@ -103,11 +105,11 @@ def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, sprea
 
 
 def test_what_no_number_would_show() -> None:
-    found = needed(doubt(np.array([[1.0, -1.0, 0.0, 0.0]] * 5)))
+    found = needed(uncertainty(np.array([[1.0, -1.0, 0.0, 0.0]] * 5)))
     assert (found.images, found.seeds) == (None, None)
     assert found.smallest is not None
     assert found.smallest > 0
-    alone = needed(doubt(np.random.default_rng(0).normal(0.02, 1, (1, 50))))
+    alone = needed(uncertainty(np.random.default_rng(0).normal(0.02, 1, (1, 50))))
     assert alone.seeds is None
     assert alone.images is not None
     assert alone.images > 50
@@ -118,7 +120,7 @@ def test_the_smallest_difference_is_found_four_times_in_five_by_another_study(pa
     """All images alike, five seeds, so that both studies are t-tests: what one calls the smallest, others find."""
     generator = np.random.default_rng(1)
     levels = generator.standard_normal((5, 1))
-    said = needed(doubt(np.tile(levels, (1, 200))), pairs).smallest
+    said = needed(uncertainty(np.tile(levels, (1, 200))), pairs).smallest
     assert said is not None
     errors = said / (levels.std(ddof=1) / math.sqrt(5))  # a multiple of the standard error seen
     pilots, others = generator.standard_normal((2, 20000, 5))
@@ -130,7 +132,7 @@ def test_the_smallest_difference_is_found_four_times_in_five_by_another_study(pa
 def test_how_many_images_one_seed_needs() -> None:
     """(z(0.975) + z(0.8))^2 variance / difference^2, as any textbook has it: Student's quantiles are all but normal."""
     values = np.random.default_rng(1).normal(0.02, 1, (1, 2000))
-    asked = needed(doubt(values)).images
+    asked = needed(uncertainty(values)).images
     expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 * values.var(ddof=1) / values.mean() ** 2
     assert expected > 2500
     assert asked == pytest.approx(expected, rel=0.01)
@@ -140,21 +142,21 @@ def test_how_many_images_one_seed_needs() -> None:
     ("seeds", "plans", "has_power"), [(1, True, True), (2, False, False), (3, True, False), (5, True, True)]
 )
 def test_what_so_many_seeds_can_say(seeds: int, plans: bool, has_power: bool) -> None:
-    found = needed(doubt(study(np.random.default_rng(3), seeds, 400, 0.3, 0.0)), pairs=10)
+    found = needed(uncertainty(study(np.random.default_rng(3), seeds, 400, 0.3, 0.0)), pairs=10)
     assert (found.images is not None) == plans
     assert (found.smallest is not None) == has_power
     assert found.level == (0.005 if has_power else 0.05)
 
 
 def test_fewer_than_three_images_have_no_interval() -> None:
-    found = doubt(np.array([[0.2, 0.8], [0.3, 0.7]])).over
+    found = uncertainty(np.array([[0.2, 0.8], [0.3, 0.7]])).over
     assert (found.interval, found.p_value) == (None, None)
 
 
 def test_seeds_that_are_not_paired() -> None:
     """All images alike: each side's variance with its own quantile, added in squares."""
     a, b = np.array([[0.1], [0.3], [0.25]]), np.array([[0.5], [0.4], [0.45], [0.42], [0.48]])
-    found = doubt_unpaired(np.tile(a, (1, 60)), np.tile(b, (1, 60))).over
+    found = uncertainty_unpaired(np.tile(a, (1, 60)), np.tile(b, (1, 60))).over
     parts = [stats.t.ppf(0.975, len(side) - 1) ** 2 * side.var(ddof=1) / len(side) for side in (a, b)]
     assert found.mean == pytest.approx(a.mean() - b.mean())
     assert found.interval is not None
@@ -168,7 +170,7 @@ def test_all_images_right_is_no_certainty() -> None:
     squares = 41 * (1 - share) ** 2 + share**2
     least = least_of_one(right)
     assert least == pytest.approx(squares / 41 / 42)
-    found = doubt(right.astype(float), least=least).over
+    found = uncertainty(right.astype(float), least=least).over
     assert found.interval is not None
     assert found.interval.low == pytest.approx(1 - stats.t.ppf(0.975, 39) * math.sqrt(least))
     assert least_of_pair(right, right) == pytest.approx(0.5 / 40 / 41)
@@ -189,6 +191,6 @@ def test_two_seeds_that_agree_by_luck_are_not_certain() -> None:
     """Each seed is right on half of the images, and no image twice: neither seeds nor images seem to vary."""
     values = np.zeros((2, 40))
     values[0, ::2] = values[1, 1::2] = 1
-    found = doubt(values).over
+    found = uncertainty(values).over
     assert found.interval is not None
     assert found.interval.high - found.interval.low > 0.2

@@ -15,9 +15,9 @@ from snellen.insight.holm import holm
 from snellen.insight.moderation import prior
 from snellen.insight.power import Needed
 from snellen.insight.proportions import wilson
-from snellen.insight.seeds import OverSeeds, doubt, doubt_unpaired
+from snellen.insight.seeds import OverSeeds, uncertainty, uncertainty_unpaired
 from snellen.insight.settings import by_unit
-from snellen.study.answer import answer, surer, verdict
+from snellen.study.answer import answer, outlook, verdict
 from snellen.study.results import Cell, Results, _moderated, _pairs
 from snellen.study.spec import StudySpec
 from snellen.tasks.kind import Judged
@@ -69,7 +69,7 @@ def test_pairs_are_paired_by_seed_and_image_and_corrected_together() -> None:
     values = [rights[a].astype(float) - rights[b] for a, b in (("A", "B"), ("A", "C"), ("B", "C"))]
     assert [pair.over.mean for pair in found.pairs] == [pytest.approx(each.mean()) for each in values]
     expected = prior(np.array([each.mean(1).var(ddof=1) for each in values]), degrees=2, independent=2)
-    assert [pair.p_holm for pair in found.pairs] == holm([doubt(each, expected).over.p_value for each in values])
+    assert [pair.p_holm for pair in found.pairs] == holm([uncertainty(each, expected).over.p_value for each in values])
     assert found.pairs[2].better is found.cells[2]
     (said,) = answer(found)
     assert said.headline == f"C beats A and B: top-1 {rights['C'].mean():.1%} (3 seeds each)."
@@ -146,7 +146,7 @@ def test_groups_stay_together() -> None:
     rights = drawn({"A": 0.6}, seeds=2, images=60)["A"]
     copied = np.repeat(rights, 10, axis=1)
     groups = np.repeat(np.arange(60), 10)
-    alone, grouped = doubt(rights.astype(float)).over, doubt(by_unit(copied.astype(float), groups)).over
+    alone, grouped = uncertainty(rights.astype(float)).over, uncertainty(by_unit(copied.astype(float), groups)).over
     assert grouped.mean == pytest.approx(alone.mean)
     assert grouped.interval.low == pytest.approx(alone.interval.low)
     uneven = by_unit(rights.astype(float), np.arange(60) // 7)
@@ -180,7 +180,7 @@ def test_settings_of_two_kinds_are_compared_over_all_seeds_of_both() -> None:
     assert [cell.kind for cell in made] == ["whole network trained", "head only"]
     (pair,) = results(made).pairs
     assert not pair.is_paired
-    assert pair.over == doubt_unpaired(rights["A"].astype(float), rights["E"].astype(float)).over
+    assert pair.over == uncertainty_unpaired(rights["A"].astype(float), rights["E"].astype(float)).over
     assert "3 or 5 seeds each" in verdict(pair)
 
 
@@ -192,7 +192,7 @@ def test_settings_learn_from_those_of_their_kind_alone() -> None:
     assert expected.degrees > 0
     assert [cell.expected for cell in moderated[:3]] == [expected] * 3
     assert moderated[3].expected.degrees == 0
-    assert moderated[0].over.interval != doubt(rights["A"].astype(float)).over.interval
+    assert moderated[0].over.interval != uncertainty(rights["A"].astype(float)).over.interval
 
 
 def test_two_groups_of_images_give_no_interval_and_no_verdict() -> None:
@@ -214,14 +214,14 @@ def test_two_groups_of_images_give_no_interval_and_no_verdict() -> None:
 @pytest.mark.parametrize(("images", "text"), [(8_421, "about 8,400 images"), (312, "about 310 images")])
 def test_a_number_of_images_is_said_as_it_is(images: int, text: str) -> None:
     over = OverSeeds(0.01, None, None, 0.1, 3, 200)
-    assert text in surer(over, Needed(images, None, None, 0.05))
-    assert "for this pair by itself" in surer(over, Needed(images, 12, None, 0.05))
+    assert text in outlook(over, Needed(images, None, None, 0.05))
+    assert "for this pair by itself" in outlook(over, Needed(images, 12, None, 0.05))
 
 
 def test_what_so_many_seeds_can_say() -> None:
     more = Needed(900, 12, 0.031, 0.005)
-    assert "seeds are too few" in surer(OverSeeds(0.01, None, None, 0.1, 2, 200), Needed(None, None, None, 0.05))
-    said = surer(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
+    assert "seeds are too few" in outlook(OverSeeds(0.01, None, None, 0.1, 2, 200), Needed(None, None, None, 0.05))
+    said = outlook(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
     assert "about 900 images or about 12 seeds" in said
     assert "a true difference of about 3.1 points would have been detected with 80% power" in said
 

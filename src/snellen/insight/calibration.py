@@ -70,10 +70,16 @@ def calibration(
             intervals[number] = interval
     bins = []
     for number, (count, hit) in enumerate(zip(counts.tolist(), hits.tolist(), strict=True)):
-        averages: tuple[float | None, float | None] = (None, None)
-        if count:
-            averages = float(confidence[bin_index == number].mean()), hit / count
-        bins.append(Bin(number / BINS, (number + 1) / BINS, count, *averages, intervals[number]))
+        bins.append(
+            Bin(
+                low=number / BINS,
+                high=(number + 1) / BINS,
+                images=count,
+                confidence=float(confidence[bin_index == number].mean()) if count else None,
+                accuracy=hit / count if count else None,
+                accuracy_interval=intervals[number],
+            )
+        )
     of_target = probabilities[np.arange(images), target].astype(np.float64)
     error, interval = calibration_error(confidence, right, groups)
     reason = why_no_interval(groups)

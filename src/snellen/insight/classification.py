@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.groups import Floats, class_sums, mean_of_ratios, shares, why_no_interval
+from snellen.insight.groups import class_sums, mean_of_ratios, shares, why_no_interval
 from snellen.insight.groups import share as group_share
 from snellen.insight.macro import balanced_interval, macro_f1_interval, worth_balanced, worth_f1
-from snellen.insight.proportions import Interval, wilson
+from snellen.insight.proportions import Interval, ratio, wilson
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def figures(
     in_top5 = top_k_correct(probabilities, target, 5) if classes > 5 else None
     counts = np.bincount(target * classes + prediction, minlength=classes**2).reshape(classes, classes)
     support, hit, predictions_of_class = counts.sum(1), np.diagonal(counts), counts.sum(0)
-    recall, precision = _ratio(hit, support), _ratio(hit, predictions_of_class)
-    f1 = np.where(support > 0, _ratio(2 * hit, support + predictions_of_class), np.nan)
+    recall, precision = ratio(hit, support), ratio(hit, predictions_of_class)
+    f1 = np.where(support > 0, ratio(2 * hit, support + predictions_of_class), np.nan)
     if groups is None:
         intervals = _intervals_of_images(counts)
         share: Callable[[NDArray[np.bool_]], Interval | None] = _wilson
@@ -133,8 +133,3 @@ def top_k_correct(probabilities: NDArray[np.float32], target: NDArray[np.int64],
     of_target = probabilities[np.arange(len(target)), target]
     ahead = (probabilities >= of_target[:, None]).sum(1) - 1
     return np.asarray(ahead < k)
-
-
-def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(denominator > 0, numerator / denominator, np.nan)

@@ -26,9 +26,9 @@ def balanced_interval(confusion: NDArray[np.int64]) -> Interval:
     number of classes; a class of one image has that of the mean.
     """
     support = confusion.sum(1)
-    there = support > 0
-    total = support[there].astype(np.float64)
-    recall = np.diagonal(confusion)[there] / total
+    present = support > 0
+    total = support[present].astype(np.float64)
+    recall = np.diagonal(confusion)[present] / total
     mean = float(recall.mean())
     alone = mean * (1 - mean)
     variances = np.where(total > 1, recall * (1 - recall) / np.maximum(1, total - 1), alone)
@@ -42,18 +42,18 @@ def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
     2022, Appl Intell 52:4961), with one pseudo-image in each class whose prediction is right as often as all are.
     """
     support = confusion.sum(1).astype(np.float64)
-    there = support > 0
-    count = int(there.sum())
+    present = support > 0
+    count = int(present.sum())
     size = support + confusion.sum(0)
-    inverse = np.where(there, 1 / np.maximum(1, size), 0.0)
+    inverse = np.where(present, 1 / np.maximum(1, size), 0.0)
     f1 = 2 * np.diagonal(confusion) * inverse
     effect = -(f1 * inverse)[:, None] - (f1 * inverse)[None, :]
     np.fill_diagonal(effect, (2 - 2 * f1) * inverse)
     accuracy = float(np.trace(confusion) / support.sum())
     pseudo = np.full(confusion.shape, (1 - accuracy) / max(1, len(support) - 1))
     np.fill_diagonal(pseudo, accuracy)
-    variance = float(((confusion + pseudo * there[:, None]) * effect**2).sum()) / count**2
-    return _moderated(float(f1[there].mean()), variance, worth_f1(support[there]), confusion)
+    variance = float(((confusion + pseudo * present[:, None]) * effect**2).sum()) / count**2
+    return _moderated(float(f1[present].mean()), variance, worth_f1(support[present]), confusion)
 
 
 def worth_balanced(support: Floats) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from snellen.insight.decision import LEVEL
 from snellen.insight.groups import FEWEST
 from snellen.insight.proportions import Interval
-from snellen.insight.seeds import Doubt
+from snellen.insight.seeds import Uncertainty
 
 FEWEST_SEEDS_TO_PLAN, FEWEST_SEEDS_FOR_POWER = 3, 5
 _POWER, _Z_POWER = 0.8, 0.8416212  # the last: the normal quantile of the power
@@ -20,7 +20,7 @@ _MANY = 5000  # discordant images from which on normal quantiles are as good as 
 
 
 def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: float = LEVEL) -> float:
-    """Probability that McNemar's test with the mid-p value finds a true difference on so many images.
+    """Probability that McNemar's test with the mid-p value finds a true difference on this many images.
 
     difference: of the two accuracies, in [-1, 1]. discordance: share of the images on which only one is right, at least
     |difference|. Exact: over the number of discordant images, and over how many of them one run has right.
@@ -65,7 +65,7 @@ def images_needed(difference: float, discordance: float, power: float = _POWER, 
 
 
 def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> float:
-    """The smallest true difference that McNemar's test on so many images finds with this power; at most `discordance`.
+    """The smallest difference that McNemar's test on this many images finds with this power; at most `discordance`.
 
     Returns NaN when not even a difference as large as the discordance would be found.
     """
@@ -121,27 +121,29 @@ class Needed:
     level: float
 
 
-def needed(doubt: Doubt, pairs: int = 1) -> Needed:
+def needed(uncertainty: Uncertainty, pairs: int = 1) -> Needed:
     """How many images or seeds a difference needs. pairs: number of comparisons, this one included.
 
     The level is 0.05 over the number of pairs, Holm's for the smallest p-value; with two to four seeds, whose own
     uncertainty is rough, 0.05: for the pair by itself. With one seed, the seeds' part is not known and `seeds` is None;
     with fewer images, or groups, than an interval needs, everything is.
     """
-    seeds_now = doubt.seeds
+    seeds_now = uncertainty.seeds
     level = LEVEL / max(1, pairs) if seeds_now == 1 or seeds_now >= FEWEST_SEEDS_FOR_POWER else LEVEL
-    if doubt.images < FEWEST:
+    if uncertainty.images < FEWEST:
         return Needed(None, None, None, level)
 
     def finds(seeds: int, images: int) -> float:
         if FEWEST_SEEDS_TO_PLAN <= seeds_now < FEWEST_SEEDS_FOR_POWER:  # no more than an order of magnitude
-            return doubt.half_width(level, seeds, images) + doubt.half_width(2 * (1 - _POWER), seeds, images)
-        return _detectable(doubt, level, seeds, images)
+            return uncertainty.half_width(level, seeds, images) + uncertainty.half_width(
+                2 * (1 - _POWER), seeds, images
+            )
+        return _detectable(uncertainty, level, seeds, images)
 
-    size = abs(doubt.mean)
+    size = abs(uncertainty.mean)
     images = seeds = smallest = None
     if size and (seeds_now == 1 or seeds_now >= FEWEST_SEEDS_TO_PLAN):
-        images = _first(lambda count: finds(0, count) <= size, doubt.images, _MOST_IMAGES)
+        images = _first(lambda count: finds(0, count) <= size, uncertainty.images, _MOST_IMAGES)
     if size and seeds_now >= FEWEST_SEEDS_TO_PLAN:
         seeds = _first(lambda count: finds(count, 0) <= size, seeds_now, _MOST_SEEDS)
     if seeds_now == 1 or seeds_now >= FEWEST_SEEDS_FOR_POWER:
@@ -149,15 +151,15 @@ def needed(doubt: Doubt, pairs: int = 1) -> Needed:
     return Needed(images, seeds, smallest, level)
 
 
-def _detectable(doubt: Doubt, level: float, seeds: int, images: int) -> float:
-    """The true difference that another study, with at least so many seeds and images, finds with a power of 0.8.
+def _detectable(uncertainty: Uncertainty, level: float, seeds: int, images: int) -> float:
+    """The true difference that another study, with at least this many seeds and images, detects with 80% power.
 
     Its test is h standard errors wide, with f degrees of freedom by Satterthwaite. The difference is h + c of them, c
     being z(0.8) times the root of 1 + ((h + c)^2 + h^2) / 2f: the standard error is an estimate in both studies.
     After Julious & Owen 2006, Pharm Stat 5:29; the variance of a standard error: 1 / 2f of its square.
     """
-    parts = doubt.parts(seeds, images)
-    variance, half = sum(value for value, _ in parts), doubt.half_width(level, seeds, images)
+    parts = uncertainty.parts(seeds, images)
+    variance, half = sum(value for value, _ in parts), uncertainty.half_width(level, seeds, images)
     if not variance:
         return half
     degrees = variance**2 / sum(value**2 / degrees for value, degrees in parts)

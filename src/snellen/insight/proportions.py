@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import NDArray
+
 NORMAL = NormalDist().inv_cdf(0.975)
 
 
@@ -20,6 +23,12 @@ class Interval:
 def percents(interval: Interval) -> str:
     """Its ends in percent: "61.0 to 75.2"."""
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+def ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Numerator over denominator, element by element; NaN where the denominator is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator > 0, numerator / denominator, np.nan)  # type: ignore[operator]
 
 
 def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:

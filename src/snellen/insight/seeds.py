@@ -48,7 +48,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Uncertainty:
     """The uncertainty of a mean by source. sides: one, or two where the seeds are not paired.
 
     of_images: variance component of images, at least 0, with that many degrees of freedom. least: lower bound of the
@@ -63,7 +63,7 @@ class Doubt:
     least: float
 
     def parts(self, seeds: int = 0, images: int = 0) -> list[tuple[float, float]]:
-        """(variance of the mean, degrees of freedom) by source, with at least so many seeds and images."""
+        """(variance of the mean, degrees of freedom) by source, with at least this many seeds and images."""
         more = max(images, self.images)
         parts = []
         for side in self.sides:
@@ -93,12 +93,12 @@ class Doubt:
         return from_seeds / (from_seeds + from_images) if from_images else float(from_seeds > 0)
 
     def half_width(self, alpha: float = LEVEL, seeds: int = 0, images: int = 0) -> float:
-        """Half the width of the interval with confidence 1 - alpha, with at least so many seeds and images."""
+        """Half the width of the interval with confidence 1 - alpha, with at least this many seeds and images."""
         from scipy.special import stdtrit
 
         parts = self.parts(seeds, images)
         squared = sum(float(stdtrit(degrees, alpha / 2)) ** 2 * variance for variance, degrees in parts)
-        # Seeds that agree by luck: never narrower than of these seeds on other images.
+        # Seeds that agree by chance: never narrower than for these seeds on other images.
         variance = parts[-1][0] + sum(side.remaining / max(seeds, side.seeds) for side in self.sides) / max(
             images, self.images
         )
@@ -130,12 +130,12 @@ def seed_variance(values: NDArray[np.float64]) -> float:
     return float(values.mean(1).var(ddof=1))
 
 
-def doubt(
+def uncertainty(
     values: NDArray[np.float64],
     expected: Prior = NOTHING_KNOWN,
     least: float = 0.0,
     degrees: float | None = None,
-) -> Doubt:
+) -> Uncertainty:
     """The uncertainty of a mean over seeds and images by source, every seed scored on the same images.
 
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
@@ -153,16 +153,16 @@ def doubt(
     side = _side(values, expected)
     among_images = _variance(values.mean(0))
     of_images = max(0.0, among_images - side.remaining / side.seeds)
-    return Doubt(float(values.mean()), (side,), images, of_images, degrees or images - 1, least)
+    return Uncertainty(float(values.mean()), (side,), images, of_images, degrees or images - 1, least)
 
 
-def doubt_unpaired(
+def uncertainty_unpaired(
     a: NDArray[np.float64],
     b: NDArray[np.float64],
     expected: tuple[Prior, Prior] = (NOTHING_KNOWN, NOTHING_KNOWN),
     least: float = 0.0,
     degrees: float | None = None,
-) -> Doubt:
+) -> Uncertainty:
     """Of the mean of A minus that of B, whose seeds are not paired: other numbers of them, or other kinds of settings.
 
     a: (S, N), b: (T, N). The variances of the two means add, each with its own degrees of freedom: what the seeds of
@@ -172,7 +172,7 @@ def doubt_unpaired(
     sides = (_side(a, expected[0]), _side(b, expected[1]))
     difference = a.mean(0) - b.mean(0)
     of_images = _variance(difference) - sum(side.remaining / side.seeds for side in sides)
-    return Doubt(float(difference.mean()), sides, images, max(0.0, of_images), degrees or images - 1, least)
+    return Uncertainty(float(difference.mean()), sides, images, max(0.0, of_images), degrees or images - 1, least)
 
 
 def least_of_one(correct: NDArray[np.bool_]) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snellen.insight.groups import sums_by_unit
 from snellen.insight.jackknife import Floats, degrees_of_freedom, pseudo_values, share_interval, t_interval
-from snellen.insight.proportions import Interval
+from snellen.insight.proportions import Interval, ratio
 from snellen.insight.support import Support, support
 
 Counts = NDArray[np.int64]
@@ -109,7 +109,7 @@ def counts_of(confusion: Counts) -> Counts:
 
 def iou(counts: NDArray[np.int64] | NDArray[np.uint32] | Floats) -> Floats:
     """(…, C) intersection over union from (…, C, 3) counts; NaN for a class without any pixel."""
-    return _ratio(counts[..., 0], counts[..., 0] + counts[..., 1] + counts[..., 2])
+    return ratio(counts[..., 0], counts[..., 0] + counts[..., 1] + counts[..., 2])
 
 
 def mean_over_classes(values: Floats) -> Floats:
@@ -158,9 +158,9 @@ def mask_figures(
     reason = by_support.why_none
     if reason is None and of_means[0] is None:
         reason = "all images are alike"
-    recall = _ratio(total[:, 0], total[:, 0] + total[:, 2])
-    precision = _ratio(total[:, 0], total[:, 0] + total[:, 1])
-    share = _ratio(total[:, 0] + total[:, 2], total[:, [0, 2]].sum())
+    recall = ratio(total[:, 0], total[:, 0] + total[:, 2])
+    precision = ratio(total[:, 0], total[:, 0] + total[:, 1])
+    share = ratio(total[:, 0] + total[:, 2], total[:, [0, 2]].sum())
     per_class = [
         MaskClassFigures(
             share=float(share[c]),
@@ -301,20 +301,15 @@ def _miou_of(sums: Floats) -> Floats:
 def _accuracy(counts: NDArray[np.generic]) -> Floats:
     """(…,) share of the scored pixels that are right, from (…, C, 3)."""
     right = counts[..., 0].sum(-1)
-    return _ratio(right, right + counts[..., 2].sum(-1))
+    return ratio(right, right + counts[..., 2].sum(-1))
 
 
 def _dice(counts: Floats) -> Floats:
-    return _ratio(2 * counts[..., 0], 2 * counts[..., 0] + counts[..., 1] + counts[..., 2])
+    return ratio(2 * counts[..., 0], 2 * counts[..., 0] + counts[..., 1] + counts[..., 2])
 
 
 def _boundary_f(edges: Floats) -> Floats:
     """(…, C) F-score from (…, C, 4); NaN for a class without boundary, 0 where only one of the two masks has one."""
-    precision, recall = _ratio(edges[..., 1], edges[..., 0]), _ratio(edges[..., 3], edges[..., 2])
-    score = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
+    precision, recall = ratio(edges[..., 1], edges[..., 0]), ratio(edges[..., 3], edges[..., 2])
+    score = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
     return np.where(edges[..., 0] + edges[..., 2] > 0, score, np.nan)
-
-
-def _ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(denominator > 0, numerator / denominator, np.nan)  # type: ignore[operator]

@@ -63,7 +63,7 @@ def interval_alone(difference: float, interval: Interval) -> str:
 
 
 def _what_would(test: PairedTest | PairedMasks, pairs: int) -> str:
-    """What would tell the two apart, at Holm's level for the smallest p-value of so many pairs."""
+    """What would tell the two apart, at Holm's level for the smallest p-value among `pairs` pairs."""
     level = LEVEL / pairs
     if isinstance(test, PairedTest) and test.discordance == 0:
         return "Both are right and wrong on the very same images."

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from snellen.insight.decision import corrected
 from snellen.insight.groups import sums_by_unit, variance_between
 from snellen.insight.moderation import NOTHING_KNOWN, Prior, prior
-from snellen.insight.seeds import Doubt, OverSeeds, doubt, doubt_unpaired, least_of_one, least_of_pair, seed_variance
+from snellen.insight.seeds import (
+    OverSeeds,
+    Uncertainty,
+    least_of_one,
+    least_of_pair,
+    seed_variance,
+    uncertainty,
+    uncertainty_unpaired,
+)
 
 
 @dataclass(frozen=True)
@@ -33,22 +41,22 @@ class Scores:
     part: float = 1.0
     degrees: float | None = None
 
-    def doubt(self, expected: Prior = NOTHING_KNOWN) -> Doubt:
+    def uncertainty(self, expected: Prior = NOTHING_KNOWN) -> Uncertainty:
         """About its mean."""
         least = 0.0 if self.correct is None else least_of_one(self.correct)
-        return doubt(self.values, expected, least, self.degrees)
+        return uncertainty(self.values, expected, least, self.degrees)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two settings by their numbers. doubt: about A's mean minus B's. is_paired: seed by seed.
+    """Two settings by their numbers. uncertainty: about A's mean minus B's. is_paired: seed by seed.
 
     p_holm: corrected for all pairs, None for no test.
     """
 
     a: int
     b: int
-    doubt: Doubt
+    uncertainty: Uncertainty
     over: OverSeeds
     p_holm: float | None
     is_paired: bool
@@ -101,7 +109,7 @@ def compare(settings: Sequence[Scores], expected: Sequence[Prior]) -> list[Compa
             paired.append((a, b, common))
         elif one.part == other.part and not single:
             unpaired.append((a, b))
-    doubts = {(a, b): (_unpaired(settings, expected, a, b), False) for a, b in unpaired}
+    uncertainties = {(a, b): (_unpaired(settings, expected, a, b), False) for a, b in unpaired}
     rows = [(_rows(settings[a], common), _rows(settings[b], common)) for a, b, common in paired]
     values = [
         settings[a].values[of_a] - settings[b].values[of_b]
@@ -111,21 +119,21 @@ def compare(settings: Sequence[Scores], expected: Sequence[Prior]) -> list[Compa
     for (a, b, _), (of_a, of_b), paired_values, expected_of_pair in zip(paired, rows, values, priors, strict=True):
         right_a, right_b = settings[a].correct, settings[b].correct
         least = 0.0 if right_a is None or right_b is None else least_of_pair(right_a[of_a], right_b[of_b])
-        doubts[a, b] = doubt(paired_values, expected_of_pair, least, settings[a].degrees), True
-    pairs = sorted(doubts)
-    overs = [doubts[pair][0].over for pair in pairs]
+        uncertainties[a, b] = uncertainty(paired_values, expected_of_pair, least, settings[a].degrees), True
+    pairs = sorted(uncertainties)
+    overs = [uncertainties[pair][0].over for pair in pairs]
     p_values = corrected([over.p_value for over in overs])
     return [
-        Compared(*pair, doubts[pair][0], over, p, doubts[pair][1])
-        for pair, over, p in zip(pairs, overs, p_values, strict=True)
+        Compared(a, b, uncertainty=uncertainties[a, b][0], over=over, p_holm=p, is_paired=uncertainties[a, b][1])
+        for (a, b), over, p in zip(pairs, overs, p_values, strict=True)
     ]
 
 
-def _unpaired(settings: Sequence[Scores], expected: Sequence[Prior], a: int, b: int) -> Doubt:
+def _unpaired(settings: Sequence[Scores], expected: Sequence[Prior], a: int, b: int) -> Uncertainty:
     one, other = settings[a], settings[b]
     right_a, right_b = one.correct, other.correct
     least = 0.0 if right_a is None or right_b is None else least_of_pair(right_a, right_b, paired=False)
-    return doubt_unpaired(one.values, other.values, (expected[a], expected[b]), least, one.degrees)
+    return uncertainty_unpaired(one.values, other.values, (expected[a], expected[b]), least, one.degrees)
 
 
 def _rows(scores: Scores, common: Sequence[int]) -> list[int]:

@@ -52,7 +52,7 @@ def support(counts: NDArray[np.generic], groups: NDArray[np.int64] | None = None
     """From pixels by image: counts (N, C, 3) of true positives, false positives, false negatives.
 
     groups: (N,). A class has enough images where it is in the truth of ten; of images in groups also of ten groups, or
-    of every group where there are fewer, so that leaving one out never leaves it without a pixel.
+    of every group where there are fewer, so that it keeps pixels whichever group is left out.
     """
     is_present = np.asarray(counts[..., [0, 2]].any(-1))  # (N, C)
     by_class = is_present.sum(0)

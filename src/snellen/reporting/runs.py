@@ -70,7 +70,7 @@ class RunView(ABC):
 
     @property
     def next_commands(self) -> list[str]:
-        """Commands to go on with once it has finished."""
+        """Commands to use next, once it has finished."""
         return [
             f"to predict: snellen predict {self.run.path} IMAGES",
             f"to score other labelled images: snellen evaluate {self.run.path} DATA",

@@ -59,7 +59,7 @@ def verdict(pair: Pair) -> str:
             "has not learnt." if len(pair.not_learnt) == 1 else "have not learnt."
         )
     settled = pair.better is not None or pair.a.no_interval is not None
-    return _gap(pair) if settled else f"{_gap(pair)} {surer(pair.over, pair.needed)}".rstrip()
+    return _gap(pair) if settled else f"{_gap(pair)} {outlook(pair.over, pair.needed)}".rstrip()
 
 
 def _gap(pair: Pair) -> str:
@@ -89,7 +89,7 @@ def _seeds(cells: Sequence[Cell]) -> str:
     return f"{' or '.join(map(str, numbers))} seeds each"
 
 
-def surer(over: OverSeeds, needed: Needed) -> str:
+def outlook(over: OverSeeds, needed: Needed) -> str:
     """What would show a difference as large as the observed one, as far as the number of seeds can tell."""
     if 1 < over.seeds < FEWEST_SEEDS_TO_PLAN:
         return "2 seeds are too few to estimate how many images or seeds would show a difference."
@@ -138,7 +138,7 @@ def _answer(results: Results, fraction: float) -> Answer:
         if closest.a.no_interval:
             details.append(f"No verdict on {rest}: {closest.a.no_interval}.")
         else:
-            advice = surer(closest.over, closest.needed)
+            advice = outlook(closest.over, closest.needed)
             near = f"The closest is {_other(closest, best).setting}: {advice[:1].lower()}{advice[1:]}"
             details.append(
                 f"It cannot be told apart from {rest}. {near if len(level) > 1 and advice else advice}".strip()

@@ -74,7 +74,7 @@ class Cell:
     @cached_property
     def over(self) -> OverSeeds:
         """Mean of the measure over seeds and images."""
-        over = self.scores.doubt(self.expected).over
+        over = self.scores.uncertainty(self.expected).over
         return over if self.judged.too_few is None else _untested(over)
 
     @property
@@ -251,6 +251,13 @@ def _pairs(cells: Sequence[Cell]) -> list[Pair]:
         compared = [dataclasses.replace(pair, over=_untested(pair.over), p_holm=None) for pair in compared]
     tests = sum(pair.p_holm is not None for pair in compared)
     return [
-        Pair(cells[pair.a], cells[pair.b], _within(pair.over), pair.p_holm, needed(pair.doubt, tests), pair.is_paired)
+        Pair(
+            cells[pair.a],
+            cells[pair.b],
+            _within(pair.over),
+            pair.p_holm,
+            needed(pair.uncertainty, tests),
+            pair.is_paired,
+        )
         for pair in compared
     ]

@@ -43,6 +43,16 @@ def overlaid(
     return blended
 
 
+def tinted(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], colours: Sequence[Rgb], opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """(h, w, 3): an (h, w, 3) image under the colours of its classes; what is not scored stays as it is."""
+    lookup = np.zeros((IGNORE + 1, 3))
+    lookup[: len(colours)] = np.array(colours).reshape(-1, 3)
+    alpha = np.where(mask == IGNORE, 0, opacity)[..., None]
+    return np.round((1 - alpha) * image + alpha * lookup[mask]).astype(np.uint8)
+
+
 def sheet(image: NDArray[np.uint8], mask: NDArray[np.uint8], table: ClassTable) -> Image.Image:
     """The image, the overlay and the mask beside one another, small ones enlarged, and a legend of the classes."""
     factor = max(1, _SMALLEST_PANEL // min(mask.shape))

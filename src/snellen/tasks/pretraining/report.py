@@ -114,7 +114,7 @@ class PretrainingFigures(RunFigures):
 
     @property
     def next_commands(self) -> list[str]:
-        """Commands to go on with once it has finished."""
+        """Commands to use next, once it has finished."""
         backbone = recipe_of(self.run).model.backbone
         return [f"to train on it: snellen train RECIPE DATA model.weights={self.run.path} model.backbone={backbone}"]
 

@@ -247,14 +247,14 @@ class Collected:
     @property
     def headline(self) -> list[str]:
         """The answer, in one sentence or a few."""
-        aside = left_aside(self.runs)
+        left_out = left_aside(self.runs)
         learnt = [run for run in self.scored if not run.not_learnt]
         if len(self.comparisons) > 1:
             values = {run.label: run.figures.top1 for run in learnt if run.figures is not None}
-            return summary(values, self.comparisons, self.measure) + aside
+            return summary(values, self.comparisons, self.measure) + left_out
         if self.comparisons:
-            return [self.comparisons[0].sentence, *aside]
-        return [run.sentence for run in learnt] + aside
+            return [self.comparisons[0].sentence, *left_out]
+        return [run.sentence for run in learnt] + left_out
 
 
 def _sentence(label: str, part: str, figures: Figures) -> str:

@@ -18,8 +18,8 @@ from snellen.tasks.classification.report.collect import Evolution, RunFigures
 class EvolutionView:
     """The features of a run over its epochs.
 
-    figures: (k-NN accuracy, silhouette, effective rank) in words for each epoch, k-NN by so many `neighbours`. images:
-    how many. data: what the script reads, as JSON. sprite: a sheet of thumbnails, None where an earlier run has it.
+    figures: (k-NN accuracy, silhouette, effective rank) in words for each epoch. neighbours: k. images: how many. data:
+    what the script reads, as JSON. sprite: a sheet of thumbnails, None where an earlier run has it.
     """
 
     run: RunFigures

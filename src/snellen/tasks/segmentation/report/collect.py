@@ -175,14 +175,14 @@ class CollectedMasks:
     @property
     def headline(self) -> list[str]:
         """The answer, in one sentence or a few."""
-        aside = left_aside(self.runs)
+        left_out = left_aside(self.runs)
         learnt = [run for run in self.scored if not run.not_learnt]
         if len(self.comparisons) > 1:
             values = {run.label: run.compared[0] for run in learnt}
-            return summary(values, self.comparisons, self.measure) + aside
+            return summary(values, self.comparisons, self.measure) + left_out
         if self.comparisons:
-            return [self.comparisons[0].sentence, *aside]
-        return [_sentence(run) for run in learnt] + aside
+            return [self.comparisons[0].sentence, *left_out]
+        return [_sentence(run) for run in learnt] + left_out
 
 
 def _sentence(run: MaskRun) -> str:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snellen.data.decode import UnreadableImageError, decode
-from snellen.data.masks.classes import IGNORE, ClassTable
+from snellen.data.masks.classes import IGNORE, ClassTable, Rgb
 from snellen.data.masks.decode import decode_mask
+from snellen.data.masks.overlay import tinted
 from snellen.data.masks.resize import resize_mask
 from snellen.errors import UserError
 from snellen.run.directory import RunDirectory
@@ -73,7 +74,7 @@ def photograph(path: Path, size: tuple[int, int], bits: int | None) -> str | Non
     return _jpeg(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def overlaid(path: Path, mask: Mask, colours: Sequence[Sequence[int]], longest: int, bits: int | None) -> str | None:
+def overlaid(path: Path, mask: Mask, colours: Sequence[Rgb], longest: int, bits: int | None) -> str | None:
     """An image under its mask's colours, half and half, as one small JPEG; None when the image is gone.
 
     bits: as in `decode`.
@@ -84,11 +85,7 @@ def overlaid(path: Path, mask: Mask, colours: Sequence[Sequence[int]], longest: 
     except UserError:
         return None
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).resize(small.shape[::-1])
-    table = np.zeros((256, 3))
-    table[: len(colours)] = colours
-    opacity = np.where(small == IGNORE, 0, 0.5)[..., None]
-    mixed = (1 - opacity) * np.asarray(image) + opacity * table[small]
-    return _jpeg(Image.fromarray(mixed.round().astype(np.uint8)))
+    return _jpeg(Image.fromarray(tinted(np.asarray(image), small, colours)))
 
 
 def _png(values: Mask, palette: Sequence[Sequence[int]], transparent: int) -> str:
