@@ -25,7 +25,7 @@ from snellen.data.listing import (
 )
 from snellen.data.split import validation_rows
 from snellen.errors import UserError
-from snellen.words import counted
+from snellen.words import counted, did_you_mean
 
 _GIVEN = "split as given"
 
@@ -102,9 +102,8 @@ def labelled_images(source: Source, spec: DataSpec, classes: Sequence[str]) -> I
     number = {name: index for index, name in enumerate(classes)}
     for image in images:
         if image.label not in number:
-            close = difflib.get_close_matches(image.label, classes, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"It knows: {', '.join(classes[:20])}."
-            raise UserError(f"{listing.root / image.path}: the run knows no class '{image.label}'. {hint}")
+            hint = did_you_mean(image.label, classes) or f" It knows: {', '.join(classes[:20])}."
+            raise UserError(f"{listing.root / image.path}: the run knows no class '{image.label}'.{hint}")
     hashes = content_hashes([listing.root / image.path for image in images])
     samples = tuple(Sample(image.path, number[image.label], image.group) for image in images)
     fingerprint = combined(f"{digest} {image.label}" for image, digest in zip(images, hashes, strict=True))
@@ -191,8 +190,7 @@ def _check_sides(images: list[Found], sides: list[Side], root: Path, given: bool
         )
     for image, side in zip(images, sides, strict=True):
         if side == "validation" and image.label not in seen:
-            close = difflib.get_close_matches(image.label, seen, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
+            hint = did_you_mean(image.label, seen)
             raise UserError(
                 f"{root / image.path}: class '{image.label}' is never seen in training, so it cannot be scored.{hint}"
             )

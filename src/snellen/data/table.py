@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from snellen.data.listing import DataSpec, Found, Listing, Side
 from snellen.errors import UserError
-from snellen.words import counted
+from snellen.words import counted, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,9 +136,8 @@ def _column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], key: s
     if given is not None:
         if given in frame.columns:
             return given
-        close = difflib.get_close_matches(given, list(frame.columns), n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"It has: {', '.join(frame.columns)}."
-        raise UserError(f"{key}={given}: no such column in {table}. {hint}")
+        hint = did_you_mean(given, frame.columns) or f" It has: {', '.join(frame.columns)}."
+        raise UserError(f"{key}={given}: no such column in {table}.{hint}")
     by_name = {str(name).strip().lower(): str(name) for name in frame.columns}
     return next((by_name[name] for name in usual if name in by_name), None)
 
