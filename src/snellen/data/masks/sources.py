@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.leaks import leak_notes, neighbour_notes
-from snellen.data.listing import Found, Side, Unreadable, grouped
+from snellen.data.listing import LabelledImage, Side, Unreadable, grouped
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.find_classes import find_classes, given_entries
 from snellen.data.masks.pairing import Pairing, find_pairs
@@ -83,7 +83,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     where `spec` says so.
     """
     root, pairing = _pairs(data, spec)
-    images = grouped([Found(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
+    images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
     hashes = content_hashes([root / pair.image for pair in pairing.pairs])
     mask_hashes = content_hashes([root / pair.mask for pair in pairing.pairs])
     notes = list(pairing.notes)
@@ -141,7 +141,7 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> M
             f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(known.names)}). Put "
             "the run's class table beside the images, as classes.txt."
         )
-    images = grouped([Found(pair.image, "", pair.side) for pair in pairs], spec.group)
+    images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairs], spec.group)
     hashes = content_hashes([root / pair.image for pair in pairs])
     mask_hashes = content_hashes(masks)
     samples = [MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairs, images, strict=True)]
