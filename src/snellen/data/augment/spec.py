@@ -22,16 +22,6 @@ def check_ordered(pair: Pair) -> Pair:
     return pair
 
 
-Pair = tuple[float, float]
-
-
-def check_ordered(pair: Pair) -> Pair:
-    """The pair itself. Raises ValueError unless both are above 0 and the first is not the larger."""
-    if not 0 < pair[0] <= pair[1]:
-        raise ValueError("wanted two numbers above 0, the smaller one first")
-    return pair
-
-
 class AppearanceSpec(Spec):
     """Drawn for each image, applied in this order."""
 
