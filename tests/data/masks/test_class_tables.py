@@ -39,6 +39,9 @@ NINE = (9, 9, 9)
         ("sky:0,128,255::\nroad:9,9,9::", [("sky", None, SKY, False), ("road", None, NINE, False)]),
         ("sky #0080ff\nroad #090909", [("sky", None, SKY, False), ("road", None, NINE, False)]),
         ("3 0 128 255 sky", [("sky", 3, SKY, False)]),
+        ("3 sky 0 128 255\n5 side walk 9 9 9", [("sky", 3, SKY, False), ("side walk", 5, NINE, False)]),
+        ("sky 3 0 128 255 ignored", [("sky", 3, SKY, True)]),
+        ("class 1\n2 area 51", [("class 1", None, None, False), ("area 51", 2, None, False)]),
         ("\ufeffname,r,g,b\nsky,0,128,255\nVoid,9,9,9", [("sky", None, SKY, False), ("Void", None, NINE, True)]),
         ("id;class;color;ignored\n4;sky;#0080ff;\n5;edge;9 9 9;yes", [("sky", 4, SKY, False), ("edge", 5, NINE, True)]),
     ],
@@ -50,10 +53,10 @@ def test_class_files(tmp_path: Path, text: str, wanted: list[object]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no classes. Wanted one in each line"),
+        ("", "no classes. Wanted one per line"),
         ("1 2 sky", "line 1: '1 2 sky': wanted a name"),
         ("0 sky\n64 128", "line 2: the class has no name|line 2: '64 128'"),
-        ("300 0 0 sky", "colour of three numbers of 0 to 255"),
+        ("300 0 0 sky", "colour of three numbers from 0 to 255"),
         ("name,ignored\nsky,maybe", "line 2: ignored='maybe'; wanted true or false"),
         ("name,color\nsky,12 13", "line 2: a colour is three numbers"),
     ],
