@@ -70,8 +70,8 @@ def test_class_files_with_mistakes(tmp_path: Path, text: str, message: str) -> N
     ("lines", "message"),
     [
         ([MaskClass(name="a"), MaskClass(name="void")], r"only one scored class \('a'\)"),
-        ([MaskClass(name="a"), MaskClass(name="b"), MaskClass(name="a", value=7)], "the name 'a' is there twice"),
-        ([MaskClass(name="a", value=1), MaskClass(name="b")], "the value 1 is there twice"),
+        ([MaskClass(name="a"), MaskClass(name="b"), MaskClass(name="a", value=7)], "the name 'a' occurs twice"),
+        ([MaskClass(name="a", value=1), MaskClass(name="b")], "the value 1 occurs twice"),
         ([MaskClass(name=str(n)) for n in range(256)], "256 scored classes; at most 255"),
     ],
 )
@@ -105,7 +105,7 @@ def test_land_cover_is_recognised_only_where_it_fits(tmp_path: Path, write: Writ
     write("a.png", noisy.astype(np.uint8))
     table, notes = found(tmp_path)
     assert table == LAND_COVER
-    assert "land cover" in notes[0]
+    assert "land-cover colours" in notes[0]
     assert found(tmp_path, "land-cover")[0] == LAND_COVER
     pure[:4] = (255, 0, 0)
     write("a.png", pure.astype(np.uint8))
@@ -164,7 +164,7 @@ def test_grey_jpegs_are_refused_unless_black_and_white(tmp_path: Path) -> None:
     for name, pixels in (("a.png", grey), ("b.png", (grey > 100).astype(np.uint8) * 255)):
         Image.fromarray(pixels).save(tmp_path / name, format="JPEG")
         if name == "a.png":
-            with pytest.raises(UserError, match="a grey JPEG mask, whose compression mixes up class numbers"):
+            with pytest.raises(UserError, match="a grey JPEG mask, whose compression corrupts class numbers"):
                 found(tmp_path)
             (tmp_path / name).unlink()
     table, _ = found(tmp_path)
