@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+
 import pytest
 
-from snellen.words import counted, duration, kind_of, time_axis
+from snellen import words
+from snellen.words import counted, did_you_mean, duration, kind_of, time_axis
 
 
 def test_counts_have_their_nouns() -> None:
@@ -30,3 +33,15 @@ def test_axes_of_short_runs_are_in_seconds() -> None:
 
 def test_kinds_of_values() -> None:
     assert [kind_of(value) for value in (None, 5, True, [], {})] == ["None", "the number 5", "True", "a list", "a dict"]
+
+
+def test_the_nearest_choice_is_named() -> None:
+    assert did_you_mean("adamv", ["sgd", "adamw"]) == " Did you mean 'adamw'?"
+    assert did_you_mean("lion", ["sgd", "adamw"]) == ""
+    assert did_you_mean("lion", []) == ""
+    assert did_you_mean("lion", ["dandelion"], cutoff=0.9) == ""
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(words).attempted >= 2
+    assert doctest.testmod(words).failed == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: '1 epoch', '3,000 epochs'. plural: where it is not the noun with an s."""
@@ -23,6 +26,20 @@ def kind_of(value: object) -> str:
     if isinstance(value, bool | int | float):
         return f"{'the number ' if not isinstance(value, bool) else ''}{value}"
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def did_you_mean(given: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
+    """A sentence with the choice that is spelt most like `given`, after a space; "" where none is near.
+
+    cutoff: the least similarity in [0, 1], as in difflib.get_close_matches.
+
+    >>> did_you_mean("adamv", ["sgd", "adamw"])
+    " Did you mean 'adamw'?"
+    >>> did_you_mean("lion", ["sgd", "adamw"])
+    ''
+    """
+    close = difflib.get_close_matches(given, list(choices), n=1, cutoff=cutoff)
+    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def duration(seconds: float) -> str:

@@ -39,7 +39,7 @@ def test_images_without_labels(digits: Path, tmp_path: Path, monkeypatch: pytest
     assert [Path(entry.path).name for entry in result.unreadable] == ["n0153282988888888.png"]
     printed = text(result)
     assert "8 images without labels" in printed
-    assert "1 image is there more than once" in printed
+    assert "1 image is a copy of another one" in printed
     assert "snellen pretrain" in printed
 
 

@@ -111,7 +111,7 @@ def test_predict(trained: Run, digits: Path, tmp_path: Path, capsys: pytest.Capt
     assert found.columns.tolist() == ["class", "probability", "class_2", "probability_2", "error"]
     bad = found.loc[str(folder / "broken.jpg")]
     assert pd.isna(bad["class"])
-    assert bad["error"] == "not an image that can be read"
+    assert bad["error"] == "not a readable image"
     good = found[found["error"].isna()]
     expected = trained.predictions()
     assert good["class"].tolist() == expected["prediction"].tolist(), "predicting is what validation did"

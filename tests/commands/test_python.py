@@ -78,7 +78,7 @@ def test_predict_gives_the_numbers_of_the_command(run: Run, files: list[Path], t
     names = [f"probability_{name}" for name in run.classes]
     assert frame.columns.tolist() == ["image", "class", "probability", *names, "error"]
     assert frame["image"].tolist() == [str(file) for file in files], "in the order given"
-    assert frame["error"].tolist() == ["", "", "", "", "", "not an image that can be read"]
+    assert frame["error"].tolist() == ["", "", "", "", "", "not a readable image"]
     np.testing.assert_allclose(frame[names].to_numpy(float)[:5].sum(1), 1, atol=1e-5)
     assert frame[names].iloc[5].isna().all()
     done = snellen.predict(run, files, tmp_path / "p.csv", top_k=3, quiet=True)
@@ -137,7 +137,7 @@ def test_masks_are_the_indices_of_the_files(masks: Run, scenes: Path, tmp_path: 
     mixed = masks.predict([pixels, tmp_path / "broken.jpg", Image.open(first), pixels])
     assert mixed["image"].tolist() == [0, str(tmp_path / "broken.jpg"), 2, 3]
     assert mixed["mask"][1] is None
-    assert mixed["error"][1] == "not an image that can be read"
+    assert mixed["error"][1] == "not a readable image"
     for row in (0, 2, 3):
         np.testing.assert_array_equal(mixed["mask"][row], frame["mask"][0])
     done = snellen.predict(masks, [pixels, first], tmp_path / "both", quiet=True)
@@ -270,11 +270,11 @@ WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
     "columns": (lambda p, r, m: train(frame({"file": ["a"], "y": [1]})), "no column of classes .*among file, y"),
     "no columns": (lambda p, r, m: train(frame()), "no column of paths found among none"),
     "twice": (lambda p, r, m: train(frame([[1, 2]], columns=["path", "path"])), "two columns are called 'path'"),
-    "missing": (lambda p, r, m: train(frame({"path": ["a.png"], "class": ["x"]})), "DataFrame, row 0: .* is not there"),
+    "missing": (lambda p, r, m: train(frame({"path": ["a.png"], "class": ["x"]})), "DataFrame, row 0:.*not exist"),
     "empty": (lambda p, r, m: train(frame({"path": [None], "class": ["x"]})), "row 0: the path is empty"),
-    "frame of masks": (lambda p, r, m: train(frame(), MASKS), "a DataFrame is not taken here"),
-    "pretrain": (lambda p, r, m: snellen.pretrain(frame()), "a DataFrame is not taken here"),
-    "compare": (lambda p, r, m: snellen.compare("transfer-lite", frame()), "a DataFrame is not taken here"),
+    "frame of masks": (lambda p, r, m: train(frame(), MASKS), "a DataFrame is not accepted here"),
+    "pretrain": (lambda p, r, m: snellen.pretrain(frame()), "a DataFrame is not accepted here"),
+    "compare": (lambda p, r, m: snellen.compare("transfer-lite", frame()), "a DataFrame is not accepted here"),
     "study": (lambda p, r, m: snellen.compare(5, p), "study: wanted a name"),  # type: ignore[arg-type]
     "study field": (lambda p, r, m: snellen.compare("transfer-lite", p, lr=1), r"changes\.optimizer\.lr=1"),
     "load": (lambda p, r, m: snellen.load(5), "run: wanted a path"),  # type: ignore[arg-type]

@@ -90,7 +90,7 @@ def test_tables_and_images_without_labels(inside: pytest.MonkeyPatch, capsys: py
     assert "Digit0" in "".join(capsys.readouterr())
     command(inside, "train", CLASSES[0], "p2/office/train.csv", *CLASSES[1:], "--out", "two")
     out = "".join(capsys.readouterr())
-    assert "val.csv beside train.csv is not read" in out
+    assert "val.csv next to train.csv is not read" in out
     assert sum(Run(Path("two")).data["counts"].values()) == 24
     command(inside, "evaluate", "two", "p2/office/val.csv")
     assert "of 12 images are right" in "".join(capsys.readouterr())
@@ -131,7 +131,7 @@ def test_a_table_that_names_images_twice(inside: pytest.MonkeyPatch, capsys: pyt
     result = evaluate("one", "twice.csv")
     assert isinstance(result, Evaluated)
     assert result.figures.images == 3
-    assert "4 rows name an image again: it is scored once" in "".join(capsys.readouterr())
+    assert "4 rows repeat an image, which is scored once" in "".join(capsys.readouterr())
     Path("twice.csv").write_text("path,label\n" + rows + "p1/val_50/0_8.png,1\n")
-    with pytest.raises(UserError, match=r"0_8\.png: under two classes, '0' and '1'"):
+    with pytest.raises(UserError, match=r"0_8\.png: listed under two classes, '0' and '1'"):
         evaluate("one", "twice.csv")

@@ -22,7 +22,7 @@ from tests.hardware import HARDWARE
 from snellen import check, evaluate, predict, pretrain, resume, train
 from snellen.commands import execution
 from snellen.data.leaks import neighbour_notes
-from snellen.data.listing import Found
+from snellen.data.listing import LabelledImage
 from snellen.engine.interrupt import StopRequest
 from snellen.runs import Run
 
@@ -126,7 +126,7 @@ def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, 
     runs = {}
     for bits, data in ((12, deep_masks), (8, write_masks(tmp_path / "eight", scenes, 8))):
         runs[bits], text[bits] = result_and_output(train, data, MASKS, out=tmp_path / f"run{bits}")
-    assert "12 images of 16 bits with values up to 4," in text[12]
+    assert "12 images with 16 bits and values up to 4," in text[12]
     assert "read as 12 bits" in text[12]
     assert "16 bits" not in text[8]
     assert runs[12].recipe.data.bits == 12
@@ -206,7 +206,7 @@ def test_check_says_the_depth_and_the_scale(
 ) -> None:
     data, count = (deep_masks, 12) if masked else (deep_classes, 66)
     _, text = snellen("check", data, *(["--out", tmp_path / "drawn"] if masked else []), capsys=capsys)
-    assert f"{count} images of 16 bits with values up to 4," in text or "up to 3," in text
+    assert f"{count} images with 16 bits and values up to 4," in text or "up to 3," in text
     assert "read as 12 bits, so that 4,095 is white" in text
     if masked:
         drawn = [np.asarray(Image.open(path))[:, :48] for path in (tmp_path / "drawn").iterdir()]
@@ -218,18 +218,18 @@ def test_check_of_unlabelled_images_says_the_depth(tmp_path: Path) -> None:
         write(tmp_path / f"IMG_{number}.png", np.full((8, 8), 50 + number, np.uint8), 12)
     console = Console(file=io.StringIO(), width=1000)
     console.print(check(tmp_path).render())
-    assert "4 images of 16 bits with values up to 848: read as 10 bits" in console.file.getvalue()
+    assert "4 images with 16 bits and values up to 848: read as 10 bits" in console.file.getvalue()
 
 
 def test_images_beyond_the_scale_are_warned_of(deep_classes: Path, trained: Run, tmp_path: Path) -> None:
     data = write_classes(tmp_path / "bright", 12)
     write(data / "val" / "1" / "0.png", np.full((16, 16), 250, np.uint8), 16)
     _, text = result_and_output(train, data, CLASSES, out=tmp_path / "run")
-    assert "1 of 24 validation images of 16 bits exceed 4,095" in text
+    assert "1 of 24 validation images with 16 bits exceed 4,095" in text
     for call, more in ((evaluate, {}), (predict, {"out": tmp_path / "p.csv"})):
         _, text = result_and_output(call, trained, data / "val" if call is predict else data, **more)
-        assert "1 of 24 images of 16 bits exceed 4,095, which is white" in text
-        assert "up to 64,000, are cut off" in text
+        assert "1 of 24 images with 16 bits exceed 4,095, which is white" in text
+        assert "up to 64,000, are clipped" in text
     _, text = result_and_output(predict, trained, data / "val", tmp_path / "q.csv", overrides={"data.bits": 16})
     assert "exceed" not in text
     assert (tmp_path / "p.csv").read_text() != (tmp_path / "q.csv").read_text()
@@ -243,8 +243,8 @@ def test_a_run_of_eight_bits_says_how_it_reads_sixteen(
     eight = write_masks(tmp_path / "eight", scenes, 8) if masked else write_classes(tmp_path / "eight", 8)
     run = train(eight, MASKS if masked else CLASSES, out=tmp_path / "run", console=QUIET)
     _, text = result_and_output(evaluate, run, deep)
-    assert "images of 16 bits with values up to" in text
-    assert "the upper eight are used, so that 65,535 is white. For another scale: data.bits=12" in text
+    assert "images with 16 bits and values up to" in text
+    assert "the upper eight of the 16 bits are used, so that 65,535 is white. For another scale: data.bits=12" in text
     told, text = result_and_output(evaluate, run, deep, overrides={"data.bits": 12})
     assert "16 bits" not in text
     figure = "miou" if masked else "top1"
@@ -265,5 +265,5 @@ def test_frames_of_a_video_of_twelve_bits_look_alike(photograph: Any, tmp_path: 
             profile = {"driver": "GTiff", "count": 3, "height": 64, "width": 64, "dtype": "uint16"}
             with rasterio.open(tmp_path / f"s_{100 * scene + frame}.tif", "w", **profile) as file:
                 file.write(part)
-    images = [Found(path.name, "", "unknown") for path in sorted(tmp_path.iterdir())]
+    images = [LabelledImage(path.name, "", "unknown") for path in sorted(tmp_path.iterdir())]
     assert neighbour_notes(tmp_path, images)

@@ -104,7 +104,7 @@ def test_without_rasterio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(bands_module, "find_spec", lambda name: None)
     np.testing.assert_array_equal(in_training(photo), with_it[0])
     np.testing.assert_array_equal(in_training(grey), with_it[1])
-    with pytest.raises(UnreadableImageError, match=r"deep.tif: a TIFF of 3 bands with 16 bits .* 'snellen\[geo\]'"):
+    with pytest.raises(UnreadableImageError, match=r"deep.tif: a TIFF with 3 bands of 16 bits .* 'snellen\[geo\]'"):
         decode(deep)
 
 

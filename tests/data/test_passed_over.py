@@ -30,7 +30,7 @@ def photos(folder: Path) -> Path:
 
 def test_suffixes_are_named_with_counts(tmp_path: Path) -> None:
     data = photos(tmp_path / "photos")
-    note = "14 files in photos/ that are no images were passed over (12 .raw, 1 .pdf, 1 without a suffix)"
+    note = "14 files in photos/ that are not images were skipped (12 .raw, 1 .pdf, 1 without a suffix)"
     assert note in read_images(data, DataSpec()).notes
     assert note in read_unlabelled(data).notes
 
@@ -57,4 +57,4 @@ def test_beside_images_with_masks_too(scenes: Path, tmp_path: Path) -> None:
     shutil.copytree(scenes, tmp_path / "scenes")
     (tmp_path / "scenes" / "notes.raw").write_bytes(b"x")
     images = read_masked(tmp_path / "scenes", MaskDataSpec())
-    assert "1 file in scenes/ that is no image was passed over (1 .raw)" in images.notes
+    assert "1 file in scenes/ that is not an image was skipped (1 .raw)" in images.notes

@@ -36,7 +36,7 @@ def test_groups_count_in_place_of_images() -> None:
     notes = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, groups, None)
     assert notes[0].startswith("4 groups among the 400 validation images")
     one = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, ["p"] * 400, None)
-    assert one[0].startswith("1 group among the 400 validation images: no interval can be given")
+    assert one[0].startswith("1 group among the 400 validation images: intervals and tests need at least 3 groups")
     assert f"{wilson_width(4, 2):.0f} points wide" in notes[0]
 
 
@@ -53,4 +53,7 @@ def test_rare_classes_and_one_that_prevails() -> None:
 
 def test_few_masks() -> None:
     assert few_masks_notes(10) == []
-    assert "no interval is given" in few_masks_notes(3)[0]
+    assert (
+        "only 3 validation images with masks: intervals and comparisons of runs need at least 10"
+        in few_masks_notes(3)[0]
+    )

@@ -51,7 +51,7 @@ def test_class_folders_with_a_split(tmp_path: Path, train: str, validation: str)
     assert images.classes == ("cat", "dog")
     assert labels(images)[f"{train}/cat/deeper/x.png"] == "cat"
     assert images.split == "split as given"
-    assert f"1 file in {train}/ that is no image was passed over (1 .txt)" in images.notes
+    assert f"1 file in {train}/ that is not an image was skipped (1 .txt)" in images.notes
 
 
 def test_classes_are_numbered_as_people_count(tmp_path: Path) -> None:
@@ -99,10 +99,12 @@ def test_a_table_beside_the_folder_of_its_own_name(tmp_path: Path, monkeypatch: 
     assert not images.notes or "is not read" not in images.notes[0]
     (tmp_path / "office" / "val.csv").write_text("filename,label\n")
     assert any(
-        "val.csv beside train.csv is not read" in note for note in read_images("office/train.csv", DataSpec()).notes
+        "val.csv next to train.csv is not read" in note for note in read_images("office/train.csv", DataSpec()).notes
     )
     (tmp_path / "office" / "train" / names[0]).unlink()
-    with pytest.raises(UserError, match=rf"line 2: '{names[0]}' is not there \(looked in office and office/train\)"):
+    with pytest.raises(
+        UserError, match=rf"line 2: '{names[0]}' does not exist \(searched in office and office/train\)"
+    ):
         read_images("office/train.csv", DataSpec())
 
 
@@ -240,16 +242,16 @@ def make_bad(kind: str, root: Path) -> Path:
     [
         ("empty class", "bird: no images in this class folder"),
         ("unseen class", "class 'cart' is never seen in training.*Did you mean 'cat'"),
-        ("one class", "one class only"),
+        ("one class", "only one class"),
         ("no images", "no images"),
-        ("missing path", r"t.csv, line 3: 'train/cat/77.png' is not there"),
+        ("missing path", r"t.csv, line 3: 'train/cat/77.png' does not exist"),
         ("no label column", "no column of classes found among path, kind"),
         ("empty label", r"t.csv, line 2: the class is empty"),
         ("unknown split", "split 'tarin' is neither"),
         ("no class in the name", "look unlabelled"),
         ("misspelt", "Did you mean '.*train'"),
         ("unknown set", "no such set"),
-        ("not a table", "not a table that can be read"),
+        ("not a table", "not a readable table"),
     ],
 )
 def test_bad_sources_are_explained(tmp_path: Path, kind: str, message: str) -> None:
@@ -260,7 +262,7 @@ def test_bad_sources_are_explained(tmp_path: Path, kind: str, message: str) -> N
 def test_evaluation_data_must_know_the_classes(tmp_path: Path) -> None:
     for name in ("cat", "bird"):
         write(tmp_path / name / "1.png")
-    with pytest.raises(UserError, match="knows no class 'bird'"):
+    with pytest.raises(UserError, match="has no class 'bird'"):
         labelled_images(tmp_path, DataSpec(), ["cat", "dog"])
     images = labelled_images(tmp_path, DataSpec(), ["cat", "dog", "bird"])
     assert counts(images) == (0, 2)
@@ -324,7 +326,7 @@ def test_classes_may_begin_as_parts_of_a_split_do(tmp_path: Path) -> None:
     write(tmp_path / "both" / "train_a" / "a" / "1.png")
     write(tmp_path / "both" / "train_b" / "a" / "1.png")
     write(tmp_path / "both" / "val" / "a" / "1.png")
-    with pytest.raises(UserError, match=r"both train_a and train_b look like one part.*into a folder train/"):
+    with pytest.raises(UserError, match=r"train_a and train_b look like the same part.*into a folder train/"):
         read_images(tmp_path / "both", DataSpec())
 
 
@@ -366,7 +368,7 @@ def test_linked_folders_are_read(tmp_path: Path) -> None:
 def test_images_without_labels_are_called_that(tmp_path: Path, names: list[str], folder: str) -> None:
     for name in names:
         write(tmp_path / folder / name)
-    with pytest.raises(UserError, match=r"look unlabelled.*snellen pretrain .*a folder for each class"):
+    with pytest.raises(UserError, match=r"look unlabelled.*snellen pretrain .*one folder per class"):
         read_images(tmp_path, DataSpec())
     if names[0].startswith("n0"):  # where the names say classes after all
         assert len(read_images(tmp_path, DataSpec(name_pattern=r"(?P<class>n\d{8})")).classes) == 2

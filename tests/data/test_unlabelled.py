@@ -33,13 +33,13 @@ def test_of_a_split_only_the_training_part_is_learnt_from(digits: Path, tmp_path
     found = read_unlabelled(tmp_path)
     assert found.paths
     assert all(path.startswith("train/") for path in found.paths)
-    assert "val/ is left to be scored" in found.notes[0]
+    assert "val/ is kept for evaluation" in found.notes[0]
 
 
 def test_what_is_no_list(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_text("gone.png\n")
-    with pytest.raises(UserError, match=r"list\.txt, image 1: .*gone\.png is no file"):
+    with pytest.raises(UserError, match=r"list\.txt, image 1: .*gone\.png is not a file"):
         read_unlabelled(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not a text file in UTF-8"):
@@ -47,5 +47,5 @@ def test_what_is_no_list(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(UserError, match="no images"):
         read_unlabelled(file)
-    with pytest.raises(UserError, match=r"or a \.txt file with a path a line"):
+    with pytest.raises(UserError, match=r"or a \.txt file with a path per line"):
         read_unlabelled(tmp_path / "nowhere")

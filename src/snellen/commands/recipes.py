@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 from rich.table import Table
 
 from snellen.errors import UserError
 from snellen.recipe.text import headline, shipped_names, shipped_text
+from snellen.words import did_you_mean
 
 
 def recipes_table() -> Table:
@@ -24,7 +23,6 @@ def recipe_text(name: str) -> str:
     """A shipped recipe with its comments. Raises UserError, with the nearest name, for an unknown one."""
     names = shipped_names()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"Shipped: {', '.join(names)}."
-        raise UserError(f"recipe '{name}': no such recipe. {hint}")
+        hint = did_you_mean(name, names) or f" Shipped: {', '.join(names)}."
+        raise UserError(f"recipe '{name}': no such recipe.{hint}")
     return shipped_text(name)

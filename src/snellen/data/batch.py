@@ -1,4 +1,4 @@
-"""What the pixel cache hands to the augmentation."""
+"""The batches that the pixel cache passes to the augmentation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 class RawBatch:
     """Decoded images of one batch, before any augmentation.
 
-    pixels: (B, 3, H, W) uint8, RGB. Image b fills [:, : sizes[b, 0], : sizes[b, 1]]; what lies beyond is zero.
+    pixels: (B, 3, H, W) uint8, RGB. Image b fills [:, : sizes[b, 0], : sizes[b, 1]]; the rest is zero.
     sizes: (B, 2) int64 on the same device, height and width of each image in pixels.
-    uniform: True when every image fills the whole (H, W), known without asking the device.
+    uniform: True when every image fills the whole (H, W); stored so that the device need not be asked.
     """
 
     pixels: Tensor

@@ -1,4 +1,4 @@
-"""Images decoded once and kept as bytes, up to a bound."""
+"""Images decoded once and cached as bytes, up to a memory limit."""
 
 from __future__ import annotations
 
@@ -19,52 +19,51 @@ from snellen.data.normalization import Triple
 from snellen.data.store import CacheBudget, PixelStore
 
 _STATISTICS_IMAGES = 5000
-_AHEAD = 4  # results for each processor
-Given = TypeVar("Given")
+_AHEAD = 4  # results per processor
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Pixels:
-    """Decoded images in a fixed order: all in memory, or those that fit, the others decoded when they are asked for.
+    """Decoded images in a fixed order: all in memory, or as many as fit, the others decoded on demand.
 
-    read: gives the image of a row, (C, h, w) uint8. kept: the images in memory, None for those that are not; the list
-    is taken over. fill: what lies beyond an image in a batch. store: holds the images in memory. budget: of images that
-    are kept once they were asked for; None: none are. complete: whether all are in memory. Build one with
-    `load_pixels`.
+    read: returns the image of a row, (C, h, w) uint8. cached: the images in memory, None for the others; the list is
+    modified. fill: the value of padding in a batch. store: holds the images in memory. budget: for caching images that
+    are decoded on demand; None: they are not cached. complete: whether all are in memory. Build one with `load_pixels`.
     """
 
     def __init__(
         self,
         read: Callable[[int], Tensor],
-        kept: list[Tensor | None],
+        cached: list[Tensor | None],
         store: PixelStore,
         fill: int = 0,
         budget: CacheBudget | None = None,
     ) -> None:
-        self._read, self._kept, self._fill = read, kept, fill
+        self._read, self._cached, self._fill = read, cached, fill
         self._store, self._budget = store, budget
-        self.complete = all(image is not None for image in kept)
+        self.complete = all(image is not None for image in cached)
         self._block = store.block if self.complete else None
         if self._block is not None:
-            self._kept = [None] * len(kept)
+            self._cached = [None] * len(cached)
         self._pool = None if self.complete else ThreadPoolExecutor(os.cpu_count())
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the images that are in memory."""
+        """Bytes of the images in memory."""
         if self._block is not None:
             return self._block.nbytes
-        return sum(image.nbytes for image in self._kept if image is not None)
+        return sum(image.nbytes for image in self._cached if image is not None)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cached)
 
     def gather(self, rows: Tensor) -> RawBatch:
         """The images of `rows`, (B,) int64, as a batch."""
         return self._block_of(rows) if self._block is not None else pad(self._images(rows), self._fill)
 
     def take(self, rows: Tensor) -> RawBatch | ImageList:
-        """As `gather`, but images of different sizes as a list, without padding."""
+        """Like `gather`, but images of different sizes are returned as a list, without padding."""
         if self._block is not None:
             return self._block_of(rows)
         images = self._images(rows)
@@ -74,11 +73,11 @@ class Pixels:
         """The image of a row, (C, h, w) uint8."""
         if self._block is not None:
             return self._block[row]
-        image = self._kept[row]
+        image = self._cached[row]
         if image is None:
             image = self._read(row)
             if self._budget is not None and self._budget.take(image.nbytes):
-                self._kept[row] = image = self._store.put(image)
+                self._cached[row] = image = self._store.put(image)
         return image
 
     def _block_of(self, rows: Tensor) -> RawBatch:
@@ -87,8 +86,8 @@ class Pixels:
         return RawBatch(pixels, torch.tensor(pixels.shape[2:]).expand(len(rows), 2), uniform=True)
 
     def _images(self, rows: Tensor) -> list[Tensor]:
-        wanted = rows.tolist()
-        return list(map(self.image, wanted) if self._pool is None else self._pool.map(self.image, wanted))
+        indices = rows.tolist()
+        return list(map(self.image, indices) if self._pool is None else self._pool.map(self.image, indices))
 
 
 def load_pixels(
@@ -97,14 +96,14 @@ def load_pixels(
     budget: CacheBudget,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Pixels, list[UnreadableImageError]]:
-    """Decodes all images once, in threads, and keeps what fits into `budget`.
+    """Decodes all images once, in threads, and caches those that fit into `budget`.
 
-    read: gives what is kept of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with the
-    number of images done. Unreadable images are listed and are not among the Pixels; the others keep their order.
+    read: returns what is cached of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with
+    the number of images done. Unreadable images are listed and left out of the Pixels; the others keep their order.
     """
     read = read or decode
     store = PixelStore(budget, len(paths))
-    kept: list[Tensor | None] = []
+    cached: list[Tensor | None] = []
     readable: list[Path] = []
     unreadable: list[UnreadableImageError] = []
 
@@ -119,15 +118,15 @@ def load_pixels(
             if isinstance(result, UnreadableImageError):
                 unreadable.append(result)
             else:
-                kept.append(store.put(result) if budget.take(result.nbytes) else None)
+                cached.append(store.put(result) if budget.take(result.nbytes) else None)
                 readable.append(path)
             if on_progress is not None and (done % 256 == 0 or done == len(paths)):
                 on_progress(done)
-    return Pixels(lambda row: read(readable[row]), kept, store), unreadable
+    return Pixels(lambda row: read(readable[row]), cached, store), unreadable
 
 
 def pad(images: Sequence[Tensor], fill: int = 0) -> RawBatch:
-    """(C, h, w) uint8 images of any sizes as one batch; beyond each image, what `fill` says: 0 is black."""
+    """(C, h, w) uint8 images of any sizes as one batch, padded with the value `fill`: 0 is black."""
     sizes = torch.tensor([image.shape[1:] for image in images]).reshape(-1, 2)
     height, width = sizes.max(0).values.tolist()
     uniform = bool((sizes == sizes[0]).all())
@@ -135,15 +134,15 @@ def pad(images: Sequence[Tensor], fill: int = 0) -> RawBatch:
         return RawBatch(torch.stack(list(images)), sizes, uniform=True)
     shape = len(images), len(images[0]), height, width
     pixels = torch.full(shape, fill, dtype=torch.uint8, device=images[0].device)
-    for place, image in zip(pixels, images, strict=True):
-        place[:, : image.shape[1], : image.shape[2]] = image
+    for canvas, image in zip(pixels, images, strict=True):
+        canvas[:, : image.shape[1], : image.shape[2]] = image
     return RawBatch(pixels, sizes, uniform=False)
 
 
 def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
     """Mean and standard deviation of red, green and blue in [0, 1], over all pixels of up to 5,000 images.
 
-    The images are evenly spaced in the order; sums are exact integers.
+    The images are evenly spaced; sums are exact integers.
     """
     step = max(1, len(pixels) // _STATISTICS_IMAGES)
     count = 0
@@ -167,9 +166,9 @@ def _triple(values: Tensor) -> Triple:
 
 
 def bounded_map(
-    pool: ThreadPoolExecutor, function: Callable[[Given], Result], items: Sequence[Given]
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterable[Result]:
-    """pool.map, but only a few results (decoded images) for each thread wait to be taken."""
+    """Like pool.map, but only a few results (decoded images) per thread are held at a time."""
     remaining = iter(items)
     waiting = deque(pool.submit(function, item) for item in islice(remaining, _AHEAD * (os.cpu_count() or 1)))
     while waiting:

@@ -1,4 +1,4 @@
-"""Image files as RGB pixels, whatever their kind."""
+"""Image files of any format decoded to RGB pixels."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if find_spec("pillow_heif") is not None:
     register_heif_opener()
 
 _MOST_PIXELS = 1_000_000_000
-_LARGE = 50_000_000  # pixels from which an image is decoded alone, and only where the memory for it is free
-_BYTES = {"1": 8, "L": 8, "RGB": 12}  # a pixel takes at most while it is decoded and converted; other modes: 20
+_LARGE = 50_000_000  # pixels from which an image is decoded alone, and only if there is enough free memory
+_BYTES = {"1": 8, "L": 8, "RGB": 12}  # per pixel, at most, while it is decoded and converted; other modes: 20
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,14 +42,14 @@ _alone = RLock()
 
 
 def decode(path: Path, shorter: int | None = None, enough: int | None = None, bits: int | None = None) -> Tensor:
-    """The image as (3, H, W) uint8 RGB, upright by its EXIF orientation.
+    """The image as (3, H, W) uint8 RGB, turned upright by its EXIF orientation.
 
-    shorter: an image whose shorter side is longer than this many pixels is reduced to it, antialiased; none is
-    enlarged. enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter side
-    stays at least twice this; None: as `shorter`. bits: how many bits the values of 16-bit
-    files take, 8 to 16, of which the upper eight are kept and larger values are white; None: 16. Grey, palette and
-    CMYK images are converted; transparency is laid over white. A TIFF is read by the rule of data/bands.py, for which
-    rasterio may be needed. Raises UnreadableImageError for anything that cannot be decoded whole.
+    shorter: images whose shorter side exceeds this many pixels are reduced to it, antialiased; none is enlarged.
+    enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter side stays at
+    least twice this; None: as `shorter`. bits: how many bits the values of 16-bit files use, 8 to 16; the upper eight
+    are kept and larger values become white; None: 16. Grey, palette and CMYK images are converted; transparency is
+    composited over white. A TIFF is read by the rule of data/bands.py, which may need rasterio. Raises
+    UnreadableImageError for anything that cannot be decoded completely.
     """
     header = tiff_header(path)
     if header is not None and header.by_bands and (has_rasterio() or not header.by_pillow):
@@ -73,7 +73,7 @@ def decode(path: Path, shorter: int | None = None, enough: int | None = None, bi
 
 
 def kind_and_size(path: Path) -> tuple[str, int, int]:
-    """The kind of a file in words ("JPEG RGB"), width and height, by its header alone. Raises UnreadableImageError."""
+    """The format of a file ("JPEG RGB"), its width and height, from its header alone. Raises UnreadableImageError."""
     header = tiff_header(path)
     if header is not None and header.by_bands:
         kind = "GeoTIFF" if header.georeferenced else "TIFF"
@@ -85,13 +85,13 @@ def kind_and_size(path: Path) -> tuple[str, int, int]:
 
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
-    """An image file, open; whatever is wrong with it, also while its pixels are read, is an UnreadableImageError.
+    """An open image file; anything wrong with it, also while its pixels are read, raises UnreadableImageError.
 
-    That is also what an image is for which there is not enough memory, and one of more than a thousand million pixels.
+    So does an image that does not fit into memory, or one of more than a billion pixels.
     """
     try:
         with path.open("rb") as file:
-            file.read(65536)  # so that nothing waits for the disk while Pillow's own limit is lifted
+            file.read(65536)  # so that nothing waits for the disk while Pillow's limit is lifted
             file.seek(0)
             with _without_limit(file) as opened:
                 pixels = opened.width * opened.height
@@ -102,15 +102,15 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
-        raise UnreadableImageError(path, "the file is empty" if empty else "not an image that can be read") from None
+        raise UnreadableImageError(path, "the file is empty" if empty else "not a readable image") from None
     except FileNotFoundError:
         raise UnreadableImageError(path, "no such file") from None
-    except Exception as error:  # Pillow's decoders raise what they like, struct.error and OverflowError among it
+    except Exception as error:  # Pillow's decoders raise many kinds of errors, such as struct.error and OverflowError
         raise UnreadableImageError(path, f"damaged image ({str(error) or type(error).__name__})") from error
 
 
 def _without_limit(file: object) -> Image.Image:
-    """Pillow's own limit refuses honest large images: it is lifted while a header is read, and no longer."""
+    """Opens a file without Pillow's size limit, which rejects legitimate large images; lifted for the header only."""
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -123,34 +123,36 @@ def _check_size(path: Path, image: Image.Image) -> None:
     pixels = image.width * image.height
     size = f"{image.width:,} x {image.height:,} pixels"
     if pixels > _MOST_PIXELS:
-        raise UnreadableImageError(path, f"{size}, more than a thousand million")
+        raise UnreadableImageError(path, f"{size}, more than a billion")
     needed = pixels * _BYTES.get(image.mode, 20)
     if pixels > _LARGE and needed > (free := free_memory() * 3 // 4):
         raise UnreadableImageError(
-            path, f"{size} take {needed / 2**30:.1f} GiB while they are decoded; {free / 2**30:.1f} GiB can be had"
+            path, f"decoding {size} takes {needed / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are available"
         )
 
 
 def upright(opened: Image.Image, image: Image.Image | None = None) -> Image.Image:
-    """An image turned as the EXIF orientation of the file says. image: the file's, converted; None: the file's own."""
+    """An image turned upright by the EXIF orientation of its file. image: a converted copy; None: `opened` itself."""
     image = opened if image is None else image
     try:
         orientation = opened.getexif().get(0x0112, 1)
-    except Exception:  # a viewer shows an image whose EXIF is damaged as it is stored
+    except Exception:  # viewers, too, show an image with damaged EXIF as it is stored
         orientation = 1
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
 
 def as_rgb(image: Image.Image, path: Path, bits: int | None = None) -> Image.Image:
-    """An image, or a part of one, of any of Pillow's modes as RGB. path: for the message of UnreadableImageError.
+    """An image, or a part of one, in any of Pillow's modes as RGB. path: for the message of UnreadableImageError.
 
     bits: as in `decode`.
     """
     if image.mode.startswith("I"):
         return Image.fromarray(eight_bits(np.asarray(image), bits or 16)).convert("RGB")
     if image.mode == "F":
-        raise UnreadableImageError(path, "floating-point pixels of unknown range; save it with 8 or 16 bits a channel")
+        raise UnreadableImageError(
+            path, "floating-point pixels of unknown range; save it with 8 or 16 bits per channel"
+        )
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         layers = image.convert("RGBA")
         white = Image.new("RGBA", layers.size, (255, 255, 255, 255))
@@ -159,9 +161,9 @@ def as_rgb(image: Image.Image, path: Path, bits: int | None = None) -> Image.Ima
 
 
 def deep_png(opened: Image.Image, path: Path, bits: int | None) -> Image.Image | None:
-    """A PNG of 16 bits in several channels as RGB, laid over white; None for any other image.
+    """A 16-bit PNG with several channels as RGB, composited over white; None for any other image.
 
-    Pillow keeps the upper eight of 16 bits of such a file, whatever its values are.
+    Pillow itself would keep the upper eight of the 16 bits, whatever the values are.
     """
     values = deep_png_values(opened, path)
     if values is None:
@@ -174,14 +176,14 @@ def deep_png(opened: Image.Image, path: Path, bits: int | None) -> Image.Image |
 
 
 def is_deep_png(opened: Image.Image) -> bool:
-    """Whether an image that is open but not loaded is a PNG of 16 bits in several channels."""
+    """Whether an image that is open but not loaded is a 16-bit PNG with several channels."""
     if opened.format != "PNG" or opened.mode.startswith("I"):
         return False
     return any("16" in str(tile[3]) for tile in opened.tile)  # type: ignore[attr-defined]
 
 
 def deep_png_values(opened: Image.Image, path: Path) -> NDArray[np.uint16] | None:
-    """(h, w, channels) of a PNG of 16 bits in several channels, alpha last; None for any other image."""
+    """(h, w, channels) of a 16-bit PNG with several channels, alpha last; None for any other image."""
     if not is_deep_png(opened):
         return None
     from torchvision.io import ImageReadMode, decode_png, read_file
@@ -195,7 +197,7 @@ def _from_bands(path: Path, header: TiffHeader, bits: int) -> Image.Image:
     with _alone if pixels > _LARGE else nullcontext():
         if pixels > _MOST_PIXELS or (pixels > _LARGE and 12 * pixels > free_memory() * 3 // 4):
             raise UnreadableImageError(
-                path, f"{header.width:,} x {header.height:,} pixels, more than can be decoded whole"
+                path, f"{header.width:,} x {header.height:,} pixels, more than can be decoded at once"
             )
         bands = Bands(path, header, bits)
         try:

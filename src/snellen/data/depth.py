@@ -1,4 +1,4 @@
-"""How many bits the values of 16-bit files really take: one scale for a whole set of images."""
+"""How many bits the values of 16-bit files actually use: one scale for a whole set of images."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from snellen.data.bands import Bands, has_rasterio, tiff_header
 from snellen.data.decode import UnreadableImageError, deep_png_values, opened_image
 from snellen.words import counted
 
-_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm"})  # other formats have 8 bits, or are read as such
+_SUFFIXES = frozenset(
+    {".png", ".tif", ".tiff", ".pgm", ".ppm"}
+)  # other formats have 8 bits, or are read as if they had
 
 
 @dataclass(frozen=True)
 class Depth:
-    """largest_values: of each image of 16 bits, the largest value in it."""
+    """largest_values: the largest value in each 16-bit image."""
 
     largest_values: tuple[int, ...]
 
     @property
     def files(self) -> int:
-        """How many images have 16 bits."""
+        """Number of 16-bit images."""
         return len(self.largest_values)
 
     @property
     def largest(self) -> int:
-        """The largest value of all; 0 without images."""
+        """The largest value in all images; 0 without images."""
         return max(self.largest_values, default=0)
 
     @property
@@ -39,43 +41,43 @@ class Depth:
         return min(16, max(8, self.largest.bit_length()))
 
     def sentence(self, bits: int | None) -> str:
-        """How these images are read. bits: as the recipe gives them; None: they follow the largest value."""
+        """How these images are read, for people. bits: as in the recipe; None: derived from the largest value."""
         used = bits or self.bits
-        images = f"{counted(self.files, 'image')} of 16 bits with values up to {self.largest:,}"
+        images = f"{counted(self.files, 'image')} with 16 bits and values up to {self.largest:,}"
         text = f"{images}: read as {used} bits, so that {2**used - 1:,} is white (data.bits)"
         if self.bits > used:
-            return f"{text}; larger values are cut off"
+            return f"{text}; larger values are clipped"
         return f"{text}; data.bits={self.bits} would use all grey levels" if self.bits < used else text
 
-    def note(self, bits: int | None, what: str = "") -> str | None:
-        """What is wrong with showing these images to a network whose training images had another scale.
+    def note(self, bits: int | None, part: str = "") -> str | None:
+        """A warning where these images do not fit the scale of a network's training images.
 
-        bits: of the training images; None: they had 8 bits in their files. what: says which images, "validation ".
+        bits: of the training images; None: their files had 8 bits. part: which images these are, such as "validation ".
         """
         if not self.files:
             return None
-        images = counted(self.files, f"{what}image")
+        images = counted(self.files, f"{part}image")
         if bits is None:
             return (
-                f"{images} of 16 bits with values up to {self.largest:,}, and training images of 8 bits: of the 16 "
-                "bits the upper eight are used, so that 65,535 is white. For another scale: "
+                f"{images} with 16 bits and values up to {self.largest:,}, but training images with 8 bits: the upper "
+                "eight of the 16 bits are used, so that 65,535 is white. For another scale: "
                 f"data.bits={self.bits}"
             )
         above = sum(value >= 2**bits for value in self.largest_values)
         if not above:
             return None
         return (
-            f"{above:,} of {images} of 16 bits exceed {2**bits - 1:,}, which is white by the training images' scale "
-            f"(data.bits={bits}): larger values, up to {self.largest:,}, are cut off"
+            f"{above:,} of {images} with 16 bits exceed {2**bits - 1:,}, which is white on the training images' scale "
+            f"(data.bits={bits}): larger values, up to {self.largest:,}, are clipped"
         )
 
 
 def settle_bits(
     bits: int | None, training: Sequence[Path], scored: Sequence[Path] = ()
 ) -> tuple[int | None, list[str]]:
-    """The bits by which a set is read, and notes for people. bits: as the recipe gives them; None: as measured.
+    """The bits with which a set is read, and notes for people. bits: as in the recipe; None: measured.
 
-    None where no training image has 16 bits and the recipe says nothing.
+    None where no training image has 16 bits and the recipe does not set them.
     """
     depth = measure_depth(training)
     settled = bits or (depth.bits if depth.files else None)
@@ -85,7 +87,7 @@ def settle_bits(
 
 
 def measure_depth(paths: Sequence[Path]) -> Depth:
-    """Reads the values of all 16-bit images among `paths`; files that cannot be read are passed over."""
+    """Reads the values of all 16-bit images among `paths`; unreadable files are skipped."""
     paths = [path for path in paths if path.suffix.lower() in _SUFFIXES]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         largest = [value for value in pool.map(_largest, paths) if value is not None]
@@ -116,7 +118,7 @@ def _largest(path: Path) -> int | None:
 
 
 def _is_deep_png(path: Path) -> bool:
-    """By the header's 25th byte: opening each of many small files with Pillow would take longer."""
+    """Checks the 25th byte of the header, since opening many small files with Pillow would take longer."""
     try:
         with path.open("rb") as file:
             start = file.read(25)

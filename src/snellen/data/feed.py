@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Batch:
-    """What one optimiser step, or one step of an evaluation, sees.
+    """The data of one optimiser step, or of one step of an evaluation.
 
     images: (B, 3, S, S) float, normalised, on the training device. target: (B,) int64 in [0, C).
     soft: (B, C) float32 label distribution after mixing, rows sum to 1; None where nothing was mixed.
@@ -49,9 +49,9 @@ class Batch:
 class Feed:
     """Batches of one set of images.
 
-    pixels: the images as training crops from them. views: as evaluation sees them. targets: their classes, (N,) int64
-    on the CPU. classes: C. device: where batches are wanted.
-    seed: of order and augmentation. channels_last: the memory format of the images.
+    pixels: the images from which training crops are cut. views: the same as evaluation views. targets: their classes,
+    (N,) int64 on the CPU. classes: C. device: of the batches. seed: of order and augmentation. channels_last: the
+    memory format of the images.
     """
 
     pixels: Pixels
@@ -68,7 +68,7 @@ class Feed:
 
     @property
     def count(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self.targets)
 
     @property
@@ -86,15 +86,15 @@ class Feed:
         return produced(make, range(start, self.steps), self.pixels, self.device)
 
     def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """Batches of all images, or of those in `rows`, in order, as they are shown for scoring."""
+        """Batches of the evaluation views of all images, or of those in `rows`, in order."""
 
         def make(step: int) -> Batch:
-            chosen = every[step * self.batch_size : (step + 1) * self.batch_size]
-            views = self.views.gather(chosen).pixels
-            return self._on_device(self.augmentation.evaluate(views), self.targets[chosen])
+            batch_rows = all_rows[step * self.batch_size : (step + 1) * self.batch_size]
+            views = self.views.gather(batch_rows).pixels
+            return self._on_device(self.augmentation.evaluate(views), self.targets[batch_rows])
 
-        every = torch.arange(len(self.targets)) if rows is None else torch.from_numpy(rows)
-        return produced(make, range(-(-len(every) // self.batch_size)), self.views, self.device)
+        all_rows = torch.arange(len(self.targets)) if rows is None else torch.from_numpy(rows)
+        return produced(make, range(-(-len(all_rows) // self.batch_size)), self.views, self.device)
 
     def _train_batch(self, rows: Tensor, epoch: int, step: int) -> Batch:
         generator = torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
@@ -112,7 +112,7 @@ class Feed:
 
 
 def part_count(images: int, parts: int) -> int:
-    """In how many parts a batch is taken where `parts` are wanted: no part has a single image unless the batch has.
+    """At most `parts`: how many parts a batch is split into, none with a single image unless the batch has only one.
 
     An epoch's last batch may be smaller than the others; batch-norm on a 1 x 1 map cannot use one image alone.
     """
@@ -120,34 +120,34 @@ def part_count(images: int, parts: int) -> int:
 
 
 def on_device(images: Tensor, device: torch.device, channels_last: bool) -> Tensor:
-    """Images where and in the layout in which the network wants them."""
+    """The images on the device and in the memory format that the network expects."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     return images.to(device, non_blocking=True).contiguous(memory_format=memory_format)
 
 
 def steps_in_epoch(count: int, batch_size: int, drop_last: bool) -> int:
-    """Batches of `count` images. A last batch of one image is left out: batch-norm has no variance of one."""
+    """Batches of `count` images. A last batch of one image is dropped: it has no variance for batch-norm."""
     full, rest = divmod(count, batch_size)
     return max(1, full + (0 if drop_last or rest < 2 else 1))
 
 
 def order(seed: int, epoch: int, count: int) -> Tensor:
-    """(count,) int64: the rows of all images in the order of this epoch, counted from 1."""
+    """(count,) int64: the rows of all images in the order of this epoch, which is counted from 1."""
     generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
     return torch.randperm(count, generator=generator)
 
 
 def produced(make: Callable[[int], Item], steps: range, pixels: Pixels, device: torch.device) -> Iterator[Item]:
-    """make(step) for each step, ahead of its use where that pays."""
-    # A second thread pays where it hides something: decoding, or the copy to another device. On the CPU with
-    # all pixels in memory it would only take a core from the network.
-    hidden = not pixels.complete or device.type != "cpu"
+    """make(step) for each step, prefetched where that saves time."""
+    # A second thread helps where it hides decoding, or the copy to another device. On the CPU with all pixels in
+    # memory it would only take a core away from the network.
+    prefetch = not pixels.complete or device.type != "cpu"
     batches = (make(step) for step in steps)
-    return ahead(batches) if hidden else batches
+    return ahead(batches) if prefetch else batches
 
 
 def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items, made by a second thread up to `depth` ahead. Its exceptions are raised here."""
+    """The same items, produced by a second thread up to `depth` ahead. Its exceptions are raised here."""
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 

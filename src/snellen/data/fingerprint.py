@@ -1,4 +1,4 @@
-"""Hashes of files' contents: what the split is drawn by, and how a later command knows that the images are the same."""
+"""Hashes of file contents, which determine the split and show later commands whether the images are the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snellen.errors import UserError
 def content_hashes(paths: Sequence[Path]) -> list[str]:
     """SHA-256 of each file's bytes, in hexadecimal.
 
-    Raises UserError for a file that cannot be read, or whose name no table of a run could hold.
+    Raises UserError for a file that cannot be read, or whose name is not UTF-8, as the tables of a run need.
     """
     for path in paths:
         try:
@@ -32,12 +32,12 @@ def text_hash(text: str) -> str:
 
 
 def share_of_hash(digest: str) -> float:
-    """A number in [0, 1) from a hash; evenly spread over different contents."""
+    """A number in [0, 1) from a hash, uniformly distributed over different contents."""
     return int(digest[:13], 16) / 16**13
 
 
 def combined(parts: Iterable[str]) -> str:
-    """One hash of many texts, whatever their order."""
+    """One hash of many texts, independent of their order."""
     return text_hash("\n".join(sorted(parts)))
 
 

@@ -1,4 +1,4 @@
-"""The layouts of folders that people have."""
+"""Folder layouts of labelled images: class folders and flat files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Found, Listing, Side, images_below
+from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, LabelledImage, Listing, Side, images_below
 from snellen.errors import UserError
 from snellen.words import counted
 
@@ -21,15 +21,15 @@ _CAMERA = re.compile(r"(img|dsc[nf]?|dji|gopr|pxl|mvimg)([ _-]?\d+)*", re.IGNORE
 
 
 class UnlabelledError(UserError):
-    """Images that nothing says the classes of."""
+    """Images whose classes cannot be determined."""
 
 
 def _look_unlabelled(folder: Path, first: Path, count: int) -> UnlabelledError:
-    """Of a flat folder of images whose names say no classes."""
+    """The error for a flat folder of images whose names do not contain classes."""
     names = first.name if count == 1 else f"{first.name} and {count - 1:,} more"
     return UnlabelledError(
         f"{folder}: these images look unlabelled ({names}): no classes in their names, no class folders, no table. "
-        f"To learn from images without labels: snellen pretrain {folder}. To train a classifier: a folder for each "
+        f"To learn from images without labels: snellen pretrain {folder}. To train a classifier: use one folder per "
         "class, names such as cat_0001.jpg and dog_0001.jpg, or data.name_pattern, a regular expression with "
         "(?P<class>…)."
     )
@@ -38,29 +38,29 @@ def _look_unlabelled(folder: Path, first: Path, count: int) -> UnlabelledError:
 def list_folder(root: Path, spec: DataSpec) -> Listing:
     """Labelled images below `root`: class folders or flat files, with or without train/ and val/ above them.
 
-    Raises UserError when no layout fits, for an empty class folder, and for a file whose name holds no class.
+    Raises UserError when no layout fits, for an empty class folder, and for a file whose name contains no class.
     """
     parts = split_folders(root)
     train, validation, notes = parts.train, parts.validation, []
     if train is None or validation is None:
-        if train is not None and _subfolders(root) == [train]:  # beside others, it is a class: trains, cars, planes
-            notes.append(f"only {train.name}/ is there, no val/: the split is drawn within it")
+        if train is not None and _subfolders(root) == [train]:  # next to others it is a class: trains, cars, planes
+            notes.append(f"there is a {train.name}/ but no val/: {train.name}/ is split into training and validation")
             root = train
         images, layout = _list_side(root, root, "unknown", spec, notes)
     else:
         images, layout = _list_side(root, train, "train", spec, notes)
-        more, _ = _list_side(root, validation, "validation", spec, notes)
-        images += more
+        validation_images, _ = _list_side(root, validation, "validation", spec, notes)
+        images += validation_images
         layout = f"{layout} in {train.name}/ and {validation.name}/"
         if parts.test is not None:
             images += _list_test(root, parts.test, spec, notes)
     if not images:
-        raise _no_images(root, f"({', '.join(sorted(IMAGE_SUFFIXES))}). Wanted a folder for each class.")
+        raise _no_images(root, f"({', '.join(sorted(IMAGE_SUFFIXES))}). Wanted one folder per class.")
     return Listing(root, layout, images, notes)
 
 
 def check_names_say_classes(listing: Listing, spec: DataSpec) -> None:
-    """Raises UnlabelledError where the names of flat files say one class only, or a camera's: IMG_0001, DSC_0002."""
+    """Raises UnlabelledError where the names of flat files give only one class, or a camera's: IMG_0001, DSC_0002."""
     if spec.name_pattern is not None or not listing.layout.startswith(_FLAT):
         return
     classes = {image.label for image in listing.images}
@@ -70,7 +70,7 @@ def check_names_say_classes(listing: Listing, spec: DataSpec) -> None:
 
 @dataclass(frozen=True)
 class SplitFolders:
-    """validation: val/, or where there is none test/. test: test/ where it is not the validation part."""
+    """validation: val/, or else test/. test: test/, unless it is the validation part."""
 
     train: Path | None
     validation: Path | None = None
@@ -78,10 +78,11 @@ class SplitFolders:
 
 
 def split_folders(root: Path) -> SplitFolders:
-    """The folders train/, val/ and test/ of `root`, None where there is none.
+    """The folders train/, val/ and test/ of `root`, None for those that do not exist.
 
-    Names may go on, as in train_50/ and val_50/; beside other folders such names are parts of a split only where they
-    go on alike, since a class may be called train_station. Raises UserError where two folders look like the same part.
+    Names may have endings, as in train_50/ and val_50/; next to other folders such names are parts of a split only if
+    they have the same ending, since a class may be called train_station. Raises UserError where two folders look like
+    the same part.
     """
     subfolders = _subfolders(root)
     parts = [_part(subfolders, pattern) for _, pattern in _SPLITS]
@@ -96,7 +97,7 @@ def split_folders(root: Path) -> SplitFolders:
         if len(part) > 1:
             names = " and ".join(folder.name for folder, _ in part)
             raise UserError(
-                f"{root}: both {names} look like one part of a split. Move one of them away; if they are classes, put "
+                f"{root}: {names} look like the same part of a split. Move one of them away; if they are classes, put "
                 "all class folders into a folder train/."
             )
     first, validation, test = (part[0][0] if part else None for part in parts)
@@ -104,12 +105,14 @@ def split_folders(root: Path) -> SplitFolders:
 
 
 def _part(folders: list[Path], pattern: str) -> list[tuple[Path, str]]:
-    """The folders whose names begin as `pattern` says, and how they go on."""
+    """The folders whose names begin with `pattern`, and the endings of their names."""
     matches = [(folder, re.fullmatch(rf"({pattern})([ _.-].*)?", folder.name, re.IGNORECASE)) for folder in folders]
     return [(folder, match[2] or "") for folder, match in matches if match]
 
 
-def _list_side(root: Path, folder: Path, side: Side, spec: DataSpec, notes: list[str]) -> tuple[list[Found], str]:
+def _list_side(
+    root: Path, folder: Path, side: Side, spec: DataSpec, notes: list[str]
+) -> tuple[list[LabelledImage], str]:
     folders = [sub for sub in _subfolders(folder) if folder != root or sub.name != "__MACOSX"]
     flat = [path for path in sorted(folder.iterdir()) if _is_image(path)]
     if flat and not folders:
@@ -120,21 +123,21 @@ def _list_side(root: Path, folder: Path, side: Side, spec: DataSpec, notes: list
         paths = list(images_below(sub))
         if not paths:
             raise _no_images(sub, "in this class folder. Add some, or remove the folder.")
-        images += [Found(_relative(path, root), sub.name, side) for path in paths]
+        images += [LabelledImage(_relative(path, root), sub.name, side) for path in paths]
     if flat:
-        notes.append(f"{counted(len(flat), 'image')} directly in {folder.name}/, outside the class folders, left out")
+        notes.append(f"left out {counted(len(flat), 'image')} directly in {folder.name}/, outside the class folders")
     _note_others(folder, notes)
     return images, "class folders"
 
 
-def _list_test(root: Path, folder: Path, spec: DataSpec, notes: list[str]) -> list[Found]:
-    """Labelled images of the test part; none, with a note, where it has no labels, as where they are kept secret."""
+def _list_test(root: Path, folder: Path, spec: DataSpec, notes: list[str]) -> list[LabelledImage]:
+    """Labelled images of the test part; none, with a note, where it has no labels, as in a challenge."""
     try:
         images, _ = _list_side(root, folder, "test", spec, notes)
     except UserError:
         images = []
     if not images:
-        notes.append(f"{folder.name}/ is not scored: no images with classes were found in it")
+        notes.append(f"{folder.name}/ is not scored: it contains no labelled images")
     return images
 
 
@@ -145,24 +148,26 @@ def _note_others(folder: Path, notes: list[str]) -> None:
         notes.append(note)
 
 
-def _no_images(folder: Path, wanted: str) -> UserError:
+def _no_images(folder: Path, detail: str) -> UserError:
     from snellen.data.passed_over import passed_over_note
 
     note = passed_over_note(folder)
-    return UserError(f"{folder}: no images {wanted}{f' {note}.' if note else ''}")
+    return UserError(f"{folder}: no images {detail}{f' {note}.' if note else ''}")
 
 
-def _list_flat(root: Path, folder: Path, flat: list[Path], side: Side, spec: DataSpec) -> tuple[list[Found], str]:
+def _list_flat(
+    root: Path, folder: Path, flat: list[Path], side: Side, spec: DataSpec
+) -> tuple[list[LabelledImage], str]:
     pattern = re.compile(spec.name_pattern or _NAMED)
     if "class" not in pattern.groupindex:
-        raise UserError(f"data.name_pattern={spec.name_pattern}: it needs (?P<class>…) around the class's name.")
+        raise UserError(f"data.name_pattern={spec.name_pattern}: it needs (?P<class>…) around the class name.")
     table = _table_beside(folder)
     if table is not None and spec.name_pattern is None:
         from snellen.data.table import list_table
 
         listing = list_table(table, spec, images=folder)
         return [
-            Found(_relative(listing.root / image.path, root), image.label, side, image.group)
+            LabelledImage(_relative(listing.root / image.path, root), image.label, side, image.group)
             for image in listing.images
         ], f"images with the table {table.name}"
     images, unnamed = [], []
@@ -171,25 +176,27 @@ def _list_flat(root: Path, folder: Path, flat: list[Path], side: Side, spec: Dat
         if match is None:
             unnamed.append(path)
         else:
-            images.append(Found(_relative(path, root), match["class"], side))
+            images.append(LabelledImage(_relative(path, root), match["class"], side))
     if spec.name_pattern is None and 2 * len(unnamed) > len(flat):
         raise _look_unlabelled(folder, flat[0], len(flat))
     if unnamed:
         raise UserError(
-            f"{unnamed[0]}: no class in its name. Wanted class folders, or names such as cat_0001.jpg; "
-            "or give data.name_pattern, a regular expression with (?P<class>…)."
+            f"{unnamed[0]}: no class in its name. Use class folders, or names such as cat_0001.jpg; "
+            "or set data.name_pattern, a regular expression with (?P<class>…)."
         )
     return images, _FLAT
 
 
 def _table_beside(folder: Path) -> Path | None:
-    """A table of labels in the folder, or beside it under the folder's name."""
+    """A table of labels in the folder, or next to it under the folder's name."""
     inside = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLE_SUFFIXES]
     beside = [folder.with_name(folder.name + suffix) for suffix in sorted(TABLE_SUFFIXES)]
-    found = inside + [path for path in beside if path.is_file()]
-    if len(found) > 1:
-        raise UserError(f"{folder}: several tables ({', '.join(path.name for path in found)}). Leave one, or name it.")
-    return found[0] if found else None
+    tables = inside + [path for path in beside if path.is_file()]
+    if len(tables) > 1:
+        raise UserError(
+            f"{folder}: several tables ({', '.join(path.name for path in tables)}). Keep one, or give its path."
+        )
+    return tables[0] if tables else None
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a caller of Python gives as data."""
+"""Checks of the data that callers pass from Python."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def is_frame(data: object) -> TypeGuard[pd.DataFrame]:
 
 
 def check_source(data: Any) -> Source:
-    """Labelled images as they were given. Raises UserError for what is neither a path nor a DataFrame."""
+    """The source of labelled images, unchanged. Raises UserError for anything but a path or a DataFrame."""
     return data if is_frame(data) else _path(data, f"{_PATHS}, or a DataFrame of paths and classes")
 
 
 def check_path(data: Any) -> str | Path:
-    """Images of a command that takes no DataFrame. Raises UserError for anything but a path."""
+    """The path for a command that takes no DataFrame. Raises UserError for anything but a path."""
     if is_frame(data):
         raise UserError(
-            "data: a DataFrame is not taken here. Write it to a file, frame.to_csv('images.csv', index=False), and "
-            "give that."
+            "data: a DataFrame is not accepted here. Write it to a file, frame.to_csv('images.csv', index=False), and "
+            "pass that."
         )
     return _path(data, _PATHS)
 
 
 def name_of(data: Source) -> str:
-    """What data are called in messages."""
+    """The name of the data in messages."""
     return FRAME if is_frame(data) else str(data)
 
 
-def _path(data: Any, wanted: str) -> str | Path:
+def _path(data: Any, expected: str) -> str | Path:
     if not isinstance(data, str | os.PathLike):
-        raise UserError(f"data: wanted {wanted}; got {kind_of(data)}.")
+        raise UserError(f"data: wanted {expected}; got {kind_of(data)}.")
     return data if isinstance(data, str) else Path(data)

@@ -1,4 +1,4 @@
-"""Images as a caller of Python gives them: files, or pixels that have no file."""
+"""Images that a caller passes from Python: files, or pixels without a file."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _WANTED = f"wanted a path, a folder, a glob, a PIL image, a numpy array {_ARRAYS
 
 @dataclass(frozen=True, eq=False)
 class ImageInMemory:
-    """An image without a file. position: in the list that it was given in; it stands for the path in tables.
+    """An image without a file. position: in the caller's list; it takes the place of the path in tables.
 
-    pixels: a PIL image of any mode, or an array as `_ARRAYS` says: grey, RGB, or RGBA, which is laid over white.
+    pixels: a PIL image of any mode, or an array as in `_ARRAYS`: grey, RGB, or RGBA, which is composited over white.
     """
 
     position: int
@@ -42,18 +42,18 @@ class ImageInMemory:
 
     @property
     def name(self) -> Path:
-        """What it is called in messages."""
+        """The name of the image in messages."""
         return Path(f"image {self.position}")
 
     @property
     def height_and_width(self) -> tuple[int, int]:
-        """In pixels, as it is stored."""
+        """In pixels, as stored."""
         if isinstance(self.pixels, Image.Image):
             return self.pixels.height, self.pixels.width
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def rgb(self, bits: int | None) -> Image.Image:
-        """The image as `decode` makes it of a file: upright, RGB. bits: as there. Raises UnreadableImageError."""
+        """The image as `decode` would return it: upright, RGB. bits: as there. Raises UnreadableImageError."""
         try:
             if isinstance(self.pixels, Image.Image):
                 return upright(self.pixels, as_rgb(self.pixels, self.name, bits))
@@ -61,7 +61,7 @@ class ImageInMemory:
             return as_rgb(Image.fromarray(values[..., 0] if values.shape[2:] == (1,) else values), self.name)
         except UserError:
             raise
-        except Exception as error:  # of a file that PIL opened and only now decodes
+        except Exception as error:  # from a file that PIL opened and decodes only now
             raise UnreadableImageError(self.name, f"damaged image ({error})") from error
 
     def decode(self, bits: int | None) -> Tensor:
@@ -70,38 +70,38 @@ class ImageInMemory:
 
 
 def key_of(image: Path | ImageInMemory) -> str | int:
-    """What stands for an image in a table: its path, or its position in the list that it was given in."""
+    """The key of an image in a table: its path, or its position in the caller's list."""
     return image.position if isinstance(image, ImageInMemory) else str(image)
 
 
 def path_of(image: Path | ImageInMemory) -> Path:
-    """An image's file, or what stands for one."""
+    """The path of an image, or the name that takes its place."""
     return image.name if isinstance(image, ImageInMemory) else image
 
 
 def given_images(images: Images) -> list[Path | ImageInMemory]:
-    """Whatever stands for images, in the order given; the images of a folder or a glob sorted by path.
+    """The images that `images` stands for, in its order; those of a folder or a glob sorted by path.
 
-    An array (N, H, W, C) is N images. Raises UserError for what is no image, and where there is none.
+    An array (N, H, W, C) is N images. Raises UserError for anything that is not an image, and where there is none.
     """
-    given: list[Path | ImageInMemory] = []
+    result: list[Path | ImageInMemory] = []
     for image in _one_by_one(images):
         if isinstance(image, str | os.PathLike):
-            given += list_images([os.fspath(image)])
+            result += list_images([os.fspath(image)])
             continue
         if isinstance(image, np.ndarray):
-            _check_array(image, len(given))
+            _check_array(image, len(result))
         elif not isinstance(image, Image.Image):
-            raise UserError(f"image {len(given)}: {_WANTED}; got {kind_of(image)}.{_hint(image)}")
-        given.append(ImageInMemory(len(given), image))
-    if not given:
+            raise UserError(f"image {len(result)}: {_WANTED}; got {kind_of(image)}.{_hint(image)}")
+        result.append(ImageInMemory(len(result), image))
+    if not result:
         raise UserError(f"no images: {_WANTED}.")
-    return given
+    return result
 
 
 def _one_by_one(images: object) -> Iterator[object]:
-    alone = isinstance(images, str | os.PathLike | Image.Image)
-    if alone or (isinstance(images, np.ndarray) and images.ndim != 4 and images.dtype != object):
+    is_single = isinstance(images, str | os.PathLike | Image.Image)
+    if is_single or (isinstance(images, np.ndarray) and images.ndim != 4 and images.dtype != object):
         yield images
     elif not isinstance(images, Iterable) or isinstance(images, bytes | Mapping) or _hint(images):
         raise UserError(f"images: {_WANTED}; got {kind_of(images)}.{_hint(images)}")
@@ -120,17 +120,17 @@ def _check_array(array: NDArray[np.generic], position: int) -> None:
             raise UserError(f"image {position}: {shape}; the channels come last: array.transpose(1, 2, 0).")
     elif np.issubdtype(array.dtype, np.floating):
         raise UserError(
-            f"image {position}: {shape}; wanted whole numbers: of values from 0 to 1, (255 * array).round()"
+            f"image {position}: {shape}; wanted integers. Convert values from 0 to 1 with (255 * array).round()"
             ".astype('uint8')."
         )
     raise UserError(f"image {position}: {shape}; wanted {_ARRAYS}.")
 
 
 def _hint(images: object) -> str:
-    """How what is no image, but often given for one, is turned into images."""
+    """How to convert values that are often passed in place of images."""
     kind = type(images)
     if kind.__name__ == "DataFrame":
-        return " Give its column of paths, as in frame['path']."
+        return " Pass its column of paths, as in frame['path']."
     if kind.__module__.partition(".")[0] == "torch":
-        return " Of a tensor (3, H, W): tensor.permute(1, 2, 0).numpy()."
+        return " Convert a tensor (3, H, W) with tensor.permute(1, 2, 0).numpy()."
     return ""

@@ -1,4 +1,4 @@
-"""What makes figures too good: images or groups on both sides of the split, and frames of one video."""
+"""What inflates scores: images or groups on both sides of the split, and frames of one video."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from snellen.data.listing import Found, Side
+from snellen.data.listing import LabelledImage, Side
 from snellen.data.neighbours import neighbours_look_alike
 from snellen.words import counted
 
 
-def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> list[str]:
-    """Notes on images and groups on both sides of the split, and on images or classes that are there twice."""
+def leak_notes(images: list[LabelledImage], sides: list[Side], hashes: list[str]) -> list[str]:
+    """Notes on images and groups on both sides of the split, and on duplicate images or classes."""
     notes = []
-    for part, others in (("validation", ("train",)), ("test", ("train", "validation"))):
-        there = {digest for digest, side in zip(hashes, sides, strict=True) if side in others}
+    for part, other_sides in (("validation", ("train",)), ("test", ("train", "validation"))):
+        earlier = {digest for digest, side in zip(hashes, sides, strict=True) if side in other_sides}
         leaked = [
             image.path
             for image, digest, side in zip(images, hashes, sides, strict=True)
-            if side == part and digest in there
+            if side == part and digest in earlier
         ]
         if leaked:
             copies = counted(len(leaked), f"{part} image is", f"{part} images are")
-            seen = " or the ".join("training" if other == "train" else other for other in others)
-            notes.append(f"{copies} also among the {seen} images, such as {leaked[0]}")
+            names = " or the ".join("training" if name == "train" else name for name in other_sides)
+            notes.append(f"{copies} also among the {names} images, such as {leaked[0]}")
     train, validation, test = (_groups(images, sides, part) for part in ("train", "validation", "test"))
     across = (train & (validation | test)) | (validation & test)
     if across:
@@ -38,22 +38,22 @@ def leak_notes(images: list[Found], sides: list[Side], hashes: list[str]) -> lis
     return notes
 
 
-def _groups(images: list[Found], sides: list[Side], part: str) -> set[str]:
+def _groups(images: list[LabelledImage], sides: list[Side], part: str) -> set[str]:
     return {image.group for image, side in zip(images, sides, strict=True) if side == part and image.group is not None}
 
 
-def neighbour_notes(root: Path, images: Iterable[Found]) -> list[str]:
-    """A note where images look like frames of one video."""
+def neighbour_notes(root: Path, images: Iterable[LabelledImage]) -> list[str]:
+    """A note if the images look like frames of one video."""
     if not neighbours_look_alike(root, [image.path for image in images]):
         return []
     return [
-        "images with neighbouring numbers look alike, as frames of one video do; split apart they make the figures "
-        "too good. If they belong together, say so with data.group"
+        "images with consecutive numbers look alike, as frames of one video do; a split between them inflates the "
+        "scores. If they belong together, set data.group"
     ]
 
 
 def repeat_notes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
-    """Notes on images of one content in several files, of which each is scored."""
+    """Notes on images that several files contain, each of which is scored."""
     repeats = len(hashes) - len(set(hashes))
     if not repeats:
         return []
@@ -69,4 +69,4 @@ def _clashes(labels: Sequence[str], hashes: Sequence[str]) -> list[str]:
     for label, digest in zip(labels, hashes, strict=True):
         by_content.setdefault(digest, set()).add(label)
     clashing = sum(len(names) > 1 for names in by_content.values())
-    return [f"{counted(clashing, 'image is', 'images are')} there under two classes"] if clashing else []
+    return [f"{counted(clashing, 'image appears', 'images appear')} under two classes"] if clashing else []

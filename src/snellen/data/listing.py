@@ -1,4 +1,4 @@
-"""What a source of labelled images is, and what is found in one."""
+"""Sources of labelled images, and the images listed from one."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Source: TypeAlias = "str | Path | pd.DataFrame"
-"""What labelled images are given as: a folder, a table, torchvision:NAME, or a DataFrame of paths and classes."""
+"""Where labelled images come from: a folder, a table, torchvision:NAME, or a DataFrame of paths and classes."""
 
 
-def _more_suffixes() -> set[str]:
-    """Of formats that depend on what is installed: HEIC needs pillow-heif, AVIF a Pillow from 11.3 on."""
+def _optional_suffixes() -> set[str]:
+    """Formats that depend on what is installed: HEIC needs pillow-heif, AVIF needs Pillow 11.3 or later."""
     heif = {".heic", ".heif"} if find_spec("pillow_heif") is not None else set()
     return {".avif"} | heif
 
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-IMAGE_SUFFIXES = frozenset(_SUFFIXES | _more_suffixes())
+IMAGE_SUFFIXES = frozenset(_SUFFIXES | _optional_suffixes())
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
 
@@ -50,14 +50,14 @@ class DataSpec(Spec):
     """How images and labels are found and split."""
 
     validation_share: float = Field(
-        0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
+        0.15, gt=0, le=0.5, description="Share of the images used for validation, if the data come without a split."
     )
     fraction: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Share of the training images that is used, each class in proportion, drawn by the recipe's seed; "
-        "groups stay whole. A smaller share is part of a larger one; the scored images stay the same.",
+        description="Share of the training images that is used, in proportion for each class, drawn with the recipe's "
+        "seed; groups stay whole. Smaller shares are subsets of larger ones; the validation images stay the same.",
     )
     group: Pattern | None = Field(
         None,
@@ -67,9 +67,9 @@ class DataSpec(Spec):
     name_pattern: Pattern | None = Field(
         None, description="Regular expression with (?P<class>…) on the file name, for flat folders. null: NAME_NUMBER."
     )
-    image_column: str | None = Field(None, description="Column of paths in a table. null: found by its name.")
-    label_column: str | None = Field(None, description="Column of classes in a table. null: found by its name.")
-    split_column: str | None = Field(None, description="Column of train / val in a table. null: found by its name.")
+    image_column: str | None = Field(None, description="Column of paths in a table. null: detected by its name.")
+    label_column: str | None = Field(None, description="Column of classes in a table. null: detected by its name.")
+    split_column: str | None = Field(None, description="Column of train / val in a table. null: detected by its name.")
     unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
     cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
@@ -77,7 +77,7 @@ class DataSpec(Spec):
 
 @dataclass(frozen=True)
 class Sample:
-    """path: relative to the root, or absolute. label: index into the classes. group: what it belongs to, if known."""
+    """path: relative to the root, or absolute. label: index into the classes. group: the image's group, if known."""
 
     path: str
     label: int
@@ -96,8 +96,8 @@ class Unreadable:
 class ImageSet:
     """Labelled images of one source.
 
-    layout, split: how they were found and told apart, in words. notes: what a person should know. fingerprint: a hash
-    over split, path, content and class of every image. test: scored once, by the finished run.
+    layout, split: how they were found and split, in words. notes: for people. fingerprint: a hash of the split, path,
+    content and class of every image. test: scored once, by the finished run.
     """
 
     root: Path
@@ -120,7 +120,7 @@ Side = Literal["train", "validation", "test", "unknown"]
 
 
 @dataclass(frozen=True)
-class Found:
+class LabelledImage:
     """An image with its label, before classes are numbered. path: relative to the root, with forward slashes."""
 
     path: str
@@ -131,16 +131,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything that a source held. layout: in words. notes: what a person should know."""
+    """All labelled images of a source. layout: in words. notes: for people."""
 
     root: Path
     layout: str
-    images: list[Found]
+    images: list[LabelledImage]
     notes: list[str]
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Image files at any depth, sorted; hidden files and folders and __MACOSX are passed over."""
+    """Image files at any depth, sorted; hidden files and folders and __MACOSX are skipped."""
     paths = (Path(name) for name in files_below(folder))
     yield from (folder / path for path in sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES))
 
@@ -150,23 +150,23 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def grouped(images: list[Found], group: str | None) -> list[Found]:
-    """The images with what `group`, a regular expression with one pair of parentheses, finds in their paths.
+def grouped(images: list[LabelledImage], group: str | None) -> list[LabelledImage]:
+    """The images with their groups, extracted from the paths by `group`, a regular expression with one capture group.
 
-    Raises UserError where it does not fit.
+    Raises UserError where it does not match.
     """
     if group is None or any(image.group is not None for image in images):
-        return images  # a table has read its own column
+        return images  # a table has its own column of groups
     pattern = re.compile(group)
     if pattern.groups != 1:
         raise UserError(
             f"data.group={group}: no column of that name, and as a regular expression it needs exactly one pair "
-            "of parentheses around what names the group, as in '(patient\\d+)_'."
+            "of parentheses around the name of the group, as in '(patient\\d+)_'."
         )
     result = []
     for image in images:
         match = pattern.search(image.path)
         if match is None:
             raise UserError(f"data.group={group}: it does not match '{image.path}'. Every image needs a group.")
-        result.append(Found(image.path, image.label, image.side, match[1]))
+        result.append(LabelledImage(image.path, image.label, image.side, match[1]))
     return result

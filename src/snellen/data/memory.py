@@ -1,4 +1,4 @@
-"""How much memory can still be had, as the system and the container say."""
+"""How much memory is available, according to the system and the container."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _UNLIMITED = 2**60  # cgroup v1 writes a number of about this size for "no limit
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Bytes that can be had without swapping and within the limits of the process's control groups.
+    """Bytes available without swapping and within the limits of the process's control groups.
 
-    root: where /proc and /sys lie. Half of all memory where the system does not say (no Linux).
+    root: where /proc and /sys are. Half of all memory where the system does not report it (other than Linux).
     """
     available = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
     try:
@@ -21,11 +21,11 @@ def free_memory(root: Path = Path("/")) -> int:
                 available = int(line.split()[1]) * 1024
     except OSError:
         return available  # not Linux
-    return max(0, min([available, *_group_rooms(root)]))
+    return max(0, min([available, *_group_headrooms(root)]))
 
 
-def _group_rooms(root: Path) -> Iterator[int]:
-    """What is left below the memory limit of each control group that the process is in, up to the root group."""
+def _group_headrooms(root: Path) -> Iterator[int]:
+    """The free bytes below the memory limit of each control group of the process, up to the root group."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -40,24 +40,24 @@ def _group_rooms(root: Path) -> Iterator[int]:
             continue
         group = mount / name.strip("/")
         while group.is_relative_to(mount):
-            if (room := _room(group, limit, usage)) is not None:
-                yield room
+            if (headroom := _headroom(group, limit, usage)) is not None:
+                yield headroom
             if group == mount:
                 break
             group = group.parent
 
 
-def _room(group: Path, limit: str, usage: str) -> int | None:
-    """Bytes below the group's limit; pages of files that the kernel may drop count as free. None: no limit."""
+def _headroom(group: Path, limit: str, usage: str) -> int | None:
+    """Free bytes below the group's limit; file pages that the kernel may drop count as free. None: no limit."""
     try:
-        most = (group / limit).read_text().strip()
-        if most == "max" or int(most) >= _UNLIMITED:
+        ceiling = (group / limit).read_text().strip()
+        if ceiling == "max" or int(ceiling) >= _UNLIMITED:
             return None
         used = int((group / usage).read_text())
         for line in (group / "memory.stat").read_text().splitlines():
             if line.split(" ")[0] in {"inactive_file", "total_inactive_file"}:
                 reclaimable = int(line.split()[1])
-                return int(most) - max(0, used - reclaimable)
-        return int(most) - used
+                return int(ceiling) - max(0, used - reclaimable)
+        return int(ceiling) - used
     except (OSError, ValueError):
         return None  # the group is not visible in this namespace

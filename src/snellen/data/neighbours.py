@@ -1,4 +1,4 @@
-"""Whether images with neighbouring numbers in their names are frames of one scene."""
+"""Whether images with consecutive numbers in their names are frames of one scene."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MUCH_NEARER = 0.35
 
 
 def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
-    """Whether the median distance of neighbours' thumbnails is far below that of random pairs of the same folder.
+    """Whether the median distance of consecutive thumbnails is far below that of random pairs from the same folder.
 
-    Looks at up to 60 pairs of images, fixed by the order of the paths.
+    Compares up to 60 pairs of images, determined by the order of the paths.
     """
     numbered: dict[tuple[str, int], str] = {}
     for path in paths:
@@ -43,11 +43,11 @@ def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
     for first, second in pairs:
         folder = by_folder[first.rpartition("/")[0]]
         other = folder[int(generator.integers(len(folder)))]
-        views = [_thumbnail(root / path, bits) for path in (first, second, other)]
-        if any(view is None for view in views) or other == first:
+        thumbnails = [_thumbnail(root / path, bits) for path in (first, second, other)]
+        if any(thumbnail is None for thumbnail in thumbnails) or other == first:
             continue
-        near.append(_distance(views[0], views[1]))
-        far.append(_distance(views[0], views[2]))
+        near.append(_distance(thumbnails[0], thumbnails[1]))
+        far.append(_distance(thumbnails[0], thumbnails[2]))
     return len(near) >= 10 and float(np.median(near)) < _MUCH_NEARER * float(np.median(far))
 
 

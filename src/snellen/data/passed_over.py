@@ -1,4 +1,4 @@
-"""What a person should know of files that are no images which can be read."""
+"""A note on files that are not readable images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _HEIF = frozenset({".heic", ".heif"})
 
 
 def passed_over_note(folder: Path, names: Iterable[str] | None = None) -> str | None:
-    """A line with the suffixes of the files that are no images, and how many of each; None where there are none.
+    """A line with the suffixes of the files that are not images, and their numbers; None where there are none.
 
-    names: the files; None: all below the folder. Tables, which hold labels, do not count.
+    names: the files; None: all below the folder. Tables, which contain labels, are not counted.
     """
     names = files_below(folder) if names is None else names
     suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
-    others = [entry for entry in suffixes.items() if entry[0] not in IMAGE_SUFFIXES | TABLE_SUFFIXES]
-    others.sort(key=lambda entry: (-entry[1], entry[0] or "~"))
-    if not others:
+    ignored = [entry for entry in suffixes.items() if entry[0] not in IMAGE_SUFFIXES | TABLE_SUFFIXES]
+    ignored.sort(key=lambda entry: (-entry[1], entry[0] or "~"))
+    if not ignored:
         return None
-    listed = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in others[:_MOST_SUFFIXES]]
-    if more := sum(count for _, count in others[_MOST_SUFFIXES:]):
+    listed = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in ignored[:_MOST_SUFFIXES]]
+    if more := sum(count for _, count in ignored[_MOST_SUFFIXES:]):
         listed.append(f"{more:,} others")
-    total = sum(count for _, count in others)
-    were = "is no image was" if total == 1 else "are no images were"
-    heif = any(suffix in _HEIF for suffix, _ in others)
+    total = sum(count for _, count in ignored)
+    skipped = "is not an image was" if total == 1 else "are not images were"
+    heif = any(suffix in _HEIF for suffix, _ in ignored)
     hint = "; pip install 'snellen[heif]' reads .heic and .heif" if heif else ""
-    return f"{counted(total, 'file')} in {folder.name}/ that {were} passed over ({', '.join(listed)}{hint})"
+    return f"{counted(total, 'file')} in {folder.name}/ that {skipped} skipped ({', '.join(listed)}{hint})"

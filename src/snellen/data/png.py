@@ -1,4 +1,4 @@
-"""PNG files written row by row, which Pillow cannot: images larger than the memory that one has for them."""
+"""PNG files written row by row, which Pillow cannot do: for images that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-_GREY, _RGB, _PALETTE = 0, 2, 3  # PNG's names of the kinds of pixels
+_GREY, _RGB, _PALETTE = 0, 2, 3  # PNG's colour types
 _SUBTRACT_LEFT = 1  # PNG's filter "Sub"
 _PIECE = 1 << 20  # bytes of compressed data in one chunk
 
@@ -20,8 +20,8 @@ class PngWriter:
     """Writes rows of 8-bit grey, palette or RGB pixels into an open file, from the top.
 
     palette: (r, g, b) of each index; None for grey, or for RGB with channels=3. Sources: W3C PNG, third edition,
-    sections 5, 9 and 11. Photographs are filtered by what lies left; indices are left as they are, as section 12.7
-    recommends. Close it after the last row: until then the file is no PNG.
+    sections 5, 9 and 11. Photographs are filtered by the pixel to the left; indices are not filtered, as section 12.7
+    recommends. Close it after the last row: until then the file is not a valid PNG.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class PngWriter:
         self._photograph = channels == 3
         self._compressor = zlib.compressobj(6)
         self._pending = bytearray()
-        kind = _PALETTE if palette is not None else _RGB if channels == 3 else _GREY
+        colour_type = _PALETTE if palette is not None else _RGB if channels == 3 else _GREY
         file.write(b"\x89PNG\r\n\x1a\n")
-        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0))
         if palette is not None:
             self._chunk(b"PLTE", bytes(value for colour in palette for value in colour))
 
     def rows(self, pixels: NDArray[np.uint8]) -> None:
-        """The next rows: (n, width) uint8, or (n, width, 3)."""
+        """Writes the next rows: (n, width) uint8, or (n, width, 3)."""
         flat = pixels.reshape(len(pixels), -1)
         filtered = np.zeros((len(flat), flat.shape[1] + 1), np.uint8)
         filtered[:, 1:] = flat

@@ -1,4 +1,4 @@
-"""Images of any size, read part by part: GeoTIFF and large TIFF from the disk, other files decoded whole once."""
+"""Images of any size, read in parts: GeoTIFF and large TIFF from disk, other files decoded once as a whole."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from snellen.data.decode import UnreadableImageError, as_rgb, decode, deep_png, 
 from snellen.data.in_memory import ImageInMemory
 from snellen.errors import UserError
 
-_LARGE = 64_000_000  # pixels from which a plain TIFF is read part by part where rasterio is installed
+_LARGE = 64_000_000  # pixels from which a plain TIFF is read in parts if rasterio is installed
 
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where an image lies on Earth, as rasterio has it: a coordinate system and an affine transform, or points."""
+    """Where an image lies on Earth, as in rasterio: a coordinate system with an affine transform or control points."""
 
     crs: Any
     transform: Any
     points: tuple[Any, Any]
 
     def profile(self) -> dict[str, Any]:
-        """Arguments of rasterio.open for a file of the same place and size."""
+        """Arguments of rasterio.open for a file with the same location and size."""
         points, points_crs = self.points
         return {"crs": points_crs, "gcps": points} if points else {"crs": self.crs, "transform": self.transform}
 
 
 class Raster(Protocol):
-    """An open image. georeference: None where the file has none. Safe to be read from several threads."""
+    """An open image. georeference: None where the file has none. Thread-safe for reading."""
 
     height: int
     width: int
     georeference: Georeference | None
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
-        """A part that lies inside the image, (height, width, 3) RGB."""
+        """A window that lies inside the image, (height, width, 3) RGB."""
 
     def valid(self, top: int, left: int, height: int, width: int) -> NDArray[np.bool_] | None:
-        """(height, width) where there is an image at all; None: everywhere."""
+        """(height, width): True where pixels are valid; None: everywhere."""
 
     def close(self) -> None:
-        """Lets go of the file and of what is held of it."""
+        """Closes the file and frees its pixels."""
 
 
 def open_raster(path: Path | ImageInMemory, bits: int | None = None) -> Raster:
-    """An image as `decode` gives it, in parts. bits: as there.
+    """An image as `decode` returns it, in parts. bits: as there.
 
     Raises UnreadableImageError, here or when a part is read, and UserError for a GeoTIFF without rasterio.
     """
@@ -63,7 +63,7 @@ def open_raster(path: Path | ImageInMemory, bits: int | None = None) -> Raster:
 
 
 def pixels_of(path: Path | ImageInMemory) -> int:
-    """Height times width, from the file's header; 0 where it cannot be read."""
+    """Height times width, from the file's header; 0 if it cannot be read."""
     if isinstance(path, ImageInMemory):
         return path.height_and_width[0] * path.height_and_width[1]
     try:
@@ -73,10 +73,10 @@ def pixels_of(path: Path | ImageInMemory) -> int:
         return 0
 
 
-def need_rasterio(what: str) -> None:
-    """Raises UserError, saying how to install it, when rasterio is not there. what: begins the message."""
+def need_rasterio(purpose: str) -> None:
+    """Raises UserError, with the command to install it, if rasterio is missing. purpose: begins the message."""
     if not has_rasterio():
-        raise UserError(f"{what} needs rasterio, which is not installed: pip install 'snellen[geo]'")
+        raise UserError(f"{purpose} needs rasterio, which is not installed: pip install 'snellen[geo]'")
 
 
 def _by_parts(path: Path, header: TiffHeader) -> bool:
@@ -90,7 +90,7 @@ def _by_parts(path: Path, header: TiffHeader) -> bool:
 
 
 def _loaded(path: Path, bits: int | None) -> Image.Image:
-    """A whole file, upright; of any mode but that of a TIFF's bands or a PNG of 16 bits, which are RGB."""
+    """A whole file, upright, in any mode; the bands of a TIFF and a 16-bit PNG are already RGB."""
     header = tiff_header(path)
     if header is not None and header.by_bands:
         return Image.fromarray(decode(path, bits=bits).permute(1, 2, 0).numpy())
@@ -100,7 +100,7 @@ def _loaded(path: Path, bits: int | None) -> Image.Image:
 
 
 class _Decoded:
-    """An image that is decoded; converted to RGB part by part, so that there is one copy of it in memory."""
+    """A decoded image, converted to RGB part by part so that there is only one copy of it in memory."""
 
     georeference: Georeference | None = None
 
@@ -120,23 +120,23 @@ class _Decoded:
 
 
 class _Windowed:
-    """A TIFF that rasterio reads by windows."""
+    """A TIFF that rasterio reads in windows."""
 
     def __init__(self, bands: Bands) -> None:
         from rasterio.enums import MaskFlags
 
         self._bands, file = bands, bands.file
         self.height, self.width = bands.height, bands.width
-        self._whole = all(MaskFlags.all_valid in flags for flags in file.mask_flag_enums)
+        self._all_valid = all(MaskFlags.all_valid in flags for flags in file.mask_flag_enums)
         points, crs = file.gcps
-        plain = file.crs is None and file.transform.is_identity and not points
-        self.georeference = None if plain else Georeference(file.crs, file.transform, (points, crs))
+        is_unreferenced = file.crs is None and file.transform.is_identity and not points
+        self.georeference = None if is_unreferenced else Georeference(file.crs, file.transform, (points, crs))
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         return self._bands.read(top, left, height, width)
 
     def valid(self, top: int, left: int, height: int, width: int) -> NDArray[np.bool_] | None:
-        return None if self._whole else self._bands.valid(top, left, height, width)
+        return None if self._all_valid else self._bands.valid(top, left, height, width)
 
     def close(self) -> None:
         self._bands.close()

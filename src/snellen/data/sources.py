@@ -1,4 +1,4 @@
-"""From what the user has (a folder, a table, a built-in set) to an index of labelled images, split in two."""
+"""From the user's data (a folder, a table, a built-in set) to an index of labelled images, split in two."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from snellen.data.listing import (
     IMAGE_SUFFIXES,
     TABLE_SUFFIXES,
     DataSpec,
-    Found,
     ImageSet,
+    LabelledImage,
     Listing,
     Sample,
     Side,
@@ -25,13 +25,13 @@ from snellen.data.listing import (
 )
 from snellen.data.split import validation_rows
 from snellen.errors import UserError
-from snellen.words import counted
+from snellen.words import counted, did_you_mean
 
 _GIVEN = "split as given"
 
 
 def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> ImageSet:
-    """The labelled images of `source`, split into training and validation, and test where it has a part of that name.
+    """The labelled images of `source`, split into training and validation, and test where it has such a part.
 
     source: a folder, a table, a DataFrame, or torchvision:NAME. root: what the paths of a table are relative to; None:
     as `list_table` says. Raises UserError, with the file or folder, when it cannot be used.
@@ -42,18 +42,18 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> Ima
 
     listing = _list(source, spec, root)
     check_names_say_classes(listing, spec)
-    images, more = _scorable(grouped(listing.images, spec.group))
+    images, test_notes = _scorable(grouped(listing.images, spec.group))
     hashes = content_hashes([listing.root / image.path for image in images])
-    notes = [*listing.notes, *more]
+    notes = [*listing.notes, *test_notes]
     sides: list[Side] = [image.side for image in images]
     if all(side == "unknown" for side in sides):
-        chosen, more = validation_rows(
+        validation, split_notes = validation_rows(
             [image.label for image in images], hashes, [image.group for image in images], spec.validation_share
         )
-        notes += more
-        sides = ["validation" if row in chosen else "train" for row in range(len(images))]
-        by = "group" if spec.group else "content hash"
-        split = f"{spec.validation_share:.0%} held out by {by}"
+        notes += split_notes
+        sides = ["validation" if row in validation else "train" for row in range(len(images))]
+        unit = "group" if spec.group else "content hash"
+        split = f"{spec.validation_share:.0%} held out by {unit}"
         if not spec.group:
             notes += neighbour_notes(listing.root, images)
     else:
@@ -72,54 +72,72 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> Ima
     rows = zip(sides, images, hashes, strict=True)
     fingerprint = combined(f"{side} {digest} {image.label} {image.path}" for side, image, digest in rows)
     return ImageSet(
-        *(listing.root, listing.layout, tuple(classes), tuple(samples["train"]), tuple(samples["validation"])),
-        *(split, tuple(notes), (), fingerprint, tuple(samples["test"])),
+        root=listing.root,
+        layout=listing.layout,
+        classes=tuple(classes),
+        train=tuple(samples["train"]),
+        validation=tuple(samples["validation"]),
+        split=split,
+        notes=tuple(notes),
+        left_out=(),
+        fingerprint=fingerprint,
+        test=tuple(samples["test"]),
     )
 
 
 def labelled_images(source: Source, spec: DataSpec, classes: Sequence[str]) -> ImageSet:
     """All labelled images of `source` as validation images, numbered as in `classes`; for scoring a trained run.
 
-    Of a source that is split, only the validation part; ImageSet.split says so. A file that is named several times
-    counts once, with a note. Raises UserError for a class that the run does not know, and for a file under two classes.
+    If the source is split, only its validation part; ImageSet.split says so. A file that is listed several times counts
+    once, with a note. Raises UserError for a class that the run does not have, and for a file under two classes.
     """
     from snellen.data.leaks import repeat_notes
 
     listing = _list(source, spec)
     everything = grouped(listing.images, spec.group)
     scored = [image for image in everything if image.side == "validation"] or everything
-    left = len(everything) - len(scored)
-    split = f"the validation part; {counted(left, 'other is', 'others are')} left out" if left else "all scored"
-    by_path: dict[str, Found] = {}
+    left_out = len(everything) - len(scored)
+    others = counted(left_out, "other is", "others are")
+    split = f"the validation part; {others} left out" if left_out else "all scored"
+    by_path: dict[str, LabelledImage] = {}
     for image in scored:
         first = by_path.setdefault(os.path.normpath(image.path), image)
         if first.label != image.label:
             raise UserError(
-                f"{listing.root / image.path}: under two classes, '{first.label}' and '{image.label}', so no answer "
-                "could be right. Leave one of them."
+                f"{listing.root / image.path}: listed under two classes, '{first.label}' and '{image.label}', so no "
+                "prediction could be right. Keep one of them."
             )
     images = list(by_path.values())
     number = {name: index for index, name in enumerate(classes)}
     for image in images:
         if image.label not in number:
-            close = difflib.get_close_matches(image.label, classes, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"It knows: {', '.join(classes[:20])}."
-            raise UserError(f"{listing.root / image.path}: the run knows no class '{image.label}'. {hint}")
+            hint = did_you_mean(image.label, classes) or f" Its classes: {', '.join(classes[:20])}."
+            raise UserError(f"{listing.root / image.path}: the run has no class '{image.label}'.{hint}")
     hashes = content_hashes([listing.root / image.path for image in images])
     samples = tuple(Sample(image.path, number[image.label], image.group) for image in images)
     fingerprint = combined(f"{digest} {image.label}" for image, digest in zip(images, hashes, strict=True))
     repeats = len(scored) - len(images)
-    once = (f"{counted(repeats, 'row names', 'rows name')} an image again: it is scored once",) if repeats else ()
-    notes = (*listing.notes, *once, *repeat_notes([image.label for image in images], hashes))
-    return ImageSet(listing.root, listing.layout, tuple(classes), (), samples, split, notes, (), fingerprint)
+    repeated = (f"{counted(repeats, 'row repeats', 'rows repeat')} an image, which is scored once",) if repeats else ()
+    notes = (*listing.notes, *repeated, *repeat_notes([image.label for image in images], hashes))
+    return ImageSet(
+        root=listing.root,
+        layout=listing.layout,
+        classes=tuple(classes),
+        train=(),
+        validation=samples,
+        split=split,
+        notes=notes,
+        left_out=(),
+        fingerprint=fingerprint,
+    )
 
 
 def list_images(patterns: Sequence[str | Path]) -> list[Path]:
-    """Image files named by files, folders (searched at any depth) and globs, sorted, each once.
+    """Image files given by files, folders (searched recursively) and globs, sorted, without duplicates.
 
-    A file that is named outright is listed whatever its suffix. Raises UserError for a name that leads to nothing.
+    A file that is given by its own path is listed whatever its suffix. Raises UserError for a pattern without matches.
     """
-    found: dict[Path, None] = {}
+    images: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
@@ -130,9 +148,9 @@ def list_images(patterns: Sequence[str | Path]) -> list[Path]:
             matches = sorted(Path(match) for match in glob(str(pattern), recursive=True))
             matches = [m for m in matches if m.is_file() and m.suffix.lower() in IMAGE_SUFFIXES]
         if not matches:
-            raise UserError(f"{pattern}: no images. Give image files, folders or a glob such as 'photos/**/*.jpg'.")
-        found |= dict.fromkeys(matches)
-    return list(found)
+            raise UserError(f"{pattern}: no images. Pass image files, folders or a glob such as 'photos/**/*.jpg'.")
+        images |= dict.fromkeys(matches)
+    return list(images)
 
 
 def _list(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
@@ -161,38 +179,37 @@ def _nearest(path: Path) -> str:
     return f" Did you mean '{path.parent / close[0]}'?" if close else ""
 
 
-def _scorable(images: list[Found]) -> tuple[list[Found], list[str]]:
-    """The images without a test part that cannot be scored, since it has classes which training never sees; notes."""
-    taught = {image.label for image in images if image.side != "test"}
-    strange = sorted({image.label for image in images if image.side == "test"} - taught, key=natural)
-    if not strange:
+def _scorable(images: list[LabelledImage]) -> tuple[list[LabelledImage], list[str]]:
+    """The images, without a test part whose classes do not all occur in training, which cannot be scored; and notes."""
+    trained = {image.label for image in images if image.side != "test"}
+    unseen = sorted({image.label for image in images if image.side == "test"} - trained, key=natural)
+    if not unseen:
         return images, []
     from snellen.data.sample_size import named_classes
 
-    note = f"the test part is not scored: {named_classes(strange)} no training images"
+    note = f"the test part is not scored: {named_classes(unseen)} no training images"
     return [image for image in images if image.side != "test"], [note]
 
 
-def _check_sides(images: list[Found], sides: list[Side], root: Path, given: bool) -> None:
+def _check_sides(images: list[LabelledImage], sides: list[Side], root: Path, is_given: bool) -> None:
     classes = {image.label for image in images}
     if len(classes) < 2:
         raise UserError(
-            f"{root}: one class only ('{next(iter(classes))}'); a classifier needs at least two. To learn from images "
+            f"{root}: only one class ('{next(iter(classes))}'); a classifier needs at least two. To learn from images "
             f"without labels: snellen pretrain {root}"
         )
-    seen = {image.label for image, side in zip(images, sides, strict=True) if side == "train"}
+    trained = {image.label for image, side in zip(images, sides, strict=True) if side == "train"}
     scored = {image.label for image, side in zip(images, sides, strict=True) if side == "validation"}
-    if not seen or not scored:
-        missing = "training" if not seen else "validation"
-        if given:
+    if not trained or not scored:
+        missing = "training" if not trained else "validation"
+        if is_given:
             raise UserError(f"{root}: no {missing} images. Both parts of the split must hold images.")
         raise UserError(
-            f"{root}: no {missing} images, since every class has one image (or group) only, which training takes."
+            f"{root}: no {missing} images, since every class has only one image (or group), which is used for training."
         )
     for image, side in zip(images, sides, strict=True):
-        if side == "validation" and image.label not in seen:
-            close = difflib.get_close_matches(image.label, seen, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
+        if side == "validation" and image.label not in trained:
+            hint = did_you_mean(image.label, trained)
             raise UserError(
                 f"{root / image.path}: class '{image.label}' is never seen in training, so it cannot be scored.{hint}"
             )

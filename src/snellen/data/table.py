@@ -1,17 +1,16 @@
-"""Tables of path and label."""
+"""Tables of paths and labels."""
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snellen.data.listing import DataSpec, Found, Listing, Side
+from snellen.data.listing import DataSpec, LabelledImage, Listing, Side
 from snellen.errors import UserError
-from snellen.words import counted
+from snellen.words import counted, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
 _LABELS = ("label", "class", "class_name", "category", "target", "species")
 _SPLITS = ("split", "subset", "set", "fold", "partition")
-FRAME = "the DataFrame"  # what it is called in messages
+FRAME = "the DataFrame"  # its name in messages
 _SIDES: dict[str, Side] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
@@ -30,61 +29,60 @@ _SIDES: dict[str, Side] = {
 def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None = None) -> Listing:
     """Labelled images of a CSV, TSV or Parquet table, or of a DataFrame.
 
-    Without rows of val, those of test are scored in every epoch. Paths are relative to `images`; without it, of a
-    DataFrame to the working folder; of a file to its folder, or to the folder of the table's own name beside it
-    (office/train/ of office/train.csv) where that holds more of them. Raises
-    UserError, with the row, for a missing file, an empty path, label or group, and an unknown split; with the columns
-    that there are, for a column that is not found.
+    Without rows of val, those of test are used for validation. Paths are relative to `images`; if that is None, to the
+    working folder for a DataFrame, and for a file to its folder, or to the folder next to it with the table's name
+    (office/train/ for office/train.csv) if that contains more of them. Raises UserError, with the row, for a missing
+    file, an empty path, label or group, and an unknown split; with the existing columns, for a missing column.
     """
     frame, name, file = (_read(table), str(table), table) if isinstance(table, Path) else (as_text(table), FRAME, None)
     path_column = _column(frame, spec.image_column, _PATHS, "data.image_column", name)
     label_column = _column(frame, spec.label_column, _LABELS, "data.label_column", name)
     if path_column is None or label_column is None:
-        what, key = ("paths", "image") if path_column is None else ("classes", "label")
+        content, key = ("paths", "image") if path_column is None else ("classes", "label")
         raise UserError(
-            f"{name}: no column of {what} found among {', '.join(frame.columns) or 'none'}. Call it "
-            f"{'path' if path_column is None else 'class'}, or name it: data.{key}_column=…"
+            f"{name}: no column of {content} found among {', '.join(frame.columns) or 'none'}. Call it "
+            f"{'path' if path_column is None else 'class'}, or set data.{key}_column=…"
         )
     split_column = _column(frame, spec.split_column, _SPLITS, "data.split_column", name)
     group_column = spec.group if spec.group in frame.columns else None
     roots = [images] if images is not None else [Path()] if file is None else _roots(file)
     root = _root(roots, [path.strip() for path in frame[path_column]])
-    found: list[Found] = []
+    labelled: list[LabelledImage] = []
     missing = []
     for number, row in enumerate(frame.to_dict("records")):
-        place = f"{name}, row {number}" if file is None else f"{name}, line {number + 2}"  # the header is line 1
+        location = f"{name}, row {number}" if file is None else f"{name}, line {number + 2}"  # the header is line 1
         path, label = row[path_column].strip(), row[label_column].strip()
         if not path or not label:
-            raise UserError(f"{place}: the {'path' if not path else 'class'} is empty.")
+            raise UserError(f"{location}: the {'path' if not path else 'class'} is empty.")
         if not (root / path).is_file():
-            missing.append(f"{place}: '{path}' is not there (looked in {' and '.join(map(_folder, roots))})")
+            missing.append(f"{location}: '{path}' does not exist (searched in {' and '.join(map(_folder, roots))})")
             continue
-        side = _side(row[split_column], place) if split_column else "unknown"
+        side = _side(row[split_column], location) if split_column else "unknown"
         group = row[group_column].strip() if group_column else None
         if group == "":
-            raise UserError(f"{place}: the group (column '{group_column}') is empty. Every image needs one.")
-        found.append(Found(Path(path).as_posix(), label, side, group))
+            raise UserError(f"{location}: the group (column '{group_column}') is empty. Every image needs one.")
+        labelled.append(LabelledImage(Path(path).as_posix(), label, side, group))
     if missing:
         rest = f"\n… and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise UserError("\n".join(missing[:5]) + rest)
-    if not found:
+    if not labelled:
         raise UserError(f"{name}: the table has no rows.")
-    if all(image.side != "validation" for image in found):
-        found = [replace(image, side="validation") if image.side == "test" else image for image in found]
-    notes = _repeated(found) + ([] if images is not None or split_column or file is None else _other_part(file))
-    return Listing(root, FRAME if file is None else f"table {file.name}", found, notes)
+    if all(image.side != "validation" for image in labelled):
+        labelled = [replace(image, side="validation") if image.side == "test" else image for image in labelled]
+    notes = _repeated(labelled) + ([] if images is not None or split_column or file is None else _other_part(file))
+    return Listing(root, FRAME if file is None else f"table {file.name}", labelled, notes)
 
 
 def as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """A DataFrame as it would be read from a CSV file: all cells text, empty where a value is missing.
+    """A DataFrame as if read from a CSV file: all cells are text, empty where a value is missing.
 
-    Raises UserError for two columns of one name.
+    Raises UserError for two columns of the same name.
     """
     text = frame.astype(object).where(frame.notna(), "").astype(str)
     text.columns = [str(name) for name in frame.columns]
     if not text.columns.is_unique:
-        twice = text.columns[text.columns.duplicated()][0]
-        raise UserError(f"{FRAME}: two columns are called '{twice}'. Give each a name of its own.")
+        duplicate = text.columns[text.columns.duplicated()][0]
+        raise UserError(f"{FRAME}: two columns are called '{duplicate}'. Rename one of them.")
     return text
 
 
@@ -93,20 +91,20 @@ def _folder(root: Path) -> str:
 
 
 def _roots(table: Path) -> list[Path]:
-    """Where a table's images may lie."""
+    """The folders where the images of a table may be."""
     named = table.with_suffix("")
     return [table.parent, named] if named.is_dir() else [table.parent]
 
 
 def _root(roots: Sequence[Path], paths: Sequence[str]) -> Path:
-    """The folder that holds most of the files; of equals the first."""
+    """The folder with most of the files; the first in case of a tie."""
     if len(roots) == 1:
         return roots[0]
     return max(roots, key=lambda root: sum((root / path).is_file() for path in paths))
 
 
 def _other_part(table: Path) -> list[str]:
-    """A note where a table called train lies beside one called val, which is not read."""
+    """A note where a table called train lies next to one called val, which is not read."""
     if _SIDES.get(table.stem.lower()) != "train":
         return []
     others = [path for path in sorted(table.parent.iterdir()) if path.suffix == table.suffix and path != table]
@@ -114,8 +112,8 @@ def _other_part(table: Path) -> list[str]:
     if not names:
         return []
     return [
-        f"{names[0]} beside {table.name} is not read: the split is drawn within {table.name}. To be scored on "
-        f"{names[0]}, give the folder {table.parent}/, with images in {table.stem}/ and {Path(names[0]).stem}/"
+        f"{names[0]} next to {table.name} is not read: {table.name} is split into training and validation. To validate "
+        f"on {names[0]}, pass the folder {table.parent}/, with images in {table.stem}/ and {Path(names[0]).stem}/"
     ]
 
 
@@ -130,28 +128,27 @@ def _read(table: Path) -> pd.DataFrame:
             table, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig"
         )
     except (ValueError, OSError, UnicodeError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
-        raise UserError(f"{table}: not a table that can be read ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{table}: not a readable table ({str(error).splitlines()[0]}).") from error
 
 
-def _column(frame: pd.DataFrame, given: str | None, usual: Sequence[str], key: str, table: str) -> str | None:
-    if given is not None:
-        if given in frame.columns:
-            return given
-        close = difflib.get_close_matches(given, list(frame.columns), n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"It has: {', '.join(frame.columns)}."
-        raise UserError(f"{key}={given}: no such column in {table}. {hint}")
-    by_name = {str(name).strip().lower(): str(name) for name in frame.columns}
-    return next((by_name[name] for name in usual if name in by_name), None)
+def _column(frame: pd.DataFrame, name: str | None, usual: Sequence[str], key: str, table: str) -> str | None:
+    if name is not None:
+        if name in frame.columns:
+            return name
+        hint = did_you_mean(name, frame.columns) or f" It has: {', '.join(frame.columns)}."
+        raise UserError(f"{key}={name}: no such column in {table}.{hint}")
+    columns = {str(column).strip().lower(): str(column) for column in frame.columns}
+    return next((columns[candidate] for candidate in usual if candidate in columns), None)
 
 
-def _side(value: str, place: str) -> Side:
+def _side(value: str, location: str) -> Side:
     side = _SIDES.get(value.strip().lower())
     if side is None:
-        raise UserError(f"{place}: split '{value}' is neither train nor val (or validation, valid, test).")
+        raise UserError(f"{location}: split '{value}' is neither train nor val (or validation, valid, test).")
     return side
 
 
-def _repeated(found: list[Found]) -> list[str]:
-    names = {os.path.normpath(image.path) for image in found}
-    repeats = len(found) - len(names)
-    return [f"{counted(repeats, 'row names', 'rows name')} an image that another row names too"] if repeats else []
+def _repeated(images: list[LabelledImage]) -> list[str]:
+    paths = {os.path.normpath(image.path) for image in images}
+    repeats = len(images) - len(paths)
+    return [f"{counted(repeats, 'row repeats', 'rows repeat')} an image of another row"] if repeats else []

@@ -1,4 +1,4 @@
-"""torchvision's built-in classification sets, written out as ordinary class folders."""
+"""torchvision's built-in classification sets, written as ordinary class folders."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _BY_SPLIT = {
 
 
 def write_set(name: str) -> Path:
-    """The folder, with train/ and val/, that holds a set as PNG files; made at the first call, downloaded if need be.
+    """The folder with train/ and val/ of a set as PNG files; created at the first call, downloaded if necessary.
 
-    Downloads and folders lie below $SNELLEN_DATA, or ~/.cache/snellen. Raises UserError for an unknown set and when it
+    Downloads and folders are below $SNELLEN_DATA, or ~/.cache/snellen. Raises UserError for an unknown set and if it
     can be neither found nor downloaded.
     """
-    known = {other.lower(): other for other in (*_BY_TRAIN_FLAG, *_BY_SPLIT)}
+    known = {known_name.lower(): known_name for known_name in (*_BY_TRAIN_FLAG, *_BY_SPLIT)}
     if name.lower() not in known:
         raise UserError(f"{PREFIX}{name}: no such set. Known: {', '.join(sorted(known.values()))}.")
     name = known[name.lower()]
@@ -46,18 +46,18 @@ def write_set(name: str) -> Path:
     folder = home / name
     if (folder / "complete").is_file():
         return folder
-    with _only_writer(home, name) as alone:
-        if (folder / "complete").is_file():  # by the process that was waited for
+    with _exclusive_writer(home, name) as is_exclusive:
+        if (folder / "complete").is_file():  # written by the process that held the lock
             return folder
-        _write(name, folder, home / "downloads", alone)
+        _write(name, folder, home / "downloads", is_exclusive)
     return folder
 
 
-def _write(name: str, folder: Path, downloads: Path, alone: bool) -> None:
-    """Writes the set where no other process looks, then gives it its name. alone: no other is writing it."""
-    if alone:
-        for left in (folder, *folder.parent.glob(f".{name}.*.partial")):  # by calls that were killed
-            shutil.rmtree(left, ignore_errors=True)
+def _write(name: str, folder: Path, downloads: Path, is_exclusive: bool) -> None:
+    """Writes the set to a temporary folder, then renames it. is_exclusive: no other process is writing it."""
+    if is_exclusive:
+        for leftover in (folder, *folder.parent.glob(f".{name}.*.partial")):  # from calls that were killed
+            shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=folder.parent))
     try:
         partial.chmod(_folder_mode(folder.parent))
@@ -74,8 +74,8 @@ def _write(name: str, folder: Path, downloads: Path, alone: bool) -> None:
 
 
 @contextmanager
-def _only_writer(home: Path, name: str) -> Iterator[bool]:
-    """Waits until no other process writes this set. Yields whether that is sure: some file systems have no locks."""
+def _exclusive_writer(home: Path, name: str) -> Iterator[bool]:
+    """Waits until no other process writes this set. Yields whether that is certain: some file systems have no locks."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         file = (home / f".{name}.lock").open("w")
@@ -96,7 +96,7 @@ def _only_writer(home: Path, name: str) -> Iterator[bool]:
 
 
 def _folder_mode(beside: Path) -> int:
-    """The mode of a folder made there as usual: mkdtemp's are for one user alone."""
+    """The usual mode of a folder created there: those of mkdtemp are private to one user."""
     return beside.stat().st_mode & 0o777
 
 

@@ -1,4 +1,4 @@
-"""Images without labels: any folder, at any depth."""
+"""Images without labels: any folder, searched recursively."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snellen.words import counted
 
 
 class UnlabelledSpec(Spec):
-    """How images are found and kept."""
+    """How images are found and cached."""
 
     unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
@@ -28,7 +28,7 @@ class UnlabelledSpec(Spec):
 
 @dataclass(frozen=True, repr=False)
 class UnlabelledSet:
-    """Images of one source. paths: relative to the root. The rest is as in ImageSet."""
+    """Images of one source. paths: relative to the root. The other fields are as in ImageSet."""
 
     root: Path
     layout: str
@@ -42,31 +42,31 @@ class UnlabelledSet:
 
 
 def read_unlabelled(source: str | Path) -> UnlabelledSet:
-    """The images below `source`, a folder or torchvision:NAME, or those that a .txt file lists, a path a line.
+    """The images below `source`, a folder or torchvision:NAME, or those listed in a .txt file, one path per line.
 
-    Of a folder with train/ and val/ (or test/) only train/ is taken, so that images which are scored later are not
-    learnt from. Raises UserError when there is no such folder or fewer than two images.
+    Of a folder with train/ and val/ (or test/) only train/ is used, so that images which are scored later are not
+    trained on. Raises UserError if there is no such folder or fewer than two images.
     """
     from snellen.data.torchvision_sets import PREFIX, write_set
 
     path = write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else Path(source)
     if path.suffix.lower() == ".txt" and path.is_file():
-        root, found, layout, notes = path.parent, _listed(path), f"listed in {path.name}", list[str]()
+        root, files, layout, notes = path.parent, _listed(path), f"listed in {path.name}", list[str]()
     elif path.is_dir():
-        root, (found, layout, notes) = path, _below(path)
+        root, (files, layout, notes) = path, _below(path)
     else:
         raise UserError(
-            f"{source}: wanted a folder of images, at any depth, torchvision:NAME, or a .txt file with a path a line."
+            f"{source}: wanted a folder of images, at any depth, torchvision:NAME, or a .txt file with a path per line."
         )
-    if len(found) < 2:
-        what = "no images" if not found else "one image only"
-        more = "".join(f" {note}." for note in notes)
-        raise UserError(f"{source}: {what} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining wants many.{more}")
-    paths = tuple(_relative(image, root) for image in found)
-    hashes = content_hashes(found)
+    if len(files) < 2:
+        number = "no images" if not files else "only one image"
+        details = "".join(f" {note}." for note in notes)
+        raise UserError(f"{source}: {number} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining needs many.{details}")
+    paths = tuple(_relative(image, root) for image in files)
+    hashes = content_hashes(files)
     repeated = len(hashes) - len(set(hashes))
     if repeated:
-        notes.append(f"{counted(repeated, 'image is', 'images are')} there more than once")
+        notes.append(f"{counted(repeated, 'image is a copy', 'images are copies')} of another one")
     fingerprint = combined(f"{digest} {name}" for digest, name in zip(hashes, paths, strict=True))
     return UnlabelledSet(root, layout, paths, tuple(notes), (), fingerprint)
 
@@ -75,12 +75,12 @@ def _below(path: Path) -> tuple[list[Path], str, list[str]]:
     parts = split_folders(path)
     train, held_out = parts.train, parts.validation
     if train is None or held_out is None:
-        return list(images_below(path)), "images at any depth", _others(path)
-    note = f"only {train.name}/ is learnt from; {held_out.name}/ is left to be scored"
-    return list(images_below(train)), f"images at any depth of {train.name}/", [note, *_others(train)]
+        return list(images_below(path)), "images at any depth", _skipped(path)
+    note = f"only {train.name}/ is used for training; {held_out.name}/ is kept for evaluation"
+    return list(images_below(train)), f"images at any depth of {train.name}/", [note, *_skipped(train)]
 
 
-def _others(folder: Path) -> list[str]:
+def _skipped(folder: Path) -> list[str]:
     note = passed_over_note(folder)
     return [] if note is None else [note]
 
@@ -89,12 +89,14 @@ def _listed(file: Path) -> list[Path]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file in UTF-8. Wanted the path of an image in each line.") from None
-    found = [file.parent / line.strip() for line in lines if line.strip()]  # an absolute path stays one
-    for number, image in enumerate(found, start=1):
+        raise UserError(f"{file}: not a text file in UTF-8. Wanted one image path per line.") from None
+    images = [file.parent / line.strip() for line in lines if line.strip()]  # absolute paths stay absolute
+    for number, image in enumerate(images, start=1):
         if not image.is_file():
-            raise UserError(f"{file}, image {number}: {image} is no file. Paths are absolute or relative to the list.")
-    return found
+            raise UserError(
+                f"{file}, image {number}: {image} is not a file. Paths are absolute or relative to the list."
+            )
+    return images
 
 
 def _relative(image: Path, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""The error for image files that cannot be used."""
+"""The error for unreadable image files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from snellen.errors import UserError
 
 
 class UnreadableImageError(UserError):
-    """A file that is no image, or a damaged one. reason: what is wrong with it, in words."""
+    """A file that is not an image, or a damaged one. reason: what is wrong with it, in words."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path

@@ -30,13 +30,13 @@ class ViewBatch:
         return len(self.first)
 
     def split(self, parts: int) -> Sequence[ViewBatch]:
-        """The batch itself: losses over views look at the whole batch."""
+        """Not possible: losses over views need the whole batch."""
         raise NotImplementedError(f"a batch of views cannot be split into {parts}")
 
 
 @dataclass(frozen=True)
 class ViewFeed:
-    """Batches of views of unlabelled images. The last, smaller batch of an epoch is left out.
+    """Batches of views of unlabelled images. The last, smaller batch of an epoch is dropped.
 
     seed: of order and augmentation. channels_last: the memory format of the views.
     """
@@ -50,7 +50,7 @@ class ViewFeed:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch: one of all images where there are fewer than batch_size."""
+        """Batches in an epoch: one with all images if there are fewer than batch_size."""
         return max(1, len(self.pixels) // self.batch_size)
 
     def train(self, epoch: int, start: int = 0) -> Iterator[ViewBatch]:
@@ -62,8 +62,8 @@ class ViewFeed:
             views = []
             for number in (1, 2):
                 generator = torch.Generator().manual_seed(derive(self.seed, "view", number, epoch, step))
-                shown = epoch + number - 1  # alternate_flip gives the second view the other flip
-                view = self.augmentation.train(raw, generator, epoch=shown, rows=rows)
+                flip_epoch = epoch + number - 1  # alternate_flip gives the second view the other flip
+                view = self.augmentation.train(raw, generator, epoch=flip_epoch, rows=rows)
                 views.append(on_device(view, self.device, self.channels_last))
             return ViewBatch(*views)
 

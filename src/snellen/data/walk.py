@@ -1,4 +1,4 @@
-"""Files below a folder, through links too."""
+"""Files below a folder, following links."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 def files_below(root: Path) -> Iterator[str]:
     """Files at any depth, in no order: paths relative to `root` with forward slashes.
 
-    Links to files and folders are followed, except to a folder that the link lies in, which would never end. Hidden
-    files and folders and __MACOSX are passed over, as are folders that cannot be read.
+    Links to files and folders are followed, except to a folder that contains the link, which would never end. Hidden
+    files and folders and __MACOSX are skipped, as are unreadable folders.
     """
     above = frozenset(os.path.realpath(parent) for parent in root.absolute().parents)
     yield from _files_below(str(root), "", above)
 
 
 def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
-    """above: the folders on the way here, without links."""
+    """above: the real paths of the folders on the way here."""
     try:
         with os.scandir(folder) as scanned:
             entries = list(scanned)
@@ -30,7 +30,7 @@ def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[st
             continue
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError:  # a link that leads to itself
+        except OSError:  # a link to itself
             continue
         if is_folder and not (entry.is_symlink() and _contains(entry.path, folder, here)):
             yield from _files_below(entry.path, f"{prefix}{entry.name}/", here)
@@ -39,6 +39,6 @@ def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[st
 
 
 def _contains(link: str, folder: str, above: frozenset[str]) -> bool:
-    """Whether a link leads to a folder that it lies in: on the way here, or where its own folder really is."""
+    """Whether a link leads to a folder that contains it, along the way here or along the real path of its folder."""
     target = os.path.realpath(link)
     return target in above or os.path.commonpath([target, os.path.realpath(folder)]) == target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from torch import nn
@@ -10,6 +9,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from snellen.engine.spec import OptimizerSpec
 from snellen.errors import UserError
+from snellen.words import did_you_mean
 
 _SECOND_ORDER = ("adahessian",)
 
@@ -44,9 +44,8 @@ def _timm_optimizer(spec: OptimizerSpec, groups: list[dict[str, Any]]) -> Optimi
 
     known = sorted({"sgd", "adam", "adamw", *map(str, timm.optim.list_optimizers())})
     if spec.name not in known:
-        close = difflib.get_close_matches(spec.name, known, n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
-        raise UserError(f"optimizer.name={spec.name}: no such optimiser. {hint}")
+        hint = did_you_mean(spec.name, known) or f" Known: {', '.join(known)}."
+        raise UserError(f"optimizer.name={spec.name}: no such optimiser.{hint}")
     if spec.name in _SECOND_ORDER:
         raise UserError(
             f"optimizer.name={spec.name}: it needs second derivatives, which are not computed here. Use adamw or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from snellen.recipe.fields import nearest_fields, specs_at
 from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
 from snellen.recipe.wording import reworded
 from snellen.spec import Spec
-from snellen.words import kind_of
+from snellen.words import did_you_mean, kind_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -176,8 +175,7 @@ def _read(source: str | Path) -> tuple[str, str]:
             raise UserError(f"recipe '{source}': not a text file in UTF-8.") from None
     names = shipped_names()
     if str(source) not in names:
-        close = difflib.get_close_matches(str(source), names, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
+        hint = did_you_mean(str(source), names)
         raise UserError(f"recipe '{source}': no such recipe.{hint} Shipped: {', '.join(names)}; or give a .yaml file.")
     return f"recipe '{source}'", shipped_text(str(source))
 
@@ -233,11 +231,9 @@ def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
 
 def not_one_of(value: str, choices: Sequence[str]) -> str:
     """Says that a value is not one of the choices, with the most similar one."""
-    close = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
     *others, last = (f"'{choice}'" for choice in choices)
     alternatives = f"{', '.join(others)} or {last}" if others else last
-    return f"'{value}' is not one of {alternatives}.{hint}"
+    return f"'{value}' is not one of {alternatives}.{did_you_mean(value, choices, cutoff=0.5)}"
 
 
 def _without_tags(model: type[BaseModel], location: Sequence[str]) -> list[str]:

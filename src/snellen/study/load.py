@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -17,7 +16,7 @@ from snellen.recipe.load import apply_overrides, explain
 from snellen.recipe.text import parse_yaml
 from snellen.study.spec import StudySpec
 from snellen.tasks.kinds import recipe_types
-from snellen.words import kind_of
+from snellen.words import did_you_mean, kind_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -72,8 +71,7 @@ def _text(source: str | Path) -> str:
             raise UserError(f"study '{source}': not a text file in UTF-8.") from None
     names = shipped_studies()
     if str(source) not in names:
-        close = difflib.get_close_matches(str(source), names, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
+        hint = did_you_mean(str(source), names)
         raise UserError(f"study '{source}': no such study.{hint} Built in: {', '.join(names)}; or give a .yaml file.")
     return (_folder() / f"{source}.yaml").read_text(encoding="utf-8")
 

@@ -52,7 +52,7 @@ def test_boxes_that_are_not_enlarged_show_themselves_whole() -> None:
     sizes = repeated(100, 30, 200)
     views = resized_crops(sizes, 64, (0.08, 1.0), (3 / 4, 4 / 3), seeded(), enlarge=False)
     assert torch.equal(views.scaled, views.box[:, 2:].clamp(max=64))
-    assert torch.equal(views.shown, views.scaled)
+    assert torch.equal(views.window, views.scaled)
 
 
 @pytest.mark.parametrize("padding", [0, 4])

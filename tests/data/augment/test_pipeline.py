@@ -230,7 +230,7 @@ def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
         ({"crop": "random", "size": 64, "resize": 50, "padding": 4}, "give resize=56 or more"),
         ({"crop": "random", "size": 32, "padding": 32}, "less than size=32"),
         ({"size": 64, "stored_size": 50}, "at least size=64"),
-        ({"crop": "random", "stored_size": 300}, "for crop=resized"),
+        ({"crop": "random", "stored_size": 300}, "needs crop=resized"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_what_would(fields: dict[str, Any], told: str) -> None:

@@ -39,6 +39,9 @@ NINE = (9, 9, 9)
         ("sky:0,128,255::\nroad:9,9,9::", [("sky", None, SKY, False), ("road", None, NINE, False)]),
         ("sky #0080ff\nroad #090909", [("sky", None, SKY, False), ("road", None, NINE, False)]),
         ("3 0 128 255 sky", [("sky", 3, SKY, False)]),
+        ("3 sky 0 128 255\n5 side walk 9 9 9", [("sky", 3, SKY, False), ("side walk", 5, NINE, False)]),
+        ("sky 3 0 128 255 ignored", [("sky", 3, SKY, True)]),
+        ("class 1\n2 area 51", [("class 1", None, None, False), ("area 51", 2, None, False)]),
         ("\ufeffname,r,g,b\nsky,0,128,255\nVoid,9,9,9", [("sky", None, SKY, False), ("Void", None, NINE, True)]),
         ("id;class;color;ignored\n4;sky;#0080ff;\n5;edge;9 9 9;yes", [("sky", 4, SKY, False), ("edge", 5, NINE, True)]),
     ],
@@ -50,10 +53,10 @@ def test_class_files(tmp_path: Path, text: str, wanted: list[object]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no classes. Wanted one in each line"),
+        ("", "no classes. Wanted one per line"),
         ("1 2 sky", "line 1: '1 2 sky': wanted a name"),
         ("0 sky\n64 128", "line 2: the class has no name|line 2: '64 128'"),
-        ("300 0 0 sky", "colour of three numbers of 0 to 255"),
+        ("300 0 0 sky", "colour of three numbers from 0 to 255"),
         ("name,ignored\nsky,maybe", "line 2: ignored='maybe'; wanted true or false"),
         ("name,color\nsky,12 13", "line 2: a colour is three numbers"),
     ],
@@ -67,8 +70,8 @@ def test_class_files_with_mistakes(tmp_path: Path, text: str, message: str) -> N
     ("lines", "message"),
     [
         ([MaskClass(name="a"), MaskClass(name="void")], r"only one scored class \('a'\)"),
-        ([MaskClass(name="a"), MaskClass(name="b"), MaskClass(name="a", value=7)], "the name 'a' is there twice"),
-        ([MaskClass(name="a", value=1), MaskClass(name="b")], "the value 1 is there twice"),
+        ([MaskClass(name="a"), MaskClass(name="b"), MaskClass(name="a", value=7)], "the name 'a' occurs twice"),
+        ([MaskClass(name="a", value=1), MaskClass(name="b")], "the value 1 occurs twice"),
         ([MaskClass(name=str(n)) for n in range(256)], "256 scored classes; at most 255"),
     ],
 )
@@ -102,7 +105,7 @@ def test_land_cover_is_recognised_only_where_it_fits(tmp_path: Path, write: Writ
     write("a.png", noisy.astype(np.uint8))
     table, notes = found(tmp_path)
     assert table == LAND_COVER
-    assert "land cover" in notes[0]
+    assert "land-cover colours" in notes[0]
     assert found(tmp_path, "land-cover")[0] == LAND_COVER
     pure[:4] = (255, 0, 0)
     write("a.png", pure.astype(np.uint8))
@@ -161,7 +164,7 @@ def test_grey_jpegs_are_refused_unless_black_and_white(tmp_path: Path) -> None:
     for name, pixels in (("a.png", grey), ("b.png", (grey > 100).astype(np.uint8) * 255)):
         Image.fromarray(pixels).save(tmp_path / name, format="JPEG")
         if name == "a.png":
-            with pytest.raises(UserError, match="a grey JPEG mask, whose compression mixes up class numbers"):
+            with pytest.raises(UserError, match="a grey JPEG mask, whose compression corrupts class numbers"):
                 found(tmp_path)
             (tmp_path / name).unlink()
     table, _ = found(tmp_path)

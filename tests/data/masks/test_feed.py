@@ -102,7 +102,7 @@ def test_evaluation_shows_whole_images_and_scores_masks_as_stored(tmp_path: Path
     found = decoded(write_pairs(tmp_path, photograph, [(20, 30), (45, 24), (20, 30)]), validation=40)
     batches = list(feed(found, "validation", MaskAugmentationSpec(), batch=2).evaluate())
     assert [len(batch) for batch in batches] == [2, 1]
-    assert batches[0].shown.tolist() == [[40, 60], [75, 40]]
+    assert batches[0].content_size.tolist() == [[40, 60], [75, 40]]
     assert batches[0].images.shape == (2, 3, 96, 64)
     assert batches[0].target.shape == (2, 45, 30)
     assert (batches[0].images[0, :, 40:] == 0).all()

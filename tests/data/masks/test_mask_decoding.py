@@ -150,8 +150,8 @@ def test_land_cover_is_binarised_but_not_guessed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "table", "message"),
     [
-        (Image.fromarray(blocks()), INDEX, "a JPEG mask, whose compression mixes up class numbers. Save masks as PNG"),
-        (Image.fromarray(painted(LABELS)), INDEX, "a colour mask, but the classes are told by index"),
+        (Image.fromarray(blocks()), INDEX, "a JPEG mask, whose compression corrupts class numbers. Save masks as PNG"),
+        (Image.fromarray(painted(LABELS)), INDEX, "a colour mask, but the class table has indices"),
     ],
 )
 def test_masks_that_cannot_be_understood(tmp_path: Path, image: Image.Image, table: object, message: str) -> None:
@@ -161,7 +161,7 @@ def test_masks_that_cannot_be_understood(tmp_path: Path, image: Image.Image, tab
 
 def test_fractions_and_damage_are_told(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.tif", Image.fromarray(LABELS / np.float32(2)))
-    with pytest.raises(UnreadableImageError, match="a mask of fractions"):
+    with pytest.raises(UnreadableImageError, match="a mask with fractions"):
         decode_mask(path, MaskReading(INDEX))
     whole = saved(
         tmp_path / "b.png", Image.fromarray(np.random.default_rng(0).integers(0, 3, (90, 90)).astype("uint8"))

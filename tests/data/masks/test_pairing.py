@@ -99,7 +99,7 @@ def test_patterns_as_told(tmp_path: Path, write: Write) -> None:
     spec = MaskDataSpec(image_pattern=r"photo(\d+)\.jpg", mask_pattern=r"truth(\d+)\.png")
     assert pairs(read_masked(tmp_path, spec)) == {f"x/photo{n}.jpg": f"x/truth{n}.png" for n in range(4)}
     for wrong, message in (
-        ({"mask_pattern": None}, "go together"),
+        ({"mask_pattern": None}, "belong together"),
         ({"mask_pattern": r"truth\d+"}, "exactly one pair of parentheses"),
         ({"mask_pattern": r"(.+)_nothing"}, "no file below .* has such a name. The first file there is 'x/photo0.jpg'"),
     ):
@@ -112,8 +112,8 @@ def test_patterns_as_told(tmp_path: Path, write: Write) -> None:
     [
         ("train/images/alone.jpg", "alone.jpg: an image with no mask"),
         ("train/masks/alone.png", "alone.png: a mask with no image"),
-        ("train/masks/0.tif", "2 masks of one name: train/masks/0.png, train/masks/0.tif"),
-        ("train/images/0.png", "2 images of one name: train/images/0.jpg, train/images/0.png"),
+        ("train/masks/0.tif", "2 masks with the same name: train/masks/0.png, train/masks/0.tif"),
+        ("train/images/0.png", "2 images with the same name: train/images/0.jpg, train/images/0.png"),
     ],
 )
 def test_files_without_one_partner(tmp_path: Path, write: Write, extra: str, reason: str) -> None:

@@ -142,7 +142,7 @@ def test_each_image_has_its_own_parameters_and_a_batch_changes_none(photograph: 
         part = slice(row, row + 1)
         mirrored = Mirrored(chosen.mirrored.sideways[part], chosen.mirrored.upside_down[part])
         parameters = Windows(
-            chosen.scaled[part], chosen.corner[part], chosen.shown[part], chosen.degrees[part], mirrored
+            chosen.scaled[part], chosen.corner[part], chosen.window[part], chosen.degrees[part], mirrored
         )
         alone = one(images[row], masks[row], parameters)
         height, width = alone.labels.shape[1:]

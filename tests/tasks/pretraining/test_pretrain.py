@@ -59,7 +59,7 @@ def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
     run = pretrain(
         split, "byol-small", overrides=SMALL | {"evaluation.data": str(split)}, out=tmp_path / "run", console=console
     )
-    assert "only train/ is learnt from; val/ is left to be scored" in output.getvalue()
+    assert "only train/ is used for training; val/ is kept for evaluation" in output.getvalue()
     assert run.data["counts"] == {"train": 90, "known": 90, "validation": 30}
     metrics = run.metrics()
     assert metrics["knn_top1"].notna().all()
@@ -182,7 +182,7 @@ def test_what_cannot_work(digits: Path, tmp_path: Path) -> None:
     refused("wanted a folder", tmp_path / "nowhere")
     one_class = tmp_path / "one" / "0"
     shutil.copytree(digits / "0", one_class)
-    refused("one class only", **{"evaluation.data": str(tmp_path / "one")})
+    refused("only one class", **{"evaluation.data": str(tmp_path / "one")})
     with pytest.raises(UserError, match=r"is for classification\. To use it: snellen train"):
         pretrain(digits, "airnet-scratch", out=tmp_path / "run", console=QUIET)
     with pytest.raises(UserError, match=r"is for pretraining\. To use it: snellen pretrain"):

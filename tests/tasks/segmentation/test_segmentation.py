@@ -70,7 +70,7 @@ def test_loss_of_both_heads(batch: MaskBatch) -> None:
 
 def single(batch: MaskBatch, row: int) -> MaskBatch:
     rows = slice(row, row + 1)
-    return MaskBatch(batch.images[rows], batch.target[rows], batch.shown[rows], batch.sizes[rows])
+    return MaskBatch(batch.images[rows], batch.target[rows], batch.content_size[rows], batch.sizes[rows])
 
 
 def test_shares_go_by_scored_pixels(batch: MaskBatch) -> None:

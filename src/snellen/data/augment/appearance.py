@@ -1,4 +1,4 @@
-"""Changes of colour and sharpness, which move no pixel: the same for every task."""
+"""Changes of colour and sharpness, which move no pixels, shared by all tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snellen.data.augment.spec import AppearanceSpec
 
 
 def change_appearance(images: Tensor, spec: AppearanceSpec, generator: Generator) -> Tensor:
-    """Jitter, loss of colour, blur. images: (B, 3, H, W) float in [0, 1], changed itself; so they stay."""
+    """Jitter, greyscale, blur. images: (B, 3, H, W) float in [0, 1], modified in place; the range is kept."""
     if spec._jitters:
         images = jitter(images, spec.jitter, spec.jitter_probability, generator)
     if spec.grey:

@@ -1,4 +1,4 @@
-"""Gaussian blur with a deviation of its own for each image."""
+"""Gaussian blur with a separate standard deviation for each image."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-_CPU_BLOCK = 2**16  # pixels of one channel worked on at once, so that they stay in the processor's cache
+_CPU_BLOCK = 2**16  # pixels per channel processed at a time, so that they stay in the CPU cache
 
 
 def blur(images: Tensor, probability: float, sigma: tuple[float, float], kernel: int, generator: Generator) -> Tensor:
-    """Blurs some images, with a deviation uniform in `sigma` px; changes `images` itself.
+    """Blurs some images in place, with a standard deviation uniform in `sigma` px.
 
-    images: (B, 3, H, W) float. kernel: width of the filter in px, odd. Borders are reflected, or repeated where an
-    image is too small for that. The distribution of torchvision's GaussianBlur.
+    images: (B, 3, H, W) float. kernel: width of the filter in px, odd. Borders are reflected, or repeated if an image
+    is too small for that. The same distribution as torchvision's GaussianBlur.
     """
     count, rows, columns = len(images), images.shape[2], images.shape[3]
-    chosen = torch.nonzero(torch.rand(count, generator=generator) < probability)[:, 0]
+    blurred = torch.nonzero(torch.rand(count, generator=generator) < probability)[:, 0]
     deviation = sigma[0] + (sigma[1] - sigma[0]) * torch.rand(count, generator=generator)
     half = kernel // 2
     line = torch.arange(-half, half + 1, dtype=torch.float32)
-    weights = torch.exp(-0.5 * (line / deviation[chosen, None]) ** 2)
+    weights = torch.exp(-0.5 * (line / deviation[blurred, None]) ** 2)
     weights = (weights / weights.sum(1, keepdim=True)).to(images.device)  # (b, K)
     on_cpu = images.device.type == "cpu"
-    step = max(1, _CPU_BLOCK // (rows * columns)) if on_cpu else max(1, len(chosen))
-    chosen = chosen.to(images.device)
-    for start in range(0, len(chosen), step):
-        part = chosen[start : start + step]
+    step = max(1, _CPU_BLOCK // (rows * columns)) if on_cpu else max(1, len(blurred))
+    blurred = blurred.to(images.device)
+    for start in range(0, len(blurred), step):
+        part = blurred[start : start + step]
         images[part] = _filtered(images[part], weights[start : start + step])
     return images
 

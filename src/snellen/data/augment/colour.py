@@ -1,4 +1,4 @@
-"""Colour jitter and loss of colour, with parameters of its own for each image."""
+"""Colour jitter and greyscale, with separate parameters for each image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision
-_CPU_BLOCK = 2**17  # pixels worked on at once, so that what is in between stays in the processor's cache
+_CPU_BLOCK = 2**17  # pixels processed at a time, so that intermediate values stay in the CPU cache
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
 
 
@@ -19,11 +19,11 @@ def luma(images: Tensor) -> Tensor:
 def jitter(
     images: Tensor, strength: tuple[float, float, float, float], probability: float, generator: Generator
 ) -> Tensor:
-    """Changes brightness, contrast, saturation and hue, in an order drawn for each image; changes `images` itself.
+    """Changes brightness, contrast, saturation and hue in place, in an order drawn for each image.
 
-    images: (B, 3, H, W) float in [0, 1], and so they stay. strength: factors of the first three are uniform in
+    images: (B, 3, H, W) float in [0, 1]; the range is kept. strength: factors of the first three are uniform in
     [max(0, 1 - s), 1 + s], the shift of hue is uniform in [-s, s] turns, s <= 0.5. probability: that an image is
-    jittered at all. The distribution of torchvision's ColorJitter.
+    jittered at all. The same distribution as torchvision's ColorJitter.
     """
     count = len(images)
     chosen = torch.rand(count, generator=generator) < probability
@@ -39,10 +39,10 @@ def jitter(
 
 
 def _jitter_block(images: Tensor, part: Tensor, order: Tensor, amounts: Tensor, kinds: list[int]) -> None:
-    """Jitters images[part], (b,) int64, each in its order (b, 4); those whose next change is the same go together."""
-    for place in range(4):
+    """Jitters images[part], (b,) int64, each in its order (b, 4); images with the same next change form a batch."""
+    for step in range(4):
         for kind in kinds:
-            rows = part[order[:, place] == kind]
+            rows = part[order[:, step] == kind]
             if len(rows) == 1:
                 row = int(rows[0])
                 _adjust(images[row : row + 1], kind, amounts[row : row + 1, kind, None, None, None])
@@ -69,7 +69,7 @@ def _adjust(images: Tensor, kind: int, amount: Tensor) -> None:
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> None:
-    """Turns the hue, in HSV, by `turns` (B, 1, 1, 1) of a whole circle. images: (B, 3, H, W) float, changed itself."""
+    """Rotates the hue, in HSV, by `turns` (B, 1, 1, 1) full circles. images: (B, 3, H, W) float, modified in place."""
     red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
     least, value = torch.minimum(red, green).minimum(blue), torch.maximum(red, green).maximum(blue)
     chroma = value - least
@@ -84,7 +84,7 @@ def shift_hue(images: Tensor, turns: Tensor) -> None:
 
 
 def grey(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Takes the colour out of some images; changes `images` itself: torchvision's RandomGrayscale."""
+    """Turns some images to grey, in place, as torchvision's RandomGrayscale."""
     chosen = torch.nonzero(torch.rand(len(images), generator=generator) < probability)[:, 0]
     for part in _blocks(chosen, images):
         rows = part.to(images.device)

@@ -1,4 +1,4 @@
-"""Random erasing: a rectangle of an image blanked."""
+"""Random erasing: a rectangle of an image is blanked."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import math
 import torch
 from torch import Generator, Tensor
 
-_ATTEMPTS = 10  # as torchvision: so many tries for a rectangle that fits, then the image is left whole
+_ATTEMPTS = 10  # as in torchvision: attempts at a rectangle that fits; then the image is left unchanged
 
 
 def erase(
     images: Tensor, probability: float, scale: tuple[float, float], ratio: tuple[float, float], generator: Generator
 ) -> Tensor:
-    """Sets a rectangle of some images to zero, which is the mean after normalisation; changes `images` itself.
+    """Sets a rectangle of some images to zero, the mean after normalisation, in place.
 
     images: (B, 3, H, W) normalised. scale: share of the area. ratio: height over width, drawn log-uniformly.
-    The distribution of torchvision's RandomErasing. Source: Zhong et al. 2017, arXiv 1708.04896, algorithm 1.
+    The same distribution as torchvision's RandomErasing. Source: Zhong et al. 2017, arXiv 1708.04896, algorithm 1.
     """
     count, _, rows, columns = images.shape
-    chosen = torch.rand(count, generator=generator) < probability
+    erased = torch.rand(count, generator=generator) < probability
     draws = torch.rand(4, count, _ATTEMPTS, generator=generator, dtype=torch.float64)
     area = rows * columns * (scale[0] + (scale[1] - scale[0]) * draws[0])
     bounds = math.log(ratio[0]), math.log(ratio[1])
@@ -29,7 +29,7 @@ def erase(
     top, left = (draws[2] * (rows - height + 1)).floor(), (draws[3] * (columns - width + 1)).floor()
     first = fits.int().argmax(1)
     rectangles = torch.stack([top, left, height, width], dim=2)[torch.arange(count), first].long()
-    for row in torch.nonzero(chosen & fits.any(1))[:, 0].tolist():
+    for row in torch.nonzero(erased & fits.any(1))[:, 0].tolist():
         y, x, high, wide = rectangles[row].tolist()
         images[row, :, y : y + high, x : x + wide] = 0
     return images

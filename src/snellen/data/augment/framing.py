@@ -1,10 +1,10 @@
-"""Views cut out of raw images: copied where nothing is resized, else resized with antialiasing.
+"""Views cut out of raw images: copied if nothing is resized, else resized with antialiasing.
 
-Three ways, one result (one value in 500 differs by a grey level, one in millions by two):
+Three implementations, one result (one value in 500 differs by a grey level, one in millions by two):
 - nothing is resized: pixels are copied, exactly;
-- on the CPU: torch's own uint8 kernel, image by image, the fastest there is;
-- elsewhere: one product with two matrices of filter weights for the whole batch, without a loop over images. It does
-  the same as torch's antialiased `interpolate`, which some devices lack.
+- on the CPU: torch's uint8 kernel, image by image, the fastest available;
+- on other devices: one product with two matrices of filter weights for the whole batch, without a loop over images. It
+  matches torch's antialiased `interpolate`, which some devices lack.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from snellen.data.cache import pad
 
 _GATHER_UP_TO = 64  # px: on the CPU, one gather is faster for smaller views, a loop of block copies for larger ones
 _BLOCK_BYTES = 2**28
-# px that an image is resized to for one view, or 8 times the view; beyond, its lines alone are made
+# px that an image is resized to for one view, or 8 times the view; above, only the needed lines are computed
 _MOST_RESIZED = 2**22
-_MOST_PADDED = 2  # elsewhere than on the CPU: padded bytes of a batch for each of its images' own
+_MOST_PADDED = 2  # on devices other than the CPU: padded bytes of a batch per byte of its images
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Mirrored:
     upside_down: Tensor
 
     def of(self, rows: slice) -> Mirrored:
-        """Of some images."""
+        """The flips of some images."""
         return Mirrored(self.sideways[rows], self.upside_down[rows])
 
 
@@ -49,8 +49,8 @@ def frame(
 ) -> Tensor:
     """The views of a batch, (B, 3, size, size), on the device of the images.
 
-    raw.sizes and views are on the CPU. reflect: what a window shows beyond the image is its mirror image, else black.
-    Returns whole grey levels: uint8, or float32 where resized elsewhere than on the CPU.
+    raw.sizes and views are on the CPU. reflect: fill a window beyond the image with its reflection, else with black.
+    Returns whole grey levels: uint8, or float32 if resized on another device than the CPU.
     """
     if isinstance(raw, ImageList):
         if raw.images[0].device.type == "cpu":
@@ -67,7 +67,7 @@ def frame(
 def framed_list(
     raw: ImageList, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
 ) -> Tensor:
-    """Images of different sizes, together where that pads little, else each by itself: a panorama pads no other."""
+    """Images of different sizes: one batch if that needs little padding, else one by one, as with a panorama."""
     area = raw.sizes.prod(1)
     if len(area) * int(raw.sizes.max(0).values.prod()) <= _MOST_PADDED * int(area.sum()):
         return _in_batch(pad(raw.images), views, size, mirrored, reflect, interpolation)
@@ -109,80 +109,80 @@ def _one_by_one(
     out = torch.zeros(len(images), 3, size, size, dtype=torch.uint8)
     flips = [[] for _ in out] if mirrored is None else _flipped_axes(mirrored)
     plan = zip(views.box.tolist(), views.scaled.tolist(), views.corner.tolist(), flips, strict=True)
-    for row, (place, image, (box, scaled, corner, axes)) in enumerate(zip(out, images, plan, strict=True)):
+    for row, (canvas, image, (box, scaled, corner, axes)) in enumerate(zip(out, images, plan, strict=True)):
         top, left, height, width = box
         tile = image[:, top : top + height, left : left + width]
         if scaled != [height, width] and scaled[0] * scaled[1] > max(_MOST_RESIZED, 8 * size**2):
             one = slice(row, row + 1)  # enlarging a strip of 6,000 x 1 px to 224 px would take 900 MB
-            whole = views.of(one).from_box()
+            from_box = views.of(one).from_box()
             flip = None if mirrored is None else mirrored.of(one)
-            place.copy_(resized_by_matrices(pad([tile]), whole, size, flip, reflect, interpolation)[0])
+            canvas.copy_(resized_by_matrices(pad([tile]), from_box, size, flip, reflect, interpolation)[0])
             continue
         if scaled != [height, width]:
             tile = F.interpolate(tile[None], size=scaled, mode=interpolation, antialias=True)[0]
         tile = _window(tile, corner, size, reflect)
-        place[:, : tile.shape[1], : tile.shape[2]] = tile
+        canvas[:, : tile.shape[1], : tile.shape[2]] = tile
         if axes:
-            place.copy_(place.flip(axes))
+            canvas.copy_(canvas.flip(axes))
     return out
 
 
 def _window(tile: Tensor, corner: list[int], size: int, reflect: bool) -> Tensor:
-    """What of a (3, h, w) tile a window at `corner` shows, up to (3, size, size); less where the tile ends first."""
+    """The part of a (3, h, w) tile in a window at `corner`, up to (3, size, size); less where the tile ends first."""
     for axis, start in enumerate(corner, start=1):
         length = tile.shape[axis]
         if start >= 0 and (start + size <= length or not reflect):
             tile = tile.narrow(axis, start, min(size, length - start))
             continue
         line = torch.arange(start, start + size)
-        shown = tile.index_select(axis, _reflected(line, torch.tensor(length)))
+        window = tile.index_select(axis, _reflected(line, torch.tensor(length)))
         if not reflect:
             beyond = torch.nonzero((line < 0) | (line >= length))[:, 0]
-            shown.index_fill_(axis, beyond, 0)
-        tile = shown
+            window.index_fill_(axis, beyond, 0)
+        tile = window
     return tile
 
 
 def resized_by_matrices(
     raw: RawBatch, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
 ) -> Tensor:
-    """(B, 3, size, size) float32, whole numbers in 0 … 255: rows @ image @ columns, each image with its own weights."""
+    """(B, 3, size, size) float32, whole numbers in 0 … 255: down @ image @ acrossᵀ, with weights for each image."""
     lines, inside = _window_lines(views, size, mirrored, reflect)
     device = raw.pixels.device
     out = torch.empty(len(raw.pixels), 3, size, size, device=device)
     height, width = raw.pixels.shape[2:]
     step = max(1, _BLOCK_BYTES // (4 * max(3 * height * width, size * max(height, width))))
     for start in range(0, len(out), step):
-        places = slice(start, start + step)
+        rows = slice(start, start + step)
         down, across = (
             filter_weights(
-                lines[places, axis].to(device),
-                inside[places, axis].to(device),
-                views.box[places, axis].to(device),
-                views.box[places, axis + 2].to(device),
-                views.scaled[places, axis].to(device),
+                lines[rows, axis].to(device),
+                inside[rows, axis].to(device),
+                views.box[rows, axis].to(device),
+                views.box[rows, axis + 2].to(device),
+                views.scaled[rows, axis].to(device),
                 raw.pixels.shape[axis + 2],
                 interpolation,
             )
             for axis in (0, 1)
         )
         # Whole grey levels after each pass, as the uint8 kernel has them: a cubic's overshoot is cut off twice.
-        narrow = (raw.pixels[places].float() @ across.transpose(1, 2)[:, None]).round_().clamp_(0, 255)
-        out[places] = (down[:, None] @ narrow).round_().clamp_(0, 255)
+        narrow = (raw.pixels[rows].float() @ across.transpose(1, 2)[:, None]).round_().clamp_(0, 255)
+        out[rows] = (down[:, None] @ narrow).round_().clamp_(0, 255)
     return out
 
 
 def filter_weights(
     lines: Tensor, inside: Tensor, start: Tensor, length: Tensor, scaled: Tensor, total: int, interpolation: str
 ) -> Tensor:
-    """(B, size, total): the share of each source line in each output line, rows sum to 1, or to 0 where not `inside`.
+    """(B, size, total): the share of each source line in each output line; rows sum to 1, or to 0 where not `inside`.
 
     lines: (B, size) lines of the resized box. start, length: (B,) the box along this axis. scaled: (B,) its new length.
     The filters of Pillow and torch: a triangle, or Keys' cubic with a = -0.5, widened by the reduction.
     """
-    step = (length / scaled)[:, None, None]  # source pixels in one of the output's
+    step = (length / scaled)[:, None, None]  # source pixels per output pixel
     centre = (lines[:, :, None] + 0.5) * step
-    source = torch.arange(total, device=lines.device) - start[:, None, None]  # (B, 1, total), 0 is the box's first
+    source = torch.arange(total, device=lines.device) - start[:, None, None]  # (B, 1, total), 0 is the first in the box
     distance = ((source + 0.5 - centre) / step.clamp(min=1)).abs()
     if interpolation == "bilinear":
         weights = (1 - distance).clamp(min=0)
@@ -195,7 +195,7 @@ def filter_weights(
 
 
 def _window_lines(views: Views, size: int, mirrored: Mirrored | None, reflect: bool) -> tuple[Tensor, Tensor]:
-    """For each output row (0) and column (1), which line of the resized box it shows, and whether the box has it.
+    """For each output row (0) and column (1), its line in the resized box, and whether it lies inside the box.
 
     Returns (B, 2, size) int64, always within the box, and (B, 2, size) bool.
     """
@@ -210,7 +210,7 @@ def _window_lines(views: Views, size: int, mirrored: Mirrored | None, reflect: b
 
 
 def _reflected(line: Tensor, length: Tensor) -> Tensor:
-    """Lines folded back into 0 … length - 1, the border not repeated: 2 1 0 1 2 1 0 for a length of 3."""
+    """Lines reflected into 0 … length - 1 without repeating the border: 2 1 0 1 2 1 0 for a length of 3."""
     period = (2 * (length - 1)).clamp(min=1)
     line = line.remainder(period)
     return torch.minimum(line, period - line).minimum(length - 1)

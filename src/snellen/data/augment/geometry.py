@@ -1,4 +1,4 @@
-"""Which part of an image is shown: the distributions of the crops, drawn for each image."""
+"""Crop geometry: the part of an image that becomes a view, drawn for each image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-_ATTEMPTS = 10  # as torchvision: so many tries for a box that fits, then the largest centred one
+_ATTEMPTS = 10  # as in torchvision: attempts at a box that fits; then the largest centred one
 
 
 @dataclass(frozen=True)
@@ -17,27 +17,27 @@ class Views:
 
     box: (B, 4) int64, top, left, height, width, inside the image. scaled: (B, 2) int64, height and width, at least 1.
     corner: (B, 2) int64, top and left of the window, in pixels of the resized box; the window may reach beyond it
-    (padding). shown: (B, 2) int64, how much of the window, from its corner, becomes the whole of the view.
+    (padding). window: (B, 2) int64, height and width, from that corner, that are stretched over the whole view.
     """
 
     box: Tensor
     scaled: Tensor
     corner: Tensor
-    shown: Tensor
+    window: Tensor
 
     @property
     def unscaled(self) -> bool:
-        """Whether no image has to be resized, so that pixels can be copied as they are."""
+        """Whether no image has to be resized, so that pixels can simply be copied."""
         return bool((self.scaled == self.box[:, 2:]).all())
 
     def of(self, rows: slice) -> Views:
         """The views of some images."""
-        return Views(self.box[rows], self.scaled[rows], self.corner[rows], self.shown[rows])
+        return Views(self.box[rows], self.scaled[rows], self.corner[rows], self.window[rows])
 
     def from_box(self) -> Views:
-        """The same views of images that were cut to their boxes."""
+        """The same views for images already cut to their boxes."""
         box = torch.cat([torch.zeros_like(self.box[:, :2]), self.box[:, 2:]], dim=1)
-        return Views(box, self.scaled, self.corner, self.shown)
+        return Views(box, self.scaled, self.corner, self.window)
 
 
 def resized_crops(
@@ -49,10 +49,10 @@ def resized_crops(
     *,
     enlarge: bool = True,
 ) -> Views:
-    """Boxes of random area and aspect, brought to size x size: the distribution of torchvision's RandomResizedCrop.
+    """Boxes of random area and aspect, resized to size x size: the distribution of torchvision's RandomResizedCrop.
 
     sizes: (B, 2) int64, height and width. scale: share of the area. ratio: width over height, drawn log-uniformly.
-    enlarge=False: sides of a box below `size` stay as they are (`shown` says so), for a later resampling to enlarge.
+    enlarge=False: sides of a box below `size` are kept (see `Views.window`), to be enlarged by a later resampling.
     """
     count = len(sizes)
     rows, columns = sizes[:, :1].double(), sizes[:, 1:].double()  # (B, 1)
@@ -60,22 +60,24 @@ def resized_crops(
     aspect = _uniform((count, _ATTEMPTS), (math.log(ratio[0]), math.log(ratio[1])), generator).exp()
     width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (width > 0) & (width <= columns) & (height > 0) & (height <= rows)
-    found, first = fits.any(1), fits.int().argmax(1, keepdim=True)
+    any_fits, first = fits.any(1), fits.int().argmax(1, keepdim=True)
     rows, columns = rows[:, 0], columns[:, 0]
-    width = torch.where(found, width.gather(1, first)[:, 0], (rows * ratio[1]).round().clamp(min=1).minimum(columns))
-    height = torch.where(found, height.gather(1, first)[:, 0], (columns / ratio[0]).round().clamp(min=1).minimum(rows))
-    top = torch.where(found, _integers(rows - height, generator), ((rows - height) / 2).floor())
-    left = torch.where(found, _integers(columns - width, generator), ((columns - width) / 2).floor())
+    width = torch.where(any_fits, width.gather(1, first)[:, 0], (rows * ratio[1]).round().clamp(min=1).minimum(columns))
+    height = torch.where(
+        any_fits, height.gather(1, first)[:, 0], (columns / ratio[0]).round().clamp(min=1).minimum(rows)
+    )
+    top = torch.where(any_fits, _integers(rows - height, generator), ((rows - height) / 2).floor())
+    left = torch.where(any_fits, _integers(columns - width, generator), ((columns - width) / 2).floor())
     box = torch.stack([top, left, height, width], dim=1).long()
     scaled = torch.full_like(box[:, 2:], size) if enlarge else box[:, 2:].clamp(max=size)
     return Views(box, scaled, torch.zeros_like(scaled), scaled)
 
 
 def random_windows(sizes: Tensor, size: int, resize: int | None, padding: int, generator: Generator) -> Views:
-    """Squares at a random place: the distribution of torchvision's Resize and then RandomCrop with padding.
+    """Squares at random positions: the distribution of torchvision's Resize followed by RandomCrop with padding.
 
-    sizes: (B, 2) int64, height and width. resize: the shorter side is brought to this first; None leaves it. An image
-    that with its padding is still smaller than `size` is enlarged until it is not.
+    sizes: (B, 2) int64, height and width. resize: the shorter side is resized to this first; None: not resized. Images
+    that are still smaller than `size`, padding included, are enlarged to fit.
     """
     scaled = shorter_to(sizes, resize, size - 2 * padding)
     free = (scaled + 2 * padding - size).double()  # (B, 2)
@@ -84,13 +86,13 @@ def random_windows(sizes: Tensor, size: int, resize: int | None, padding: int, g
 
 
 def central_windows(sizes: Tensor, size: int, resize: int | None) -> Views:
-    """The middle square, as torchvision's Resize and then CenterCrop. Arguments as in random_windows."""
+    """The central square, as in torchvision's Resize followed by CenterCrop. Arguments as in random_windows."""
     scaled = shorter_to(sizes, resize, size)
     return _windows(sizes, scaled, ((scaled - size) / 2).round().long(), size)
 
 
 def squashed(sizes: Tensor, size: int) -> Views:
-    """The whole image, its aspect given up: torchvision's Resize((size, size))."""
+    """The whole image, ignoring its aspect ratio: torchvision's Resize((size, size))."""
     scaled = torch.full_like(sizes, size)
     return _windows(sizes, scaled, torch.zeros_like(sizes), size)
 
@@ -100,11 +102,11 @@ def _windows(sizes: Tensor, scaled: Tensor, corner: Tensor, size: int) -> Views:
     return Views(box, scaled, corner, torch.full_like(scaled, size))
 
 
-def shorter_to(sizes: Tensor, resize: int | None, least: int) -> Tensor:
-    """(B, 2) sizes with the shorter side brought to `resize` (None: as it is), and to `least` at the least."""
+def shorter_to(sizes: Tensor, resize: int | None, minimum: int) -> Tensor:
+    """(B, 2) sizes with the shorter side resized to `resize` (None: unchanged), but at least to `minimum`."""
     shorter = sizes.min(1, keepdim=True).values
-    target = (shorter if resize is None else torch.full_like(shorter, resize)).clamp(min=least)
-    return sizes * target // shorter  # rounded down, as torchvision
+    target = (shorter if resize is None else torch.full_like(shorter, resize)).clamp(min=minimum)
+    return sizes * target // shorter  # rounded down, as in torchvision
 
 
 def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Generator) -> Tensor:
@@ -112,5 +114,5 @@ def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Gen
 
 
 def _integers(highest: Tensor, generator: Generator) -> Tensor:
-    """Whole numbers, uniform in 0 … highest, one for each entry of `highest`."""
+    """Integers, uniform in 0 … highest, one for each entry of `highest`."""
     return (torch.rand(len(highest), generator=generator, dtype=torch.float64) * (highest + 1)).floor()

@@ -13,17 +13,17 @@ from snellen.data.augment.spec import MixSpec
 
 
 def soft_targets(target: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
-    """(B,) int64 classes as (B, C) float32 distributions, `smoothing` of each spread evenly over all classes.
+    """(B,) int64 classes as (B, C) float32 distributions, with `smoothing` spread evenly over all classes.
 
-    Leave smoothing at 0 in training: there it belongs to the loss (loss.smoothing), and twice would be too much.
+    Leave smoothing at 0 in training, where the loss applies it (loss.smoothing).
     """
     return F.one_hot(target, classes).float().mul_(1 - smoothing).add_(smoothing / classes)
 
 
 def mix(images: Tensor, soft: Tensor, spec: MixSpec, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The batch blended with a permutation of itself, one share for the whole batch.
+    """The batch blended with a permutation of itself, with one share for the whole batch.
 
-    images: (B, 3, H, W) float. soft: (B, C), rows sum to 1. With neither mixup nor CutMix, both come back as they are.
+    images: (B, 3, H, W) float. soft: (B, C), rows sum to 1. With neither mixup nor CutMix, both are returned unchanged.
     Sources: mixup, Zhang et al. 2017, arXiv 1710.09412, eq. 1; CutMix, Yun et al. 2019, arXiv 1905.04899, eq. 1-2.
     """
     chance, which, seed = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
@@ -42,7 +42,7 @@ def mix(images: Tensor, soft: Tensor, spec: MixSpec, generator: Generator) -> tu
 
 
 def _box(rows: int, columns: int, alpha: float, numbers: np.random.Generator) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right of CutMix's box: its area is Beta, its centre uniform, the border cuts it."""
+    """Top, bottom, left, right of CutMix's box: beta-distributed area, uniform centre, clipped at the border."""
     side = math.sqrt(1 - float(numbers.beta(alpha, alpha)))
     y, x = int(numbers.integers(rows)), int(numbers.integers(columns))
     half_y, half_x = int(0.5 * side * rows), int(0.5 * side * columns)

@@ -1,4 +1,4 @@
-"""What images go through on their way to the network: evaluation one by one, training in batches on its device."""
+"""From decoded images to network inputs: evaluation views one by one, training views in batches on the device."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from snellen.data.normalization import Normalization
 
 
 def evaluation_view(image: Tensor, spec: EvaluationTransformSpec) -> Tensor:
-    """What the network is given of an image when it is scored or predicted, before normalisation.
+    """The view of an image for evaluation and prediction, before normalisation.
 
     image: (3, h, w) uint8, the whole upright RGB image at its full size, on the CPU. Returns (3, S, S) uint8: one
-    antialiased resize of the shorter side, rounded to whole grey levels, and the centre crop: torchvision's
-    Resize(resize) and CenterCrop(size) of a tensor, to the bit (within a grey level for a strip so long that a resize
-    makes more than 4 megapixels); or the resize of both sides (squash). Nothing else changes a pixel.
+    antialiased resize of the shorter side, rounded to whole grey levels, and the centre crop: bit-identical to
+    torchvision's Resize(resize) and CenterCrop(size) of a tensor (within a grey level for a strip so long that it is
+    resized to more than 4 megapixels); or a resize of both sides (squash). Nothing else changes a pixel.
     """
     sizes = torch.tensor([image.shape[1:]])
     views = squashed(sizes, spec.size) if spec.squash else central_windows(sizes, spec.size, spec.resize or spec.size)
@@ -38,7 +38,7 @@ def evaluation_view(image: Tensor, spec: EvaluationTransformSpec) -> Tensor:
 
 
 def stored_image(image: Tensor, spec: AugmentationSpec) -> Tensor:
-    """What is kept of a training image for crops: (3, h, w) uint8 with the shorter side at most `stored_side`.
+    """The stored form of a training image, to cut crops from: (3, h, w) uint8, shorter side at most `stored_side`.
 
     One antialiased resize of the image, or the image itself; nothing is enlarged.
     """
@@ -59,10 +59,10 @@ class Augmentation:
         self._std = torch.tensor(normalization.std, device=device)[:, None, None]
 
     def train(self, raw: RawBatch | ImageList, generator: Generator, *, epoch: int, rows: Tensor) -> Tensor:
-        """(B, 3, S, S) views; parameters are drawn on the CPU, so they are the same for every device.
+        """(B, 3, S, S) views; parameters are drawn on the CPU, so they are the same on every device.
 
-        raw: images as `stored_image` gives them. generator: of this batch alone. epoch: counted from 1.
-        rows: (B,) int64, the images' numbers in the data.
+        raw: images as returned by `stored_image`. generator: for this batch only. epoch: counted from 1. rows: (B,)
+        int64, the images' indices in the data.
         """
         spec = self._spec
         raw = self._on_device(raw)
@@ -77,14 +77,14 @@ class Augmentation:
         else:
             degrees = (torch.rand(len(rows), generator=generator) * 2 - 1) * spec.rotation
             tiles = frame(raw, views, spec.size, None, reflect, spec.interpolation)
-            images = rotate(tiles, views.shown, degrees, mirrored)
+            images = rotate(tiles, views.window, degrees, mirrored)
         images = self._normalised(images, white=255) if changed_first else self._coloured(images, generator)
         if spec.erasing:
             images = erase(images, spec.erasing, spec.erasing_scale, spec.erasing_ratio, generator)
         return images
 
     def evaluate(self, views: Tensor) -> Tensor:
-        """(B, 3, S, S) of uint8 views as `evaluation_view` gives them."""
+        """(B, 3, S, S) from uint8 views as returned by `evaluation_view`."""
         return self._normalised(views.to(self._device, non_blocking=True), white=255)
 
     def _on_device(self, raw: RawBatch | ImageList) -> RawBatch | ImageList:
@@ -93,7 +93,7 @@ class Augmentation:
         return RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
 
     def _changed(self, raw: RawBatch | ImageList, generator: Generator) -> RawBatch | ImageList:
-        """Colours and blur of whole images, one at a time, in whole grey levels again."""
+        """Changes colours and blurs whole images, one at a time, rounded to whole grey levels again."""
         if isinstance(raw, ImageList):
             images = raw.images
         else:
@@ -109,7 +109,7 @@ class Augmentation:
     def _views(self, sizes: Tensor, generator: Generator) -> Views:
         spec = self._spec
         if spec.crop == "resized":
-            # A box that is also turned is enlarged in the same resampling; to be reduced, it needs the antialiased one.
+            # A box that is also rotated is enlarged in the same resampling; reducing it needs the antialiased one.
             return resized_crops(sizes, spec.size, spec.scale, spec.ratio, generator, enlarge=spec.rotation == 0)
         if spec.crop == "random":
             return random_windows(sizes, spec.size, spec.resize, spec.padding, generator)
@@ -133,7 +133,7 @@ class Augmentation:
 
 
 def _coin(rows: Tensor) -> Tensor:
-    """(B,) 0 or 1 for each image number, fixed for good, as if drawn by a fair coin."""
+    """(B,) 0 or 1 for each image index, the same in every run, as if drawn by a fair coin."""
     mixed = rows * 0x2545F4914F6CDD1D
     mixed = (mixed ^ (mixed >> 29)) * 0x27D4EB2F165667C5
     return (mixed >> 41) & 1

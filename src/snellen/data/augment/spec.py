@@ -1,4 +1,4 @@
-"""The fields of what images go through in training and where they are scored."""
+"""Recipe fields of the image transforms in training and evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = tuple[float, float]
 
 
 def check_ordered(pair: Pair) -> Pair:
-    """The pair itself. Raises ValueError unless both are above 0 and the first is not the larger."""
+    """The pair, unchanged. Raises ValueError unless both are above 0 and the first is not the larger."""
     if not 0 < pair[0] <= pair[1]:
         raise ValueError("wanted two numbers above 0, the smaller one first")
     return pair
@@ -29,9 +29,9 @@ class AppearanceSpec(Spec):
         (0.0, 0.0, 0.0, 0.0), description="Strength of changes in brightness, contrast, saturation, hue (at most 0.5)."
     )
     jitter_probability: float = Field(1.0, ge=0, le=1, description="Chance of these changes.")
-    grey: float = Field(0.0, ge=0, le=1, description="Chance of losing all colour.")
+    grey: float = Field(0.0, ge=0, le=1, description="Chance of turning an image to grey.")
     blur: float = Field(0.0, ge=0, le=1, description="Chance of a Gaussian blur.")
-    blur_sigma: Pair = Field((0.1, 2.0), description="Smallest and largest deviation of the blur in pixels.")
+    blur_sigma: Pair = Field((0.1, 2.0), description="Smallest and largest standard deviation of the blur in pixels.")
     blur_kernel: int = Field(5, ge=3, le=101, description="Width of the blur's kernel in pixels, odd.")
 
     @field_validator("blur_sigma")
@@ -55,7 +55,7 @@ class AppearanceSpec(Spec):
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether anything is changed at all."""
+        """Whether any pixel is changed at all."""
         return self._jitters or self.grey > 0 or self.blur > 0
 
     @property
@@ -64,7 +64,7 @@ class AppearanceSpec(Spec):
 
 
 class MixSpec(Spec):
-    """Both given: one of them is drawn for each batch, with equal chance. Label smoothing is loss.smoothing."""
+    """If both are set, one is drawn for each batch with equal chance. Label smoothing is loss.smoothing."""
 
     mixup: float = Field(0.0, ge=0, description="Mixup's alpha: the share of each image is Beta(alpha, alpha). 0: off.")
     cutmix: float = Field(0.0, ge=0, description="CutMix's alpha: the area of the pasted box is Beta. 0: off.")
@@ -72,15 +72,15 @@ class MixSpec(Spec):
 
 
 class EvaluationTransformSpec(Spec):
-    """How images are shown when they are scored or predicted."""
+    """How images are transformed for evaluation and prediction."""
 
     size: int = Field(224, ge=2, le=8192, description="Side in pixels of the square that the network sees.")
     resize: int | None = Field(
-        None, ge=2, le=16384, description="The shorter side is brought to this before the centre crop; null: to `size`."
+        None, ge=2, le=16384, description="The shorter side is resized to this before the centre crop; null: to `size`."
     )
-    interpolation: Interpolation = Field("bilinear", description="How it is resized; with antialiasing, either way.")
+    interpolation: Interpolation = Field("bilinear", description="Filter of the resize, always with antialiasing.")
     squash: bool = Field(
-        False, description="Bring both sides to `size`, giving up the aspect, in place of the centre crop."
+        False, description="Resize both sides to `size`, ignoring the aspect ratio, instead of the centre crop."
     )
 
     @model_validator(mode="after")
@@ -88,12 +88,12 @@ class EvaluationTransformSpec(Spec):
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"resize={self.resize} is less than size={self.size}; give at least that, or null")
         if self.squash and self.resize is not None:
-            raise ValueError("squash brings both sides to `size`; leave resize at null")
+            raise ValueError("squash resizes both sides to `size`; leave resize at null")
         return self
 
 
 class AugmentationSpec(AppearanceSpec):
-    """Drawn anew for each image and epoch, applied in this order: crop, rotation, flips, colours, blur, erasing.
+    """Drawn for each image in each epoch, applied in this order: crop, rotation, flips, colours, blur, erasing.
 
     With crop_order=last: colours, blur, crop, rotation, flips, erasing.
     """
@@ -101,39 +101,41 @@ class AugmentationSpec(AppearanceSpec):
     size: int = Field(224, ge=2, le=8192, description="Side in pixels of the square that the network sees.")
     crop: Literal["resized", "random", "center"] = Field(
         "resized",
-        description="resized: a box of random area and aspect, brought to `size`. random: `size` pixels at a random "
-        "place. center: `size` pixels in the middle.",
+        description="resized: a box of random area and aspect ratio, resized to `size`. random: `size` pixels at a "
+        "random position. center: `size` pixels in the centre.",
     )
     resize: int | None = Field(
-        None, ge=2, le=16384, description="For crop=random and center: the shorter side is brought to this first."
+        None, ge=2, le=16384, description="For crop=random and center: the shorter side is resized to this first."
     )
     stored_size: int | Literal["auto"] | None = Field(
         "auto",
-        description="For crop=resized: the shorter side in pixels that photographs are kept at in memory for crops to "
-        "be cut from; larger ones are reduced once, antialiased, smaller ones stay. auto: size x sqrt(2 / scale[0]), "
-        "from which crops keep 93 to 98% of the contrast of their finest detail. null: the photograph itself, which is "
-        "torchvision's RandomResizedCrop to the pixel. Memory, and the time of a resize, grow with its square: of a "
-        "photograph of 4:3 auto keeps 1.1 MB for size=224, scale=[0.35, 1] (536 px), 1.6 MB for size=128, "
-        "scale=[0.08, 1] (640 px); null keeps 36 MB of 12 megapixels.",
+        description="For crop=resized: the shorter side in pixels of the stored photographs that crops are cut from; "
+        "larger ones are reduced once, antialiased, smaller ones stay. auto: size x sqrt(2 / scale[0]), from which "
+        "crops keep 93 to 98% of the contrast of their finest detail. null: the original photograph, which matches "
+        "torchvision's RandomResizedCrop to the pixel. Memory, and the time of a resize, grow with its square: for a "
+        "4:3 photograph auto stores 1.1 MB with size=224, scale=[0.35, 1] (536 px), 1.6 MB with size=128, "
+        "scale=[0.08, 1] (640 px); null stores 36 MB for 12 megapixels.",
     )
     crop_order: Literal["first", "last"] = Field(
         "first",
-        description="Whether the crop comes before colours and blur, which then act on `size` pixels, or after them: "
-        "they then act on the whole stored image, at its scale, which costs as much more time as it has more pixels.",
+        description="Whether the crop comes before colours and blur, which then act on `size` pixels, or after them, "
+        "so that they act on the whole stored image, at its scale; the time for them grows with its number of pixels.",
     )
     padding: int = Field(0, ge=0, le=1024, description="For crop=random: pixels added on each side before the crop.")
-    interpolation: Interpolation = Field("bilinear", description="How it is resized; rotation is always bilinear.")
-    padding_mode: Literal["zero", "reflect"] = Field("zero", description="What the padding shows: black or a mirror.")
+    interpolation: Interpolation = Field("bilinear", description="Filter of the resize; rotation is always bilinear.")
+    padding_mode: Literal["zero", "reflect"] = Field(
+        "zero", description="Content of the padding: black, or the image reflected."
+    )
     scale: Pair = Field((0.08, 1.0), description="For crop=resized: smallest and largest share of the area.")
     ratio: Pair = Field((3 / 4, 4 / 3), description="For crop=resized: smallest and largest width over height.")
-    rotation: float = Field(0.0, ge=0, le=180, description="Rotation by up to this many degrees, either way.")
+    rotation: float = Field(0.0, ge=0, le=180, description="Rotation by up to this many degrees in either direction.")
     flip: float = Field(0.5, ge=0, le=1, description="Chance of a left-right flip.")
     alternate_flip: bool = Field(
         False,
-        description="In place of `flip`: half of the images is flipped in the first epoch, the other half in the "
-        "second, and so on, so that two epochs show each image both ways (Jordan 2024, arXiv 2404.00498).",
+        description="Instead of `flip`: half of the images are flipped in the first epoch, the other half in the "
+        "second, and so on, so that two epochs contain each image both ways (Jordan 2024, arXiv 2404.00498).",
     )
-    vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of an upside-down flip.")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of a vertical flip.")
     erasing: float = Field(0.0, ge=0, le=1, description="Chance that a rectangle is blanked.")
     erasing_scale: Pair = Field((0.02, 0.33), description="Smallest and largest share of the area that is blanked.")
     erasing_ratio: Pair = Field((0.3, 3.3), description="Smallest and largest height over width of the rectangle.")
@@ -154,19 +156,19 @@ class AugmentationSpec(AppearanceSpec):
     def _covers(self) -> Self:
         padding = self.padding if self.crop == "random" else 0
         if padding >= self.size:
-            raise ValueError(f"padding={padding} leaves crops without image; wanted less than size={self.size}")
+            raise ValueError(f"padding={padding} allows crops without any image; wanted less than size={self.size}")
         if self.crop != "resized" and self.resize is not None and self.resize + 2 * padding < self.size:
             raise ValueError(
                 f"resize={self.resize} with padding={padding} is less than size={self.size}; "
                 f"give resize={self.size - 2 * padding} or more, or null"
             )
         if isinstance(self.stored_size, int) and (self.crop != "resized" or self.stored_size < self.size):
-            raise ValueError(f"stored_size={self.stored_size}: for crop=resized, and at least size={self.size}")
+            raise ValueError(f"stored_size={self.stored_size}: needs crop=resized, and at least size={self.size}")
         return self
 
     @property
     def stored_side(self) -> int | None:
-        """The shorter side in pixels that training images are kept at; None: as they are."""
+        """The shorter side in pixels of the stored training images; None: their original size."""
         if self.crop != "resized":
             return self.resize
         if self.stored_size == "auto":

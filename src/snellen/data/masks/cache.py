@@ -1,4 +1,4 @@
-"""Images and masks decoded once and kept as bytes, up to a bound."""
+"""Images and masks decoded once and cached as bytes, up to a memory limit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_LISTED = 10
 
 @dataclass(frozen=True)
 class RawPairs:
-    """images: (B, 3, H, W) uint8 with their sizes. masks: (B, 1, H', W') uint8 with theirs, IGNORE beyond each mask."""
+    """images: (B, 3, H, W) uint8 with their sizes. masks: (B, 1, H', W') uint8 with theirs, padded with IGNORE."""
 
     images: RawBatch
     masks: RawBatch
@@ -43,10 +43,10 @@ class RawPairs:
 
 @dataclass(frozen=True)
 class PairPixels:
-    """Decoded images and masks in a fixed order; both of a pair are in memory, or neither.
+    """Decoded images and masks in a fixed order; either both of a pair are in memory or neither.
 
-    class_pixels: (N, C + 1) int64, pixels of each class in each mask, those that are not scored last. sizes: (N, 2)
-    int64, height and width of the images, as they are kept.
+    class_pixels: (N, C + 1) int64, pixels of each class in each mask, unscored ones last. sizes: (N, 2) int64, height
+    and width of the images as cached.
     """
 
     images: Pixels
@@ -66,7 +66,7 @@ class PairPixels:
 class DecodedSet:
     """images: the set without the pairs that were left out. train, validation: their pixels. notes: on classes.
 
-    training: sizes of the training images' files.
+    training: original sizes of the training images.
     """
 
     images: MaskedSet
@@ -83,10 +83,10 @@ def decode_set(
     validation_resize: Resize,
     on_progress: Callable[[int], None] | None = None,
 ) -> DecodedSet:
-    """The pixels of a set. Training masks are resized with their images, validation masks are kept as they are.
+    """The pixels of a set. Training masks are resized with their images, validation masks are not resized.
 
-    on_progress: called with the number of pairs done. Raises UserError for pairs that cannot be used, unless `spec`
-    says to leave them out, and where nothing is left.
+    on_progress: called with the number of pairs done. Raises UserError for unusable pairs, unless `spec` says to leave
+    them out, and if no pair is left.
     """
     reading, budget = spec.reading(images.classes), CacheBudget(spec.cache_mib)
     loaded: list[Loaded] = []
@@ -96,21 +96,21 @@ def decode_set(
         (images.validation, validation_resize, False),
     ):
         paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
-        shown = None if on_progress is None else lambda done, start=before: on_progress(start + done)
+        report = None if on_progress is None else lambda done, start=before: on_progress(start + done)
         training = TrainingSizes.of(loaded[0].sizes) if loaded and loaded[0].sizes else None
-        loaded.append(load_pairs(paths, reading, resize, masks_too, budget, shown, training, spec.bits))
+        loaded.append(load_pairs(paths, reading, resize, masks_too, budget, report, training, spec.bits))
         before += len(samples)
-    failed = [error for each in loaded for error in each.failed]
+    failed = [error for part in loaded for error in part.failed]
     if failed and spec.unreadable == "error":
         lines = [f"{error.path}: {error.reason}" for error in failed[:_MOST_LISTED]]
-        more = [f"… and {len(failed) - _MOST_LISTED} more"] if len(failed) > _MOST_LISTED else []
-        raise UserError("\n".join([*lines, *more, "To leave such pairs out and list them: data.unreadable=skip"]))
+        rest = [f"… and {len(failed) - _MOST_LISTED} more"] if len(failed) > _MOST_LISTED else []
+        raise UserError("\n".join([*lines, *rest, "To leave such pairs out and list them: data.unreadable=skip"]))
     train, validation = (
-        tuple(samples[row] for row in each.rows)
-        for samples, each in zip((images.train, images.validation), loaded, strict=True)
+        tuple(samples[row] for row in part.rows)
+        for samples, part in zip((images.train, images.validation), loaded, strict=True)
     )
     if not train or not validation:
-        raise UserError(f"{images.root}: no usable {'validation' if train else 'training'} images are left.")
+        raise UserError(f"{images.root}: there are no usable {'validation' if train else 'training'} images.")
     left_out = (*images.left_out, *(Unreadable(str(error.path), error.reason) for error in failed))
     images = replace(images, train=train, validation=validation, left_out=left_out)
     notes = _occurrence_notes(images, loaded[0].pixels.class_pixels, loaded[1].pixels.class_pixels)
@@ -123,9 +123,9 @@ def decode_set(
 
 @dataclass(frozen=True)
 class Loaded:
-    """pixels: of the pairs that can be used. rows: their numbers in the list that was given. failed: the others.
+    """pixels: of the usable pairs. rows: their indices in the list of paths. failed: the errors of the others.
 
-    sizes: height and width of the images' files, of those that can be used.
+    sizes: original height and width of the usable images.
     """
 
     pixels: PairPixels
@@ -144,9 +144,9 @@ def load_pairs(
     training: TrainingSizes | None = None,
     bits: int | None = None,
 ) -> Loaded:
-    """Decodes all pairs once, in threads, and keeps what fits into `budget`.
+    """Decodes all pairs once, in threads, and caches those that fit into `budget`.
 
-    paths: of image and mask. resize: of the images; of the masks where masks_too. on_progress: called with the number
+    paths: of image and mask. resize: of the images, and of the masks if masks_too. on_progress: called with the number
     of pairs done. training: see `evaluation_size`; None for the training images themselves. bits: of 16-bit images, as
     in `decode`.
     """
@@ -157,7 +157,7 @@ def load_pairs(
     rows: list[int] = []
     failed: list[UnreadableImageError] = []
     sizes: list[tuple[int, int]] = []
-    kept_sizes: list[tuple[int, ...]] = []
+    cached_sizes: list[tuple[int, ...]] = []
 
     def read_image(path: Path) -> tuple[Tensor, tuple[int, int]]:
         image = decode(path, bits=bits)
@@ -184,7 +184,7 @@ def load_pairs(
             else:
                 image, size, mask, count = result
                 sizes.append(size)
-                kept_sizes.append(tuple(image.shape[1:]))
+                cached_sizes.append(tuple(image.shape[1:]))
                 fits = budget.take(image.nbytes + mask.nbytes)
                 images.append(image_store.put(image) if fits else None)
                 masks.append(mask_store.put(mask) if fits else None)
@@ -197,29 +197,29 @@ def load_pairs(
         Pixels(lambda row: read_image(usable[row][0])[0], images, image_store),
         Pixels(lambda row: read_mask(usable[row][1], None)[0], masks, mask_store, fill=IGNORE),
         torch.stack(counts) if counts else torch.zeros(0, len(reading.table) + 1, dtype=torch.int64),
-        torch.tensor(kept_sizes, dtype=torch.int64).reshape(-1, 2),
+        torch.tensor(cached_sizes, dtype=torch.int64).reshape(-1, 2),
     )
     return Loaded(pixels, rows, failed, sizes)
 
 
 def _class_pixels(mask: Tensor, classes: int) -> Tensor:
-    """(C + 1,) int64: pixels of each class, those that are not scored last."""
+    """(C + 1,) int64: pixels of each class, unscored ones last."""
     counts = torch.bincount(mask.flatten(), minlength=IGNORE + 1)
     return torch.cat([counts[:classes], counts[IGNORE:]])
 
 
 def _occurrence_notes(images: MaskedSet, train: Tensor, validation: Tensor) -> tuple[str, ...]:
-    """Notes on classes without pixels, and on images without scored ones."""
+    """Notes on classes without pixels, and on masks without scored pixels."""
     notes = []
     sides = (("training", train.sum(0)), ("validation", validation.sum(0)))
     for label, name in enumerate(images.classes.names):
-        missing = [what for what, pixels in sides if pixels[label] == 0]
+        missing = [side for side, pixels in sides if pixels[label] == 0]
         if len(missing) == 2:
             notes.append(f"class '{name}' occurs in no mask")
         elif missing:
             notes.append(f"class '{name}' occurs in no {missing[0]} mask")
-    for what, pixels in (("training", train), ("validation", validation)):
+    for side, pixels in (("training", train), ("validation", validation)):
         empty = int((pixels[:, :-1].sum(1) == 0).sum())
         if empty:
-            notes.append(f"{empty} {what} masks have no scored pixel")
+            notes.append(f"{empty} {side} masks have no scored pixel")
     return tuple(notes)

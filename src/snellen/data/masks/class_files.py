@@ -1,9 +1,10 @@
-"""Class tables as files: classes.txt and CSV, as people write them."""
+"""Class tables in files: classes.txt and CSV, in the formats that are in common use."""
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,8 +14,15 @@ from snellen.errors import UserError
 
 BUILT_IN = {"land-cover": LAND_COVER_CLASSES}
 FILE_NAMES = (
-    *("classes.txt", "classes.csv", "class_dict.csv", "class_table.csv", "labels.txt", "labels.csv"),
-    *("label_colors.txt", "labelmap.txt", "codes.txt"),
+    "classes.txt",
+    "classes.csv",
+    "class_dict.csv",
+    "class_table.csv",
+    "labels.txt",
+    "labels.csv",
+    "label_colors.txt",
+    "labelmap.txt",
+    "codes.txt",
 )
 _NAME = ("name", "class", "class_name", "label", "category")
 _VALUE = ("index", "value", "id", "class_id", "label_id", "number")
@@ -23,15 +31,22 @@ _IGNORED = ("ignored", "ignore", "void")
 _CHANNELS = (("r", "red"), ("g", "green"), ("b", "blue"))
 _YES = frozenset({"1", "true", "yes", "ignored", "ignore", "x"})
 _NO = frozenset({"", "0", "false", "no", "-"})
+_HEX = re.compile(r"#[0-9a-fA-F]{6}")
+_WORD = r"\S*[^\d\s]\S*"  # a word that is not a number
+_PLAIN_NAME = rf"(?P<name>{_WORD}(?: (?:\S+ )*{_WORD})?)"
+# 'class 1' is a name, but three or four numbers behind a name are its colour, with or without an index.
+_NUMBERED_NAME = rf"(?P<name>{_WORD}(?: (?:\S+ )*{_WORD})?(?:(?: \d+){{1,2}}|(?: \d+){{5,}})?)"
+_INDEX = r"(?P<value>\d+)"
+_RGB = r"(?P<colour>\d+ \d+ \d+)"
 
 
 def read_class_file(path: Path) -> list[MaskClass]:
     """The lines of a class table.
 
-    A CSV with a header: name; index; r, g, b or colour; ignored (true or false). Or a text with a class in each line:
-    its name, its index before it ('0 sky', 'sky,0'), or its colour before or behind it ('128 0 64 sky',
-    'sky:128,0,64', 'sky #800040'), and 'ignored' at the end where it is not scored. Lines that open with '# ' are
-    comments. Raises UserError, with the line, for anything else.
+    Either a CSV with a header: name; index; r, g, b or colour; ignored (true or false). Or a text with one class per
+    line: its name, with an index ('0 sky', 'sky,0'), a colour ('128 0 64 sky', 'sky:128,0,64', 'sky #800040') or both,
+    see `_FORMATS`, and 'ignored' at the end if it is not scored. Lines that begin with '# ' are comments. Raises
+    UserError, with the line, for anything else.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -45,7 +60,7 @@ def read_class_file(path: Path) -> list[MaskClass]:
         if line.strip() and not re.match(r"\s*#(\s|$)", line)
     ]
     if not lines:
-        raise UserError(f"{path}: no classes. Wanted one in each line, such as '0 sky' or 'sky,128,0,64'.")
+        raise UserError(f"{path}: no classes. Wanted one per line, such as '0 sky' or 'sky,128,0,64'.")
     header = [word.strip().lower() for word in re.split(r"[,;\t]", lines[0][1])]
     if set(header) & set(_NAME) and len(header) > 1:
         return _from_csv(path, lines)
@@ -64,39 +79,92 @@ def _from_csv(path: Path, lines: list[tuple[int, str]]) -> list[MaskClass]:
     channels = [column(names) for names in _CHANNELS]
     entries = []
     for (number, _), row in zip(lines[1:], rows, strict=True):
-        place = f"{path}, line {number}"
+        location = f"{path}, line {number}"
         cells = [cell.strip() for cell in row] + [""] * (len(header) - len(row))
         flag = "" if ignored is None else cells[ignored].lower()
         if flag not in _YES | _NO:
-            raise UserError(f"{place}: ignored='{cells[ignored or 0]}'; wanted true or false.")
+            raise UserError(f"{location}: ignored='{cells[ignored or 0]}'; wanted true or false.")
         parts = [cells[channel] for channel in channels if channel is not None]
         if len(parts) != 3 and colour is not None:
             parts = _colour_words(cells[colour])
         index = cells[value] if value is not None else ""
         assert name is not None
-        entries.append(_entry(cells[name], index, parts, True if flag in _YES else None, place))
+        entries.append(_entry(cells[name], index, parts, True if flag in _YES else None, location))
     return entries
 
 
-def _from_line(line: str, place: str) -> MaskClass:
+def _from_line(line: str, location: str) -> MaskClass:
+    """A line of a text in one of `_FORMATS`, which may hold '#rrggbb' anywhere and 'ignored' at its end."""
     words = [word for word in re.split(r"[\s,;:]+", line) if word]
     ignored = True if len(words) > 1 and words[-1].lower() in {"ignored", "ignore"} else None
     if ignored:
         words = words[:-1]
-    colour = next((_colour_words(word) for word in words if re.fullmatch(r"#[0-9a-fA-F]{6}", word)), [])
-    words = [word for word in words if not re.fullmatch(r"#[0-9a-fA-F]{6}", word)]
-    leading = next((n for n, word in enumerate(words) if not word.isdecimal()), len(words))
-    trailing = next((n for n, word in enumerate(reversed(words)) if not word.isdecimal()), 0)
-    before, name, after = words[:leading], words[leading : len(words) - trailing], words[len(words) - trailing :]
-    if len(after) not in {3, 4} and not (len(after) == 1 and not before and re.search(r"[,;:\t]\s*\d+\s*$", line)):
-        name, after = name + after, []  # 'class 1' is a name
-    numbers = before + after
-    if len(numbers) not in {0, 1, 3, 4} or (colour and len(numbers) > 1):
-        raise UserError(f"{place}: '{line}': wanted a name with an index, a colour (three numbers), or both.")
-    if len(numbers) >= 3:
-        colour = after if len(after) == 3 else numbers[-3:]
-    value = before[0] if len(before) in {1, 4} else after[0] if len(after) in {1, 4} else ""
-    return _entry(" ".join(name), value, colour, ignored, place)
+    hex_colours = [word for word in words if _HEX.fullmatch(word)]
+    words = [word for word in words if not _HEX.fullmatch(word)]
+    if all(word.isdecimal() for word in words):
+        raise UserError(f"{location}: the class has no name.")
+    match = next((match for parse in _FORMATS if (match := parse(" ".join(words), line)) is not None), None)
+    fields = {} if match is None else match.groupdict("")
+    if match is None or (hex_colours and "colour" in fields):
+        raise UserError(f"{location}: '{line}': wanted a name with an index, a colour (three numbers), or both.")
+    colour = _colour_words(hex_colours[0]) if hex_colours else fields.get("colour", "").split()
+    return _entry(fields["name"], fields.get("value", ""), colour, ignored, location)
+
+
+# The parsers of a line. words: those of the line, joined by spaces, without '#rrggbb' and 'ignored'. line: all of it.
+# They return the groups name, value and colour as far as their format has them, or None for a line of another format.
+
+
+def _index_name_colour(words: str, line: str) -> re.Match[str] | None:
+    """'0 sky 128 0 64'."""
+    return re.fullmatch(f"{_INDEX} {_PLAIN_NAME} {_RGB}", words)
+
+
+def _name_index_colour(words: str, line: str) -> re.Match[str] | None:
+    """'sky 0 128 0 64'."""
+    return re.fullmatch(f"{_PLAIN_NAME} {_INDEX} {_RGB}", words)
+
+
+def _name_colour(words: str, line: str) -> re.Match[str] | None:
+    """'sky:128,0,64'."""
+    return re.fullmatch(f"{_PLAIN_NAME} {_RGB}", words)
+
+
+def _name_index(words: str, line: str) -> re.Match[str] | None:
+    """'sky,0'; after a space alone, the number is a part of the name, as in 'class 1'."""
+    return re.fullmatch(f"{_PLAIN_NAME} {_INDEX}", words) if re.search(r"[,;:\t]\s*\d+\s*$", line) else None
+
+
+def _index_colour_name(words: str, line: str) -> re.Match[str] | None:
+    """'0 128 0 64 sky'."""
+    return re.fullmatch(f"{_INDEX} {_RGB} {_NUMBERED_NAME}", words)
+
+
+def _colour_name(words: str, line: str) -> re.Match[str] | None:
+    """'128 0 64 sky'."""
+    return re.fullmatch(f"{_RGB} {_NUMBERED_NAME}", words)
+
+
+def _index_name(words: str, line: str) -> re.Match[str] | None:
+    """'0 sky'."""
+    return re.fullmatch(f"{_INDEX} {_NUMBERED_NAME}", words)
+
+
+def _name_only(words: str, line: str) -> re.Match[str] | None:
+    """'sky'."""
+    return re.fullmatch(_NUMBERED_NAME, words)
+
+
+_FORMATS: tuple[Callable[[str, str], re.Match[str] | None], ...] = (
+    _index_name_colour,
+    _name_index_colour,
+    _name_colour,
+    _name_index,
+    _index_colour_name,
+    _colour_name,
+    _index_name,
+    _name_only,
+)
 
 
 def _colour_words(text: str) -> list[str]:
@@ -106,18 +174,18 @@ def _colour_words(text: str) -> list[str]:
     return re.findall(r"\d+", text)
 
 
-def _entry(name: str, value: str, colour: list[str], ignored: bool | None, place: str) -> MaskClass:
+def _entry(name: str, value: str, colour: list[str], ignored: bool | None, location: str) -> MaskClass:
     if not name:
-        raise UserError(f"{place}: the class has no name.")
-    given = [part for part in colour if part != ""]
-    if len(given) not in {0, 3}:
-        raise UserError(f"{place}: a colour is three numbers of 0 to 255, or #rrggbb; given: {' '.join(colour)}")
+        raise UserError(f"{location}: the class has no name.")
+    channels = [part for part in colour if part != ""]
+    if len(channels) not in {0, 3}:
+        raise UserError(f"{location}: a colour is three numbers from 0 to 255, or #rrggbb; got {' '.join(colour)}")
     try:
-        red, green, blue = map(int, given or ("0", "0", "0"))
-        rgb: Rgb | None = (red, green, blue) if given else None
+        red, green, blue = map(int, channels or ("0", "0", "0"))
+        rgb: Rgb | None = (red, green, blue) if channels else None
         return MaskClass(name=name, value=int(value) if value else None, colour=rgb, ignored=ignored)
     except (ValueError, ValidationError):
         raise UserError(
-            f"{place}: wanted an index of 0 to 65535 and a colour of three numbers of 0 to 255; "
-            f"given: {value or 'no index'}, {' '.join(colour) or 'no colour'}"
+            f"{location}: wanted an index from 0 to 65535 and a colour of three numbers from 0 to 255; "
+            f"got {value or 'no index'}, {' '.join(colour) or 'no colour'}"
         ) from None

@@ -1,4 +1,4 @@
-"""What the pixels of a mask stand for: classes that are scored, and values and colours that are not."""
+"""The meaning of mask pixels: classes that are scored, and values and colours that are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snellen.errors import UserError
 from snellen.spec import Spec
 
 IGNORE = 255
-"""The pixels that are not scored, in every uint8 mask inside snellen."""
+"""The value of unscored pixels in every uint8 mask inside snellen."""
 MOST_CLASSES = 255
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -33,22 +33,38 @@ _NEVER_SCORED = frozenset(
         "no data",
     )
 )
-# Paul Tol's muted scheme, then his bright one: told apart by people with any colour vision, and on paper.
+# Paul Tol's muted scheme, then his bright one: distinguishable with any colour vision, and in print.
 _SERIES: tuple[Rgb, ...] = (
-    *((51, 34, 136), (136, 204, 238), (68, 170, 153), (17, 119, 51), (153, 153, 51), (221, 204, 119)),
-    *((204, 102, 119), (136, 34, 85), (170, 68, 153), (68, 119, 170), (102, 204, 238), (34, 136, 51)),
-    *((204, 187, 68), (238, 102, 119), (170, 51, 119), (187, 187, 187)),
+    (51, 34, 136),
+    (136, 204, 238),
+    (68, 170, 153),
+    (17, 119, 51),
+    (153, 153, 51),
+    (221, 204, 119),
+    (204, 102, 119),
+    (136, 34, 85),
+    (170, 68, 153),
+    (68, 119, 170),
+    (102, 204, 238),
+    (34, 136, 51),
+    (204, 187, 68),
+    (238, 102, 119),
+    (170, 51, 119),
+    (187, 187, 187),
 )
 
 
 class MaskClass(Spec):
     """One line of a class table."""
 
-    name: str = Field(min_length=1, description="What the class is called.")
-    value: int | None = Field(None, ge=0, le=65535, description="Its value in an index mask. null: its place.")
+    name: str = Field(min_length=1, description="Name of the class.")
+    value: int | None = Field(
+        None, ge=0, le=65535, description="Its value in an index mask. null: its index in the table."
+    )
     colour: Rgb | None = Field(None, description="Its red, green and blue in a colour mask, each 0 to 255.")
     ignored: bool | None = Field(
-        None, description="Whether it is left out of loss and scores. null: by its name (void, unknown, unlabelled …)."
+        None,
+        description="Whether it is excluded from loss and scores. null: by its name (void, unknown, unlabelled …).",
     )
 
     @property
@@ -59,11 +75,11 @@ class MaskClass(Spec):
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The scored classes, and how masks spell them.
+    """The scored classes, and how masks encode them.
 
     names, colours: of class 0 … C - 1; the colours are for display. coding: index: a pixel's value is looked up in
-    `values`. colour: its colour is looked up in `keys`. binarised: the same after each channel is brought to 0 or 255,
-    whichever is nearer. values, keys: (value or colour, class or IGNORE). ignored: what is not scored, in words.
+    `values`. colour: its colour is looked up in `keys`. binarised: the same, after each channel is rounded to 0 or
+    255. values, keys: (value or colour, class or IGNORE). ignored: what is not scored, in words.
     """
 
     names: tuple[str, ...]
@@ -82,7 +98,7 @@ class ClassTable:
         return ", ".join(self.ignored) or "nothing"
 
     def as_dict(self) -> dict[str, Any]:
-        """For data.json: "classes", "colours" and how masks spell them."""
+        """For data.json: "classes", "colours" and how masks encode them."""
         return {
             "classes": list(self.names),
             "colours": [list(colour) for colour in self.colours],
@@ -94,7 +110,7 @@ class ClassTable:
 
     @classmethod
     def recorded(cls, data: Mapping[str, Any]) -> ClassTable:
-        """The table that `as_dict` has put into data.json."""
+        """The table that `as_dict` wrote to data.json."""
         return cls(
             names=tuple(data["classes"]),
             colours=tuple(_rgb(colour) for colour in data["colours"]),
@@ -111,14 +127,14 @@ def _rgb(colour: Sequence[int]) -> Rgb:
 
 
 def build_table(entries: Sequence[MaskClass], coding: Coding, source: str) -> ClassTable:
-    """A class table from its lines. In index masks 255 is ignored unless a line names it.
+    """A class table from its lines. In index masks 255 is ignored unless a line defines it.
 
     source: where the lines come from, for messages. Raises UserError for lines that contradict one another.
     """
     scored = [entry for entry in entries if not entry.is_ignored]
     _check(entries, scored, coding, source)
-    number = {entry.name: place for place, entry in enumerate(scored)}
-    colours = tuple(entry.colour or display_colour(place) for place, entry in enumerate(scored))
+    number = {entry.name: index for index, entry in enumerate(scored)}
+    colours = tuple(entry.colour or display_colour(index) for index, entry in enumerate(scored))
     classes = [number.get(entry.name, IGNORE) for entry in entries]
     values = dict(zip(entry_values(entries), classes, strict=True))
     keys = {entry.colour: label for entry, label in zip(entries, classes, strict=True) if entry.colour is not None}
@@ -131,50 +147,54 @@ def build_table(entries: Sequence[MaskClass], coding: Coding, source: str) -> Cl
         values[IGNORE] = IGNORE
         ignored.append(f"value {IGNORE}")
     return ClassTable(
-        *(tuple(entry.name for entry in scored), colours, coding, tuple(values.items()), tuple(keys.items())),
-        tuple(ignored),
+        names=tuple(entry.name for entry in scored),
+        colours=colours,
+        coding=coding,
+        values=tuple(values.items()),
+        keys=tuple(keys.items()),
+        ignored=tuple(ignored),
     )
 
 
 def entry_values(entries: Sequence[MaskClass]) -> list[int]:
-    """The value of each line in an index mask: as given, else its place."""
-    return [place if entry.value is None else entry.value for place, entry in enumerate(entries)]
+    """The value of each line in an index mask: as given, else its index."""
+    return [index if entry.value is None else entry.value for index, entry in enumerate(entries)]
 
 
-def display_colour(place: int) -> Rgb:
-    """A colour for class `place` where the masks have none of their own."""
-    red, green, blue = _SERIES[place % len(_SERIES)]
-    dim = 1 / (1 + place // len(_SERIES) / 2)  # the series again, each time darker
+def display_colour(label: int) -> Rgb:
+    """A colour for class `label`, for masks that have none of their own."""
+    red, green, blue = _SERIES[label % len(_SERIES)]
+    dim = 1 / (1 + label // len(_SERIES) / 2)  # the series repeats, darker each time
     return round(red * dim), round(green * dim), round(blue * dim)
 
 
 def rgb_text(colour: Rgb | None) -> str:
-    """A colour as people write it: '0,255,255'."""
+    """A colour for messages: '0,255,255'."""
     return "none" if colour is None else ",".join(map(str, colour))
 
 
 def _check(entries: Sequence[MaskClass], scored: Sequence[MaskClass], coding: Coding, source: str) -> None:
     if len(scored) < 2:
-        what = f"only one scored class ('{scored[0].name}')" if scored else "no scored class"
-        raise UserError(f"{source}: {what}; wanted at least two.")
+        number = f"only one scored class ('{scored[0].name}')" if scored else "no scored class"
+        raise UserError(f"{source}: {number}; wanted at least two.")
     if len(scored) > MOST_CLASSES:
         raise UserError(f"{source}: {len(scored)} scored classes; at most {MOST_CLASSES} fit into a mask.")
     names = [entry.name for entry in entries]
-    spelled: list[int] | list[Rgb | None]
+    codes: list[int] | list[Rgb | None]
     if coding == "index":
-        what, spelled = "value", entry_values(entries)
+        code_kind, codes = "value", entry_values(entries)
     else:
-        what, spelled = "colour", [entry.colour for entry in entries]
-        bare = [entry.name for entry in entries if entry.colour is None]
-        if bare:
+        code_kind, codes = "colour", [entry.colour for entry in entries]
+        uncoloured = [entry.name for entry in entries if entry.colour is None]
+        if uncoloured:
             raise UserError(
-                f"{source}: the masks hold colours, but class '{bare[0]}' has none. Add its red,green,blue."
+                f"{source}: the masks hold colours, but class '{uncoloured[0]}' has none. Add its red,green,blue."
             )
-    for kind, those in (("name", names), (what, spelled)):
-        twice = next((each for each in those if those.count(each) > 1), None)  # type: ignore[arg-type]
-        if twice is not None:
-            shown = twice if not isinstance(twice, tuple) else rgb_text(twice)
-            raise UserError(f"{source}: the {kind} {shown!r} is there twice. Each class needs its own.")
+    for kind, values in (("name", names), (code_kind, codes)):
+        duplicate = next((value for value in values if values.count(value) > 1), None)  # type: ignore[arg-type]
+        if duplicate is not None:
+            text = duplicate if not isinstance(duplicate, tuple) else rgb_text(duplicate)
+            raise UserError(f"{source}: the {kind} {text!r} occurs twice. Each class needs its own.")
 
 
 LAND_COVER_CLASSES = (

@@ -21,16 +21,16 @@ LARGE = 768  # px: images with a longer side are scored tile by tile
 
 @dataclass(frozen=True)
 class MaskBatch:
-    """What one optimiser step, or one step of an evaluation, sees.
+    """The data of one optimiser step, or of one step of an evaluation.
 
     images: (B, 3, H, W) float, normalised, on the training device. target: (B, H', W') int64 class numbers there, 255
-    where nothing is scored; in training H' = H and W' = W, in evaluation they are those of the largest mask as stored.
-    shown, sizes: (B, 2) int64 on the CPU, height and width of each image (without padding) and of each mask.
+    where nothing is scored; in training H' = H and W' = W, in evaluation those of the largest mask as stored.
+    content_size, sizes: (B, 2) int64 on the CPU, height and width of each image without padding, and of each mask.
     """
 
     images: Tensor
     target: Tensor
-    shown: Tensor
+    content_size: Tensor
     sizes: Tensor
 
     def __len__(self) -> int:
@@ -39,23 +39,24 @@ class MaskBatch:
     def split(self, parts: int) -> list[MaskBatch]:
         """The batch in nearly equal parts, at most `parts` of them, for gradient accumulation."""
         parts = part_count(len(self), parts)
-        fields = (self.images, self.target, self.shown, self.sizes)
+        fields = (self.images, self.target, self.content_size, self.sizes)
         pieces = zip(*(field.tensor_split(parts) for field in fields), strict=True)
         return [MaskBatch(*piece) for piece in pieces]
 
     def at_target(self, logits: Tensor) -> Tensor:
-        """(B, C, H', W') of a network's (B, C, H, W): padding cut off, brought to the size of each mask, bilinear.
+        """(B, C, H', W') from a network's (B, C, H, W): cropped to the content, resized to each mask, bilinear.
 
         Beyond a mask that is smaller than the largest it is zero; nothing is scored there.
         """
         height, width = self.target.shape[1:]
-        whole = bool((self.sizes == torch.tensor([height, width])).all())
-        if whole and bool((self.shown == self.shown[0]).all()):
-            rows, columns = self.shown[0].tolist()
+        same_size = bool((self.sizes == torch.tensor([height, width])).all())
+        if same_size and bool((self.content_size == self.content_size[0]).all()):
+            rows, columns = self.content_size[0].tolist()
             return _resized(logits[:, :, :rows, :columns], (height, width))
         out = logits.new_zeros(*logits.shape[:2], height, width)
-        for place, each, shown, size in zip(out, logits, self.shown.tolist(), self.sizes.tolist(), strict=True):
-            place[:, : size[0], : size[1]] = _resized(each[None, :, : shown[0], : shown[1]], (size[0], size[1]))[0]
+        plan = zip(out, logits, self.content_size.tolist(), self.sizes.tolist(), strict=True)
+        for canvas, image_logits, (rows, columns), (height, width) in plan:
+            canvas[:, :height, :width] = _resized(image_logits[None, :, :rows, :columns], (height, width))[0]
         return out
 
 
@@ -63,7 +64,7 @@ class MaskBatch:
 class MaskFeed:
     """Batches of one set of images with masks.
 
-    device: where batches are wanted. seed: of order and augmentation. channels_last: the memory format of the images.
+    device: of the batches. seed: of order and augmentation. channels_last: the memory format of the images.
     """
 
     pixels: PairPixels
@@ -76,7 +77,7 @@ class MaskFeed:
 
     @property
     def count(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self.pixels)
 
     @property
@@ -98,7 +99,7 @@ class MaskFeed:
         return produced(make, range(start, self.steps), self.pixels.images, self.device)
 
     def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[MaskBatch]:
-        """Batches of all images, or of those in `rows`, in order, as they are shown for scoring; whole masks.
+        """Batches of the evaluation views of all images, or of those in `rows`, in order, with whole masks.
 
         An image with a side longer than LARGE pixels is a batch of its own.
         """
@@ -112,17 +113,17 @@ class MaskFeed:
         return produced(make, range(len(batches)), self.pixels.images, self.device)
 
     def evaluation_batches(self, rows: NDArray[np.int64] | None = None) -> list[Tensor]:
-        """The rows of each batch that `evaluate` gives."""
-        every = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
-        large = (self.pixels.sizes[every] > LARGE).any(1)
+        """The rows of each batch that `evaluate` yields."""
+        all_rows = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
+        large = (self.pixels.sizes[all_rows] > LARGE).any(1)
         edges = (torch.nonzero(large[1:] | large[:-1])[:, 0] + 1).tolist()
-        runs = every.tensor_split(edges)
+        runs = all_rows.tensor_split(edges)
         size = self.batch_size
         return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
 
-    def _on_device(self, images: Tensor, labels: Tensor, shown: Tensor, sizes: Tensor) -> MaskBatch:
+    def _on_device(self, images: Tensor, labels: Tensor, content_size: Tensor, sizes: Tensor) -> MaskBatch:
         images = on_device(images, self.device, self.channels_last)
-        return MaskBatch(images, labels.to(self.device, non_blocking=True).long(), shown, sizes)
+        return MaskBatch(images, labels.to(self.device, non_blocking=True).long(), content_size, sizes)
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:

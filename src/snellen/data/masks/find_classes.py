@@ -1,4 +1,4 @@
-"""Which classes a set of masks has: from the recipe, a table beside the images, known colours, or the values there."""
+"""Classes of a set of masks: from the recipe, a table next to the images, known colours, or the masks' values."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ from snellen.data.masks.decode import between, binarised, open_mask, packed, unp
 from snellen.errors import UserError
 
 BLACK_AND_WHITE_NAMES = ("0", "255")
-_LOOKED_AT = 48  # masks, where a few tell as much as all
+_SAMPLED_MASKS = 48  # where a sample tells as much as all masks
 _MOST_COLOURS = 4096  # counted in one mask
 _LAND_COVER_SHARE = 0.99  # of a mask's pixels
-_JPEG_PLAIN = 0.75  # of these, near enough to pure colours in a JPEG
-_LAND_COVER_MASKS = 2 / 3  # of the masks; what the others hold is told when they are decoded
+_JPEG_PLAIN = 0.75  # of these, the share near pure colours in a JPEG
+_LAND_COVER_MASKS = 2 / 3  # of the masks; stray colours of the others are reported when they are decoded
 
 
 @dataclass
-class _Seen:
-    """What a number of masks hold. values: of masks without colour. colours: pixels of each packed colour."""
+class _Summary:
+    """The contents of several masks. values: of masks without colour. colours: number of pixels by packed colour."""
 
     values: set[int] = field(default_factory=set)
     colours: dict[int, int] = field(default_factory=dict)
     palettes: dict[int, Rgb] = field(default_factory=dict)
-    coloured: Path | None = None  # one that is no grey
+    coloured: Path | None = None  # one that is not grey
     jpeg: Path | None = None
     masks: int = 0
-    land_cover: int = 0  # how many of them fit its colours
-    hued: bool = False  # whether any of these is more than black and white
+    land_cover: int = 0  # number of masks that match its colours
+    hued: bool = False  # whether any of these has more than black and white
 
 
 @dataclass(frozen=True)
 class _Contents:
-    """The same of one mask. coloured: whether it is no grey. palette: the colours of the indices that occur."""
+    """The same for one mask. coloured: whether it is not grey. palette: the colours of the indices that occur."""
 
     jpeg: bool
     coloured: bool
@@ -68,61 +68,61 @@ def find_classes(
 ) -> tuple[ClassTable, list[str]]:
     """The class table of these masks, and notes for people.
 
-    entries: lines given by the recipe. table: a file, or the name of a built-in table. folders: where a table may lie
-    under one of its usual names. Raises UserError where the masks do not say what their classes are.
+    entries: lines from the recipe. table: a file, or the name of a built-in table. folders: where a table may be, under
+    one of the usual names. Raises UserError if the classes cannot be determined.
     """
     entries, source = given_entries(entries, table, folders)
-    sample = masks[:: max(1, len(masks) // _LOOKED_AT)]
+    sample = masks[:: max(1, len(masks) // _SAMPLED_MASKS)]
     if entries:
         if table in BUILT_IN:
             return build_table(entries, "binarised", source), []
-        seen = _look(sample)
-        entries, coding = _spelling(entries, seen)
+        summary = _summarise(sample)
+        entries, coding = _encoding(entries, summary)
         return build_table(entries, coding, source), [f"classes from {source}"]
-    seen = _look(sample)
-    if seen.hued and seen.land_cover >= _LAND_COVER_MASKS * seen.masks:
-        return LAND_COVER, ["the masks' colours are those of land cover; for other classes give data.class_table"]
-    if seen.coloured is not None:
-        raise UserError(_unknown_colours(seen))
-    return _named_by_value(_look(masks) if len(sample) < len(masks) else seen)
+    summary = _summarise(sample)
+    if summary.hued and summary.land_cover >= _LAND_COVER_MASKS * summary.masks:
+        return LAND_COVER, ["the masks have land-cover colours; for other classes set data.class_table"]
+    if summary.coloured is not None:
+        raise UserError(_unknown_colours(summary))
+    return _named_by_value(_summarise(masks) if len(sample) < len(masks) else summary)
 
 
 def given_entries(
     entries: Sequence[MaskClass], table: str | None, folders: Sequence[Path]
 ) -> tuple[Sequence[MaskClass], str]:
-    """The lines of a class table that the recipe or a file gives, and where they are from; none where none is given."""
+    """The lines of the class table in the recipe or a file, and their source; no lines if there is no table."""
     if entries and table is not None:
-        raise UserError("data.classes and data.class_table say the same thing; give one of them.")
+        raise UserError("data.classes and data.class_table both define the classes; set only one of them.")
     if entries:
         return entries, "data.classes"
     if table is not None:
         return (BUILT_IN[table], table) if table in BUILT_IN else (read_class_file(Path(table)), table)
-    found = [folder / name for folder in folders for name in FILE_NAMES if (folder / name).is_file()]
-    if len(found) > 1:
-        raise UserError(f"several class tables ({', '.join(map(str, found))}). Name one: data.class_table=FILE")
-    return (read_class_file(found[0]), str(found[0])) if found else ((), "")
+    files = [folder / name for folder in folders for name in FILE_NAMES if (folder / name).is_file()]
+    if len(files) > 1:
+        raise UserError(f"several class tables ({', '.join(map(str, files))}). Choose one: data.class_table=FILE")
+    return (read_class_file(files[0]), str(files[0])) if files else ((), "")
 
 
-def _look(masks: Sequence[Path]) -> _Seen:
-    """What the masks hold; those that cannot be read are passed over, decoding will tell."""
-    seen = _Seen()
+def _summarise(masks: Sequence[Path]) -> _Summary:
+    """The contents of the masks; unreadable ones are skipped, since decoding reports them."""
+    summary = _Summary()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, found in zip(masks, bounded_map(pool, _contents, masks), strict=True):
-            if found is None:
+        for path, contents in zip(masks, bounded_map(pool, _contents, masks), strict=True):
+            if contents is None:
                 continue
-            seen.masks += 1
-            if _fits_land_cover(found.colours, found.jpeg):
-                seen.land_cover += 1
-                seen.hued |= _has_hue(found.colours)
-            if found.jpeg:
-                seen.jpeg = path
-            if found.coloured:
-                seen.coloured = path
-            seen.values |= found.values
-            seen.palettes |= found.palette
-            for colour, count in found.colours.items():
-                seen.colours[colour] = seen.colours.get(colour, 0) + count
-    return seen
+            summary.masks += 1
+            if _fits_land_cover(contents.colours, contents.jpeg):
+                summary.land_cover += 1
+                summary.hued |= _has_hue(contents.colours)
+            if contents.jpeg:
+                summary.jpeg = path
+            if contents.coloured:
+                summary.coloured = path
+            summary.values |= contents.values
+            summary.palettes |= contents.palette
+            for colour, count in contents.colours.items():
+                summary.colours[colour] = summary.colours.get(colour, 0) + count
+    return summary
 
 
 def _contents(path: Path) -> _Contents | None:
@@ -132,8 +132,8 @@ def _contents(path: Path) -> _Contents | None:
         return None
     values: dict[int, int] = {}
     if pixels.values is not None:
-        found, counts = np.unique(pixels.values, return_counts=True)
-        values = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        unique, counts = np.unique(pixels.values, return_counts=True)
+        values = dict(zip(unique.tolist(), counts.tolist(), strict=True))
     palette = dict(enumerate(map(_rgb, pixels.palette))) if pixels.mode == "P" else {}
     palette = {value: colour for value, colour in palette.items() if value in values}
     if pixels.values is None:
@@ -150,81 +150,83 @@ def _contents(path: Path) -> _Contents | None:
     return _Contents(pixels.jpeg, pixels.values is None, set(values), colours, palette)
 
 
-def _spelling(entries: Sequence[MaskClass], seen: _Seen) -> tuple[Sequence[MaskClass], Coding]:
-    """How masks spell the classes of a table; of two classes without numbers, black and white masks are understood."""
+def _encoding(entries: Sequence[MaskClass], summary: _Summary) -> tuple[Sequence[MaskClass], Coding]:
+    """How masks encode the classes of a table; two classes without numbers may be black and white in the masks."""
     values = set(entry_values(entries))
-    told = any(entry.value is not None for entry in entries)
+    has_values = any(entry.value is not None for entry in entries)
     colours = {entry.colour for entry in entries if entry.colour is not None}
-    if seen.coloured is not None:
+    if summary.coloured is not None:
         return entries, "colour"
-    fits = seen.colours and all(_unpacked(number) in colours for number in seen.colours)
-    if fits and not (told and seen.values <= values):
+    fits = summary.colours and all(_unpacked(number) in colours for number in summary.colours)
+    if fits and not (has_values and summary.values <= values):
         return entries, "colour"
-    two = len(entries) == 2 and not any(entry.is_ignored for entry in entries)
-    if two and not colours and IGNORE not in values and _is_black_and_white(seen):
+    is_binary = len(entries) == 2 and not any(entry.is_ignored for entry in entries)
+    if is_binary and not colours and IGNORE not in values and _is_black_and_white(summary):
         black, white = sorted(entries, key=lambda entry: entry.value or 0)  # without values, in their order
-        spelled = (black.model_copy(update={"colour": (0, 0, 0)}), white.model_copy(update={"colour": (255,) * 3}))
-        return spelled, "binarised"
+        coloured = (black.model_copy(update={"colour": (0, 0, 0)}), white.model_copy(update={"colour": (255,) * 3}))
+        return coloured, "binarised"
     return entries, "index"
 
 
 def _fits_land_cover(colours: dict[int, int], jpeg: bool) -> bool:
-    """Whether nearly all pixels of a mask are of land-cover colours; in a JPEG, those that are not blurred."""
-    found = unpacked(np.array(list(colours), dtype=np.int32))
+    """Whether nearly all pixels of a mask have land-cover colours; in a JPEG, blurred ones excepted."""
+    unique = unpacked(np.array(list(colours), dtype=np.int32))
     counts = np.array(list(colours.values()), dtype=np.float64)
-    known = {colour for colour, _ in LAND_COVER.keys}
-    fits = np.array([_rgb(colour) in known for colour in binarised(found)], dtype=bool)
-    least = _LAND_COVER_SHARE * counts.sum()
-    return bool(counts[fits].sum() >= least and counts[~between(found)].sum() >= (_JPEG_PLAIN if jpeg else 1) * least)
+    land_cover = {colour for colour, _ in LAND_COVER.keys}
+    fits = np.array([_rgb(colour) in land_cover for colour in binarised(unique)], dtype=bool)
+    threshold = _LAND_COVER_SHARE * counts.sum()
+    return bool(
+        counts[fits].sum() >= threshold and counts[~between(unique)].sum() >= (_JPEG_PLAIN if jpeg else 1) * threshold
+    )
 
 
 def _has_hue(colours: dict[int, int]) -> bool:
-    """Whether any pixel, binarised, is neither black nor white: those two could be any two classes."""
+    """Whether any pixel, binarised, is neither black nor white, which could be any two classes."""
     pure = binarised(unpacked(np.array(list(colours), dtype=np.int32)))
     return bool((pure != pure[:, :1]).any())
 
 
-def _named_by_value(seen: _Seen) -> tuple[ClassTable, list[str]]:
-    if _is_black_and_white(seen):
+def _named_by_value(summary: _Summary) -> tuple[ClassTable, list[str]]:
+    if _is_black_and_white(summary):
         black, white = BLACK_AND_WHITE_NAMES
         entries = [MaskClass(name=black, colour=(0, 0, 0)), MaskClass(name=white, colour=(255, 255, 255))]
-        note = "the masks are black and white, taken as classes '0' and '255'; to name them give data.class_table"
+        note = "the masks are black and white and read as classes '0' and '255'; to name them set data.class_table"
         return build_table(entries, "binarised", "the masks"), [note]
-    if seen.jpeg is not None:
+    if summary.jpeg is not None:
         raise UserError(
-            f"{seen.jpeg}: a grey JPEG mask, whose compression mixes up class numbers. Save masks as PNG; or, if their "
-            "grey levels are far apart, give the colours of the classes in data.class_table."
+            f"{summary.jpeg}: a grey JPEG mask, whose compression corrupts class numbers. Save masks as PNG; or, if "
+            "their grey levels are far apart, list the colours of the classes in data.class_table."
         )
-    values = sorted(seen.values - {IGNORE})
+    values = sorted(summary.values - {IGNORE})
     if not values:
-        raise UserError("the masks hold nothing but 255, which is not scored, or none could be read.")
+        raise UserError("the masks contain only 255, which is not scored, or none could be read.")
     if len(values) > MOST_CLASSES:
         raise UserError(
-            f"the masks hold {len(values)} different values, {values[0]} to {values[-1]}; at most {MOST_CLASSES} "
+            f"the masks contain {len(values)} different values, {values[0]} to {values[-1]}; at most {MOST_CLASSES} "
             "classes are possible. If only some of them matter, list those in data.class_table."
         )
-    entries = [MaskClass(name=str(value), value=value, colour=seen.palettes.get(value)) for value in values]
-    shown = ", ".join(map(str, values[:12])) + (" …" if len(values) > 12 else "")
-    notes = [f"no class table: classes are named by their values, {shown}; to name them give data.class_table"]
-    if IGNORE in seen.values:
-        notes.append("pixels of value 255 are not scored, as is usual; to score them give them a class")
+    entries = [MaskClass(name=str(value), value=value, colour=summary.palettes.get(value)) for value in values]
+    listed = ", ".join(map(str, values[:12])) + (" …" if len(values) > 12 else "")
+    notes = [f"no class table: classes are named by their values, {listed}; to name them set data.class_table"]
+    if IGNORE in summary.values:
+        notes.append("pixels with value 255 are not scored, as is usual; to score them define a class for them")
     return build_table(entries, "index", "the masks"), notes
 
 
-def _is_black_and_white(seen: _Seen) -> bool:
-    """Whether the masks hold 0 and 255 and nothing else; of JPEGs, nothing far from these."""
-    if seen.jpeg is None:
-        return seen.values == {0, IGNORE}
-    return max(seen.values) >= 128 and not between(np.array([[value] for value in seen.values])).any()
+def _is_black_and_white(summary: _Summary) -> bool:
+    """Whether the masks contain only 0 and 255; in JPEGs, only values near these."""
+    if summary.jpeg is None:
+        return summary.values == {0, IGNORE}
+    return max(summary.values) >= 128 and not between(np.array([[value] for value in summary.values])).any()
 
 
-def _unknown_colours(seen: _Seen) -> str:
-    common = sorted(seen.colours, key=lambda number: -seen.colours[number])
-    lines = "\n".join(f"class{place},{rgb_text(_unpacked(number))}" for place, number in enumerate(common[:12]))
-    more = f"\n… and {len(common) - 12:,} more colours" if len(common) > 12 else ""
+def _unknown_colours(summary: _Summary) -> str:
+    common = sorted(summary.colours, key=lambda number: -summary.colours[number])
+    lines = "\n".join(f"class{index},{rgb_text(_unpacked(number))}" for index, number in enumerate(common[:12]))
+    rest = f"\n… and {len(common) - 12:,} more colours" if len(common) > 12 else ""
     return (
-        f"{seen.coloured}: a colour mask, and no class table says what its colours mean. Write one, classes.txt beside "
-        f"the images, or name it with data.class_table. The colours found, commonest first:\n{lines}{more}"
+        f"{summary.coloured}: a colour mask, but there is no class table for its colours. Write one as classes.txt "
+        f"next to the images, or set data.class_table. The colours found, most common first:\n{lines}{rest}"
     )
 
 

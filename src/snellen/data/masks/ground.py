@@ -1,4 +1,4 @@
-"""What drawn ground looks like: meadows, forest, fields, a town, water, bare rock; colours in [0, 1]."""
+"""Textures of drawn ground: meadows, forest, fields, a town, water, bare rock; colours in [0, 1]."""
 
 from __future__ import annotations
 
@@ -18,14 +18,25 @@ Bools = NDArray[np.bool_]
 _GREENS = ((0.33, 0.43, 0.20), (0.40, 0.47, 0.24), (0.27, 0.38, 0.19))
 _STRAWS = ((0.62, 0.56, 0.37), (0.55, 0.48, 0.33), (0.50, 0.50, 0.30))
 _CROPS = (
-    *((0.36, 0.50, 0.22), (0.26, 0.40, 0.17), (0.46, 0.52, 0.26), (0.30, 0.42, 0.20)),  # young, full, ripening, dark
-    *((0.68, 0.60, 0.36), (0.60, 0.52, 0.36), (0.45, 0.35, 0.26), (0.53, 0.43, 0.33)),  # ripe, stubble, ploughed
+    (0.36, 0.50, 0.22),  # young
+    (0.26, 0.40, 0.17),  # full
+    (0.46, 0.52, 0.26),  # ripening
+    (0.30, 0.42, 0.20),  # dark
+    (0.68, 0.60, 0.36),  # ripe
+    (0.60, 0.52, 0.36),  # stubble
+    (0.45, 0.35, 0.26),  # ploughed
+    (0.53, 0.43, 0.33),  # ploughed
 )
 _TREES = ((0.15, 0.24, 0.13), (0.18, 0.29, 0.14), (0.12, 0.21, 0.15), (0.25, 0.30, 0.14))
 _ROCKS = ((0.66, 0.60, 0.50), (0.58, 0.55, 0.50), (0.62, 0.50, 0.38), (0.72, 0.68, 0.58))
 _ROOFS = (
-    *((0.58, 0.34, 0.26), (0.48, 0.29, 0.23), (0.52, 0.50, 0.48), (0.36, 0.35, 0.36)),  # tiles, slate
-    *((0.74, 0.73, 0.70), (0.60, 0.52, 0.42), (0.43, 0.40, 0.36)),  # flat roofs
+    (0.58, 0.34, 0.26),  # tiles and slate
+    (0.48, 0.29, 0.23),
+    (0.52, 0.50, 0.48),
+    (0.36, 0.35, 0.36),
+    (0.74, 0.73, 0.70),  # flat roofs
+    (0.60, 0.52, 0.42),
+    (0.43, 0.40, 0.36),
 )
 _WATERS = ((0.12, 0.20, 0.25), (0.16, 0.25, 0.24), (0.26, 0.30, 0.22), (0.10, 0.17, 0.16))
 
@@ -62,10 +73,10 @@ class Frame:
         return _standard(gaussian_filter(white, max(radius, 0.3)))
 
     def pick(self, colours: tuple[tuple[float, float, float], ...], spread: float = 0.03) -> Floats:
-        """(3,) one of the colours, a little changed."""
-        chosen = np.array(colours[self.generator.integers(len(colours))])
-        changed: Floats = (chosen + self.generator.normal(0, spread, 3)).astype(np.float32)
-        return changed
+        """(3,) one of the colours, slightly varied."""
+        colour = np.array(colours[self.generator.integers(len(colours))])
+        varied: Floats = (colour + self.generator.normal(0, spread, 3)).astype(np.float32)
+        return varied
 
 
 def meadow(frame: Frame) -> Floats:
@@ -104,14 +115,14 @@ def water(frame: Frame) -> Floats:
 
 @dataclass(frozen=True)
 class Fields:
-    """pixels: (size, size, 3). plots: (size, size) the number of the field that a pixel belongs to."""
+    """pixels: (size, size, 3). plots: (size, size) index of each pixel's field."""
 
     pixels: Floats
     plots: Integers
 
 
 def fields(frame: Frame) -> Fields:
-    """Fields in strips: each of one crop, most of them in rows, with paths and hedges between them."""
+    """Fields in strips, each with one crop, most of them in rows, with paths and hedges between them."""
     generator = frame.generator
     along, across = frame.turned(generator.uniform(0, 180))
     bend = 0.008 * frame.fractal(4.5)
@@ -122,8 +133,8 @@ def fields(frame: Frame) -> Fields:
     period = np.maximum(generator.uniform(0.006, 0.016, count), 2.6 / frame.size)
     strength = generator.choice([0.0, 0.06, 0.1, 0.16], count, p=[0.15, 0.35, 0.3, 0.2])
     sideways = generator.random(count) < 0.4
-    place = np.where(sideways[plots], along, across)
-    rows = strength[plots] * np.sin(2 * np.pi * place / period[plots])
+    position = np.where(sideways[plots], along, across)
+    rows = strength[plots] * np.sin(2 * np.pi * position / period[plots])
     growth = 0.07 * frame.fractal(2.4) + 0.03 * frame.grain(0.6)
     pixels = crops[plots] * (1 + rows + growth)[..., None]
     edge = np.clip(1.6 - margin * frame.size, 0, 1)[..., None] * (generator.random(count) < 0.7)[plots][..., None]
@@ -132,7 +143,7 @@ def fields(frame: Frame) -> Fields:
 
 
 def _strips(along: Floats, across: Floats, generator: Generator) -> tuple[Integers, Floats]:
-    """The number of each pixel's field, and how far it is from the field's edge, in shares of the scene."""
+    """The index of each pixel's field, and its distance from the edge of the field, in shares of the scene."""
     borders = np.cumsum(generator.uniform(0.07, 0.2, 40)) - 1.6
     strip = np.searchsorted(borders, across)
     padded = np.concatenate([[-9], borders, [9]])
@@ -142,11 +153,11 @@ def _strips(along: Floats, across: Floats, generator: Generator) -> tuple[Intege
         inside = strip == number
         cuts = np.cumsum(generator.uniform(0.09, 0.34, 24)) - 1.6
         ends = np.concatenate([[-9], cuts, [9]])
-        place = np.searchsorted(cuts, along[inside])
+        segment = np.searchsorted(cuts, along[inside])
         margin[inside] = np.minimum(
-            margin[inside], np.minimum(along[inside] - ends[place], ends[place + 1] - along[inside])
+            margin[inside], np.minimum(along[inside] - ends[segment], ends[segment + 1] - along[inside])
         )
-        plots[inside] = place + first
+        plots[inside] = segment + first
         first += len(ends)
     return plots, margin.astype(np.float32)
 
@@ -162,13 +173,19 @@ def town(frame: Frame) -> Floats:
     table = (128, 128)
     left, top = generator.uniform(0.06, 0.25, (2, *table))
     right, bottom = generator.uniform(0.7, 0.94, (2, *table))
-    place = column % table[0], row % table[1]
-    built = (generator.random(table) < 0.85)[place]
-    roof = built & (across > left[place]) & (across < right[place]) & (down > top[place]) & (down < bottom[place])
+    lot_index = column % table[0], row % table[1]
+    built = (generator.random(table) < 0.85)[lot_index]
+    roof = (
+        built
+        & (across > left[lot_index])
+        & (across < right[lot_index])
+        & (down > top[lot_index])
+        & (down < bottom[lot_index])
+    )
     tiles = np.array(_ROOFS)[generator.integers(len(_ROOFS), size=table)] + generator.normal(0, 0.03, (*table, 3))
-    ridge = np.where((generator.random(table) < 0.5)[place], across, down) < 0.5
+    ridge = np.where((generator.random(table) < 0.5)[lot_index], across, down) < 0.5
     light = np.where(ridge, 1.08, 0.86)
-    paved = (generator.random(table) < 0.35)[place][..., None]
+    paved = (generator.random(table) < 0.35)[lot_index][..., None]
     garden = np.where(paved, (0.55, 0.53, 0.50), frame.pick(_GREENS)) * (1 + 0.14 * frame.grain(0.9))[..., None]
     street_width = generator.uniform(0.22, 0.4)
     street = ((column % 4 == 0) & (across < street_width)) | ((row % 3 == 0) & (down < street_width))
@@ -177,12 +194,12 @@ def town(frame: Frame) -> Floats:
     reach = max(1, round(frame.size * lot / 12))
     shadow = np.roll(roof, (reach, reach), (0, 1)) & ~roof
     pixels = np.where(shadow[..., None], 0.55 * pixels, pixels)
-    return np.where(roof[..., None], tiles[place] * light[..., None], pixels).astype(np.float32)
+    return np.where(roof[..., None], tiles[lot_index] * light[..., None], pixels).astype(np.float32)
 
 
 @lru_cache(maxsize=32)
 def _falloff(size: int, roughness: float) -> Floats:
-    """Amplitudes of the frequencies of `rfft2`; those below one in the scene's width as that one."""
+    """Amplitudes of the frequencies of `rfft2`; frequencies below one per scene width count as one."""
     frequency = np.hypot(fftfreq(size)[:, None], rfftfreq(size)[None]) * size
     amplitudes: Floats = (np.maximum(frequency, 1) ** (-roughness / 2)).astype(np.float32)
     return amplitudes

@@ -1,4 +1,4 @@
-"""Masks drawn over their images, for people to look at."""
+"""Masks drawn over their images, for visual inspection."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 from snellen.data.masks.classes import IGNORE, ClassTable, Rgb
 
 _SMALLEST_PANEL = 256  # px
-_LINE = 22  # px of a line of the legend
-_HATCH = 6  # px from one stripe to the next where nothing is scored
-_LETTER = 7.2  # px of a letter of the legend, more or less
+_LINE = 22  # px per line of the legend
+_HATCH = 6  # px from one stripe to the next in unscored areas
+_LETTER = 7.2  # px per letter of the legend, approximately
 
 
 def coloured(mask: NDArray[np.uint8], colours: Sequence[Rgb]) -> NDArray[np.uint8]:
-    """(h, w, 3): each class in its colour. What is not scored is striped in greys, which no class is."""
+    """(h, w, 3): each class in its colour. Unscored pixels get grey stripes, which no class has."""
     lookup = np.zeros((IGNORE + 1, 3), dtype=np.uint8)
     lookup[: len(colours)] = np.array(colours, dtype=np.uint8).reshape(-1, 3)
     drawn = lookup[mask]
@@ -32,7 +32,7 @@ def coloured(mask: NDArray[np.uint8], colours: Sequence[Rgb]) -> NDArray[np.uint
 def overlaid(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], colours: Sequence[Rgb], opacity: float = 0.5
 ) -> NDArray[np.uint8]:
-    """(h, w, 3): classes laid over an (h, w, 3) image, their borders drawn in full colour."""
+    """(h, w, 3): classes blended over an (h, w, 3) image, with their borders in full colour."""
     drawn = coloured(mask, colours)
     blended = image + opacity * (drawn.astype(np.float32) - image)
     blended = blended.round().astype(np.uint8)
@@ -54,37 +54,37 @@ def tinted(
 
 
 def sheet(image: NDArray[np.uint8], mask: NDArray[np.uint8], table: ClassTable) -> Image.Image:
-    """The image, the overlay and the mask beside one another, small ones enlarged, and a legend of the classes."""
+    """The image, the overlay and the mask side by side, enlarged if small, with a legend of the classes."""
     factor = max(1, _SMALLEST_PANEL // min(mask.shape))
-    image, mask = (each.repeat(factor, axis=0).repeat(factor, axis=1) for each in (image, mask))
+    image, mask = (array.repeat(factor, axis=0).repeat(factor, axis=1) for array in (image, mask))
     panels = np.concatenate([image, overlaid(image, mask, table.colours), coloured(mask, table.colours)], axis=1)
     present = [label for label in np.unique(mask).tolist() if label != IGNORE]
-    shown = [(table.names[label], table.colours[label]) for label in present]
+    legend = [(table.names[label], table.colours[label]) for label in present]
     width = panels.shape[1]
-    places, lines = _legend_places([name for name, _ in shown] + ["not scored"], width)
+    positions, lines = _legend_positions([name for name, _ in legend] + ["not scored"], width)
     result = Image.new("RGB", (width, panels.shape[0] + lines * _LINE + 6), "white")
     result.paste(Image.fromarray(panels), (0, 0))
     draw, font = ImageDraw.Draw(result), ImageFont.load_default(13)
     top = panels.shape[0] + 3
-    for (name, colour), (x, line) in zip(shown, places, strict=False):
+    for (name, colour), (x, line) in zip(legend, positions, strict=False):
         y = top + line * _LINE
         draw.rectangle((x, y + 4, x + 14, y + 18), fill=colour, outline="black")
         draw.text((x + 20, y + 3), name, fill="black", font=font)
     if (mask == IGNORE).any():
-        x, y = places[-1][0], top + places[-1][1] * _LINE
+        x, y = positions[-1][0], top + positions[-1][1] * _LINE
         stripes = coloured(np.full((15, 15), IGNORE, dtype=np.uint8), ())
         result.paste(Image.fromarray(stripes), (x, y + 4))
         draw.text((x + 20, y + 3), "not scored", fill="black", font=font)
     return result
 
 
-def _legend_places(names: Sequence[str], width: int) -> tuple[list[tuple[int, int]], int]:
-    """Where each entry of the legend begins, (x, line), and how many lines there are."""
-    places, x, line = [], 6, 0
+def _legend_positions(names: Sequence[str], width: int) -> tuple[list[tuple[int, int]], int]:
+    """The start of each entry of the legend, (x, line), and the number of lines."""
+    positions, x, line = [], 6, 0
     for name in names:
         length = round(34 + _LETTER * len(name))
         if x > 6 and x + length > width:
             x, line = 6, line + 1
-        places.append((x, line))
+        positions.append((x, line))
         x += length
-    return places, line + 1
+    return positions, line + 1

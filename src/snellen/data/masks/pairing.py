@@ -1,4 +1,4 @@
-"""Which image goes with which mask: by folders (images/ and masks/), by endings of names (_sat, _mask), or as told."""
+"""Pairs of images and masks: by folders (images/ and masks/), by name endings (_sat, _mask), or by patterns."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """layout: in words. pairs: sorted by image. unpaired: files that have no partner or several, and why."""
+    """layout: in words. pairs: sorted by image. unpaired: files with no partner or several, and why."""
 
     layout: str
     pairs: tuple[Pair, ...]
@@ -63,37 +63,40 @@ class Pairing:
 class _File:
     path: str
     part: Part
-    role: Role | None  # as its folders say
-    rest: str  # the path without the folders that say part or role, and without the suffix
+    role: Role | None  # according to its folders
+    rest: str  # the path without the suffix and the folders that give part or role
 
 
 def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) -> Pairing | None:
-    """The pairs below a folder, None where it holds no images with masks.
+    """The pairs below a folder, None if it contains no images with masks.
 
     image_pattern, mask_pattern: regular expressions on file names, with one pair of parentheses around what an image
-    and its mask have in common; both or neither. Raises UserError for patterns that fit nothing.
+    and its mask have in common; both or neither. Raises UserError for patterns without matches.
     """
     files = [_classified(path) for path in _images_below(root)]
-    found: _Found | None
+    candidates: _Candidates | None
     if image_pattern is not None or mask_pattern is not None:
-        found, layout = _as_told(files, image_pattern, mask_pattern, root), "files paired by the patterns given"
+        candidates, layout = (
+            _by_patterns(files, image_pattern, mask_pattern, root),
+            "files paired by the patterns given",
+        )
     elif any(file.role == "mask" for file in files):
-        found, layout = _by_folders(files), "folders of images and of masks"
+        candidates, layout = _by_folders(files), "folders of images and of masks"
     else:
-        found, layout = _by_endings(files)
-    if found is None:
+        candidates, layout = _by_endings(files)
+    if candidates is None:
         return None
-    images, masks, notes = found
+    images, masks, notes = candidates
     pairing = _matched(images, masks, layout, notes)
     paired = len(pairing.pairs)
-    told = image_pattern is not None
-    if not told and paired < _FEWEST_PAIRED * min(len(images), len(masks)):
+    has_patterns = image_pattern is not None
+    if not has_patterns and paired < _FEWEST_PAIRED * min(len(images), len(masks)):
         return None
-    return _with_sides(_without_bare_test(pairing))
+    return _with_sides(_without_unpaired_test(pairing))
 
 
 def _images_below(root: Path) -> list[str]:
-    """As `images_below`, but paths relative to the root, as text."""
+    """Like `images_below`, but with paths relative to the root, as text."""
     return sorted(name for name in files_below(root) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
 
 
@@ -103,26 +106,26 @@ def _classified(path: str) -> _File:
     role: Role | None = None
     rest: list[str] = []
     for folder in folders:
-        said_part, said_role = _said_by(folder)
-        part, role = said_part or part, said_role or role
-        if not (said_part or said_role):
+        folder_part, folder_role = _folder_meaning(folder)
+        part, role = folder_part or part, folder_role or role
+        if not (folder_part or folder_role):
             rest.append(folder)
     return _File(path, part, role, "/".join([*rest, os.path.splitext(name)[0]]))
 
 
 def folder_role(path: str) -> Role | None:
-    """Whether the folders of a path say that it is an image or a mask: images/0013.png, masks/0013.png."""
+    """The role of a file according to its folders: images/0013.png, masks/0013.png; None if they give none."""
     return _classified(path).role
 
 
 def mask_ending(stem: str) -> str | None:
-    """The end of a name by which a mask is known, with its separator: '_mask' of '0013_mask'. None without one."""
+    """The ending that marks a mask, with its separator: '_mask' of '0013_mask'. None without one."""
     match = _MASK_ENDING.match(stem)
     return None if match is None else stem[len(match["id"]) :]
 
 
 @cache
-def _said_by(folder: str) -> tuple[Part, Role | None]:
+def _folder_meaning(folder: str) -> tuple[Part, Role | None]:
     """The part of the split and the role that a folder's name stands for: 'train_masks' for both, 'x' for neither."""
     name = folder.lower()
     if name in _ROLES:
@@ -140,17 +143,17 @@ def _said_by(folder: str) -> tuple[Part, Role | None]:
 
 
 _Keyed = dict[Key, list[str]]
-_Found = tuple[_Keyed, _Keyed, list[str]]
+_Candidates = tuple[_Keyed, _Keyed, list[str]]
 
 
-def _by_folders(files: list[_File]) -> _Found:
+def _by_folders(files: list[_File]) -> _Candidates:
     notes = []
     named = any(file.role == "image" for file in files)
     images = [file for file in files if file.role == ("image" if named else None)]
     masks = [file for file in files if file.role == "mask"]
     others = len(files) - len(images) - len(masks)
     if others:
-        notes.append(f"{others} images outside the folders of images and masks were passed over")
+        notes.append(f"{others} images outside the folders of images and masks were skipped")
     plain = _keyed(images), _keyed(masks)
     if len(plain[0].keys() & plain[1].keys()) < _FEWEST_PAIRED * min(len(plain[0]), len(plain[1])):
         ended, ending = _same_ending(images, masks)  # 0013.jpg or 0013_sat.jpg, and 0013_mask.png
@@ -159,7 +162,7 @@ def _by_folders(files: list[_File]) -> _Found:
     return (*plain, notes)
 
 
-def _by_endings(files: list[_File]) -> tuple[_Found | None, str]:
+def _by_endings(files: list[_File]) -> tuple[_Candidates | None, str]:
     masks = [file for file in files if _MASK_ENDING.match(file.rest)]
     others = [file for file in files if not _MASK_ENDING.match(file.rest)]
     ended, ending = _same_ending(others, masks)
@@ -169,7 +172,7 @@ def _by_endings(files: list[_File]) -> tuple[_Found | None, str]:
 def _same_ending(images: list[_File], masks: list[_File]) -> tuple[tuple[_Keyed, _Keyed] | None, str]:
     """Images and masks keyed by their names without endings, and the endings in words.
 
-    The ending of the images is the one that pairs most of them; images with others are no part of the set.
+    The ending of the images is the one that pairs most of them; images with other endings are not part of the set.
     """
     keyed_masks: _Keyed = defaultdict(list)
     endings: Counter[str] = Counter()
@@ -192,8 +195,8 @@ def _same_ending(images: list[_File], masks: list[_File]) -> tuple[tuple[_Keyed,
         for name, ending in _possible_endings(file.rest):
             if ending == best and (file.part, name) not in keyed_masks:
                 candidates[best][file.part, name].append(file.path)
-    shown = f"'{best}'" if best else "no ending"
-    return (candidates[best], keyed_masks), f"images with {shown}, masks with '{endings.most_common(1)[0][0]}'"
+    image_ending = f"'{best}'" if best else "no ending"
+    return (candidates[best], keyed_masks), f"images with {image_ending}, masks with '{endings.most_common(1)[0][0]}'"
 
 
 def _possible_endings(rest: str) -> Iterator[tuple[str, str]]:
@@ -203,10 +206,10 @@ def _possible_endings(rest: str) -> Iterator[tuple[str, str]]:
             yield rest[: match.start()], rest[match.start() :]
 
 
-def _as_told(files: list[_File], image_pattern: str | None, mask_pattern: str | None, root: Path) -> _Found:
+def _by_patterns(files: list[_File], image_pattern: str | None, mask_pattern: str | None, root: Path) -> _Candidates:
     if image_pattern is None or mask_pattern is None:
-        raise UserError("data.image_pattern and data.mask_pattern go together: give both, or neither.")
-    found: list[_Keyed] = []
+        raise UserError("data.image_pattern and data.mask_pattern belong together: set both, or neither.")
+    keyed_files: list[_Keyed] = []
     for key, text in (("image_pattern", image_pattern), ("mask_pattern", mask_pattern)):
         pattern = re.compile(text)
         if pattern.groups != 1:
@@ -222,8 +225,8 @@ def _as_told(files: list[_File], image_pattern: str | None, mask_pattern: str | 
         if not keyed:
             example = f" The first file there is '{files[0].path}'." if files else ""
             raise UserError(f"data.{key}={text}: no file below {root} has such a name.{example}")
-        found.append(keyed)
-    return found[0], found[1], []
+        keyed_files.append(keyed)
+    return keyed_files[0], keyed_files[1], []
 
 
 def _keyed(files: Iterable[_File]) -> _Keyed:
@@ -237,38 +240,40 @@ def _matched(images: _Keyed, masks: _Keyed, layout: str, notes: list[str]) -> Pa
     pairs: list[Pair] = []
     unpaired: list[Unreadable] = []
     for key in sorted(images.keys() | masks.keys()):
-        those, theirs = sorted(images.get(key, [])), sorted(masks.get(key, []))
-        if len(those) == 1 and len(theirs) == 1:
-            pairs.append(Pair(those[0], theirs[0], "unknown"))
-        elif not theirs:
-            unpaired += [Unreadable(path, "an image with no mask") for path in those]
-        elif not those:
-            unpaired += [Unreadable(path, "a mask with no image") for path in theirs]
+        image_paths, mask_paths = sorted(images.get(key, [])), sorted(masks.get(key, []))
+        if len(image_paths) == 1 and len(mask_paths) == 1:
+            pairs.append(Pair(image_paths[0], mask_paths[0], "unknown"))
+        elif not mask_paths:
+            unpaired += [Unreadable(path, "an image with no mask") for path in image_paths]
+        elif not image_paths:
+            unpaired += [Unreadable(path, "a mask with no image") for path in mask_paths]
         else:
-            what = f"{len(theirs)} masks" if len(theirs) > 1 else counted(len(those), "image")
-            listed = ", ".join((theirs if len(theirs) > 1 else those)[:_MOST_LISTED])
-            unpaired.append(Unreadable(those[0], f"{what} of one name: {listed}"))
+            duplicates = f"{len(mask_paths)} masks" if len(mask_paths) > 1 else counted(len(image_paths), "image")
+            listed = ", ".join((mask_paths if len(mask_paths) > 1 else image_paths)[:_MOST_LISTED])
+            unpaired.append(Unreadable(image_paths[0], f"{duplicates} with the same name: {listed}"))
     return Pairing(layout, tuple(sorted(pairs, key=lambda pair: pair.image)), tuple(unpaired), tuple(notes))
 
 
-def _without_bare_test(pairing: Pairing) -> Pairing:
-    """The pairing without a test/ that holds no pair at all, as where its masks are kept secret."""
+def _without_unpaired_test(pairing: Pairing) -> Pairing:
+    """The pairing without a test/ that has no pairs at all, as in a challenge with secret masks."""
     if any(_classified(pair.image).part == "test" for pair in pairing.pairs):
         return pairing
     unpaired = tuple(entry for entry in pairing.unpaired if _classified(entry.path).part != "test")
-    bare = len(pairing.unpaired) - len(unpaired)
-    note = (f"{bare} images of the test part, which has no pairs, were passed over",) if bare else ()
+    dropped = len(pairing.unpaired) - len(unpaired)
+    note = (f"{dropped} images of the test part, which has no pairs, were skipped",) if dropped else ()
     return replace(pairing, unpaired=unpaired, notes=(*pairing.notes, *note))
 
 
 def _with_sides(pairing: Pairing) -> Pairing:
-    """Pairs of train/, val/ and test/ told apart; without a val/, test/ is scored in every epoch; else it is drawn."""
+    """Pairs split by train/, val/ and test/; without a val/, test/ is used for validation; else the split is drawn."""
     parts = {_classified(pair.image).part for pair in pairing.pairs}
     notes = list(pairing.notes)
     scored = "validation" if "validation" in parts else "test"
     if "train" not in parts or scored not in parts:
         if parts - {""}:
-            notes.append(f"only {' and '.join(sorted(parts - {''}))} is there: the split is drawn within it")
+            notes.append(
+                f"there is only {' and '.join(sorted(parts - {''}))}, which is split into training and validation"
+            )
         return replace(pairing, notes=tuple(notes))
     pairs = []
     for pair in pairing.pairs:
@@ -276,12 +281,13 @@ def _with_sides(pairing: Pairing) -> Pairing:
         if part:
             pairs.append(replace(pair, side="validation" if part == scored else part))
     if "" in parts:
-        notes.append("images outside the folders of the split were passed over")
+        notes.append("images outside the folders of the split were skipped")
     unpaired = tuple(entry for entry in pairing.unpaired if _classified(entry.path).part in {"train", scored})
-    alone = [entry for entry in pairing.unpaired if _classified(entry.path).part not in {"", "train", scored}]
-    if alone:
+    unscored = [entry for entry in pairing.unpaired if _classified(entry.path).part not in {"", "train", scored}]
+    if unscored:
+        first = unscored[0]
         notes.append(
-            f"{counted(len(alone), 'file')} of the test part not scored, such as {alone[0].path}: {alone[0].reason}"
+            f"{counted(len(unscored), 'file')} of the test part not scored, such as {first.path}: {first.reason}"
         )
     layout = f"{pairing.layout}, split by folders"
     return Pairing(layout, tuple(pairs), unpaired, tuple(notes))

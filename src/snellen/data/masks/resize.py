@@ -1,4 +1,4 @@
-"""Sizes that images and masks are brought to before anything else."""
+"""Sizes that images and masks are resized to before anything else."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Resize = int | tuple[int, int] | None
-"""The shorter side, both sides (height, width), or None: as it is."""
+"""The shorter side, both sides (height, width), or None: not resized."""
 
 
 def resized_size(size: tuple[int, int], resize: Resize) -> tuple[int, int]:
-    """Height and width that a (height, width) is brought to, at least 1."""
+    """Height and width after resizing a (height, width), at least 1."""
     if resize is None:
         return size
     if isinstance(resize, tuple):
@@ -26,7 +26,7 @@ def resized_size(size: tuple[int, int], resize: Resize) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class TrainingSizes:
-    """How large training images are, in pixels, before any resize: (height, width), and the shorter side."""
+    """Sizes of the training images in pixels, before any resize: (height, width), and the shorter side."""
 
     median: tuple[int, int]
     largest: tuple[int, int]
@@ -35,7 +35,7 @@ class TrainingSizes:
 
     @classmethod
     def of(cls, sizes: Sequence[tuple[int, int]]) -> TrainingSizes:
-        """Of images of these heights and widths, at least one."""
+        """From the heights and widths of the images, at least one."""
         shorter = [min(size) for size in sizes]
         rows, columns = zip(*sizes, strict=True)
         medians = (statistics.median_low(side) for side in (rows, columns, shorter))
@@ -46,9 +46,9 @@ class TrainingSizes:
 def evaluation_size(size: tuple[int, int], resize: Resize, training: TrainingSizes | None) -> tuple[int, int]:
     """Height and width at which an image is scored or predicted.
 
-    Images up to the size of the largest training image are brought to `resize`. A larger one, a scene, is brought to
-    the scale that was learnt: what `resize` makes of a training image of median size. training: None where it is not
-    known; then every image is brought to `resize`.
+    Images up to the size of the largest training image are resized to `resize`. A larger one, a scene, is resized to
+    the scale of training: the factor by which `resize` changes a training image of median size. training: None if
+    unknown; then every image is resized to `resize`.
     """
     if resize is None or training is None:
         return resized_size(size, resize)
@@ -75,7 +75,7 @@ def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(mask.shape) == size:
         return mask
     lines = [
-        ((torch.arange(wanted) + 0.5) * (given / wanted)).long().clamp(max=given - 1)
-        for wanted, given in zip(size, mask.shape, strict=True)
+        ((torch.arange(target) + 0.5) * (source / target)).long().clamp(max=source - 1)
+        for target, source in zip(size, mask.shape, strict=True)
     ]
     return mask[lines[0]][:, lines[1]]

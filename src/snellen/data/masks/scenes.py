@@ -1,7 +1,7 @@
-"""Drawn land-cover scenes with their masks: terrain, river, fields, forest, town. They are no photographs.
+"""Drawn land-cover scenes with their masks: terrain, river, fields, forest, town. They are not photographs.
 
 Each class shares its colours with another (green crops and meadows, ploughed earth and bare ground, roofs and rock,
-dark water and forest), so that texture and shape have to tell what colour alone cannot.
+dark water and forest), so that colour alone does not identify it; texture and shape are needed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def draw_scenes(
     validation_share: float = 0.2,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Writes train/NNNN_sat.jpg and validation/NNNN_sat.jpg, each with NNNN_mask.png beside it.
+    """Writes train/NNNN_sat.jpg and validation/NNNN_sat.jpg, each with NNNN_mask.png next to it.
 
     size: px, at least 32. The first scenes are the training ones; scene n depends on seed and n alone.
     """
@@ -61,7 +61,7 @@ def draw_scenes(
 
 
 def draw_scene(size: int, seed: int) -> Scene:
-    """One scene, as from an aircraft or satellite; the same numbers give the same pixels."""
+    """One scene, as from an aircraft or satellite; the same arguments give the same pixels."""
     frame = Frame.of(size, np.random.default_rng(seed))
     generator = frame.generator
     height = frame.fractal(3.6)
@@ -82,25 +82,25 @@ def draw_scene(size: int, seed: int) -> Scene:
         cover(_whole_plots(farmed.plots, frame, height), _AGRICULTURE, farmed.pixels)
     if generator.random() < 0.65:
         cover(_town_area(frame), _URBAN, town(frame))
-    wet, shore = _wet(frame, height)
-    if wet.any():
+    is_water, shore = _water_and_shore(frame, height)
+    if is_water.any():
         cover(shore & (labels != _URBAN), _BARREN, bare(frame))
-        cover(wet, _WATER, water(frame))
+        cover(is_water, _WATER, water(frame))
     flat = 1 - 0.8 * gaussian_filter((labels == _WATER).astype(np.float32), 1.0)
     pixels *= (1 + flat * _relief(frame, height))[..., None]
-    pixels, cloud = _seen_from_above(frame, pixels)
+    pixels, cloud = _atmosphere_and_camera(frame, pixels)
     labels[cloud] = _UNKNOWN
     return Scene(np.clip(pixels * 255, 0, 255).round().astype(np.uint8), _COLOURS[labels])
 
 
 def _whole_plots(plots: NDArray[np.int64], frame: Frame, height: Floats) -> Bools:
-    """Where land is farmed: whole fields, on gentle ground."""
-    suited = frame.fractal(3.0) - 0.8 * height
+    """Mask of farmed land: whole fields, on gentle ground."""
+    suitability = frame.fractal(3.0) - 0.8 * height
     pixels = np.maximum(np.bincount(plots.ravel()), 1)
-    mean = np.bincount(plots.ravel(), suited.ravel()) / pixels
-    least = np.quantile(suited, 1 - frame.generator.uniform(0.2, 0.75))
-    chosen: Bools = (mean > least)[plots]
-    return chosen
+    mean = np.bincount(plots.ravel(), suitability.ravel()) / pixels
+    threshold = np.quantile(suitability, 1 - frame.generator.uniform(0.2, 0.75))
+    farmed: Bools = (mean > threshold)[plots]
+    return farmed
 
 
 def _town_area(frame: Frame) -> Bools:
@@ -113,8 +113,8 @@ def _town_area(frame: Frame) -> Bools:
     return area
 
 
-def _wet(frame: Frame, height: Floats) -> tuple[Bools, Bools]:
-    """Where there is a river or a lake, and the bare shore around some of it."""
+def _water_and_shore(frame: Frame, height: Floats) -> tuple[Bools, Bools]:
+    """Masks of rivers and lakes, and of the bare shore along part of them."""
     generator = frame.generator
     distance = np.full(frame.x.shape, 9.0, dtype=np.float32)  # from the water's edge, below zero in the water
     if generator.random() < 0.65:
@@ -144,8 +144,8 @@ def _relief(frame: Frame, height: Floats) -> Floats:
     return light
 
 
-def _seen_from_above(frame: Frame, pixels: Floats) -> tuple[Floats, Bools]:
-    """Uneven light, haze, clouds in some scenes, the lens and the sensor. Also where a cloud hides the ground."""
+def _atmosphere_and_camera(frame: Frame, pixels: Floats) -> tuple[Floats, Bools]:
+    """Uneven light, haze, clouds in some scenes, the lens and the sensor. Also the mask of opaque clouds."""
     generator = frame.generator
     tint = generator.normal(1, 0.04, 3).astype(np.float32)
     pixels = pixels * (1 + 0.06 * frame.fractal(3.6))[..., None] * tint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.leaks import leak_notes, neighbour_notes
-from snellen.data.listing import Found, Side, Unreadable, grouped
+from snellen.data.listing import LabelledImage, Side, Unreadable, grouped
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.find_classes import find_classes, given_entries
 from snellen.data.masks.pairing import Pairing, find_pairs
@@ -28,7 +28,7 @@ _MOST_LISTED = 5
 
 @dataclass(frozen=True)
 class MaskedSample:
-    """image, mask: paths relative to the root, with forward slashes. group: what it belongs to, if known."""
+    """image, mask: paths relative to the root, with forward slashes. group: the image's group, if known."""
 
     image: str
     mask: str
@@ -39,9 +39,9 @@ class MaskedSample:
 class MaskedSet:
     """Images with masks of one source.
 
-    layout, split: how they were found and told apart, in words. notes: what a person should know. fingerprint: a hash
-    over split, paths and contents of every pair, and the classes. left_out: files that are not used, and why. test:
-    scored once, by the finished run.
+    layout, split: how they were found and split, in words. notes: for people. fingerprint: a hash of the split, paths
+    and contents of every pair, and the classes. left_out: files that are not used, and why. test: scored once, by the
+    finished run.
     """
 
     root: Path
@@ -61,7 +61,7 @@ class MaskedSet:
 
 
 def fewer_masked(images: MaskedSet, fraction: float, seed: int) -> MaskedSet:
-    """The images with a share of the training images: data.fraction."""
+    """The set with only a share of its training images: data.fraction."""
     if fraction == 1:
         return images
     rows = fraction_rows([0] * len(images.train), fraction, seed, [sample.group for sample in images.train])
@@ -69,7 +69,7 @@ def fewer_masked(images: MaskedSet, fraction: float, seed: int) -> MaskedSet:
 
 
 def is_masked(data: Source) -> bool:
-    """Whether `data` is a folder of images with masks, told from names alone."""
+    """Whether `data` is a folder of images with masks, judging by names alone."""
     if not isinstance(data, str | Path):
         return False
     root = Path(data)
@@ -79,22 +79,24 @@ def is_masked(data: Source) -> bool:
 def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     """The images and masks of a folder, split into training and validation, and test where it has such a part.
 
-    Raises UserError, with the file or folder, when it cannot be used; files without partner are left out and listed
-    where `spec` says so.
+    Raises UserError, with the file or folder, when it cannot be used; files without a partner are left out and
+    listed if `spec` says so.
     """
     root, pairing = _pairs(data, spec)
-    images = grouped([Found(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
+    images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
     hashes = content_hashes([root / pair.image for pair in pairing.pairs])
     mask_hashes = content_hashes([root / pair.mask for pair in pairing.pairs])
     notes = list(pairing.notes)
     sides: list[Side] = [pair.side for pair in pairing.pairs]
     if all(side == "unknown" for side in sides):
         if len(images) < 2:
-            raise UserError(f"{root}: one image with a mask only; wanted at least two, to train on and to score.")
-        chosen, _ = validation_rows(
+            raise UserError(
+                f"{root}: only one image with a mask; wanted at least two, one for training and one for validation."
+            )
+        validation, _ = validation_rows(
             [image.label for image in images], hashes, [image.group for image in images], spec.validation_share
         )
-        sides = ["validation" if row in chosen else "train" for row in range(len(images))]
+        sides = ["validation" if row in validation else "train" for row in range(len(images))]
         split = f"{spec.validation_share:.0%} held out by {'group' if spec.group else 'content hash'}"
         if not spec.group:
             notes += neighbour_notes(root, images)
@@ -102,11 +104,11 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
         split = "split as given"
     missing = {"train", "validation"} - set(sides)
     if missing:
-        what = "training" if "train" in missing else "validation"
-        raise UserError(f"{root}: no {what} images. All of them are of one group, or have one content.")
+        part = "training" if "train" in missing else "validation"
+        raise UserError(f"{root}: no {part} images. All images belong to one group, or have the same content.")
     notes += [*leak_notes(images, sides, hashes), *few_masks_notes(sides.count("validation"))]
     masks = [root / pair.mask for pair in pairing.pairs]
-    classes, more = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
+    classes, class_notes = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
     samples = [
         MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairing.pairs, images, strict=True)
     ]
@@ -114,24 +116,30 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     lines = [f"{side} {digest} {mask_digest} {pair.image}" for side, pair, digest, mask_digest in rows]
     lines.append(f"classes {classes.names} {classes.coding} {classes.values} {classes.keys}")
     return MaskedSet(
-        *(root, pairing.layout, split, classes),
-        tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "train"),
-        tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "validation"),
-        *(combined(lines), (*notes, *more), pairing.unpaired),
-        tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "test"),
+        root=root,
+        layout=pairing.layout,
+        split=split,
+        classes=classes,
+        train=tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "train"),
+        validation=tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "validation"),
+        fingerprint=combined(lines),
+        notes=(*notes, *class_notes),
+        left_out=pairing.unpaired,
+        test=tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "test"),
     )
 
 
 def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> MaskedSet:
-    """All pairs of `data` as validation pairs, for scoring a trained run; of a split source only its validation part.
+    """All pairs of `data` as validation pairs, for scoring a trained run; if `data` is split, only its validation part.
 
-    known: the run's classes, by which masks are read that have no table of their own. Raises UserError where the
-    classes are not those of the run, in the same order.
+    known: the run's class table, for reading masks without a table of their own. Raises UserError if the classes differ
+    from those of the run or their order.
     """
     root, pairing = _pairs(data, spec)
     pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
-    left = len(pairing.pairs) - len(pairs)
-    split = f"the validation part; {counted(left, 'other is', 'others are')} left out" if left else "all scored"
+    left_out = len(pairing.pairs) - len(pairs)
+    others = counted(left_out, "other is", "others are")
+    split = f"the validation part; {others} left out" if left_out else "all scored"
     masks = [root / pair.mask for pair in pairs]
     table, notes = known, list[str]()
     if spec.class_table or given_entries(spec.classes, spec.class_table, table_folders(root))[0]:
@@ -139,23 +147,30 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> M
     if table.names != known.names:
         raise UserError(
             f"{root}: its classes ({', '.join(table.names)}) are not those of the run ({', '.join(known.names)}). Put "
-            "the run's class table beside the images, as classes.txt."
+            "the run's class table next to the images, as classes.txt."
         )
-    images = grouped([Found(pair.image, "", pair.side) for pair in pairs], spec.group)
+    images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairs], spec.group)
     hashes = content_hashes([root / pair.image for pair in pairs])
     mask_hashes = content_hashes(masks)
     samples = [MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairs, images, strict=True)]
     fingerprint = combined(f"{digest} {mask}" for digest, mask in zip(hashes, mask_hashes, strict=True))
     return MaskedSet(
-        *(root, pairing.layout, split, table, (), tuple(samples)),
-        *(fingerprint, (*pairing.notes, *notes), pairing.unpaired),
+        root=root,
+        layout=pairing.layout,
+        split=split,
+        classes=table,
+        train=(),
+        validation=tuple(samples),
+        fingerprint=fingerprint,
+        notes=(*pairing.notes, *notes),
+        left_out=pairing.unpaired,
     )
 
 
 def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
     root = Path(data)
     if not root.is_dir():
-        raise UserError(f"{data}: no such folder. Wanted one that holds images and masks.")
+        raise UserError(f"{data}: no such folder. Wanted one with images and masks.")
     pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)
     note = passed_over_note(
         root, [name for name in files_below(root) if not name.endswith(".txt")]
@@ -163,7 +178,7 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
     if pairing is None or not pairing.pairs:
         raise UserError(
             f"{root}: no images with masks. Wanted folders images/ and masks/ whose files have the same names, or "
-            r"names such as 0013_sat.jpg and 0013_mask.png; or give data.image_pattern and data.mask_pattern."
+            r"names such as 0013_sat.jpg and 0013_mask.png; or set data.image_pattern and data.mask_pattern."
             f"{f' {note}.' if note else ''}"
         )
     if pairing.unpaired and spec.unpaired == "error":
@@ -175,5 +190,5 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
 
 
 def table_folders(root: Path) -> list[Path]:
-    """Where a class table may lie: in the folder, or in one just below it."""
+    """The folders where a class table may be: the root, and those directly below it."""
     return [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]

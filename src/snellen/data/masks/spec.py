@@ -1,4 +1,4 @@
-"""The fields of what images and their masks go through in training and where they are scored."""
+"""Recipe fields of images with masks: the data, and their transforms in training and evaluation."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ Sides = Annotated[int | tuple[int, int] | None, BeforeValidator(_check_sides)]
 
 
 class MaskEvaluationTransformSpec(Spec):
-    """How images are shown when they are scored or predicted. Scores are at the masks' own size."""
+    """How images are transformed for evaluation and prediction. Scores are at the masks' original size."""
 
     resize: Sides = Field(
-        None, description="What images are brought to: the shorter side, or height and width. null: their own size."
+        None, description="Size to resize images to: the shorter side, or height and width. null: their original size."
     )
     multiple: int = Field(
-        32, ge=1, le=1024, description="Images are padded, right and below, to a multiple of this many pixels."
+        32, ge=1, le=1024, description="Images are padded, right and bottom, to a multiple of this many pixels."
     )
 
 
 class MaskAugmentationSpec(AppearanceSpec):
-    """Drawn anew for each image and epoch, applied in this order: scale, crop, rotation, flips, colours, blur.
+    """Drawn for each image in each epoch, applied in this order: scale, crop, rotation, flips, colours, blur.
 
-    Image and mask go through the same; what comes in from beyond an image is its mean colour, and is not scored.
+    Image and mask are transformed together; areas beyond an image get the mean colour and are not scored.
     """
 
     size: Sides = Field(
         None,
-        description="Height and width of the crop that the network sees; of a square, one number. null: whole images.",
+        description="Height and width of the crop that the network sees; one number for a square. null: whole images.",
     )
     resize: Sides = Field(
         None,
-        description="What images and masks are brought to before anything else: the shorter side, or height and "
-        "width. null: their own size.",
+        description="Size to resize images and masks to before anything else: the shorter side, or height and width. "
+        "null: their original size.",
     )
     scale: Pair = Field((1.0, 1.0), description="Smallest and largest factor of both sides, before the crop.")
-    rotation: float = Field(0.0, ge=0, le=180, description="Rotation by up to this many degrees, either way.")
+    rotation: float = Field(0.0, ge=0, le=180, description="Rotation by up to this many degrees in either direction.")
     flip: float = Field(0.5, ge=0, le=1, description="Chance of a left-right flip.")
-    vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of an upside-down flip.")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of a vertical flip.")
 
     @field_validator("scale")
     @classmethod
@@ -75,17 +75,17 @@ class MaskAugmentationSpec(AppearanceSpec):
 
 
 class MaskDataSpec(Spec):
-    """How images and masks are found, understood and split."""
+    """How images and masks are found, interpreted and split."""
 
     validation_share: float = Field(
-        0.15, gt=0, le=0.5, description="Share of the images that is scored, where the data come without a split."
+        0.15, gt=0, le=0.5, description="Share of the images used for validation, if the data come without a split."
     )
     fraction: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Share of the training images that is used, drawn by the recipe's seed; groups stay whole. "
-        "A smaller share is part of a larger one; the scored images stay the same.",
+        description="Share of the training images that is used, drawn with the recipe's seed; groups stay whole. "
+        "Smaller shares are subsets of larger ones; the validation images stay the same.",
     )
     group: Pattern | None = Field(
         None,
@@ -95,30 +95,30 @@ class MaskDataSpec(Spec):
     image_pattern: Pattern | None = Field(
         None,
         description="Regular expression on images' file names, with one pair of parentheses around what they have in "
-        r"common with their masks, as in (.+)_sat\.jpg. null: found by itself.",
+        r"common with their masks, as in (.+)_sat\.jpg. null: detected.",
     )
     mask_pattern: Pattern | None = Field(None, description=r"The same for masks, as in (.+)_mask\.png.")
     class_table: str | None = Field(
         None,
         description="File that lists the classes (name, index or colour, ignored or not), or land-cover. null: "
-        "classes.txt or a CSV beside the images, else found in the masks.",
+        "classes.txt or a CSV next to the images, else derived from the masks.",
     )
-    classes: tuple[MaskClass, ...] = Field((), description="The classes themselves, in place of class_table.")
+    classes: tuple[MaskClass, ...] = Field((), description="The classes themselves, instead of class_table.")
     tolerance: int | None = Field(
         None,
         ge=0,
         le=127,
-        description="Greatest difference, in each channel, of a mask's colour from a class's colour. null: none, and "
-        "48 in a JPEG; of binarised land-cover colours 63, with a tenth of the pixels free to exceed it.",
+        description="Largest difference, in each channel, of a mask's colour from a class's colour. null: 0, or 48 in "
+        "a JPEG; for binarised land-cover colours 63, which a tenth of the pixels may exceed.",
     )
     unlisted: Literal["error", "ignore"] = Field(
-        "error", description="What to do with values and colours that are in no class: stop, or do not score them."
+        "error", description="What to do with values and colours that belong to no class: stop, or do not score them."
     )
     unreadable: Literal["error", "skip"] = Field(
         "error", description="What to do with pairs that cannot be decoded, or whose mask does not fit its image."
     )
     unpaired: Literal["error", "skip"] = Field(
-        "error", description="What to do with images without a mask, masks without an image, and double ones."
+        "error", description="What to do with images without a mask, masks without an image, and duplicates."
     )
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
     cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)

@@ -1,4 +1,4 @@
-"""Which files are images to predict, and which are masks that lie beside them."""
+"""Images to predict, told apart from masks that lie next to them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from snellen.data.masks.spec import MaskDataSpec
 
 
 def without_masks(paths: Sequence[Path], trained_masks: Sequence[str], spec: MaskDataSpec) -> tuple[list[Path], int]:
-    """The files that are no masks by the names that a run's own masks have, and how many are.
+    """The files that are not named like the masks of a run, and the number of those that are.
 
-    trained_masks: paths of the masks that the run was trained on. By data.mask_pattern where it is given, else by the
-    masks' ending (0013_mask.png), or their folder (masks/). Where all files are masks, they are what is wanted.
+    trained_masks: paths of the masks that the run was trained on. Masks are recognised by data.mask_pattern if it is
+    set, else by their ending (0013_mask.png) or their folder (masks/). If all files look like masks, all are returned.
     """
     images = [path for path in paths if not _is_mask(path, *_naming(trained_masks), spec)]
     return (images, len(paths) - len(images)) if images else (list(paths), 0)
 
 
 def _naming(trained_masks: Sequence[str]) -> tuple[str | None, bool]:
-    """The ending that most masks have, and whether they lay in folders of masks."""
+    """The ending that most masks have, and whether they were in folders of masks."""
     endings = Counter(mask_ending(PurePosixPath(name).stem) for name in trained_masks)
     ending = endings.most_common(1)[0][0] if endings else None
     return ending, any(folder_role(name) == "mask" for name in trained_masks[:1])

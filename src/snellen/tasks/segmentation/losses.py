@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from snellen.data.masks.classes import IGNORE
 from snellen.errors import UserError
 from snellen.tasks.segmentation.recipe import SegmentationLossSpec, Term
+from snellen.words import did_you_mean
 
 
 def class_weights(
@@ -29,9 +29,8 @@ def class_weights(
         return np.asarray(1 / np.log(1.02 + pixels / max(1, pixels.sum())))
     for name in spec.class_weights:
         if name not in classes:
-            close = difflib.get_close_matches(name, classes, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"Classes: {', '.join(classes)}."
-            raise UserError(f"loss.class_weights: there is no class '{name}'. {hint}")
+            hint = did_you_mean(name, classes) or f" Classes: {', '.join(classes)}."
+            raise UserError(f"loss.class_weights: there is no class '{name}'.{hint}")
     return np.array([spec.class_weights.get(name, 1.0) for name in classes])
 
 

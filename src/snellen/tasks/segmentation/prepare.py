@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -43,7 +42,7 @@ from snellen.tasks.setup import (
     start_of,
     with_depth,
 )
-from snellen.words import counted
+from snellen.words import counted, did_you_mean
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -200,9 +199,8 @@ def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample], 
             absent.append(name)
         elif not rows:
             stems = [PurePosixPath(sample.image).stem for sample in samples]
-            close = difflib.get_close_matches(name, stems, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"One of them is '{stems[0]}'."
-            raise UserError(f"snapshots.names: no validation image is called '{name}'. {hint}")
+            hint = did_you_mean(name, stems) or f" One of them is '{stems[0]}'."
+            raise UserError(f"snapshots.names: no validation image is called '{name}'.{hint}")
         named += rows
     if absent:
         names = ", ".join(absent)

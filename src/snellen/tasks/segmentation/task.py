@@ -111,14 +111,14 @@ def score_masks(
 
 
 def _is_scene(batch: MaskBatch) -> bool:
-    return len(batch) == 1 and int(batch.shown.max()) > LARGE
+    return len(batch) == 1 and int(batch.content_size.max()) > LARGE
 
 
 def _scene_bands(
     model: Segmenter, batch: MaskBatch, classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
 ) -> Iterator[Block]:
     """Logits of one large image at the size of its mask, from top to bottom, with the same tiles as `predict`."""
-    (height, width), size = batch.shown[0].tolist(), batch.sizes[0].tolist()
+    (height, width), size = batch.content_size[0].tolist(), batch.sizes[0].tolist()
     plan = plan_tiles(height, width, TILE, OVERLAP, math.lcm(ALIGN, spec.multiple))
     device = batch.images.device
     blender, stretcher = Blender(plan, classes, device), Stretcher((height, width), (size[0], size[1]))
