@@ -96,7 +96,7 @@ def test_an_interrupted_study_resumes_and_repeats_nothing(digits: Path, tmp_path
     numbers = json.loads((out / "report.json").read_text())
     assert [(pair["a"], pair["b"]) for pair in numbers["pairs"]] == [("A", "C"), ("A", "E"), ("C", "E")]
     assert numbers["answer"][0] in page
-    assert "The pretraining was done once" in page
+    assert "The pretraining was run once" in page
     pd.testing.assert_frame_equal(pd.read_csv(out / "report.csv"), pd.read_csv(io.StringIO(scored.to_csv(index=False))))
     assert report(out) == out / "report.html"
 
