@@ -81,9 +81,9 @@ def test_the_interval_tells_calibrated_from_overconfident() -> None:
 def test_without_bias_and_inside_the_interval() -> None:
     """300 calibrated networks: the squares average to 0 before they are cut off there, so half of them are 0."""
     generator = np.random.default_rng(3)
-    found = [calibration_error(*draw(generator, 250, 0.0)) for _ in range(300)]
-    assert np.mean([error == 0 for error, _ in found]) == pytest.approx(0.55, abs=0.1)
-    for error, interval in found:
+    results = [calibration_error(*draw(generator, 250, 0.0)) for _ in range(300)]
+    assert np.mean([error == 0 for error, _ in results]) == pytest.approx(0.55, abs=0.1)
+    for error, interval in results:
         assert interval is not None
         assert error is not None
         assert interval.low <= error <= interval.high

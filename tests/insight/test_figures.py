@@ -32,26 +32,26 @@ def scored() -> tuple[np.ndarray, np.ndarray]:
 def test_figures_are_sklearns(scored: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, target = scored
     chosen = probabilities.argmax(1)
-    found = figures(probabilities, target)
+    result = figures(probabilities, target)
     precision, recall, f1, support = metrics.precision_recall_fscore_support(target, chosen)
-    assert [c.precision for c in found.classes] == pytest.approx(precision)
-    assert [c.recall for c in found.classes] == pytest.approx(recall)
-    assert [c.f1 for c in found.classes] == pytest.approx(f1)
-    assert [c.support for c in found.classes] == support.tolist()
-    assert found.top1 == metrics.accuracy_score(target, chosen)
-    assert found.balanced == pytest.approx(metrics.balanced_accuracy_score(target, chosen))
-    assert found.macro_f1 == pytest.approx(metrics.f1_score(target, chosen, average="macro"))
-    assert found.top5 == metrics.top_k_accuracy_score(target, probabilities, k=5)
-    for value, interval in ((found.balanced, found.balanced_interval), (found.macro_f1, found.macro_f1_interval)):
+    assert [c.precision for c in result.classes] == pytest.approx(precision)
+    assert [c.recall for c in result.classes] == pytest.approx(recall)
+    assert [c.f1 for c in result.classes] == pytest.approx(f1)
+    assert [c.support for c in result.classes] == support.tolist()
+    assert result.top1 == metrics.accuracy_score(target, chosen)
+    assert result.balanced == pytest.approx(metrics.balanced_accuracy_score(target, chosen))
+    assert result.macro_f1 == pytest.approx(metrics.f1_score(target, chosen, average="macro"))
+    assert result.top5 == metrics.top_k_accuracy_score(target, probabilities, k=5)
+    for value, interval in ((result.balanced, result.balanced_interval), (result.macro_f1, result.macro_f1_interval)):
         assert interval.low < value < interval.high
 
 
 def test_a_class_without_images_is_left_out_of_the_means() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]], dtype=np.float32)
-    found = figures(probabilities, np.array([0, 1]))
-    assert found.balanced == 1
-    assert found.classes[2].support == 0
-    assert found.classes[2].recall_interval is None
+    result = figures(probabilities, np.array([0, 1]))
+    assert result.balanced == 1
+    assert result.classes[2].support == 0
+    assert result.classes[2].recall_interval is None
 
 
 def test_ties_do_not_count_as_right() -> None:
@@ -62,28 +62,28 @@ def test_ties_do_not_count_as_right() -> None:
 def test_reliability_is_torchmetrics_and_sklearns(scored: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, target = scored
     expected = MulticlassCalibrationError(7, n_bins=15)(torch.from_numpy(probabilities), torch.from_numpy(target))
-    found = calibration(probabilities, target)
-    gaps = [b.images * abs(b.accuracy - b.confidence) for b in found.bins if b.accuracy is not None and b.confidence]
+    result = calibration(probabilities, target)
+    gaps = [b.images * abs(b.accuracy - b.confidence) for b in result.bins if b.accuracy is not None and b.confidence]
     assert sum(gaps) / 600 == pytest.approx(float(expected), abs=1e-5)
-    assert sum(b.images for b in found.bins) == 600
-    assert found.negative_log_likelihood == pytest.approx(metrics.log_loss(target, probabilities), rel=1e-5)
+    assert sum(b.images for b in result.bins) == 600
+    assert result.negative_log_likelihood == pytest.approx(metrics.log_loss(target, probabilities), rel=1e-5)
 
 
 def test_confusion(scored: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, target = scored
     chosen = probabilities.argmax(1)
-    found = confusion(chosen, target, 7)
-    assert (found.counts == metrics.confusion_matrix(target, chosen)).all()
-    true, taken, images = found.pairs[0]
-    assert images == np.where(np.eye(7, dtype=bool), 0, found.counts).max() == found.counts[true, taken]
+    result = confusion(chosen, target, 7)
+    assert (result.counts == metrics.confusion_matrix(target, chosen)).all()
+    true, predicted, images = result.pairs[0]
+    assert images == np.where(np.eye(7, dtype=bool), 0, result.counts).max() == result.counts[true, predicted]
 
 
 def test_mistakes_are_wrong_and_in_order(scored: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, target = scored
-    found = confident_mistakes(probabilities, target, most=10)
-    assert len(found) == 10
-    assert all(m.prediction != target[m.row] == m.target for m in found)
-    assert [m.confidence for m in found] == sorted((m.confidence for m in found), reverse=True)
+    result = confident_mistakes(probabilities, target, most=10)
+    assert len(result) == 10
+    assert all(m.prediction != target[m.row] == m.target for m in result)
+    assert [m.confidence for m in result] == sorted((m.confidence for m in result), reverse=True)
 
 
 def test_effective_rank_by_hand() -> None:
@@ -105,10 +105,10 @@ def test_separability_against_sklearn() -> None:
     generator = np.random.default_rng(1)
     labels = np.repeat(np.arange(3), 30)
     features = (generator.normal(size=(90, 5)) + 1.2 * np.eye(5)[labels]).astype(np.float32)
-    found = separability(features, labels)
-    assert found.silhouette == pytest.approx(metrics.silhouette_score(features, labels, metric="cosine"), abs=1e-5)
-    nearest = KNeighborsClassifier(found.neighbours, metric="cosine")
-    assert found.knn == pytest.approx(cross_val_score(nearest, features, labels, cv=LeaveOneOut()).mean(), abs=0.04)
+    result = separability(features, labels)
+    assert result.silhouette == pytest.approx(metrics.silhouette_score(features, labels, metric="cosine"), abs=1e-5)
+    nearest = KNeighborsClassifier(result.neighbours, metric="cosine")
+    assert result.knn == pytest.approx(cross_val_score(nearest, features, labels, cv=LeaveOneOut()).mean(), abs=0.04)
 
 
 def test_projections_can_be_followed() -> None:
@@ -130,9 +130,9 @@ FIELDS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3))
 
 @given(FIELDS, FIELDS)
 def test_differences_are_exactly_the_fields_that_differ(first: dict[str, int], second: dict[str, int]) -> None:
-    found = {row.key: row.values for row in differences([{"part": first}, {"part": second}])}
+    result = {row.key: row.values for row in differences([{"part": first}, {"part": second}])}
     pairs = {f"part.{key}": (first.get(key), second.get(key)) for key in "abc"}
-    assert found == {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    assert result == {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def test_top5_has_the_interval_of_its_own_count(scored: tuple[np.ndarray, np.ndarray]) -> None:
@@ -158,9 +158,14 @@ def test_groups_widen_every_interval_that_images_alone_would_make_too_narrow() -
     copies, groups = np.repeat(np.arange(240), 9), np.repeat(np.arange(240), 9)
 
     def widths(*arguments: np.ndarray) -> np.ndarray:
-        found, calibrated = figures(*arguments), calibration(*arguments)
-        intervals = [found.top1_interval, found.balanced_interval, found.macro_f1_interval, calibrated.error_interval]
-        intervals += [each.recall_interval for each in found.classes]
+        result, calibrated = figures(*arguments), calibration(*arguments)
+        intervals = [
+            result.top1_interval,
+            result.balanced_interval,
+            result.macro_f1_interval,
+            calibrated.error_interval,
+        ]
+        intervals += [each.recall_interval for each in result.classes]
         intervals += [each.accuracy_interval for each in calibrated.bins if each.images > 9 * 20]
         return np.array([each.high - each.low for each in intervals if each is not None])
 

@@ -81,10 +81,10 @@ def test_the_paired_test_is_scipys_for_many_groups_of_one_size() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=3, max_size=80))
 def test_interval_and_p_value_never_disagree(images: list[tuple[bool, bool, int]]) -> None:
     a, b, groups = (np.array(column) for column in zip(*images, strict=True))
-    found = mean_difference(a.astype(float) - b, groups)
-    assert (found is None) == (len(set(groups.tolist())) < 3)
-    if found is not None:
-        interval, p_value = found
+    result = mean_difference(a.astype(float) - b, groups)
+    assert (result is None) == (len(set(groups.tolist())) < 3)
+    if result is not None:
+        interval, p_value = result
         assert interval.low < interval.high
         assert 0 <= p_value <= 1
         assert (p_value < 0.05) == (interval.low > 0 or interval.high < 0)
@@ -120,10 +120,10 @@ def test_fewer_than_three_groups_have_no_interval_and_no_test() -> None:
     assert why_no_interval(np.array([4, 7, 1])) is None
     probabilities, target = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])
     groups = np.array([0, 0, 1, 1])
-    found = figures(probabilities, target, groups)
-    assert (found.top1_interval, found.balanced_interval, found.macro_f1_interval) == (None, None, None)
-    assert found.no_interval == "only 2 groups"
-    assert [each.recall_interval for each in found.classes] == [None, None, None]
+    result = figures(probabilities, target, groups)
+    assert (result.top1_interval, result.balanced_interval, result.macro_f1_interval) == (None, None, None)
+    assert result.no_interval == "only 2 groups"
+    assert [each.recall_interval for each in result.classes] == [None, None, None]
     test = paired_by_group(np.array([True, True, True, False]), np.array([True, False, True, True]), groups)
     assert (test.interval, test.p_value, test.why_no_test) == (None, None, "only 2 groups")
     assert verdict("old", "new", test) == (
@@ -133,7 +133,7 @@ def test_fewer_than_three_groups_have_no_interval_and_no_test() -> None:
 
 def test_a_recall_needs_three_groups_of_its_class() -> None:
     target = np.array([0, 1, 0, 1, 0, 0])
-    found = figures(np.eye(2, dtype=np.float32)[target], target, np.array([0, 0, 1, 1, 2, 3]))
-    assert found.classes[0].recall_interval is not None
-    assert found.classes[1].recall_interval is None
-    assert found.balanced_interval is not None
+    result = figures(np.eye(2, dtype=np.float32)[target], target, np.array([0, 0, 1, 1, 2, 3]))
+    assert result.classes[0].recall_interval is not None
+    assert result.classes[1].recall_interval is None
+    assert result.balanced_interval is not None

@@ -67,9 +67,9 @@ def test_macro_f1_has_the_variance_of_the_delta_method() -> None:
 def test_mistakes_cost_what_the_worth_of_f1_says() -> None:
     """One of 1,000 images of each class taken for the other one: it costs 1 / 2n of both F1, and of their mean."""
     target = np.repeat([0, 1], 1000)
-    taken = target.copy()
-    taken[0] = 1
-    assert 1 - metrics.f1_score(target, taken, average="macro") == pytest.approx(1 / 2000, rel=1e-3)
+    predicted = target.copy()
+    predicted[0] = 1
+    assert 1 - metrics.f1_score(target, predicted, average="macro") == pytest.approx(1 / 2000, rel=1e-3)
     assert worth_f1(np.array([1000.0, 1000])) == pytest.approx(2000)
     assert worth_f1(np.array([1.0, 1000])) < 10
 
@@ -80,8 +80,8 @@ COUNTS = st.integers(1, 4).flatmap(lambda k: arrays(np.int64, (k, k), elements=s
 @given(COUNTS.filter(lambda counts: counts.any()))
 def test_the_figure_lies_in_an_interval_that_has_a_width(confusion: NDArray[np.int64]) -> None:
     target, chosen = (np.repeat(index.ravel(), confusion.ravel()) for index in np.indices(confusion.shape))
-    found = figures(np.eye(len(confusion), dtype=np.float32)[chosen], target)
-    for value, interval in ((found.balanced, found.balanced_interval), (found.macro_f1, found.macro_f1_interval)):
+    result = figures(np.eye(len(confusion), dtype=np.float32)[chosen], target)
+    for value, interval in ((result.balanced, result.balanced_interval), (result.macro_f1, result.macro_f1_interval)):
         assert interval is not None
         assert 0 <= interval.low <= value <= interval.high <= 1
-        assert interval.high - interval.low > 1 / (10 * found.images)
+        assert interval.high - interval.low > 1 / (10 * result.images)

@@ -81,15 +81,15 @@ def test_against_torchmetrics(seed: int) -> None:
 def test_images_without_a_scored_pixel() -> None:
     confusion = np.zeros((2, 3, 3), np.int64)
     confusion[0] = [[3, 1, 0], [0, 4, 0], [0, 0, 0]]
-    own, accuracy = by_image(confusion)
-    assert own[0] == pytest.approx((3 / 4 + 4 / 5) / 2)
+    image_miou, accuracy = by_image(confusion)
+    assert image_miou[0] == pytest.approx((3 / 4 + 4 / 5) / 2)
     assert accuracy[0] == 7 / 8
-    assert np.isnan(own[1])
+    assert np.isnan(image_miou[1])
     assert np.isnan(accuracy[1])
-    assert miou(confusion) == own[0]
+    assert miou(confusion) == image_miou[0]
     assert np.isnan(miou(confusion[1:]))
     figures = mask_figures(counts_of(confusion), np.repeat(NO_EDGES, 2, 0))
-    assert figures.miou == own[0]
+    assert figures.miou == image_miou[0]
     assert np.isnan(figures.boundary_f)
 
 

@@ -18,9 +18,9 @@ VARIANCES = np.array([1.2, 0.4, 2.5, 0.9, 14.0, 0.05, 3.3])
 
 
 def test_degrees_and_moderation_are_limmas() -> None:
-    found = prior(VARIANCES, 2, independent=100)
-    assert found.degrees == pytest.approx(LIMMA[0])
-    assert found.variance == pytest.approx(VARIANCES.mean())  # no less than the mean; limma's is LIMMA[1]
+    result = prior(VARIANCES, 2, independent=100)
+    assert result.degrees == pytest.approx(LIMMA[0])
+    assert result.variance == pytest.approx(VARIANCES.mean())  # no less than the mean; limma's is LIMMA[1]
     as_limma = Prior(LIMMA[1], LIMMA[0])
     assert [as_limma.moderate(VARIANCES[at], 2) for at in (1, 5)] == pytest.approx(LIMMA[2:])
     # What is seen is not explained away (limma's is 7.41): as wide as a 90% interval from it alone.
@@ -31,13 +31,13 @@ def test_degrees_and_moderation_are_limmas() -> None:
 
 def test_as_alike_as_chance_is_the_pooled_variance() -> None:
     """limma says Inf and 1.02; here no more degrees than the other independent variances have."""
-    found = prior(np.array([1.0, 1.3, 0.8, 1.1, 0.9]), 4, independent=5)
-    assert (found.variance, found.degrees) == (pytest.approx(1.02), 16)
+    result = prior(np.array([1.0, 1.3, 0.8, 1.1, 0.9]), 4, independent=5)
+    assert (result.variance, result.degrees) == (pytest.approx(1.02), 16)
 
 
 def test_with_a_zero_among_them() -> None:
-    found = prior(np.array([1.2, 0.0, 2.5, 0.9, 14.0]), 2, independent=100)
-    assert found.degrees == pytest.approx(0.3768559758)  # limma's df.prior
+    result = prior(np.array([1.2, 0.0, 2.5, 0.9, 14.0]), 2, independent=100)
+    assert result.degrees == pytest.approx(0.3768559758)  # limma's df.prior
 
 
 @pytest.mark.parametrize("variances", [[], [1.0], [1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
@@ -75,9 +75,9 @@ def test_coverage_and_false_alarms_of_whole_studies(seeds: int, spreads: list[fl
     for _ in range(repeats):
         values = study(generator, seeds, np.array(spreads), advantages)
         expected = prior(np.array([seed_variance(each) for each in values]), seeds - 1, independent)
-        found = [uncertainty(each, expected).over for each in values]
-        covered.append(np.mean([each.interval.low <= 0 <= each.interval.high for each in found]))
-        alarms += min(each.p_value for each in found) < 0.05 / len(found)  # where Holm's correction finds the first
+        result = [uncertainty(each, expected).over for each in values]
+        covered.append(np.mean([each.interval.low <= 0 <= each.interval.high for each in result]))
+        alarms += min(each.p_value for each in result) < 0.05 / len(result)  # where Holm's correction finds the first
     assert np.mean(covered) > 0.95 - 3 * np.std(covered) / math.sqrt(repeats)
     assert alarms / repeats < 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats)
 
@@ -98,8 +98,8 @@ def test_more_is_found_from_the_same_runs() -> None:
 
 def test_an_interval_is_that_of_the_moderated_t_test() -> None:
     """All images alike, so that all uncertainty is the seeds'."""
-    levels, known = np.array([[0.1], [0.3], [0.25]]), Prior(0.02, 4.0)
-    found = uncertainty(np.tile(levels, (1, 50)), known).over
+    levels, expected = np.array([[0.1], [0.3], [0.25]]), Prior(0.02, 4.0)
+    result = uncertainty(np.tile(levels, (1, 50)), expected).over
     variance = (4 * 0.02 + 2 * levels.var(ddof=1)) / 6
     half = stats.t.ppf(0.975, 6) * math.sqrt(variance / 3)
-    assert found.interval.high - found.mean == pytest.approx(half)
+    assert result.interval.high - result.mean == pytest.approx(half)

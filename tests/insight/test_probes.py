@@ -15,11 +15,11 @@ def test_knn_is_scikit_learns() -> None:
     data = load_digits()
     features = data.data.astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    known, asked = slice(0, 1200), slice(1200, None)
+    bank, queries = slice(0, 1200), slice(1200, None)
     theirs = KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.1))
-    theirs.fit(features[known], data.target[known])
-    ours = knn_probabilities(features[known], data.target[known], features[asked], 10, 10, 0.1)
-    np.testing.assert_allclose(ours, theirs.predict_proba(features[asked]), atol=1e-4)
+    theirs.fit(features[bank], data.target[bank])
+    ours = knn_probabilities(features[bank], data.target[bank], features[queries], 10, 10, 0.1)
+    np.testing.assert_allclose(ours, theirs.predict_proba(features[queries]), atol=1e-4)
 
 
 def test_knn_with_fewer_images_than_neighbours() -> None:
@@ -33,17 +33,17 @@ def test_linear_probe_reads_what_is_linear_and_no_more() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(900, 6)).astype(np.float32)
     labels = (features @ rng.normal(size=(6, 3))).argmax(1)
-    found = linear_probe(features[:600], labels[:600], features[600:], 3)
-    assert (found.probabilities.argmax(1) == labels[600:]).mean() > 0.93
-    np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
+    probe = linear_probe(features[:600], labels[:600], features[600:], 3)
+    assert (probe.probabilities.argmax(1) == labels[600:]).mean() > 0.93
+    np.testing.assert_allclose(probe.probabilities.sum(1), 1, rtol=1e-5)
     noise = linear_probe(features[:600], rng.permutation(labels[:600]), features[600:], 3)
     assert (noise.probabilities.argmax(1) == labels[600:]).mean() < 0.55
 
 
 def test_linear_probe_with_classes_that_no_label_names() -> None:
     features = np.array([[0.0], [0.1], [1.0], [1.1]], np.float32)
-    found = linear_probe(features, np.array([1, 1, 3, 3]), features, 5)
-    assert found.probabilities.argmax(1).tolist() == [1, 1, 3, 3]
-    assert (found.probabilities[:, [0, 2, 4]] == 0).all()
+    probe = linear_probe(features, np.array([1, 1, 3, 3]), features, 5)
+    assert probe.probabilities.argmax(1).tolist() == [1, 1, 3, 3]
+    assert (probe.probabilities[:, [0, 2, 4]] == 0).all()
     with pytest.raises(ValueError, match="two classes"):
         linear_probe(features, np.zeros(4, np.int64), features, 5)

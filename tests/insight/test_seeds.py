@@ -18,8 +18,8 @@ def study(generator: np.random.Generator, seeds: int, images: int, advantage: fl
     right = []
     for shift in (advantage, 0.0):
         luck = generator.normal(0, seed_spread, (seeds, 1))
-        own = generator.normal(0, 0.5, images)  # what a setting finds hard of itself
-        right.append(difficulty + own + luck + shift + generator.normal(0, 0.7, (seeds, images)) > 0)
+        own_difficulty = generator.normal(0, 0.5, images)  # what a setting finds hard of itself
+        right.append(difficulty + own_difficulty + luck + shift + generator.normal(0, 0.7, (seeds, images)) > 0)
     return right[0].astype(float) - right[1].astype(float)
 
 
@@ -36,8 +36,8 @@ def test_coverage_and_false_alarms(seeds: int, seed_spread: float) -> None:
     repeats = 800
     covered = alarms = 0
     for _ in range(repeats):
-        found = uncertainty(study(generator, seeds, 300, 0.15, seed_spread)).over
-        covered += found.interval.low <= truth(0.15, seed_spread) <= found.interval.high
+        result = uncertainty(study(generator, seeds, 300, 0.15, seed_spread)).over
+        covered += result.interval.low <= truth(0.15, seed_spread) <= result.interval.high
         alarms += uncertainty(study(generator, seeds, 300, 0.0, seed_spread)).over.p_value < 0.05
     error = 3 * math.sqrt(0.95 * 0.05 / repeats)
     assert 0.95 - error < covered / repeats
@@ -46,43 +46,43 @@ def test_coverage_and_false_alarms(seeds: int, seed_spread: float) -> None:
 
 def test_one_seed_is_the_usual_interval() -> None:
     values = np.random.default_rng(0).normal(0.2, 1, (1, 50))
-    found = uncertainty(values).over
+    result = uncertainty(values).over
     expected = stats.ttest_1samp(values[0], 0)
-    assert found.p_value == pytest.approx(expected.pvalue)
+    assert result.p_value == pytest.approx(expected.pvalue)
     low, high = expected.confidence_interval()
-    assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
-    assert math.isnan(found.seed_share)
+    assert (result.interval.low, result.interval.high) == pytest.approx((low, high))
+    assert math.isnan(result.seed_share)
 
 
 def test_seeds_that_differ_in_level_alone() -> None:
     """All images alike: the interval is that of a t-test over the seeds' means, all uncertainty is the seeds'."""
     levels = np.array([[0.1], [0.3], [0.25]])
-    found = uncertainty(np.tile(levels, (1, 200))).over
+    result = uncertainty(np.tile(levels, (1, 200))).over
     expected = stats.ttest_1samp(levels[:, 0], 0)
-    assert found.p_value == pytest.approx(expected.pvalue)
-    assert found.seed_share == 1
+    assert result.p_value == pytest.approx(expected.pvalue)
+    assert result.seed_share == 1
 
 
 def test_p_value_and_interval_agree() -> None:
     generator = np.random.default_rng(7)
     for _ in range(60):
-        found = uncertainty(study(generator, 3, 100, 0.2, 0.1)).over
-        assert (found.p_value < 0.05) == (not found.interval.low <= 0 <= found.interval.high)
+        result = uncertainty(study(generator, 3, 100, 0.2, 0.1)).over
+        assert (result.p_value < 0.05) == (not result.interval.low <= 0 <= result.interval.high)
 
 
 def test_no_differences_at_all() -> None:
-    found = uncertainty(np.zeros((3, 20))).over
-    assert (found.mean, found.p_value, found.interval.low, found.interval.high) == (0, 1, 0, 0)
+    result = uncertainty(np.zeros((3, 20))).over
+    assert (result.mean, result.p_value, result.interval.low, result.interval.high) == (0, 1, 0, 0)
 
 
 @pytest.mark.parametrize("units", [1, 2])
 def test_fewer_than_three_units_have_a_mean_and_nothing_else(units: int) -> None:
     values = np.full((3, units), 0.5)
     values[0] = 1.0
-    for found in (uncertainty(values), uncertainty_unpaired(values, np.zeros((2, units)))):
-        assert found.over.mean == pytest.approx(2 / 3)
-        assert (found.over.interval, found.over.p_value) == (None, None)
-        assert (needed(found).images, needed(found).seeds, needed(found).smallest) == (None, None, None)
+    for result in (uncertainty(values), uncertainty_unpaired(values, np.zeros((2, units)))):
+        assert result.over.mean == pytest.approx(2 / 3)
+        assert (result.over.interval, result.over.p_value) == (None, None)
+        assert (needed(result).images, needed(result).seeds, needed(result).smallest) == (None, None, None)
 
 
 @pytest.mark.parametrize(("what", "spread"), [("images", 0.0), ("seeds", 0.05)])
@@ -90,8 +90,10 @@ def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, sprea
     """The middle answer of 21 pilot studies, then 300 studies of that size: most of them find the difference."""
     generator = np.random.default_rng(11)
     seeds, images, advantage = 3, 600 if what == "images" else 2000, 0.12
-    asked = [getattr(needed(uncertainty(study(generator, seeds, images, advantage, spread))), what) for _ in range(21)]
-    middle = int(np.median([10**6 if count is None else count for count in asked]))
+    planned = [
+        getattr(needed(uncertainty(study(generator, seeds, images, advantage, spread))), what) for _ in range(21)
+    ]
+    middle = int(np.median([10**6 if count is None else count for count in planned]))
 
     def shown(count: int) -> float:
         size = (seeds, count) if what == "images" else (count, images)
@@ -105,10 +107,10 @@ def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, sprea
 
 
 def test_what_no_number_would_show() -> None:
-    found = needed(uncertainty(np.array([[1.0, -1.0, 0.0, 0.0]] * 5)))
-    assert (found.images, found.seeds) == (None, None)
-    assert found.smallest is not None
-    assert found.smallest > 0
+    result = needed(uncertainty(np.array([[1.0, -1.0, 0.0, 0.0]] * 5)))
+    assert (result.images, result.seeds) == (None, None)
+    assert result.smallest is not None
+    assert result.smallest > 0
     alone = needed(uncertainty(np.random.default_rng(0).normal(0.02, 1, (1, 50))))
     assert alone.seeds is None
     assert alone.images is not None
@@ -120,9 +122,9 @@ def test_the_smallest_difference_is_found_four_times_in_five_by_another_study(pa
     """All images alike, five seeds, so that both studies are t-tests: what one calls the smallest, others find."""
     generator = np.random.default_rng(1)
     levels = generator.standard_normal((5, 1))
-    said = needed(uncertainty(np.tile(levels, (1, 200))), pairs).smallest
-    assert said is not None
-    errors = said / (levels.std(ddof=1) / math.sqrt(5))  # a multiple of the standard error seen
+    smallest = needed(uncertainty(np.tile(levels, (1, 200))), pairs).smallest
+    assert smallest is not None
+    errors = smallest / (levels.std(ddof=1) / math.sqrt(5))  # a multiple of the standard error seen
     pilots, others = generator.standard_normal((2, 20000, 5))
     differences = errors * pilots.std(1, ddof=1) / math.sqrt(5)
     heights = (others.mean(1) + differences) / (others.std(1, ddof=1) / math.sqrt(5))
@@ -132,35 +134,35 @@ def test_the_smallest_difference_is_found_four_times_in_five_by_another_study(pa
 def test_how_many_images_one_seed_needs() -> None:
     """(z(0.975) + z(0.8))^2 variance / difference^2, as any textbook has it: Student's quantiles are all but normal."""
     values = np.random.default_rng(1).normal(0.02, 1, (1, 2000))
-    asked = needed(uncertainty(values)).images
+    planned = needed(uncertainty(values)).images
     expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 * values.var(ddof=1) / values.mean() ** 2
     assert expected > 2500
-    assert asked == pytest.approx(expected, rel=0.01)
+    assert planned == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("seeds", "plans", "has_power"), [(1, True, True), (2, False, False), (3, True, False), (5, True, True)]
 )
 def test_what_so_many_seeds_can_say(seeds: int, plans: bool, has_power: bool) -> None:
-    found = needed(uncertainty(study(np.random.default_rng(3), seeds, 400, 0.3, 0.0)), pairs=10)
-    assert (found.images is not None) == plans
-    assert (found.smallest is not None) == has_power
-    assert found.level == (0.005 if has_power else 0.05)
+    result = needed(uncertainty(study(np.random.default_rng(3), seeds, 400, 0.3, 0.0)), pairs=10)
+    assert (result.images is not None) == plans
+    assert (result.smallest is not None) == has_power
+    assert result.level == (0.005 if has_power else 0.05)
 
 
 def test_fewer_than_three_images_have_no_interval() -> None:
-    found = uncertainty(np.array([[0.2, 0.8], [0.3, 0.7]])).over
-    assert (found.interval, found.p_value) == (None, None)
+    result = uncertainty(np.array([[0.2, 0.8], [0.3, 0.7]])).over
+    assert (result.interval, result.p_value) == (None, None)
 
 
 def test_seeds_that_are_not_paired() -> None:
     """All images alike: each side's variance with its own quantile, added in squares."""
     a, b = np.array([[0.1], [0.3], [0.25]]), np.array([[0.5], [0.4], [0.45], [0.42], [0.48]])
-    found = uncertainty_unpaired(np.tile(a, (1, 60)), np.tile(b, (1, 60))).over
+    result = uncertainty_unpaired(np.tile(a, (1, 60)), np.tile(b, (1, 60))).over
     parts = [stats.t.ppf(0.975, len(side) - 1) ** 2 * side.var(ddof=1) / len(side) for side in (a, b)]
-    assert found.mean == pytest.approx(a.mean() - b.mean())
-    assert found.interval is not None
-    assert found.interval.high - found.mean == pytest.approx(math.sqrt(sum(parts)))
+    assert result.mean == pytest.approx(a.mean() - b.mean())
+    assert result.interval is not None
+    assert result.interval.high - result.mean == pytest.approx(math.sqrt(sum(parts)))
 
 
 def test_all_images_right_is_no_certainty() -> None:
@@ -170,9 +172,9 @@ def test_all_images_right_is_no_certainty() -> None:
     squares = 41 * (1 - share) ** 2 + share**2
     least = least_of_one(right)
     assert least == pytest.approx(squares / 41 / 42)
-    found = uncertainty(right.astype(float), least=least).over
-    assert found.interval is not None
-    assert found.interval.low == pytest.approx(1 - stats.t.ppf(0.975, 39) * math.sqrt(least))
+    result = uncertainty(right.astype(float), least=least).over
+    assert result.interval is not None
+    assert result.interval.low == pytest.approx(1 - stats.t.ppf(0.975, 39) * math.sqrt(least))
     assert least_of_pair(right, right) == pytest.approx(0.5 / 40 / 41)
 
 
@@ -191,6 +193,6 @@ def test_two_seeds_that_agree_by_luck_are_not_certain() -> None:
     """Each seed is right on half of the images, and no image twice: neither seeds nor images seem to vary."""
     values = np.zeros((2, 40))
     values[0, ::2] = values[1, 1::2] = 1
-    found = uncertainty(values).over
-    assert found.interval is not None
-    assert found.interval.high - found.interval.low > 0.2
+    result = uncertainty(values).over
+    assert result.interval is not None
+    assert result.interval.high - result.interval.low > 0.2

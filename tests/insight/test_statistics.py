@@ -129,10 +129,10 @@ def test_power_by_simulation(difference: float, discordance: float) -> None:
     images = images_needed(difference, discordance)
     generator = np.random.default_rng(4)
     share_a, share_b = (discordance + difference) / 2, (discordance - difference) / 2
-    found = 0
+    detected = 0
     for only_a, only_b, rest in generator.multinomial(images, [share_a, share_b, 1 - discordance], size=500):
-        found += mcnemar(*pair(only_a, only_b, rest, 0)).p_value < 0.05
-    assert found / 500 == pytest.approx(0.8, abs=0.06)
+        detected += mcnemar(*pair(only_a, only_b, rest, 0)).p_value < 0.05
+    assert detected / 500 == pytest.approx(0.8, abs=0.06)
     assert smallest_difference(images, discordance) == pytest.approx(difference, rel=0.01)
 
 
@@ -149,8 +149,8 @@ class TestTheReference:
 
     def test_intervals_are_nearly_five_points_wide(self) -> None:
         for name in "ABC":
-            found = wilson(COUNTS[name], 406)
-            assert (found.high - found.low) / 2 == pytest.approx(0.048, abs=0.001)
+            interval = wilson(COUNTS[name], 406)
+            assert (interval.high - interval.low) / 2 == pytest.approx(0.048, abs=0.001)
 
     @pytest.mark.parametrize(("first", "second"), ["AB", "AC", "BC", "DE"])
     def test_not_told_apart(self, first: str, second: str) -> None:
@@ -177,7 +177,7 @@ def test_sentences() -> None:
         f"{100 * better.interval.high:.1f} (p < 0.001, 500 images, one seed each)."
     )
     same = mcnemar(*pair(0, 0, 5, 5))
-    assert verdict("a", "b", same).endswith("Both are right and wrong on the very same images.")
+    assert verdict("a", "b", same).endswith("Both are right and wrong on exactly the same images.")
     close = verdict("a", "b", mcnemar(*pair(12, 10, 60, 18)))
     assert "If the difference is real, about" in close
 
@@ -199,16 +199,18 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     half = 1.96 * 0.2 / 150**0.5
     interval = Interval(-half, half)
     true = smallest_by_interval(interval, 150)
-    found = [abs(draw.mean()) > 1.96 * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(true, 0.2, (4000, 150))]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    detected = [
+        abs(draw.mean()) > 1.96 * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(true, 0.2, (4000, 150))
+    ]
+    assert np.mean(detected) == pytest.approx(0.8, abs=0.06)
     assert images_by_interval(true / 2, interval, 150, 150) == 600
     half = stats.t.ppf(0.975, 149) * 0.2 / 150**0.5
     harder = smallest_by_interval(Interval(-half, half), 150, alpha=0.005)
     quantile = stats.t.ppf(0.9975, 149)
-    found = [
+    detected = [
         abs(draw.mean()) > quantile * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(harder, 0.2, (4000, 150))
     ]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    assert np.mean(detected) == pytest.approx(0.8, abs=0.06)
 
 
 def test_sentences_on_masks() -> None:

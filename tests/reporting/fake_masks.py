@@ -129,11 +129,11 @@ def _train(path: Path, scenes: Scenes, plan: MaskPlan, recipe: Any) -> tuple[int
     )
     features = (features - 0.4) / 0.2
     network = Network.new(32, classes, generator, inputs=features.shape[-1])
-    shown = np.flatnonzero(~scenes.train)
-    target = torch.from_numpy(scenes.labels[shown]).long()
-    kept = np.sort(generator.permutation(len(shown))[: recipe.snapshots.images])
-    known = scenes.train[:, None, None] & (scenes.labels < 255)
-    inputs, truth = features[known], scenes.labels[known].astype(np.int64)
+    validation = np.flatnonzero(~scenes.train)
+    target = torch.from_numpy(scenes.labels[validation]).long()
+    kept = np.sort(generator.permutation(len(validation))[: recipe.snapshots.images])
+    is_scored = scenes.train[:, None, None] & (scenes.labels < 255)
+    inputs, truth = features[is_scored], scenes.labels[is_scored].astype(np.int64)
     for name in ("predictions", "snapshots"):
         (path / name).mkdir()
     done = plan.epochs if plan.stop is None else plan.stop
@@ -145,14 +145,16 @@ def _train(path: Path, scenes: Scenes, plan: MaskPlan, recipe: Any) -> tuple[int
             batch = generator.integers(0, len(truth), 256)
             one, hits = network.step(inputs[batch], truth[batch], rate)
             loss, right = loss + one / 8, right + hits
-        shares = network.probabilities(features[shown].reshape(-1, features.shape[-1])).reshape(*target.shape, classes)
+        shares = network.probabilities(features[validation].reshape(-1, features.shape[-1])).reshape(
+            *target.shape, classes
+        )
         masks = torch.from_numpy(shares.argmax(-1))
         confusion = confusion_counts(masks, target, classes).numpy()
         counts.append(counts_of(confusion))
-        scored = scenes.labels[shown] < 255
-        own = np.take_along_axis(shares[scored], scenes.labels[shown][scored][:, None].astype(int), 1)
+        scored = scenes.labels[validation] < 255
+        true_shares = np.take_along_axis(shares[scored], scenes.labels[validation][scored][:, None].astype(int), 1)
         accuracy = float(np.trace(confusion.sum(0)) / confusion.sum())
-        scores = [-float(np.log(own).mean()), miou(confusion), accuracy]
+        scores = [-float(np.log(true_shares).mean()), miou(confusion), accuracy]
         epochs.append([epoch, 8 * epoch, rate, loss, right / 2048, *scores, round(47.75 * epoch, 3), 8.4])
         if miou(confusion) > best:
             chosen, best = epoch, miou(confusion)

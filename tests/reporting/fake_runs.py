@@ -72,12 +72,12 @@ class Network:
     def step(self, pixels: Floats, target: NDArray[np.int64], rate: float) -> tuple[float, int]:
         """One step of gradient descent; the mean loss, and how many images were right."""
         features, shares = self.features(pixels), self.probabilities(pixels)
-        own = shares[np.arange(len(target)), target]
+        true_shares = shares[np.arange(len(target)), target]
         slope = (shares - np.eye(shares.shape[1])[target]) / len(target)
         below = (slope @ self.last[:-1].T) * (features > 0)
         self.last -= rate * _with_one(features).T @ slope
         self.first -= rate * _with_one(pixels).T @ below
-        return float(-np.log(own).mean()), int((shares.argmax(1) == target).sum())
+        return float(-np.log(true_shares).mean()), int((shares.argmax(1) == target).sum())
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,9 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
         shares = network.probabilities(pixels)
         classes.append(shares.argmax(1))
         correct.append(classes[-1] == target)
-        own = shares[np.arange(len(target)), target]
-        top5 = float(((shares > own[:, None]).sum(1) < 5).mean())
-        scores = [-float(np.log(own).mean()), float(correct[-1].mean()), top5]
+        true_shares = shares[np.arange(len(target)), target]
+        top5 = float(((shares > true_shares[:, None]).sum(1) < 5).mean())
+        scores = [-float(np.log(true_shares).mean()), float(correct[-1].mean()), top5]
         seconds = round(epoch * len(train) / plan.speed, 3)
         row = [epoch, epoch * _steps(images), rate, loss_sum / len(train), right / len(train)]
         epochs.append([*row, *scores, seconds, plan.speed])
@@ -239,8 +239,14 @@ def _write_predictions(path: Path, images: Images, shares: Floats, epoch: int) -
         path / "predictions" / "validation.csv",
         ["path", "class", "prediction", "confidence", "correct"],
         [
-            [images.paths[row], images.classes[own], images.classes[said], round(float(share), 6), int(own == said)]
-            for row, own, said, share in zip(shown, target, prediction, shares.max(1), strict=True)
+            [
+                images.paths[row],
+                images.classes[label],
+                images.classes[predicted],
+                round(float(share), 6),
+                int(label == predicted),
+            ]
+            for row, label, predicted, share in zip(shown, target, prediction, shares.max(1), strict=True)
         ],
     )
 

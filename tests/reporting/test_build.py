@@ -86,12 +86,14 @@ def test_the_page_needs_nothing_else(page: Path) -> None:
 
 
 def test_points_are_those_of_the_snapshots(runs: list[Run], page: Path) -> None:
-    shown = [json.loads(unescape(found)) for found in re.findall(r'class="points">(.*?)</script>', page.read_text())]
-    assert [data["epochs"] for data in shown] == [[1, 4, 8], [1, 2, 4]]
+    point_data = [
+        json.loads(unescape(found)) for found in re.findall(r'class="points">(.*?)</script>', page.read_text())
+    ]
+    assert [data["epochs"] for data in point_data] == [[1, 4, 8], [1, 2, 4]]
     rows = runs[0].snapshots()[0].rows
     samples = runs[0].samples().query("split == 'validation'").reset_index(drop=True)
-    assert shown[0]["labels"] == samples["target"].iloc[rows].tolist()
-    assert len(shown[0]["points"]["pca"][0]) == len(rows)
+    assert point_data[0]["labels"] == samples["target"].iloc[rows].tolist()
+    assert len(point_data[0]["points"]["pca"][0]) == len(rows)
 
 
 def test_a_stopped_run_is_called_that(runs: list[Run], tmp_path: Path) -> None:

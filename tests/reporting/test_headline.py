@@ -23,7 +23,7 @@ from snellen.tasks.classification.record import classes_by_epoch
 from snellen.tasks.classification.values import class_values
 from snellen.tasks.segmentation.values import mask_values
 
-LABEL = "from the kept weights, on the images that chose them"
+LABEL = "from the kept weights, on the images used to choose them"
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +70,13 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
     assert one["macro_f1"] == pytest.approx(f1_score(target, predicted, average="macro"))
     assert one["kept_top1"] == pytest.approx(best.status["score"]) == by_epoch.mean(1).max()
     assert f"The headline is cross-fitted: top-1 {one['top1']:.1%}" in text
-    assert f"The kept weights' own score on the images that chose them is {one['kept_top1']:.1%}" in text
+    assert f"The kept weights' score on the images used to choose them is {one['kept_top1']:.1%}" in text
     assert f"Top-5 and calibration error: {LABEL}" in text
     assert text.count(f"F{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
     assert closing_lines(best.kind.report.view(best.recipe.name, best, 0)) == [
         f"best epoch {best.status['chosen_epoch']}, cross-fitted: top-1 {one['top1']:.1%} "
         f"({100 * one['top1_interval'][0]:.1f} to {100 * one['top1_interval'][1]:.1f})",
-        f"its own score on the images that chose it: {one['kept_top1']:.1%}",
+        f"its score on the images used to choose it: {one['kept_top1']:.1%}",
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -29,7 +30,8 @@ from snellen.tasks.segmentation.values import mask_predictions, mask_values
 _VOID = {"meta", "img", "input", "br", "hr", "link"}  # have no end tag
 _HIDDEN = {"script", "style"}
 _UNFILLED = re.compile(r"\{\{|\}\}|\{%|\bNone\b|\bnan\b|\binf\b|\bundefined\b")
-_PAGES = ["one", "two", "four", "new", "grouped", "pretraining", "masks", "two masks", "new masks", "study"]
+_PAGES = ["one", "two", "four", "new", "stopped", "grouped", "one class", "other images", "pretraining"]
+_PAGES += ["masks", "two masks", "new masks", "few masks", "study", "study of shares", "study of masks"]
 
 
 @dataclass(eq=False, repr=False)
@@ -134,6 +136,19 @@ def made_study(folder: Path, images: Images) -> StudyDirectory:
     return write_study(folder, spec, StudyPlan(None, tuple(runs)), str(images.root), "", {})
 
 
+def study_page(folder: Path, recipe: str, fractions: Sequence[float], write: Callable[[Path, str], Run]) -> Element:
+    """The page of a study of two settings with one seed. write: a run of a setting into a folder."""
+    settings = ("a", "b")
+    runs = []
+    for setting, fraction in itertools.product(settings, fractions):
+        path = folder / "runs" / f"{setting}-{fraction:g}"
+        runs.append(PlannedRun(setting, fraction, 0, write(path, setting).recipe, path.name, path))  # type: ignore[arg-type]
+    fields = {"name": folder.name, "recipe": recipe, "settings": [{"name": name} for name in settings]}
+    spec = StudySpec.model_validate(fields | {"fractions": fractions, "seeds": 1})
+    study = write_study(folder, spec, StudyPlan(None, tuple(runs)), "images", "", {})
+    return parsed(build_study_report(study, folder / "report.html"))
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
     return draw_scenes(tmp_path_factory.mktemp("scenes"), 54, (48, 64))
@@ -153,14 +168,29 @@ def made(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Made:
         blurs = (0.8, 2.5)[: seed + 1]
         runs[name] = write_mask_run(folder / name, scenes, MaskPlan(name, 2, seed=seed, blurs=blurs, overrides=small))
     runs["new masks"] = write_mask_run(folder / "new masks", scenes, MaskPlan("new", 2, stop=0))
+    runs["stopped"] = write_run(folder / "stopped", images, Plan("stopped", 4, stop=2))
+    runs["single"] = write_run(folder / "single", write_images(folder / "zeros", 1, 30), Plan("single", 2))
+    runs["other"] = write_run(folder / "other", write_images(folder / "more", 12, 12), Plan("other", 2))
+    few = draw_scenes(folder / "few", 12, (48, 64))
+    runs["few masks"] = write_mask_run(folder / "few masks", few, MaskPlan("few", 2))
     of_pages = {"one": ["a"], "two": ["a", "b"], "four": [*"abcd"], "new": ["new"], "grouped": ["grouped"]}
     of_pages |= {"pretraining": ["features"], "masks": ["masks"], "two masks": ["masks", "blurred"]}
-    of_pages |= {"new masks": ["new masks"]}
+    of_pages |= {"new masks": ["new masks"], "few masks": ["few masks"], "stopped": ["stopped"]}
+    of_pages |= {"one class": ["single"], "other images": ["a", "other"]}
     pages = {
         page: parsed(report([runs[name] for name in names], folder / f"{page}.html"))
         for page, names in of_pages.items()
     }
     study = made_study(folder / "study", images)
+    pages["study of shares"] = study_page(
+        folder / "shares", "airnet-scratch", (0.5, 1.0), lambda path, name: write_run(path, images, Plan(name, 2))
+    )
+    pages["study of masks"] = study_page(
+        folder / "study of masks",
+        "segment-lite",
+        (1.0,),
+        lambda path, name: write_mask_run(path, scenes, MaskPlan(name, 2)),
+    )
     pages["study"] = parsed(build_study_report(study, folder / "study.html"))
     return Made(runs, study, pages)
 

@@ -34,15 +34,17 @@ class _Counts:
 
 
 def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
-    made = []
+    study_cells = []
     for name, right in rights.items():
         recipe = (
             load_recipe("linear-probe", {"model.backbone": "airnet"}) if name == "E" else load_recipe("airnet-scratch")
         )
         run: Any = _Counts({"counts": {"train": 100}}, recipe)
         runs = dict.fromkeys(range(len(right)), run)
-        made.append(Cell(name, fraction, runs, recipe, "top-1", Judged(right.astype(float), right, right.shape[1])))
-    return made
+        study_cells.append(
+            Cell(name, fraction, runs, recipe, "top-1", Judged(right.astype(float), right, right.shape[1]))
+        )
+    return study_cells
 
 
 def drawn(accuracies: dict[str, float], seeds: int, images: int, seed: int = 0) -> dict[str, NDArray[np.bool_]]:
@@ -56,51 +58,53 @@ def drawn(accuracies: dict[str, float], seeds: int, images: int, seed: int = 0) 
     }
 
 
-def results(made: list[Cell], settings: list[dict[str, Any]] | None = None) -> Results:
-    settings = settings or [{"name": name} for name in dict.fromkeys(cell.setting for cell in made)]
+def results(study_cells: list[Cell], settings: list[dict[str, Any]] | None = None) -> Results:
+    settings = settings or [{"name": name} for name in dict.fromkeys(cell.setting for cell in study_cells)]
     study: Any = SimpleNamespace(spec=StudySpec.model_validate({"recipe": "airnet-scratch", "settings": settings}))
-    return Results(study, made, _pairs(made), [])
+    return Results(study, study_cells, _pairs(study_cells), [])
 
 
 def test_pairs_are_paired_by_seed_and_image_and_corrected_together() -> None:
     rights = drawn({"A": 0.7, "B": 0.75, "C": 0.9}, seeds=3, images=400)
-    found = results(cells(rights))
-    assert [(pair.a.setting, pair.b.setting) for pair in found.pairs] == [("A", "B"), ("A", "C"), ("B", "C")]
+    outcome = results(cells(rights))
+    assert [(pair.a.setting, pair.b.setting) for pair in outcome.pairs] == [("A", "B"), ("A", "C"), ("B", "C")]
     values = [rights[a].astype(float) - rights[b] for a, b in (("A", "B"), ("A", "C"), ("B", "C"))]
-    assert [pair.over.mean for pair in found.pairs] == [pytest.approx(each.mean()) for each in values]
+    assert [pair.over.mean for pair in outcome.pairs] == [pytest.approx(each.mean()) for each in values]
     expected = prior(np.array([each.mean(1).var(ddof=1) for each in values]), degrees=2, independent=2)
-    assert [pair.p_holm for pair in found.pairs] == holm([uncertainty(each, expected).over.p_value for each in values])
-    assert found.pairs[2].better is found.cells[2]
-    (said,) = answer(found)
-    assert said.headline == f"C beats A and B: top-1 {rights['C'].mean():.1%} (3 seeds each)."
-    assert said.details[0].startswith(f"C has top-1 {rights['C'].mean():.1%} over 3 seeds on 400 images")
-    nearest = min(abs(pair.over.mean) for pair in found.pairs[1:])
-    assert f"It beats A and B by at least {100 * nearest:.1f} points" in said.text
-    assert nearest < max(abs(pair.over.mean) for pair in found.pairs[1:])
+    assert [pair.p_holm for pair in outcome.pairs] == holm(
+        [uncertainty(each, expected).over.p_value for each in values]
+    )
+    assert outcome.pairs[2].better is outcome.cells[2]
+    (sentences,) = answer(outcome)
+    assert sentences.headline == f"C beats A and B: top-1 {rights['C'].mean():.1%} (3 seeds each)."
+    assert sentences.details[0].startswith(f"C has top-1 {rights['C'].mean():.1%} over 3 seeds on 400 images")
+    nearest = min(abs(pair.over.mean) for pair in outcome.pairs[1:])
+    assert f"It beats A and B by at least {100 * nearest:.1f} points" in sentences.text
+    assert nearest < max(abs(pair.over.mean) for pair in outcome.pairs[1:])
 
 
 def test_settings_with_masks_are_told_apart_by_miou() -> None:
     values = {"unet": np.array([[0.6, 0.7, 0.5, 0.8], [0.7, 0.6, 0.6, 0.7]]), "fpn": np.full((2, 4), 0.1)}
     runs: Any = dict.fromkeys((0, 1), _Counts({"counts": {"train": 100}}, load_recipe("segment-lite")))
-    found = results(
+    outcome = results(
         [
             Cell(name, 1.0, runs, runs[0].recipe, "mIoU", Judged(value, None, value.shape[1]))
             for name, value in values.items()
         ]
     )
-    assert answer(found)[0].details[0].startswith("unet has mIoU 65.0% over 2 seeds on 4 images")
+    assert answer(outcome)[0].details[0].startswith("unet has mIoU 65.0% over 2 seeds on 4 images")
 
 
 def test_what_cannot_be_told_apart_is_never_called_equal() -> None:
-    found = results(cells(drawn({"A": 0.70, "B": 0.705}, seeds=2, images=200)))
-    sentence = verdict(found.pairs[0])
-    assert found.pairs[0].better is None
+    outcome = results(cells(drawn({"A": 0.70, "B": 0.705}, seeds=2, images=200)))
+    sentence = verdict(outcome.pairs[0])
+    assert outcome.pairs[0].better is None
     assert sentence.startswith("A and B cannot be told apart: difference")
     assert "equal" not in sentence
-    assert "cannot be told apart from" in answer(found)[0].headline
+    assert "cannot be told apart from" in answer(outcome)[0].headline
     assert "2 seeds are too few to estimate" in sentence
-    assert "would show it" not in answer(found)[0].text
-    assert "would have been detected" not in answer(found)[0].text
+    assert "would show it" not in answer(outcome)[0].text
+    assert "would have been detected" not in answer(outcome)[0].text
 
 
 def test_the_answer_says_what_self_supervised_pretraining_was_worth() -> None:
@@ -124,9 +128,9 @@ def test_one_seed_has_the_interval_of_its_images() -> None:
 
 def test_settings_are_compared_at_the_same_share_of_the_labels() -> None:
     few, many = drawn({"A": 0.5, "B": 0.6}, 2, 100), drawn({"A": 0.8, "B": 0.9}, 2, 100, seed=1)
-    found = results(cells(few, 0.1) + cells(many, 1.0))
-    assert [(pair.a.fraction, pair.b.fraction) for pair in found.pairs] == [(0.1, 0.1), (1.0, 1.0)]
-    texts = [each.headline for each in answer(found)]
+    outcome = results(cells(few, 0.1) + cells(many, 1.0))
+    assert [(pair.a.fraction, pair.b.fraction) for pair in outcome.pairs] == [(0.1, 0.1), (1.0, 1.0)]
+    texts = [each.headline for each in answer(outcome)]
     assert [text.split(",")[0] for text in texts] == ["With 10% of the labels", "With 100% of the labels"]
 
 
@@ -164,11 +168,11 @@ def test_a_headline_names_settings_in_words_and_fits_into_two_lines() -> None:
         {"A": 0.7, "B": 0.71, "C": 0.5},
         {"A": 0.5, "B": 0.9, "C": 0.89, "D": 0.4},
     ):
-        (said,) = answer(results(cells(drawn(accuracies, 3, 400)), settings))
-        assert len(said.headline) <= 165
-        assert "3 seeds each" in said.headline
+        (sentences,) = answer(results(cells(drawn(accuracies, 3, 400)), settings))
+        assert len(sentences.headline) <= 165
+        assert "3 seeds each" in sentences.headline
         best = max(accuracies, key=lambda name: accuracies[name])
-        assert f"({WORDS[best]})" in said.headline or f"({WORDS['A']})" in said.headline
+        assert f"({WORDS[best]})" in sentences.headline or f"({WORDS['A']})" in sentences.headline
     (one,) = answer(results(cells(drawn({"A": 0.5, "B": 0.9}, 1, 400)), settings))
     assert one.headline.endswith("(one seed each).")
 
@@ -176,9 +180,9 @@ def test_a_headline_names_settings_in_words_and_fits_into_two_lines() -> None:
 def test_settings_of_two_kinds_are_compared_over_all_seeds_of_both() -> None:
     """E is a linear probe with five seeds, A a whole network with three."""
     rights = drawn({"A": 0.7}, 3, 300) | drawn({"E": 0.8}, 5, 300, seed=1)
-    made = cells(rights)
-    assert [cell.kind for cell in made] == ["whole network trained", "head only"]
-    (pair,) = results(made).pairs
+    study_cells = cells(rights)
+    assert [cell.kind for cell in study_cells] == ["whole network trained", "head only"]
+    (pair,) = results(study_cells).pairs
     assert not pair.is_paired
     assert pair.over == uncertainty_unpaired(rights["A"].astype(float), rights["E"].astype(float)).over
     assert "3 or 5 seeds each" in verdict(pair)
@@ -199,16 +203,16 @@ def test_two_groups_of_images_give_no_interval_and_no_verdict() -> None:
     rights = drawn({"A": 0.2, "B": 0.9}, 3, 100)
     groups = np.repeat([0, 1], 50)
     runs: Any = dict.fromkeys(range(3), _Counts({"counts": {"train": 100}}, load_recipe("airnet-scratch")))
-    made = [
+    study_cells = [
         Cell(name, 1.0, runs, runs[0].recipe, "top-1", Judged(by_unit(right.astype(float), groups), right, 100, groups))
         for name, right in rights.items()
     ]
-    found = results(made)
-    assert found.cells[0].interval is None
-    assert found.pairs[0].better is None
-    assert found.pairs[0].p_holm is None
-    assert "only 2 groups" in verdict(found.pairs[0])
-    assert "without a verdict: only 2 groups" in answer(found)[0].headline
+    outcome = results(study_cells)
+    assert outcome.cells[0].interval is None
+    assert outcome.pairs[0].better is None
+    assert outcome.pairs[0].p_holm is None
+    assert "only 2 groups" in verdict(outcome.pairs[0])
+    assert "without a verdict: only 2 groups" in answer(outcome)[0].headline
 
 
 @pytest.mark.parametrize(("images", "text"), [(8_421, "about 8,400 images"), (312, "about 310 images")])
@@ -221,19 +225,19 @@ def test_a_number_of_images_is_said_as_it_is(images: int, text: str) -> None:
 def test_what_so_many_seeds_can_say() -> None:
     more = Needed(900, 12, 0.031, 0.005)
     assert "seeds are too few" in outlook(OverSeeds(0.01, None, None, 0.1, 2, 200), Needed(None, None, None, 0.05))
-    said = outlook(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
-    assert "about 900 images or about 12 seeds" in said
-    assert "a true difference of about 3.1 points would have been detected with 80% power" in said
+    sentences = outlook(OverSeeds(0.01, None, None, 0.1, 5, 200), more)
+    assert "about 900 images or about 12 seeds" in sentences
+    assert "a true difference of about 3.1 points would have been detected with 80% power" in sentences
 
 
 def test_what_else_differs_is_said_of_the_winner() -> None:
     rights = drawn({"A": 0.5, "B": 0.9}, 3, 300)
-    made = cells(rights)
-    made[1].runs[0].status.update(seconds_training=13.8, epochs_done=17)  # the first run stands for the setting
-    assert "B trained 38% longer (14 s against 10 s, 17 epochs against 5)" in answer(results(made))[0].text
+    study_cells = cells(rights)
+    study_cells[1].runs[0].status.update(seconds_training=13.8, epochs_done=17)  # the first run stands for the setting
+    assert "B trained 38% longer (14 s against 10 s, 17 epochs against 5)" in answer(results(study_cells))[0].text
 
 
 def test_power_is_said_at_the_level_that_the_correction_leaves() -> None:
-    made = cells(drawn({"A": 0.70, "B": 0.705, "C": 0.71}, seeds=5, images=200))
-    assert [pair.needed.level for pair in results(made).pairs] == [0.05 / 3] * 3
-    assert results(made[:2]).pairs[0].needed.level == 0.05
+    study_cells = cells(drawn({"A": 0.70, "B": 0.705, "C": 0.71}, seeds=5, images=200))
+    assert [pair.needed.level for pair in results(study_cells).pairs] == [0.05 / 3] * 3
+    assert results(study_cells[:2]).pairs[0].needed.level == 0.05

@@ -20,9 +20,9 @@ class Interval:
     high: float
 
 
-def percents(interval: Interval) -> str:
-    """Its ends in percent: "61.0 to 75.2"."""
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+def percents(interval: Interval, digits: int = 1) -> str:
+    """Its ends in percent: "61.0 to 75.2". digits: after the point."""
+    return f"{100 * interval.low:.{digits}f} to {100 * interval.high:.{digits}f}"
 
 
 def ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ def verdict(
     low, high = interval.low, interval.high
     ends = f"{100 * low:+.1f} to {100 * high:+.1f}"
     observed = f"difference {100 * test.difference:+.1f} points{measure}, 95% interval {ends}"
-    return f"{subject}: {observed} (p {p_text(p)}, one seed each). {_what_would(test, pairs)}{unlike}"
+    return f"{subject}: {observed} (p {p_text(p)}, one seed each). {_advice(test, pairs)}{unlike}"
 
 
 def interval_alone(difference: float, interval: Interval) -> str:
@@ -59,14 +59,14 @@ def interval_alone(difference: float, interval: Interval) -> str:
     and interval come from two methods.
     """
     size = Interval(-interval.high, -interval.low) if difference < 0 else interval
-    return percents(size) if size.low > 0 else f"{signed(size.low)} to {signed(size.high)}"
+    return percents(size) if size.low > 0 else signed_range(size)
 
 
-def _what_would(test: PairedTest | PairedMasks, pairs: int) -> str:
+def _advice(test: PairedTest | PairedMasks, pairs: int) -> str:
     """What would tell the two apart, at Holm's level for the smallest p-value among `pairs` pairs."""
     level = LEVEL / pairs
     if isinstance(test, PairedTest) and test.discordance == 0:
-        return "Both are right and wrong on the very same images."
+        return "Both are right and wrong on exactly the same images."
     if isinstance(test, PairedTest) and test.method.startswith("McNemar"):
         smallest = smallest_difference(test.total, test.discordance, alpha=level)
         if test.only_a == test.only_b:
@@ -100,6 +100,11 @@ def listed(names: Sequence[str]) -> str:
 def signed(share: float) -> str:
     """A difference of two shares in points, with its sign."""
     return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def signed_range(interval: Interval) -> str:
+    """The ends of the interval of a difference in points, with their signs: "−1.2 to +3.4"."""
+    return f"{signed(interval.low)} to {signed(interval.high)}"
 
 
 def points(share: float) -> str:

@@ -28,5 +28,5 @@ def closing_lines(view: RunView) -> list[str]:
     epoch = f"{which} epoch {view.status['chosen_epoch']}{', cross-fitted' * crossfitted}"
     lines = [f"{epoch}: {name} {value:.1%}{images} ({bounds})"]
     if crossfitted:
-        lines.append(f"its own score on the images that chose it: {view.kept_score:.1%}")
+        lines.append(f"its score on the images used to choose it: {view.kept_score:.1%}")
     return [*lines, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]

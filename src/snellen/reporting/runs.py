@@ -242,8 +242,8 @@ class RunView(ABC):
         compared = f"{abs(gap):.1f} points {'higher, since it was chosen there' if gap > 0 else 'lower'}"
         return (
             f"{text} The headline is cross-fitted: {headline[0]} {headline[1]:.1%}, where each image counts at the "
-            f"epoch that scored best on other images, nearly half of them. The kept weights' own score on the images "
-            f"that chose them is {kept:.1%}{f', {compared}' if round(abs(gap), 1) else ''}."
+            f"epoch that scored best on other images, nearly half of them. The kept weights' score on the images "
+            f"used to choose them is {kept:.1%}{f', {compared}' if round(abs(gap), 1) else ''}."
         )
 
 

@@ -18,6 +18,7 @@ from snellen.errors import UserError
 from snellen.files import write_json, write_text
 from snellen.insight.decision import RULE
 from snellen.insight.proportions import percents
+from snellen.insight.sentence import signed, signed_range
 from snellen.words import counted, images_by_part
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     )
     environment.filters["points"] = lambda share: "–" if math.isnan(share) else f"{100 * share:.1f}"
     environment.filters["percent"] = lambda share: "–" if share is None or math.isnan(share) else f"{share:.1%}"
-    environment.filters["signed"] = lambda share: f"{100 * share:+.1f}".replace("-", "−")
+    environment.filters["signed"] = signed
+    environment.filters["signed_range"] = signed_range
     environment.filters["percents"] = percents
     environment.filters["setting"] = setting
     environment.filters["counted"] = counted

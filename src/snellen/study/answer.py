@@ -9,7 +9,7 @@ from typing import Any
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed
 from snellen.insight.proportions import percents
 from snellen.insight.seeds import OverSeeds
-from snellen.insight.sentence import interval_alone, listed, p_text, points, rounded, signed
+from snellen.insight.sentence import interval_alone, listed, p_text, points, rounded, signed, signed_range
 from snellen.reporting.comparisons import Trained, unlike
 from snellen.reporting.runs import WHAT_TO_TRY
 from snellen.study.results import Cell, Pair, Results
@@ -78,7 +78,7 @@ def _gap(pair: Pair) -> str:
         )
     return (
         f"{a} and {b} cannot be told apart: difference {signed(over.mean)} points, 95% interval "
-        f"{signed(over.interval.low)} to {signed(over.interval.high)} {evidence}."
+        f"{signed_range(over.interval)} {evidence}."
     )
 
 

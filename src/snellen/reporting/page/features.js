@@ -108,7 +108,7 @@ function showFeatures() {
     context.drawImage(evolutions[data.sheet].sprite, index % COLUMNS * CELL, Math.floor(index / COLUMNS) * CELL, CELL, CELL, 0, 0, 96, 96);
     const name = document.createElement("b"), verdict = document.createElement("span"), file = document.createElement("span");
     name.textContent = names[data.labels[index]]; file.textContent = data.names[index].split("/").pop();
-    verdict.textContent = data.correct[index] ? "right in the end" : "wrong in the end";
+    verdict.textContent = data.correct[index] ? "right at the last epoch" : "wrong at the last epoch";
     tip.querySelector("p").replaceChildren(name, verdict, file);
     tip.hidden = false;
     const { width, height } = tip.getBoundingClientRect();

@@ -21,7 +21,7 @@ from snellen.data.sources import labelled_images
 from snellen.errors import UserError
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
-from snellen.insight.proportions import Interval
+from snellen.insight.proportions import Interval, percents
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.inference import PredictedBatch, Predictor
@@ -166,4 +166,4 @@ def _scored(run: RunDirectory, paths: Sequence[Path], bits: int | None, console:
 def _bounds(interval: Interval | None, reason: str | None) -> str:
     if interval is None:
         return f"no interval: {reason}"
-    return f"95% interval {100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    return f"95% interval {percents(interval, digits=2)}"
