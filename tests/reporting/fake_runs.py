@@ -173,7 +173,7 @@ def write_pretraining_run(path: Path, images: Images, plan: Plan) -> Run:
         [epoch, step, rate, loss, 0.8, 0.7, 0.9, 12.5, top1, 0.5 if epoch == plan.epochs else "", seconds, speed]
         for epoch, step, rate, loss, _, _, top1, _, seconds, speed in metrics.itertuples(index=False)
     ]
-    write_rows(path / "epochs.csv", epoch_fields(Pretraining.measure, Pretraining.columns), rows)
+    write_rows(path / "epochs.csv", epoch_fields(Pretraining.train_metric, Pretraining.columns), rows)
     (path / class_file(len(images.classes))[0]).unlink()
     return Run(path)
 
