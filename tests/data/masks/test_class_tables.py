@@ -109,7 +109,7 @@ def test_land_cover_is_recognised_only_where_it_fits(tmp_path: Path, write: Writ
     assert found(tmp_path, "land-cover")[0] == LAND_COVER
     pure[:4] = (255, 0, 0)
     write("a.png", pure.astype(np.uint8))
-    with pytest.raises(UserError, match=r"a.png: a colour mask, and no class table(.|\n)*class\d,255,0,0"):
+    with pytest.raises(UserError, match=r"a.png: a colour mask, but there is no class table(.|\n)*class\d,255,0,0"):
         found(tmp_path)
 
 
