@@ -82,8 +82,8 @@ def test_scoring_evaluate_and_predict_see_torchvisions_resize_of_the_file(
     paths = [run.image(path) for path in run.samples().query("split == 'validation'")["path"]]
     expected = [reference(path, evaluation, run) for path in paths]
     assert len(scored) == len(expected) == 10
-    for found, wanted in zip(scored, expected, strict=True):
-        assert (found - wanted).abs().max() < 1e-5
+    for result, wanted in zip(scored, expected, strict=True):
+        assert (result - wanted).abs().max() < 1e-5
     evaluate(run, folder, console=QUIET)
     evaluated, views[:] = list(views), []
     predict(run, paths, out=tmp_path / "predictions.csv", console=QUIET)

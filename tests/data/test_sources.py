@@ -270,11 +270,11 @@ def test_evaluation_data_must_know_the_classes(tmp_path: Path) -> None:
 
 
 def test_images_by_file_folder_and_glob(tmp_path: Path) -> None:
-    wanted = {write(tmp_path / "a" / f"{n}.png") for n in range(3)} | {write(tmp_path / "a" / "b" / "c.jpg")}
+    expected = {write(tmp_path / "a" / f"{n}.png") for n in range(3)} | {write(tmp_path / "a" / "b" / "c.jpg")}
     write(tmp_path / "a" / ".hidden" / "no.png")
-    found = list_images([tmp_path / "a", str(tmp_path / "a" / "*.png"), tmp_path / "a" / "0.png"])
-    assert set(found) == wanted
-    assert len(found) == 4
+    result = list_images([tmp_path / "a", str(tmp_path / "a" / "*.png"), tmp_path / "a" / "0.png"])
+    assert set(result) == expected
+    assert len(result) == 4
     with pytest.raises(UserError, match="no images"):
         list_images([str(tmp_path / "*.png")])
 

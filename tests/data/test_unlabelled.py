@@ -14,9 +14,9 @@ def test_a_list_names_its_images(digits: Path, tmp_path: Path) -> None:
     images = sorted(digits.rglob("*.png"))[:5]
     file = tmp_path / "some.txt"
     file.write_text("".join(f"{image}\n" for image in images) + "\n")
-    found = read_unlabelled(file)
-    assert [found.root / path for path in found.paths] == images
-    assert found.layout == "listed in some.txt"
+    result = read_unlabelled(file)
+    assert [result.root / path for path in result.paths] == images
+    assert result.layout == "listed in some.txt"
     beside = digits / "beside.txt"
     beside.write_text("".join(f"{image.relative_to(digits)}\n" for image in images))
     same = read_unlabelled(beside)
@@ -30,10 +30,10 @@ def test_of_a_split_only_the_training_part_is_learnt_from(digits: Path, tmp_path
         (tmp_path / part / "x").symlink_to(digits / number)
         for image in (digits / number).iterdir():
             (tmp_path / part / image.name).write_bytes(image.read_bytes())
-    found = read_unlabelled(tmp_path)
-    assert found.paths
-    assert all(path.startswith("train/") for path in found.paths)
-    assert "val/ is kept for evaluation" in found.notes[0]
+    result = read_unlabelled(tmp_path)
+    assert result.paths
+    assert all(path.startswith("train/") for path in result.paths)
+    assert "val/ is kept for evaluation" in result.notes[0]
 
 
 def test_what_is_no_list(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_torchvisions_odd_ones(name: str, size: int) -> None:
 
 
 def test_names_of_a_hub_are_answered_with_what_works() -> None:
-    with pytest.raises(UserError, match=r"give the name of the architecture.*model\.weights=FILE"):
+    with pytest.raises(UserError, match=r"use timm's name of the architecture.*model\.weights=FILE"):
         build_classifier(ModelSpec(backbone="hf-hub:timm/resnet18.a1_in1k"), 3, 64, 0)
 
 

@@ -155,8 +155,8 @@ def test_frozen_means_frozen() -> None:
         ("ubet/resnet34", "Did you mean unet/resnet34"),
         ("unet", "wanted DECODER/ENCODER"),
         ("unet/resnet5", "no such encoder. Did you mean resnet50"),
-        ("linknet/mit_b0", "cannot be put on this encoder"),
-        ("fcn8s/resnet34", "fcn is put on a VGG, which resnet34 is not"),
+        ("linknet/mit_b0", "does not work with this encoder"),
+        ("fcn8s/resnet34", "fcn needs a VGG, which resnet34 is not"),
         ("torchvision/deeplabv3_resnet5", "Did you mean torchvision/deeplabv3_resnet50"),
     ],
 )

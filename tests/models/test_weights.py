@@ -173,4 +173,4 @@ def test_what_does_not_fit_is_said_of_the_layer() -> None:
     assert misfit(own, own) is None
     assert misfit({"a": own["a"]}, own) == "the layer b is missing in the file"
     assert misfit({**own, "b": torch.zeros(1)}, own) == "the layer b is (1,) in the file and (3, 4) here"
-    assert misfit({**own, "c": own["a"]}, own) == "the file has a layer c, which is none of the network's"
+    assert misfit({**own, "c": own["a"]}, own) == "the file has a layer c, which the network does not have"

@@ -122,9 +122,8 @@ def fraction_rows(labels: Sequence[int], fraction: float, seed: int, groups: Seq
 
 
 def _rows_of_groups(labels: Sequence[int], fraction: float, seed: int, groups: Sequence[str | None]) -> list[int]:
-    rows_of: dict[tuple[str | None, int], list[int]] = defaultdict(
-        list
-    )  # an image without a group is a group of its own
+    # An image without a group is a group of its own.
+    rows_of: dict[tuple[str | None, int], list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
         rows_of[group, row if group is None else -1].append(row)
     units = list(rows_of.values())

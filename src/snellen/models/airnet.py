@@ -1,4 +1,4 @@
-"""A small residual-free network for small images, made to learn fast from scratch."""
+"""A small residual-free network for small images that trains fast from scratch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch.nn import functional as F
 _WHITENING = 24  # 2 x 2 patches of 3 channels: 12 directions, each with both signs
 _WIDTHS = (64, 256, 256)
 _REGULARISER = 5e-4  # added to the variance of each direction
-_PIXELS_AT_ONCE = 250_000  # whose patches take 48 MB
-# With a smaller share of the largest variance a direction holds rounding errors: bf16 leaves up to 1.3e-6 (2^-18 / 3)
-# in the colours of grey images; the smallest direction of colour photographs has 1e-5 or more (CIFAR-10: 1.2e-5).
+_PIXELS_AT_ONCE = 250_000  # their patches take 48 MB
+# Directions with a smaller share of the largest variance contain only rounding errors: bf16 leaves up to 1.3e-6
+# (2^-18 / 3) in the colours of grey images; the smallest direction of colour photographs has 1e-5 or more (CIFAR-10:
+# 1.2e-5).
 _NO_VARIANCE = 2e-6
 
 
@@ -32,7 +33,7 @@ class AirNet(nn.Module):
         self.whitening.weight.requires_grad_(False)
         nn.init.zeros_(self.whitening.bias)  # type: ignore[arg-type]
         self.blocks = nn.Sequential(
-            *(_Block(before, after) for before, after in zip([_WHITENING, *widths], widths, strict=False))
+            *(_Block(inputs, outputs) for inputs, outputs in zip([_WHITENING, *widths], widths, strict=False))
         )
         self.num_features = widths[-1]
 
@@ -45,12 +46,12 @@ class AirNet(nn.Module):
     def whiten(self, batches: Iterable[Tensor]) -> None:
         """Sets the first layer so that its outputs on 2 x 2 patches of images are uncorrelated, of variance one.
 
-        Directions without variance, such as the colours of grey images, get filters of zero: those with at most 2e-6 of
+        Directions without variance, such as the colours of grey images, get zero filters: those with at most 2e-6 of
         the largest direction's variance. Convolutions of the first block that would start as identities on their
-        channels start from random values instead. As identities they would hand on rounding errors, which each
-        batch-norm, having no scale of its own, multiplies by as much as its epsilon allows, and their gradient too.
-        batches: (n, 3, H, W) float, normalised as in training; some thousands of images are enough. They are added up
-        batch by batch, a few images at a time.
+        channels start from random values instead. As identities they would pass on rounding errors, which each
+        batch-norm, having no learnt scale, amplifies as far as its epsilon allows, along with their gradient. batches:
+        (n, 3, H, W) float, normalised as in training; a few thousand images are enough. They are accumulated batch by
+        batch, a few images at a time.
         """
         covariance = patch_covariance(batches)
         values, vectors = torch.linalg.eigh(covariance)
@@ -84,8 +85,8 @@ def _identity_convolution(before: int, after: int) -> nn.Conv2d:
 def patch_covariance(batches: Iterable[Tensor]) -> Tensor:
     """(12, 12) float64: the mean of p pᵀ over the 2 x 2 patches p of all images, without subtracting their mean.
 
-    batches: (n, 3, H, W) float. Of images with sides from 64 px on, every third patch of each direction is taken, from
-    128 px on every fifth, and so on: odd steps, since those of JPEG's blocks of 8 x 8 px would meet the same pixels.
+    batches: (n, 3, H, W) float. For images with sides of 64 px or more, every third patch in each direction is used,
+    from 128 px on every fifth, and so on: odd steps, since even ones would hit the same pixels of JPEG's 8 x 8 blocks.
     """
     total, count = torch.zeros(12, 12, dtype=torch.float64), 0
     for batch in batches:
@@ -99,7 +100,7 @@ def patch_covariance(batches: Iterable[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def _start_at_random(conv: nn.Conv2d, empty: Tensor) -> None:
-    """Gives output channels that would copy an `empty` input channel PyTorch's random start. empty: (C,) bool."""
+    """Starts output channels that would copy an `empty` input channel as PyTorch does, at random. empty: (C,) bool."""
     outputs = empty[: conv.out_channels].nonzero()[:, 0]
     bound = (conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1]) ** -0.5
     start = torch.empty(len(outputs), *conv.weight.shape[1:])

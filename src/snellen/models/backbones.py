@@ -1,4 +1,4 @@
-"""Backbones by name: timm's, torchvision's, and the small network that snellen brings."""
+"""Backbones by name: timm's, torchvision's, and snellen's own small network."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _AUXILIARY = {"inception_v3": ("AuxLogits",), "googlenet": ("aux1", "aux2")}  # 
 
 
 def build_backbone(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
-    """The network without its classifier: images (B, 3, size, size) in, pooled features (B, D) out.
+    """The network without its classifier, from images (B, 3, size, size) to pooled features (B, D).
 
     download: with the ImageNet weights of timm's or torchvision's hub. Raises UserError for an unknown name, with the
-    nearest known ones, and when the weights cannot be fetched.
+    nearest known ones, and if the weights cannot be downloaded.
     """
     if spec.backbone == "airnet":
         if download:
-            raise UserError("model.weights=imagenet: airnet has no published weights. Give a file or a run.")
+            raise UserError("model.weights=imagenet: airnet has no published weights. Use a file or a run.")
         return AirNet(spec.width)
     if spec.width != 1.0:
-        raise UserError(f"model.width={spec.width}: only airnet has a width; {spec.backbone} has its own channels.")
+        raise UserError(f"model.width={spec.width}: only airnet has a width; {spec.backbone} has fixed channels.")
     if spec.backbone.startswith("torchvision/"):
         return _from_torchvision(spec, size, download)
     return _from_timm(spec, size, download)
 
 
 def own_normalization(spec: BackboneSpec) -> tuple[Triple, Triple] | None:
-    """Mean and deviation that the published weights of this backbone were trained with; None where there are none."""
+    """Mean and standard deviation in the training of this backbone's published weights; None without such weights."""
     if spec.backbone == "airnet":
         return None
     if spec.backbone.startswith("torchvision/"):
@@ -50,7 +50,7 @@ def own_normalization(spec: BackboneSpec) -> tuple[Triple, Triple] | None:
 
 
 def published_size(name: str) -> int | None:
-    """The side in pixels of the images that timm's published weights of a backbone were made for."""
+    """The side in pixels of the images that timm's published weights of a backbone were trained on."""
     import timm
 
     if name == "airnet" or name.startswith("torchvision/"):
@@ -64,8 +64,8 @@ def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
 
     if spec.backbone.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         raise UserError(
-            f"model.backbone={spec.backbone}: give the name of the architecture, as timm knows it (such as resnet50), "
-            "and the weights' file as model.weights=FILE. timm's own sets of weights have names too: resnet50.a1_in1k"
+            f"model.backbone={spec.backbone}: use timm's name of the architecture (such as resnet50), and pass "
+            "the weights' file as model.weights=FILE. timm's own sets of weights have names too: resnet50.a1_in1k"
         )
     if not timm.is_model(spec.backbone):
         _unknown(spec.backbone, [*timm.list_models(), "airnet"])
@@ -78,7 +78,7 @@ def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
             backbone: nn.Module = timm.create_model(spec.backbone, pretrained=download, num_classes=0, **options)
     except Exception as error:  # timm raises what its hubs and model builders raise
         if download:
-            _not_fetched(spec.backbone, error)
+            _download_failed(spec.backbone, error)
         raise UserError(f"model.backbone={spec.backbone}: timm cannot build it for {size} px ({error}).") from error
     return backbone
 
@@ -93,9 +93,9 @@ def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Modul
     if spec.drop_path:
         raise UserError(f"model.drop_path: torchvision's {name} has no such option; a timm backbone has.")
     options: dict[str, Any] = {}
-    if name == "maxvit_t":  # made for one size of images
+    if name == "maxvit_t":  # built for one image size
         options["input_size"] = (size, size)
-    elif name in _AUXILIARY and not download:  # published weights bring their own numbers
+    elif name in _AUXILIARY and not download:  # published weights replace the initial values
         options["init_weights"] = True
     try:
         if download:
@@ -106,8 +106,8 @@ def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Modul
             raise UserError(
                 f"model.backbone={spec.backbone}: torchvision cannot build it for {size} px ({error})."
             ) from error
-        _not_fetched(spec.backbone, error)
-    if name in _AUXILIARY:  # heads that are trained beside the classifier
+        _download_failed(spec.backbone, error)
+    if name in _AUXILIARY:  # auxiliary heads, used in training only
         network.aux_logits = False  # type: ignore[assignment]
         for head in _AUXILIARY[name]:
             setattr(network, head, None)
@@ -115,7 +115,7 @@ def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Modul
     layers = [] if classifier is None else [m for m in classifier.modules() if isinstance(m, nn.Linear)]
     if (
         len(layers) > 1 and name != "maxvit_t"
-    ):  # VGG, AlexNet: their classifier is a network of its own, fixed to one image size
+    ):  # VGG, AlexNet: their classifier has several layers, for one image size only
         return PooledFeatures(network.features)  # type: ignore[arg-type]
     _remove_last_linear(network, name)
     return network
@@ -136,20 +136,22 @@ class PooledFeatures(nn.Module):
 def _remove_last_linear(network: nn.Module, name: str) -> None:
     linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise UserError(f"model.backbone=torchvision/{name}: it has no linear classifier to take off. Use timm's.")
+        raise UserError(f"model.backbone=torchvision/{name}: it has no linear classifier to remove. Use timm's.")
     parent, _, last = linear[-1].rpartition(".")
     setattr(network.get_submodule(parent), last, nn.Identity())
 
 
 def _unknown(name: str, known: list[str]) -> None:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(repr(other) for other in close)}?" if close else "See timm.list_models()."
+    hint = (
+        f"Did you mean {' or '.join(repr(candidate) for candidate in close)}?" if close else "See timm.list_models()."
+    )
     raise UserError(f"model.backbone={name}: no such backbone. {hint}")
 
 
-def _not_fetched(name: str, error: Exception) -> None:
+def _download_failed(name: str, error: Exception) -> None:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise UserError(
-        f"model.weights=imagenet: the weights of {name} could not be fetched ({reason}). Check the connection, or give "
-        "a local file with model.weights=FILE, or train from scratch with model.weights=null."
+        f"model.weights=imagenet: the weights of {name} could not be downloaded ({reason}). Check the connection, or "
+        "use a local file with model.weights=FILE, or train from scratch with model.weights=null."
     ) from error

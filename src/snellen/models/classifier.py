@@ -30,7 +30,7 @@ class Classifier(nn.Module):
             backbone.requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, D) pooled features, the inputs of the head; features that were extracted before come back as they are."""
+        """(B, D) pooled features, the inputs of the head; features extracted before are returned unchanged."""
         if images.ndim == 2:
             return images
         return cast("Tensor", self.backbone(images))
@@ -59,8 +59,8 @@ class _Scaled(nn.Module):
 def build_classifier(spec: ModelSpec, classes: int, size: int, seed: int) -> tuple[Classifier, WeightsReport]:
     """The network of a recipe, on the CPU, in training mode.
 
-    classes: C. size: side of the images in pixels. The head's start depends on `seed` and its widths alone, so that
-    runs with different backbones or weights are comparable. Raises UserError for what cannot be built or loaded.
+    classes: C. size: side of the images in pixels. The head's initial weights depend only on `seed` and its widths, so
+    that runs with different backbones or weights are comparable. Raises UserError if building or loading fails.
     """
     with torch.random.fork_rng(devices=[]):
         backbone, width, report = start_backbone(spec, size, seed)
@@ -70,23 +70,23 @@ def build_classifier(spec: ModelSpec, classes: int, size: int, seed: int) -> tup
 
 
 def start_backbone(spec: BackboneSpec, size: int, seed: int) -> tuple[nn.Module, int, WeightsReport]:
-    """A backbone with its first weights, and the width D of its pooled features. Draws from torch's own generator.
+    """A backbone with its initial weights, and the width D of its pooled features. Uses torch's global generator.
 
-    size: side of the images in pixels. Raises UserError for what cannot be built or loaded.
+    size: side of the images in pixels. Raises UserError if building or loading fails.
     """
     backbone, report = initial_backbone(spec, size, seed)
     return backbone, _feature_width(spec, backbone, size), report
 
 
 def initial_backbone(spec: BackboneSpec, size: int, seed: int) -> tuple[nn.Module, WeightsReport]:
-    """As `start_backbone`, for callers that do not need the pooled features."""
+    """Like `start_backbone`, for callers that do not need the width of the features."""
     torch.manual_seed(derive(seed, "backbone"))
     backbone = build_backbone(spec, size, download=spec.weights == "imagenet")
     return backbone, _load(spec, backbone)
 
 
 def load_trained(run: RunDirectory, spec: ModelSpec, size: int, which: str = "best") -> Classifier:
-    """The trained network of a run, on the CPU, in evaluation mode. spec, size: of its recipe, see build_classifier.
+    """The trained network of a run, on the CPU, in evaluation mode. spec, size: from its recipe, see build_classifier.
 
     which: "best" (the chosen epoch) or "last".
     """
@@ -96,12 +96,12 @@ def load_trained(run: RunDirectory, spec: ModelSpec, size: int, which: str = "be
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers in all weights, frozen ones included."""
+    """Number of parameters, including frozen ones."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model: nn.Module, height: int, width: int) -> int:
-    """Multiply-accumulates of one image of (3, height, width); counted by torch on the operators that it knows."""
+    """Multiply-accumulates for one image of (3, height, width), as counted by torch for the operators it knows."""
     from torch.utils.flop_counter import FlopCounterMode
 
     device = next(model.parameters()).device
@@ -125,33 +125,35 @@ def _build_head(spec: HeadSpec, width: int, classes: int) -> nn.Sequential:
 def _load(spec: BackboneSpec, backbone: nn.Module) -> WeightsReport:
     if spec.weights is None:
         return WeightsReport("from scratch")
-    own = own_normalization(spec)
-    normalization = None if own is None else Normalization(*own, source=f"the configuration of {spec.backbone}")
+    published = own_normalization(spec)
+    normalization = (
+        None if published is None else Normalization(*published, source=f"the configuration of {spec.backbone}")
+    )
     if spec.weights == "imagenet":
         return WeightsReport(f"ImageNet weights of {spec.backbone}", normalization, len(backbone.state_dict()))
-    path, of_run = locate_weights(spec.weights)
+    path, run_normalization = locate_weights(spec.weights)
     report = fit_weights(backbone, read_weights(path), spec.weights, spec.partial)
-    return dataclasses.replace(report, normalization=of_run or normalization)
+    return dataclasses.replace(report, normalization=run_normalization or normalization)
 
 
 def check_evaluation_size(backbone: nn.Module, spec: BackboneSpec, size: int) -> None:
-    """Raises UserError when the backbone cannot take images of `evaluation.size` pixels."""
+    """Raises UserError if the backbone cannot take images of `evaluation.size` pixels."""
     _feature_width(spec, backbone, size, "evaluation.size")
 
 
 def _feature_width(spec: BackboneSpec, backbone: nn.Module, size: int, field: str = "augmentation.size") -> int:
-    trained = backbone.training
+    was_training = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, size, size))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        size_text = f"it cannot take images of {size} px ({reason})"
-        made_for = published_size(spec.backbone)
-        hint = "" if made_for in {None, size} else f"; its published size is {made_for} px"
-        raise UserError(f"model.backbone={spec.backbone}: {size_text}. Choose another {field}{hint}.") from error
-    backbone.train(trained)
+        problem = f"it cannot take images of {size} px ({reason})"
+        published = published_size(spec.backbone)
+        hint = "" if published in {None, size} else f"; its published size is {published} px"
+        raise UserError(f"model.backbone={spec.backbone}: {problem}. Choose another {field}{hint}.") from error
+    backbone.train(was_training)
     if features.ndim != 2:
-        raise UserError(f"model.backbone={spec.backbone}: its features are unpooled, {tuple(features.shape)}.")
+        raise UserError(f"model.backbone={spec.backbone}: its features are not pooled, {tuple(features.shape)}.")
     return int(features.shape[1])

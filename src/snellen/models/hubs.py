@@ -1,4 +1,4 @@
-"""The hubs that published weights come from: where there is no way to one, that is said at once."""
+"""The hubs of published weights, with an immediate error if a hub cannot be reached."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-_PATIENCE = 1.5  # seconds for a name's address and a connection
+_TIMEOUT = 1.5  # seconds, for name resolution and connection
 _PORTS = {"http": 80, "https": 443}
 
 
 class UnreachableHubError(Exception):
-    """There is no way to a hub, and the file is not in the cache. The message says both in words."""
+    """A hub cannot be reached and the file is not in its cache. The message says both."""
 
 
 @contextmanager
 def hugging_face() -> Iterator[None]:
-    """Fetches of timm and smp within go to the hub quietly; without a connection only to what is in its cache.
+    """Lets timm and smp download quietly from the hub; without a connection they only use its cache.
 
-    Raises UnreachableHubError for what is in neither, without the client's many attempts.
+    Raises UnreachableHubError for files that are in neither, without the client's many retries.
     """
     from huggingface_hub import constants
 
@@ -38,7 +38,7 @@ def hugging_face() -> Iterator[None]:
         if is_reachable:
             raise
         raise UnreachableHubError(
-            f"no connection to {constants.ENDPOINT}, and nothing of it in {constants.HF_HUB_CACHE}"
+            f"no connection to {constants.ENDPOINT}, and not cached in {constants.HF_HUB_CACHE}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = offline
@@ -46,16 +46,16 @@ def hugging_face() -> Iterator[None]:
 
 
 def check_torch_hub(url: str) -> None:
-    """Raises UnreachableHubError where torch's cache does not hold the file of `url` and there is no way to it."""
+    """Raises UnreachableHubError if the file of `url` is not in torch's cache and its server cannot be reached."""
     import torch
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     if not (folder / Path(urlsplit(url).path).name).is_file() and not reachable(url):
-        raise UnreachableHubError(f"no connection to {urlsplit(url).netloc}, and nothing of it in {folder}")
+        raise UnreachableHubError(f"no connection to {urlsplit(url).netloc}, and not cached in {folder}")
 
 
 def reachable(url: str) -> bool:
-    """Whether a connection to the server of `url`, or to the proxy in its place, comes about within a moment."""
+    """Whether the server of `url`, or the proxy used for it, accepts a connection within 1.5 seconds."""
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):
@@ -65,13 +65,13 @@ def reachable(url: str) -> bool:
 
     def connect() -> None:
         try:
-            socket.create_connection(address, timeout=_PATIENCE).close()
+            socket.create_connection(address, timeout=_TIMEOUT).close()
         except OSError:
             return
         connected.set()
 
-    # The look-up of a name knows no time limit, so that a thread waits for it.
+    # Name resolution has no timeout, so a thread waits for it.
     thread = threading.Thread(target=connect, name="snellen-hub", daemon=True)
     thread.start()
-    thread.join(_PATIENCE)
+    thread.join(_TIMEOUT)
     return connected.is_set()

@@ -1,4 +1,4 @@
-"""Weights from files and runs, fitted to a backbone layer by layer."""
+"""Weights from files and runs, loaded into a backbone layer by layer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,34 @@ from snellen.run.directory import RunDirectory
 from snellen.words import counted
 
 PUBLISHED = frozenset({"imagenet", "coco"})
-"""The words that stand for published weights, whatever lies in the working folder."""
+"""Names of published weights, which take precedence over files of that name."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "network", "teacher", "weights")
 _PREFIXES = (
-    *("", "backbone.", "module.", "module.backbone.", "model.", "encoder.", "features.", "_orig_mod."),
-    *("backbone.model.", "encoder.model.", "backbone.model.model."),  # a segmenter's encoder
-    *("module.encoder_q.", "encoder_q.", "module.base_encoder."),  # MoCo's authors, versions 1 to 3
+    "",
+    "backbone.",
+    "module.",
+    "module.backbone.",
+    "model.",
+    "encoder.",
+    "features.",
+    "_orig_mod.",
+    "backbone.model.",  # a segmenter's encoder
+    "encoder.model.",
+    "backbone.model.model.",
+    "module.encoder_q.",  # MoCo's authors, versions 1 to 3
+    "encoder_q.",
+    "module.base_encoder.",
 )
 _HEADS = ("fc.", "classifier.", "head.", "head_dist.", "heads.", "last_linear.", "AuxLogits.", "aux1.", "aux2.")
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """Where initial weights came from and how they fitted.
+    """The source of the initial weights and how well they fit.
 
-    source: a phrase for people. normalization: what the weights were trained with, None where unknown or from scratch.
-    loaded: tensors that were taken over. missing, unexpected, mismatched: names of the layers that did not fit.
-    resampled: those that were brought to this network's image size or patch size, as timm does it.
+    source: a phrase for people. normalization: that of the weights' training, None if unknown or from scratch. loaded:
+    number of loaded tensors. missing, unexpected, mismatched: names of the layers that did not fit. resampled: those
+    resampled to this network's image or patch size, by timm's method.
     """
 
     source: str
@@ -46,22 +57,22 @@ class WeightsReport:
 
     @property
     def sentence(self) -> str | None:
-        """What was loaded, and what was not, in a line for people; None where training starts from scratch."""
+        """What was loaded and what was not, in a line for people; None if training starts from scratch."""
         if not self.loaded:
             return None
         parts = [f"{counted(self.loaded, 'tensor')} of {self.source}"]
-        for names, what in (
+        for names, state in (
             (self.resampled, "resampled to this image size"),
             (self.missing, "missing in the file, which start from scratch"),
             (self.mismatched, "of another shape, which start from scratch"),
             (self.unexpected, "in the file that this network does not have"),
         ):
-            parts += [f"{len(names):,} {what} ({_some(names)})"] if names else []
+            parts += [f"{len(names):,} {state} ({_listed(names)})"] if names else []
         return f"weights: {'; '.join(parts)}"
 
 
 def locate_weights(weights: str) -> tuple[Path, Normalization | None]:
-    """The file that `model.weights` means, and of a run directory the normalisation that it was trained with."""
+    """The file that `model.weights` refers to, and for a run directory the normalisation of its training."""
     path = Path(weights)
     if not path.is_dir():
         return path, None
@@ -74,10 +85,10 @@ def locate_weights(weights: str) -> tuple[Path, Normalization | None]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a safetensors file or of a state dict saved by torch; nothing in the file is executed.
 
-    Raises UserError when the file is missing or is neither.
+    Raises UserError if the file is missing or is neither.
     """
     if not path.is_file():
-        raise UserError(f"model.weights={path}: no such file. Give a .safetensors file, a state dict, or a run.")
+        raise UserError(f"model.weights={path}: no such file. Use a .safetensors file, a state dict, or a run.")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -90,14 +101,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         value: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or foreign file makes torch raise
         raise UserError(
-            f"model.weights={path}: not a file of weights that can be read safely: it holds something other than "
-            "tensors, or is damaged. Save the network's state_dict(), or better, a .safetensors file."
+            f"model.weights={path}: not a file of weights that can be read safely: it contains something other "
+            "than tensors, or is damaged. Save the network's state_dict(), or better, a .safetensors file."
         ) from error
     return _unwrapped(value, path)
 
 
 def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> None:
-    """Loads the weights that a run left into its network, all of them. Raises UserError, naming the file.
+    """Loads all weights saved by a run into its network. Raises UserError, naming the file.
 
     which: "best" (the chosen epoch) or "last".
     """
@@ -108,70 +119,74 @@ def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> Non
         raise UserError(f"which='{which}': wanted 'best' or 'last'.")
     path = run.path / "checkpoints" / f"{which}.safetensors"
     if not path.is_file():
-        raise UserError(f"{path}: missing; go on with the run first: snellen train --resume {run.path}")
+        raise UserError(f"{path}: missing; resume the run first: snellen train --resume {run.path}")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        epoch, instead = ("last", "last") if path.stem == "best" else ("chosen", "best")
-        other = path.with_name(f"{instead}.safetensors")
+        epoch, stem = ("last", "last") if path.stem == "best" else ("chosen", "best")
+        other = path.with_name(f"{stem}.safetensors")
         advice = "Train the run again."
         if other.is_file():
-            advice = f"To use the weights of the {epoch} epoch in its place: cp {other} {path}"
-        raise UserError(f"{path}: damaged, as by a copy that was broken off ({error}). {advice}") from error
+            advice = f"To use the weights of the {epoch} epoch instead: cp {other} {path}"
+        raise UserError(f"{path}: damaged, for example by an interrupted copy ({error}). {advice}") from error
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        why = misfit(tensors, model.state_dict()) or str(error).splitlines()[0]
-        raise UserError(f"{path}: does not fit the run's recipe: {why}. Was recipe.yaml edited?") from error
+        reason = misfit(tensors, model.state_dict()) or str(error).splitlines()[0]
+        raise UserError(f"{path}: does not fit the run's recipe: {reason}. Was recipe.yaml edited?") from error
 
 
-def misfit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
-    """The first layer of a network that a file does not fill, or that it has no layer for; None where all fit."""
-    for name, tensor in own.items():
+def misfit(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> str | None:
+    """The first layer of a network that does not match its tensors in a file, in words; None if all match."""
+    for name, tensor in network.items():
         if name not in tensors:
             return f"the layer {name} is missing in the file"
         if tensors[name].shape != tensor.shape:
             return f"the layer {name} is {tuple(tensors[name].shape)} in the file and {tuple(tensor.shape)} here"
-    more = [name for name in tensors if name not in own]
-    return f"the file has a layer {more[0]}, which is none of the network's" if more else None
+    extra = [name for name in tensors if name not in network]
+    return f"the file has a layer {extra[0]}, which the network does not have" if extra else None
 
 
 def fit_weights(
     backbone: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool, new: tuple[str, ...] = ()
 ) -> WeightsReport:
-    """Copies tensors into the backbone's layers of the same name and shape; a classifier in the file is left alone.
+    """Copies tensors into the backbone's layers of the same name and shape; a classifier in the file is ignored.
 
-    Tensors made for another image or patch size (position embeddings, patch embeddings, tables of relative positions)
-    are resampled by the filter that timm brings for the network, which knows published names of layers too.
+    Tensors for another image or patch size (position embeddings, patch embeddings, tables of relative positions) are
+    resampled by timm's checkpoint filter for the network, which also handles published names of layers.
 
-    partial: whether to go on when some layers do not fit. new: beginnings of the names of layers that start anew,
-    whatever the file holds for them. Raises UserError, with the layers' names, when others do not fit and `partial` is
-    false, and always when nothing fits.
+    partial: whether to continue if some layers do not fit. new: prefixes of the names of layers that start from
+    scratch, whatever the file contains. Raises UserError, with the layers' names, if others do not fit and `partial` is
+    false, and always if nothing fits.
     """
-    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith(new)}
-    renamed = _best_names(tensors, own)
+    network = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith(new)}
+    renamed = _best_names(tensors, network)
     renamed = {name: tensor for name, tensor in renamed.items() if not name.startswith(new)}
     in_file = renamed
-    if not _all_fit(renamed, own):
-        renamed = max((renamed, *_converted(backbone, renamed, tensors)), key=lambda names: len(_fitting(names, own)))
-    fitting = _fitting(renamed, own)
+    if not _all_fit(renamed, network):
+        renamed = max(
+            (renamed, *_converted(backbone, renamed, tensors)), key=lambda names: len(_fitting(names, network))
+        )
+    fitting = _fitting(renamed, network)
     mismatched = [
-        f"{name} (file {tuple(t.shape)}, network {tuple(own[name].shape)})"
+        f"{name} (file {tuple(t.shape)}, network {tuple(network[name].shape)})"
         for name, t in renamed.items()
-        if name in own and name not in fitting
+        if name in network and name not in fitting
     ]
-    missing = [name for name in own if name not in renamed and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in renamed if name not in own and not name.startswith(_HEADS)]
+    missing = [name for name in network if name not in renamed and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in renamed if name not in network and not name.startswith(_HEADS)]
     resampled = [name for name, t in fitting.items() if name in in_file and in_file[name].shape != t.shape]
     if not fitting:
         raise UserError(
-            f"model.weights={source}: none of its tensors ({len(tensors)}) fits this backbone. It has "
-            f"{_some(tensors)}; the backbone has {_some(own)}. Is it another network?"
+            f"model.weights={source}: none of its {len(tensors)} tensors fits this backbone. It has "
+            f"{_listed(tensors)}; the backbone has {_listed(network)}. Is it another network?"
         )
     if (missing or mismatched or unexpected) and not partial:
         parts = [("missing in the file", missing), ("of another shape", mismatched), ("not in the network", unexpected)]
-        found = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in parts if names)
-        raise UserError(f"model.weights={source}: some layers do not fit: {found}. To go on: model.partial=true")
+        details = "; ".join(f"{len(names)} {state}: {_listed(names)}" for state, names in parts if names)
+        raise UserError(
+            f"model.weights={source}: some layers do not fit: {details}. To load the others anyway: model.partial=true"
+        )
     backbone.load_state_dict(fitting, strict=False)
     return WeightsReport(
         source,
@@ -184,19 +199,19 @@ def fit_weights(
     )
 
 
-def _fitting(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t for name, t in tensors.items() if name in own and own[name].shape == t.shape}
+def _fitting(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t for name, t in tensors.items() if name in network and network[name].shape == t.shape}
 
 
-def _all_fit(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
-    """Whether every layer finds its tensor, and every tensor that is no classifier's its layer."""
-    fitting = _fitting(tensors, own)
+def _all_fit(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> bool:
+    """Whether every layer has a tensor, and every tensor a layer, other than those of a classifier."""
+    fitting = _fitting(tensors, network)
     unused = [name for name in tensors if name not in fitting and not name.startswith(_HEADS)]
-    return not unused and all(name in fitting or name.endswith("num_batches_tracked") for name in own)
+    return not unused and all(name in fitting or name.endswith("num_batches_tracked") for name in network)
 
 
 def _converted(backbone: nn.Module, *files: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """What timm's filter for checkpoints of this network makes of each of the files; nothing where there is none."""
+    """Each of the files converted by timm's checkpoint filter for this network; empty if there is no filter."""
     module = sys.modules[type(backbone).__module__]
     convert: Callable[..., Mapping[str, Tensor]] | None = getattr(module, "checkpoint_filter_fn", None)
     if convert is None or not module.__name__.startswith("timm."):
@@ -205,7 +220,7 @@ def _converted(backbone: nn.Module, *files: Mapping[str, Tensor]) -> list[dict[s
     for tensors in files:
         try:
             result = convert(dict(tensors), backbone)
-        except Exception:  # of another network's file: whatever its many converters raise
+        except Exception:  # the file of another network: the many converters raise many kinds of errors
             continue
         converted.append({name: tensor for name, tensor in result.items() if isinstance(tensor, Tensor)})
     return converted
@@ -221,27 +236,27 @@ def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
         tensors = {str(name): tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}
         if tensors:
             return tensors
-    raise UserError(f"model.weights={path}: it holds no named tensors. Save the network's state_dict().")
+    raise UserError(f"model.weights={path}: it contains no named tensors. Save the network's state_dict().")
 
 
-def _best_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with the common prefix taken off that makes most names fit, dropping what lacks the prefix.
+def _best_names(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the common prefix whose removal makes most names match, dropping those without the prefix.
 
-    Extractors of features call stages.0 stages_0, so dots and underscores are taken for the same where that helps.
+    Feature extractors call stages.0 stages_0, so dots and underscores are treated as equal where that helps.
     """
-    flat = {_flat(name): name for name in own}
+    flat = {_flat(name): name for name in network}
 
     def stripped(prefix: str) -> dict[str, Tensor]:
         names = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
-        return {rest if rest in own else flat.get(_flat(rest), rest): tensors[name] for name, rest in names.items()}
+        return {rest if rest in network else flat.get(_flat(rest), rest): tensors[name] for name, rest in names.items()}
 
-    return max((stripped(prefix) for prefix in _PREFIXES), key=lambda names: sum(name in own for name in names))
+    return max((stripped(prefix) for prefix in _PREFIXES), key=lambda names: sum(name in network for name in names))
 
 
 def _flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _some(names: Iterable[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -81,14 +81,14 @@ def test_hue_is_turned_as_in_hsv(turn: float) -> None:
     image = torch.rand(1, 3, 12, 12, generator=generator)
     image[:, :, 0] = image[:, :1, 0]  # greys have no hue
     image[:, :, 1] = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]]).T.repeat(1, 3)[None]
-    wanted = torch.empty_like(image)
+    expected = torch.empty_like(image)
     for y in range(12):
         for x in range(12):
             hue, saturation, value = colorsys.rgb_to_hsv(*image[0, :, y, x].tolist())
-            wanted[0, :, y, x] = torch.tensor(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
+            expected[0, :, y, x] = torch.tensor(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
     found = image.clone()
     shift_hue(found, torch.full((1, 1, 1, 1), turn))
-    assert (found - wanted).abs().max() < 1e-5
+    assert (found - expected).abs().max() < 1e-5
     assert (found - tv.adjust_hue(image, turn)).abs().max() < 1e-4
 
 

@@ -47,12 +47,12 @@ def test_padded_crops_are_exactly_those_of_torchvision(photograph: Tensor, size:
     mirrored = coins(len(images))
     views = random_windows(raw.sizes, size, None, 6, Generator().manual_seed(0))
     assert views.unscaled
-    found = frame(raw, views, size, mirrored, mode == "reflect", "bilinear")
-    assert found.dtype == torch.uint8
+    result = frame(raw, views, size, mirrored, mode == "reflect", "bilinear")
+    assert result.dtype == torch.uint8
     for row, image in enumerate(images):
         top, left = (views.corner[row] + 6).tolist()
-        wanted = tv.crop(tv.pad(image, [6, 6, 6, 6], padding_mode=mode), top, left, size, size)
-        assert torch.equal(found[row], flipped(wanted, mirrored, row))
+        expected = tv.crop(tv.pad(image, [6, 6, 6, 6], padding_mode=mode), top, left, size, size)
+        assert torch.equal(result[row], flipped(expected, mirrored, row))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -61,12 +61,12 @@ def test_resized_crops_are_exactly_those_of_torchvision(photograph: Tensor, inte
     raw = batch_of(images, beyond=99)
     mirrored = coins(len(images))
     views = resized_crops(raw.sizes, 64, (0.08, 1.0), (3 / 4, 4 / 3), Generator().manual_seed(0))
-    found = frame(raw, views, 64, mirrored, False, interpolation)
+    result = frame(raw, views, 64, mirrored, False, interpolation)
     for row, image in enumerate(images):
-        wanted = tv.resized_crop(
+        expected = tv.resized_crop(
             image, *views.box[row].tolist(), [64, 64], InterpolationMode(interpolation), antialias=True
         )
-        assert torch.equal(found[row], flipped(wanted, mirrored, row))
+        assert torch.equal(result[row], flipped(expected, mirrored, row))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -105,9 +105,9 @@ def test_scoring_views_are_exactly_resize_and_centre_crop(
     pixels = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8, generator=Generator().manual_seed(0))
     sizes = torch.tensor([[height, width]]).expand(2, 2)
     views = central_windows(sizes, size, size + more)
-    found = frame(RawBatch(pixels, sizes, True), views, size, None, False, interpolation)
+    result = frame(RawBatch(pixels, sizes, True), views, size, None, False, interpolation)
     chain = v2.Compose([v2.Resize(size + more, InterpolationMode(interpolation), antialias=True), v2.CenterCrop(size)])
-    assert torch.equal(found, chain(pixels))
+    assert torch.equal(result, chain(pixels))
 
 
 def test_reduction_does_not_alias() -> None:
@@ -115,11 +115,11 @@ def test_reduction_does_not_alias() -> None:
     stripes = (torch.arange(256) % 2 * 255).to(torch.uint8).expand(1, 3, 256, 256).contiguous()
     raw = RawBatch(stripes, torch.tensor([[256, 256]]), True)
     views = central_windows(raw.sizes, 32, 32)
-    for found in (
+    for result in (
         frame(raw, views, 32, None, False, "bilinear"),
         resized_by_matrices(raw, views, 32, None, False, "bilinear"),
     ):
-        assert (found[..., 2:-2].float() - 127.5).abs().max() < 2
+        assert (result[..., 2:-2].float() - 127.5).abs().max() < 2
 
 
 @pytest.mark.parametrize("sides", [[(50, 60), (64, 55)], [(40, 900), (900, 40), (60, 60)]])
@@ -136,7 +136,7 @@ def test_images_of_different_sizes_are_framed_without_padding_to_a_common_one(
     else:
         views = resized_crops(listed.sizes, 48, (0.2, 1.0), (0.75, 4 / 3), Generator().manual_seed(1))
     mirrored = Mirrored(torch.arange(len(images)) % 2 == 0, torch.zeros(len(images), dtype=torch.bool))
-    wanted = resized_by_matrices(padded, views, 48, mirrored, False, "bilinear")
-    assert torch.equal(framed_list(listed, views, 48, mirrored, False, "bilinear").float(), wanted)
+    expected = resized_by_matrices(padded, views, 48, mirrored, False, "bilinear")
+    assert torch.equal(framed_list(listed, views, 48, mirrored, False, "bilinear").float(), expected)
     alone = frame(listed, views, 48, mirrored, False, "bilinear")
-    assert (alone.float() - wanted).abs().max() <= 1
+    assert (alone.float() - expected).abs().max() <= 1

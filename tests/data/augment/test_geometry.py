@@ -27,13 +27,13 @@ def test_resized_crops_have_the_distribution_of_torchvision(
     torch.manual_seed(1)
     reference = v2.RandomResizedCrop(224, scale=scale, ratio=ratio)
     image = torch.empty(3, *size)
-    wanted = [reference.make_params([image]) for _ in range(DRAWS)]
+    expected = [reference.make_params([image]) for _ in range(DRAWS)]
     box = resized_crops(repeated(*size), 224, scale, ratio, seeded()).box
     for column, key in enumerate(["top", "left", "height", "width"]):
-        other = [parameters[key] for parameters in wanted]
+        other = [parameters[key] for parameters in expected]
         assert ks_2samp(box[:, column], other).pvalue > 0.001, key
     shapes = box[:, 2].double() * box[:, 3]  # jointly too: the area, not only the sides
-    assert ks_2samp(shapes, [p["height"] * p["width"] for p in wanted]).pvalue > 0.001
+    assert ks_2samp(shapes, [p["height"] * p["width"] for p in expected]).pvalue > 0.001
 
 
 def test_resized_crops_of_one_pixel_are_that_pixel() -> None:

@@ -21,8 +21,8 @@ def shares_of(spec: MixSpec, seeds: int, shape: tuple[int, int] = (12, 12)) -> l
 
 def test_soft_targets() -> None:
     assert soft_targets(torch.tensor([1, 0]), 3).tolist() == [[0, 1, 0], [1, 0, 0]]
-    found = soft_targets(torch.tensor([1]), 4, smoothing=0.1)
-    assert torch.allclose(found, torch.tensor([[0.025, 0.925, 0.025, 0.025]]))
+    result = soft_targets(torch.tensor([1]), 4, smoothing=0.1)
+    assert torch.allclose(result, torch.tensor([[0.025, 0.925, 0.025, 0.025]]))
 
 
 @pytest.mark.parametrize("spec", [MixSpec(mixup=0.3), MixSpec(cutmix=1.0), MixSpec(mixup=0.3, cutmix=1.0)])
@@ -51,13 +51,13 @@ def test_the_share_of_cutmix_is_that_of_torchvision() -> None:
 
 
 def test_each_kind_and_no_mixing_come_as_often_as_asked() -> None:
-    found = {"none": 0, "mixup": 0, "cutmix": 0}
+    result = {"none": 0, "mixup": 0, "cutmix": 0}
     for images, _ in shares_of(MixSpec(mixup=1.0, cutmix=1.0, probability=0.6), 1000, (64, 64)):
         whole = bool((images == images[:, :1, :1, :1]).all())
         fractional = bool((images != images.round()).any())
-        found["mixup" if fractional else "none" if whole else "cutmix"] += 1
-    assert binomtest(found["mixup"], 1000, 0.3).pvalue > 0.001
-    assert binomtest(found["cutmix"], 1000, 0.3).pvalue > 0.001
+        result["mixup" if fractional else "none" if whole else "cutmix"] += 1
+    assert binomtest(result["mixup"], 1000, 0.3).pvalue > 0.001
+    assert binomtest(result["cutmix"], 1000, 0.3).pvalue > 0.001
 
 
 def test_partners_are_a_permutation() -> None:
@@ -75,6 +75,6 @@ def test_the_same_generator_gives_the_same_batch() -> None:
 def test_no_mixing_gives_back_what_came() -> None:
     images, soft = torch.rand(4, 3, 8, 8), soft_targets(torch.arange(4), 4)
     for spec in (MixSpec(), MixSpec(mixup=1.0, probability=0.0)):
-        found = mix(images, soft, spec, Generator().manual_seed(0))
-        assert torch.equal(found[0], images)
-        assert torch.equal(found[1], soft)
+        result = mix(images, soft, spec, Generator().manual_seed(0))
+        assert torch.equal(result[0], images)
+        assert torch.equal(result[1], soft)

@@ -108,7 +108,7 @@ def test_whole_chains_have_the_distribution_of_torchvision(photograph: Tensor, c
 def test_views_are_normalised_by_channel(photograph: Tensor) -> None:
     raw = copies(photograph, 2)
     evaluation = EvaluationTransformSpec(size=64, resize=80)
-    found = scored(evaluation, [photograph, photograph], IMAGENET)
+    result = scored(evaluation, [photograph, photograph], IMAGENET)
     chain = v2.Compose(
         [
             v2.Resize(80, antialias=True),
@@ -117,18 +117,18 @@ def test_views_are_normalised_by_channel(photograph: Tensor) -> None:
             v2.Normalize(IMAGENET.mean, IMAGENET.std),
         ]
     )
-    assert found.dtype == torch.float32
-    assert (found - chain(photograph)).abs().max() < 1e-5
+    assert result.dtype == torch.float32
+    assert (result - chain(photograph)).abs().max() < 1e-5
     spec = AugmentationSpec(size=64, crop="center", resize=80, flip=0)
     coloured = spec.model_copy(update={"jitter": (1e-9, 0.0, 0.0, 0.0)})
     for chosen in (spec, coloured):
         views = build(chosen, IMAGENET).train(raw, Generator(), epoch=1, rows=torch.arange(2))
-        assert (views - found).abs().max() < 1e-4
+        assert (views - result).abs().max() < 1e-4
 
 
 def test_squashed_views_are_those_of_torchvision(photograph: Tensor) -> None:
-    found = scored(EvaluationTransformSpec(size=48, squash=True), [photograph])
-    assert (found[0] - v2.Resize((48, 48), antialias=True)(photograph) / 255).abs().max() < 1e-6
+    result = scored(EvaluationTransformSpec(size=48, squash=True), [photograph])
+    assert (result[0] - v2.Resize((48, 48), antialias=True)(photograph) / 255).abs().max() < 1e-6
 
 
 def test_each_image_of_a_batch_has_its_own_parameters(photograph: Tensor) -> None:
@@ -269,12 +269,12 @@ def test_crops_of_a_whole_photograph_are_torchvisions_to_the_bit(photograph: Ten
 
     spec = AugmentationSpec(size=48, stored_size=None, flip=0, interpolation="bicubic")
     assert torch.equal(stored_image(photograph, spec), photograph)
-    found = trained(spec, copies(photograph, 12), seed=3)
+    result = trained(spec, copies(photograph, 12), seed=3)
     boxes = resized_crops(torch.tensor([[427, 640]] * 12), 48, spec.scale, spec.ratio, Generator().manual_seed(3)).box
-    for view, (top, left, height, width) in zip(found, boxes.tolist(), strict=True):
+    for view, (top, left, height, width) in zip(result, boxes.tolist(), strict=True):
         mode = InterpolationMode.BICUBIC
-        wanted = resized_crop(photograph, top, left, height, width, [48, 48], mode, antialias=True)
-        assert (view - wanted / 255).abs().max() < 1e-6
+        expected = resized_crop(photograph, top, left, height, width, [48, 48], mode, antialias=True)
+        assert (view - expected / 255).abs().max() < 1e-6
 
 
 def test_random_crops_are_cut_from_torchvisions_resize(photograph: Tensor) -> None:
@@ -293,10 +293,10 @@ def test_colours_and_blur_act_on_the_whole_image_where_the_crop_comes_last(photo
     for chosen in (images, images[:2]):
         uniform = len(chosen) == 2
         raw = RawBatch(torch.stack(chosen), torch.tensor([[200, 300]] * 2), True) if uniform else ImageList(chosen)
-        found, first = trained(last, raw), trained(spec, raw)
-        for view, image in zip(found, chosen, strict=True):
+        result, first = trained(last, raw), trained(spec, raw)
+        for view, image in zip(result, chosen, strict=True):
             assert (view - chain(image) / 255).abs().max() < 2.1 / 255
-        assert (found - first).abs().mean() > 2 / 255, "blurred at the crop's scale it looks softer"
+        assert (result - first).abs().mean() > 2 / 255, "blurred at the crop's scale it looks softer"
 
 
 def test_a_strip_is_cut_and_resized_in_one_step() -> None:
@@ -310,8 +310,8 @@ def test_a_strip_is_cut_and_resized_in_one_step() -> None:
         line = view[0].float().mean(1 if strip.shape[1] == 1 else 0)
         centre = (torch.arange(224) + 0.5 - 112) / 256 + 3000 - 0.5  # in pixels of the strip
         below = centre.floor().long()
-        wanted = torch.lerp(ramp[0, 0, below].float(), ramp[0, 0, below + 1].float(), centre - below)
-        assert (line - wanted).abs().max() <= 1
+        expected = torch.lerp(ramp[0, 0, below].float(), ramp[0, 0, below + 1].float(), centre - below)
+        assert (line - expected).abs().max() <= 1
     spec = AugmentationSpec(size=224, crop="random", resize=256)
     trained(spec, ImageList([ramp, ramp.transpose(1, 2).contiguous()]))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB

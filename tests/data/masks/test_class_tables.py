@@ -93,7 +93,7 @@ def test_display_colours_differ() -> None:
     assert len({display_colour(place) for place in range(40)}) == 40
 
 
-def found(tmp_path: Path, table: str | None = None) -> tuple[ClassTable, list[str]]:
+def result(tmp_path: Path, table: str | None = None) -> tuple[ClassTable, list[str]]:
     return find_classes(sorted(tmp_path.glob("*.png")), (), table, [tmp_path])
 
 
@@ -103,28 +103,28 @@ def test_land_cover_is_recognised_only_where_it_fits(tmp_path: Path, write: Writ
     pure = np.array([*LAND_COVER.colours, (0, 0, 0)], dtype=np.int64)[rng.integers(0, 7, (16, 16))]
     noisy = np.where(pure == 0, rng.integers(0, 50, pure.shape), 255 - rng.integers(0, 50, pure.shape))
     write("a.png", noisy.astype(np.uint8))
-    table, notes = found(tmp_path)
+    table, notes = result(tmp_path)
     assert table == LAND_COVER
     assert "land-cover colours" in notes[0]
-    assert found(tmp_path, "land-cover")[0] == LAND_COVER
+    assert result(tmp_path, "land-cover")[0] == LAND_COVER
     pure[:4] = (255, 0, 0)
     write("a.png", pure.astype(np.uint8))
-    with pytest.raises(UserError, match=r"a.png: a colour mask, and no class table(.|\n)*class\d,255,0,0"):
-        found(tmp_path)
+    with pytest.raises(UserError, match=r"a.png: a colour mask, but there is no class table(.|\n)*class\d,255,0,0"):
+        result(tmp_path)
 
 
 def test_land_cover_with_a_palette(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 2], [6, 3]], dtype=np.uint8), mode="P")
     image.putpalette([channel for colour in (*LAND_COVER.colours, (0, 0, 0)) for channel in colour])
     image.save(tmp_path / "a.png")
-    assert found(tmp_path)[0] == LAND_COVER
+    assert result(tmp_path)[0] == LAND_COVER
 
 
 def test_classes_are_named_by_value_where_there_is_no_table(tmp_path: Path, write: Write) -> None:
     mask = np.array([[0, 3], [3, 255]], dtype=np.uint8)
     write("a.png", mask)
     write("b.png", np.where(mask == 0, 7, mask).astype(np.uint8))
-    table, notes = found(tmp_path)
+    table, notes = result(tmp_path)
     assert table.names == ("0", "3", "7")
     assert dict(table.values) == {0: 0, 3: 1, 7: 2, 255: IGNORE}
     assert "named by their values, 0, 3, 7" in notes[0]
@@ -135,28 +135,28 @@ def test_a_palette_gives_the_colours(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 2], [2, 0]], dtype=np.uint8), mode="P")
     image.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
     image.save(tmp_path / "a.png")
-    assert found(tmp_path)[0].colours == ((1, 2, 3), (7, 8, 9))
+    assert result(tmp_path)[0].colours == ((1, 2, 3), (7, 8, 9))
     (tmp_path / "classes.txt").write_text("field,1,2,3\nwood,7,8,9\n")
-    table, _ = found(tmp_path)
+    table, _ = result(tmp_path)
     assert (table.names, table.coding) == (("field", "wood"), "colour")
     (tmp_path / "classes.txt").write_text("0 field\n2 wood\n")
-    assert (found(tmp_path)[0].names, found(tmp_path)[0].coding) == (("field", "wood"), "index")
+    assert (result(tmp_path)[0].names, result(tmp_path)[0].coding) == (("field", "wood"), "index")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1"])
 def test_black_and_white_masks_are_two_classes(tmp_path: Path, write: Write, mode: str) -> None:
     write("a.png", np.array([[0, 255], [255, 0]], dtype=np.uint8), mode)
-    table, _ = found(tmp_path)
+    table, _ = result(tmp_path)
     assert len(table) == 2
     (tmp_path / "classes.txt").write_text("ground\nhouse\n")
-    table, _ = found(tmp_path)
+    table, _ = result(tmp_path)
     assert table.names == ("ground", "house")
 
 
 def test_more_values_than_classes_can_be(tmp_path: Path) -> None:
     Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="1599 different values, 0 to 1599; at most 255"):
-        found(tmp_path)
+        result(tmp_path)
 
 
 def test_grey_jpegs_are_refused_unless_black_and_white(tmp_path: Path) -> None:
@@ -165,18 +165,18 @@ def test_grey_jpegs_are_refused_unless_black_and_white(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / name, format="JPEG")
         if name == "a.png":
             with pytest.raises(UserError, match="a grey JPEG mask, whose compression corrupts class numbers"):
-                found(tmp_path)
+                result(tmp_path)
             (tmp_path / name).unlink()
-    table, _ = found(tmp_path)
+    table, _ = result(tmp_path)
     assert (table.names, table.coding) == (("0", "255"), "binarised")
     (tmp_path / "classes.txt").write_text("1 house\n0 ground\n")
-    table, _ = found(tmp_path)
+    table, _ = result(tmp_path)
     assert dict(table.keys) == {(255, 255, 255): table.names.index("house"), (0, 0, 0): table.names.index("ground")}
 
 
 def test_values_above_eight_bits_are_named_too(tmp_path: Path) -> None:
     Image.fromarray(np.array([[1000, 40000]], dtype=np.uint16)).save(tmp_path / "a.png")
-    assert found(tmp_path)[0].names == ("1000", "40000")
+    assert result(tmp_path)[0].names == ("1000", "40000")
 
 
 def test_two_tables_are_one_too_many(tmp_path: Path, write: Write) -> None:
@@ -184,7 +184,7 @@ def test_two_tables_are_one_too_many(tmp_path: Path, write: Write) -> None:
     (tmp_path / "classes.txt").write_text("a\nb\n")
     (tmp_path / "classes.csv").write_text("name\na\nb\n")
     with pytest.raises(UserError, match="several class tables"):
-        found(tmp_path)
-    assert found(tmp_path, str(tmp_path / "classes.txt"))[0].names == ("a", "b")
+        result(tmp_path)
+    assert result(tmp_path, str(tmp_path / "classes.txt"))[0].names == ("a", "b")
     with pytest.raises(UserError, match=r"nothing\.txt: no such file, nor one of land-cover"):
-        found(tmp_path, "nothing.txt")
+        result(tmp_path, "nothing.txt")

@@ -50,15 +50,15 @@ def decoded(folder: Path, train: Resize = None, validation: Resize = None, cache
     return decode_set(read_masked(folder, spec), spec, train, validation)
 
 
-def feed(found: DecodedSet, side: str, spec: MaskAugmentationSpec, batch: int = 2, multiple: int = 32) -> MaskFeed:
+def feed(result: DecodedSet, side: str, spec: MaskAugmentationSpec, batch: int = 2, multiple: int = 32) -> MaskFeed:
     augmentation = MaskAugmentation(spec, MaskEvaluationTransformSpec(multiple=multiple), NORMALIZATION, CPU)
-    return MaskFeed(getattr(found, side), augmentation, batch, False, 7, CPU, channels_last=False)
+    return MaskFeed(getattr(result, side), augmentation, batch, False, 7, CPU, channels_last=False)
 
 
 def test_without_augmentation_pixels_are_only_normalised(tmp_path: Path, photograph: Tensor) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(20, 30)] * 3))
+    result = decoded(write_pairs(tmp_path, photograph, [(20, 30)] * 3))
     images = {}
-    for batch in feed(found, "train", MaskAugmentationSpec(flip=0), batch=3).train(1):
+    for batch in feed(result, "train", MaskAugmentationSpec(flip=0), batch=3).train(1):
         assert batch.images.shape == (3, 3, 20, 30)
         assert batch.target.dtype == torch.int64
         for image, target in zip(batch.images, batch.target, strict=True):
@@ -69,15 +69,15 @@ def test_without_augmentation_pixels_are_only_normalised(tmp_path: Path, photogr
     assert len(images) == 3
     mean = torch.tensor(NORMALIZATION.mean)[:, None, None]
     std = torch.tensor(NORMALIZATION.std)[:, None, None]
-    wanted = (crop(photograph, 0, 20, 30).float() / 255 - mean) / std
-    assert min((image - wanted).abs().max() for image in images.values()) < 1e-5
+    expected = (crop(photograph, 0, 20, 30).float() / 255 - mean) / std
+    assert min((image - expected).abs().max() for image in images.values()) < 1e-5
 
 
 def test_beyond_the_image_is_the_mean_and_not_scored(tmp_path: Path, photograph: Tensor) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(20, 30), (25, 16)]))
+    result = decoded(write_pairs(tmp_path, photograph, [(20, 30), (25, 16)]))
     spec = MaskAugmentationSpec(size=(40, 44), scale=(0.8, 1.2), rotation=15, jitter=(0.4, 0.4, 0.4, 0.1), blur=1)
     for epoch in range(1, 4):
-        for batch in feed(found, "train", spec).train(epoch):
+        for batch in feed(result, "train", spec).train(epoch):
             assert batch.images.shape == (2, 3, 40, 44)
             empty = (batch.images == 0).all(1)
             assert (batch.target[empty] == IGNORE).all()
@@ -87,20 +87,20 @@ def test_beyond_the_image_is_the_mean_and_not_scored(tmp_path: Path, photograph:
 
 @pytest.mark.parametrize("cache_mib", [0, 100])
 def test_an_epoch_can_be_entered_at_any_step(tmp_path: Path, photograph: Tensor, cache_mib: int) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(20, 30)] * 7), train=24, cache_mib=cache_mib)
+    result = decoded(write_pairs(tmp_path, photograph, [(20, 30)] * 7), train=24, cache_mib=cache_mib)
     spec = MaskAugmentationSpec(size=(16, 16), scale=(0.5, 2), rotation=5, jitter=(0.2, 0.2, 0.2, 0.1))
-    whole = list(feed(found, "train", spec).train(3))
+    whole = list(feed(result, "train", spec).train(3))
     assert len(whole) == 3  # of the last batch, of one image, batch-norm would have no variance
-    later = list(feed(found, "train", spec).train(3, start=1))
+    later = list(feed(result, "train", spec).train(3, start=1))
     for first, second in zip(whole[1:], later, strict=True):
         assert first.images.equal(second.images)
         assert first.target.equal(second.target)
-    assert not next(feed(found, "train", spec).train(4)).images.equal(whole[0].images)
+    assert not next(feed(result, "train", spec).train(4)).images.equal(whole[0].images)
 
 
 def test_evaluation_shows_whole_images_and_scores_masks_as_stored(tmp_path: Path, photograph: Tensor) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(20, 30), (45, 24), (20, 30)]), validation=40)
-    batches = list(feed(found, "validation", MaskAugmentationSpec(), batch=2).evaluate())
+    result = decoded(write_pairs(tmp_path, photograph, [(20, 30), (45, 24), (20, 30)]), validation=40)
+    batches = list(feed(result, "validation", MaskAugmentationSpec(), batch=2).evaluate())
     assert [len(batch) for batch in batches] == [2, 1]
     assert batches[0].content_size.tolist() == [[40, 60], [75, 40]]
     assert batches[0].images.shape == (2, 3, 96, 64)
@@ -116,31 +116,31 @@ def test_evaluation_shows_whole_images_and_scores_masks_as_stored(tmp_path: Path
 
 
 def test_logits_are_brought_to_each_masks_own_size(tmp_path: Path, photograph: Tensor) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(20, 30), (45, 24)]), validation=(16, 16))
-    (batch,) = feed(found, "validation", MaskAugmentationSpec(), multiple=5).evaluate()
+    result = decoded(write_pairs(tmp_path, photograph, [(20, 30), (45, 24)]), validation=(16, 16))
+    (batch,) = feed(result, "validation", MaskAugmentationSpec(), multiple=5).evaluate()
     logits = torch.randn(2, 4, *batch.images.shape[2:], generator=Generator().manual_seed(0))
     assert batch.images.shape[2:] == (20, 20)
     given = batch.at_target(logits)
     for row, size in enumerate([(20, 30), (45, 24)]):
-        wanted = F.interpolate(logits[row : row + 1, :, :16, :16], size=size, mode="bilinear")[0]
-        assert (given[row, :, : size[0], : size[1]] - wanted).abs().max() < 1e-6
+        expected = F.interpolate(logits[row : row + 1, :, :16, :16], size=size, mode="bilinear")[0]
+        assert (given[row, :, : size[0], : size[1]] - expected).abs().max() < 1e-6
 
 
 def test_statistics_and_counts_are_over_images_not_over_padding(tmp_path: Path, photograph: Tensor) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(20, 30), (45, 24)]))
+    result = decoded(write_pairs(tmp_path, photograph, [(20, 30), (45, 24)]))
     crops = [crop(photograph, 0, 20, 30), crop(photograph, 1, 45, 24)]
     pixels = torch.cat([image.flatten(1) for image in crops], dim=1).double() / 255
-    mean, std = channel_statistics(found.train.images)
+    mean, std = channel_statistics(result.train.images)
     assert mean == pytest.approx(pixels.mean(1).tolist(), abs=1e-6)
     assert std == pytest.approx(pixels.std(1, correction=0).tolist(), abs=1e-6)
     for row, image in enumerate(crops):
         high = int((image[0, 1:] >= 128).sum())
-        assert found.train.class_pixels[row].tolist() == [image[0, 1:].numel() - high, high, image.shape[2]]
+        assert result.train.class_pixels[row].tolist() == [image[0, 1:].numel() - high, high, image.shape[2]]
 
 
 def test_a_batch_is_split_for_accumulation(tmp_path: Path, photograph: Tensor) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(20, 30)] * 5))
-    batch = next(feed(found, "train", MaskAugmentationSpec(), batch=5).train(1))
+    result = decoded(write_pairs(tmp_path, photograph, [(20, 30)] * 5))
+    batch = next(feed(result, "train", MaskAugmentationSpec(), batch=5).train(1))
     parts = batch.split(2)
     assert [len(part) for part in parts] == [3, 2]
     assert torch.cat([part.target for part in parts]).equal(batch.target)
@@ -157,7 +157,7 @@ def test_one_number_is_a_square_crop_and_a_shorter_side() -> None:
 
 
 def test_a_square_crop_by_one_number_is_that_of_two(tmp_path: Path, photograph: Tensor) -> None:
-    found = decoded(write_pairs(tmp_path, photograph, [(40, 50)] * 2))
-    one, two = (next(feed(found, "train", MaskAugmentationSpec(size=size)).train(1)) for size in (24, (24, 24)))
+    result = decoded(write_pairs(tmp_path, photograph, [(40, 50)] * 2))
+    one, two = (next(feed(result, "train", MaskAugmentationSpec(size=size)).train(1)) for size in (24, (24, 24)))
     assert one.images.shape == (2, 3, 24, 24)
     assert one.images.equal(two.images)

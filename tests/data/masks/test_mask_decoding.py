@@ -54,9 +54,9 @@ def test_index_masks_of_every_kind(tmp_path: Path, kind: str) -> None:
     else:
         image = image.convert(kind)
     path = saved(tmp_path / ("a.tif" if kind in {"I", "F"} else "a.png"), image)
-    found = decode_mask(path, MaskReading(INDEX), (12, 9))
-    assert found.dtype == torch.uint8
-    assert found.equal(torch.from_numpy(LABELS))
+    result = decode_mask(path, MaskReading(INDEX), (12, 9))
+    assert result.dtype == torch.uint8
+    assert result.equal(torch.from_numpy(LABELS))
 
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "P"])
@@ -90,9 +90,9 @@ def test_values_in_no_class_are_told_or_ignored(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(labels))
     with pytest.raises(UnreadableImageError, match=r"values 17 \(2 pixels\), 99 \(1 pixels\) in no class"):
         decode_mask(path, MaskReading(INDEX))
-    found = decode_mask(path, MaskReading(INDEX, unlisted="ignore")).numpy()
-    assert (found[3, :2] == IGNORE).all()
-    assert (found == np.where(labels > 2, IGNORE, labels)).all()
+    result = decode_mask(path, MaskReading(INDEX, unlisted="ignore")).numpy()
+    assert (result[3, :2] == IGNORE).all()
+    assert (result == np.where(labels > 2, IGNORE, labels)).all()
 
 
 def test_colours_in_no_class_are_told_ignored_or_within_tolerance(tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_colour_masks_saved_as_jpeg(tmp_path: Path) -> None:
     """Noise is within the tolerance; what is blurred at borders is right, not scored, or a neighbour in colour."""
     labels = blocks()
     image = Image.fromarray(painted(labels))
-    found = decode_mask(saved(tmp_path / "a.jpg", image, quality=85), MaskReading(COLOUR)).numpy()
+    result = decode_mask(saved(tmp_path / "a.jpg", image, quality=85), MaskReading(COLOUR)).numpy()
     inner = np.ones_like(labels, dtype=bool)
     inner[:, [30, 31, 32, 33, 62, 63, 64, 65]] = False
-    assert (found == labels)[inner].all()
-    assert ((found == labels) | (found == IGNORE)).mean() > 0.98
+    assert (result == labels)[inner].all()
+    assert ((result == labels) | (result == IGNORE)).mean() > 0.98
     fine = Image.fromarray(painted(LABELS.repeat(3, 0).repeat(3, 1)))
     with pytest.raises(UnreadableImageError, match="a JPEG mask, blurred by its compression"):
         decode_mask(saved(tmp_path / "b.jpg", fine, quality=30), MaskReading(COLOUR))
@@ -124,11 +124,11 @@ def test_colour_masks_saved_as_jpeg(tmp_path: Path) -> None:
 def test_land_cover_masks_saved_as_jpeg(tmp_path: Path) -> None:
     labels = blocks(6)
     image = Image.fromarray(np.array(LAND_COVER.colours, dtype=np.uint8)[labels])
-    found = decode_mask(
+    result = decode_mask(
         saved(tmp_path / "a.jpg", image, quality=75), MaskReading(LAND_COVER, unlisted="ignore")
     ).numpy()
     inner = np.abs((np.arange(labels.shape[1]) % 32) - 15.5) < 12
-    assert (found == labels)[:, inner].all()
+    assert (result == labels)[:, inner].all()
 
 
 def test_land_cover_is_binarised_but_not_guessed(tmp_path: Path) -> None:
@@ -136,9 +136,9 @@ def test_land_cover_is_binarised_but_not_guessed(tmp_path: Path) -> None:
     colours = np.array(LAND_COVER.colours, dtype=np.uint8)[blocks(6)]
     colours[:, 31] = 120
     colours[:, 63] = 140
-    found = decode_mask(saved(tmp_path / "a.png", Image.fromarray(colours)), MaskReading(LAND_COVER)).numpy()
-    assert (found[:, 31] == IGNORE).all()  # black, which is unknown
-    assert (found[:, 63] == 5).all()
+    result = decode_mask(saved(tmp_path / "a.png", Image.fromarray(colours)), MaskReading(LAND_COVER)).numpy()
+    assert (result[:, 31] == IGNORE).all()  # black, which is unknown
+    assert (result[:, 63] == 5).all()
     path = saved(tmp_path / "b.png", Image.fromarray(colours).convert("L"))
     with pytest.raises(UnreadableImageError, match="in no class in"):
         decode_mask(path, MaskReading(LAND_COVER))
@@ -185,12 +185,12 @@ def test_unusable_pairs_are_an_error_or_a_listed_skip(tmp_path: Path, write: Wri
         decode_set(images, MaskDataSpec(), None, None)
     for part in ("1.png: a mask of 12 x 9 px", "2.png: values 39", "0.png: the file is empty", "unreadable=skip"):
         assert part in str(error.value)
-    found = decode_set(images, MaskDataSpec(unreadable="skip"), None, None)
-    assert [sample.image for sample in found.images.train] == ["train/images/0.png", "train/images/3.png"]
-    assert len(found.train) == 2
-    assert len(found.validation) == 3
-    assert len(found.images.left_out) == 3
-    assert found.notes == ("class 'never' occurs in no mask",)
+    result = decode_set(images, MaskDataSpec(unreadable="skip"), None, None)
+    assert [sample.image for sample in result.images.train] == ["train/images/0.png", "train/images/3.png"]
+    assert len(result.train) == 2
+    assert len(result.validation) == 3
+    assert len(result.images.left_out) == 3
+    assert result.notes == ("class 'never' occurs in no mask",)
 
 
 def test_nothing_scored_in_training_is_an_error(tmp_path: Path, write: Write) -> None:

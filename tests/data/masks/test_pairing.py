@@ -41,16 +41,16 @@ SPLIT = [
 @pytest.mark.parametrize("sides", [("train", "val"), ("train", "validation"), ("Training", "test")])
 @pytest.mark.parametrize(("image", "mask"), SPLIT)
 def test_layouts_with_a_split(tmp_path: Path, write: Write, image: str, mask: str, sides: tuple[str, str]) -> None:
-    wanted = {}
+    expected = {}
     for side, count in zip(sides, (3, 2), strict=True):
         for number in range(count):
             name = f"{side[0]}a_{number}.b"
-            wanted[image.format(s=side, n=name)] = mask.format(s=side, n=name)
+            expected[image.format(s=side, n=name)] = mask.format(s=side, n=name)
             write(image.format(s=side, n=name))
             write(mask.format(s=side, n=name), MASK)
     assert is_masked(tmp_path)
     images = read_masked(tmp_path, MaskDataSpec())
-    assert pairs(images) == wanted
+    assert pairs(images) == expected
     assert (len(images.train), len(images.validation)) == (3, 2)
     assert images.split == "split as given"
     assert images.classes.names == ("0", "1", "2", "3")
@@ -202,9 +202,9 @@ def test_any_names_pair_with_themselves(tmp_path_factory: pytest.TempPathFactory
         (root / folder).mkdir()
         for name in names:
             (root / folder / f"{name}.{suffix}").touch()
-    found = find_pairs(root, None, None)
-    assert found is not None
-    assert {pair.image: pair.mask for pair in found.pairs} == {f"images/{n}.jpg": f"masks/{n}.png" for n in names}
+    result = find_pairs(root, None, None)
+    assert result is not None
+    assert {pair.image: pair.mask for pair in result.pairs} == {f"images/{n}.jpg": f"masks/{n}.png" for n in names}
 
 
 def test_linked_folders_of_images_and_masks(tmp_path: Path, write: Write) -> None:

@@ -24,8 +24,8 @@ def test_scenes_are_read_as_the_references_data_without_a_word(tmp_path: Path) -
     assert (len(images.train), len(images.validation)) == (8, 2)
     assert images.train[0].image == "train/0000_sat.jpg"
     assert images.validation[-1].mask == "validation/0009_mask.png"
-    found = decode_set(images, MaskDataSpec(), None, None)
-    assert (found.train.class_pixels[:, :-1].sum(0) > 0).all()
+    result = decode_set(images, MaskDataSpec(), None, None)
+    assert (result.train.class_pixels[:, :-1].sum(0) > 0).all()
 
 
 def test_a_scene_depends_on_its_number_alone(tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_too_small_scenes_are_refused(tmp_path: Path) -> None:
 def test_colour_tells_something_but_not_every_class(tmp_path: Path) -> None:
     """Nearest neighbours of single pixels' colours: better than the commonest class, far from right."""
     draw_scenes(tmp_path, 60, size=64, seed=0, validation_share=0.5)
-    found = decode_set(read_masked(tmp_path, MaskDataSpec()), MaskDataSpec(), None, None)
+    result = decode_set(read_masked(tmp_path, MaskDataSpec()), MaskDataSpec(), None, None)
     sides = []
-    for pixels in (found.train, found.validation):
+    for pixels in (result.train, result.validation):
         raw = pixels.gather(torch.arange(len(pixels)))
         colours = raw.images.pixels.permute(0, 2, 3, 1).reshape(-1, 3).numpy()[::7]
         labels = raw.masks.pixels.flatten().numpy()[::7]

@@ -57,40 +57,40 @@ def test_masks_stay_aligned_with_images(
     mask = labels(*SIZE, seed)
     sizes = torch.tensor([SIZE])
     chosen = random_windows(sizes, size, (scale, scale), rotation, (float(flip), 0.5), Generator().manual_seed(seed))
-    found = one(coordinates(*SIZE), mask, chosen)
-    x, y = (found.pixels[0, channel].double() / 4 for channel in (0, 1))
-    covered = torch.ones_like(x, dtype=torch.bool) if found.covered is None else found.covered[0]
-    assert (found.labels[0] == IGNORE).equal(~covered)
+    result = one(coordinates(*SIZE), mask, chosen)
+    x, y = (result.pixels[0, channel].double() / 4 for channel in (0, 1))
+    covered = torch.ones_like(x, dtype=torch.bool) if result.covered is None else result.covered[0]
+    assert (result.labels[0] == IGNORE).equal(~covered)
     inner = covered & (x > 0.1) & (x < SIZE[1] - 1.1) & (y > 0.1) & (y < SIZE[0] - 1.1)
     for place in (x, y):  # within 0.01 px of the border of two pixels, either class is right
         inner &= ((place + 0.5).frac() - 0.5).abs() < 0.49
-    wanted = mask[0][(y + 0.5).long().clamp(0, SIZE[0] - 1), (x + 0.5).long().clamp(0, SIZE[1] - 1)]
-    assert found.labels[0][inner].equal(wanted[inner])
+    expected = mask[0][(y + 0.5).long().clamp(0, SIZE[0] - 1), (x + 0.5).long().clamp(0, SIZE[1] - 1)]
+    assert result.labels[0][inner].equal(expected[inner])
 
 
 @pytest.mark.parametrize("scaled", [(80, 120), (61, 77), (40, 60)])
 @pytest.mark.parametrize("flips", ["", "s", "u", "su"])
 def test_scale_crop_and_flips_are_those_of_torchvision(photograph: Tensor, scaled: tuple[int, int], flips: str) -> None:
     image, mask = photograph[:, : SIZE[0], : SIZE[1]], labels(*SIZE)
-    found = one(image, mask, windows(scaled, (3, 5), (32, 48), flips=flips))
+    result = one(image, mask, windows(scaled, (3, 5), (32, 48), flips=flips))
     large = tv.resize(image.float(), list(scaled), InterpolationMode.BILINEAR, antialias=False)
     classes = tv.resize(mask, list(scaled), InterpolationMode.NEAREST_EXACT)
     axes = [axis for axis, flip in ((1, "u"), (2, "s")) if flip in flips]
     cut, classes = (tv.crop(each, 3, 5, 32, 48).flip(axes) for each in (large, classes))
-    assert (found.pixels[0] - cut).abs().max() < 0.1
-    assert (found.labels == classes).float().mean() > 0.999  # ties of the nearest pixel
+    assert (result.pixels[0] - cut).abs().max() < 0.1
+    assert (result.labels == classes).float().mean() > 0.999  # ties of the nearest pixel
 
 
 @pytest.mark.parametrize("angle", [10.0, -33.0, 90.0])
 def test_rotation_is_that_of_torchvision(photograph: Tensor, angle: float) -> None:
     image, mask = photograph[:, :48, :48], labels(48, 48)
-    found = one(image, mask, windows((48, 48), (0, 0), (48, 48), angle))
-    wanted = tv.rotate(image.float(), angle, InterpolationMode.BILINEAR, fill=None)
+    result = one(image, mask, windows((48, 48), (0, 0), (48, 48), angle))
+    expected = tv.rotate(image.float(), angle, InterpolationMode.BILINEAR, fill=None)
     classes = tv.rotate(mask, angle, InterpolationMode.NEAREST, fill=[IGNORE])
     shares = tv.rotate(torch.ones(1, 48, 48), angle, InterpolationMode.BILINEAR, fill=None)[0]
     inside = shares > 0.9999  # torchvision blends the outermost pixels with black
-    assert (found.pixels[0] - wanted)[:, inside].abs().max() < 0.1
-    assert (found.labels == classes).float().mean() > 0.99
+    assert (result.pixels[0] - expected)[:, inside].abs().max() < 0.1
+    assert (result.labels == classes).float().mean() > 0.99
 
 
 @pytest.mark.parametrize("size", [(24, 90), (30, 30)])
@@ -114,8 +114,8 @@ def test_the_distribution_is_that_of_torchvision(size: tuple[int, int]) -> None:
         torch.tensor([SIZE]).expand(count, 2), size, (0.6, 1.9), 0, (0.3, 0), Generator().manual_seed(0)
     )
     raw = RawBatch(image.expand(count, -1, -1, -1), torch.tensor([SIZE]).expand(count, 2), True)
-    found = warp(raw, mask.expand(count, 1, -1, -1), chosen)
-    ours = [described(*pair) for pair in zip(found.pixels, found.labels, strict=True)]
+    result = warp(raw, mask.expand(count, 1, -1, -1), chosen)
+    ours = [described(*pair) for pair in zip(result.pixels, result.labels, strict=True)]
     for name, our, their in zip(("x", "y", "step", "padded"), np.transpose(ours), np.transpose(theirs), strict=True):
         assert ks_2samp(our, their).pvalue > 0.001, name
 

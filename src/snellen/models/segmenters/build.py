@@ -1,4 +1,4 @@
-"""From a recipe's name of an architecture to a network with its first weights."""
+"""From a recipe's architecture name to a network with its initial weights."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _WRAPPERS = ("", "module.", "model.", "_orig_mod.")
 def build_segmenter(spec: SegmenterSpec, classes: int, seed: int) -> tuple[Segmenter, WeightsReport]:
     """The network of a recipe, on the CPU, in training mode.
 
-    classes: C. The start of what is not loaded depends on `seed` and the architecture alone, so that runs with
-    different weights are comparable. Raises UserError for what cannot be built or loaded, naming the layers.
+    classes: C. Initial weights that are not loaded depend only on `seed` and the architecture, so that runs with
+    different weights are comparable. Raises UserError, naming the layers, if building or loading fails.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "segmenter"))
@@ -48,7 +48,7 @@ def build_segmenter(spec: SegmenterSpec, classes: int, seed: int) -> tuple[Segme
 
 
 def check_sizes(segmenter: Segmenter, architecture: str, sizes: Iterable[tuple[int, int]]) -> None:
-    """Raises UserError when the network cannot take images of one of the sizes (height, width); computes nothing."""
+    """Raises UserError if the network cannot take images of one of the sizes (height, width); computes nothing."""
     hollow = copy.deepcopy(segmenter).to("meta").eval()
     for height, width in sizes:
         try:
@@ -98,7 +98,7 @@ def _vgg(name: str) -> nn.Sequential:
     pools = [] if features is None else [layer for layer in features if isinstance(layer, nn.MaxPool2d)]
     if not isinstance(features, nn.Sequential) or len(pools) != 5:
         raise UserError(
-            f"model.architecture: fcn is put on a VGG, which {name} is not. Use torchvision/vgg16, vgg16_bn or "
+            f"model.architecture: fcn needs a VGG, which {name} is not. Use torchvision/vgg16, vgg16_bn or "
             "another of torchvision or timm."
         )
     return features
@@ -111,15 +111,15 @@ def _load(spec: SegmenterSpec, segmenter: Segmenter, seed: int) -> WeightsReport
         return _load_coco(spec, segmenter)
     if spec.weights == "imagenet":
         return _load_encoder(spec, segmenter, seed, None)
-    path, of_run = locate_weights(spec.weights)
+    path, run_normalization = locate_weights(spec.weights)
     tensors = _with_our_names(read_weights(path), segmenter)
     if _is_segmenter(tensors, segmenter):
         report = fit_weights(segmenter, tensors, spec.weights, spec.partial, segmenter.new)
-        return dataclasses.replace(report, normalization=of_run or _own(segmenter))
+        return dataclasses.replace(report, normalization=run_normalization or _published_normalization(segmenter))
     encoder = _encoder_tensors(tensors, segmenter)
     if encoder:
         report = fit_weights(segmenter.backbone, encoder, spec.weights, spec.partial)
-        return dataclasses.replace(report, normalization=of_run or _own(segmenter))
+        return dataclasses.replace(report, normalization=run_normalization or _published_normalization(segmenter))
     return _load_encoder(spec, segmenter, seed, tensors)
 
 
@@ -131,21 +131,23 @@ def _load_coco(spec: SegmenterSpec, segmenter: Segmenter) -> WeightsReport:
         tensors = deeplabv3.coco_weights(spec.architecture.removeprefix(_TORCHVISION))
     except Exception as error:  # whatever the connection raises
         raise UserError(
-            f"model.weights=coco: the weights of {spec.architecture} could not be fetched ({error}). Check the "
-            "connection, or give a local file with model.weights=FILE, or start with imagenet or null."
+            f"model.weights=coco: the weights of {spec.architecture} could not be downloaded ({error}). Check "
+            "the connection, or use a local file with model.weights=FILE, or start with imagenet or null."
         ) from error
     report = fit_weights(segmenter, tensors, spec.weights or "", spec.partial, segmenter.new)
     return dataclasses.replace(
-        report, source=f"COCO weights of {spec.architecture}, new output layers", normalization=_own(segmenter)
+        report,
+        source=f"COCO weights of {spec.architecture}, new output layers",
+        normalization=_published_normalization(segmenter),
     )
 
 
 def _load_encoder(
     spec: SegmenterSpec, segmenter: Segmenter, seed: int, tensors: Mapping[str, Tensor] | None
 ) -> WeightsReport:
-    """Weights of the encoder. tensors: of spec.weights, read already; None for imagenet."""
+    """Loads the encoder's weights. tensors: those of spec.weights; None for imagenet."""
     if segmenter.encoder_name is None:
-        if tensors is None:  # smp has fetched them
+        if tensors is None:  # smp has downloaded them
             count = len(segmenter.backbone.state_dict())
             return WeightsReport(f"ImageNet weights of {spec.architecture.partition('/')[2]}", _IMAGENET, count)
         report = fit_weights(segmenter.backbone, tensors, str(spec.weights), spec.partial)
@@ -156,45 +158,47 @@ def _load_encoder(
     return report
 
 
-def _transfer(whole: nn.Module, part: nn.Module) -> None:
-    """Copies the weights of a classifier's backbone into the encoder made of it.
+def _transfer(backbone: nn.Module, encoder: nn.Module) -> None:
+    """Copies the weights of a classifier's backbone into the encoder derived from it.
 
-    timm's feature extractors and torchvision's hold the same layers, fewer of them, under names that differ in dots
-    and underscores (stages.0 is stages_0) and in a prefix.
+    timm's and torchvision's feature extractors have a subset of its layers, under names that differ in dots and
+    underscores (stages.0 is stages_0) and in a prefix.
     """
-    given = {name.replace(".", "_"): tensor for name, tensor in whole.state_dict().items()}
-    own = part.state_dict()
+    source = {name.replace(".", "_"): tensor for name, tensor in backbone.state_dict().items()}
+    target = encoder.state_dict()
 
-    def found(prefix: str) -> dict[str, Tensor]:
-        keys = {name: name.removeprefix(prefix).replace(".", "_") for name in own}
-        return {name: given[key] for name, key in keys.items() if key in given and given[key].shape == own[name].shape}
+    def matches(prefix: str) -> dict[str, Tensor]:
+        keys = {name: name.removeprefix(prefix).replace(".", "_") for name in target}
+        return {
+            name: source[key] for name, key in keys.items() if key in source and source[key].shape == target[name].shape
+        }
 
-    taken = max((found(prefix) for prefix in ("", "model.", "model.model.")), key=len)
-    left = [name for name in own if name not in taken and ".head." not in f".{name}"]
-    if left:
+    tensors = max((matches(prefix) for prefix in ("", "model.", "model.model.")), key=len)
+    missing = [name for name in target if name not in tensors and ".head." not in f".{name}"]
+    if missing:
         raise UserError(
-            f"model.weights: {counted(len(left), 'layer')} of the encoder without weights, such as {left[0]}."
+            f"model.weights: {counted(len(missing), 'layer')} of the encoder without weights, such as {missing[0]}."
         )
-    part.load_state_dict(taken, strict=False)
+    encoder.load_state_dict(tensors, strict=False)
 
 
 def _with_our_names(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> dict[str, Tensor]:
-    """smp's files call the backbone encoder."""
+    """Renames the encoder in smp's files to backbone."""
     if not isinstance(segmenter, smp.SmpSegmenter):
         return dict(tensors)
     return {re.sub(r"^(module\.|model\.)?encoder\.", r"\1backbone.", name): t for name, t in tensors.items()}
 
 
 def _is_segmenter(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> bool:
-    """Whether the tensors are those of a network like this one, rather than of an encoder alone."""
+    """Whether the tensors belong to a network like this one, not just to an encoder."""
     outside = [name for name in segmenter.state_dict() if not name.startswith("backbone.")]
-    there = max(sum(f"{prefix}{name}" in tensors for name in outside) for prefix in _WRAPPERS)
-    return there > len(outside) / 2
+    matching = max(sum(f"{prefix}{name}" in tensors for name in outside) for prefix in _WRAPPERS)
+    return matching > len(outside) / 2
 
 
 def _encoder_tensors(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> dict[str, Tensor]:
-    """The encoder in the file of a segmenter with another decoder; empty where the file has no such encoder."""
-    own = {
+    """The encoder in the file of a segmenter with another decoder; empty if the file has no such encoder."""
+    layers = {
         name: tensor
         for name, tensor in segmenter.backbone.state_dict().items()
         if not name.endswith("num_batches_tracked")
@@ -202,13 +206,17 @@ def _encoder_tensors(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> dic
     for wrapper in _WRAPPERS:
         prefix = f"{wrapper}backbone."
         inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        if all(name in inside and inside[name].shape == tensor.shape for name, tensor in own.items()):
+        if all(name in inside and inside[name].shape == tensor.shape for name, tensor in layers.items()):
             return inside
     return {}
 
 
-def _own(segmenter: Segmenter) -> Normalization | None:
+def _published_normalization(segmenter: Segmenter) -> Normalization | None:
     if segmenter.encoder_name is None:
         return _IMAGENET
-    own = own_normalization(BackboneSpec(backbone=segmenter.encoder_name))
-    return None if own is None else Normalization(*own, source=f"the configuration of {segmenter.encoder_name}")
+    published = own_normalization(BackboneSpec(backbone=segmenter.encoder_name))
+    return (
+        None
+        if published is None
+        else Normalization(*published, source=f"the configuration of {segmenter.encoder_name}")
+    )

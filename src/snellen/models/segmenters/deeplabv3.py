@@ -12,12 +12,12 @@ NAMES = ("deeplabv3_resnet50", "deeplabv3_resnet101")
 
 
 class DeepLabV3(Segmenter):
-    """torchvision's network under torchvision's names of layers, so that its files of weights fit.
+    """torchvision's network with torchvision's layer names, so that its weight files fit.
 
     name: one of NAMES. The auxiliary head sits on the third of ResNet's four blocks and is used in training only.
     """
 
-    stride = 1  # logits are enlarged to whatever the images are
+    stride = 1  # logits are enlarged to the size of the images
     new = ("classifier.4.", "aux_classifier.4.")
 
     def __init__(self, name: str, classes: int) -> None:
@@ -38,7 +38,7 @@ class DeepLabV3(Segmenter):
 
 
 def coco_weights(name: str) -> dict[str, Tensor]:
-    """torchvision's weights for 21 classes of COCO, fetched from its hub, without the layers that give the classes."""
+    """torchvision's weights for 21 classes of COCO from its hub, without the layers that output the classes."""
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(name).DEFAULT

@@ -18,8 +18,8 @@ class Fcn(Segmenter):
 
     features: VGG's convolutions and poolings. width: channels of the two convolutions that follow them. 32s has no
     skips; its one transposed convolution goes from `width` channels to the classes with kernel and stride 32, so that
-    each position of the features draws its own 32 x 32 pixels. 16s and 8s add predictions from the poolings before
-    (starting at zero) to enlarged ones, and enlarge with overlap, starting as bilinear interpolation.
+    each position of the features predicts its own 32 x 32 pixels. 16s and 8s add predictions from earlier poolings
+    (initialised to zero) to enlarged ones, and enlarge with overlap, initialised as bilinear interpolation.
     """
 
     stride = _STRIDE
@@ -29,7 +29,7 @@ class Fcn(Segmenter):
     ) -> None:
         super().__init__()
         self.encoder_name = encoder_name
-        self.backbone = PooledFeatures(features)  # for its names of layers, which are those of a classifier's
+        self.backbone = PooledFeatures(features)  # so that layer names are those of a classifier
         channels = _pooled_channels(features)
         layers: list[nn.Module] = [nn.Conv2d(channels[-1], width, 3, padding=1), nn.ReLU(), nn.Dropout(dropout)]
         layers += [nn.Conv2d(width, width, 1), nn.ReLU(), nn.Dropout(dropout)]
@@ -78,7 +78,7 @@ def _zeroed(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _bilinear(classes: int, factor: int) -> nn.ConvTranspose2d:
-    """Enlarges each class's map `factor` times; trained from there on."""
+    """Enlarges the map of each class `factor` times, initialised as bilinear interpolation."""
     conv = nn.ConvTranspose2d(classes, classes, 2 * factor, factor, padding=factor // 2, bias=False)
     line = 1 - (torch.arange(2 * factor) + 0.5 - factor).abs() / factor
     with torch.no_grad():

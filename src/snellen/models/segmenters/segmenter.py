@@ -1,4 +1,4 @@
-"""What every segmenter is: images of any size in, logits of the same size out."""
+"""The interface of all segmenters: images of any size in, logits of the same size out."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch.nn import functional as F
 
 
 class SegmenterOutput(NamedTuple):
-    """What a segmenter with an auxiliary head says in training: (B, C, H, W) logits, each, of its two heads."""
+    """Training output of a segmenter with an auxiliary head: (B, C, H, W) logits of each of its two heads."""
 
     logits: Tensor
     auxiliary: Tensor
 
 
 class Segmenter(nn.Module):
-    """A network that says of every pixel what it is.
+    """A network that classifies every pixel.
 
-    backbone: the encoder, which weights of classifiers and of pretraining fit into. encoder_name: what `model.backbone`
-    of a classifier would call it; None for an encoder that only segmenters have. new: beginnings of the names of the
-    layers that give the classes. stride: the sides that the network itself can take are multiples of it; images of
-    other sizes are padded at the right and at the bottom with zeros, the mean colour once they are normalised.
+    backbone: the encoder, which weights of classifiers and of pretraining fit into. encoder_name: its name as
+    `model.backbone` of a classifier; None for an encoder that only segmenters have. new: prefixes of the names of the
+    layers that output the classes. stride: the network itself takes sides that are multiples of it; images of other
+    sizes are padded at the right and bottom with zeros, which is the mean colour after normalisation.
     """
 
     backbone: nn.Module
@@ -45,7 +45,7 @@ class Segmenter(nn.Module):
         return logits if auxiliary is None else SegmenterOutput(logits, auxiliary[..., :height, :width])
 
     def freeze(self) -> None:
-        """The backbone is no longer trained, and keeps its batch-norm statistics too."""
+        """Stops training the backbone, including its batch-norm statistics."""
         self.frozen = True
         self.backbone.requires_grad_(False)
         self.backbone.eval()
