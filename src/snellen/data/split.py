@@ -51,17 +51,21 @@ def _scored_per_class(
     """`scored` with a key for each class that has none, as long as training keeps a key of every class.
 
     Keys are only added, so that a later class does not take a key from an earlier one; the last key of a class in
-    training stays there, or, where that helps, is swapped with another key of that class.
+    training stays there, or, where that helps, is swapped with another key of that class. A swap can make room for a
+    class that had none before, so this is repeated until nothing changes; each time more classes are scored.
     """
     result = set(scored)
-    for label in sorted(keys_of):
-        if len(keys_of[label]) < 2 or keys_of[label] & result:
-            continue
-        for key in sorted(keys_of[label], key=lambda key: (position[key], key)):
-            with_key = _with_key(key, result, keys_of, classes_of, position)
-            if with_key is not None:
-                result = with_key
-                break
+    changed = True
+    while changed:
+        changed = False
+        for label in sorted(keys_of):
+            if len(keys_of[label]) < 2 or keys_of[label] & result:
+                continue
+            for key in sorted(keys_of[label], key=lambda key: (position[key], key)):
+                with_key = _with_key(key, result, keys_of, classes_of, position)
+                if with_key is not None:
+                    result, changed = with_key, True
+                    break
     return result
 
 
