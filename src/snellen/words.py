@@ -55,3 +55,8 @@ def duration(seconds: float) -> str:
 def time_axis(longest: float) -> tuple[float, str]:
     """(seconds in a unit, its name) for an axis of time up to `longest` seconds: as fine as `duration` writes it."""
     return (1.0, "seconds") if longest < 100 else (60.0, "minutes")
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, in one line; its type where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

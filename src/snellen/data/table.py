@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from snellen.data.listing import DataSpec, LabelledImage, Listing, Side
 from snellen.errors import UserError
-from snellen.words import counted, did_you_mean
+from snellen.words import counted, did_you_mean, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def _read(table: Path) -> pd.DataFrame:
             table, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig"
         )
     except (ValueError, OSError, UnicodeError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
-        raise UserError(f"{table}: not a readable table ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{table}: not a readable table ({first_line(error)}).") from error
 
 
 def _column(frame: pd.DataFrame, name: str | None, usual: Sequence[str], key: str, table: str) -> str | None:

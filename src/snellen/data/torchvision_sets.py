@@ -15,6 +15,7 @@ from typing import Any
 
 from snellen.errors import UserError
 from snellen.files import replacing, write_text
+from snellen.words import first_line
 
 PREFIX = "torchvision:"
 _BY_TRAIN_FLAG = ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "QMNIST")
@@ -117,7 +118,7 @@ def _open(name: str, side: str, root: Path) -> Any:
         except RuntimeError:  # not there yet
             return kind(root, download=True, **choice)
     except Exception as error:  # urllib's, torchvision's and the archive readers' errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{PREFIX}{name}: not in {root}, and the download failed ({reason}). "
             "Check the connection, or put torchvision's files for this set there."

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from snellen.errors import UserError
 from snellen.run.writer import RunWriter
+from snellen.words import first_line
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
@@ -133,7 +134,7 @@ def _reading(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
     try:
         yield torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{path}: not a checkpoint of this run ({reason}). Delete it to start this run over from its first step."
         ) from error

@@ -12,6 +12,7 @@ from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 from snellen.models.hubs import check_torch_hub, hugging_face
 from snellen.models.spec import BackboneSpec
+from snellen.words import first_line
 
 Triple = tuple[float, float, float]
 _AUXILIARY = {"inception_v3": ("AuxLogits",), "googlenet": ("aux1", "aux2")}  # torchvision's names of their heads
@@ -150,7 +151,7 @@ def _unknown(name: str, known: list[str]) -> None:
 
 
 def _download_failed(name: str, error: Exception) -> None:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = first_line(error)
     raise UserError(
         f"model.weights=imagenet: the weights of {name} could not be downloaded ({reason}). Check the connection, or "
         "use a local file with model.weights=FILE, or train from scratch with model.weights=null."

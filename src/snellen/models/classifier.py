@@ -16,6 +16,7 @@ from snellen.models.spec import BackboneSpec, HeadSpec, ModelSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.run.directory import RunDirectory
+from snellen.words import first_line
 
 
 class Classifier(nn.Module):
@@ -148,7 +149,7 @@ def _feature_width(spec: BackboneSpec, backbone: nn.Module, size: int, field: st
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, size, size))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         problem = f"it cannot take images of {size} px ({reason})"
         published = published_size(spec.backbone)
         hint = "" if published in {None, size} else f"; its published size is {published} px"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.run.directory import RunDirectory
-from snellen.words import counted
+from snellen.words import counted, first_line
 
 PUBLISHED = frozenset({"imagenet", "coco"})
 """Names of published weights, which take precedence over files of that name."""
@@ -132,7 +132,7 @@ def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> Non
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = misfit(tensors, model.state_dict()) or str(error).splitlines()[0]
+        reason = misfit(tensors, model.state_dict()) or first_line(error)
         raise UserError(f"{path}: does not fit the run's recipe: {reason}. Was recipe.yaml edited?") from error
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from snellen.errors import UserError
+from snellen.words import first_line
 
 # Order of listing: each reference recipe, then its modern counterpart.
 _ORDER = [
@@ -78,7 +79,7 @@ def parse_yaml(text: str, label: str) -> dict[str, Any]:
         line = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{label},{line}: {error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{label}: not valid YAML ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{label}: not valid YAML ({first_line(error)})") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(f"{label}: wanted 'field: value' lines, as `snellen recipes show vgg13-scratch` prints them")
     return value

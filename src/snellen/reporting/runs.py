@@ -94,8 +94,7 @@ class RunView(ABC):
     @cached_property
     def validation_samples(self) -> pd.DataFrame:
         """The validation rows of samples.csv, which snapshots are about, numbered from 0."""
-        samples = self.run.samples()
-        return samples[samples["split"] == "validation"].reset_index(drop=True)
+        return self.run.part("validation")
 
     @property
     def part(self) -> str:

@@ -33,6 +33,7 @@ import numpy as np
 
 from snellen.errors import FormatError, UserError
 from snellen.files import as_path
+from snellen.words import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,7 +216,7 @@ class RunDirectory:
         try:
             yield file
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UserError(f"{file}: damaged, or not written by snellen ({reason}). Train the run again.") from error
 
     def _file(self, name: str) -> Path:

@@ -24,7 +24,7 @@ from snellen.models.spec import BackboneSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.run.directory import RunDirectory
-from snellen.words import counted
+from snellen.words import counted, first_line
 
 _FCN_STEPS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8}
 _TORCHVISION = "torchvision/"
@@ -55,7 +55,7 @@ def check_sizes(segmenter: Segmenter, architecture: str, sizes: Iterable[tuple[i
             with torch.no_grad():
                 hollow(torch.empty(2, 3, height, width, device="meta"))
         except (RuntimeError, ValueError, AssertionError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UserError(
                 f"model.architecture={architecture}: it cannot take images of {height} x {width} px ({reason}). Choose "
                 "another augmentation.size and evaluation.resize, or another architecture."

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from snellen.errors import UserError
 from snellen.models.hubs import hugging_face
 from snellen.models.segmenters.segmenter import Segmenter
+from snellen.words import first_line
 
 _DPT_STRIDE = 32  # of dpt's coarsest feature map
 _PATCH = 16  # of the vision transformers that dpt was designed for
@@ -87,7 +88,7 @@ def build_smp(architecture: str, classes: int, drop_path: float, download: bool)
             warnings.simplefilter("ignore")  # smp's warnings about options that are not used here
             network = smp.create_model(decoder, name, weights, classes=classes, **options)
     except Exception as error:  # smp's and timm's builders raise many kinds of errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if weights is not None:
             raise UserError(
                 f"model.weights=imagenet: the weights of {encoder} could not be downloaded ({reason}). Check the "
