@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.data.masks.classes import IGNORE
+from snellen.data.masks.overlay import tinted
 from snellen.data.png import PngWriter
 from snellen.data.rasters import Raster
 from snellen.errors import UserError
@@ -85,7 +86,7 @@ class MaskFiles:
 
     def __init__(self, out: Path, name: str, raster: Raster, outputs: Outputs) -> None:
         self._raster, self._outputs = raster, outputs
-        self._colours = np.asarray(outputs.colours, np.float32)
+        self._colours = outputs.colours
         self.pixels = np.zeros(len(outputs.colours), np.int64)
         self._targets = outputs.targets(out, name, raster.georeference is not None)
         self.mask = self._targets["index"]
@@ -168,10 +169,8 @@ class MaskFiles:
         image = self._raster.read(top, 0, height, width)
         blended = np.empty_like(image)
         for row in range(height):  # a few megabytes at a time
-            has_class = index[row] != IGNORE
-            colours = self._colours[np.where(has_class, index[row], 0)]
-            opacity = _OPACITY * has_class[:, None]
-            blended[row] = np.round((1 - opacity) * image[row] + opacity * colours)
+            here = slice(row, row + 1)
+            blended[here] = tinted(image[here], index[here], self._colours, _OPACITY)
         return blended
 
 
