@@ -15,7 +15,7 @@ from rich.table import Table
 from snellen.commands.study_runs import (
     Context,
     devices,
-    list_training_images,
+    list_images,
     one_by_one,
     run_pretraining,
     side_by_side,
@@ -35,9 +35,12 @@ from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, PlannedRun, make_plan
 from snellen.study.spec import StudySpec
 from snellen.study.timing import Speed, network, step, time_steps
+from snellen.tasks.choice import spread
 from snellen.tasks.kinds import AnyKind, kind_of, recipe_types
 from snellen.tasks.setup import absolute, say_notes
 from snellen.words import counted, duration
+
+_LISTED = 600  # images that a pretraining is timed on
 
 
 def compare(
@@ -194,14 +197,15 @@ def _pretraining_seconds(
     recipe = planned.recipe
     if recipe.budget:
         return seconds(recipe.budget)
+    data = kind_of(recipe).data
+    if planned.source is not None:
+        unlabelled = data.read(planned.source, recipe)
+        return time_steps(recipe, unlabelled, console).seconds(recipe, len(data.training_paths(unlabelled)), 0)
+    paths = tuple(kind.data.training_paths(images))
+    few = spread(paths, max(_LISTED, 2 * recipe.batch_size))  # all of them would be read, for their fingerprint
     with tempfile.TemporaryDirectory() as folder:
-        source = planned.source
-        if source is None:
-            source = str(list_training_images(images, kind, Path(folder) / "images.txt"))
-        data = kind_of(recipe).data
-        unlabelled = data.read(source, recipe)
-        speed = time_steps(recipe, unlabelled, console)
-        return speed.seconds(recipe, len(data.training_paths(unlabelled)), 0)
+        unlabelled = data.read(list_images(few, Path(folder) / "images.txt"), recipe)
+        return time_steps(recipe, unlabelled, console).seconds(recipe, len(paths), 0)
 
 
 def _measure_speeds(plan: Plan, images: Any, earlier_modes: Mapping[str, Mode], console: Console) -> dict[str, Speed]:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ def run_pretraining(planned: PlannedPretraining | None, images: Any, kind: AnyKi
         fields = planned.recipe.model_dump(mode="json")
         source = planned.source
         if source is None:
-            source = str(list_training_images(images, kind, planned.path.with_suffix(".txt")))
+            source = str(list_images(kind.data.training_paths(images), planned.path.with_suffix(".txt")))
         run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)
@@ -154,7 +154,7 @@ def devices() -> int:
     return max(1, torch.cuda.device_count()) if _has_gpu() else 1
 
 
-def list_training_images(images: Any, kind: AnyKind, file: Path) -> Path:
-    """Writes the absolute paths of the training images to a list for `pretrain`."""
-    write_text(file, "".join(f"{path}\n" for path in kind.data.training_paths(images)))
+def list_images(paths: Iterable[Path], file: Path) -> Path:
+    """Writes absolute paths of images to a list for `pretrain`."""
+    write_text(file, "".join(f"{path}\n" for path in paths))
     return file

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from snellen.words import counted
 
 _COLOURS = 8  # of runs, in report.css
 WHAT_TO_TRY = "Try more epochs, a lower or a higher optimizer.lr, or another recipe."
+
+
+AnyView = TypeVar("AnyView", bound="RunView")
 
 
 @dataclass(frozen=True)
@@ -284,6 +287,14 @@ def _conditions(run: RunView) -> dict[str, Any]:
 def typeset(sentence: str) -> str:
     """With minus signs in place of hyphens before numbers."""
     return re.sub(r"(?<= )-(?=\d)", "−", sentence)
+
+
+def by_images(runs: Sequence[AnyView]) -> list[list[AnyView]]:
+    """The runs that were trained on the same images together, in order."""
+    groups: dict[str, list[AnyView]] = {}
+    for run in runs:
+        groups.setdefault(run.run.data["fingerprint"], []).append(run)
+    return list(groups.values())
 
 
 def class_names(runs: Sequence[RunView]) -> list[str]:

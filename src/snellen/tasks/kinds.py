@@ -86,11 +86,6 @@ def kind_of_run(run: RunDirectory) -> AnyKind:
     return kind_named(fields, label)
 
 
-def recipe_of(run: RunDirectory) -> CommonRecipe:
-    """The resolved recipe of a run, of any kind."""
-    return _validated(*resolved_fields(run.path / "recipe.yaml"))
-
-
 def kinds_of(command: str) -> list[AnyKind]:
     """The kinds that a command trains."""
     return [kind for kind in KINDS.values() if kind.command == command]

@@ -67,8 +67,13 @@ class PretrainingFigures(RunFigures):
 
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which its 16-bit images were read."""
+        unlabelled, labelled = self._part_bits
+        return unlabelled if part == "train" else labelled
+
+    @cached_property
+    def _part_bits(self) -> tuple[int | None, int | None]:
         recipe = recipe_of(self.run)
-        return recipe.data.bits if part == "train" else recipe.labelled.bits
+        return recipe.data.bits, recipe.labelled.bits
 
     @property
     def curves(self) -> Sequence[CurveSpec]:

@@ -85,6 +85,10 @@ class RunFigures(RunView):
 
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which its 16-bit images were read."""
+        return self._bits
+
+    @cached_property
+    def _bits(self) -> int | None:
         return recipe_of(self.run).data.bits
 
     @property

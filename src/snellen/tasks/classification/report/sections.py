@@ -14,7 +14,7 @@ from snellen.insight.classification import ClassFigures
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry
 from snellen.reporting.pictures import thumbnail
-from snellen.reporting.runs import class_names, image_path, listed
+from snellen.reporting.runs import by_images, class_names, image_path, listed
 from snellen.reporting.shared import (
     CommonSections,
     Gallery,
@@ -239,21 +239,19 @@ def _picture(run: RunFigures, row: int, prediction: int, confidence: float, targ
 
 def datasets(runs: list[RunFigures]) -> list[Dataset]:
     """Each set of images once, with the runs that were trained on it."""
-    by_fingerprint: dict[str, Dataset] = {}
-    for run in runs:
-        data = run.run.data
-        if data["fingerprint"] in by_fingerprint:
-            by_fingerprint[data["fingerprint"]].runs.append(run)
-            continue
-        source = str(data["source"])
-        by_fingerprint[data["fingerprint"]] = Dataset(
-            runs=[run],
-            data=data,
-            source=source if source.startswith("torchvision:") else Path(source).name,
-            examples=run.examples(),
-            rows=_counts(run.run),
-        )
-    return list(by_fingerprint.values())
+    return [_dataset(group) for group in by_images(runs)]
+
+
+def _dataset(runs: list[RunFigures]) -> Dataset:
+    first, data = runs[0], runs[0].run.data
+    source = str(data["source"])
+    return Dataset(
+        runs=runs,
+        data=data,
+        source=source if source.startswith("torchvision:") else Path(source).name,
+        examples=first.examples(),
+        rows=_counts(first.run),
+    )
 
 
 def _counts(run: RunDirectory) -> list[tuple[str, int, int, float]]:

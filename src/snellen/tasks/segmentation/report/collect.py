@@ -44,6 +44,10 @@ class MaskRun(RunView):
 
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which its 16-bit images were read."""
+        return self._bits
+
+    @cached_property
+    def _bits(self) -> int | None:
         return recipe_of(self.run).data.bits
 
     @cached_property

@@ -14,7 +14,7 @@ from snellen.insight.segmentation import MaskClassFigures
 from snellen.insight.support import FEWEST_IMAGES
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry
-from snellen.reporting.runs import class_names
+from snellen.reporting.runs import by_images, class_names
 from snellen.reporting.shared import CommonSections, Curve, cost, curves, difference_chart, share, title_of
 from snellen.run.directory import RunDirectory
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
@@ -224,20 +224,18 @@ def _confusion(run: MaskRun) -> ConfusionView:
 
 def datasets(runs: list[MaskRun]) -> list[Dataset]:
     """Each set of images once, with the runs that were trained on it."""
-    by_fingerprint: dict[str, Dataset] = {}
-    for run in runs:
-        data = run.run.data
-        if data["fingerprint"] in by_fingerprint:
-            by_fingerprint[data["fingerprint"]].runs.append(run)
-            continue
-        by_fingerprint[data["fingerprint"]] = Dataset(
-            runs=[run],
-            data=data,
-            source=Path(str(data["source"])).name,
-            examples=_examples(run),
-            rows=_shares(run.run),
-        )
-    return list(by_fingerprint.values())
+    return [_dataset(group) for group in by_images(runs)]
+
+
+def _dataset(runs: list[MaskRun]) -> Dataset:
+    first, data = runs[0], runs[0].run.data
+    return Dataset(
+        runs=runs,
+        data=data,
+        source=Path(str(data["source"])).name,
+        examples=_examples(first),
+        rows=_shares(first.run),
+    )
 
 
 def _examples(run: MaskRun) -> list[str]:
