@@ -63,6 +63,8 @@ def test_words_for_help_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
         ("train airnet-scratch photos data.val_fraction=0.1", "Did you mean 'data.validation_share'?"),
         ("pretrain simclr-small photos method.momentumm=1", "Did you mean 'method.momentum'?"),
         ("compare transfer-lite photos lr=0.1", "changes.optimizer.lr=0.1"),
+        ("compare recipes photos settings.airnet-scratch.changes.epochs=1", "study 'recipes', settings"),
+        ("compare transfer-lite photos scenes", "(given: transfer-lite photos scenes)"),
         ("train photos airnet-scratch", "snellen train airnet-scratch photos"),
         ("pretrain photos simclr-small", "snellen pretrain simclr-small photos"),
         ("compare photos transfer-lite", "snellen compare transfer-lite photos"),

@@ -14,7 +14,7 @@ from snellen.errors import UserError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 _TABLES = (".csv", ".tsv", ".parquet")
 _RECIPES = (".yaml", ".yml")
 _DATA_KEYS = frozenset({"data", "dataset", "images", "path", "source"})
@@ -147,7 +147,8 @@ def study_and_data(words: list[str]) -> tuple[str, str]:
     from snellen.study.load import shipped_studies
 
     if len(words) != 2:
-        raise UserError("compare takes a study and data, as in: snellen compare transfer-lite photos/")
+        given = f"given: {' '.join(words)}" if words else "nothing is given"
+        raise UserError(f"compare takes a study and data, as in: snellen compare transfer-lite photos/ ({given})")
     study, data = words
     names = shipped_studies()
     if _is_name(data, names) and not _is_name(study, names):
