@@ -1,0 +1,119 @@
+"""The processes that train a run together: which of them this is, and what they exchange.
+
+One process holds one device; all hold the same network and make different images of each batch. In a single process,
+nothing is exchanged. The state is torch.distributed's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_control: Any = None  # a group on the CPU, for what the host needs at once; None: the default group is on the CPU
+
+
+def _distributed() -> Any:
+    """torch.distributed if several processes are connected, else None; torch is not imported for it."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    distributed = _distributed()
+    return 0 if distributed is None else int(distributed.get_rank())
+
+
+def size() -> int:
+    """How many processes there are."""
+    distributed = _distributed()
+    return 1 if distributed is None else int(distributed.get_world_size())
+
+
+def is_first() -> bool:
+    """Whether this process writes the files of the run and speaks to the user."""
+    return rank() == 0
+
+
+def connect_control() -> None:
+    """Makes the group for `agreed` and `collected` if the default one is on another device. Called once, by all."""
+    global _control
+    distributed = _distributed()
+    if distributed is not None and distributed.get_backend() != "gloo":
+        _control = distributed.new_group(backend="gloo")
+
+
+def part(count: int) -> slice:
+    """Which of `count` images of a batch this process makes: consecutive ones, as many as the others, or one more."""
+    quotient, rest = divmod(count, size())
+    first = rank() * quotient + min(rank(), rest)
+    return slice(first, first + quotient + (rank() < rest))
+
+
+def total(tensor: Tensor) -> Tensor:
+    """The sum over all processes; itself in a single one. Its gradient is the sum of the gradients in all processes."""
+    if _distributed() is None:
+        return tensor
+    from torch.distributed.nn import functional
+
+    summed: Tensor = functional.all_reduce(tensor)  # type: ignore[no-untyped-call]
+    return summed
+
+
+def joined(tensor: Tensor) -> Tensor:
+    """The rows (N, …) of all processes, from the (n, …) of each, in their order. Gradients flow back to each.
+
+    Its gradient is the sum of the gradients in all processes: if all compute the same loss of it and average their
+    gradients, the result is the gradient of that loss.
+    """
+    distributed = _distributed()
+    if distributed is None:
+        return tensor
+    import torch
+    from torch.distributed.nn import functional
+
+    counts = torch.zeros(size(), dtype=torch.int64, device=tensor.device)
+    counts[rank()] = len(tensor)
+    distributed.all_reduce(counts)
+    sizes = counts.tolist()
+    missing = max(sizes) - len(tensor)
+    padded = torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) if missing else tensor
+    pieces = functional.all_gather(padded.contiguous())  # type: ignore[no-untyped-call]
+    return torch.cat([piece[:length] for piece, length in zip(pieces, sizes, strict=True)])
+
+
+def agreed(values: list[float]) -> list[float]:
+    """The values of the first process, in all of them."""
+    distributed = _distributed()
+    if distributed is None:
+        return values
+    import torch
+
+    sent = torch.tensor(values, dtype=torch.float64)
+    distributed.broadcast(sent, 0, group=_control)
+    return sent.tolist()
+
+
+def collected(tensor: Tensor) -> list[torch.Tensor]:
+    """The tensors of all processes, on the CPU: of the same dtype and number of axes, their sizes may differ."""
+    distributed = _distributed()
+    if distributed is None:
+        return [tensor.cpu()]
+    import torch
+
+    mine = tensor.detach().cpu().contiguous()
+    shape = torch.tensor(mine.shape, dtype=torch.int64)
+    shapes = [torch.empty_like(shape) for _ in range(size())]
+    distributed.all_gather(shapes, shape, group=_control)
+    most = max(int(one.prod()) for one in shapes)
+    flat = torch.zeros(most, dtype=mine.dtype)
+    flat[: mine.numel()] = mine.flatten()
+    received = [torch.empty_like(flat) for _ in range(size())]
+    distributed.all_gather(received, flat, group=_control)
+    return [one[: int(of.prod())].reshape(of.tolist()) for one, of in zip(received, shapes, strict=True)]

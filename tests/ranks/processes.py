@@ -1,0 +1,27 @@
+"""Functions run in several processes that are connected as in a run of several devices, on the CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def in_processes(function: Callable[..., Any], count: int, *arguments: Any) -> list[Any]:
+    """function(*arguments), of tensors on the CPU, in each of `count` processes: what they return, by rank."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.start_processes(_run, (function, count, Path(folder), arguments), nprocs=count, start_method="fork")
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(count)]
+
+
+def _run(rank: int, function: Callable[..., Any], count: int, folder: Path, arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", store=dist.FileStore(str(folder / "store"), count), rank=rank, world_size=count)
+    torch.save(function(*arguments), folder / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
