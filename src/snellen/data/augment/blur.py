@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
+
+from snellen.data.augment.draws import Draws, uniform
 
 _CPU_BLOCK = 2**16  # pixels per channel processed at a time, so that they stay in the CPU cache
 
 
-def blur(images: Tensor, probability: float, sigma: tuple[float, float], kernel: int, generator: Generator) -> Tensor:
+def blur(images: Tensor, probability: float, sigma: tuple[float, float], kernel: int, draws: Draws) -> Tensor:
     """Blurs some images in place, with a standard deviation uniform in `sigma` px.
 
     images: (B, 3, H, W) float. kernel: width of the filter in px, odd. Borders are reflected, or repeated if an image
     is too small for that. The same distribution as torchvision's GaussianBlur.
     """
     count, rows, columns = len(images), images.shape[2], images.shape[3]
-    blurred = torch.nonzero(torch.rand(count, generator=generator) < probability)[:, 0]
-    deviation = sigma[0] + (sigma[1] - sigma[0]) * torch.rand(count, generator=generator)
+    blurred = torch.nonzero(uniform(draws, count) < probability)[:, 0]
+    deviation = sigma[0] + (sigma[1] - sigma[0]) * uniform(draws, count)
     half = kernel // 2
     line = torch.arange(-half, half + 1, dtype=torch.float32)
     weights = torch.exp(-0.5 * (line / deviation[blurred, None]) ** 2)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from snellen.data.augment.draws import Draws, uniform
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision
 _CPU_BLOCK = 2**17  # pixels processed at a time, so that intermediate values stay in the CPU cache
@@ -16,9 +18,7 @@ def luma(images: Tensor) -> Tensor:
     return red.mul(_LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
-def jitter(
-    images: Tensor, strength: tuple[float, float, float, float], probability: float, generator: Generator
-) -> Tensor:
+def jitter(images: Tensor, strength: tuple[float, float, float, float], probability: float, draws: Draws) -> Tensor:
     """Changes brightness, contrast, saturation and hue in place, in an order drawn for each image.
 
     images: (B, 3, H, W) float in [0, 1]; the range is kept. strength: factors of the first three are uniform in
@@ -26,13 +26,12 @@ def jitter(
     jittered at all. The same distribution as torchvision's ColorJitter.
     """
     count = len(images)
-    chosen = torch.rand(count, generator=generator) < probability
-    order = torch.rand(count, 4, generator=generator).argsort(1)
-    draws = torch.rand(count, 4, generator=generator)
+    chosen = uniform(draws, count) < probability
+    order = uniform(draws, count, 4).argsort(1)
     spread = torch.tensor(strength)
     low = torch.cat([(1 - spread[:3]).clamp(min=0), -spread[3:]])
     high = torch.cat([1 + spread[:3], spread[3:]])
-    amounts = (low + (high - low) * draws).to(images.device)
+    amounts = (low + (high - low) * uniform(draws, count, 4)).to(images.device)
     for part in _blocks(torch.nonzero(chosen)[:, 0], images):
         _jitter_block(images, part, order[part], amounts, [kind for kind in range(4) if strength[kind] > 0])
     return images
@@ -83,9 +82,9 @@ def shift_hue(images: Tensor, turns: Tensor) -> None:
     blue.copy_((2 - (sector - 4).abs_()).clamp_(0, 1).mul_(chroma).add_(least))
 
 
-def grey(images: Tensor, probability: float, generator: Generator) -> Tensor:
+def grey(images: Tensor, probability: float, draws: Draws) -> Tensor:
     """Turns some images to grey, in place, as torchvision's RandomGrayscale."""
-    chosen = torch.nonzero(torch.rand(len(images), generator=generator) < probability)[:, 0]
+    chosen = torch.nonzero(uniform(draws, len(images)) < probability)[:, 0]
     for part in _blocks(chosen, images):
         rows = part.to(images.device)
         images[rows] = luma(images[rows]).expand(-1, 3, -1, -1)

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from snellen.data.augment.draws import Draws, uniform
 
 _ATTEMPTS = 10  # as in torchvision: attempts at a box that fits; then the largest centred one
 
@@ -45,7 +47,7 @@ def resized_crops(
     size: int,
     scale: tuple[float, float],
     ratio: tuple[float, float],
-    generator: Generator,
+    draws: Draws,
     *,
     enlarge: bool = True,
 ) -> Views:
@@ -56,8 +58,8 @@ def resized_crops(
     """
     count = len(sizes)
     rows, columns = sizes[:, :1].double(), sizes[:, 1:].double()  # (B, 1)
-    area = rows * columns * _uniform((count, _ATTEMPTS), scale, generator)
-    aspect = _uniform((count, _ATTEMPTS), (math.log(ratio[0]), math.log(ratio[1])), generator).exp()
+    area = rows * columns * _between(scale, draws, count)
+    aspect = _between((math.log(ratio[0]), math.log(ratio[1])), draws, count).exp()
     width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (width > 0) & (width <= columns) & (height > 0) & (height <= rows)
     any_fits, first = fits.any(1), fits.int().argmax(1, keepdim=True)
@@ -66,14 +68,14 @@ def resized_crops(
     height = torch.where(
         any_fits, height.gather(1, first)[:, 0], (columns / ratio[0]).round().clamp(min=1).minimum(rows)
     )
-    top = torch.where(any_fits, _integers(rows - height, generator), ((rows - height) / 2).floor())
-    left = torch.where(any_fits, _integers(columns - width, generator), ((columns - width) / 2).floor())
+    top = torch.where(any_fits, _integers(rows - height, draws), ((rows - height) / 2).floor())
+    left = torch.where(any_fits, _integers(columns - width, draws), ((columns - width) / 2).floor())
     box = torch.stack([top, left, height, width], dim=1).long()
     scaled = torch.full_like(box[:, 2:], size) if enlarge else box[:, 2:].clamp(max=size)
     return Views(box, scaled, torch.zeros_like(scaled), scaled)
 
 
-def random_windows(sizes: Tensor, size: int, resize: int | None, padding: int, generator: Generator) -> Views:
+def random_windows(sizes: Tensor, size: int, resize: int | None, padding: int, draws: Draws) -> Views:
     """Squares at random positions: the distribution of torchvision's Resize followed by RandomCrop with padding.
 
     sizes: (B, 2) int64, height and width. resize: the shorter side is resized to this first; None: not resized. Images
@@ -81,7 +83,7 @@ def random_windows(sizes: Tensor, size: int, resize: int | None, padding: int, g
     """
     scaled = shorter_to(sizes, resize, size - 2 * padding)
     free = (scaled + 2 * padding - size).double()  # (B, 2)
-    corner = torch.stack([_integers(free[:, 0], generator), _integers(free[:, 1], generator)], dim=1).long() - padding
+    corner = torch.stack([_integers(free[:, 0], draws), _integers(free[:, 1], draws)], dim=1).long() - padding
     return _windows(sizes, scaled, corner, size)
 
 
@@ -109,10 +111,11 @@ def shorter_to(sizes: Tensor, resize: int | None, minimum: int) -> Tensor:
     return sizes * target // shorter  # rounded down, as in torchvision
 
 
-def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, dtype=torch.float64) * (bounds[1] - bounds[0]) + bounds[0]
+def _between(bounds: tuple[float, float], draws: Draws, count: int) -> Tensor:
+    """(count, attempts) numbers, uniform between the bounds."""
+    return uniform(draws, count, _ATTEMPTS, dtype=torch.float64) * (bounds[1] - bounds[0]) + bounds[0]
 
 
-def _integers(highest: Tensor, generator: Generator) -> Tensor:
+def _integers(highest: Tensor, draws: Draws) -> Tensor:
     """Integers, uniform in 0 … highest, one for each entry of `highest`."""
-    return (torch.rand(len(highest), generator=generator, dtype=torch.float64) * (highest + 1)).floor()
+    return (uniform(draws, len(highest), dtype=torch.float64) * (highest + 1)).floor()

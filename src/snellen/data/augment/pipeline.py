@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from snellen.data.augment.appearance import change_appearance
+from snellen.data.augment.draws import Draws, one_by_one, uniform
 from snellen.data.augment.erasing import erase
 from snellen.data.augment.framing import Mirrored, frame
 from snellen.data.augment.geometry import (
@@ -58,29 +59,29 @@ class Augmentation:
         self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
         self._std = torch.tensor(normalization.std, device=device)[:, None, None]
 
-    def train(self, raw: RawBatch | ImageList, generator: Generator, *, epoch: int, rows: Tensor) -> Tensor:
+    def train(self, raw: RawBatch | ImageList, draws: Draws, *, epoch: int, rows: Tensor) -> Tensor:
         """(B, 3, S, S) views; parameters are drawn on the CPU, so they are the same on every device.
 
-        raw: images as returned by `stored_image`. generator: for this batch only. epoch: counted from 1. rows: (B,)
+        raw: images as returned by `stored_image`. draws: of this batch only. epoch: counted from 1. rows: (B,)
         int64, the images' indices in the data.
         """
         spec = self._spec
         raw = self._on_device(raw)
         changed_first = spec.crop_order == "last" and spec.changes_pixels
         if changed_first:
-            raw = self._changed(raw, generator)
-        views = self._views(raw.sizes, generator)
-        mirrored = self._mirrored(generator, epoch, rows)
+            raw = self._changed(raw, draws)
+        views = self._views(raw.sizes, draws)
+        mirrored = self._mirrored(draws, epoch, rows)
         reflect = spec.crop == "random" and spec.padding_mode == "reflect"
         if spec.rotation == 0:
             images = frame(raw, views, spec.size, mirrored, reflect, spec.interpolation)
         else:
-            degrees = (torch.rand(len(rows), generator=generator) * 2 - 1) * spec.rotation
+            degrees = (uniform(draws, len(rows)) * 2 - 1) * spec.rotation
             tiles = frame(raw, views, spec.size, None, reflect, spec.interpolation)
             images = rotate(tiles, views.window, degrees, mirrored)
-        images = self._normalised(images, white=255) if changed_first else self._coloured(images, generator)
+        images = self._normalised(images, white=255) if changed_first else self._coloured(images, draws)
         if spec.erasing:
-            images = erase(images, spec.erasing, spec.erasing_scale, spec.erasing_ratio, generator)
+            images = erase(images, spec.erasing, spec.erasing_scale, spec.erasing_ratio, draws)
         return images
 
     def evaluate(self, views: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class Augmentation:
             return ImageList([image.to(self._device, non_blocking=True) for image in raw.images])
         return RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
 
-    def _changed(self, raw: RawBatch | ImageList, generator: Generator) -> RawBatch | ImageList:
+    def _changed(self, raw: RawBatch | ImageList, draws: Draws) -> RawBatch | ImageList:
         """Changes colours and blurs whole images, one at a time, rounded to whole grey levels again."""
         if isinstance(raw, ImageList):
             images = raw.images
@@ -100,33 +101,33 @@ class Augmentation:
             images = [image[:, :h, :w] for image, (h, w) in zip(raw.pixels, raw.sizes.tolist(), strict=True)]
         changed = [
             change_appearance(image[None].float().mul_(1 / 255), self._spec, generator)[0].mul_(255).round_().byte()
-            for image in images
+            for image, generator in zip(images, one_by_one(draws, len(images)), strict=True)
         ]
         if isinstance(raw, ImageList) or not raw.uniform:
             return ImageList(changed)
         return RawBatch(torch.stack(changed), raw.sizes, uniform=True)
 
-    def _views(self, sizes: Tensor, generator: Generator) -> Views:
+    def _views(self, sizes: Tensor, draws: Draws) -> Views:
         spec = self._spec
         if spec.crop == "resized":
             # A box that is also rotated is enlarged in the same resampling; reducing it needs the antialiased one.
-            return resized_crops(sizes, spec.size, spec.scale, spec.ratio, generator, enlarge=spec.rotation == 0)
+            return resized_crops(sizes, spec.size, spec.scale, spec.ratio, draws, enlarge=spec.rotation == 0)
         if spec.crop == "random":
-            return random_windows(sizes, spec.size, spec.resize, spec.padding, generator)
+            return random_windows(sizes, spec.size, spec.resize, spec.padding, draws)
         return central_windows(sizes, spec.size, spec.resize)
 
-    def _mirrored(self, generator: Generator, epoch: int, rows: Tensor) -> Mirrored:
-        draws = torch.rand(2, len(rows), generator=generator)
-        sideways = draws[0] < self._spec.flip
+    def _mirrored(self, draws: Draws, epoch: int, rows: Tensor) -> Mirrored:
+        numbers = uniform(draws, len(rows), leading=[2])
+        sideways = numbers[0] < self._spec.flip
         if self._spec.alternate_flip:
             sideways = (_coin(rows.cpu()) + epoch) % 2 == 1
-        return Mirrored(sideways, draws[1] < self._spec.vertical_flip)
+        return Mirrored(sideways, numbers[1] < self._spec.vertical_flip)
 
-    def _coloured(self, images: Tensor, generator: Generator) -> Tensor:
+    def _coloured(self, images: Tensor, draws: Draws) -> Tensor:
         """Colour changes and blur, then normalisation. images: (B, 3, S, S) in [0, 255]."""
         if not self._spec.changes_pixels:
             return self._normalised(images, white=255)
-        return self._normalised(change_appearance(images.float().mul_(1 / 255), self._spec, generator), white=1)
+        return self._normalised(change_appearance(images.float().mul_(1 / 255), self._spec, draws), white=1)
 
     def _normalised(self, images: Tensor, white: int) -> Tensor:
         return images.float().mul_(1 / (white * self._std)).sub_(self._mean / self._std)

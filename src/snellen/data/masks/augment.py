@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from snellen.data.augment.appearance import change_appearance
+from snellen.data.augment.draws import Draws
 from snellen.data.batch import RawBatch
 from snellen.data.masks.cache import RawPairs
 from snellen.data.masks.spec import MaskAugmentationSpec, MaskEvaluationTransformSpec
@@ -29,21 +30,19 @@ class MaskAugmentation:
         self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
         self._std = torch.tensor(normalization.std, device=device)[:, None, None]
 
-    def train(self, raw: RawPairs, generator: Generator) -> tuple[Tensor, Tensor]:
+    def train(self, raw: RawPairs, draws: Draws) -> tuple[Tensor, Tensor]:
         """(B, 3, h, w) float32, normalised, and (B, h, w) uint8 class numbers, IGNORE where nothing is scored.
 
-        generator: for this batch only; parameters are drawn on the CPU, so they are the same on every device.
+        draws: of this batch only; parameters are drawn on the CPU, so they are the same on every device.
         """
         spec = self._spec
         images = RawBatch(self._on_device(raw.images.pixels), raw.images.sizes.cpu(), raw.images.uniform)
         size = (spec.size, spec.size) if isinstance(spec.size, int) else spec.size
-        windows = random_windows(
-            images.sizes, size, spec.scale, spec.rotation, (spec.flip, spec.vertical_flip), generator
-        )
+        windows = random_windows(images.sizes, size, spec.scale, spec.rotation, (spec.flip, spec.vertical_flip), draws)
         warped = warp(images, self._on_device(raw.masks.pixels), windows)
         pixels = warped.pixels.mul_(1 / 255)
         if spec.changes_pixels:
-            pixels = change_appearance(pixels, spec, generator)
+            pixels = change_appearance(pixels, spec, draws)
         pixels = self._normalised(pixels, white=1)
         if warped.covered is not None:
             pixels *= warped.covered[:, None]  # 0 is the mean

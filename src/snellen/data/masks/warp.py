@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
+from snellen.data.augment.draws import Draws, uniform
 from snellen.data.augment.framing import Mirrored
 from snellen.data.batch import RawBatch
 from snellen.data.masks.classes import IGNORE
@@ -47,7 +48,7 @@ def random_windows(
     scale: tuple[float, float],
     rotation: float,
     flips: tuple[float, float],
-    generator: Generator,
+    draws: Draws,
 ) -> Windows:
     """Windows at random positions of randomly scaled images: torchvision's RandomResize by a factor, and RandomCrop.
 
@@ -56,14 +57,14 @@ def random_windows(
     chances of a horizontal and of a vertical flip.
     """
     count = len(sizes)
-    draws = torch.rand(6, count, generator=generator, dtype=torch.float64)
-    factor = scale[0] + (scale[1] - scale[0]) * draws[0]
+    numbers = uniform(draws, count, leading=[6], dtype=torch.float64)
+    factor = scale[0] + (scale[1] - scale[0]) * numbers[0]
     scaled = (sizes * factor[:, None]).round().long().clamp(min=1)
     window = scaled if size is None else torch.tensor(size).expand(count, 2)
     free = scaled - window  # (B, 2), negative where the window is larger
-    corner = (draws[1:3].T * (free.abs() + 1)).floor().long() * free.sign()
-    degrees = (2 * draws[3] - 1) * rotation
-    return Windows(scaled, corner, window, degrees, Mirrored(draws[4] < flips[0], draws[5] < flips[1]))
+    corner = (numbers[1:3].T * (free.abs() + 1)).floor().long() * free.sign()
+    degrees = (2 * numbers[3] - 1) * rotation
+    return Windows(scaled, corner, window, degrees, Mirrored(numbers[4] < flips[0], numbers[5] < flips[1]))
 
 
 def warp(images: RawBatch, masks: Tensor, windows: Windows) -> Warped:
