@@ -53,11 +53,11 @@ def test_class_files(tmp_path: Path, text: str, wanted: list[object]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no classes. Wanted one per line"),
-        ("1 2 sky", "line 1: '1 2 sky': wanted a name"),
+        ("", "no classes; expected one per line"),
+        ("1 2 sky", "line 1: '1 2 sky': expected a name"),
         ("0 sky\n64 128", "line 2: the class has no name|line 2: '64 128'"),
         ("300 0 0 sky", "colour of three numbers from 0 to 255"),
-        ("name,ignored\nsky,maybe", "line 2: ignored='maybe'; wanted true or false"),
+        ("name,ignored\nsky,maybe", "line 2: ignored='maybe'; expected true or false"),
         ("name,color\nsky,12 13", "line 2: a colour is three numbers"),
     ],
 )

@@ -152,7 +152,7 @@ def test_one_number_is_a_square_crop_and_a_shorter_side() -> None:
     assert resized_size((40, 60), 20) == (20, 30)
     assert resized_size((40, 60), (7, 9)) == (7, 9)
     for wrong in (0, [1, 2, 3], "x", [32, 1]):
-        with pytest.raises(ValidationError, match="wanted one number of pixels, two"):
+        with pytest.raises(ValidationError, match="expected one number of pixels, two"):
             MaskAugmentationSpec(size=wrong)
 
 
