@@ -153,7 +153,7 @@ def test_frozen_means_frozen() -> None:
     ("architecture", "message"),
     [
         ("ubet/resnet34", "Did you mean unet/resnet34"),
-        ("unet", "wanted DECODER/ENCODER"),
+        ("unet", "expected DECODER/ENCODER"),
         ("unet/resnet5", "no such encoder. Did you mean resnet50"),
         ("linknet/mit_b0", "does not work with this encoder"),
         ("fcn8s/resnet34", "fcn needs a VGG, which resnet34 is not"),
