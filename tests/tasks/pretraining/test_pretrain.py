@@ -179,7 +179,7 @@ def test_what_cannot_work(digits: Path, tmp_path: Path) -> None:
 
     (tmp_path / "empty").mkdir()
     refused("no images", tmp_path / "empty")
-    refused("wanted a folder", tmp_path / "nowhere")
+    refused("expected a folder", tmp_path / "nowhere")
     one_class = tmp_path / "one" / "0"
     shutil.copytree(digits / "0", one_class)
     refused("only one class", **{"evaluation.data": str(tmp_path / "one")})
