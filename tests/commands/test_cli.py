@@ -131,7 +131,7 @@ def test_predictions_of_few_images_are_printed_and_nothing_is_overwritten(
     assert out == f"{image}: {first}, {second}\n1 image predicted, 0 unreadable: {table}\n"
     table.write_text("mine")
     (tmp_path / "folder").mkdir()
-    for target, message in ((table, "is there already"), (tmp_path / "folder", "a folder; wanted the name of a file")):
+    for target, message in ((table, "already exists"), (tmp_path / "folder", "is a folder; expected a file name")):
         code, out = snellen("predict", trained.path, image, "--out", target, capsys=capsys)
         assert (code, message in out) == (2, True), out
     assert table.read_text() == "mine"
@@ -147,7 +147,7 @@ def test_a_report_replaces_only_the_runs_own(
     for name in ("report.html", "report.json"):
         (tmp_path / name).write_text("mine")
         code, out = snellen("report", trained.path, trained.path, capsys=capsys)
-        assert (code, f"{name}: is there already" in out) == (2, True), out
+        assert (code, f"{name}: already exists" in out) == (2, True), out
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
     (tmp_path / "folder.html").mkdir()

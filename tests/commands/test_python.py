@@ -257,12 +257,12 @@ def test_what_is_returned_is_shown_in_a_few_lines(
 
 AIRNET, train, frame = "airnet-scratch", snellen.train, pd.DataFrame
 WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
-    "data": (lambda p, r, m: train(5), "data: wanted a folder, a table or torchvision:NAME, or a DataFrame"),
+    "data": (lambda p, r, m: train(5), "data: expected a folder, a table or torchvision:NAME, or a DataFrame"),
     "no data": (lambda p, r, m: train(None), "got None"),
     "list": (lambda p, r, m: train(["a.png"]), "got a list"),  # type: ignore[arg-type]
-    "recipe": (lambda p, r, m: train(p, 5), "recipe: wanted a name"),  # type: ignore[arg-type]
-    "out": (lambda p, r, m: train(p, out=5), "out: wanted a path, got the number 5"),  # type: ignore[arg-type]
-    "overrides": (lambda p, r, m: train(p, overrides=["x"]), "overrides: wanted a dictionary"),  # type: ignore[arg-type]
+    "recipe": (lambda p, r, m: train(p, 5), "recipe: expected a name"),  # type: ignore[arg-type]
+    "out": (lambda p, r, m: train(p, out=5), "out: expected a path, got the number 5"),  # type: ignore[arg-type]
+    "overrides": (lambda p, r, m: train(p, overrides=["x"]), "overrides: expected a dictionary"),  # type: ignore[arg-type]
     "field": (lambda p, r, m: train(p, AIRNET, lr=0.1), "Did you mean 'optimizer.lr'"),
     "in part": (lambda p, r, m: train(p, AIRNET, model={"bakbone": 1}), "Did you mean 'model.backbone'"),
     "part": (lambda p, r, m: train(p, AIRNET, model="resnet18"), r"Write model\.backbone=resnet18"),
@@ -275,24 +275,24 @@ WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
     "frame of masks": (lambda p, r, m: train(frame(), MASKS), "a DataFrame is not accepted here"),
     "pretrain": (lambda p, r, m: snellen.pretrain(frame()), "a DataFrame is not accepted here"),
     "compare": (lambda p, r, m: snellen.compare("transfer-lite", frame()), "a DataFrame is not accepted here"),
-    "study": (lambda p, r, m: snellen.compare(5, p), "study: wanted a name"),  # type: ignore[arg-type]
+    "study": (lambda p, r, m: snellen.compare(5, p), "study: expected a name"),  # type: ignore[arg-type]
     "study field": (lambda p, r, m: snellen.compare("transfer-lite", p, lr=1), r"changes\.optimizer\.lr=1"),
-    "load": (lambda p, r, m: snellen.load(5), "run: wanted a path"),  # type: ignore[arg-type]
-    "report": (lambda p, r, m: snellen.report(5), "wanted"),  # type: ignore[arg-type]
-    "evaluate": (lambda p, r, m: snellen.evaluate(r, [1]), "data: wanted"),  # type: ignore[arg-type]
-    "images": (lambda p, r, m: r.predict(5), "images: wanted a path, a folder"),
-    "no images": (lambda p, r, m: r.predict([]), "no images: wanted"),
-    "numbers": (lambda p, r, m: r.predict([1]), "image 0: wanted a path.*got the number 1"),
+    "load": (lambda p, r, m: snellen.load(5), "run: expected a path"),  # type: ignore[arg-type]
+    "report": (lambda p, r, m: snellen.report(5), "expected"),  # type: ignore[arg-type]
+    "evaluate": (lambda p, r, m: snellen.evaluate(r, [1]), "data: expected"),  # type: ignore[arg-type]
+    "images": (lambda p, r, m: r.predict(5), "images: expected a path, a folder"),
+    "no images": (lambda p, r, m: r.predict([]), "no images: expected"),
+    "numbers": (lambda p, r, m: r.predict([1]), "image 0: expected a path.*got the number 1"),
     "frame": (lambda p, r, m: r.predict(frame({"path": ["a"]})), r"as in frame\['path'\]"),
     "tensor": (lambda p, r, m: r.predict(torch.zeros(3, 4, 4)), r"permute\(1, 2, 0\)\.numpy\(\)"),
     "float": (lambda p, r, m: m.predict(np.zeros((4, 4, 3))), r"\(255 \* array\)\.round\(\)\.astype\('uint8'\)"),
     "channels": (lambda p, r, m: m.predict(np.zeros((3, 4, 5), np.uint8)), r"array\.transpose\(1, 2, 0\)"),
-    "vector": (lambda p, r, m: r.predict(np.zeros(4, np.uint8)), r"an array \(4,\) of uint8; wanted \(H, W, 3\)"),
-    "pixelless": (lambda p, r, m: r.predict(np.zeros((0, 4, 3), np.uint8)), "wanted"),
+    "vector": (lambda p, r, m: r.predict(np.zeros(4, np.uint8)), r"an array \(4,\) of uint8; expected \(H, W, 3\)"),
+    "pixelless": (lambda p, r, m: r.predict(np.zeros((0, 4, 3), np.uint8)), "expected"),
     "bytes": (lambda p, r, m: r.predict(b"abc"), "got a bytes"),
     "top_k": (lambda p, r, m: snellen.predict(r, p, top_k=0), "top_k=0"),
-    "which": (lambda p, r, m: r.model("first"), "wanted 'best' or 'last'"),
-    "mask which": (lambda p, r, m: m.model("first"), "wanted 'best' or 'last'"),
+    "which": (lambda p, r, m: r.model("first"), "expected 'best' or 'last'"),
+    "mask which": (lambda p, r, m: m.model("first"), "expected 'best' or 'last'"),
 }  # fmt: skip
 
 
@@ -314,7 +314,7 @@ def test_evaluate_replaces_nothing_unless_forced(
     for one, data in ((run, digits), (masks, scenes)):
         file = tmp_path / f"{one.recipe.task}.json"
         file.write_text("mine")
-        with pytest.raises(UserError, match=r"is there already\. To replace it: --force"):
+        with pytest.raises(UserError, match=r"already exists\. To replace it: --force"):
             snellen.evaluate(one, data, file, console=quiet)
         assert file.read_text() == "mine"
         snellen.evaluate(one, data, file, force=True, console=quiet)
@@ -329,7 +329,7 @@ def test_predict_refuses_a_folder_of_masks_that_is_there(masks: Run, scenes: Pat
     first = sorted(file for file in (tmp_path / "masks").rglob("*") if file.is_file())
     before = {file: file.read_bytes() for file in first}
     for other in (images[0], images[1]):
-        with pytest.raises(UserError, match=r"masks\.csv: is there already\. To replace it: --force"):
+        with pytest.raises(UserError, match=r"masks\.csv: already exists\. To replace it: --force"):
             snellen.predict(masks, other, tmp_path / "masks", quiet=True)
     assert {file: file.read_bytes() for file in first} == before
     snellen.predict(masks, images[0], tmp_path / "masks", force=True, quiet=True)

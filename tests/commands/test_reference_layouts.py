@@ -101,7 +101,7 @@ def test_scenes_beside_their_masks(inside: pytest.MonkeyPatch, capsys: pytest.Ca
     command(inside, "predict", "three", "p3/validation", "--out", "masks")
     out = "".join(capsys.readouterr())
     images = sorted(path.name for path in Path("p3/validation").glob("*_sat.*"))
-    assert f"{len(images)} masks beside the images" in out
+    assert f"{len(images)} masks next to the images" in out
     assert [Path(path).name for path in pd.read_csv("masks/masks.csv")["path"]] == images
     command(inside, "evaluate", "three", "p3")
     assert "chosen on these images" in "".join(capsys.readouterr())
