@@ -65,13 +65,13 @@ def test_reference_recipes_for_masks_are_the_references() -> None:
 def test_one_cycle_is_pytorchs() -> None:
     steps = 200
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
     recipe = load_recipe("deeplabv3-resnet50-poly1")
     for step in range(steps):
-        ours = recipe.optimizer.lr * factor(recipe.schedule, step, steps)
-        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], abs=3e-4), step
+        rate = recipe.optimizer.lr * factor(recipe.schedule, step, steps)
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], abs=3e-4), step
         optimizer.step()
-        theirs.step()
+        reference.step()
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
@@ -94,8 +94,8 @@ def test_the_last_epoch_is_kept_where_the_rate_ends_near_zero(
     assert f"choose: {choice}" in (tmp_path / "recipe.yaml").read_text(), "the resolved recipe says which"
     assert read_resolved(tmp_path / "recipe.yaml", type(recipe)) == recipe
     for explicit in ("best", "last"):
-        chosen = load_recipe({"task": task, "schedule": schedule, "evaluation": {"choose": explicit}})
-        assert chosen.evaluation.choose == explicit
+        explicit_recipe = load_recipe({"task": task, "schedule": schedule, "evaluation": {"choose": explicit}})
+        assert explicit_recipe.evaluation.choose == explicit
 
 
 def test_overrides() -> None:
@@ -154,9 +154,9 @@ def test_bad_overrides_are_explained(overrides: list[str], message: str) -> None
 def test_bad_files_are_explained(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as error:
         load_recipe(path)
-    assert "mine.yaml" in str(caught.value)
+    assert "mine.yaml" in str(error.value)
 
 
 def test_unknown_recipe_suggests_the_nearest() -> None:
@@ -227,5 +227,5 @@ def test_no_wording_of_pydantic_shows_through() -> None:
                 except UserError as error:
                     messages.append(str(error))
     assert len(messages) > 300
-    theirs = re.compile("[Ii]nput should|valid (integer|number|tuple|dict)|pydantic|should match")
-    assert not [message for message in messages if theirs.search(message)]
+    pydantic_wording = re.compile("[Ii]nput should|valid (integer|number|tuple|dict)|pydantic|should match")
+    assert not [message for message in messages if pydantic_wording.search(message)]
