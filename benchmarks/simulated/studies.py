@@ -1,4 +1,4 @@
-"""Studies of several settings and seeds, of which one is one_odd the others in what another seed changes."""
+"""Studies of several settings and seeds; in one setting another seed changes the result by another amount."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def study(
 
 
 def _draw(generator: Generator, seeds: list[int], images: int, spreads: list[float], kinds: str) -> Measures:
-    """The last setting is the one one_odd the others. kinds: a letter for each setting."""
+    """The last setting is the one unlike the others. kinds: a letter for each setting."""
     right = study(generator, seeds, images, spreads)
     settings = [
         Scores(tuple(range(len(correct))), correct.astype(np.float64), correct, kind)
