@@ -92,7 +92,7 @@ def test_a_run_of_an_older_format_is_refused_in_one_sentence(finished_run: Run, 
     environment = json.loads(file.read_text())
     assert environment.pop("format") == 2
     file.write_text(json.dumps(environment))
-    with pytest.raises(UserError, match=r"a run of format 1, and this version of snellen reads format 2\. Train it"):
+    with pytest.raises(UserError, match=r"a run in format 1, but this version of snellen reads format 2\. Train it"):
         Run(tmp_path / "old")
     console = Console(file=io.StringIO(), width=120)
     console.print(runs_table(tmp_path))
