@@ -51,7 +51,7 @@ def sums_by_unit(values: NDArray[np.generic], groups: NDArray[np.int64] | None =
 def class_sums(
     prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
 ) -> tuple[Floats, Floats, Floats]:
-    """(G, C) images of each group: correct ones, all ones of each class, and those predicted as it.
+    """(G, C) images of each group: correct ones of each class, all of each class, and those predicted as it.
 
     chosen, target: (N,) int64 in [0, classes). groups: (N,) int64.
     """

@@ -23,7 +23,7 @@ def why_not_learnt(
 
     predicted, target: (N,) int64 in [0, C). interval: 95%, of top-1; None if there are too few groups for one.
     names: of the C classes. A run has not learnt if it gives one class to more than 99% of the images, or if the
-    interval reaches down to the share of the largest class, the score of a constant answer. None also if nothing can
+    interval reaches down to the share of the largest class, the score of a constant answer. Also None if nothing can
     be concluded: one class among the scored images, so few images that even a perfect run would not be above that
     share, or no interval and a top-1 above it.
     """

@@ -40,7 +40,7 @@ def prior(variances: NDArray[np.float64], degrees: int, independent: int) -> Pri
 
     variances: (P,), at least 0, each with this many degrees of freedom; independent: how many of them are, since the
     differences of C settings contain C - 1. If the variances differ no more than equal ones would by chance, each is
-    drawn fully towards all; the more they differ, the less. Two guards for few variances, with their rough fit:
+    pooled fully with the others; the more they differ, the less. Two guards for few variances, with their rough fit:
     the prior's degrees are no more than those of the other independent variances, and its variance is at least the
     mean. Fewer than three variances, or none above 0, give no prior.
     Source: empirical Bayes, moments of log variances: Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3, section 6.2.

@@ -176,7 +176,7 @@ def uncertainty_unpaired(
 
 
 def least_of_one(correct: NDArray[np.bool_]) -> float:
-    """Lower bound of the variance of a setting's accuracy due to images: 0 from ten errors and ten right answers.
+    """Lower bound of the variance of a setting's accuracy due to images: 0 from ten errors and ten right answers on.
 
     correct: (S, N). With none, one image that all seeds get right and one that all get wrong are added; the more
     errors, the smaller this part, so that nothing jumps at the tenth. After Agresti & Caffo 2000, Am Stat 54:280;
