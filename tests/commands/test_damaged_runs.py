@@ -157,7 +157,7 @@ def test_the_report_says_which_file_is_gone(name: str, run: Path) -> None:
 
 def test_predictions_are_not_made_for_a_folder(run: Path, digits: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=r"folder: a folder"):
+    with pytest.raises(UserError, match=r"folder: is a folder"):
         predict(run, digits / "0", out=tmp_path / "folder", console=QUIET)
 
 
