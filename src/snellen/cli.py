@@ -212,7 +212,7 @@ def predict(
         typer.Argument(
             metavar="IMAGES… [data.key=value …]",
             help="Files, folders or globs. data.key=value: data.image_pattern and data.mask_pattern, if masks lie "
-            "beside the images under other names than in training; data.bits, to read 16-bit images at another scale "
+            "next to the images under other names than in training; data.bits, to read 16-bit images at another scale "
             "than that of the training images.",
             show_default=False,
         ),

@@ -21,24 +21,24 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than 
 def as_path(value: object, what: str) -> Path:
     """A path that a caller of Python gave as text or as a path. what: for the message. Raises UserError."""
     if not isinstance(value, str | os.PathLike):
-        raise UserError(f"{what}: wanted a path, got {kind_of(value)}.")
+        raise UserError(f"{what}: expected a path, got {kind_of(value)}.")
     return Path(value)
 
 
 def check_new_file(path: Path, force: bool) -> None:
-    """Raises UserError when a file to be written is a folder, or is there already and is not to be replaced."""
+    """Raises UserError if a file to be written is a folder, or exists and may not be replaced."""
     if path.is_dir():
-        raise UserError(f"{path}: a folder; wanted the name of a file, such as {path / 'NAME'}.")
+        raise UserError(f"{path}: is a folder; expected a file name, such as {path / 'NAME'}.")
     if path.exists() and not force:
-        raise UserError(f"{path}: is there already. To replace it: --force (in Python: force=True), or choose another.")
+        raise UserError(f"{path}: already exists. To replace it: --force (in Python: force=True), or choose another.")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it takes the place of `path`, on failure it is removed.
+    """Yields a temporary path next to `path`; on success it replaces `path`, on failure it is removed.
 
-    The content is on the disk before the rename, so that neither a kill nor a power cut leaves half a file. The file's
-    permissions are those that the process gives to new files. Raises UserError when the disk is full or the folder
+    The content is on disk before the rename, so neither a kill nor a power failure leaves half a file. The file's
+    permissions are those of any new file of the process. Raises UserError if the disk is full or the folder
     cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -64,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _error_number(error: BaseException | None) -> int | None:
-    """The number of the system's error behind an exception; torch and safetensors raise others in its place."""
+    """The number of the system error behind an exception; torch and safetensors raise others in its place."""
     while error is not None:
         if isinstance(error, OSError):
             return error.errno

@@ -37,7 +37,7 @@ class Run(RunDirectory):
 
     @cached_property
     def kind(self) -> AnyKind:
-        """Its kind of task; see tasks.kind.Kind."""
+        """Its task; see tasks.kind.Kind."""
         return kind_of_run(self)
 
     @cached_property

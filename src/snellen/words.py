@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: '1 epoch', '3,000 epochs'. plural: where it is not the noun with an s."""
+    """A number with its noun: '1 epoch', '3,000 epochs'. plural: if it is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
@@ -19,7 +19,7 @@ def images_by_part(train: int, validation: int, test: int = 0) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, with its value where that is short: 'None', 'a list', 'the number 5'."""
+    """What a value is, with the value itself if short: 'None', 'a list', 'the number 5'."""
     if value is None:
         return "None"
     name = type(value).__name__
@@ -29,7 +29,7 @@ def kind_of(value: object) -> str:
 
 
 def did_you_mean(given: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
-    """A sentence with the choice that is spelt most like `given`, after a space; "" where none is near.
+    """A sentence with the choice that is spelt most like `given`, after a space; "" if none is similar.
 
     cutoff: the least similarity in [0, 1], as in difflib.get_close_matches.
 
@@ -53,10 +53,10 @@ def duration(seconds: float) -> str:
 
 
 def time_axis(longest: float) -> tuple[float, str]:
-    """(seconds in a unit, its name) for an axis of time up to `longest` seconds: as fine as `duration` writes it."""
+    """(seconds in a unit, its name) for a time axis up to `longest` seconds, in the unit that `duration` would use."""
     return (1.0, "seconds") if longest < 100 else (60.0, "minutes")
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of a library says, in one line; its type where it says nothing."""
+    """What an exception of a library says, in one line; its type if it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

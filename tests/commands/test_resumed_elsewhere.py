@@ -1,4 +1,4 @@
-"""Runs resumed with other threads or on another device: no longer exact, and the user is told."""
+"""Runs resumed with other threads or on another device: no longer exact, and the user is warned."""
 
 from __future__ import annotations
 

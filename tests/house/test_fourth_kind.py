@@ -61,20 +61,20 @@ def test_it_trains_predicts_and_reports(brightness: Path, tmp_path: Path) -> Non
 
 
 def test_it_resumes_exactly(brightness: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = snellen.train(brightness, RECIPE, out=tmp_path / "whole", console=QUIET)
-    seen: list[None] = []
+    reference = snellen.train(brightness, RECIPE, out=tmp_path / "whole", console=QUIET)
+    calls: list[None] = []
 
-    def stopped(self: StopRequest) -> bool:
-        seen.append(None)
-        return len(seen) > 20
+    def is_requested(self: StopRequest) -> bool:
+        calls.append(None)
+        return len(calls) > 20
 
-    monkeypatch.setattr(StopRequest, "requested", property(stopped, lambda self, value: None), raising=False)
+    monkeypatch.setattr(StopRequest, "requested", property(is_requested, lambda self, value: None), raising=False)
     part = snellen.train(brightness, RECIPE, out=tmp_path / "part", console=QUIET)
     assert part.status["state"] == "interrupted"
     monkeypatch.undo()
     monkeypatch.setitem(KINDS, "regression", KIND)
-    done = snellen.resume(part, console=QUIET)
-    assert done.status["state"] == "finished"
-    assert done.metrics()["validation_r2"].equals(whole.metrics()["validation_r2"])
+    resumed_run = snellen.resume(part, console=QUIET)
+    assert resumed_run.status["state"] == "finished"
+    assert resumed_run.metrics()["validation_r2"].equals(reference.metrics()["validation_r2"])
     best = "checkpoints/best.safetensors"
-    assert (done.path / best).read_bytes() == (whole.path / best).read_bytes()
+    assert (resumed_run.path / best).read_bytes() == (reference.path / best).read_bytes()

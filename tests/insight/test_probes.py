@@ -16,10 +16,10 @@ def test_knn_is_scikit_learns() -> None:
     features = data.data.astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     bank, queries = slice(0, 1200), slice(1200, None)
-    theirs = KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.1))
-    theirs.fit(features[bank], data.target[bank])
-    ours = knn_probabilities(features[bank], data.target[bank], features[queries], 10, 10, 0.1)
-    np.testing.assert_allclose(ours, theirs.predict_proba(features[queries]), atol=1e-4)
+    reference = KNeighborsClassifier(10, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.1))
+    reference.fit(features[bank], data.target[bank])
+    actual = knn_probabilities(features[bank], data.target[bank], features[queries], 10, 10, 0.1)
+    np.testing.assert_allclose(actual, reference.predict_proba(features[queries]), atol=1e-4)
 
 
 def test_knn_with_fewer_images_than_neighbours() -> None:

@@ -90,8 +90,8 @@ def test_the_page_lists_modes_that_differ(
         },
     ]
     spec = study | {"settings": settings}
-    done = compare(spec, request.getfixturevalue(data), out=tmp_path / "study", console=QUIET)
-    assert done is not None
-    assert len(done.facts["modes"]) == 2
+    result = compare(spec, request.getfixturevalue(data), out=tmp_path / "study", console=QUIET)
+    assert result is not None
+    assert len(result.facts["modes"]) == 2
     rows = _modes_in((tmp_path / "study" / "report.html").read_text())
     assert rows == {"measured.precision": ["fp32", "bf16"], "measured.channels_last": ["false", "true"]}

@@ -96,7 +96,7 @@ def _hint(name: str, path: str) -> str | None:
 
 
 def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
-    """Words, and the key=value pairs as overrides; an existing path with '=' in its name is a word.
+    """The words, and the key=value pairs as overrides; an existing path with '=' in its name is a word.
 
     Raises UserError for a pair that cannot be read, and for data written as a pair.
     """
@@ -120,7 +120,7 @@ def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
 def only(words: list[str], name: str) -> str:
     """The only word. Raises UserError if there is none, or several."""
     if len(words) != 1:
-        raise UserError(f"wanted one {name}, got {len(words)}: {' '.join(words) or 'nothing'}")
+        raise UserError(f"expected one {name}, got {len(words)}: {' '.join(words) or 'nothing'}")
     return words[0]
 
 

@@ -1,4 +1,4 @@
-"""Training speed against two baselines: the same network on a ready batch, and a plain torchvision loop."""
+"""Training speed against two baselines: the same network on a prepared batch, and a plain torchvision loop."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def render(speed: TrainingSpeed) -> RenderableType:
         table.add_column(column, justify="left" if column == "loop" else "right")
     share, times = f"{speed.training / speed.ready:.0%}", f"{speed.training / speed.plain:.2f}x"
     table.add_row(f"snellen, {speed.mode}", per_second(speed.training), "")
-    table.add_row(f"the same network on a ready batch, {speed.mode}", per_second(speed.ready), share)
+    table.add_row(f"the same network on a prepared batch, {speed.mode}", per_second(speed.ready), share)
     table.add_row("torchvision's transforms + DataLoader, fp32", per_second(speed.plain), times)
     return Group(table, speed.machine)
 

@@ -85,7 +85,7 @@ def compare(
     console = console or Console(stderr=True, quiet=quiet)
     data = check_path(data)
     if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
-        raise UserError(f"jobs={jobs}: wanted a whole number from 1 on.")
+        raise UserError(f"jobs={jobs}: expected a whole number of at least 1.")
     spec = load_study(study, dotted(overrides, fields, [*recipe_types(), StudySpec]))
     folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
     # Reports wrong recipes before any image is read.
@@ -133,7 +133,7 @@ def _check_data_specs(plan: Plan) -> None:
 
 
 def _data_of(run: PlannedRun) -> dict[str, Any]:
-    """How the images of a run are found, apart from the share used for training."""
+    """The fields that say how the images of a run are found, except the share used for training."""
     fields: dict[str, Any] = run.recipe.model_dump()["data"]
     return fields | {"fraction": 1.0}
 
@@ -183,7 +183,7 @@ def _without_published(recipe: CommonRecipe) -> CommonRecipe:
 
 
 def _recorded_modes(folder: Path) -> dict[str, Mode]:
-    """The mode of each network when the study began; later runs use the same one."""
+    """The mode of each network from when the study began; later runs use it too."""
     modes: dict[str, dict[str, Any]] = Study(folder).facts["modes"] if is_study(folder) else {}
     return {name: Mode(**mode) for name, mode in modes.items()}
 

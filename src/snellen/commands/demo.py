@@ -1,4 +1,4 @@
-"""The embedded demo: the three studies in miniature, each with its report, on digits and drawn landscapes."""
+"""The built-in demo: three miniature studies, each with its report, on digits and drawn landscapes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCENES, _SCENE_SIDE = 120, 96
 def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) -> list[Path]:
     """Runs three miniature studies on images that are bundled or drawn.
 
-    Handwritten digits with a narrow and a wider network; digits with few labels, with and without pretraining on the
+    Handwritten digits with a narrow and a wide network; digits with few labels, with and without pretraining on the
     others; land cover in drawn scenes with two networks.
 
     Parameters:

@@ -19,7 +19,7 @@ _LAST, _BEST, _PREDICTIONS = "checkpoints/last.pt", "checkpoints/best.safetensor
 
 
 def start_again(reason: str, recipe: CommonRecipe) -> str:
-    """Advice if fp32 diverges, where resuming would only repeat it."""
+    """Advice if fp32 diverges: resuming would only repeat it."""
     rate = recipe.optimizer.lr / 10
     return f"{reason}. Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"
 

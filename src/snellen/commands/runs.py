@@ -35,7 +35,7 @@ def _cells(path: Path, status: dict[str, Any]) -> list[str]:
 
 
 def runs_table(folder: Path) -> Table:
-    """One line for each run: state, epochs, score, time; "damaged" where its status cannot be read.
+    """One line for each run: state, epochs, score, time; "damaged" if its status cannot be read.
 
     Raises UserError if there is none.
     """

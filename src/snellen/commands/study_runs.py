@@ -32,7 +32,7 @@ from snellen.words import duration
 
 @dataclass(frozen=True)
 class Context:
-    """The part that all runs of a study share. kind: of its images. speeds: by kind of step."""
+    """What all runs of a study share. kind: of its images. speeds: by kind of step."""
 
     kind: AnyKind
     images: Any

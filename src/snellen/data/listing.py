@@ -153,7 +153,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 def grouped(images: list[LabelledImage], group: str | None) -> list[LabelledImage]:
     """The images with their groups, extracted from the paths by `group`, a regular expression with one capture group.
 
-    Raises UserError where it does not match.
+    Raises UserError if it does not match.
     """
     if group is None or any(image.group is not None for image in images):
         return images  # a table has its own column of groups

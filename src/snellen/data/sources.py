@@ -31,10 +31,10 @@ _GIVEN = "split as given"
 
 
 def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> ImageSet:
-    """The labelled images of `source`, split into training and validation, and test where it has such a part.
+    """The labelled images of `source`, split into training and validation, and test if it has such a part.
 
     source: a folder, a table, a DataFrame, or torchvision:NAME. root: what the paths of a table are relative to; None:
-    as `list_table` says. Raises UserError, with the file or folder, when it cannot be used.
+    as `list_table` says. Raises UserError, with the file or folder, if it cannot be used.
     """
     from snellen.data.folders import check_names_say_classes
     from snellen.data.leaks import leak_notes, neighbour_notes
@@ -167,7 +167,7 @@ def _list(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
         raise UserError(f"{source}: no such file or folder.{_nearest(path)}")
     if path.is_file():
         if path.suffix.lower() not in TABLE_SUFFIXES:
-            raise UserError(f"{path}: wanted a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
+            raise UserError(f"{path}: expected a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
         return list_table(path, spec, root)
     return list_folder(path, spec)
 

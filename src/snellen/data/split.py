@@ -51,7 +51,7 @@ def _scored_per_class(
     """`scored` with a key for each class that has none, as long as training keeps a key of every class.
 
     Keys are only added, so that a later class does not take a key from an earlier one; the last key of a class in
-    training stays there, or, where that helps, is swapped with another key of that class. A swap can make room for a
+    training stays there, or, if that helps, is swapped with another key of that class. A swap can make room for a
     class that had none before, so this is repeated until nothing changes; each time more classes are scored.
     """
     result = set(scored)
@@ -76,7 +76,7 @@ def _with_key(
     classes_of: dict[str, set[str]],
     position: dict[str, float],
 ) -> set[str] | None:
-    """`scored` with `key`, every class still being in training; None where no other key can be moved back."""
+    """`scored` with `key`, every class still being in training; None if no other key can be moved back."""
     result = scored | {key}
     for label in sorted(classes_of[key]):
         if not keys_of[label] <= result:

@@ -74,7 +74,7 @@ def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None =
 
 
 def as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """A DataFrame as if read from a CSV file: all cells are text, empty where a value is missing.
+    """A DataFrame as if read from a CSV file: all cells are text, empty if a value is missing.
 
     Raises UserError for two columns of the same name.
     """
@@ -91,7 +91,7 @@ def _folder(root: Path) -> str:
 
 
 def _roots(table: Path) -> list[Path]:
-    """The folders where the images of a table may be."""
+    """The folders in which the images of a table may be."""
     named = table.with_suffix("")
     return [table.parent, named] if named.is_dir() else [table.parent]
 
@@ -104,7 +104,7 @@ def _root(roots: Sequence[Path], paths: Sequence[str]) -> Path:
 
 
 def _other_part(table: Path) -> list[str]:
-    """A note where a table called train lies next to one called val, which is not read."""
+    """A note if a table called train lies next to one called val, which is not read."""
     if _SIDES.get(table.stem.lower()) != "train":
         return []
     others = [path for path in sorted(table.parent.iterdir()) if path.suffix == table.suffix and path != table]

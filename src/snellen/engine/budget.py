@@ -24,8 +24,8 @@ class ShortBudgetError(UserError):
 def epochs_within(budget: float, job: Job) -> int:
     """How many epochs of training and scoring fit into `budget` seconds.
 
-    `job` is trained for a few steps, so pass one on throw-away copies.
-    Raises ShortBudgetError when not even one epoch fits.
+    `job` is trained for a few steps, so pass one that works on copies.
+    Raises ShortBudgetError if not even one epoch fits.
     """
     epoch_seconds, scoring_seconds = step_seconds(job) * job.feed.steps, evaluation_seconds(job)
 
@@ -66,7 +66,7 @@ def step_seconds(job: Job) -> float:
 def evaluation_seconds(job: Job) -> float:
     """Seconds of scoring all scored images, estimated from a few batches.
 
-    Costs that do not grow with the number of images (the rank of features, say) are counted once.
+    Costs that do not grow with the number of images (such as the rank of features) are counted once.
     """
 
     def score_batches(batches: int) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""Modes chosen earlier on this machine, kept in the user's cache folder: one small file for each choice.
+"""Modes chosen earlier on this machine, kept in the user's cache folder: one small file per choice.
 
 If a file is damaged or the folder cannot be written, the next run simply measures again. Files are written whole, so
 processes that choose at the same time do not interfere with each other.

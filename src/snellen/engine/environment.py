@@ -45,7 +45,7 @@ def arithmetic_unit(device: torch.device) -> dict[str, Any]:
 
 
 def _cpu_flags() -> str:
-    """A hash of the instruction sets that the CPU has; '' where they cannot be read."""
+    """A hash of the instruction sets that the CPU has; '' if they cannot be read."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):  # x86, ARM

@@ -21,7 +21,7 @@ def few_steps_note(recipe: CommonRecipe, images: int, deliberate: bool = False, 
 
     images: number of training images. deliberate: whether the steps were chosen on purpose, as in a study with
     fewest_steps; one step per epoch is then fine. prefix: of the fields, "changes." in a study. A smaller batch is
-    recommended where an epoch is one step; the rate of plain SGD goes down in proportion (Goyal et al. 2017, arXiv
+    recommended if an epoch is one step; the rate of plain SGD goes down in proportion (Goyal et al. 2017, arXiv
     1706.02677).
     """
     steps = recipe.steps_in_epoch(images, recipe.batch_size)

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the current step is finished and saved first."""
+"""Ctrl-C as a request: the current step is finished and saved before the run stops."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Choice:
 
 
 def candidates(spec: HardwareSpec, device: torch.device) -> list[Mode]:
-    """The modes that `spec` allows on `device`, plain fp32 first; unfolded and compiled ones only where fixed."""
+    """The modes that `spec` allows on `device`, plain fp32 first; unfolded and compiled ones only if fixed."""
     bf16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     precisions: list[Precision] = ["fp32", "bf16"] if bf16 else ["fp32"]
     if spec.precision != "auto":
@@ -77,7 +77,7 @@ def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raises UserError where torch.compile does not work on `device`, which hardware.compile=true needs."""
+    """Raises UserError if torch.compile does not work on `device`, which hardware.compile=true needs."""
 
     def doubled(x: Tensor) -> Tensor:
         return 2 * x

@@ -21,10 +21,10 @@ def seconds(duration: str) -> float:
     """Seconds in a duration such as '90s', '20m', '1.5h', '1h30m'. Raises ValueError for anything else."""
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh])", duration)
     if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([smh])", "", duration).strip():
-        raise ValueError("wanted a duration such as 90s, 20m or 1h30m")
+        raise ValueError("expected a duration such as 90s, 20m or 1h30m")
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if total <= 0:
-        raise ValueError("wanted a duration above zero")
+        raise ValueError("expected a duration above zero")
     return total
 
 

@@ -1,4 +1,4 @@
-"""Whether a confidence of 80% is right in 80% of cases."""
+"""Whether predictions with a confidence of 80% are right in 80% of cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a classifier is, over all images and per class."""
+"""Figures of a classifier, over all images and per class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snellen.insight.proportions import Interval, ratio, wilson
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Of one class. support: its images. recall, precision, f1: shares in [0, 1].
+    """Figures of one class. support: its images. recall, precision, f1: shares in [0, 1].
 
     recall_interval: 95%; None without images, or for images of fewer than three groups.
     """
@@ -31,10 +31,10 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """Over N images. top1, top5 and their intervals; balanced: mean recall over classes; macro_f1: mean F1.
+    """Figures over N images. top1, top5 and their intervals; balanced: mean recall over classes; macro_f1: mean F1.
 
-    top5 is None where there are five classes or fewer. Classes without a scored image are left out of the means.
-    Intervals are None where the images come in too few groups; no_interval says so, such as "only 2 groups".
+    top5 is None if there are five classes or fewer. Classes without a scored image are left out of the means.
+    Intervals are None if the images come in too few groups; no_interval says so, such as "only 2 groups".
     """
 
     images: int
@@ -61,9 +61,9 @@ def figures(
     """All figures, from counts over images.
 
     probabilities: (N, C). target: (N,) int64 in [0, C). groups: (N,) int64; with them all intervals come from the
-    variance between groups (insight.groups), None where there are too few; else top-1, top-5 and recalls have Wilson's,
-    and the means those of insight.macro. predicted: (N,) in [0, C), in place of the most probable classes in all but
-    top-5. correct: (N,), for top-1 in their place.
+    variance between groups (insight.groups), None if there are too few; else top-1, top-5 and recalls have Wilson's,
+    and the means those of insight.macro. predicted: (N,) in [0, C), instead of the most probable classes in all but
+    top-5. correct: (N,), instead of these for top-1.
     """
     images, classes = probabilities.shape
     prediction = probabilities.argmax(1) if predicted is None else predicted

@@ -11,10 +11,10 @@ RULE = "Better means p below 0.05 after Holm's correction for the number of pair
 
 
 def winner(difference: float, p_corrected: float | None) -> int:
-    """1 where A is better, -1 where B is, 0 where they cannot be told apart or no test was possible.
+    """1 if A is better, -1 if B is, 0 if they cannot be told apart or no test was possible.
 
     difference: of A minus B. p_corrected: two-sided, of no difference, corrected by Holm for all pairs on the
-    page; None where there is no test, such as with images from two groups. Intervals decide nothing: they are not
+    page; None if there is no test, such as with images from two groups. Intervals decide nothing: they are not
     corrected, and Holm's method has none of its own.
     """
     if p_corrected is None or p_corrected >= LEVEL or difference == 0:
@@ -23,6 +23,6 @@ def winner(difference: float, p_corrected: float | None) -> int:
 
 
 def corrected(p_values: Sequence[float | None]) -> list[float | None]:
-    """p-values corrected by Holm for as many as there are; None stays, and is not counted."""
+    """p-values corrected by Holm for their number; None stays None and is not counted."""
     values = iter(holm([p for p in p_values if p is not None]))
     return [None if p is None else next(values) for p in p_values]

@@ -116,7 +116,7 @@ def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> Non
     from safetensors.torch import load_file
 
     if which not in {"best", "last"}:
-        raise UserError(f"which='{which}': wanted 'best' or 'last'.")
+        raise UserError(f"which='{which}': expected 'best' or 'last'.")
     path = run.path / "checkpoints" / f"{which}.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: missing; resume the run first: snellen train --resume {run.path}")
@@ -242,7 +242,7 @@ def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
 def _best_names(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without the common prefix whose removal makes most names match, dropping those without the prefix.
 
-    Feature extractors call stages.0 stages_0, so dots and underscores are treated as equal where that helps.
+    Feature extractors call stages.0 stages_0, so dots and underscores are treated as equal if that helps.
     """
     flat = {_flat(name): name for name in network}
 

@@ -51,7 +51,7 @@ def read_fields(source: RecipeSource) -> tuple[dict[str, Any], str]:
     if isinstance(source, BaseModel):
         return source.model_dump(mode="json"), "recipe"
     if not isinstance(source, str | Path):
-        raise UserError(f"recipe: wanted a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
+        raise UserError(f"recipe: expected a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
     label, text = _read(source)
     return parse_yaml(text, label), label
 
@@ -96,7 +96,7 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
     for argument in arguments:
         key, separator, text = argument.partition("=")
         if not separator or not all(key.strip().split(".")):
-            raise UserError(f"override '{argument}': wanted key=value, as in optimizer.lr=0.01")
+            raise UserError(f"override '{argument}': expected key=value, as in optimizer.lr=0.01")
         try:
             overrides[key.strip()] = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError):
@@ -130,7 +130,7 @@ def dotted(
     overrides are not a dictionary.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
-        raise UserError(f"overrides: wanted a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")
+        raise UserError(f"overrides: expected a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")
     return dict(_flatten(overrides or {}, "", [])) | dict(_flatten(keywords, "", models))
 
 
@@ -200,7 +200,7 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
         choices = [choice.strip(" '") for choice in str(context.get("expected_tags", "")).split(",")]
         return f"{key}.name: {not_one_of(str(context.get('tag')), choices)}"
     message = reworded(detail)
-    got = "" if detail["type"] == "value_error" and not location else f" (given: {detail['input']!r:.80})"
+    got = "" if detail["type"] == "value_error" and not location else f" (got {detail['input']!r:.80})"
     return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 

@@ -81,7 +81,7 @@ def parse_yaml(text: str, label: str) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{label}: not valid YAML ({first_line(error)})") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"{label}: wanted 'field: value' lines, as `snellen recipes show vgg13-scratch` prints them")
+        raise UserError(f"{label}: expected 'field: value' lines, as `snellen recipes show vgg13-scratch` prints them")
     return value
 
 

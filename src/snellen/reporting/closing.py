@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def closing_lines(view: RunView) -> list[str]:
-    """The run's figure with its 95% interval, computed as on its page; warnings where it has diverged or not learnt."""
+    """The run's figure with its 95% interval, computed as on its page; warnings if it has diverged or not learnt."""
     headline = view.headline_figure
     if headline is None:
         return []

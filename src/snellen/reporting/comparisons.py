@@ -20,7 +20,7 @@ _LONGER = 1.2  # times the training of another run, from which on it is mentione
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on the same images. p_holm: corrected for the number of comparisons, None where there is no test."""
+    """Two runs on the same images. p_holm: corrected for the number of comparisons, None if there is no test."""
 
     a: str
     b: str
@@ -30,14 +30,14 @@ class Comparison:
 
     @property
     def better(self) -> str | None:
-        """The label of the better run; None where they cannot be told apart. See insight.decision."""
+        """The label of the better run; None if they cannot be told apart. See insight.decision."""
         return {1: self.a, -1: self.b}.get(winner(self.test.difference, self.p_holm))
 
 
 def comparisons(
     pairs: Sequence[tuple[RunView, RunView]], tests: Sequence[PairedTest | PairedMasks]
 ) -> list[Comparison]:
-    """The tests of pairs of runs, corrected by Holm for how many there are, each in a sentence."""
+    """The tests of pairs of runs, corrected by Holm for their number, each with a sentence."""
     p_values = corrected([test.p_value for test in tests])
     count = sum(p is not None for p in p_values)
     compared = []
@@ -49,7 +49,7 @@ def comparisons(
 
 @dataclass(frozen=True)
 class Trained:
-    """A run under the name that a sentence calls it by."""
+    """A run with the name used for it in sentences."""
 
     name: str
     run: RunDirectory
@@ -61,7 +61,7 @@ def _trained(view: RunView) -> Trained:
 
 
 def unlike(a: Trained, b: Trained) -> list[str]:
-    """How two runs differ besides what is compared: training time, epochs, how the epoch was chosen, the seed."""
+    """How two runs differ other than in what is compared: training time, epochs, choice of the epoch, seed."""
     sentences = []
     times = [trained.run.status["seconds_training"] for trained in (a, b)]
     epochs = [trained.run.status["epochs_done"] for trained in (a, b)]
@@ -84,7 +84,7 @@ def unlike(a: Trained, b: Trained) -> list[str]:
 
 
 def summary(values: Mapping[str, float], compared: Sequence[Comparison], measure: str) -> list[str]:
-    """Which of many runs is best, and which others these images can tell apart from it.
+    """Which of many runs is best, and which others these images can distinguish from it.
 
     values: the measure of each run, by its label.
     """

@@ -30,7 +30,7 @@ def thumbnails(paths: Sequence[Path], bits: int | None, side: int = 72) -> list[
 
 
 def sprite(paths: Sequence[Path], bits: int | None, side: int = 40, columns: int = 40) -> str:
-    """All images as one JPEG, `columns` to a row, each side x side; a grey square where a file is gone."""
+    """All images as one JPEG, `columns` to a row, each side x side; a grey square if a file is gone."""
     rows = -(-len(paths) // columns)
     sheet = Image.new("RGB", (columns * side, max(1, rows) * side), _MISSING)
     for number, path in enumerate(paths):

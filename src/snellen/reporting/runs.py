@@ -1,4 +1,4 @@
-"""What the reports of all kinds of runs have in common: the view of a run, labels, what differs, rows of tables."""
+"""What all reports have in common: the view of a run, labels, what differs, rows of tables."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class RunView(ABC):
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """The same as nested dictionaries."""
+        """The recipe as nested dictionaries."""
         return self.recipe.model_dump(mode="json")
 
     @property
     @abstractmethod
     def classes_in_loss(self) -> int | None:
-        """How many classes the loss is a cross-entropy over; None where it is another loss."""
+        """The number of classes if the loss is a cross-entropy; None for any other loss."""
 
     @abstractmethod
     def bits(self, part: str = "validation") -> int | None:
@@ -68,7 +68,7 @@ class RunView(ABC):
 
     @property
     def progress(self) -> str:
-        """How its score changed from before the first step to the end, in words; empty where unknown."""
+        """How its score changed from before the first step to the end, in words; empty if unknown."""
         return ""
 
     @property
@@ -106,7 +106,7 @@ class RunView(ABC):
 
     @cached_property
     def groups(self) -> NDArray[np.int64] | None:
-        """(N,) group of each of `samples`, None where the data have none."""
+        """(N,) group of each of `samples`, None if the data have none."""
         return groups_of(self.run)
 
     @property
@@ -117,11 +117,11 @@ class RunView(ABC):
     @property
     @abstractmethod
     def why_not_learnt(self) -> str | None:
-        """Why it counts as not having learnt, in words; None where it has learnt, or was not scored."""
+        """Why it counts as not having learnt, in words; None if it has learnt, or was not scored."""
 
     @property
     def not_learnt(self) -> str | None:
-        """A warning, where the run is no better than a constant answer."""
+        """A warning if the run is no better than a constant answer."""
         if self.why_not_learnt is None:
             return None
         return f"{self.label} has not learnt: {self.why_not_learnt}. {WHAT_TO_TRY}"
@@ -133,12 +133,12 @@ class RunView(ABC):
 
     @property
     def why_no_interval(self) -> str | None:
-        """Why the headline figure has no interval, in words; None where it has one."""
+        """Why the headline figure has no interval, in words; None if it has one."""
         return None
 
     @property
     def over_the_others(self) -> str | None:
-        """The headline figure over those of its classes that have an interval, in words, where not all have."""
+        """The headline figure over the classes that have an interval, in words; None if all have one."""
         return None
 
     @property
@@ -153,12 +153,12 @@ class RunView(ABC):
 
     @property
     def of_kept(self) -> bool:
-        """Whether figures of the kept weights must be labelled, since they were chosen on the images scored here."""
+        """Whether figures of the kept weights must be labelled, since the weights were chosen on the same images."""
         return self.epoch_choice is not None and self.epoch_choice.by_score
 
     @property
     def stopped_early(self) -> str | None:
-        """A warning, where the run did not reach its last epoch."""
+        """A warning if the run did not reach its last epoch."""
         if self.status["state"] == "finished":
             return None
         text = (
@@ -170,7 +170,7 @@ class RunView(ABC):
 
     @property
     def diverged(self) -> str | None:
-        """A warning, where the losses are finite but those of a training that diverged."""
+        """A warning if the losses are finite but training diverged."""
         if self.classes_in_loss is None or self.metrics.empty:
             return None
         for column in ("validation_loss", "train_loss"):
@@ -189,12 +189,12 @@ class RunView(ABC):
         sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
         notes = [] if self.diverged is None else [self.diverged]
         if "test" in self.run.data["counts"] and self.part != "test" and self.status["state"] == "finished":
-            notes.append(f"{self.label}: its test part was not scored; its figures are about the validation images.")
+            notes.append(f"{self.label}: its test part was not scored; its figures are for the validation images.")
         return [*([] if few is None else [f"{self.label}: {few}"]), *notes, *sentences]
 
     @property
     def lost_files(self) -> str | None:
-        """A warning, where files that the run has written are missing: what is drawn from them is not on the page."""
+        """A warning if files of the run are missing, so that their figures are not on the page."""
         names = ["epochs.csv"] if self.status["epochs_done"] else []
         if self.status["chosen_epoch"]:
             names += ["predictions/validation.npz"]
@@ -207,7 +207,7 @@ class RunView(ABC):
         missing = [name for name in names if not (self.run.path / name).exists()]
         if not missing:
             return None
-        absent = "What is drawn from them is not on this page."
+        absent = "The figures that need them are not on this page."
         return f"{self.label}: missing from the run's folder: {listed(missing)}. {absent}"
 
     @property
@@ -250,9 +250,9 @@ class RunView(ABC):
 
 
 def labels_of(names: Sequence[str], runs: Sequence[RunDirectory]) -> list[str]:
-    """Labels of runs: the names of their recipes, or of their folders where those are not unique.
+    """Labels of runs: the names of their recipes, or of their folders if those are not unique.
 
-    Where the folders' names are not unique either, with numbers.
+    If the folders' names are not unique either, with numbers.
     """
     if len(set(names)) == len(names):
         return list(names)
@@ -261,7 +261,7 @@ def labels_of(names: Sequence[str], runs: Sequence[RunDirectory]) -> list[str]:
 
 
 def left_aside(runs: Sequence[RunView]) -> list[str]:
-    """A sentence for each run that has no figure to compare: not scored yet, or not learnt."""
+    """A sentence for each run without a figure to compare: not scored yet, or not learnt."""
     return [f"{run.label} has not been scored yet." for run in runs if not run.scored] + [
         f"{run.label} has not learnt, so no conclusion is drawn from its figure." for run in runs if run.not_learnt
     ]
@@ -285,12 +285,12 @@ def _conditions(run: RunView) -> dict[str, Any]:
 
 
 def typeset(sentence: str) -> str:
-    """With minus signs in place of hyphens before numbers."""
+    """With minus signs instead of hyphens before numbers."""
     return re.sub(r"(?<= )-(?=\d)", "−", sentence)
 
 
 def by_images(runs: Sequence[AnyView]) -> list[list[AnyView]]:
-    """The runs that were trained on the same images together, in order."""
+    """The runs in groups that were trained on the same images, in order."""
     groups: dict[str, list[AnyView]] = {}
     for run in runs:
         groups.setdefault(run.run.data["fingerprint"], []).append(run)
@@ -303,12 +303,12 @@ def class_names(runs: Sequence[RunView]) -> list[str]:
 
 
 def image_path(run: RunDirectory, samples: pd.DataFrame, row: int) -> Path:
-    """The file of an image. samples: rows of samples.csv, of which it is one."""
+    """The file of an image. samples: rows of samples.csv. row: that of the image."""
     return run.image(str(samples["path"].iloc[row]))
 
 
 def run_numbers(run: RunView) -> dict[str, Any]:
-    """What the JSON file has for every run."""
+    """The part of the JSON file that every run has."""
     return {
         "label": run.label,
         "path": str(run.run.path.resolve()),

@@ -22,7 +22,7 @@ from snellen.words import counted, duration, time_axis
 
 @dataclass(frozen=True)
 class Curve:
-    """A line over epochs in every run. column: of epochs.csv. suffix: after the run's label. mark: the chosen epoch."""
+    """A line over epochs, per run. column: of epochs.csv. suffix: after the run's label. mark: the chosen epoch."""
 
     column: str
     suffix: str
@@ -36,7 +36,7 @@ CurveSpec = tuple[str, bool, Sequence[Curve]]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run cost, in words: a column of the page's table. colour: the run's colour class."""
+    """The cost of a run, in words: a column of the page's table. colour: the run's colour class."""
 
     label: str
     colour: str
@@ -54,7 +54,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with its class and what was predicted. picture: a data URL, None where the file is gone.
+    """An image with its class and what was predicted. picture: a data URL, None if the file is gone.
 
     confidence, target_confidence: probabilities of the predicted and of the true class, None for a mean over seeds.
     """
@@ -69,7 +69,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of the first of `count` images. what: what they are, such as "mistakes"."""
+    """Pictures of the first of `count` images. what: their kind, such as "mistakes"."""
 
     name: str
     colour: str
@@ -90,14 +90,14 @@ class CommonSections:
 
 
 def title_of(runs: Sequence[RunView]) -> str:
-    """The labels of the runs, or how many there are."""
+    """The labels of the runs, or their number."""
     return listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs"
 
 
 def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "loss") -> list[tuple[str, Markup]]:
     """(caption, chart) over epochs and over time for each (name, whether it is a share, lines).
 
-    Columns without a value are left out, and charts without a line, except the one named `always`.
+    Columns without a value and charts without a line are left out, except the chart named `always`.
     """
     drawn = []
     time = time_axis(max((run.metrics["seconds"].max() for run in runs if not run.metrics.empty), default=0.0))
@@ -126,7 +126,7 @@ def _series(run: RunView, line: Curve, x: list[float]) -> Series:
 
 
 def difference_chart(runs: Sequence[RunView], comparisons: Sequence[Comparison], measure: str) -> Markup | None:
-    """A forest of the differences, in grey where two runs cannot be told apart; None without comparisons."""
+    """A forest plot of the differences, in grey if two runs cannot be told apart; None without comparisons."""
     colours = {run.label: run.colour for run in runs}
     rows = []
     for c in comparisons:
@@ -157,7 +157,7 @@ def cost(run: RunView) -> Cost:
 
 
 def _started_from(weights: Mapping[str, Any]) -> str:
-    """Where a network's weights came from, and how many of its layers started from scratch nevertheless."""
+    """The source of a network's weights, and how many of its layers nevertheless started from scratch."""
     source, anew = str(weights["source"]), len(weights["missing"]) + len(weights["mismatched"])
     return f"{source}; {anew} of {anew + weights['loaded']} tensors from scratch" if anew else source
 

@@ -42,9 +42,9 @@ class Page:
     rows: list[dict[str, Any]]
 
     def write(self, out: Path) -> Path:
-        """Writes the page, and beside it the same numbers as .json and .csv; returns the page's path.
+        """Writes the page, and next to it the same numbers as .json and .csv; returns the page's path.
 
-        Raises UserError when `out` is not an .html file.
+        Raises UserError if `out` is not an .html file.
         """
         check_name(out)
         variables = {"rule": RULE, "recipe_text": _recipe_text} | self.variables
@@ -64,7 +64,7 @@ def _recipe_text(run: RunView) -> str:
 
 
 def render(template: str, styles: Sequence[str], scripts: Sequence[str], **variables: Any) -> str:
-    """A page from a template of the folder page/, with style sheets and scripts of the same folder in it."""
+    """A page from a template in the folder page/, with style sheets and scripts of that folder embedded."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -96,7 +96,7 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
 
 
 def check_name(out: Path) -> None:
-    """Raises UserError when a report's file is not an .html file."""
+    """Raises UserError if a report's file is not an .html file."""
     if out.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
 

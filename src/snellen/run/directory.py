@@ -1,6 +1,6 @@
 """The directory of a run: its files, and how they are read.
 
-recipe.yaml             the resolved recipe with every field
+recipe.yaml             the resolved recipe, with every field
 environment.json        versions, hardware, git commit, command, the mode and its timings
 data.json               class names, layout, counts, fingerprint, normalisation, files left out; for
                         pretraining, the evaluation of the features before the first step
@@ -106,7 +106,7 @@ class RunDirectory:
         self._check_format()
 
     def _check_format(self) -> None:
-        """Raises UserError for a run of another format; files that are damaged are named when they are read."""
+        """Raises UserError for a run in another format; damaged files are named when they are read."""
         file = self.path / "environment.json"
         try:
             environment = json.loads(file.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ class RunDirectory:
         if written != FORMAT:
             version = environment.get("snellen", "an earlier version")
             raise FormatError(
-                f"{self.path}: a run of format {written}, and this version of snellen reads format {FORMAT}. "
+                f"{self.path}: a run in format {written}, but this version of snellen reads format {FORMAT}. "
                 f"Train it again, or read it with the version that wrote it ({version})."
             )
 
@@ -166,7 +166,7 @@ class RunDirectory:
             for split, count in counts.items():
                 rows = int((samples["split"] == split).sum())
                 if rows != count:
-                    raise ValueError(f"{rows} rows of the split {split}, where {count} images were used")
+                    raise ValueError(f"{rows} rows of the split {split}, but {count} images were used")
         return samples
 
     def part(self, name: str) -> pd.DataFrame:
@@ -195,7 +195,7 @@ class RunDirectory:
         return (self.path / "predictions" / "test.npz").is_file()
 
     def image(self, sample_path: str) -> Path:
-        """The path of an image of samples.csv: absolute, or below the data's root. It may no longer exist."""
+        """The path of an image of samples.csv: absolute, or relative to the data's root. It may no longer exist."""
         return Path(self.data["root"]) / sample_path
 
     def snapshot_files(self) -> list[tuple[int, str]]:

@@ -1,10 +1,10 @@
-"""The folder of a study: what is in it, how it is read back.
+"""The folder of a study: what it contains and how it is read back.
 
     study.yaml     the study as requested, every field
     study.json     data source and fingerprint; its runs: setting, fraction, seed, key, folder; the pretraining's
                    folder; the mode (precision, layout) of each network
     runs/          one run directory for each (setting, share of the labels, seed), the key in its name
-    pretraining-…  the run of the pretraining, where the study includes one
+    pretraining-…  the run of the pretraining, if the study includes one
     report.html    the report, with report.json and report.csv
 
 A run is recognised by its key, a hash of its recipe, its images and the weights that it starts from.
@@ -97,7 +97,7 @@ class StudyDirectory:
 
     @property
     def pretraining(self) -> Run | None:
-        """The run of its pretraining, where it includes one."""
+        """The run of its pretraining, if it includes one."""
         folder = self.facts["pretraining"]
         return Run(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
 
@@ -116,7 +116,7 @@ def is_study(path: Path) -> bool:
 
 
 def in_study(run: Path) -> bool:
-    """Whether a run's folder belongs to a study, which has one report of all its runs; they have none."""
+    """Whether a run's folder belongs to a study, which has one report for all its runs instead of one each."""
     folder = run.resolve().parent
     return folder.name == "runs" and is_study(folder.parent)
 

@@ -37,7 +37,7 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
     Raises UserError that names the file and the key for anything invalid.
     """
     if not isinstance(source, str | Path | Mapping):
-        raise UserError(f"study: wanted a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
+        raise UserError(f"study: expected a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
     if isinstance(source, Mapping):
         label, fields = "study", dict(source)
     else:
@@ -52,7 +52,7 @@ def load_study(source: str | Path | Mapping[str, Any], overrides: Mapping[str, A
 
 
 def _explain(detail: ErrorDetails) -> str:
-    """As for a recipe; for a recipe's field among a study's own, points to `changes`."""
+    """As for a recipe; if a study is given a field of a recipe, points to `changes`."""
     if detail["type"] == "extra_forbidden" and not nearest_fields(StudySpec, [str(part) for part in detail["loc"]]):
         key = ".".join(str(part) for part in detail["loc"])
         if close := [name for model in recipe_types() for name in nearest_fields(model, key.split("."))]:

@@ -20,7 +20,7 @@ from snellen.tasks.kinds import kind_named, load_for, load_recipe
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training. key: a hash of what determines its result: the recipe, the images, the weights that it starts from.
+    """One run. key: a hash of what determines its result: the recipe, the images, the weights that it starts from.
 
     path: the run's folder, with the key in its name, so that a finished run is recognised.
     """
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlannedData:
-    """The labelled images: where they are, a hash of them, and how many there are to train on."""
+    """The labelled images: their location, a hash of them, and the number to train on."""
 
     source: str
     fingerprint: str
@@ -99,7 +99,7 @@ class _Weights:
 
 
 def _weights(study: StudySpec, setting: SettingSpec, pretraining: PlannedPretraining | None) -> _Weights | None:
-    """The weights that a setting starts from; None: as its recipe says."""
+    """The weights that a setting starts from; None: those of its recipe."""
     if setting.start is None:
         return None
     if setting.start == "scratch":
@@ -163,14 +163,14 @@ def _run(
 def _seeds(
     study: StudySpec, setting: SettingSpec, weights: _Weights | None, data: PlannedData, out: Path
 ) -> tuple[int, ...]:
-    """Those of the study; where it gives none, the default of the setting's kind."""
+    """Those of the study; if it gives none, the default for the setting's kind."""
     if study.seeds is not None:
         return study.seeds
     return seeds_by_default(_run(study, setting, study.fractions[0], 0, weights, data, out).recipe)
 
 
 def _with_steps(recipe: CommonRecipe, fewest: int, images: int) -> CommonRecipe:
-    """With enough epochs for at least `fewest` steps, and as many scores as before."""
+    """With enough epochs for at least `fewest` steps, and the same number of scores."""
     epochs = math.ceil(fewest / max(1, math.ceil(images / recipe.batch_size)))
     if epochs <= recipe.epochs or recipe.budget or images == 0:
         return recipe

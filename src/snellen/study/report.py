@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file from its runs, and the same numbers as JSON and CSV beside it."""
+"""The report of a study: one HTML file from its runs, with the same numbers as JSON and CSV next to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_FEATURES = 6  # settings whose features are drawn
 
 @dataclass(frozen=True)
 class SettingRow:
-    """A setting in the table of a share of the labels. images: labelled ones. The rest in words, as the page has it."""
+    """A row of the table for a share of the labels. images: labelled ones. The rest is text, as on the page."""
 
     cell: Cell
     images: int
@@ -46,7 +46,7 @@ class SettingRow:
 
 @dataclass(frozen=True)
 class PretrainingFacts:
-    """The pretraining of a study, in words; knn and notes are empty where there are none."""
+    """The pretraining of a study, in words; knn and notes are empty if there are none."""
 
     name: str
     backbone: str
@@ -61,7 +61,7 @@ class PretrainingFacts:
 class StudyPage:
     """What study.html.j2 uses, besides the variables of the kind's `sections`.
 
-    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours, descriptions: by
+    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours and descriptions: by
     setting. tables: (share of the labels, rows). difference_charts: (share of the labels, chart). curves: (caption,
     chart). names: of the classes. views: a run for each setting. moderated: whether settings borrow from others.
     """
@@ -98,8 +98,8 @@ class StudyPage:
 def build_study_report(study: StudyDirectory, out: Path) -> Path:
     """Writes the report of a study, finished or not, and returns its path.
 
-    Beside `out` lie the same numbers: .json with all of them, .csv with one row for each setting and share of the
-    labels. Raises UserError when no run is finished, or when `out` is no .html file.
+    The same numbers are written next to `out`: .json with all of them, .csv with a row per setting and share of the
+    labels. Raises UserError if no run is finished, or if `out` is not an .html file.
     """
     check_name(out)
     return _page(read_results(study)).write(out)
@@ -159,7 +159,7 @@ def _representatives(results: Results) -> list[RunView]:
 
 
 def _seeds(results: Results) -> str:
-    """How many seeds the settings have, in words: '3 seeds', '3 or 5 seeds'."""
+    """The number of seeds of the settings, in words: '3 seeds', '3 or 5 seeds'."""
     numbers = sorted({len(cell.runs) for cell in results.cells})
     return " or ".join([*map(str, numbers[:-1]), counted(numbers[-1], "seed")])
 
@@ -184,7 +184,7 @@ def _row(cell: Cell) -> SettingRow:
 
 
 def _means(results: Results) -> Markup:
-    """Means with intervals: a row for each setting, or for each share of the labels where there are several."""
+    """Means with intervals: a row for each setting, or for each share of the labels if there are several."""
     rows = []
     for fraction in results.fractions:
         cells = results.at(fraction)
@@ -207,7 +207,7 @@ def _means(results: Results) -> Markup:
 
 
 def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
-    """(share of the labels, chart) of all pairs; empty where there is nothing to compare."""
+    """(share of the labels, chart) of all pairs; empty if there is nothing to compare."""
     charts_by_share = []
     for fraction in results.fractions:
         rows = []
@@ -244,7 +244,7 @@ def _curves(results: Results) -> list[tuple[str, Markup]]:
 
 
 def _galleries(results: Results) -> list[Gallery]:
-    """The best setting against each other one, with the most labels: what only one of the two has right."""
+    """The best setting against each of the others, with the most labels: what only one of the two gets right."""
     cells = results.at(results.fractions[-1])
     if len(cells) < 2 or any(cell.correct is None for cell in cells):
         return []
@@ -266,7 +266,7 @@ def _galleries(results: Results) -> list[Gallery]:
 
 
 def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Images that most seeds of winner have right and most of loser wrong: the clearest first, else at random."""
+    """Images that most seeds of winner get right and most of loser wrong: the clearest first, ties at random."""
     assert winner.correct is not None
     assert loser.correct is not None
     share_right, share_right_of_loser = winner.correct.mean(0), loser.correct.mean(0)

@@ -1,4 +1,4 @@
-"""How long the runs of a study will take, and the mode in which they all run, from timing a few steps."""
+"""Estimates how long the runs of a study take, and finds the mode they all use, by timing a few steps."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _MOST_LISTED = 20
 
 @dataclass(frozen=True)
 class Files:
-    """formats: how many files of each kind ("JPEG RGB"). sides: (smallest, median, largest) of the shorter sides in
+    """formats: number of files of each kind ("JPEG RGB"). sides: (smallest, median, largest) of the shorter sides in
     pixels. unreadable: files that cannot be decoded."""
 
     formats: dict[str, int]
@@ -41,13 +41,13 @@ class Files:
 
 @dataclass(frozen=True, repr=False)
 class FileCheck:
-    """files: the formats, sizes and faults of the files of a source."""
+    """files: the formats, sizes and errors of the files of a source."""
 
     files: Files
 
     @property
     def formats(self) -> dict[str, int]:
-        """How many files there are of each kind, such as "JPEG RGB"."""
+        """The number of files of each kind, such as "JPEG RGB"."""
         return self.files.formats
 
     @property

@@ -1,4 +1,4 @@
-"""The one table of kinds, and how recipes and runs find theirs."""
+"""The one table of kinds, and how to find that of a recipe or run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None
 def load_for(command: str, source: RecipeSource, overrides: Mapping[str, Any] | None) -> tuple[AnyKind, CommonRecipe]:
     """A recipe that a command must be able to train, "train" or "pretrain", and its kind.
 
-    Raises UserError for one of another, with the command that takes it.
+    Raises UserError for any other recipe, with the command that takes it.
     """
     recipe = load_recipe(source, overrides)
     kind = kind_of(recipe)
@@ -81,7 +81,7 @@ def kind_of(recipe: CommonRecipe) -> AnyKind:
 
 
 def kind_of_run(run: RunDirectory) -> AnyKind:
-    """The kind of a run. Raises UserError where its recipe says none that is known."""
+    """The kind of a run. Raises UserError if its recipe names no known kind."""
     fields, label = resolved_fields(run.path / "recipe.yaml")
     return kind_named(fields, label)
 
@@ -92,7 +92,7 @@ def kinds_of(command: str) -> list[AnyKind]:
 
 
 def kind_of_data(data: Any, fields: Mapping[str, Any] | None = None) -> AnyKind:
-    """The kind of labelled images, told without reading them, or from a field that only one kind has."""
+    """The kind of labelled images, found without reading them, or from a field that only one kind has."""
     kinds = kinds_of("train")
     named = [kind for kind in kinds if kind.check.FIELDS & (fields or {}).keys()]
     return next(iter(named or [kind for kind in kinds if kind.data.recognises(data)]), DEFAULT)
@@ -109,7 +109,7 @@ def _validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
 
 
 def kind_named(fields: Mapping[str, Any], label: str) -> AnyKind:
-    """The kind that a recipe's fields name. label: what to call them in messages. Raises UserError for no known one."""
+    """The kind that a recipe's fields name. label: their name in messages. Raises UserError if it is not known."""
     task = fields.get("task", DEFAULT.task)
     if not isinstance(task, str) or task not in KINDS:
         raise UserError(f"{label}, task: {not_one_of(str(task), list(KINDS))}")

@@ -28,7 +28,7 @@ def say_scored(
 ) -> None:
     """Prints which images are scored, with notes on them.
 
-    source: where they come from, as text. bits: the scale by which 16-bit images are read.
+    source: their origin, as text. bits: the scale by which 16-bit images are read.
     """
     images = counted(len(paths), "image")
     console.print(f"scoring {images} of {escape(source)}", highlight=False, soft_wrap=True)

@@ -59,8 +59,8 @@ def test_colour_tells_something_but_not_every_class(tmp_path: Path) -> None:
         labels = raw.masks.pixels.flatten().numpy()[::7]
         sides.append((colours[labels != IGNORE], labels[labels != IGNORE]))
     (colours, labels), (held_out, truth) = sides
-    guess = KNeighborsClassifier(25).fit(colours, labels).predict(held_out)
-    recall = [float((guess[truth == label] == label).mean()) for label in range(6)]
+    prediction = KNeighborsClassifier(25).fit(colours, labels).predict(held_out)
+    recall = [float((prediction[truth == label] == label).mean()) for label in range(6)]
     commonest = np.bincount(truth).max() / len(truth)
-    assert commonest + 0.08 < (guess == truth).mean() < 0.75
+    assert commonest + 0.08 < (prediction == truth).mean() < 0.75
     assert sum(share < 0.6 for share in recall) >= 3

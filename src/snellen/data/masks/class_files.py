@@ -60,7 +60,7 @@ def read_class_file(path: Path) -> list[MaskClass]:
         if line.strip() and not re.match(r"\s*#(\s|$)", line)
     ]
     if not lines:
-        raise UserError(f"{path}: no classes. Wanted one per line, such as '0 sky' or 'sky,128,0,64'.")
+        raise UserError(f"{path}: no classes; expected one per line, such as '0 sky' or 'sky,128,0,64'.")
     header = [word.strip().lower() for word in re.split(r"[,;\t]", lines[0][1])]
     if set(header) & set(_NAME) and len(header) > 1:
         return _from_csv(path, lines)
@@ -83,7 +83,7 @@ def _from_csv(path: Path, lines: list[tuple[int, str]]) -> list[MaskClass]:
         cells = [cell.strip() for cell in row] + [""] * (len(header) - len(row))
         flag = "" if ignored is None else cells[ignored].lower()
         if flag not in _YES | _NO:
-            raise UserError(f"{location}: ignored='{cells[ignored or 0]}'; wanted true or false.")
+            raise UserError(f"{location}: ignored='{cells[ignored or 0]}'; expected true or false.")
         parts = [cells[channel] for channel in channels if channel is not None]
         if len(parts) != 3 and colour is not None:
             parts = _colour_words(cells[colour])
@@ -106,7 +106,7 @@ def _from_line(line: str, location: str) -> MaskClass:
     match = next((match for parse in _FORMATS if (match := parse(" ".join(words), line)) is not None), None)
     fields = {} if match is None else match.groupdict("")
     if match is None or (hex_colours and "colour" in fields):
-        raise UserError(f"{location}: '{line}': wanted a name with an index, a colour (three numbers), or both.")
+        raise UserError(f"{location}: '{line}': expected a name with an index, a colour (three numbers), or both.")
     colour = _colour_words(hex_colours[0]) if hex_colours else fields.get("colour", "").split()
     return _entry(fields["name"], fields.get("value", ""), colour, ignored, location)
 
@@ -179,13 +179,13 @@ def _entry(name: str, value: str, colour: list[str], ignored: bool | None, locat
         raise UserError(f"{location}: the class has no name.")
     channels = [part for part in colour if part != ""]
     if len(channels) not in {0, 3}:
-        raise UserError(f"{location}: a colour is three numbers from 0 to 255, or #rrggbb; got {' '.join(colour)}")
+        raise UserError(f"{location}: expected three numbers from 0 to 255 or #rrggbb, got {' '.join(colour)}")
     try:
         red, green, blue = map(int, channels or ("0", "0", "0"))
         rgb: Rgb | None = (red, green, blue) if channels else None
         return MaskClass(name=name, value=int(value) if value else None, colour=rgb, ignored=ignored)
     except (ValueError, ValidationError):
         raise UserError(
-            f"{location}: wanted an index from 0 to 65535 and a colour of three numbers from 0 to 255; "
+            f"{location}: expected an index from 0 to 65535 and a colour of three numbers from 0 to 255, "
             f"got {value or 'no index'}, {' '.join(colour) or 'no colour'}"
         ) from None

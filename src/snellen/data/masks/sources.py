@@ -77,9 +77,9 @@ def is_masked(data: Source) -> bool:
 
 
 def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
-    """The images and masks of a folder, split into training and validation, and test where it has such a part.
+    """The images and masks of a folder, split into training and validation, and test if it has such a part.
 
-    Raises UserError, with the file or folder, when it cannot be used; files without a partner are left out and
+    Raises UserError, with the file or folder, if it cannot be used; files without a partner are left out and
     listed if `spec` says so.
     """
     root, pairing = _pairs(data, spec)
@@ -91,7 +91,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     if all(side == "unknown" for side in sides):
         if len(images) < 2:
             raise UserError(
-                f"{root}: only one image with a mask; wanted at least two, one for training and one for validation."
+                f"{root}: only one image with a mask; expected at least two, one for training and one for validation."
             )
         validation, _ = validation_rows(
             [image.label for image in images], hashes, [image.group for image in images], spec.validation_share
@@ -170,14 +170,14 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> M
 def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
     root = Path(data)
     if not root.is_dir():
-        raise UserError(f"{data}: no such folder. Wanted one with images and masks.")
+        raise UserError(f"{data}: no such folder; expected one with images and masks.")
     pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)
     note = passed_over_note(
         root, [name for name in files_below(root) if not name.endswith(".txt")]
     )  # tables of classes
     if pairing is None or not pairing.pairs:
         raise UserError(
-            f"{root}: no images with masks. Wanted folders images/ and masks/ whose files have the same names, or "
+            f"{root}: no images with masks; expected folders images/ and masks/ whose files have the same names, or "
             r"names such as 0013_sat.jpg and 0013_mask.png; or set data.image_pattern and data.mask_pattern."
             f"{f' {note}.' if note else ''}"
         )

@@ -87,7 +87,7 @@ def _from_scratch(spec: SegmenterSpec, classes: int) -> Segmenter:
     ]
     hint = f" Did you mean {close[0]}?" if close else ""
     raise UserError(
-        f"model.architecture={spec.architecture}: wanted DECODER/ENCODER, such as unet/resnet34, with one of "
+        f"model.architecture={spec.architecture}: expected DECODER/ENCODER, such as unet/resnet34, with one of "
         f"{', '.join(families)}; or {' or '.join(known)}.{hint}"
     )
 

@@ -1,4 +1,4 @@
-"""What a source of labelled images holds, before any training."""
+"""A check of a source of labelled images, before any training."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class FeatureFeed:
 
     @property
     def count(self) -> int:
-        """How many images they come from."""
+        """The number of images they come from."""
         return len(self.targets)
 
     @property

@@ -66,7 +66,7 @@ class Recipe(CommonRecipe):
     sweep: tuple[float, ...] = Field(
         (),
         description="Learning rates to try; the best on a held-out fifth of the training images becomes optimizer.lr. "
-        "For model.cached, where trying is cheap.",
+        "For model.cached, since trying is cheap then.",
     )
 
     @model_validator(mode="after")

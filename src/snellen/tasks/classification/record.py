@@ -1,4 +1,4 @@
-"""The results that a classification run keeps for each image: every file's writer beside its reader.
+"""The results that a classification run keeps for each image: each file's writer next to its reader.
 
     samples.csv             row, split, path, target, class, group
     predictions/correct.u8  one byte per scored epoch and image: 1 if the validation image was right; (epochs, N)

@@ -31,14 +31,14 @@ def build_network(recipe: Recipe, images: ImageSet) -> None:
 
 
 def timed(recipe: Recipe) -> Recipe:
-    """With a pass through the backbone in every step, even where features are extracted once."""
+    """With a pass through the backbone in every step, even if features are extracted once."""
     model = recipe.model.model_copy(update={"weights": None, "cached": False})
     data = recipe.data.model_copy(update={"fraction": 1.0})
     return recipe.model_copy(update={"model": model, "data": data, "budget": None, "sweep": ()})
 
 
 def judge(runs: Sequence[RunDirectory]) -> Judged:
-    """By which images each run has right."""
+    """By the images that each run gets right."""
     groups = groups_of(runs[0])
     judged = [class_values(run, recipe_of(run).evaluation.choose) for run in runs]
     scored = [class_predictions(run) for run in runs]
@@ -61,7 +61,7 @@ def judge(runs: Sequence[RunDirectory]) -> Judged:
 
 
 def mistake(runs: Sequence[RunDirectory], row: int) -> Picture:
-    """A picture of a scored image that most of these runs have wrong, with its class and what they predict."""
+    """A picture of a scored image that most of these runs get wrong, with its class and their prediction."""
     view = RunFigures("", runs[0], 0)
     votes = np.stack([class_predictions(run).probabilities[row] for run in runs]).mean(0)
     predicted, truth = runs[0].classes[int(votes.argmax())], str(view.samples["class"].iloc[row])

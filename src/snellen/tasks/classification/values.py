@@ -1,4 +1,4 @@
-"""What a classification run is judged by, image by image: see reporting.headline."""
+"""The values that a classification run is judged by, image by image: see reporting.headline."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from snellen.tasks.classification.record import ImagePredictions, classes_by_epo
 class ClassValues:
     """Values of a classification run.
 
-    correct: (N,). predicted: (N,) int64 in [0, C); None where it was not kept by epoch (runs of an older version): then
-    all figures but top-1 are of the kept weights.
+    correct: (N,). predicted: (N,) int64 in [0, C); None if it was not kept by epoch (runs of an older version): then
+    all figures except top-1 are those of the kept weights.
     """
 
     correct: NDArray[np.bool_]
@@ -32,7 +32,7 @@ def class_predictions(run: RunDirectory) -> ImagePredictions:
 
 
 def class_values(run: RunDirectory, choose: str | None) -> ClassValues:
-    """Of a run that was scored, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
+    """Values of a scored run, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
     scored = class_predictions(run)
     of_kept = np.asarray(scored.probabilities.argmax(1))
     if run.has_test or choose != "best":

@@ -1,4 +1,4 @@
-"""What a source of images without labels holds, before any pretraining."""
+"""A check of a source of images without labels, before any pretraining."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIELDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, repr=False)
 class UnlabelledCheck(FileCheck):
-    """files: as in FileCheck. images: the index. reason: why they count as unlabelled. notes: on 16-bit values."""
+    """files: as in FileCheck. images: the index. reason: for counting them as unlabelled. notes: on 16-bit values."""
 
     images: UnlabelledSet
     reason: str
@@ -49,7 +49,7 @@ class UnlabelledCheck(FileCheck):
 def check(
     data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
 ) -> UnlabelledCheck:
-    """Decodes every image. why: the images count as unlabelled. Raises UserError where pretraining would."""
+    """Decodes every image. why: for counting the images as unlabelled. Raises UserError where pretraining would."""
     images = read_unlabelled(check_path(data))
     bits = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data

@@ -190,7 +190,7 @@ def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts
 
 
 def plain_loop(prepared: PreparedPretraining) -> Iterator[int]:
-    """There is none: see benchmarks/pretraining.py."""
+    """There is no such baseline here: see benchmarks/pretraining.py."""
     raise UserError("`snellen bench train` measures recipes of `snellen train`; this one is for pretraining.")
 
 

@@ -23,7 +23,7 @@ class RepresentationSpec(EvaluationTransformSpec):
         None,
         ge=1,
         description="Epochs between two evaluations; the last epoch is always evaluated. null: 1, and with `data` a "
-        "tenth of the epochs, because k-NN with many labelled images takes a good part of an epoch's time.",
+        "tenth of the epochs, because k-NN with many labelled images takes a large part of an epoch's time.",
     )
     data: str | None = Field(
         None,

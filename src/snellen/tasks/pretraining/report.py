@@ -1,4 +1,4 @@
-"""The page of a pretraining run, or of several: that of a classifier, with the figures of nearest neighbours."""
+"""The page of a pretraining run, or of several: that of a classifier, with figures of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PretrainingFigures(RunFigures):
 
     @property
     def measure(self) -> str:
-        """What the share of right images is called."""
+        """The name of the share of right images."""
         return "k-NN top-1"
 
     @property
@@ -77,7 +77,7 @@ class PretrainingFigures(RunFigures):
 
     @property
     def curves(self) -> Sequence[CurveSpec]:
-        """What is drawn over the epochs."""
+        """The curves over the epochs."""
         return _CURVES
 
     @cached_property
@@ -166,7 +166,7 @@ def _probe(run: PretrainingFigures) -> str:
 
 
 def _last(metrics: pd.DataFrame, name: str) -> float | None:
-    """The last value of a column, None where there is none: not every look at the features has every figure."""
+    """The last value of a column, None if there is none: not every evaluation has every figure."""
     if name not in metrics:
         return None
     values = pd.to_numeric(metrics[name]).dropna().tolist()

@@ -88,7 +88,7 @@ class Pretraining:
 
     @property
     def evaluated_images(self) -> int:
-        """How many images an evaluation uses."""
+        """The number of images in an evaluation."""
         if self._labelled is None:
             return min(_SAMPLED, self._plain.count)
         return self._labelled.known.count + self._labelled.scored.count

@@ -17,7 +17,7 @@ from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
 def plain_steps(recipe: SegmentationRecipe, images: MaskedSet, device: torch.device) -> Iterator[int]:
-    """Trains as a tutorial would, with torchvision's loss: cross-entropy, at half weight for an auxiliary head."""
+    """Trains in a standard tutorial way, with torchvision's loss: cross-entropy, half weight for an auxiliary head."""
     from_scratch = recipe.model.model_copy(update={"weights": None})
     network, _ = build_segmenter(from_scratch, len(images.classes), recipe.seed)
 

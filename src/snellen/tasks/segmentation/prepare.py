@@ -181,7 +181,7 @@ def _decode(images: MaskedSet, recipe: SegmentationRecipe, console: Console) -> 
             lambda done: bar.update(task, completed=done),
         )
     if len(decoded.images.train) < 2:
-        raise UserError(f"{images.root}: only one training image; wanted at least two.")
+        raise UserError(f"{images.root}: only one training image; expected at least two.")
     if not decoded.validation.class_pixels[:, :-1].any():
         raise UserError(
             f"{images.root}: no pixel of the validation masks is scored. Ignored: {images.classes.ignored_text}."
@@ -199,7 +199,7 @@ def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample], 
             absent.append(name)
         elif not rows:
             stems = [PurePosixPath(sample.image).stem for sample in samples]
-            hint = did_you_mean(name, stems) or f" One of them is '{stems[0]}'."
+            hint = did_you_mean(name, stems) or f" One of the images is '{stems[0]}'."
             raise UserError(f"snapshots.names: no validation image is called '{name}'.{hint}")
         named += rows
     if absent:

@@ -50,7 +50,7 @@ class SegmentationLossSpec(Spec):
     def _has_a_term(cls, terms: dict[Term, float]) -> dict[Term, float]:
         if not any(terms.values()) or min(terms.values()) < 0:
             raise ValueError(
-                "wanted weights of at least 0, and one of them above 0, as in {cross_entropy: 1, dice: 0.5}"
+                "expected weights of at least 0, and one of them above 0, as in {cross_entropy: 1, dice: 0.5}"
             )
         return terms
 
@@ -58,7 +58,7 @@ class SegmentationLossSpec(Spec):
     @classmethod
     def _positive(cls, weights: Literal["balanced"] | dict[str, float] | None) -> object:
         if isinstance(weights, dict) and min(weights.values(), default=1) < 0:
-            raise ValueError("wanted weights of at least 0")
+            raise ValueError("expected weights of at least 0")
         return weights
 
 

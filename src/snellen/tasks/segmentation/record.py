@@ -1,4 +1,4 @@
-"""The results that a segmentation run keeps for each image: every file's writer beside its reader.
+"""The results that a segmentation run keeps for each image: each file's writer next to its reader.
 
     data.json               in addition to what every run has: the class table, see ClassTable.as_dict
     samples.csv             row, split, path, mask, group

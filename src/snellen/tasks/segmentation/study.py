@@ -31,14 +31,14 @@ def build_network(recipe: SegmentationRecipe, images: MaskedSet) -> None:
 
 
 def timed(recipe: SegmentationRecipe) -> SegmentationRecipe:
-    """From scratch, on all images that there are."""
+    """From scratch, on all images."""
     model = recipe.model.model_copy(update={"weights": None})
     data = recipe.data.model_copy(update={"fraction": 1.0})
     return recipe.model_copy(update={"model": model, "data": data, "budget": None})
 
 
 def judge(runs: Sequence[RunDirectory]) -> Judged:
-    """By the mIoU over the classes in enough images, which are the same for all settings: the truth is one."""
+    """By the mIoU over the classes in enough images, the same for all settings, since they share the truth."""
     groups, names = groups_of(runs[0]), runs[0].classes
     judged = [mask_values(run, recipe_of(run).evaluation.choose) for run in runs]
     scored = [mask_predictions(run).confusion for run in runs]
@@ -65,8 +65,8 @@ def judge(runs: Sequence[RunDirectory]) -> Judged:
 
 
 def mistake(runs: Sequence[RunDirectory], row: int) -> NoReturn:
-    """Images are right in part; `judge` has none that are wrong."""
-    raise NotImplementedError("masks are right in part: there are no mistakes to count")
+    """Not possible: masks are partly right, so `judge` gives no wrong images."""
+    raise NotImplementedError("masks are partly right: there are no mistakes to count")
 
 
 def sections(views: Sequence[RunView], most: int) -> Sections:

@@ -1,4 +1,4 @@
-"""What a segmentation run is judged by, image by image: see reporting.headline."""
+"""The values that a segmentation run is judged by, image by image: see reporting.headline."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class MaskValues:
 
 
 def mask_predictions(run: RunDirectory) -> MaskPredictions:
-    """What was counted on the images of `scored_samples` with the kept weights."""
+    """The pixel counts on `scored_samples` with the kept weights."""
     return read_predictions(run, scored_part(run))
 
 
 def mask_values(run: RunDirectory, choose: str | None) -> MaskValues:
-    """Of a run that was scored, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
+    """Values of a scored run, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
     of_kept = counts_of(mask_predictions(run).confusion)
     if run.has_test or choose != "best":
         return MaskValues(of_kept, EpochChoice(False, False))

@@ -75,7 +75,7 @@ class RunFigures(RunView):
 
     @property
     def measure(self) -> str:
-        """What the share of right images is called."""
+        """The name of the share of right images."""
         return "top-1"
 
     @property
@@ -93,7 +93,7 @@ class RunFigures(RunView):
 
     @property
     def curves(self) -> Sequence[CurveSpec]:
-        """What is drawn over the epochs."""
+        """The curves over the epochs."""
         return _CURVES
 
     @property
@@ -120,7 +120,7 @@ class RunFigures(RunView):
 
     @cached_property
     def values(self) -> ClassValues:
-        """What it is judged by, image by image."""
+        """The values it is judged by, image by image."""
         return class_values(self.run, self.recipe.evaluation.choose)
 
     @cached_property
@@ -130,12 +130,12 @@ class RunFigures(RunView):
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) which images are right, by the values that it is judged by."""
+        """(N,) which images are right, by these values."""
         return self.values.correct
 
     @cached_property
     def kept_correct(self) -> NDArray[np.bool_]:
-        """(N,) which images the kept weights have right."""
+        """(N,) which images the kept weights get right."""
         scored = self.predictions
         return np.asarray(scored.probabilities.argmax(1) == scored.target)
 
@@ -175,7 +175,7 @@ class RunFigures(RunView):
 
     @property
     def why_no_interval(self) -> str | None:
-        """Too few groups of images; None where there are enough."""
+        """Too few groups of images; None if there are enough."""
         return why_no_interval(self.groups)
 
     @cached_property
@@ -204,7 +204,7 @@ class RunFigures(RunView):
 
     @property
     def warnings(self) -> list[str]:
-        """Those of every run, and features that cannot be drawn."""
+        """The warnings of every run, and one on features that cannot be drawn."""
         broken = [s.epoch for s in read_snapshots(self.run) if not np.isfinite(s.features).all()]
         epochs = f"epoch{'s' if len(broken) > 1 else ''} {', '.join(map(str, broken))}"
         return super().warnings + ([f"{self.label}: its features are not finite after {epochs}."] if broken else [])
@@ -240,7 +240,7 @@ class Collected:
 
     @property
     def measure(self) -> str:
-        """What the share of right images is called."""
+        """The name of the share of right images."""
         return self.runs[0].measure
 
     @property
@@ -278,7 +278,7 @@ def interval_text(figures: Figures) -> str:
 def collect(
     runs: Sequence[RunDirectory], view: type[RunFigures] = RunFigures, together: type[Collected] = Collected
 ) -> Collected:
-    """Figures of runs, and their comparisons where they were scored on the same images. view: of each run."""
+    """Figures of runs, and their comparisons if they were scored on the same images. view: of each run."""
     labels = labels_of([view("", run, 0).recipe.name for run in runs], runs)
     figures = [view(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
     first = figures[0].samples[["path", "class"]]

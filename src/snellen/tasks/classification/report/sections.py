@@ -58,7 +58,7 @@ class Dataset:
     """A set of images and the runs that were trained on it. data: data.json. source: without its folder.
 
     examples: (class, pictures). rows: (class, training images, validation images, share of the largest class); empty
-    where there are no labels.
+    if there are no labels.
     """
 
     runs: list[RunFigures]
@@ -70,7 +70,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class ClassSections(CommonSections):
-    """What classes.html.j2 uses.
+    """The variables of classes.html.j2.
 
     class_chart: (number of classes, chart of recalls). class_rows: (class, images, (recall, precision, F1) for each
     run). names: of the classes. what_is_kept: names of the figures that are not cross-fitted. grouped: whether images
@@ -92,7 +92,7 @@ class ClassSections(CommonSections):
 
 
 def context(collected: Collected) -> ClassSections:
-    """What the template may use."""
+    """The variables of the template."""
     runs, scored = collected.runs, collected.scored
     return ClassSections(
         title=title_of(runs),
@@ -116,7 +116,7 @@ def context(collected: Collected) -> ClassSections:
 
 
 def _what_is_kept(scored: list[RunFigures]) -> str:
-    """The figures beside top-1 that are not cross-fitted where top-1 is."""
+    """The figures other than top-1 that are not cross-fitted although top-1 is."""
     runs = [run for run in scored if run.of_kept]
     names = ["top-5"] * any(run.figures is not None and run.figures.top5 is not None for run in runs)
     if any(run.values.predicted is None for run in runs):  # of an older version, which did not keep them
@@ -139,7 +139,7 @@ def _by_class(run: RunFigures) -> dict[str, ClassFigures]:
 
 
 def _classes(scored: list[RunFigures]) -> tuple[int, Markup] | None:
-    """How many classes are shown, and their recalls, the hardest first by the mean over the runs."""
+    """The number of classes in the chart, and their recalls, the hardest first by the mean over the runs."""
     figures = [_by_class(run) for run in scored]
     rows: list[tuple[float, str, list[Entry]]] = []
     for name in class_names(scored):
@@ -202,7 +202,7 @@ def _mistakes(run: RunFigures) -> Gallery:
 
 
 def _disagreements(collected: Collected) -> list[Gallery]:
-    """For two runs: images that only one has right by its kept weights, the other's most confident mistakes first."""
+    """For two runs: images that only one gets right by its kept weights, the other's most confident mistakes first."""
     if len(collected.scored) != 2 or not collected.comparisons:
         return []
     galleries = []
@@ -255,7 +255,7 @@ def _dataset(runs: list[RunFigures]) -> Dataset:
 
 
 def _counts(run: RunDirectory) -> list[tuple[str, int, int, float]]:
-    """(class, training images, validation images, share of the largest class); nothing where there are no labels."""
+    """(class, training images, validation images, share of the largest class); nothing if there are no labels."""
     if "per_class" not in run.data:
         return []
     train, validation = run.data["per_class"]["train"], run.data["per_class"]["validation"]

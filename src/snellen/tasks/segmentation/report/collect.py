@@ -62,17 +62,17 @@ class MaskRun(RunView):
 
     @cached_property
     def predictions(self) -> MaskPredictions:
-        """What was counted at the chosen epoch."""
+        """The pixel counts at the chosen epoch."""
         return mask_predictions(self.run)
 
     @cached_property
     def values(self) -> MaskValues:
-        """What it is judged by, image by image."""
+        """The values it is judged by, image by image."""
         return mask_values(self.run, self.recipe.evaluation.choose)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(N, C, 3) true positive, false positive, false negative pixels that figures and tests are made of."""
+        """(N, C, 3) true positive, false positive, false negative pixels, the basis of figures and tests."""
         return self.values.counts
 
     @property
@@ -94,7 +94,7 @@ class MaskRun(RunView):
 
     @cached_property
     def miou_by_image(self) -> NDArray[np.float64]:
-        """(N,) mIoU of each image by itself at the chosen epoch; NaN where nothing of it is scored."""
+        """(N,) mIoU of each single image at the chosen epoch; NaN if nothing of it is scored."""
         return by_image(self.predictions.confusion)[0]
 
     @cached_property
@@ -117,12 +117,12 @@ class MaskRun(RunView):
 
     @property
     def why_no_interval(self) -> str | None:
-        """Why the headline figure has no interval; None where it has one, or where there is no figure."""
+        """Why the headline figure has no interval; None if it has one, or if there is no figure."""
         return None if self.figures is None else why_no_interval(self.figures, self.run.classes)
 
     @property
     def over_the_others(self) -> str | None:
-        """The mIoU over the classes in enough images, where some are not, with these classes' names."""
+        """The mIoU over the classes in enough images, with their names; None if all classes are."""
         common = None if self.figures is None else self.figures.common
         if common is None:
             return None
@@ -131,14 +131,14 @@ class MaskRun(RunView):
 
     @property
     def compared(self) -> tuple[float, Interval | None]:
-        """mIoU over the classes that a test is over, or over all where none are in enough images; its interval."""
+        """mIoU over the classes of a test, or over all if none is in enough images; its interval."""
         assert self.figures is not None
         over = self.figures if self.figures.common is None else self.figures.common
         return over.miou, over.miou_interval
 
     @cached_property
     def confusion(self) -> Confusion | None:
-        """Which classes' pixels are predicted as which."""
+        """The pixels of each class that are predicted as each class."""
         return ranked(self.predictions.confusion.sum(0)) if self.scored else None
 
     @property
@@ -163,7 +163,7 @@ class CollectedMasks:
 
     @property
     def measure(self) -> str:
-        """What is compared: mIoU, with the names of the classes where some are in too few images for a test."""
+        """What is compared: mIoU, with the names of the classes if some are in too few images for a test."""
         partly = [run for run in self.scored if run.figures is not None and run.figures.common is not None]
         if not self.same_images or not partly:
             return "mIoU"
@@ -201,7 +201,7 @@ def _sentence(run: MaskRun) -> str:
 
 
 def collect(runs: Sequence[RunDirectory]) -> CollectedMasks:
-    """Figures of runs, and their comparisons where they were scored on the same masks by the same classes."""
+    """Figures of runs, and their comparisons if they were scored on the same masks with the same classes."""
     labels = labels_of([recipe_of(run).name for run in runs], runs)
     views = [MaskRun(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
     first = views[0]

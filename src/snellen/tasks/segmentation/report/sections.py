@@ -90,7 +90,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class MaskSections(CommonSections):
-    """What segmentation.html.j2 uses.
+    """The variables of segmentation.html.j2.
 
     names: of the classes. colours: of each, as the style sheet writes it. class_chart: (number of classes, chart of
     IoU). fewest_images: for an interval. grouped: whether images come in groups.
@@ -109,7 +109,7 @@ class MaskSections(CommonSections):
 
 
 def context(collected: CollectedMasks) -> MaskSections:
-    """What the template may use."""
+    """The variables of the template."""
     runs, scored = collected.runs, collected.scored
     return MaskSections(
         title=title_of(runs),
@@ -131,7 +131,7 @@ def context(collected: CollectedMasks) -> MaskSections:
 
 
 def _miou(scored: list[MaskRun], collected: CollectedMasks) -> Markup | None:
-    """Over the classes that are compared, or over all of each run's where the images are not the same."""
+    """The mIoU over the classes that are compared, or over all classes of each run if the images differ."""
     rows = []
     for run in scored:
         assert run.figures is not None
@@ -154,7 +154,7 @@ def _by_class(run: MaskRun) -> dict[str, MaskClassFigures]:
 
 
 def _classes(scored: list[MaskRun]) -> tuple[int, Markup] | None:
-    """How many classes are shown, and their IoU, the hardest first by the mean over the runs."""
+    """The number of classes in the chart, and their IoU, the hardest first by the mean over the runs."""
     figures = [_by_class(run) for run in scored]
     rows: list[tuple[float, str, list[Entry]]] = []
     for name in class_names(scored):
