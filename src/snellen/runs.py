@@ -29,9 +29,9 @@ class Run(RunDirectory):
     def __repr__(self) -> str:
         try:
             status = self.status
-            score = f", {status['measure']} {status['score']:.2%}" if status["score"] is not None else ""
-            state = f"{status['state']}, epoch {status['epochs_done']} of {status['epochs']}{score}"
-        except (UserError, LookupError, TypeError, ValueError):
+            score = "" if status.score is None else f", {status.measure} {status.score:.2%}"
+            state = f"{status.state}, epoch {status.epochs_done} of {status.epochs}{score}"
+        except UserError:
             state = "status.json is damaged or missing"
         return f"Run({str(self.path)!r}): {state}"
 

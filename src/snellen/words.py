@@ -52,6 +52,15 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
+def si(number: float) -> str:
+    """Three digits and a unit: 127,106 is '127 k'."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= 0.9995 * size:
+            scaled = number / size
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
+    return f"{number:.0f}"
+
+
 def time_axis(longest: float) -> tuple[float, str]:
     """(seconds in a unit, its name) for an axis of time up to `longest` seconds: as fine as `duration` writes it."""
     return (1.0, "seconds") if longest < 100 else (60.0, "minutes")

@@ -88,7 +88,7 @@ def test_an_interrupted_study_resumes_and_repeats_nothing(digits: Path, tmp_path
         opened = load(run.path)
         samples = opened.samples()
         assert not learnt & {str(opened.image(p)) for p in samples.query("split == 'validation'")["path"]}
-    tops = [load(run.path).status["score"] for run in study.runs if run.setting == "A"]
+    tops = [load(run.path).status.score for run in study.runs if run.setting == "A"]
     assert scored["mean"][0] == pytest.approx(sum(tops) / 2)
 
     assert not list(out.glob("runs/*/report.html")), "the study has one page, whether a run was resumed or not"

@@ -188,7 +188,7 @@ def test_a_run_of_a_data_frame_is_resumed_from_anywhere(
         patch.setattr("snellen.commands.execution.StopRequest", StopAfter)
         StopAfter.starts = 1
         stopped = snellen.train(frame, "airnet-scratch", out=tmp_path / "stopped", epochs=3, quiet=True, **FAST)
-    assert stopped.status["state"] == "interrupted"
+    assert stopped.status.state == "interrupted"
     shutil.move(stopped.path, tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
     resumed = snellen.resume("elsewhere", quiet=True)

@@ -148,12 +148,12 @@ def test_evaluation_prediction_and_report_have_the_scale_of_the_run(
     deep_classes: Path, trained: Run, tmp_path: Path
 ) -> None:
     evaluated, text = result_and_output(evaluate, trained, deep_classes)
-    assert evaluated.figures.top1 == pytest.approx(trained.status["score"])
+    assert evaluated.figures.top1 == pytest.approx(trained.status.score)
     assert "16 bits" not in text, "nothing to warn of"
     table = predict(trained, deep_classes / "val", tmp_path / "p.csv", top_k=1, quiet=True).path.read_text()
     answers = [row.split(",")[:2] for row in table.splitlines()[1:]]
     right = np.mean([Path(path).parent.name == label for path, label in answers])
-    assert right == pytest.approx(trained.status["score"])
+    assert right == pytest.approx(trained.status.score)
     shown_pictures = pictures(trained.path / "report.html")
     assert shown_pictures
     assert max(picture.max() for picture in shown_pictures) > 150, "not black"
@@ -191,11 +191,11 @@ def test_a_stopped_run_resumes_with_its_scale(
     with monkeypatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAtOnce)
         stopped = start(tmp_path / "stopped")
-    assert stopped.status["state"] == "interrupted"
+    assert stopped.status.state == "interrupted"
     assert stopped.recipe.data.bits == 12
     if stopped.recipe.task == "pretraining":
         assert stopped.recipe.labelled.bits == 12
-    assert resume(stopped.path, console=QUIET).status["state"] == "finished"
+    assert resume(stopped.path, console=QUIET).status.state == "finished"
     first, second = (load_file(run.path / "checkpoints" / "last.safetensors") for run in (whole, stopped))
     assert all(first[key].equal(second[key]) for key in first)
 
@@ -248,7 +248,7 @@ def test_a_run_of_eight_bits_says_how_it_reads_sixteen(
     told, text = result_and_output(evaluate, run, deep, overrides={"data.bits": 12})
     assert "16 bits" not in text
     figure = "miou" if masked else "top1"
-    assert getattr(told.figures, figure) == pytest.approx(run.status["score"])
+    assert getattr(told.figures, figure) == pytest.approx(run.status.score)
     images = deep / "val" / ("images" if masked else "")
     for overrides, warned in (([], True), (["data.bits=12"], False)):
         code, text = snellen("predict", run.path, images, *overrides, "--out", tmp_path / f"out{warned}", capsys=capsys)

@@ -49,7 +49,7 @@ def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_run_holds_what_its_docstring_says(trained: Run) -> None:
-    assert trained.status["state"] == "finished"
+    assert trained.status.state == "finished"
     assert trained.data["classes"] == LAND_COVER
     assert trained.data["colours"][0] == [0, 255, 255]
     counts = trained.data["counts"]
@@ -62,7 +62,7 @@ def test_the_run_holds_what_its_docstring_says(trained: Run) -> None:
     assert metrics["validation_miou"].max() == pytest.approx(miou(chosen.confusion))
     headline = trained.kind.report.view("", trained, 0).headline_figure
     assert headline is not None
-    assert (trained.status["measure"], trained.status["score"]) == ("mIoU", pytest.approx(headline[1]))
+    assert (trained.status.measure, trained.status.score) == ("mIoU", pytest.approx(headline[1]))
     assert int(chosen.confusion.sum()) + trained.data["ignored_pixels"]["validation"] == 5 * 48 * 48
     by_epoch = trained.by_epoch()
     assert by_epoch.shape == (4, 5, 6, 3)
@@ -71,7 +71,7 @@ def test_the_run_holds_what_its_docstring_says(trained: Run) -> None:
     assert table["path"].tolist() == samples[samples["split"] == "validation"]["path"].tolist()
     right, all_pixels = np.trace(chosen.confusion, axis1=1, axis2=2), chosen.confusion.sum((1, 2))
     np.testing.assert_allclose(table["pixel_accuracy"].astype(float), right / all_pixels, atol=1e-6)
-    assert trained.environment["macs"] > 0
+    assert trained.environment.macs > 0
 
 
 def test_figures_are_those_of_the_network_that_was_kept(trained: Run) -> None:
@@ -100,7 +100,7 @@ def test_figures_are_those_of_the_network_that_was_kept(trained: Run) -> None:
     assert [snapshot.epoch for snapshot in snapshots] == [1, 4]
     names = samples[samples["split"] == "validation"]["path"].iloc[snapshots[0].rows]
     assert any("0015_sat" in name for name in names)
-    if trained.status["chosen_epoch"] == 4:
+    if trained.status.chosen_epoch == 4:
         for mask, row in zip(snapshots[1].masks, snapshots[1].rows, strict=True):
             assert (mask == prediction[row].numpy()).mean() > 0.999
 
@@ -154,7 +154,7 @@ def test_a_run_is_where_weights_come_from(
     assert all(
         tensor.equal(old[name.removeprefix("" if kind == "segmentation" else "model.")]) for name, tensor in new.items()
     )
-    loaded = run.environment["weights"]["loaded"]
+    loaded = run.environment.weights.loaded
     output_layers = 2 if kind == "segmentation" else 0  # its weight and bias start anew
     assert loaded == len(source.model().state_dict() if kind == "segmentation" else old) - output_layers
 
@@ -165,7 +165,7 @@ def test_budget_is_kept(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     code, text = snellen("train", "segment-lite", scenes, "budget=3s", *FAST, "--out", out, capsys=capsys)
     assert code == 0, text
     run = Run(out)
-    assert run.recipe.epochs == run.status["epochs_done"] > 1
+    assert run.recipe.epochs == run.status.epochs_done > 1
     assert f"budget 3s: {run.recipe.epochs} epochs" in text
 
 

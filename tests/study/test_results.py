@@ -30,7 +30,7 @@ class _Counts:
 
     data: dict[str, Any]
     recipe: CommonRecipe
-    status: dict[str, Any] = field(default_factory=lambda: {"seconds_training": 10.0, "epochs_done": 5})
+    status: Any = field(default_factory=lambda: SimpleNamespace(seconds_training=10.0, epochs_done=5))
 
 
 def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
@@ -233,7 +233,8 @@ def test_what_so_many_seeds_can_say() -> None:
 def test_what_else_differs_is_said_of_the_winner() -> None:
     rights = drawn({"A": 0.5, "B": 0.9}, 3, 300)
     study_cells = cells(rights)
-    study_cells[1].runs[0].status.update(seconds_training=13.8, epochs_done=17)  # the first run stands for the setting
+    first: Any = study_cells[1].runs[0]  # it stands for the setting
+    first.status = SimpleNamespace(seconds_training=13.8, epochs_done=17)
     assert "B trained 38% longer (14 s against 10 s, 17 epochs against 5)" in answer(results(study_cells))[0].text
 
 

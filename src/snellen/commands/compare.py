@@ -184,8 +184,7 @@ def _without_published(recipe: CommonRecipe) -> CommonRecipe:
 
 def _recorded_modes(folder: Path) -> dict[str, Mode]:
     """The mode of each network when the study began; later runs use the same one."""
-    modes: dict[str, dict[str, Any]] = Study(folder).facts["modes"] if is_study(folder) else {}
-    return {name: Mode(**mode) for name, mode in modes.items()}
+    return Study(folder).facts.modes if is_study(folder) else {}
 
 
 def _pretraining_seconds(

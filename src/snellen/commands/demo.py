@@ -97,6 +97,6 @@ def _masks(scenes: Path, folder: Path, console: Console) -> Path:
 
 
 def _finished(run: Run) -> Run:
-    if run.status["state"] != "finished":
+    if not run.status.finished:
         raise KeyboardInterrupt
     return run

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from snellen.engine.checkpoint import Progress
 from snellen.engine.recipe import CommonRecipe
 from snellen.recipe.load import dump
+from snellen.run.environment import Switch
 from snellen.run.writer import RunWriter
 from snellen.runs import Run
 
@@ -34,9 +35,9 @@ def go_back_in_fp32(writer: RunWriter, reason: str) -> str:
     before = run.mode
     after = dataclasses.replace(before, precision="fp32")
     step = _discard_later_epochs(writer)
-    switch = {"step": step, "before": str(before), "after": str(after), "reason": reason}
-    switches = [*run.environment.get("switches", []), switch]
-    writer.json("environment.json", run.environment | dataclasses.asdict(after) | {"switches": switches})
+    switches = [*run.environment.switches, Switch(step, str(before), str(after), reason)]
+    environment = dataclasses.replace(run.environment, **dataclasses.asdict(after), switches=switches)
+    writer.json("environment.json", environment.as_dict())
     hardware = after.fixed(run.recipe.hardware)
     writer.text("recipe.yaml", dump(run.recipe.model_copy(update={"hardware": hardware})))
     start = f"from the checkpoint after step {step}" if step else "from the start"

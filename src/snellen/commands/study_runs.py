@@ -59,7 +59,7 @@ def run_pretraining(planned: PlannedPretraining | None, images: Any, kind: AnyKi
         run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)
-    return bool(run.status["state"] == "finished")
+    return run.status.finished
 
 
 def one_by_one(plan: Plan, context: Context) -> bool:
@@ -80,7 +80,7 @@ def one_by_one(plan: Plan, context: Context) -> bool:
                 raise
             context.console.print(f"[yellow]note:[/] {escape(str(error))}", highlight=False)
             continue
-        if trained.status["state"] != "finished":
+        if not trained.status.finished:
             return False
     return True
 

@@ -105,8 +105,17 @@ class Cell:
     @property
     def seconds(self) -> float:
         """Training and scoring, the mean over the seeds."""
-        spent = [run.status["seconds_training"] + run.status["seconds_evaluating"] for run in self.runs.values()]
-        return float(np.mean(spent))
+        return float(np.mean([run.status.seconds for run in self.runs.values()]))
+
+    @property
+    def labelled_images(self) -> int:
+        """To train on."""
+        return int(self.first.data["counts"]["train"])
+
+    @property
+    def seed_share(self) -> float | None:
+        """Of the mean's variance, what comes from the seeds; None for too few to tell."""
+        return self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None
 
     @property
     def first(self) -> Run:
@@ -119,7 +128,7 @@ class Cell:
         return {
             "setting": self.setting,
             "fraction": self.fraction,
-            "labelled_images": int(self.first.data["counts"]["train"]),
+            "labelled_images": self.labelled_images,
             "seeds": len(self.runs),
             "images": self.images,
             "measure": self.measure,
@@ -127,13 +136,13 @@ class Cell:
             "over_classes": self.judged.over_classes,
             "low": None if self.interval is None else self.interval.low,
             "high": None if self.interval is None else self.interval.high,
-            "seed_share": self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None,
+            "seed_share": self.seed_share,
             "kept_mean": self.judged.kept,
             "runs_not_learnt": len(self.not_learnt),
             "seconds": self.seconds,
-            "parameters": environment["parameters"],
-            "trainable_parameters": environment["trainable_parameters"],
-            "macs": environment["macs"],
+            "parameters": environment.parameters,
+            "trainable_parameters": environment.trainable_parameters,
+            "macs": environment.macs,
         }
 
 
