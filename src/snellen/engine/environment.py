@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,13 +68,17 @@ def arithmetic_unit(device: torch.device) -> dict[str, Any]:
 
 def _cpu_flags() -> str:
     """A hash of the instruction sets that the CPU has; '' where they cannot be read."""
-    try:
+    flags = _cpu_info("flags", "Features")  # x86, ARM
+    return "" if flags is None else text_hash(" ".join(sorted(flags.split())))[:16]
+
+
+def _cpu_info(*names: str) -> str | None:
+    """The first entry of /proc/cpuinfo that is called so; None where there is none, as on other systems than Linux."""
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):  # x86, ARM
-                return text_hash(" ".join(sorted(line.partition(":")[2].split())))[:16]
-    except OSError:
-        pass  # not Linux
-    return ""
+            if line.startswith(names):
+                return line.partition(":")[2].strip()
+    return None
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -86,13 +91,7 @@ def peak_memory_mib(device: torch.device) -> float:
 
 def processor() -> str:
     """The CPU's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
+    return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def _git() -> Git | None:
