@@ -28,18 +28,18 @@ def kind_of(value: object) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def did_you_mean(given: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
-    """A sentence with the choice that is spelt most like `given`, after a space; "" where none is near.
+def did_you_mean(given: str, choices: Iterable[str], cutoff: float = 0.6, most: int = 1) -> str:
+    """A sentence with the choices that are spelt most like `given`, after a space; "" where none is near.
 
-    cutoff: the least similarity in [0, 1], as in difflib.get_close_matches.
+    cutoff, most: the least similarity in [0, 1] and the number of choices, as in difflib.get_close_matches.
 
     >>> did_you_mean("adamv", ["sgd", "adamw"])
     " Did you mean 'adamw'?"
     >>> did_you_mean("lion", ["sgd", "adamw"])
     ''
     """
-    close = difflib.get_close_matches(given, list(choices), n=1, cutoff=cutoff)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    close = [f"'{name}'" for name in difflib.get_close_matches(given, list(choices), most, cutoff)]
+    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def duration(seconds: float) -> str:

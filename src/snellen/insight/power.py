@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,14 +55,14 @@ def images_needed(difference: float, discordance: float, power: float = _POWER, 
     about = math.ceil((null * math.sqrt(discordance) + alternative * math.sqrt(discordance - size**2)) ** 2 / size**2)
     if about * discordance > _MANY:
         return about
+
+    def finds(count: int) -> bool:
+        return power_of_mcnemar(size, discordance, count, alpha) >= power
+
     low, high = 1, about
-    while power_of_mcnemar(size, discordance, high, alpha) < power:
+    while not finds(high):
         low, high = high, 2 * high
-    while low < high:
-        middle = (low + high) // 2
-        enough = power_of_mcnemar(size, discordance, middle, alpha) >= power
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return low
+    return low + bisect_left(range(low, high), True, key=finds)
 
 
 def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> float:
@@ -172,8 +173,4 @@ def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
     """The smallest number from `start` on that is enough; more is never worse. None where not even `most` is."""
     if not enough(most):
         return None
-    low, high = start, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    return start + bisect_left(range(start, most), True, key=enough)

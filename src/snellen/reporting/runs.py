@@ -270,7 +270,7 @@ def left_aside(runs: Sequence[RunView]) -> list[str]:
 
 def differing(runs: Sequence[RunView]) -> list[Difference]:
     """What differs between runs, among everything that a result may depend on."""
-    return [row for row in differences([_conditions(run) for run in runs]) if is_listed(row.key)]
+    return [row for row in differences([_conditions(run) for run in runs]) if is_listed(row.field)]
 
 
 def _conditions(run: RunView) -> dict[str, Any]:
@@ -324,7 +324,7 @@ def run_numbers(run: RunView) -> dict[str, Any]:
 
 def differing_numbers(rows: Sequence[Difference]) -> list[dict[str, Any]]:
     """Fields in which runs differ, for JSON."""
-    return [{"field": row.key, "values": list(row.values)} for row in rows]
+    return [asdict(row) for row in rows]
 
 
 def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence[str]) -> dict[str, Any]:

@@ -25,23 +25,10 @@ from snellen.study.answer import Answer, answer, not_learnt, verdict
 from snellen.study.directory import StudyDirectory
 from snellen.study.results import Cell, Pair, Results, read_results
 from snellen.tasks.kind import Sections
-from snellen.words import counted, duration, time_axis
+from snellen.words import counted, time_axis
 
 _PICTURES = 8
 _MOST_FEATURES = 6  # settings whose features are drawn
-
-
-@dataclass(frozen=True)
-class PretrainingFacts:
-    """The pretraining of a study, in words; knn and notes are empty where there are none."""
-
-    name: str
-    backbone: str
-    images: str
-    time: str
-    epochs: str
-    knn: str
-    notes: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ class StudyPage:
     views: list[RunView]
     notices: list[str]
     cost: list[Cost]
-    pretraining: PretrainingFacts | None
+    pretraining: RunView | None
     pretrained_once: bool
 
 
@@ -243,21 +230,9 @@ def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
     return rows[np.argsort(-(share_right - share_right_of_loser)[rows], kind="stable")]
 
 
-def _pretraining(study: StudyDirectory) -> PretrainingFacts | None:
-    """The pretraining, in words."""
+def _pretraining(study: StudyDirectory) -> RunView | None:
     run = study.pretraining
-    if run is None:
-        return None
-    view, status = run.kind.report.view("", run, 0), run.status
-    return PretrainingFacts(
-        name=view.recipe.name,
-        backbone=str(view.recipe.network_name),
-        images=counted(run.data["counts"]["train"], "image"),
-        time=duration(status.seconds),
-        epochs=f"{status.epochs_done} of {counted(status.epochs, 'epoch')}",
-        knn=view.progress,
-        notes=" ".join(run.data["notes"]),
-    )
+    return None if run is None else run.kind.report.view("", run, 0)
 
 
 def _few_steps(results: Results) -> list[str]:

@@ -214,9 +214,4 @@ def _encoder_tensors(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> dic
 def _published_normalization(segmenter: Segmenter) -> Normalization | None:
     if segmenter.encoder_name is None:
         return _IMAGENET
-    published = own_normalization(BackboneSpec(backbone=segmenter.encoder_name))
-    return (
-        None
-        if published is None
-        else Normalization(*published, source=f"the configuration of {segmenter.encoder_name}")
-    )
+    return own_normalization(BackboneSpec(backbone=segmenter.encoder_name))
