@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from snellen.engine.recipe import CommonRecipe
-from snellen.insight.holm import holm
+from snellen.insight.decision import holm
 from snellen.insight.moderation import prior
 from snellen.insight.power import Needed
 from snellen.insight.proportions import wilson

@@ -16,10 +16,11 @@ import torch
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from snellen.engine.budget import endless, trial_steps
 from snellen.engine.device import synchronise
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
-from snellen.engine.loop import Job, endless, trial_steps
+from snellen.engine.loop import Job
 from snellen.tasks.kinds import load_for
 from snellen.words import counted
 

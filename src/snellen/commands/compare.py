@@ -99,7 +99,10 @@ def compare(
     modes = dict(Study(folder).facts.modes) if is_study(folder) else {}
     speeds = _measure_speeds(plan, images, modes, console)
     console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, kind, console)))
-    say_notes(console, _few_steps(plan, images, deliberate=spec.fewest_steps > 0))
+    # With a budget the number of steps is not known yet.
+    unbudgeted = [run for run in plan.runs if not run.recipe.budget]
+    sizes = [(run.setting, run.recipe, round(run.fraction * len(images.train))) for run in unbudgeted]
+    say_notes(console, few_steps_notes(sizes, deliberate=spec.fewest_steps > 0))
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
@@ -244,18 +247,6 @@ def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretrainin
         table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, time, state)
     table.add_row(f"[bold]{counted(len(plan.runs), 'run')}[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
     return table
-
-
-def _few_steps(plan: Plan, images: Any, deliberate: bool) -> list[str]:
-    """Notes on settings with few steps; with a budget the number of steps is not known yet."""
-    return few_steps_notes(
-        [
-            (run.setting, run.recipe, round(run.fraction * len(images.train)))
-            for run in plan.runs
-            if not run.recipe.budget
-        ],
-        deliberate,
-    )
 
 
 def _interrupted(study: Study, console: Console) -> Study:

@@ -15,6 +15,7 @@ from snellen.recipe.load import dump
 from snellen.run.environment import Switch
 from snellen.run.writer import RunWriter
 from snellen.runs import Run
+from snellen.tasks.arithmetic import in_mode
 
 _LAST, _BEST, _PREDICTIONS = "checkpoints/last.pt", "checkpoints/best.safetensors", "predictions/validation.npz"
 
@@ -38,8 +39,7 @@ def go_back_in_fp32(writer: RunWriter, reason: str) -> str:
     switches = [*run.environment.switches, Switch(step, str(before), str(after), reason)]
     environment = dataclasses.replace(run.environment, **dataclasses.asdict(after), switches=switches)
     writer.json("environment.json", environment.as_dict())
-    hardware = after.fixed(run.recipe.hardware)
-    writer.text("recipe.yaml", dump(run.recipe.model_copy(update={"hardware": hardware})))
+    writer.text("recipe.yaml", dump(in_mode(run.recipe, after)))
     start = f"from the checkpoint after step {step}" if step else "from the start"
     return f"{reason}, in {before}. The run continues in {after}, {start}; its report says so."
 

@@ -20,6 +20,7 @@ from rich.markup import escape
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import resume, train_on
 from snellen.data.store import JOBS
+from snellen.engine.recipe import CommonRecipe
 from snellen.engine.relevance import step_key
 from snellen.errors import UserError
 from snellen.files import write_text
@@ -28,6 +29,7 @@ from snellen.runs import Run
 from snellen.study.directory import state_of
 from snellen.study.plan import Plan, PlannedPretraining, PlannedRun
 from snellen.study.timing import Speed
+from snellen.tasks.arithmetic import in_mode
 from snellen.tasks.kinds import AnyKind
 from snellen.words import duration
 
@@ -41,6 +43,10 @@ class Context:
     data: str | Path
     speeds: Mapping[str, Speed]
     console: Console
+
+    def recipe(self, run: PlannedRun) -> CommonRecipe:
+        """The recipe of a run in the mode of its network, so that no run measures it again."""
+        return in_mode(run.recipe, self.speeds[step_key(run.recipe)].mode)
 
     def seconds(self, run: PlannedRun) -> float:
         """The expected seconds of a run."""
@@ -90,8 +96,7 @@ def one_by_one(plan: Plan, context: Context) -> bool:
 def _train(run: PlannedRun, context: Context) -> Run:
     if state_of(run.path) != "not started":
         return resume(run.path, console=context.console)
-    recipe = context.speeds[step_key(run.recipe)].pinned(run.recipe)
-    return train_on(context.kind, context.images, context.data, recipe, run.path, context.console)
+    return train_on(context.kind, context.images, context.data, context.recipe(run), run.path, context.console)
 
 
 def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
@@ -113,9 +118,8 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
         try:
             command = [sys.executable, "-m", "snellen", "train"]
             if state_of(run.path) == "not started":
-                recipe = context.speeds[step_key(run.recipe)].pinned(run.recipe)
                 recipe_file = run.path.parent / f"{run.path.name}.yaml"
-                write_text(recipe_file, dump(recipe))
+                write_text(recipe_file, dump(context.recipe(run)))
                 command += [str(recipe_file), str(context.data), "--out", str(run.path)]
             else:
                 command += ["--resume", str(run.path)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import time
+from collections.abc import Iterable, Iterator
 
 from snellen.engine.device import synchronise
-from snellen.engine.loop import Job, endless, trial_steps
+from snellen.engine.loop import Examples, Job, Source, one_step
 from snellen.errors import UserError
 from snellen.words import duration
 
@@ -54,6 +56,20 @@ def step_seconds(job: Job) -> float:
             synchronise(job.feed.device)
             return (time.perf_counter() - start) / timed_steps
     raise AssertionError("unreachable: the batches do not end")
+
+
+def trial_steps(job: Job, batches: Iterable[Examples]) -> Iterator[int]:
+    """Trains on batches only to take the time: nothing is written. Yields the number of images of each step."""
+    trained, optimizer = job.setup()
+    job.model.train()
+    for step, batch in enumerate(batches):
+        one_step(job, trained, optimizer, batch, step)
+        yield len(batch)
+
+
+def endless(feed: Source) -> Iterator[Examples]:
+    """The batches of one epoch after the other."""
+    return itertools.chain.from_iterable(feed.train(epoch) for epoch in itertools.count(1))
 
 
 def evaluation_seconds(job: Job) -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,20 +259,6 @@ def one_step(
         job.ema.update(job.model, step + 1)
     job.task.after_step(job.model, step + 1, job.feed.steps * job.recipe.epochs)
     return loss, metric_sum, rate, norm
-
-
-def trial_steps(job: Job, batches: Iterable[Examples]) -> Iterator[int]:
-    """Trains on batches only to take the time: nothing is written. Yields the number of images of each step."""
-    trained, optimizer = job.setup()
-    job.model.train()
-    for step, batch in enumerate(batches):
-        one_step(job, trained, optimizer, batch, step)
-        yield len(batch)
-
-
-def endless(feed: Source) -> Iterator[Examples]:
-    """The batches of one epoch after the other."""
-    return itertools.chain.from_iterable(feed.train(epoch) for epoch in itertools.count(1))
 
 
 def _set_rate(job: Job, step: int) -> float:

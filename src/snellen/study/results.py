@@ -24,7 +24,6 @@ from snellen.insight.settings import Scores, compare, expected_by_setting, unit_
 from snellen.reporting.headline import scored_samples
 from snellen.runs import Run
 from snellen.study.directory import StudyDirectory
-from snellen.study.kinds import kind_of_training
 from snellen.tasks.kind import Judged
 
 
@@ -61,8 +60,8 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """How much of the network is trained, which decides how much another seed changes."""
-        return kind_of_training(self.recipe)
+        """How much of the network is trained, which decides how much another seed changes: fixed before any run."""
+        return "head only" if self.recipe.trains_head_only else "whole network trained"
 
     @property
     def scores(self) -> Scores:
@@ -215,7 +214,9 @@ def read_results(study: StudyDirectory) -> Results:
         missing += [run.path.name for run in planned if run.state != "finished"]
         runs = {run.seed: Run(run.path) for run in planned if run.state == "finished"}
         if runs:
-            cells.append(_cell(setting, fraction, runs))
+            first = next(iter(runs.values()))
+            judged = first.kind.study.judge([*runs.values()])
+            cells.append(Cell(setting, fraction, runs, first.recipe, first.kind.measure, judged))
     if not cells:
         raise UserError(f"{study.path}: no run of this study is finished yet. The same `snellen compare` resumes it.")
     for cell in cells[1:]:
@@ -241,12 +242,6 @@ def _within(over: OverSeeds) -> OverSeeds:
 def _scored_paths(cell: Cell) -> list[str]:
     paths: list[str] = scored_samples(cell.first)["path"].tolist()
     return paths
-
-
-def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
-    first = next(iter(runs.values()))
-    judged = first.kind.study.judge([*runs.values()])
-    return Cell(setting, fraction, runs, first.recipe, first.kind.measure, judged)
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:

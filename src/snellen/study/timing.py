@@ -14,6 +14,7 @@ from snellen.engine.budget import evaluation_seconds, step_seconds
 from snellen.engine.mode import Mode
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.recipe import CommonRecipe, seconds
+from snellen.tasks.arithmetic import in_mode
 from snellen.tasks.kinds import kind_of
 
 
@@ -33,10 +34,6 @@ class Speed:
             return (train + scored) * self.score
         return recipe.epochs * train * self.train + len(recipe.scored_epochs()) * scored * self.score
 
-    def pinned(self, recipe: CommonRecipe) -> CommonRecipe:
-        """The recipe in this mode, so that no run measures it again and all runs of a network share it."""
-        return recipe.model_copy(update={"hardware": self.mode.fixed(recipe.hardware)})
-
 
 def time_steps(recipe: CommonRecipe, images: Any, console: Console, fixed_mode: Mode | None = None) -> Speed:
     """Times steps, and scoring unless it is a pretraining, on a few of the images: in the fastest or in `fixed_mode`.
@@ -45,7 +42,7 @@ def time_steps(recipe: CommonRecipe, images: Any, console: Console, fixed_mode: 
     Raises UserError where training would.
     """
     if fixed_mode is not None:
-        recipe = Speed(fixed_mode, 0.0, 0.0).pinned(recipe)
+        recipe = in_mode(recipe, fixed_mode)
     kind = kind_of(recipe)
     subset = kind.data.subset(images, recipe.batch_size)
     with tempfile.TemporaryDirectory() as folder, console.status(f"timing a few steps of {escape(recipe.name)}"):
