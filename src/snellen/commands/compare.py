@@ -98,7 +98,8 @@ def compare(
     _check_weights(plan, images, download=not dry_run)
     modes = dict(Study(folder).facts.modes) if is_study(folder) else {}
     speeds = _measure_speeds(plan, images, modes, console)
-    console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, kind, console)))
+    context = Context(kind, images, data, speeds, console)
+    console.print(_plan_table(plan, context, _pretraining_seconds(plan.pretraining, images, kind, console)))
     # With a budget the number of steps is not known yet.
     unbudgeted = [run for run in plan.runs if not run.recipe.budget]
     sizes = [(run.setting, run.recipe, round(run.fraction * len(images.train))) for run in unbudgeted]
@@ -112,7 +113,6 @@ def compare(
         if not run_pretraining(plan.pretraining, images, kind, console):
             return _interrupted(result, console)
         jobs = jobs or max(1, torch.cuda.device_count())
-        context = Context(kind, images, data, speeds, console)
         if not (one_by_one(plan, context) if jobs == 1 else side_by_side(plan, context, jobs)):
             return _interrupted(result, console)
         failed = [run for run in result.runs if run.state != "finished"]
@@ -219,7 +219,7 @@ def _measure_speeds(plan: Plan, images: Any, modes: dict[str, Mode], console: Co
     return speeds
 
 
-def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretraining: float | None) -> Table:
+def _plan_table(plan: Plan, context: Context, pretraining: float | None) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("setting", "labels", "seeds", "epochs", "about", "state"):
         table.add_column(column, justify="left" if column in {"setting", "state"} else "right")
@@ -235,10 +235,7 @@ def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretrainin
         runs = [run for run in plan.runs if (run.setting, run.fraction) == (setting, fraction)]
         states = [state_of(run.path) for run in runs]
         unfinished = sum(state != "finished" for state in states)
-        run_seconds = 0.0
-        if unfinished:
-            speed, train = speeds[step_key(runs[0].recipe)], round(fraction * len(images.train))
-            run_seconds = speed.seconds(runs[0].recipe, train, len(images.validation))
+        run_seconds = context.seconds(runs[0]) if unfinished else 0.0
         total += run_seconds * unfinished
         time = f"{unfinished} x {duration(run_seconds)}" if unfinished else ""
         finished = len(runs) - unfinished

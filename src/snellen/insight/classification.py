@@ -116,9 +116,8 @@ def _intervals_of_groups(
     hit, support, predicted = class_sums(prediction, target, classes, groups)
     present = support.sum(0) > 0
     total, sizes = support.sum(0)[present], support.sum(1)
-    of_class = iter(shares(hit[:, present], support[:, present]))
     return (
-        [next(of_class) if is_present else None for is_present in present],
+        shares(hit, support),
         mean_of_ratios(hit[:, present], support[:, present], worth_balanced(total), sizes),
         mean_of_ratios(2 * hit[:, present], (support + predicted)[:, present], worth_f1(total), sizes),
     )

@@ -94,10 +94,10 @@ def title_of(runs: Sequence[RunView]) -> str:
     return listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs"
 
 
-def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "loss") -> list[tuple[str, Markup]]:
+def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec]) -> list[tuple[str, Markup]]:
     """(caption, chart) over epochs and over time for each (name, whether it is a share, lines).
 
-    Columns without a value are left out, and charts without a line, except the one named `always`.
+    Columns without a value are left out, and charts without a line, except that of the loss.
     """
     drawn = []
     time = time_axis(max((run.metrics["seconds"].max() for run in runs if not run.metrics.empty), default=0.0))
@@ -110,7 +110,7 @@ def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "l
                 for line in lines
                 if run.metrics[line.column].notna().any()
             ]
-            if series or name == always:
+            if series or name == "loss":
                 chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
                 drawn.append((f"{name} by {caption}", Markup(chart)))
     return drawn
