@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 import numpy as np
 from simulated.cells import Band, Cell, Generator, Measures
 
-from snellen.insight.holm import holm
+from snellen.insight.decision import holm
 from snellen.insight.segmentation import mask_figures, paired_masks
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]

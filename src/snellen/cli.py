@@ -357,5 +357,5 @@ def _resume(run: Path, more: bool) -> None:
 
 def _leave(run: Run) -> None:
     """Sets the exit code from the state of the run."""
-    if run.status["state"] == "interrupted":
+    if run.status.state == "interrupted":
         sys.exit(_INTERRUPTED)

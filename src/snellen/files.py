@@ -10,10 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from snellen.errors import UserError
 from snellen.words import kind_of
+
+T = TypeVar("T")
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
 
@@ -83,3 +87,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON value whole or not at all; NaN and infinity are refused, since JSON has neither."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """JSON as a value of a type, such as a dataclass, checked; fields that it does not have are ignored.
+
+    Raises ValueError that names what is missing or wrong.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        key = ".".join(map(str, detail["loc"]))
+        message = "is missing" if detail["type"] == "missing" else detail["msg"]
+        raise ValueError(f"'{key}' {message}" if key else message) from None

@@ -28,18 +28,18 @@ def kind_of(value: object) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def did_you_mean(given: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
-    """A sentence with the choice that is spelt most like `given`, after a space; "" if none is similar.
+def did_you_mean(given: str, choices: Iterable[str], cutoff: float = 0.6, most: int = 1) -> str:
+    """A sentence with the choices that are spelt most like `given`, after a space; "" if none is similar.
 
-    cutoff: the least similarity in [0, 1], as in difflib.get_close_matches.
+    cutoff, most: the least similarity in [0, 1] and the number of choices, as in difflib.get_close_matches.
 
     >>> did_you_mean("adamv", ["sgd", "adamw"])
     " Did you mean 'adamw'?"
     >>> did_you_mean("lion", ["sgd", "adamw"])
     ''
     """
-    close = difflib.get_close_matches(given, list(choices), n=1, cutoff=cutoff)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    close = [f"'{name}'" for name in difflib.get_close_matches(given, list(choices), most, cutoff)]
+    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def duration(seconds: float) -> str:
@@ -50,6 +50,15 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def si(number: float) -> str:
+    """Three digits and a unit: 127,106 is '127 k'."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= 0.9995 * size:
+            scaled = number / size
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
+    return f"{number:.0f}"
 
 
 def time_axis(longest: float) -> tuple[float, str]:

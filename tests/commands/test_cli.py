@@ -54,14 +54,14 @@ def test_train_report_and_everything_in_the_run(
     code, out = snellen("train", "airnet-scratch", digits, "epochs=2", *FAST, "--out", tmp_path / "run", capsys=capsys)
     assert code == 0, out
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert len(run.metrics()) == 2
     counts = run.data["counts"]
     assert len(run.predictions()) == counts["validation"]
     accuracy = run.predictions()["correct"].mean()
     assert accuracy == pytest.approx(run.metrics()["validation_top1"].iloc[-1])
-    assert run.status["score"] == pytest.approx(accuracy)
-    assert run.environment["parameters"] == sum(p.numel() for p in run.model().parameters())
+    assert run.status.score == pytest.approx(accuracy)
+    assert run.environment.parameters == sum(p.numel() for p in run.model().parameters())
     html = (run.path / "report.html").read_text()
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert "https://" not in html
@@ -83,7 +83,7 @@ def test_budget_is_kept(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     code, text = snellen("train", "airnet-scratch", digits, "budget=3s", *FAST, "--out", out, capsys=capsys)
     assert code == 0, text
     run = Run(out)
-    epochs, steps = run.status["epochs_done"], run.status["steps_done"]
+    epochs, steps = run.status.epochs_done, run.status.steps_done
     assert run.recipe.epochs == epochs == int(3 * 0.97 / (steps / epochs * 0.05 + 0.1)) > 1
     assert f"budget 3s: {run.recipe.epochs} epochs" in text
 

@@ -88,7 +88,7 @@ def test_an_interrupted_study_resumes_and_repeats_nothing(digits: Path, tmp_path
         opened_run = load(run.path)
         samples = opened_run.samples()
         assert not learnt & {str(opened_run.image(p)) for p in samples.query("split == 'validation'")["path"]}
-    scores = [load(run.path).status["score"] for run in study.runs if run.setting == "A"]
+    scores = [load(run.path).status.score for run in study.runs if run.setting == "A"]
     assert table["mean"][0] == pytest.approx(sum(scores) / 2)
 
     assert not list(out.glob("runs/*/report.html")), "the study has one page, whether a run was resumed or not"

@@ -61,7 +61,7 @@ def assert_same(run: Run, other: Run) -> None:
     pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), other.metrics().drop(columns=timed))
     pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), other.steps().drop(columns="seconds"))
     assert (run.by_epoch() == other.by_epoch()).all()
-    assert run.status["chosen_epoch"] == other.status["chosen_epoch"]
+    assert run.status.chosen_epoch == other.status.chosen_epoch
 
 
 @pytest.mark.usefixtures("fails_in_bf16")
@@ -70,7 +70,7 @@ def test_without_a_checkpoint_the_run_starts_over_in_fp32(digits: Path, tmp_path
     run = train(digits, RECIPE, out=tmp_path / "run", console=Console(file=output, width=400))
     assert "the loss is nan at step 10" in output.getvalue()
     assert "The run continues in fp32, from the start" in output.getvalue()
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert_same(run, train(digits, FP32, out=tmp_path / "fp32", console=QUIET))
     assert Run(run.path).recipe.hardware.precision == "fp32"
     page = (run.path / "report.html").read_text()
@@ -112,7 +112,7 @@ def test_from_a_checkpoint_and_stopped_after_the_switch(
         patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.starts = 0
         stopped_run = train(digits, RECIPE, out=tmp_path / "stopped", console=QUIET)
-    assert stopped_run.status["state"] == "interrupted"
+    assert stopped_run.status.state == "interrupted"
     assert stopped_run.mode.precision == "fp32"
     assert_same(resume(stopped_run.path, console=QUIET), reference)
 
@@ -123,8 +123,8 @@ def test_divergence_in_fp32_ends_the_run_and_no_resume_is_offered(digits: Path, 
         train(digits, RECIPE | TOO_MUCH, out=tmp_path / "run", console=QUIET)
     assert "resume" not in str(error.value)
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "failed"
-    assert len(run.environment["switches"]) == 1, "it was tried in fp32 first"
+    assert run.status.state == "failed"
+    assert len(run.environment.switches) == 1, "it was tried in fp32 first"
     with pytest.raises(UserError, match=advice):
         resume(run.path, console=QUIET)
 
@@ -139,8 +139,8 @@ def test_weights_that_are_not_finite_are_never_scored(digits: Path, tmp_path: Pa
     ):
         train(digits, FP32 | single_step | diverging, out=tmp_path / "run", console=QUIET)
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "failed"
-    assert run.status["score"] is None
+    assert run.status.state == "failed"
+    assert run.status.score is None
     assert not (run.path / "checkpoints" / "best.safetensors").exists()
 
 

@@ -192,7 +192,7 @@ def test_a_run_of_a_data_frame_is_resumed_from_anywhere(
         patch.setattr("snellen.commands.execution.StopRequest", StopAfter)
         StopAfter.starts = 1
         stopped_run = snellen.train(frame, "airnet-scratch", out=tmp_path / "stopped", epochs=3, quiet=True, **FAST)
-    assert stopped_run.status["state"] == "interrupted"
+    assert stopped_run.status.state == "interrupted"
     shutil.move(stopped_run.path, tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
     resumed_run = snellen.resume("elsewhere", quiet=True)

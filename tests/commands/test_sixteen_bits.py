@@ -148,12 +148,12 @@ def test_evaluation_prediction_and_report_have_the_scale_of_the_run(
     deep_classes: Path, trained_run: Run, tmp_path: Path
 ) -> None:
     evaluation, text = result_and_output(evaluate, trained_run, deep_classes)
-    assert evaluation.figures.top1 == pytest.approx(trained_run.status["score"])
+    assert evaluation.figures.top1 == pytest.approx(trained_run.status.score)
     assert "16 bits" not in text, "nothing to warn of"
     table = predict(trained_run, deep_classes / "val", tmp_path / "p.csv", top_k=1, quiet=True).path.read_text()
     answers = [row.split(",")[:2] for row in table.splitlines()[1:]]
     right = np.mean([Path(path).parent.name == label for path, label in answers])
-    assert right == pytest.approx(trained_run.status["score"])
+    assert right == pytest.approx(trained_run.status.score)
     shown_pictures = pictures(trained_run.path / "report.html")
     assert shown_pictures
     assert max(picture.max() for picture in shown_pictures) > 150, "not black"
@@ -191,11 +191,11 @@ def test_a_stopped_run_resumes_with_its_scale(
     with monkeypatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAtOnce)
         stopped_run = start(tmp_path / "stopped")
-    assert stopped_run.status["state"] == "interrupted"
+    assert stopped_run.status.state == "interrupted"
     assert stopped_run.recipe.data.bits == 12
     if stopped_run.recipe.task == "pretraining":
         assert stopped_run.recipe.labelled.bits == 12
-    assert resume(stopped_run.path, console=QUIET).status["state"] == "finished"
+    assert resume(stopped_run.path, console=QUIET).status.state == "finished"
     first, second = (load_file(run.path / "checkpoints" / "last.safetensors") for run in (reference, stopped_run))
     assert all(first[key].equal(second[key]) for key in first)
 
@@ -248,7 +248,7 @@ def test_a_run_of_eight_bits_says_how_it_reads_sixteen(
     evaluation, text = result_and_output(evaluate, run, deep, overrides={"data.bits": 12})
     assert "16 bits" not in text
     figure = "miou" if masked else "top1"
-    assert getattr(evaluation.figures, figure) == pytest.approx(run.status["score"])
+    assert getattr(evaluation.figures, figure) == pytest.approx(run.status.score)
     images = deep / "val" / ("images" if masked else "")
     for overrides, is_warned in (([], True), (["data.bits=12"], False)):
         code, text = snellen(

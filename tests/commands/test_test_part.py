@@ -54,7 +54,7 @@ def test_it_is_scored_once_with_the_chosen_weights(parts: Path, tmp_path: Path) 
     samples = run.samples()
     assert set(samples.loc[samples["split"] == "test", "path"].str.split("/").str[0]) == {"test"}
     predictions = run.test()
-    assert predictions.epoch == run.status["chosen_epoch"]
+    assert predictions.epoch == run.status.chosen_epoch
     evaluation = evaluate(run, parts / "test", quiet=True)
     assert predictions.target.tolist() == evaluation.target.tolist()
     np.testing.assert_array_equal(predictions.probabilities, evaluation.probabilities)
@@ -66,17 +66,17 @@ def test_a_run_stopped_during_its_final_scoring_resumes_there(parts: Path, tmp_p
     run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
     predictions = run.test()
     status = run.path / "status.json"
-    status.write_text(json.dumps(run.status | {"state": "running"}))
+    status.write_text(json.dumps(run.status.as_dict() | {"state": "running"}))
     (run.path / "predictions" / "test.npz").unlink()
     resumed_run = resume(run.path, console=QUIET)
-    assert resumed_run.status["state"] == "finished"
+    assert resumed_run.status.state == "finished"
     np.testing.assert_array_equal(resumed_run.test().probabilities, predictions.probabilities)
 
 
 def test_an_unreadable_test_file_does_not_fail_the_training(parts: Path, tmp_path: Path) -> None:
     min((parts / "test" / "0").iterdir()).write_bytes(b"no image")
     run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert run.test().rows.tolist() == list(range(1, 18))
     assert len(pd.read_csv(run.path / "predictions" / "test.csv")) == 17
 

@@ -49,7 +49,7 @@ def trained_run(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_run_holds_what_its_docstring_says(trained_run: Run) -> None:
-    assert trained_run.status["state"] == "finished"
+    assert trained_run.status.state == "finished"
     assert trained_run.data["classes"] == LAND_COVER
     assert trained_run.data["colours"][0] == [0, 255, 255]
     counts = trained_run.data["counts"]
@@ -62,7 +62,7 @@ def test_the_run_holds_what_its_docstring_says(trained_run: Run) -> None:
     assert metrics["validation_miou"].max() == pytest.approx(miou(validation.confusion))
     headline = trained_run.kind.report.view("", trained_run, 0).headline_figure
     assert headline is not None
-    assert (trained_run.status["measure"], trained_run.status["score"]) == ("mIoU", pytest.approx(headline[1]))
+    assert (trained_run.status.measure, trained_run.status.score) == ("mIoU", pytest.approx(headline[1]))
     assert int(validation.confusion.sum()) + trained_run.data["ignored_pixels"]["validation"] == 5 * 48 * 48
     by_epoch = trained_run.by_epoch()
     assert by_epoch.shape == (4, 5, 6, 3)
@@ -100,7 +100,7 @@ def test_figures_are_those_of_the_network_that_was_kept(trained_run: Run) -> Non
     assert [snapshot.epoch for snapshot in snapshots] == [1, 4]
     names = samples[samples["split"] == "validation"]["path"].iloc[snapshots[0].rows]
     assert any("0015_sat" in name for name in names)
-    if trained_run.status["chosen_epoch"] == 4:
+    if trained_run.status.chosen_epoch == 4:
         for mask, row in zip(snapshots[1].masks, snapshots[1].rows, strict=True):
             assert (mask == prediction[row].numpy()).mean() > 0.999
 
@@ -155,7 +155,7 @@ def test_a_run_provides_weights(
         tensor.equal(source_state[name.removeprefix("" if kind == "segmentation" else "model.")])
         for name, tensor in state.items()
     )
-    loaded = run.environment["weights"]["loaded"]
+    loaded = run.environment.weights.loaded
     output_layers = 2 if kind == "segmentation" else 0  # its weight and bias start anew
     assert loaded == len(source.model().state_dict() if kind == "segmentation" else source_state) - output_layers
 
@@ -166,7 +166,7 @@ def test_budget_is_kept(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     code, text = snellen("train", "segment-lite", scenes, "budget=3s", *FAST, "--out", out, capsys=capsys)
     assert code == 0, text
     run = Run(out)
-    assert run.recipe.epochs == run.status["epochs_done"] > 1
+    assert run.recipe.epochs == run.status.epochs_done > 1
     assert f"budget 3s: {run.recipe.epochs} epochs" in text
 
 

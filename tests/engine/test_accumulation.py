@@ -52,7 +52,7 @@ def test_last_batch_of_few_images(batch_size: int, accumulation: int, digits: Pa
     """102 images: parts of nothing made the loss NaN, parts of one image are refused by batch-norm."""
     recipe = CLASSES | {"batch_size": batch_size, "accumulation": accumulation}
     run = train(digits, recipe, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert np.isfinite(run.steps()["loss"]).all()
 
 
@@ -83,7 +83,7 @@ def test_last_batch_of_few_masks(batch_size: int, accumulation: int, scenes: Pat
         "snapshots": {"images": 1},
     }
     run = train(scenes, recipe, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert np.isfinite(run.steps()["loss"]).all()
 
 

@@ -63,7 +63,7 @@ def test_a_run_killed_while_decoding_is_started_by_the_same_command(digits: Path
     run_killed(RECIPE, digits, tmp_path / "run", "train")
     assert [file.name for file in (tmp_path / "run").iterdir()] == [".lock"]
     run = train(digits, RECIPE, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
 
 
 @pytest.mark.slow

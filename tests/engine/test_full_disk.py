@@ -68,8 +68,8 @@ def test_a_run_on_a_full_disk_has_failed_and_resumes_with_space(size: int, digit
         train(digits, RECIPE, out=tmp_path / "full", console=QUIET)
     assert f"snellen train --resume {tmp_path / 'full'}" in str(error.value)
     run = Run(tmp_path / "full")
-    assert run.status["state"] == "failed"
-    assert "the disk is full" in run.status["error"]
+    assert run.status.state == "failed"
+    assert "the disk is full" in run.status.error
     run = resume(run.path, console=QUIET)
     assert (run.validation().probabilities == reference.validation().probabilities).all()
 
@@ -96,7 +96,7 @@ def test_a_truncated_file_is_not_extended(name: str, digits: Path, tmp_path: Pat
         patch.setattr(execution, "StopRequest", StopLater)
         StopLater.queries = 0
         run = train(digits, RECIPE, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "interrupted"
+    assert run.status.state == "interrupted"
     file = run.path / name
     content = file.read_bytes()
     assert len(content) > 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -195,7 +197,7 @@ def test_a_decision_is_kept_for_this_network_and_what_the_recipe_fixes() -> None
 
 
 KEY = {"cpu": "some", "network": "small"}
-MODE = {"precision": "bf16", "channels_last": True, "compiled": False, "unfolded": True}
+MODE = Mode("bf16", channels_last=True, compiled=False, unfolded=True)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"mode": 1}', json.dumps({"key": KEY, "mode": {}}), "\x00\xff"])
@@ -210,8 +212,9 @@ def test_a_damaged_file_is_ignored(text: str, tmp_path: Path) -> None:
 
 
 def test_a_damaged_choice_of_mode_is_ignored() -> None:
+    wrong: dict[str, Any]
     for wrong in ({"precision": "fp8"}, {"unfolded": "yes"}):
-        decisions.write(KEY, MODE | wrong, [])
+        decisions.write(KEY, dataclasses.replace(MODE, **wrong), [])
         assert decisions.read(KEY) is None
 
 

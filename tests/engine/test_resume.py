@@ -103,7 +103,7 @@ def assert_same_metrics_and_weights(run: Run, reference: Run) -> None:
     timed = ["seconds", "images_per_second"]
     pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), reference.metrics().drop(columns=timed))
     pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), reference.steps().drop(columns="seconds"))
-    assert run.status["state"] == reference.status["state"] == "finished"
+    assert run.status.state == reference.status.state == "finished"
 
 
 def test_a_run_of_an_older_version_resumes_without_predicted_classes(digits: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_run_of_an_older_version_resumes_without_predicted_classes(digits: Pat
     torch.save(state, last)
     (run.path / "predictions" / "classes.u1").unlink()
     run = train_command.resume(run.path, console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert not (run.path / "predictions" / "classes.u1").exists()
     assert classes_by_epoch(run) is None
     assert len(run.by_epoch()) == 3
@@ -140,10 +140,10 @@ def test_stopped_twice_and_resumed(
         patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.queries = first
         run = train_command.train(digits, RECIPE, out=path, console=QUIET)
-        assert run.status["state"] == "interrupted"
+        assert run.status.state == "interrupted"
         StopAfter.queries = second
         run = train_command.resume(path, console=QUIET)
-    if run.status["state"] == "interrupted":
+    if run.status.state == "interrupted":
         run = train_command.resume(path, console=QUIET)
     assert_same(run, reference)
 
@@ -175,7 +175,7 @@ def test_pretraining_stopped_and_resumed(method: str, digits: Path, tmp_path: Pa
         patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.queries = 5
         run = pretrain(digits, recipe, out=tmp_path / "stopped", console=QUIET)
-    assert run.status["state"] == "interrupted"
+    assert run.status.state == "interrupted"
     run = train_command.resume(run.path, console=QUIET)
     assert_same(run, reference)
     actual, expected = (
@@ -226,10 +226,10 @@ def test_segmentation_stopped_twice_and_resumed(
         patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.queries = first
         run = train_command.train(scenes, MASKS, out=path, console=QUIET)
-        assert run.status["state"] == "interrupted"
+        assert run.status.state == "interrupted"
         StopAfter.queries = second
         run = train_command.resume(path, console=QUIET)
-    if run.status["state"] == "interrupted":
+    if run.status.state == "interrupted":
         run = train_command.resume(path, console=QUIET)
     assert_same_metrics_and_weights(run, reference_masks)
     assert (run.by_epoch() == reference_masks.by_epoch()).all()
@@ -251,8 +251,8 @@ def test_ctrl_c_saves_and_says_how_to_resume(digits: Path, tmp_path: Path) -> No
     assert f"to resume: snellen train --resume {out}" in errors
     assert "Traceback" not in errors
     status = Run(out).status
-    assert status["state"] == "interrupted"
-    assert Run(out).steps()["step"].iloc[-1] == status["steps_done"]
+    assert status.state == "interrupted"
+    assert Run(out).steps()["step"].iloc[-1] == status.steps_done
 
 
 def start(recipe: dict[str, Any], digits: Path, out: Path, folder: Path) -> subprocess.Popen[str]:
@@ -295,7 +295,7 @@ def test_probe_stopped_and_resumed(start: str, queries: int, reference: Run, dig
         patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.queries = queries
         run = train_command.train(digits, recipe, out=tmp_path / "stopped", console=QUIET)
-        assert run.status["state"] == "interrupted"
+        assert run.status.state == "interrupted"
     assert_same(train_command.resume(run.path, console=QUIET), uninterrupted)
 
 
@@ -343,7 +343,7 @@ def test_killed_and_resumed(reference: Run, digits: Path, tmp_path: Path) -> Non
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     killed(KILLED, tmp_path / "recipe.yaml", digits, tmp_path / "killed", "never")
     run = Run(tmp_path / "killed")
-    assert run.status["state"] == "running"
+    assert run.status.state == "running"
     assert not is_locked(run.path), "whoever trained it is gone"
     assert not (run.path / "checkpoints" / "last.pt").exists()
     assert_same(train_command.resume(run.path, console=QUIET), reference)
@@ -355,7 +355,7 @@ def test_probe_killed_and_resumed(reference: Run, digits: Path, tmp_path: Path) 
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     killed(KILLED, tmp_path / "recipe.yaml", digits, tmp_path / "killed", "each step")
     run = Run(tmp_path / "killed")
-    assert run.status["state"] == "running"
+    assert run.status.state == "running"
     assert (run.path / "checkpoints" / "last.pt").is_file()
     uninterrupted = train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET)
     assert_same(train_command.resume(run.path, console=QUIET), uninterrupted)

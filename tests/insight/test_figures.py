@@ -130,7 +130,7 @@ FIELDS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3))
 
 @given(FIELDS, FIELDS)
 def test_differences_are_exactly_the_fields_that_differ(first: dict[str, int], second: dict[str, int]) -> None:
-    result = {row.key: row.values for row in differences([{"part": first}, {"part": second}])}
+    result = {row.field: row.values for row in differences([{"part": first}, {"part": second}])}
     pairs = {f"part.{key}": (first.get(key), second.get(key)) for key in "abc"}
     assert result == {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 

@@ -10,8 +10,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from snellen.insight.decision import corrected, winner
-from snellen.insight.holm import holm
+from snellen.insight.decision import corrected, holm, winner
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
 from snellen.insight.proportions import Interval, possible_accuracy, wilson

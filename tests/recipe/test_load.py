@@ -18,18 +18,18 @@ from snellen.engine.schedule import factor
 from snellen.errors import UserError
 from snellen.recipe.fields import field_paths
 from snellen.recipe.load import dump, load_as, parse_overrides, read_resolved
-from snellen.recipe.text import headline, shipped_names, shipped_text
+from snellen.recipe.text import RECIPES, headline
 from snellen.tasks.kinds import load_recipe
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", RECIPES.names())
 def test_shipped_recipes_survive_being_resolved(tmp_path: Path, name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     (tmp_path / "recipe.yaml").write_text(dump(recipe))
     assert read_resolved(tmp_path / "recipe.yaml", type(recipe)) == recipe
-    assert len(headline(shipped_text(name))) > 20
+    assert len(headline(RECIPES.text(name))) > 20
 
 
 def test_reference_recipes_are_the_references() -> None:

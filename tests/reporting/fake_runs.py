@@ -170,7 +170,7 @@ def write_pretraining_run(path: Path, images: Images, plan: Plan) -> Run:
     counts = {"train": len(unlabelled), "known": len(labelled_rows), "validation": len(parts[2])}
     data = {key: value for key, value in run.data.items() if key != "per_class"}
     write_json(path / "data.json", data | {"counts": counts, "at_start": {"knn_top1": 0.11, "effective_rank": 2.5}})
-    write_json(path / "status.json", run.status | {"measure": "k-NN top-1"})
+    write_json(path / "status.json", run.status.as_dict() | {"measure": "k-NN top-1"})
     rows = [
         [epoch, step, rate, loss, 0.8, 0.7, 0.9, 12.5, top1, 0.5 if epoch == plan.epochs else "", seconds, speed]
         for epoch, step, rate, loss, _, _, top1, _, seconds, speed in metrics.itertuples(index=False)

@@ -145,7 +145,7 @@ def test_two_groups_have_no_interval_anywhere(few: Images, tmp_path: Path) -> No
 def test_the_reason_for_a_stop_is_stated(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "run"
     shutil.copytree(run.path, path)
-    status = run.status | {"state": "failed", "error": "the disk is full."}
+    status = run.status.as_dict() | {"state": "failed", "error": "the disk is full."}
     (path / "status.json").write_text(json.dumps(status))
     assert "What stopped it: the disk is full." in text_of(report(path))
 

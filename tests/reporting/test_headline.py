@@ -68,13 +68,13 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
     assert numbers["correct"] == int((predicted == target).sum())
     assert numbers["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(target, predicted))
     assert numbers["macro_f1"] == pytest.approx(f1_score(target, predicted, average="macro"))
-    assert numbers["kept_top1"] == pytest.approx(best.status["score"]) == by_epoch.mean(1).max()
+    assert numbers["kept_top1"] == pytest.approx(best.status.score) == by_epoch.mean(1).max()
     assert f"The headline is cross-fitted: top-1 {numbers['top1']:.1%}" in text
     assert f"The kept weights' score on the images used to choose them is {numbers['kept_top1']:.1%}" in text
     assert f"Top-5 and calibration error: {LABEL}" in text
     assert text.count(f"F{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
     assert closing_lines(best.kind.report.view(best.recipe.name, best, 0)) == [
-        f"best epoch {best.status['chosen_epoch']}, cross-fitted: top-1 {numbers['top1']:.1%} "
+        f"best epoch {best.status.chosen_epoch}, cross-fitted: top-1 {numbers['top1']:.1%} "
         f"({100 * numbers['top1_interval'][0]:.1f} to {100 * numbers['top1_interval'][1]:.1f})",
         f"its score on the images used to choose it: {numbers['kept_top1']:.1%}",
     ]
@@ -129,7 +129,7 @@ def test_a_study_takes_crossfitted_values(best: Run, last: Run) -> None:
     cell = _cell("A", 1.0, {0: best, 1: last})
     assert (cell.judged.values[0] == class_values(best, best.recipe.evaluation.choose).correct).all()
     assert (cell.judged.values[1] == last.by_epoch()[-1]).all()
-    assert cell.as_dict()["kept_mean"] == pytest.approx((best.status["score"] + last.status["score"]) / 2)
+    assert cell.as_dict()["kept_mean"] == pytest.approx((best.status.score + last.status.score) / 2)
     assert _cell("B", 1.0, {1: last}).as_dict()["kept_mean"] is None
 
 
@@ -144,9 +144,9 @@ def test_masks_are_crossfitted_by_their_pixel_counts(tmp_path: Path) -> None:
     assert numbers["crossfitted"]
     assert numbers["miou"] == pytest.approx((summed[:, 0] / summed.sum(1)).mean())
     assert numbers["dice"] == pytest.approx((2 * summed[:, 0] / (summed.sum(1) + summed[:, 0])).mean())
-    assert numbers["kept_miou"] == pytest.approx(run.status["score"])
+    assert numbers["kept_miou"] == pytest.approx(run.status.score)
     assert f"The headline is cross-fitted: mIoU {numbers['miou']:.1%}" in text
     assert f"Boundary F-score: {LABEL}" in text
     cell = _cell("A", 1.0, {0: run})
     assert cell.over.mean == pytest.approx(numbers["miou"])
-    assert cell.as_dict()["kept_mean"] == pytest.approx(run.status["score"])
+    assert cell.as_dict()["kept_mean"] == pytest.approx(run.status.score)

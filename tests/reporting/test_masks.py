@@ -81,7 +81,7 @@ def test_the_fake_runs_have_the_format_of_real_ones(runs: list[Run], scenes: Sce
                 assert (value.dtype, value.shape) == (vars(expected)[key].dtype, vars(expected)[key].shape)
     assert real_run.by_epoch().shape[1:] == fake.by_epoch().shape[1:]
     text = text_of(report(real_run))
-    assert f"{100 * real_run.status['score']:.1f}%" in text
+    assert f"{100 * real_run.status.score:.1f}%" in text
 
 
 def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from snellen.errors import UserError
-from snellen.study.load import load_study, shipped_studies
+from snellen.study.load import STUDIES, load_study
 from snellen.study.plan import PlannedData, make_plan
 
 PHOTOS = PlannedData("photos", "images", 100)
@@ -27,7 +27,7 @@ BASE: dict[str, Any] = {
 DOCUMENTED = sorted(str(file) for file in (Path(__file__).parents[2] / "docs" / "studies").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", [*shipped_studies(), *DOCUMENTED])
+@pytest.mark.parametrize("name", [*STUDIES.names(), *DOCUMENTED])
 def test_every_study_that_comes_with_snellen_can_be_planned(name: str, tmp_path: Path) -> None:
     study = load_study(name)
     plan = make_plan(study, PlannedData(str(tmp_path), "images", 100), tmp_path)

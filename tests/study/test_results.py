@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from snellen.engine.recipe import CommonRecipe
-from snellen.insight.holm import holm
+from snellen.insight.decision import holm
 from snellen.insight.moderation import prior
 from snellen.insight.power import Needed
 from snellen.insight.proportions import wilson
@@ -30,7 +30,7 @@ class _Counts:
 
     data: dict[str, Any]
     recipe: CommonRecipe
-    status: dict[str, Any] = field(default_factory=lambda: {"seconds_training": 10.0, "epochs_done": 5})
+    status: Any = field(default_factory=lambda: SimpleNamespace(seconds_training=10.0, epochs_done=5))
 
 
 def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
@@ -236,7 +236,8 @@ def test_statements_depend_on_the_number_of_seeds() -> None:
 def test_other_differences_of_the_winner_are_stated() -> None:
     rights = draw_rights({"A": 0.5, "B": 0.9}, 3, 300)
     study_cells = cells(rights)
-    study_cells[1].runs[0].status.update(seconds_training=13.8, epochs_done=17)  # the first run stands for the setting
+    first: Any = study_cells[1].runs[0]  # it stands for the setting
+    first.status = SimpleNamespace(seconds_training=13.8, epochs_done=17)
     assert "B trained 38% longer (14 s against 10 s, 17 epochs against 5)" in answer(results(study_cells))[0].text
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from snellen.errors import UserError
+from snellen.models.weights import load_all
 from snellen.run.writer import RunWriter
 from snellen.words import first_line
 
@@ -96,7 +97,7 @@ class Checkpoint:
         if not self._path.is_file():
             return None
         with _reading(self._path, device) as state:
-            _load(self._model, state["model"])
+            load_all(self._model, state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
@@ -116,16 +117,7 @@ class Checkpoint:
 def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:
     """Loads the weights of last.pt into `model`, nothing else. Raises UserError if it does not fit."""
     with _reading(run / _LAST, device) as state:
-        _load(model, state["model"])
-
-
-def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        from snellen.models.weights import misfit
-
-        raise ValueError(misfit(tensors, model.state_dict()) or str(error)) from error
+        load_all(model, state["model"])
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.recipe.load import read_fields, validate
-from snellen.recipe.text import shipped_names
+from snellen.recipe.text import RECIPES
 from snellen.words import counted
 
 _FEW = 30  # steps of a whole run
@@ -62,7 +62,7 @@ def few_steps_notes(recipes: Sequence[tuple[str, CommonRecipe, int]], deliberate
 
 def _batch_of_rate(recipe: CommonRecipe) -> int:
     """The batch size that the rate was set for: the shipped one for a shipped recipe that keeps its rate."""
-    if recipe.name not in shipped_names():
+    if recipe.name not in RECIPES.names():
         return recipe.batch_size
     fields, label = read_fields(recipe.name)
     if fields.get("task", recipe.task) != recipe.task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -69,10 +69,10 @@ def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
     key = _key(spec, work)
     remembered = None if spec.remeasure else decisions.read(key)
     if remembered is not None:
-        return Choice(Mode(**remembered), remembered=True)
+        return Choice(remembered, remembered=True)
     timings = measure(modes, lambda mode: variants(spec, device, mode), work, console)
     mode = fastest(timings)
-    decisions.write(key, asdict(mode), [entry.as_dict() for entry in timings])
+    decisions.write(key, mode, timings)
     return Choice(mode, tuple(timings))
 
 

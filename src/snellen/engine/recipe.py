@@ -67,7 +67,7 @@ class Evaluation(Protocol):
     def choose(self) -> Literal["best", "last"] | None:
         """Which epoch is kept; None until the recipe is validated."""
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
         """A copy with other fields."""
 
 
@@ -81,7 +81,7 @@ class Network(Protocol):
     def model_dump(self, *, mode: str = "python", exclude: set[str] | None = None) -> dict[str, Any]:
         """Its fields."""
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
         """A copy with other fields."""
 
 

@@ -74,10 +74,10 @@ def figures(
     recall, precision = ratio(hit, support), ratio(hit, predictions_of_class)
     f1 = np.where(support > 0, ratio(2 * hit, support + predictions_of_class), np.nan)
     if groups is None:
-        intervals = _intervals_of_images(counts)
+        recalls, of_balanced, of_macro_f1 = _intervals_of_images(counts)
         share: Callable[[NDArray[np.bool_]], Interval | None] = _wilson
     else:
-        intervals = _intervals_of_groups(prediction, target, classes, groups)
+        recalls, of_balanced, of_macro_f1 = _intervals_of_groups(prediction, target, classes, groups)
         share = partial(group_share, groups=groups)
     return Figures(
         images=images,
@@ -87,22 +87,18 @@ def figures(
         top5=None if in_top5 is None else float(in_top5.mean()),
         top5_interval=None if in_top5 is None else share(in_top5),
         balanced=float(np.nanmean(recall)),
-        balanced_interval=intervals.balanced,
+        balanced_interval=of_balanced,
         macro_f1=float(np.nanmean(f1)),
-        macro_f1_interval=intervals.macro_f1,
+        macro_f1_interval=of_macro_f1,
         classes=[
-            ClassFigures(int(support[c]), float(recall[c]), intervals.recalls[c], float(precision[c]), float(f1[c]))
+            ClassFigures(int(support[c]), float(recall[c]), recalls[c], float(precision[c]), float(f1[c]))
             for c in range(classes)
         ],
         no_interval=why_no_interval(groups),
     )
 
 
-@dataclass(frozen=True)
-class _Intervals:
-    recalls: list[Interval | None]
-    balanced: Interval | None
-    macro_f1: Interval | None
+_Intervals = tuple[list[Interval | None], Interval | None, Interval | None]  # of recalls, balanced, macro F1
 
 
 def _wilson(flags: NDArray[np.bool_]) -> Interval:
@@ -111,7 +107,7 @@ def _wilson(flags: NDArray[np.bool_]) -> Interval:
 
 def _intervals_of_images(counts: NDArray[np.int64]) -> _Intervals:
     recalls = [wilson(int(row[c]), int(row.sum())) if row.any() else None for c, row in enumerate(counts)]
-    return _Intervals(recalls, balanced_interval(counts), macro_f1_interval(counts))
+    return recalls, balanced_interval(counts), macro_f1_interval(counts)
 
 
 def _intervals_of_groups(
@@ -120,9 +116,8 @@ def _intervals_of_groups(
     hit, support, predicted = class_sums(prediction, target, classes, groups)
     present = support.sum(0) > 0
     total, sizes = support.sum(0)[present], support.sum(1)
-    of_class = iter(shares(hit[:, present], support[:, present]))
-    return _Intervals(
-        [next(of_class) if is_present else None for is_present in present],
+    return (
+        shares(hit, support),
         mean_of_ratios(hit[:, present], support[:, present], worth_balanced(total), sizes),
         mean_of_ratios(2 * hit[:, present], (support + predicted)[:, present], worth_f1(total), sizes),
     )

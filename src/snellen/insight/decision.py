@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snellen.insight.holm import holm
-
 LEVEL = 0.05
 RULE = "Better means p below 0.05 after Holm's correction for the number of pairs; intervals are uncorrected."
 
@@ -26,3 +24,16 @@ def corrected(p_values: Sequence[float | None]) -> list[float | None]:
     """p-values corrected by Holm for their number; None stays None and is not counted."""
     values = iter(holm([p for p in p_values if p is not None]))
     return [None if p is None else next(values) for p in p_values]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the same order: below 0.05 for any true null in at most 5% of studies.
+
+    Source: Holm 1979, Scand J Stat 6:65.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected

@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Difference:
-    """key: dotted. values: one for each recipe, None if the field is not there."""
+    """field: its dotted key. values: one for each recipe, None if the field is not there."""
 
-    key: str
+    field: str
     values: tuple[Any, ...]
 
 

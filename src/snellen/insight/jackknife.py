@@ -6,11 +6,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from snellen.insight.groups import Floats, student
 from snellen.insight.proportions import Interval, wilson
-
-Floats = NDArray[np.float64]
 
 _NO_SPREAD = 1e-12  # of pseudo-values around 1: what is left of units that are all alike is rounding
 
@@ -54,13 +52,13 @@ def t_interval(value: float, pseudo: Floats, sizes: Floats) -> tuple[Interval | 
     mean. None if they are all alike: then nothing is known about their spread.
     Sources: Tukey 1958; for groups, MacKinnon, Nielsen & Webb 2023, J Appl Econometrics 38:671.
     """
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     error = _standard_error(pseudo)
     if error is None:
         return None, None
     degrees = degrees_of_freedom(sizes)
-    half = -float(stdtrit(degrees, 0.025)) * error
+    half = student(degrees) * error
     return Interval(value - half, value + half), 2 * float(stdtr(degrees, -abs(value) / error))
 
 
@@ -71,14 +69,14 @@ def share_interval(value: float, pseudo: Floats, sizes: Floats, units: int) -> I
     interval of `units` all right or all wrong. None if the pseudo-values are all alike otherwise, or if one is
     NaN, since that unit cannot be left out.
     """
-    from scipy.special import expit, logit, stdtrit
+    from scipy.special import expit, logit
 
     if value in (0.0, 1.0):
         return wilson(units * int(value), units)
     error = None if np.isnan(pseudo).any() else _standard_error(pseudo)
     if error is None:
         return None
-    half = -float(stdtrit(degrees_of_freedom(sizes), 0.025)) * error / (value * (1 - value))
+    half = student(degrees_of_freedom(sizes)) * error / (value * (1 - value))
     return Interval(float(expit(logit(value) - half)), float(expit(logit(value) + half)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,8 +39,8 @@ def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: 
     return float((binom.pmf(discordant, images, discordance) * power_given_discordant).sum())
 
 
-def images_needed(difference: float, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> int:
-    """Images on which McNemar's test finds a true difference with this power.
+def images_needed(difference: float, discordance: float, alpha: float = LEVEL) -> int:
+    """Images on which McNemar's test finds a true difference with a power of 80%.
 
     difference: of the two accuracies, in [-1, 1], not 0. discordance: share of the images on which only one is right,
     at least |difference|. Source: Connor 1987, Biometrics 43:207, and from there to the exact number if few images
@@ -50,38 +51,34 @@ def images_needed(difference: float, discordance: float, power: float = _POWER, 
     size = abs(difference)
     if size == 0 or discordance < size:
         raise ValueError(f"difference {difference} with a discordance of {discordance}")
-    null, alternative = float(ndtri(1 - alpha / 2)), float(ndtri(power))
+    null, alternative = float(ndtri(1 - alpha / 2)), float(ndtri(_POWER))
     about = math.ceil((null * math.sqrt(discordance) + alternative * math.sqrt(discordance - size**2)) ** 2 / size**2)
     if about * discordance > _MANY:
         return about
+
+    def finds(count: int) -> bool:
+        return power_of_mcnemar(size, discordance, count, alpha) >= _POWER
+
     low, high = 1, about
-    while power_of_mcnemar(size, discordance, high, alpha) < power:
+    while not finds(high):
         low, high = high, 2 * high
-    while low < high:
-        middle = (low + high) // 2
-        enough = power_of_mcnemar(size, discordance, middle, alpha) >= power
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return low
+    return low + bisect_left(range(low, high), True, key=finds)
 
 
-def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> float:
-    """The smallest difference that McNemar's test on this many images finds with this power; at most `discordance`.
+def smallest_difference(images: int, discordance: float, alpha: float = LEVEL) -> float:
+    """The smallest difference that McNemar's test on this many images finds with a power of 80%; at most `discordance`.
 
     Returns NaN if not even a difference as large as the discordance would be found.
     """
     from scipy.optimize import brentq
 
-    if discordance <= 0 or power_of_mcnemar(discordance, discordance, images, alpha) < power:
+    if discordance <= 0 or power_of_mcnemar(discordance, discordance, images, alpha) < _POWER:
         return math.nan
-    smallest = 1e-6
-    return float(
-        brentq(
-            lambda d: power_of_mcnemar(d, discordance, images, alpha) - power,
-            smallest,
-            discordance,
-            xtol=discordance / 1000,
-        )
-    )
+
+    def surplus(difference: float) -> float:
+        return power_of_mcnemar(difference, discordance, images, alpha) - _POWER
+
+    return float(brentq(surplus, 1e-6, discordance, xtol=discordance / 1000))
 
 
 def images_by_interval(difference: float, interval: Interval, images: int, units: int, alpha: float = LEVEL) -> int:
@@ -172,8 +169,4 @@ def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
     """The smallest sufficient number, at least `start`; more is never worse. None if not even `most` is sufficient."""
     if not enough(most):
         return None
-    low, high = start, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    return start + bisect_left(range(start, most), True, key=enough)

@@ -34,10 +34,8 @@ def tsne_by_epoch(features: Sequence[NDArray[np.float32]], seed: int = 0) -> lis
 
     pictures: list[Floats] = []
     for epoch in features:
-        reduced = _components(epoch, min(_DIMENSIONS, *epoch.shape))
+        reduced = _components(epoch, _DIMENSIONS)
         start = pictures[-1] if pictures else _scaled(reduced[:, :2])
-        if start.shape[1] < 2:
-            start = np.pad(start, ((0, 0), (0, 2 - start.shape[1])))
         tsne = TSNE(
             perplexity=min(30, max(2, (len(epoch) - 1) / 3)),
             initialization=start / max(1e-12, float(start.std())) * 1e-4,

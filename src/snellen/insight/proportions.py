@@ -14,7 +14,7 @@ NORMAL = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval that covers the true value with the stated confidence, 95% unless noted otherwise."""
+    """An interval that covers the true value with 95% confidence."""
 
     low: float
     high: float
@@ -31,14 +31,14 @@ def ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> N
         return np.where(denominator > 0, numerator / denominator, np.nan)  # type: ignore[operator]
 
 
-def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:
-    """Interval of the share correct / total, in [0, 1]. Raises ValueError if there are no images.
+def wilson(correct: int, total: int) -> Interval:
+    """95% interval of the share correct / total, in [0, 1]. Raises ValueError if there are no images.
 
     Source: Wilson 1927, the score interval.
     """
     if total < 1 or not 0 <= correct <= total:
         raise ValueError(f"{correct} of {total}: no share")
-    return score_interval(correct / total, total, NormalDist().inv_cdf(0.5 + confidence / 2))
+    return score_interval(correct / total, total)
 
 
 def score_interval(share: float, images: float, quantile: float = NORMAL) -> Interval:

@@ -130,10 +130,17 @@ def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> Non
             advice = f"To use the weights of the {epoch} epoch instead: cp {other} {path}"
         raise UserError(f"{path}: damaged, for example by an interrupted copy ({error}). {advice}") from error
     try:
+        load_all(model, tensors)
+    except ValueError as error:
+        raise UserError(f"{path}: does not fit the run's recipe: {error}. Was recipe.yaml edited?") from error
+
+
+def load_all(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Loads the weights of a whole network. Raises ValueError, naming the first layer that does not fit."""
+    try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = misfit(tensors, model.state_dict()) or first_line(error)
-        raise UserError(f"{path}: does not fit the run's recipe: {reason}. Was recipe.yaml edited?") from error
+        raise ValueError(misfit(tensors, model.state_dict()) or first_line(error)) from error
 
 
 def misfit(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> str | None:

@@ -63,8 +63,8 @@ def _trained(view: RunView) -> Trained:
 def unlike(a: Trained, b: Trained) -> list[str]:
     """How two runs differ other than in what is compared: training time, epochs, choice of the epoch, seed."""
     sentences = []
-    times = [trained.run.status["seconds_training"] for trained in (a, b)]
-    epochs = [trained.run.status["epochs_done"] for trained in (a, b)]
+    times = [trained.run.status.seconds_training for trained in (a, b)]
+    epochs = [trained.run.status.epochs_done for trained in (a, b)]
     long, short = (0, 1) if times[0] >= times[1] else (1, 0)
     if min(times) > 0 and times[long] > _LONGER * times[short]:
         ratio = times[long] / times[short]

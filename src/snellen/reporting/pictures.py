@@ -24,13 +24,14 @@ def thumbnail(path: Path, bits: int | None, side: int = 112) -> str | None:
     return None if image is None else _address(image)
 
 
-def thumbnails(paths: Sequence[Path], bits: int | None, side: int = 72) -> list[str]:
+def thumbnails(paths: Sequence[Path], bits: int | None) -> list[str]:
     """Small pictures of the files that can be read."""
-    return [picture for path in paths if (picture := thumbnail(path, bits, side)) is not None]
+    return [picture for path in paths if (picture := thumbnail(path, bits, side=72)) is not None]
 
 
-def sprite(paths: Sequence[Path], bits: int | None, side: int = 40, columns: int = 40) -> str:
-    """All images as one JPEG, `columns` to a row, each side x side; a grey square if a file is gone."""
+def sprite(paths: Sequence[Path], bits: int | None) -> str:
+    """All images as one JPEG, 40 to a row, each 40 x 40; a grey square if a file is gone."""
+    side, columns = 40, 40
     rows = -(-len(paths) // columns)
     sheet = Image.new("RGB", (columns * side, max(1, rows) * side), _MISSING)
     for number, path in enumerate(paths):

@@ -25,6 +25,7 @@ from snellen.insight.proportions import Interval
 from snellen.insight.sentence import listed
 from snellen.reporting.headline import EpochChoice, groups_of, scored_part, scored_samples
 from snellen.run.directory import RunDirectory
+from snellen.run.status import Status
 from snellen.words import counted
 
 _COLOURS = 8  # of runs, in report.css
@@ -80,7 +81,7 @@ class RunView(ABC):
         ]
 
     @cached_property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """status.json."""
         return self.run.status
 
@@ -159,14 +160,14 @@ class RunView(ABC):
     @property
     def stopped_early(self) -> str | None:
         """A warning if the run did not reach its last epoch."""
-        if self.status["state"] == "finished":
+        if self.status.finished:
             return None
         text = (
-            f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of "
-            f"{counted(self.status['epochs'], 'epoch')} done. The learning rate schedule was planned for all "
+            f"{self.label} is {self.status.state}: {self.status.epochs_done} of "
+            f"{counted(self.status.epochs, 'epoch')} done. The learning rate schedule was planned for all "
             f"of them and has not reached its end."
         )
-        return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
+        return f"{text} What stopped it: {self.status.error}" if self.status.error else text
 
     @property
     def diverged(self) -> str | None:
@@ -188,21 +189,21 @@ class RunView(ABC):
         few = few_steps_note(self.recipe, int(self.run.data["counts"]["train"]))
         sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
         notes = [] if self.diverged is None else [self.diverged]
-        if "test" in self.run.data["counts"] and self.part != "test" and self.status["state"] == "finished":
+        if "test" in self.run.data["counts"] and self.part != "test" and self.status.finished:
             notes.append(f"{self.label}: its test part was not scored; its figures are for the validation images.")
         return [*([] if few is None else [f"{self.label}: {few}"]), *notes, *sentences]
 
     @property
     def lost_files(self) -> str | None:
         """A warning if files of the run are missing, so that their figures are not on the page."""
-        names = ["epochs.csv"] if self.status["epochs_done"] else []
-        if self.status["chosen_epoch"]:
+        names = ["epochs.csv"] if self.status.epochs_done else []
+        if self.status.chosen_epoch:
             names += ["predictions/validation.npz"]
-        if self.status["chosen_epoch"] and self.status["state"] == "finished":
+        if self.status.chosen_epoch and self.status.finished:
             names += ["predictions/validation.csv"]
         recipe = self.recipe
         kept = recipe.snapshots.images and self.scored
-        if kept and any(epoch <= self.status["epochs_done"] for epoch in recipe.snapshots.due(recipe.epochs)):
+        if kept and any(epoch <= self.status.epochs_done for epoch in recipe.snapshots.due(recipe.epochs)):
             names += ["snapshots"]
         missing = [name for name in names if not (self.run.path / name).exists()]
         if not missing:
@@ -213,9 +214,9 @@ class RunView(ABC):
     @property
     def choice(self) -> str:
         """How the epoch was chosen, in words."""
-        if not self.status["chosen_epoch"]:
+        if not self.status.chosen_epoch:
             return f"{self.label}: no epoch was scored yet."
-        epoch = f"{self.label}: epoch {self.status['chosen_epoch']}"
+        epoch = f"{self.label}: epoch {self.status.chosen_epoch}"
         if self.part == "test":
             best = self.recipe.evaluation.choose == "best"
             return (
@@ -223,14 +224,14 @@ class RunView(ABC):
                 f"from {counted(len(self.samples), 'test image')}, scored once, which neither trained the network nor "
                 "chose the epoch."
             )
-        if self.status["epochs_done"] == 1:
+        if self.status.epochs_done == 1:
             return f"{epoch}, the only one, so no epoch was chosen by its score."
         if self.recipe.evaluation.choose == "last":
             return f"{epoch}, the last; it was not chosen by its score."
         if self.scored and not self.of_kept:
             return f"{epoch}, the only one that was scored, so no epoch was chosen by its score."
         text = (
-            f"{epoch} of {self.status['epochs_done']} is kept, because it scored best on the validation images, which "
+            f"{epoch} of {self.status.epochs_done} is kept, because it scored best on the validation images, which "
             "are also the images reported here."
         )
         headline, kept = self.headline_figure, self.kept_score
@@ -269,18 +270,18 @@ def left_aside(runs: Sequence[RunView]) -> list[str]:
 
 def differing(runs: Sequence[RunView]) -> list[Difference]:
     """What differs between runs, among everything that a result may depend on."""
-    return [row for row in differences([_conditions(run) for run in runs]) if is_listed(row.key)]
+    return [row for row in differences([_conditions(run) for run in runs]) if is_listed(row.field)]
 
 
 def _conditions(run: RunView) -> dict[str, Any]:
     """Everything that a result may depend on: recipe, data, arithmetic, machine, versions."""
     environment, data = run.run.environment, run.run.data
-    arithmetic = {"device": environment["device"], **asdict(Mode.recorded(environment))}
-    machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
+    arithmetic = {"device": environment.device, **asdict(Mode.recorded(environment))}
+    machine = {"processor": environment.gpu or environment.cpu, "snellen": environment.snellen}
     return run.fields | {
         "images": {"fingerprint": data["fingerprint"][:12], "left_out": len(data["left_out"])},
         "measured": data["normalization"] | arithmetic,
-        "machine": machine | environment["packages"],
+        "machine": machine | environment.packages,
     }
 
 
@@ -312,18 +313,18 @@ def run_numbers(run: RunView) -> dict[str, Any]:
     return {
         "label": run.label,
         "path": str(run.run.path.resolve()),
-        "status": run.status,
+        "status": run.status.as_dict(),
         "choice": run.choice,
         "crossfitted": run.epoch_choice is not None and run.epoch_choice.is_crossfitted,
         "not_learnt": run.why_not_learnt,
-        "parameters": run.run.environment["parameters"],
-        "macs": run.run.environment["macs"],
+        "parameters": run.run.environment.parameters,
+        "macs": run.run.environment.macs,
     }
 
 
 def differing_numbers(rows: Sequence[Difference]) -> list[dict[str, Any]]:
     """Fields in which runs differ, for JSON."""
-    return [{"field": row.key, "values": list(row.values)} for row in rows]
+    return [asdict(row) for row in rows]
 
 
 def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence[str]) -> dict[str, Any]:
@@ -333,7 +334,7 @@ def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence
         if f"{key}_interval" in numbers:
             flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"] or (None, None)
     cost = ("state", "epochs_done", "seconds_training", "images_per_second")
-    return flat | {key: run.status[key] for key in cost}
+    return flat | {key: getattr(run.status, key) for key in cost}
 
 
 def ends(interval: Interval | None) -> list[float] | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -17,7 +16,8 @@ from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.comparisons import Comparison
 from snellen.reporting.runs import RunView
-from snellen.words import counted, duration, time_axis
+from snellen.run.environment import InitialWeights
+from snellen.words import counted, duration, si, time_axis
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def title_of(runs: Sequence[RunView]) -> str:
     return listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs"
 
 
-def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "loss") -> list[tuple[str, Markup]]:
+def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec]) -> list[tuple[str, Markup]]:
     """(caption, chart) over epochs and over time for each (name, whether it is a share, lines).
 
-    Columns without a value and charts without a line are left out, except the chart named `always`.
+    Columns without a value and charts without a line are left out, except the chart of the loss.
     """
     drawn = []
     time = time_axis(max((run.metrics["seconds"].max() for run in runs if not run.metrics.empty), default=0.0))
@@ -110,7 +110,7 @@ def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "l
                 for line in lines
                 if run.metrics[line.column].notna().any()
             ]
-            if series or name == always:
+            if series or name == "loss":
                 chart = charts.line_chart(series, caption, name, percent, f"{name} against {caption}")
                 drawn.append((f"{name} by {caption}", Markup(chart)))
     return drawn
@@ -119,7 +119,7 @@ def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "l
 def _series(run: RunView, line: Curve, x: list[float]) -> Series:
     values = pd.to_numeric(run.metrics[line.column]).tolist()
     chosen = [
-        position for position, epoch in zip(x, run.metrics["epoch"], strict=True) if epoch == run.status["chosen_epoch"]
+        position for position, epoch in zip(x, run.metrics["epoch"], strict=True) if epoch == run.status.chosen_epoch
     ]
     mark = chosen[0] if line.mark and chosen else None
     return Series(f"{run.label}{line.suffix}", run.colour, x, values, dashed=line.dashed, mark=mark)
@@ -138,37 +138,28 @@ def difference_chart(runs: Sequence[RunView], comparisons: Sequence[Comparison],
 def cost(run: RunView) -> Cost:
     """The cost of a run, in words."""
     status, environment = run.status, run.run.environment
-    speed, macs, trainable = status["images_per_second"], environment["macs"], environment["trainable_parameters"]
-    parameters, trained = si(environment["parameters"]), si(trainable)
+    speed, macs = status.images_per_second, environment.macs
+    parameters, trained = si(environment.parameters), si(environment.trainable_parameters)
     return Cost(
         label=run.label,
         colour=run.colour,
-        time=duration(status["seconds_training"] + status["seconds_evaluating"]),
-        epochs=f"{status['epochs_done']} of {status['epochs']}",
+        time=duration(status.seconds),
+        epochs=f"{status.epochs_done} of {status.epochs}",
         speed="–" if speed is None else f"{per_second(speed)} images/s",
-        memory=f"{status['peak_memory_mib'] / 1024:.1f} GiB",
+        memory=f"{status.peak_memory_mib / 1024:.1f} GiB",
         parameters=parameters if trained == parameters else f"{parameters}, {trained} of them trained",
         macs="–" if macs is None else si(macs),
         mode=str(Mode.recorded(environment)),
-        where=environment["gpu"] or f"{environment['cpu']}, {counted(environment['threads'], 'thread')}",
-        weights=_started_from(environment["weights"]),
-        versions=f"snellen {environment['snellen']}, torch {environment['packages']['torch']}",
+        where=environment.gpu or f"{environment.cpu}, {counted(environment.threads, 'thread')}",
+        weights=_started_from(environment.weights),
+        versions=f"snellen {environment.snellen}, torch {environment.packages['torch']}",
     )
 
 
-def _started_from(weights: Mapping[str, Any]) -> str:
+def _started_from(weights: InitialWeights) -> str:
     """The source of a network's weights, and how many of its layers nevertheless started from scratch."""
-    source, anew = str(weights["source"]), len(weights["missing"]) + len(weights["mismatched"])
-    return f"{source}; {anew} of {anew + weights['loaded']} tensors from scratch" if anew else source
-
-
-def si(number: float) -> str:
-    """Three digits and a unit: 127,106 is '127 k'."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= 0.9995 * size:
-            scaled = number / size
-            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
-    return f"{number:.0f}"
+    source, anew = weights.source, len(weights.missing) + len(weights.mismatched)
+    return f"{source}; {anew} of {anew + weights.loaded} tensors from scratch" if anew else source
 
 
 def share(value: float) -> str:

@@ -19,7 +19,7 @@ from snellen.files import write_json, write_text
 from snellen.insight.decision import RULE
 from snellen.insight.proportions import percents
 from snellen.insight.sentence import signed, signed_range
-from snellen.words import counted, images_by_part
+from snellen.words import counted, duration, images_by_part, si
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -81,6 +81,8 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     environment.filters["percents"] = percents
     environment.filters["setting"] = setting
     environment.filters["counted"] = counted
+    environment.filters["duration"] = duration
+    environment.filters["si"] = si
     environment.filters["images_by_part"] = lambda counts: images_by_part(
         counts["train"], counts["validation"], counts.get("test", 0)
     )

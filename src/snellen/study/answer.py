@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed
 from snellen.insight.proportions import percents
@@ -211,7 +210,7 @@ def _score(best: Cell) -> str:
     seeds = counted(len(best.runs), "seed")
     return (
         f"{best.setting} has {best.measure} {over.mean:.1%} over {seeds} on {counted(best.images, 'image')}, with "
-        f"{counted(best.first.data['counts']['train'], 'labelled image')} to train on ({interval_text})."
+        f"{counted(best.labelled_images, 'labelled image')} to train on ({interval_text})."
     )
 
 
@@ -238,12 +237,8 @@ def _worth(results: Results, fraction: float) -> list[str]:
         if pair.a.fraction == fraction
         and not pair.not_learnt
         and {starts[pair.a.setting], starts[pair.b.setting]} == {"scratch", "self-supervised"}
-        and _network(pair.a) == _network(pair.b)
+        and pair.a.recipe.network() == pair.b.recipe.network()
     ]
-
-
-def _network(cell: Cell) -> dict[str, Any]:
-    return cell.recipe.model.model_dump(exclude={"weights"})
 
 
 def _margin(pairs: Sequence[Pair], beaten: Sequence[Cell], best: Cell) -> str:

@@ -13,7 +13,6 @@ from snellen.engine.relevance import result_key
 from snellen.errors import UserError
 from snellen.insight.differences import flattened
 from snellen.recipe.load import apply_overrides, read_fields
-from snellen.study.kinds import seeds_by_default
 from snellen.study.spec import SettingSpec, StudySpec
 from snellen.tasks.kinds import kind_named, load_for, load_recipe
 
@@ -163,10 +162,11 @@ def _run(
 def _seeds(
     study: StudySpec, setting: SettingSpec, weights: _Weights | None, data: PlannedData, out: Path
 ) -> tuple[int, ...]:
-    """Those of the study; if it gives none, the default for the setting's kind."""
+    """Those of the study; if it gives none, five for a head on features extracted once, which takes seconds."""
     if study.seeds is not None:
         return study.seeds
-    return seeds_by_default(_run(study, setting, study.fractions[0], 0, weights, data, out).recipe)
+    recipe = _run(study, setting, study.fractions[0], 0, weights, data, out).recipe
+    return tuple(range(5 if recipe.trains_on_features else 3))
 
 
 def _with_steps(recipe: CommonRecipe, fewest: int, images: int) -> CommonRecipe:

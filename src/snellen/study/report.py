@@ -18,52 +18,26 @@ from snellen.insight.power import FEWEST_SEEDS_FOR_POWER
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.runs import RunView, class_names, differing, ends
-from snellen.reporting.shared import Cost, Gallery, cost, si
+from snellen.reporting.shared import Cost, Gallery, cost
 from snellen.reporting.template import Page, check_name, variables_of
 from snellen.runs import Run
 from snellen.study.answer import Answer, answer, not_learnt, verdict
 from snellen.study.directory import StudyDirectory
 from snellen.study.results import Cell, Pair, Results, read_results
 from snellen.tasks.kind import Sections
-from snellen.words import counted, duration, time_axis
+from snellen.words import counted, time_axis
 
 _PICTURES = 8
 _MOST_FEATURES = 6  # settings whose features are drawn
 
 
 @dataclass(frozen=True)
-class SettingRow:
-    """A row of the table for a share of the labels. images: labelled ones. The rest is text, as on the page."""
-
-    cell: Cell
-    images: int
-    seed_share: str
-    time: str
-    macs: str
-    trained: str
-    parameters: str
-
-
-@dataclass(frozen=True)
-class PretrainingFacts:
-    """The pretraining of a study, in words; knn and notes are empty if there are none."""
-
-    name: str
-    backbone: str
-    images: str
-    time: str
-    epochs: str
-    knn: str
-    notes: str
-
-
-@dataclass(frozen=True)
 class StudyPage:
     """What study.html.j2 uses, besides the variables of the kind's `sections`.
 
-    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours and descriptions: by
-    setting. tables: (share of the labels, rows). difference_charts: (share of the labels, chart). curves: (caption,
-    chart). names: of the classes. views: a run for each setting. moderated: whether settings borrow from others.
+    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours, descriptions: by
+    setting. difference_charts: (share of the labels, chart). curves: (caption, chart). names: of the classes. views: a
+    run for each setting. moderated: whether settings borrow from others.
     """
 
     title: str
@@ -79,7 +53,6 @@ class StudyPage:
     not_learnt: list[str]
     key_colours: dict[str, str]
     descriptions: dict[str, str]
-    tables: list[tuple[float, list[SettingRow]]]
     means_chart: Markup
     difference_charts: list[tuple[str, Markup]]
     verdicts: list[str]
@@ -91,7 +64,7 @@ class StudyPage:
     views: list[RunView]
     notices: list[str]
     cost: list[Cost]
-    pretraining: PretrainingFacts | None
+    pretraining: RunView | None
     pretrained_once: bool
 
 
@@ -123,7 +96,6 @@ def _page(results: Results) -> Page:
         not_learnt=not_learnt(results),
         key_colours={run.label: run.colour for run in views},
         descriptions={setting.name: setting.description for setting in spec.all_settings},
-        tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
         means_chart=_means(results),
         difference_charts=_difference_charts(results),
         verdicts=[verdict(pair) for pair in results.pairs],
@@ -168,21 +140,6 @@ def _colour(results: Results, setting: str) -> str:
     return f"run{results.settings.index(setting) % 8}"
 
 
-def _row(cell: Cell) -> SettingRow:
-    figures = cell.as_dict()
-    parameters, trained = si(figures["parameters"]), si(figures["trainable_parameters"])
-    share = figures["seed_share"]
-    return SettingRow(
-        cell=cell,
-        images=figures["labelled_images"],
-        seed_share="–" if share is None else f"{share:.0%}",
-        time=duration(cell.seconds),
-        macs="–" if figures["macs"] is None else si(figures["macs"]),
-        trained=trained,
-        parameters=parameters,
-    )
-
-
 def _means(results: Results) -> Markup:
     """Means with intervals: a row for each setting, or for each share of the labels if there are several."""
     rows = []
@@ -201,8 +158,7 @@ def _means(results: Results) -> Markup:
         if len(results.fractions) == 1:
             rows += [(cell.setting, [entry]) for cell, entry in zip(cells, entries, strict=True)]
         else:
-            count = cells[0].first.data["counts"]["train"]
-            rows.append((f"{100 * fraction:g}% · {count:,}", entries))
+            rows.append((f"{100 * fraction:g}% · {cells[0].labelled_images:,}", entries))
     return Markup(charts.forest(rows, f"Mean {results.measure} with 95% intervals"))
 
 
@@ -274,21 +230,9 @@ def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
     return rows[np.argsort(-(share_right - share_right_of_loser)[rows], kind="stable")]
 
 
-def _pretraining(study: StudyDirectory) -> PretrainingFacts | None:
-    """The pretraining, in words."""
+def _pretraining(study: StudyDirectory) -> RunView | None:
     run = study.pretraining
-    if run is None:
-        return None
-    view, status = run.kind.report.view("", run, 0), run.status
-    return PretrainingFacts(
-        name=view.recipe.name,
-        backbone=str(view.recipe.network_name),
-        images=counted(run.data["counts"]["train"], "image"),
-        time=duration(status["seconds_training"] + status["seconds_evaluating"]),
-        epochs=f"{status['epochs_done']} of {counted(status['epochs'], 'epoch')}",
-        knn=view.progress,
-        notes=" ".join(run.data["notes"]),
-    )
+    return None if run is None else run.kind.report.view("", run, 0)
 
 
 def _few_steps(results: Results) -> list[str]:

@@ -24,7 +24,6 @@ from snellen.insight.settings import Scores, compare, expected_by_setting, unit_
 from snellen.reporting.headline import scored_samples
 from snellen.runs import Run
 from snellen.study.directory import StudyDirectory
-from snellen.study.kinds import kind_of_training
 from snellen.tasks.kind import Judged
 
 
@@ -62,7 +61,7 @@ class Cell:
     @property
     def kind(self) -> str:
         """How much of the network is trained, which determines how much another seed changes the result."""
-        return kind_of_training(self.recipe)
+        return "head only" if self.recipe.trains_head_only else "whole network trained"
 
     @property
     def scores(self) -> Scores:
@@ -105,8 +104,17 @@ class Cell:
     @property
     def seconds(self) -> float:
         """Training and scoring, the mean over the seeds."""
-        spent = [run.status["seconds_training"] + run.status["seconds_evaluating"] for run in self.runs.values()]
-        return float(np.mean(spent))
+        return float(np.mean([run.status.seconds for run in self.runs.values()]))
+
+    @property
+    def labelled_images(self) -> int:
+        """To train on."""
+        return int(self.first.data["counts"]["train"])
+
+    @property
+    def seed_share(self) -> float | None:
+        """Of the mean's variance, what comes from the seeds; None for too few to tell."""
+        return self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None
 
     @property
     def first(self) -> Run:
@@ -119,7 +127,7 @@ class Cell:
         return {
             "setting": self.setting,
             "fraction": self.fraction,
-            "labelled_images": int(self.first.data["counts"]["train"]),
+            "labelled_images": self.labelled_images,
             "seeds": len(self.runs),
             "images": self.images,
             "measure": self.measure,
@@ -127,13 +135,13 @@ class Cell:
             "over_classes": self.judged.over_classes,
             "low": None if self.interval is None else self.interval.low,
             "high": None if self.interval is None else self.interval.high,
-            "seed_share": self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None,
+            "seed_share": self.seed_share,
             "kept_mean": self.judged.kept,
             "runs_not_learnt": len(self.not_learnt),
             "seconds": self.seconds,
-            "parameters": environment["parameters"],
-            "trainable_parameters": environment["trainable_parameters"],
-            "macs": environment["macs"],
+            "parameters": environment.parameters,
+            "trainable_parameters": environment.trainable_parameters,
+            "macs": environment.macs,
         }
 
 

@@ -46,8 +46,8 @@ def recorded_of(run: RunDirectory) -> Recorded:
         Mode.recorded(run.environment),
         Normalization.recorded(run.data["normalization"]),
         trained=(run.path / "checkpoints" / "last.pt").is_file(),
-        device=run.environment["device"],
-        threads=run.environment["threads"],
+        device=run.environment.device,
+        threads=run.environment.threads,
         data=run.data,
     )
 
@@ -144,8 +144,8 @@ class Arithmetic:
 def arithmetic_of(run: RunDirectory, recipe: CommonRecipe) -> Arithmetic:
     """The run's own mode on the same kind of processor or GPU, else plain fp32; and the run's normalisation."""
     device = find_device(HardwareSpec(device=recipe.hardware.device))
-    is_same_unit = device.type == torch.device(run.environment["device"]).type and (
-        device.type != "cpu" or run.environment["cpu"] == processor()
+    is_same_unit = device.type == torch.device(run.environment.device).type and (
+        device.type != "cpu" or run.environment.cpu == processor()
     )
     mode = Mode.recorded(run.environment)
     if not is_same_unit:

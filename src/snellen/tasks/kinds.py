@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
-from snellen.recipe.load import RecipeSource, apply_overrides, not_one_of, read_fields, resolved_fields, validate
-from snellen.run.directory import RunDirectory
+from snellen.recipe.load import RecipeSource, apply_overrides, not_one_of, read_fields, validate
 from snellen.tasks.kind import FILES, Kind
 
 AnyKind = Kind[Any, Any]
@@ -58,7 +57,7 @@ def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None
     Raises UserError that names the file and the key for anything that does not fit.
     """
     fields, label = read_fields(source)
-    return _validated(apply_overrides(fields, overrides or {}), label)
+    return validated(apply_overrides(fields, overrides or {}), label)
 
 
 def load_for(command: str, source: RecipeSource, overrides: Mapping[str, Any] | None) -> tuple[AnyKind, CommonRecipe]:
@@ -80,12 +79,6 @@ def kind_of(recipe: CommonRecipe) -> AnyKind:
     return KINDS[recipe.task]
 
 
-def kind_of_run(run: RunDirectory) -> AnyKind:
-    """The kind of a run. Raises UserError if its recipe names no known kind."""
-    fields, label = resolved_fields(run.path / "recipe.yaml")
-    return kind_named(fields, label)
-
-
 def kinds_of(command: str) -> list[AnyKind]:
     """The kinds that a command trains."""
     return [kind for kind in KINDS.values() if kind.command == command]
@@ -103,7 +96,8 @@ def recipe_types() -> list[type[CommonRecipe]]:
     return [kind.recipe for kind in KINDS.values()]
 
 
-def _validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
+def validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
+    """Fields as a recipe of the kind that they name. Raises UserError for what does not fit."""
     model: type[CommonRecipe] = kind_named(fields, label).recipe
     return validate(model, fields, label)
 

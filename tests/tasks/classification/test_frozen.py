@@ -62,7 +62,7 @@ def test_linear_probe_of_a_pretrained_run(backbone: Run, digits: Path, tmp_path:
     # in fp32: of 13 images, whose features are computed again here, bf16 can turn several round
     reference = LogisticRegression(max_iter=1000).fit(*_features(run, "train"))
     features, target = _features(run, "validation")
-    assert run.status["score"] >= reference.score(features, target) - 2 / len(target)
+    assert run.status.score >= reference.score(features, target) - 2 / len(target)
     assert len(samples) == 120
 
 

@@ -104,7 +104,7 @@ def test_a_healthy_pretraining_with_few_steps_continues(digits: Path, tmp_path: 
         "optimizer": {"name": "adamw", "lr": 0.001},
     }
     run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     metrics = run.metrics()
     assert metrics["projection_deviation"].min() < 0.1, "or this test shows nothing"
     assert metrics["train_projection_deviation"].min() > 0.1

@@ -50,7 +50,7 @@ def test_without_a_recipe_one_is_chosen(digits: Path, tmp_path: Path) -> None:
     run = pretrain(digits, overrides=SMALL, out=tmp_path / "run", console=console)
     assert run.recipe.name == "simclr-small"
     assert "recipe simclr-small: the images are small" in output.getvalue()
-    assert run.status["epochs_done"] == 2
+    assert run.status.epochs_done == 2
 
 
 def test_the_files_and_notes_of_a_run(split: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_files_and_notes_of_a_run(split: Path, tmp_path: Path) -> None:
     assert metrics["probe_top1"].notna().tolist() == [False, True], "the probe is fitted after the last epoch"
     assert metrics["effective_rank"].between(1, 32).all()
     assert run.by_epoch().mean(1).tolist() == pytest.approx(metrics["knn_top1"].tolist())
-    assert run.predictions()["correct"].mean() == pytest.approx(run.status["score"])
+    assert run.predictions()["correct"].mean() == pytest.approx(run.status.score)
     page = (run.path / "report.html").read_text()
     assert "learnt from 90 images without labels" in page
     assert "also trained on" not in page
@@ -83,7 +83,7 @@ def test_scored_images_that_are_also_trained_on_are_reported(digits: Path, tmp_p
 
 def test_without_labels(digits: Path, tmp_path: Path) -> None:
     run = pretrain(digits, "byol-small", overrides=SMALL, out=tmp_path / "run", console=QUIET)
-    assert run.status["score"] is None
+    assert run.status.score is None
     assert run.metrics()["knn_top1"].isna().all()
     assert "No labelled set was given" in (run.path / "report.html").read_text()
     overrides = {"model.weights": str(run.path), **{key: SMALL[key] for key in ("model.width", "augmentation.size")}}
@@ -138,7 +138,7 @@ def test_a_collapse_is_named_and_stops_the_run(digits: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="the representation has collapsed"):
         pretrain(tmp_path / "same", "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "failed"
+    assert run.status.state == "failed"
     assert not (run.path / "checkpoints" / "last.pt").is_file(), "a collapsed network replaces no good checkpoint"
 
 
