@@ -249,6 +249,8 @@ class View(RunView):
     kept_score = property(lambda self: self.headline_figure[1])
     epoch_choice = property(lambda self: EpochChoice(False, False))
 
+    sentence = property(lambda self: f"R² {self.headline_figure[1]:.2f}")
+
     def bits(self, part: str = "validation") -> None: ...
 
     @property

@@ -58,13 +58,14 @@ class RunView(ABC):
         return self.recipe.model_dump(mode="json")
 
     @property
-    @abstractmethod
     def classes_in_loss(self) -> int | None:
         """How many classes the loss is a cross-entropy over; None where it is another loss."""
+        return len(self.run.classes)
 
-    @abstractmethod
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which 16-bit images of a part were read, as in `decode`."""
+        bits: int | None = self.fields["data"]["bits"]
+        return bits
 
     @property
     def progress(self) -> str:
@@ -130,6 +131,17 @@ class RunView(ABC):
     @abstractmethod
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
         """The headline of the page: the measure's name, its value and its 95% interval; None before any score."""
+
+    @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """The headline figure in a sentence, for a page of this run alone."""
+
+    @property
+    def compared(self) -> tuple[float, Interval | None]:
+        """The value that runs on the same images are compared by, and its interval."""
+        assert self.headline_figure is not None
+        return self.headline_figure[1:]
 
     @property
     def why_no_interval(self) -> str | None:
@@ -319,11 +331,6 @@ def run_numbers(run: RunView) -> dict[str, Any]:
         "parameters": run.run.environment["parameters"],
         "macs": run.run.environment["macs"],
     }
-
-
-def differing_numbers(rows: Sequence[Difference]) -> list[dict[str, Any]]:
-    """Fields in which runs differ, for JSON."""
-    return [{"field": row.key, "values": list(row.values)} for row in rows]
 
 
 def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import pandas as pd
 from markupsafe import Markup
@@ -15,8 +15,8 @@ from snellen.engine.mode import Mode
 from snellen.insight.sentence import listed
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
-from snellen.reporting.comparisons import Comparison
-from snellen.reporting.runs import RunView
+from snellen.reporting.collected import Collected
+from snellen.reporting.runs import AnyView, RunView, class_names
 from snellen.words import counted, duration, time_axis
 
 
@@ -79,19 +79,45 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class CommonSections:
-    """What the templates of all kinds of runs use: the result's charts, learning curves as (caption, chart), costs."""
+class CommonSections(Generic[AnyView]):
+    """What the templates of all kinds of runs use: the result's charts, learning curves as (caption, chart), costs.
 
+    names: of the classes. grouped: whether images come in groups.
+    """
+
+    collected: Collected[AnyView]
     title: str
     measure_chart: Markup | None
     difference_chart: Markup | None
     curves: list[tuple[str, Markup]]
     cost: list[Cost]
+    names: list[str]
+    grouped: bool
 
 
-def title_of(runs: Sequence[RunView]) -> str:
-    """The labels of the runs, or how many there are."""
-    return listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs"
+def common_sections(collected: Collected[AnyView], specs: Sequence[CurveSpec]) -> CommonSections[AnyView]:
+    """The sections of a page that every kind of run has. specs: the learning curves."""
+    runs = collected.runs
+    return CommonSections(
+        collected=collected,
+        title=listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
+        measure_chart=_measure_chart(collected),
+        difference_chart=_difference_chart(collected),
+        curves=curves(runs, specs),
+        cost=[cost(run) for run in runs],
+        names=class_names(runs),
+        grouped=any(run.groups is not None for run in collected.scored),
+    )
+
+
+def _measure_chart(collected: Collected[AnyView]) -> Markup | None:
+    """What runs on the same images are compared by, or else each run's headline figure; None before any score."""
+    rows = []
+    for run in collected.scored:
+        assert run.headline_figure is not None
+        value, interval = run.compared if collected.same_images else run.headline_figure[1:]
+        rows.append((run.label, [Entry(run.colour, value, interval, run.label)]))
+    return Markup(charts.forest(rows, f"{collected.measure} with 95% intervals")) if rows else None
 
 
 def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec], always: str = "loss") -> list[tuple[str, Markup]]:
@@ -125,14 +151,15 @@ def _series(run: RunView, line: Curve, x: list[float]) -> Series:
     return Series(f"{run.label}{line.suffix}", run.colour, x, values, dashed=line.dashed, mark=mark)
 
 
-def difference_chart(runs: Sequence[RunView], comparisons: Sequence[Comparison], measure: str) -> Markup | None:
+def _difference_chart(collected: Collected[AnyView]) -> Markup | None:
     """A forest of the differences, in grey where two runs cannot be told apart; None without comparisons."""
-    colours = {run.label: run.colour for run in runs}
+    colours = {run.label: run.colour for run in collected.runs}
     rows = []
-    for c in comparisons:
+    for c in collected.comparisons:
         colour = colours[c.better] if c.better else "none"
         rows.append((f"{c.a} − {c.b}", [Entry(colour, c.test.difference, c.test.interval, c.sentence)]))
-    return Markup(charts.forest(rows, f"Differences of {measure} with 95% intervals", zero=True)) if rows else None
+    title = f"Differences of {collected.measure} with 95% intervals"
+    return Markup(charts.forest(rows, title, zero=True)) if rows else None
 
 
 def cost(run: RunView) -> Cost:

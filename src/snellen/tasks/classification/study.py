@@ -20,7 +20,7 @@ from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.classification.record import recipe_of
 from snellen.tasks.classification.report.collect import RunFigures
 from snellen.tasks.classification.report.evolution import evolutions
-from snellen.tasks.classification.report.sections import datasets
+from snellen.tasks.classification.report.sections import class_datasets
 from snellen.tasks.classification.values import class_predictions, class_values
 from snellen.tasks.kind import Judged, Sections
 
@@ -82,5 +82,5 @@ def sections(views: Sequence[RunView], most: int) -> Sections:
         examples="class_examples.html.j2",
         styles=(),
         scripts=("features.js",),
-        variables={"evolutions": evolutions(runs[:most]), "datasets": datasets(runs[:1])},
+        variables={"evolutions": evolutions(runs[:most]), "datasets": class_datasets(runs[:1])},
     )

@@ -21,7 +21,7 @@ from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.record import recipe_of
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 from snellen.tasks.segmentation.report.evolution import evolutions
-from snellen.tasks.segmentation.report.sections import class_colours, datasets
+from snellen.tasks.segmentation.report.sections import class_colours, mask_datasets
 from snellen.tasks.segmentation.values import mask_predictions, mask_values
 
 
@@ -81,7 +81,7 @@ def sections(views: Sequence[RunView], most: int) -> Sections:
         scripts=("masks.js",),
         variables={
             "evolutions": evolutions(collected),
-            "datasets": datasets(runs[:1]),
+            "datasets": mask_datasets(runs[:1]),
             "colours": class_colours(runs),
         },
     )

@@ -5,24 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from snellen.insight.calibration import Calibration
-from snellen.insight.paired import PairedTest
-from snellen.reporting.comparisons import comparison_numbers
-from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
-from snellen.tasks.classification.report.collect import Collected, RunFigures
+from snellen.reporting.runs import ends, finite, run_numbers, table_row
+from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures
 
 
-def numbers(collected: Collected) -> dict[str, Any]:
+def numbers(collected: CollectedClasses) -> dict[str, Any]:
     """All of them."""
-    return {
-        "headline": collected.headline,
-        "runs": [_run_numbers(run) for run in collected.runs],
-        "comparisons": [
-            comparison_numbers(c) | {"only_a": c.test.only_a, "only_b": c.test.only_b}
-            for c in collected.comparisons
-            if isinstance(c.test, PairedTest)
-        ],
-        "differing": differing_numbers(collected.differing),
-    }
+    return collected.numbers(_run_numbers, of_test=("only_a", "only_b"))
 
 
 def _run_numbers(run: RunFigures) -> dict[str, Any]:
@@ -91,7 +80,7 @@ def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def rows(collected: Collected) -> list[dict[str, Any]]:
+def rows(collected: CollectedClasses) -> list[dict[str, Any]]:
     """One row per run."""
     names = ("top1", "top5", "balanced_accuracy", "macro_f1", "l2_calibration_error")
     return [table_row(run, _run_numbers(run), names) for run in collected.runs]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snellen.insight.segmentation import PairedMasks
-from snellen.reporting.comparisons import comparison_numbers
-from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
+from snellen.reporting.runs import ends, finite, run_numbers, table_row
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 
 _OVER_CLASSES = ("miou", "dice", "boundary_f")
@@ -15,17 +13,7 @@ _WITH_INTERVALS = ("miou", "pixel_accuracy", "dice", "boundary_f")
 
 def numbers(collected: CollectedMasks) -> dict[str, Any]:
     """All of them."""
-    return {
-        "headline": collected.headline,
-        "runs": [_run_numbers(run) for run in collected.runs],
-        "comparisons": [
-            comparison_numbers(c)
-            | {key: getattr(c.test, key) for key in ("better_a", "better_b", "measure", "why_no_test")}
-            for c in collected.comparisons
-            if isinstance(c.test, PairedMasks)
-        ],
-        "differing": differing_numbers(collected.differing),
-    }
+    return collected.numbers(_run_numbers, of_test=("better_a", "better_b", "measure", "why_no_test"))
 
 
 def rows(collected: CollectedMasks) -> list[dict[str, Any]]:
