@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self
 
+import numpy as np
+
 from snellen.insight.differences import Difference
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
 from snellen.reporting.comparisons import Comparison, comparison_numbers, comparisons, summary
-from snellen.reporting.runs import AnyView, differing, labels_of, left_aside
+from snellen.reporting.runs import AnyView, RunView, differing, labels_of, left_aside
 from snellen.run.directory import RunDirectory
 
 
@@ -69,3 +71,15 @@ def views(runs: Sequence[RunDirectory], view: Callable[[str, RunDirectory, int],
     """The figures of each run, under a label that no other has."""
     labels = labels_of([view("", run, 0).recipe.name for run in runs], runs)
     return [view(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+
+
+def reasons_not_learnt(runs: Sequence[RunView]) -> tuple[str, ...]:
+    """Why, for each of the runs that has not learnt."""
+    return tuple(run.why_not_learnt for run in runs if run.why_not_learnt is not None)
+
+
+def mean_of_kept(runs: Sequence[RunView]) -> float | None:
+    """The mean of the kept weights' own scores, where epochs were chosen by them; else None."""
+    if not any(run.of_kept for run in runs):
+        return None
+    return float(np.mean([run.kept_score for run in runs if run.kept_score is not None]))
