@@ -71,6 +71,17 @@ class Evaluation(Protocol):
         """A copy with other fields."""
 
 
+class Reading(Protocol):
+    """How the images of a recipe are found and read."""
+
+    @property
+    def bits(self) -> int | None:
+        """The bit depth by which 16-bit images are read; None until it is measured."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other fields."""
+
+
 class Network(Protocol):
     """The network of a recipe."""
 
@@ -108,6 +119,9 @@ class CommonRecipe(Spec):
         def ema(self) -> EmaSpec | None: ...
 
         @property
+        def data(self) -> Reading: ...
+
+        @property
         def evaluation(self) -> Evaluation: ...
 
         @property
@@ -138,6 +152,12 @@ class CommonRecipe(Spec):
     def _momentum_can_cycle(self) -> CommonRecipe:
         if self.schedule.momentum is not None and self.optimizer.name not in MOMENTUM:
             raise ValueError(f"schedule.momentum works with optimizer.name={', '.join(MOMENTUM)}; else: null")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_have_two_images(self) -> Self:
+        if self.accumulation > self.batch_size // 2:
+            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
         return self
 
     @model_validator(mode="after")

@@ -64,8 +64,7 @@ class RunView(ABC):
 
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which 16-bit images of a part were read, as in `decode`."""
-        bits: int | None = self.fields["data"]["bits"]
-        return bits
+        return self.recipe.data.bits
 
     @property
     def progress(self) -> str:

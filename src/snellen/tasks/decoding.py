@@ -18,7 +18,6 @@ from snellen.data.cache import Pixels, load_pixels
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.feed import Feed
 from snellen.data.listing import DataSpec, ImageSet, Unreadable
-from snellen.data.split import fraction_rows
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.errors import UserError
@@ -64,15 +63,6 @@ def decode_images(
     left_out = (*decoded[0].left_out, *decoded[1].left_out)
     images = dataclasses.replace(images, train=usable[0], validation=usable[1], left_out=left_out)
     return images, decoded[0], decoded[1]
-
-
-def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
-    """The images with only a share of the training images: data.fraction."""
-    if fraction == 1:
-        return images
-    labels, groups = [sample.label for sample in images.train], [sample.group for sample in images.train]
-    rows = fraction_rows(labels, fraction, seed, groups)
-    return dataclasses.replace(images, train=tuple(images.train[row] for row in rows))
 
 
 @dataclasses.dataclass(frozen=True)

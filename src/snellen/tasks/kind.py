@@ -104,9 +104,6 @@ class Data(Protocol[R, I]):
     def subset(self, images: I, batch_size: int) -> I:
         """A few of the images, evenly spread, for timing."""
 
-    def training_paths(self, images: I) -> list[Path]:
-        """The files of the training images, absolute."""
-
 
 @dataclass(frozen=True)
 class Facts:

@@ -95,7 +95,7 @@ def decode_set(
         (images.train, train_resize, True),
         (images.validation, validation_resize, False),
     ):
-        paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
+        paths = [(images.root / sample.path, images.root / sample.mask) for sample in samples]
         report = None if on_progress is None else lambda done, start=before: on_progress(start + done)
         training = TrainingSizes.of(loaded[0].sizes) if loaded and loaded[0].sizes else None
         loaded.append(load_pairs(paths, reading, resize, masks_too, budget, report, training, spec.bits))

@@ -32,7 +32,7 @@ def recognises(data: Source) -> bool:
 def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[UnlabelledSet, PretrainingRecipe]:
     """The images of `data`, and a recipe that suits their size and number."""
     images = read_unlabelled(check_path(data))
-    choice = suggest(training_paths(images))
+    choice = suggest(images.training_files)
     fields = settle(console, choice, overrides, len(images.paths))
     return images, load_as(PretrainingRecipe, choice.name, fields)
 
@@ -83,9 +83,3 @@ def announce(images: UnlabelledSet, console: Console) -> None:
 def subset(images: UnlabelledSet, batch_size: int) -> UnlabelledSet:
     """A few images for timing, evenly spread: at least two batches, since incomplete ones are dropped."""
     return dataclasses.replace(images, paths=spread(images.paths, max(_TIMED, 2 * batch_size)))
-
-
-def training_paths(images: UnlabelledSet) -> list[Path]:
-    """The files of the images, absolute."""
-    root = images.root.resolve()
-    return [root / name for name in images.paths]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snellen.insight.calibration import Calibration
+from snellen.insight.classification import Figures
 from snellen.reporting.runs import ends, finite, run_numbers, table_row
 from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures
 
@@ -21,18 +22,8 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
     if figures is None or run.confusion is None:
         return numbers
     numbers |= {
-        "images": figures.images,
-        "correct": figures.correct,
-        "no_interval": figures.no_interval,
-        "top1": figures.top1,
-        "top1_interval": ends(figures.top1_interval),
-        "top5": figures.top5,
-        "top5_interval": ends(figures.top5_interval),
-        "balanced_accuracy": figures.balanced,
-        "balanced_accuracy_interval": ends(figures.balanced_interval),
-        "macro_f1": figures.macro_f1,
-        "macro_f1_interval": ends(figures.macro_f1_interval),
-        **({} if run.calibration is None else _calibration_numbers(run.calibration)),
+        **figure_numbers(figures),
+        **({} if run.calibration is None else _reliability(run.calibration)),
         "kept_top1": run.kept_score,
         "confusion": run.confusion.counts.tolist(),
         "classes": [
@@ -60,24 +51,46 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
     return numbers
 
 
-def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
+def figure_numbers(figures: Figures) -> dict[str, Any]:
+    """Figures over all classes, for JSON."""
+    return {
+        "images": figures.images,
+        "correct": figures.correct,
+        "no_interval": figures.no_interval,
+        "top1": figures.top1,
+        "top1_interval": ends(figures.top1_interval),
+        "top5": figures.top5,
+        "top5_interval": ends(figures.top5_interval),
+        "balanced_accuracy": figures.balanced,
+        "balanced_accuracy_interval": ends(figures.balanced_interval),
+        "macro_f1": figures.macro_f1,
+        "macro_f1_interval": ends(figures.macro_f1_interval),
+    }
+
+
+def calibration_numbers(calibration: Calibration) -> dict[str, Any]:
+    """How far the probabilities are from the shares of right images, for JSON."""
     return {
         "l2_calibration_error": calibration.error,
         "l2_calibration_error_interval": ends(calibration.error_interval),
-        "reliability": [
-            {
-                "low": b.low,
-                "high": b.high,
-                "images": b.images,
-                "confidence": b.confidence,
-                "accuracy": b.accuracy,
-                "accuracy_interval": ends(b.accuracy_interval),
-            }
-            for b in calibration.bins
-        ],
         "brier": calibration.brier,
         "negative_log_likelihood": calibration.negative_log_likelihood,
     }
+
+
+def _reliability(calibration: Calibration) -> dict[str, Any]:
+    bins = [
+        {
+            "low": b.low,
+            "high": b.high,
+            "images": b.images,
+            "confidence": b.confidence,
+            "accuracy": b.accuracy,
+            "accuracy_interval": ends(b.accuracy_interval),
+        }
+        for b in calibration.bins
+    ]
+    return calibration_numbers(calibration) | {"reliability": bins}
 
 
 def rows(collected: CollectedClasses) -> list[dict[str, Any]]:
