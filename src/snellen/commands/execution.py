@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 
@@ -34,7 +35,7 @@ from snellen.tasks.setup import Prepared, say, say_notes
 from snellen.words import counted
 
 
-def write_start(prepared: Prepared, facts: Facts) -> None:
+def write_start(prepared: Prepared[Any, Any], facts: Facts) -> None:
     """Writes everything known before the first step; recipe.yaml last, since it makes the folder a run."""
     job, writer, weights = prepared.job, prepared.job.writer, prepared.weights
     network = job.task.weights(job.model)

@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -43,14 +43,20 @@ if TYPE_CHECKING:
 
 AnyReading = TypeVar("AnyReading", bound=Reading)
 AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
+AnyImages = TypeVar("AnyImages")
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A job, and the results of setting it up. input_size: (height, width) of a scored image."""
+class Prepared(Generic[AnyRecipe, AnyImages]):
+    """A job, and the results of setting it up.
+
+    recipe: with the depth of its images. images: the usable ones. input_size: (height, width) of a scored image.
+    """
 
     job: Job
+    recipe: AnyRecipe
+    images: AnyImages
     normalization: Normalization
     weights: WeightsReport
     timings: Sequence[ModeTiming]

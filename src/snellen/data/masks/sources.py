@@ -18,6 +18,7 @@ from snellen.data.sample_size import few_masks_notes
 from snellen.data.split import scored_part, split_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError
+from snellen.words import shortened
 
 if TYPE_CHECKING:
     from snellen.data.listing import Source
@@ -145,9 +146,7 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
             f"{f' {note}.' if note else ''}"
         )
     if pairing.unpaired and spec.unpaired == "error":
-        lines = [f"{root / entry.path}: {entry.reason}" for entry in pairing.unpaired[:_MOST_LISTED]]
-        if len(pairing.unpaired) > _MOST_LISTED:
-            lines.append(f"… and {len(pairing.unpaired) - _MOST_LISTED} more")
+        lines = shortened([f"{root / entry.path}: {entry.reason}" for entry in pairing.unpaired], _MOST_LISTED)
         raise UserError("\n".join([*lines, "To leave such files out and list them: data.unpaired=skip"]))
     return root, replace(pairing, notes=(*pairing.notes, note)) if note else pairing
 

@@ -131,7 +131,7 @@ def _score(
             for error in batch.unreadable.values():
                 if unreadable == "error":
                     raise error
-                left_out.append(f"{error.path}: {error.reason}")
+                left_out.append(error.line)
             if batch.rows:
                 probabilities.append(batch.probabilities)
                 rows += batch.rows

@@ -46,17 +46,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclasses.dataclass(frozen=True)
-class PreparedClassification(Prepared):
-    """A job, and the results of setting it up. images: the usable ones."""
-
-    recipe: Recipe
-    images: ImageSet
-
-
 def prepare(
     path: Path, recipe: Recipe, images: ImageSet, console: Console, recorded: Recorded | None
-) -> PreparedClassification:
+) -> Prepared[Recipe, ImageSet]:
     """Decodes the images, builds the network, picks the fastest mode, and fixes the number of epochs.
 
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
@@ -125,18 +117,18 @@ def prepare(
 
     job, timings = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
     size = recipe.evaluation.size
-    return PreparedClassification(
+    return Prepared(
         job=job,
+        recipe=recipe,
+        images=images,
         normalization=normalization,
         weights=weights,
         timings=timings,
         input_size=(size, size),
-        recipe=recipe,
-        images=images,
     )
 
 
-def facts(prepared: PreparedClassification, source: str, console: Console) -> Facts:
+def facts(prepared: Prepared[Recipe, ImageSet], source: str, console: Console) -> Facts:
     """The run's data.json and samples.csv."""
     images, count = prepared.images, len(prepared.images.classes)
     labels = {name: [sample.label for sample in samples] for name, samples in images.parts.items()}
@@ -150,7 +142,7 @@ def facts(prepared: PreparedClassification, source: str, console: Console) -> Fa
     return Facts(samples_csv(images.parts, SAMPLE_COLUMNS, lambda sample: label_cells(sample, images.classes)), data)
 
 
-def plain_loop(prepared: PreparedClassification) -> Iterator[int]:
+def plain_loop(prepared: Prepared[Recipe, ImageSet]) -> Iterator[int]:
     """See tasks.classification.plain."""
     from snellen.tasks.classification.plain import plain_steps
 

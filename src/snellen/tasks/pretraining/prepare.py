@@ -60,10 +60,9 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedPretraining(Prepared):
+class PreparedPretraining(Prepared[PretrainingRecipe, UnlabelledSet]):
     """A job, and the results of setting it up. labelled: None if the recipe names no labelled set."""
 
-    images: UnlabelledSet
     labelled: ImageSet | None
 
 
@@ -152,11 +151,12 @@ def prepare(
     size = recipe.evaluation.size
     return PreparedPretraining(
         job=job,
+        recipe=recipe,
+        images=images,
         normalization=normalization,
         weights=weights,
         timings=timings,
         input_size=(size, size),
-        images=images,
         labelled=labelled,
     )
 

@@ -127,7 +127,7 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
         scores=scores,
         paths=[sample.path for sample in samples],
         tolerance=recipe.evaluation.tolerance,
-        unreadable=[f"{error.path}: {error.reason}" for error in failed],
+        unreadable=[error.line for error in failed],
     )
 
 
@@ -140,7 +140,7 @@ def score_test(
     classes = ClassTable.recorded(run.data)
     scores, rows, failed = score_pairs(run, recipe, Path(run.data["root"]), pairs, classes, console)
     arrays = {"confusion": scores.confusion, "boundary": scores.boundary, "rows": np.array(rows, np.int64)}
-    return arrays, [f"{error.path}: {error.reason}" for error in failed]
+    return arrays, [error.line for error in failed]
 
 
 def score_pairs(

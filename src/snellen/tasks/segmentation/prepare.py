@@ -50,17 +50,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclasses.dataclass(frozen=True)
-class PreparedSegmentation(Prepared):
-    """A job, and the results of setting it up. decoded: the usable images."""
-
-    recipe: SegmentationRecipe
-    decoded: DecodedSet
-
-
 def prepare(
     path: Path, recipe: SegmentationRecipe, images: MaskedSet, console: Console, recorded: Recorded | None
-) -> PreparedSegmentation:
+) -> Prepared[SegmentationRecipe, DecodedSet]:
     """Decodes the pairs, builds the network, picks the fastest mode, and fixes the number of epochs.
 
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
@@ -109,20 +101,20 @@ def prepare(
         return task, feed(decoded.train, mode.channels_last)
 
     job, timings = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded)
-    return PreparedSegmentation(
+    return Prepared(
         job=job,
+        recipe=recipe,
+        images=decoded,
         normalization=normalization,
         weights=weights,
         timings=timings,
         input_size=input_size,
-        recipe=recipe,
-        decoded=decoded,
     )
 
 
-def facts(prepared: PreparedSegmentation, source: str, console: Console) -> Facts:
+def facts(prepared: Prepared[SegmentationRecipe, DecodedSet], source: str, console: Console) -> Facts:
     """The run's data.json and samples.csv; prints the notes from decoding."""
-    decoded = prepared.decoded
+    decoded = prepared.images
     say_notes(console, decoded.notes)
     images = decoded.images
     pixels = {"train": decoded.train.class_pixels, "validation": decoded.validation.class_pixels}
@@ -139,11 +131,11 @@ def facts(prepared: PreparedSegmentation, source: str, console: Console) -> Fact
     return Facts(samples_csv(images.parts, SAMPLE_COLUMNS, lambda sample: (sample.mask,)), data)
 
 
-def plain_loop(prepared: PreparedSegmentation) -> Iterator[int]:
+def plain_loop(prepared: Prepared[SegmentationRecipe, DecodedSet]) -> Iterator[int]:
     """See tasks.segmentation.plain."""
     from snellen.tasks.segmentation.plain import plain_steps
 
-    return plain_steps(prepared.recipe, prepared.decoded.images, prepared.job.feed.device)
+    return plain_steps(prepared.recipe, prepared.images.images, prepared.job.feed.device)
 
 
 def _accumulation_notes(recipe: SegmentationRecipe) -> list[str]:
