@@ -179,7 +179,7 @@ def _check_backbones(plan: Plan, pretraining: PlannedPretraining) -> None:
 def _without_published(recipe: CommonRecipe) -> CommonRecipe:
     if recipe.model.weights not in PUBLISHED:
         return recipe
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
+    return recipe.with_part("model", weights=None)
 
 
 def _recorded_modes(folder: Path) -> dict[str, Mode]:

@@ -168,6 +168,10 @@ class CommonRecipe(Spec):
             self.__dict__["evaluation"] = self.evaluation.model_copy(update=choice)
         return self
 
+    def with_part(self, part: str, **fields: Any) -> Self:
+        """A copy with other fields in one of its parts, such as model."""
+        return self.model_copy(update={part: getattr(self, part).model_copy(update=fields)})
+
     def scored_epochs(self) -> set[int]:
         """The epochs, counted from 1, that end with a score: every `evaluation.every`-th, and the last."""
         every = self.evaluation.every or 1

@@ -231,8 +231,7 @@ def with_absolute_weights(recipe: AnyRecipe) -> AnyRecipe:
     weights = recipe.model.weights
     if weights is None or weights in PUBLISHED or not os.path.exists(weights):
         return recipe
-    model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
-    return recipe.model_copy(update={"model": model})
+    return recipe.with_part("model", weights=str(Path(weights).resolve()))
 
 
 def absolute(source: str | Path) -> str:

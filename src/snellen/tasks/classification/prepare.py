@@ -113,7 +113,8 @@ def prepare(
         if not recipe.sweep or not isinstance(job.feed, FeatureFeed):
             return job
         groups = [sample.group for sample in images.train]
-        return _with_rate(job, best_rate(job, job.feed, groups, recipe.sweep, console))
+        rate = best_rate(job, job.feed, groups, recipe.sweep, console)
+        return dataclasses.replace(job, recipe=job.recipe.with_part("optimizer", lr=rate))
 
     job, timings = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
     size = recipe.evaluation.size
@@ -147,11 +148,6 @@ def plain_loop(prepared: Prepared[Recipe, ImageSet]) -> Iterator[int]:
     from snellen.tasks.classification.plain import plain_steps
 
     return plain_steps(prepared.recipe, prepared.images, prepared.job.feed.device)
-
-
-def _with_rate(job: Job, rate: float) -> Job:
-    optimizer = job.recipe.optimizer.model_copy(update={"lr": rate})
-    return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"optimizer": optimizer}))
 
 
 def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:

@@ -29,9 +29,8 @@ def build_network(recipe: Recipe, images: ImageSet) -> None:
 
 def timed(recipe: Recipe) -> Recipe:
     """With a pass through the backbone in every step, even where features are extracted once."""
-    model = recipe.model.model_copy(update={"weights": None, "cached": False})
-    data = recipe.data.model_copy(update={"fraction": 1.0})
-    return recipe.model_copy(update={"model": model, "data": data, "budget": None, "sweep": ()})
+    recipe = recipe.with_part("model", weights=None, cached=False).with_part("data", fraction=1.0)
+    return recipe.model_copy(update={"budget": None, "sweep": ()})
 
 
 def judge(runs: Sequence[RunDirectory]) -> Judged:

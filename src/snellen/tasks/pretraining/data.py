@@ -70,8 +70,7 @@ def portable(recipe: PretrainingRecipe) -> PretrainingRecipe:
     recipe = with_absolute_weights(recipe)
     if recipe.evaluation.data is None:
         return recipe
-    evaluation = recipe.evaluation.model_copy(update={"data": absolute(recipe.evaluation.data)})
-    return recipe.model_copy(update={"evaluation": evaluation})
+    return recipe.with_part("evaluation", data=absolute(recipe.evaluation.data))
 
 
 def announce(images: UnlabelledSet, console: Console) -> None:

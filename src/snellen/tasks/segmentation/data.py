@@ -76,8 +76,7 @@ def portable(recipe: SegmentationRecipe) -> SegmentationRecipe:
     table = recipe.data.class_table
     if table is None or not Path(table).is_file():
         return recipe
-    data = recipe.data.model_copy(update={"class_table": str(Path(table).resolve())})
-    return recipe.model_copy(update={"data": data})
+    return recipe.with_part("data", class_table=str(Path(table).resolve()))
 
 
 def announce(images: MaskedSet, console: Console) -> None:

@@ -29,9 +29,8 @@ def build_network(recipe: SegmentationRecipe, images: MaskedSet) -> None:
 
 def timed(recipe: SegmentationRecipe) -> SegmentationRecipe:
     """From scratch, on all images that there are."""
-    model = recipe.model.model_copy(update={"weights": None})
-    data = recipe.data.model_copy(update={"fraction": 1.0})
-    return recipe.model_copy(update={"model": model, "data": data, "budget": None})
+    recipe = recipe.with_part("model", weights=None).with_part("data", fraction=1.0)
+    return recipe.model_copy(update={"budget": None})
 
 
 def judge(runs: Sequence[RunDirectory]) -> Judged:
