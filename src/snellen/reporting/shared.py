@@ -34,6 +34,12 @@ CurveSpec = tuple[str, bool, Sequence[Curve]]
 """A chart: its name, whether its values are shares, its lines."""
 
 
+def in_both_parts(name: str, column: str, percent: bool = False) -> CurveSpec:
+    """A chart of a figure in training and in validation. column: of epochs.csv, without the part."""
+    training = Curve(f"train_{column}", ", training", dashed=True)
+    return name, percent, [training, Curve(f"validation_{column}", ", validation", mark=True)]
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a run cost, in words: a column of the page's table. colour: the run's colour class."""

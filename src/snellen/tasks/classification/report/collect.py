@@ -25,7 +25,7 @@ from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice
 from snellen.reporting.pictures import thumbnails
 from snellen.reporting.runs import RunView
-from snellen.reporting.shared import Curve, CurveSpec
+from snellen.reporting.shared import CurveSpec, in_both_parts
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.record import ImagePredictions, Snapshot, read_snapshots, recipe_of
 from snellen.tasks.classification.values import ClassValues, class_predictions, class_values
@@ -35,18 +35,7 @@ _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
 _EXAMPLE_CLASSES = 12
 EXAMPLES = 4  # pictures in a row
-_CURVES = (
-    (
-        "top-1",
-        True,
-        [Curve("train_top1", ", training", dashed=True), Curve("validation_top1", ", validation", mark=True)],
-    ),
-    (
-        "loss",
-        False,
-        [Curve("train_loss", ", training", dashed=True), Curve("validation_loss", ", validation", mark=True)],
-    ),
-)
+_CURVES = (in_both_parts("top-1", "top1", percent=True), in_both_parts("loss", "loss"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from snellen.insight.support import FEWEST_IMAGES
 from snellen.reporting.by_class import ConfusionView, Dataset, class_chart, confusion_view, datasets
 from snellen.reporting.charts import Entry
 from snellen.reporting.runs import class_names
-from snellen.reporting.shared import Curve, share
+from snellen.reporting.shared import Curve, in_both_parts, share
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 from snellen.tasks.segmentation.report.evolution import MaskEvolution, evolutions
 from snellen.tasks.segmentation.report.masks import TrueMasks, overlaid
@@ -22,19 +22,8 @@ _EXAMPLES = 8
 _EXAMPLE_SIDE = 200  # px
 CURVES = (
     ("mIoU", True, [Curve("validation_miou", ", validation", mark=True)]),
-    (
-        "pixel accuracy",
-        True,
-        [
-            Curve("train_pixel_accuracy", ", training", dashed=True),
-            Curve("validation_pixel_accuracy", ", validation", mark=True),
-        ],
-    ),
-    (
-        "loss",
-        False,
-        [Curve("train_loss", ", training", dashed=True), Curve("validation_loss", ", validation", mark=True)],
-    ),
+    in_both_parts("pixel accuracy", "pixel_accuracy", percent=True),
+    in_both_parts("loss", "loss"),
 )
 
 
