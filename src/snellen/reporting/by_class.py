@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from markupsafe import Markup
 
@@ -14,6 +14,7 @@ from snellen.reporting import charts
 from snellen.reporting.charts import Entry
 from snellen.reporting.runs import AnyView, by_images, class_names
 
+Figures = TypeVar("Figures")
 _MOST_CELLS = 60  # classes up to which a confusion matrix can be read
 _MOST_ENTRIES = 60  # values that one chart shows
 
@@ -43,6 +44,24 @@ class Dataset(Generic[AnyView]):
     source: str
     examples: Sequence[Any]
     rows: Sequence[tuple[str, float, float, float]]
+
+
+@dataclass(frozen=True)
+class ClassRow(Generic[Figures]):
+    """A class in the table by class. size: in images, or as a share. runs: its figures in each; None without it."""
+
+    name: str
+    size: float
+    runs: list[Figures | None]
+
+
+def class_rows(by_run: Sequence[Mapping[str, Figures]], size: Callable[[Figures], float]) -> list[ClassRow[Figures]]:
+    """A row for each class of some runs. by_run: the figures of a run by the name of the class."""
+    names = dict.fromkeys(name for figures in by_run for name in figures)
+    return [
+        ClassRow(name, max(size(run[name]) for run in by_run if name in run), [run.get(name) for run in by_run])
+        for name in names
+    ]
 
 
 def class_chart(

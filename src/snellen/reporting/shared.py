@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -202,8 +201,3 @@ def si(number: float) -> str:
             scaled = number / size
             return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
     return f"{number:.0f}"
-
-
-def share(value: float) -> str:
-    """A share in points, or a dash."""
-    return f"{100 * value:.1f}" if math.isfinite(value) else "–"

@@ -10,11 +10,19 @@ from markupsafe import Markup
 from snellen.insight.calibration import Calibration
 from snellen.insight.classification import ClassFigures
 from snellen.reporting import charts
-from snellen.reporting.by_class import ConfusionView, Dataset, class_chart, confusion_view, datasets
+from snellen.reporting.by_class import (
+    ClassRow,
+    ConfusionView,
+    Dataset,
+    class_chart,
+    class_rows,
+    confusion_view,
+    datasets,
+)
 from snellen.reporting.charts import Entry
 from snellen.reporting.pictures import thumbnail
-from snellen.reporting.runs import class_names, image_path, listed
-from snellen.reporting.shared import Gallery, Picture, share
+from snellen.reporting.runs import image_path, listed
+from snellen.reporting.shared import Gallery, Picture
 from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures
 from snellen.tasks.classification.report.evolution import EvolutionView, evolutions
 from snellen.words import counted
@@ -35,12 +43,11 @@ class Reliability:
 class ClassSections:
     """What classes.html.j2 uses beside what all pages have.
 
-    class_chart: (number of classes, chart of recalls). class_rows: (class, images, (recall, precision, F1) for each
-    run). what_is_kept: names of the figures that are not cross-fitted.
+    class_chart: (number of classes, chart of recalls). what_is_kept: names of the figures that are not cross-fitted.
     """
 
     class_chart: tuple[int, Markup] | None
-    class_rows: list[tuple[str, int, list[tuple[str, str, str]]]]
+    class_rows: list[ClassRow[ClassFigures]]
     confusions: list[ConfusionView[RunFigures]]
     reliabilities: list[Reliability]
     galleries: list[Gallery]
@@ -55,7 +62,7 @@ def sections(collected: CollectedClasses) -> ClassSections:
     runs, scored = collected.runs, collected.scored
     return ClassSections(
         class_chart=class_chart(scored, _recall, "Recall"),
-        class_rows=_class_rows(scored),
+        class_rows=class_rows([run.by_class for run in scored], lambda figures: figures.support),
         confusions=[confusion_view(run, run.confusion) for run in scored if run.confusion is not None],
         reliabilities=[_reliability(run) for run in scored if run.calibration is not None],
         galleries=[_mistakes(run) for run in scored] + _disagreements(collected),
@@ -83,21 +90,6 @@ def _recall(run: RunFigures, name: str) -> Entry | None:
     return Entry(
         run.colour, figures.recall, figures.recall_interval, f"{run.label}: {counted(figures.support, 'image')}"
     )
-
-
-def _class_rows(scored: list[RunFigures]) -> list[tuple[str, int, list[tuple[str, str, str]]]]:
-    """(class, images, (recall, precision, F1) for each scored run)."""
-    by_run = [run.by_class for run in scored]
-
-    def cells(figures: ClassFigures | None) -> tuple[str, str, str]:
-        if figures is None:
-            return "–", "–", "–"
-        return share(figures.recall), share(figures.precision), share(figures.f1)
-
-    return [
-        (name, max(run[name].support for run in by_run if name in run), [cells(run.get(name)) for run in by_run])
-        for name in class_names(scored)
-    ]
 
 
 def _reliability(run: RunFigures) -> Reliability:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -10,10 +11,17 @@ from markupsafe import Markup
 from snellen.insight.proportions import percents
 from snellen.insight.segmentation import MaskClassFigures
 from snellen.insight.support import FEWEST_IMAGES
-from snellen.reporting.by_class import ConfusionView, Dataset, class_chart, confusion_view, datasets
+from snellen.reporting.by_class import (
+    ClassRow,
+    ConfusionView,
+    Dataset,
+    class_chart,
+    class_rows,
+    confusion_view,
+    datasets,
+)
 from snellen.reporting.charts import Entry
-from snellen.reporting.runs import class_names
-from snellen.reporting.shared import Curve, in_both_parts, share
+from snellen.reporting.shared import Curve, in_both_parts
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 from snellen.tasks.segmentation.report.evolution import MaskEvolution, evolutions
 from snellen.tasks.segmentation.report.masks import TrueMasks, overlaid
@@ -28,37 +36,17 @@ CURVES = (
 
 
 @dataclass(frozen=True)
-class MaskCells:
-    """The figures of a class in one run, in points. interval: of the IoU, or why there is none."""
-
-    iou: str
-    dice: str
-    recall: str
-    precision: str
-    boundary_f: str
-    interval: str
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """A class in the table by class. share: of the scored pixels. runs: its figures in each scored run."""
-
-    name: str
-    share: float
-    runs: list[MaskCells]
-
-
-@dataclass(frozen=True)
 class MaskSections:
     """What segmentation.html.j2 uses beside what all pages have.
 
     colours: of each class, as the style sheet writes it. class_chart: (number of classes, chart of IoU).
-    fewest_images: for an interval.
+    interval_of_class: of its IoU, or why there is none. fewest_images: for an interval.
     """
 
     colours: dict[str, str]
     class_chart: tuple[int, Markup] | None
-    class_rows: list[ClassRow]
+    class_rows: list[ClassRow[MaskClassFigures]]
+    interval_of_class: Callable[[MaskClassFigures], str]
     confusions: list[ConfusionView[MaskRun]]
     evolutions: list[MaskEvolution]
     datasets: list[Dataset[MaskRun]]
@@ -71,7 +59,8 @@ def sections(collected: CollectedMasks) -> MaskSections:
     return MaskSections(
         colours=class_colours(runs),
         class_chart=class_chart(scored, _iou, "IoU"),
-        class_rows=_class_rows(scored),
+        class_rows=class_rows([run.by_class for run in scored], lambda figures: figures.share),
+        interval_of_class=_interval_of_class,
         confusions=[confusion_view(run, run.confusion, shares=True) for run in scored if run.confusion is not None],
         evolutions=evolutions(collected),
         datasets=mask_datasets(runs),
@@ -93,32 +82,6 @@ def _iou(run: MaskRun, name: str) -> Entry | None:
     if figures is None or not math.isfinite(figures.iou):
         return None
     return Entry(run.colour, figures.iou, figures.iou_interval, f"{run.label}: {figures.share:.2%} of pixels")
-
-
-def _class_rows(scored: list[MaskRun]) -> list[ClassRow]:
-    """For each class: name, share of the scored pixels, and for each run a list of cells."""
-    by_run = [run.by_class for run in scored]
-
-    def cells(figures: MaskClassFigures | None) -> MaskCells:
-        if figures is None:
-            return MaskCells("–", "–", "–", "–", "–", interval="")
-        return MaskCells(
-            iou=share(figures.iou),
-            dice=share(figures.dice),
-            recall=share(figures.recall),
-            precision=share(figures.precision),
-            boundary_f=share(figures.boundary_f),
-            interval=_interval_of_class(figures),
-        )
-
-    return [
-        ClassRow(
-            name=name,
-            share=max(run[name].share for run in by_run if name in run),
-            runs=[cells(run.get(name)) for run in by_run],
-        )
-        for name in class_names(scored)
-    ]
 
 
 def _interval_of_class(figures: MaskClassFigures) -> str:
