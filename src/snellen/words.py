@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -16,6 +16,12 @@ def images_by_part(train: int, validation: int, test: int = 0) -> str:
     if not test:
         return f"{train:,} training and {counted(validation, 'validation image')}"
     return f"{train:,} training, {validation:,} validation and {counted(test, 'test image')}"
+
+
+def shortened(lines: Sequence[str], most: int) -> list[str]:
+    """At most so many of the lines, and then how many more there are."""
+    rest = [f"… and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *rest]
 
 
 def kind_of(value: object) -> str:

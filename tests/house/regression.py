@@ -182,15 +182,7 @@ def prepare(path: Any, recipe: Any, images: Any, console: Any, recorded: Any) ->
         RunWriter(path), recipe, model, timed, lambda network, x: network(x).square().mean(), build, console, recorded
     )
     size = recipe.evaluation.size
-    prepared = Prepared(job, normalization, weights, timings, (size, size))
-    return _With(prepared, images)
-
-
-class _With:
-    """What was prepared, with its images."""
-
-    def __init__(self, prepared: Prepared, images: Any) -> None:
-        self.__dict__.update(vars(prepared), images=images)
+    return Prepared(job, recipe, images, normalization, weights, timings, (size, size))
 
 
 def facts(prepared: Any, source: str, console: Any) -> Facts:
@@ -248,6 +240,8 @@ class View(RunView):
     classes_in_loss = why_not_learnt = property(lambda self: None)
     kept_score = property(lambda self: self.headline_figure[1])
     epoch_choice = property(lambda self: EpochChoice(False, False))
+
+    sentence = property(lambda self: f"R² {self.headline_figure[1]:.2f}")
 
     def bits(self, part: str = "validation") -> None: ...
 

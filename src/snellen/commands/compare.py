@@ -182,7 +182,7 @@ def _check_backbones(plan: Plan, pretraining: PlannedPretraining) -> None:
 def _without_published(recipe: CommonRecipe) -> CommonRecipe:
     if recipe.model.weights not in PUBLISHED:
         return recipe
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
+    return recipe.with_part("model", weights=None)
 
 
 def _pretraining_seconds(
@@ -197,8 +197,8 @@ def _pretraining_seconds(
     data = kind_of(recipe).data
     if planned.source is not None:
         unlabelled = data.read(planned.source, recipe)
-        return time_steps(recipe, unlabelled, console).seconds(recipe, len(data.training_paths(unlabelled)), 0)
-    paths = tuple(kind.data.training_paths(images))
+        return time_steps(recipe, unlabelled, console).seconds(recipe, len(unlabelled.training_files), 0)
+    paths = tuple(images.training_files)
     few = spread(paths, max(_LISTED, 2 * recipe.batch_size))  # all of them would be read, for their fingerprint
     with tempfile.TemporaryDirectory() as folder:
         unlabelled = data.read(list_images(few, Path(folder) / "images.txt"), recipe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from rich.console import Console
 
@@ -31,7 +32,7 @@ from snellen.tasks.setup import Prepared, say, say_notes
 from snellen.words import counted
 
 
-def write_start(prepared: Prepared, facts: Facts) -> None:
+def write_start(prepared: Prepared[Any, Any], facts: Facts) -> None:
     """Writes everything known before the first step; recipe.yaml last, since it makes the folder a run."""
     job, writer = prepared.job, prepared.job.writer
     writer.text("samples.csv", facts.samples)

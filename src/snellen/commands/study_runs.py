@@ -63,7 +63,7 @@ def run_pretraining(planned: PlannedPretraining | None, images: Any, kind: AnyKi
         fields = planned.recipe.model_dump(mode="json")
         source = planned.source
         if source is None:
-            source = str(list_images(kind.data.training_paths(images), planned.path.with_suffix(".txt")))
+            source = str(list_images(images.training_files, planned.path.with_suffix(".txt")))
         run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from snellen.data.listing import DataSpec, LabelledImage, Listing, Side
 from snellen.errors import UserError
-from snellen.words import counted, did_you_mean, first_line
+from snellen.words import counted, did_you_mean, first_line, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +63,7 @@ def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None =
             raise UserError(f"{location}: the group (column '{group_column}') is empty. Every image needs one.")
         labelled.append(LabelledImage(Path(path).as_posix(), label, side, group))
     if missing:
-        rest = f"\n… and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise UserError("\n".join(missing[:5]) + rest)
+        raise UserError("\n".join(shortened(missing, 5)))
     if not labelled:
         raise UserError(f"{name}: the table has no rows.")
     if all(image.side != "validation" for image in labelled):

@@ -37,6 +37,12 @@ class UnlabelledSet:
     left_out: tuple[Unreadable, ...]
     fingerprint: str
 
+    @property
+    def training_files(self) -> list[Path]:
+        """The files of the images, absolute."""
+        root = self.root.resolve()
+        return [root / name for name in self.paths]
+
     def __repr__(self) -> str:
         return f"UnlabelledSet({self.root}: {self.layout}): {counted(len(self.paths), 'image')}"
 

@@ -71,6 +71,17 @@ class Evaluation(Protocol):
         """A copy with other fields."""
 
 
+class Reading(Protocol):
+    """How the images of a recipe are found and read."""
+
+    @property
+    def bits(self) -> int | None:
+        """The bit depth by which 16-bit images are read; None until it is measured."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other fields."""
+
+
 class Network(Protocol):
     """The network of a recipe."""
 
@@ -108,6 +119,9 @@ class CommonRecipe(Spec):
         def ema(self) -> EmaSpec | None: ...
 
         @property
+        def data(self) -> Reading: ...
+
+        @property
         def evaluation(self) -> Evaluation: ...
 
         @property
@@ -141,12 +155,22 @@ class CommonRecipe(Spec):
         return self
 
     @model_validator(mode="after")
+    def _parts_have_two_images(self) -> Self:
+        if self.accumulation > self.batch_size // 2:
+            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
+        return self
+
+    @model_validator(mode="after")
     def _settle_choice(self) -> Self:
         """Fills in which epoch is kept if the recipe leaves it open; a recipe is immutable once built."""
         if self.evaluation.choose is None:
             choice = {"choose": choice_of_epoch(self.schedule)}
             self.__dict__["evaluation"] = self.evaluation.model_copy(update=choice)
         return self
+
+    def with_part(self, part: str, **fields: Any) -> Self:
+        """A copy with other fields in one of its parts, such as model."""
+        return self.model_copy(update={part: getattr(self, part).model_copy(update=fields)})
 
     def scored_epochs(self) -> set[int]:
         """The epochs, counted from 1, that end with a score: every `evaluation.every`-th, and the last."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from snellen.insight.decision import RULE, corrected, winner
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed, verdict
-from snellen.reporting.runs import RunView, ends, typeset
+from snellen.reporting.runs import AnyView, RunView, ends, typeset
 from snellen.run.directory import RunDirectory
 from snellen.words import counted, duration
 
@@ -35,15 +36,17 @@ class Comparison:
 
 
 def comparisons(
-    pairs: Sequence[tuple[RunView, RunView]], tests: Sequence[PairedTest | PairedMasks]
+    runs: Sequence[AnyView], test: Callable[[AnyView, AnyView], PairedTest | PairedMasks]
 ) -> list[Comparison]:
-    """The tests of pairs of runs, corrected by Holm for their number, each with a sentence."""
+    """The tests of all pairs of runs that have learnt, corrected by Holm for how many there are, each in a sentence."""
+    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
+    tests = [test(a, b) for a, b in pairs]
     p_values = corrected([test.p_value for test in tests])
     count = sum(p is not None for p in p_values)
     compared = []
-    for (a, b), test, p in zip(pairs, tests, p_values, strict=True):
-        sentence = verdict(a.label, b.label, test, p, max(1, count), unlike(_trained(a), _trained(b)))
-        compared.append(Comparison(a.label, b.label, test, p, typeset(sentence)))
+    for (a, b), tested, p in zip(pairs, tests, p_values, strict=True):
+        sentence = verdict(a.label, b.label, tested, p, max(1, count), unlike(_trained(a), _trained(b)))
+        compared.append(Comparison(a.label, b.label, tested, p, typeset(sentence)))
     return compared
 
 

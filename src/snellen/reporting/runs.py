@@ -59,13 +59,13 @@ class RunView(ABC):
         return self.recipe.model_dump(mode="json")
 
     @property
-    @abstractmethod
     def classes_in_loss(self) -> int | None:
         """The number of classes if the loss is a cross-entropy; None for any other loss."""
+        return len(self.run.classes)
 
-    @abstractmethod
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which 16-bit images of a part were read, as in `decode`."""
+        return self.recipe.data.bits
 
     @property
     def progress(self) -> str:
@@ -131,6 +131,17 @@ class RunView(ABC):
     @abstractmethod
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
         """The headline of the page: the measure's name, its value and its 95% interval; None before any score."""
+
+    @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """The headline figure in a sentence, for a page of this run alone."""
+
+    @property
+    def compared(self) -> tuple[float, Interval | None]:
+        """The value that runs on the same images are compared by, and its interval."""
+        assert self.headline_figure is not None
+        return self.headline_figure[1:]
 
     @property
     def why_no_interval(self) -> str | None:
@@ -320,11 +331,6 @@ def run_numbers(run: RunView) -> dict[str, Any]:
         "parameters": run.run.environment.parameters,
         "macs": run.run.environment.macs,
     }
-
-
-def differing_numbers(rows: Sequence[Difference]) -> list[dict[str, Any]]:
-    """Fields in which runs differ, for JSON."""
-    return [asdict(row) for row in rows]
 
 
 def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence[str]) -> dict[str, Any]:

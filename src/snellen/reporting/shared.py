@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import pandas as pd
 from markupsafe import Markup
@@ -14,8 +14,8 @@ from snellen.engine.mode import Mode
 from snellen.insight.sentence import listed
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
-from snellen.reporting.comparisons import Comparison
-from snellen.reporting.runs import RunView
+from snellen.reporting.collected import Collected
+from snellen.reporting.runs import AnyView, RunView, class_names
 from snellen.run.environment import InitialWeights
 from snellen.words import counted, duration, si, time_axis
 
@@ -32,6 +32,12 @@ class Curve:
 
 CurveSpec = tuple[str, bool, Sequence[Curve]]
 """A chart: its name, whether its values are shares, its lines."""
+
+
+def in_both_parts(name: str, column: str, percent: bool = False) -> CurveSpec:
+    """A chart of a figure in training and in validation. column: of epochs.csv, without the part."""
+    training = Curve(f"train_{column}", ", training", dashed=True)
+    return name, percent, [training, Curve(f"validation_{column}", ", validation", mark=True)]
 
 
 @dataclass(frozen=True)
@@ -79,19 +85,45 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class CommonSections:
-    """What the templates of all kinds of runs use: the result's charts, learning curves as (caption, chart), costs."""
+class CommonSections(Generic[AnyView]):
+    """What the templates of all kinds of runs use: the result's charts, learning curves as (caption, chart), costs.
 
+    names: of the classes. grouped: whether images come in groups.
+    """
+
+    collected: Collected[AnyView]
     title: str
     measure_chart: Markup | None
     difference_chart: Markup | None
     curves: list[tuple[str, Markup]]
     cost: list[Cost]
+    names: list[str]
+    grouped: bool
 
 
-def title_of(runs: Sequence[RunView]) -> str:
-    """The labels of the runs, or their number."""
-    return listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs"
+def common_sections(collected: Collected[AnyView], specs: Sequence[CurveSpec]) -> CommonSections[AnyView]:
+    """The sections of a page that every kind of run has. specs: the learning curves."""
+    runs = collected.runs
+    return CommonSections(
+        collected=collected,
+        title=listed([run.label for run in runs]) if len(runs) < 4 else f"{len(runs)} runs",
+        measure_chart=_measure_chart(collected),
+        difference_chart=_difference_chart(collected),
+        curves=curves(runs, specs),
+        cost=[cost(run) for run in runs],
+        names=class_names(runs),
+        grouped=any(run.groups is not None for run in collected.scored),
+    )
+
+
+def _measure_chart(collected: Collected[AnyView]) -> Markup | None:
+    """What runs on the same images are compared by, or else each run's headline figure; None before any score."""
+    rows = []
+    for run in collected.scored:
+        assert run.headline_figure is not None
+        value, interval = run.compared if collected.same_images else run.headline_figure[1:]
+        rows.append((run.label, [Entry(run.colour, value, interval, run.label)]))
+    return Markup(charts.forest(rows, f"{collected.measure} with 95% intervals")) if rows else None
 
 
 def curves(runs: Sequence[RunView], specs: Sequence[CurveSpec]) -> list[tuple[str, Markup]]:
@@ -125,14 +157,15 @@ def _series(run: RunView, line: Curve, x: list[float]) -> Series:
     return Series(f"{run.label}{line.suffix}", run.colour, x, values, dashed=line.dashed, mark=mark)
 
 
-def difference_chart(runs: Sequence[RunView], comparisons: Sequence[Comparison], measure: str) -> Markup | None:
+def _difference_chart(collected: Collected[AnyView]) -> Markup | None:
     """A forest plot of the differences, in grey if two runs cannot be told apart; None without comparisons."""
-    colours = {run.label: run.colour for run in runs}
+    colours = {run.label: run.colour for run in collected.runs}
     rows = []
-    for c in comparisons:
+    for c in collected.comparisons:
         colour = colours[c.better] if c.better else "none"
         rows.append((f"{c.a} − {c.b}", [Entry(colour, c.test.difference, c.test.interval, c.sentence)]))
-    return Markup(charts.forest(rows, f"Differences of {measure} with 95% intervals", zero=True)) if rows else None
+    title = f"Differences of {collected.measure} with 95% intervals"
+    return Markup(charts.forest(rows, title, zero=True)) if rows else None
 
 
 def cost(run: RunView) -> Cost:
@@ -160,8 +193,3 @@ def _started_from(weights: InitialWeights) -> str:
     """The source of a network's weights, and how many of its layers nevertheless started from scratch."""
     source, anew = weights.source, len(weights.missing) + len(weights.mismatched)
     return f"{source}; {anew} of {anew + weights.loaded} tensors from scratch" if anew else source
-
-
-def share(value: float) -> str:
-    """A share in points, or a dash."""
-    return f"{100 * value:.1f}" if math.isfinite(value) else "–"

@@ -54,9 +54,9 @@ class Page:
         return out
 
 
-def variables_of(context: DataclassInstance) -> dict[str, Any]:
-    """What a page's template may use: the fields of a dataclass, by name."""
-    return {field.name: getattr(context, field.name) for field in fields(context)}
+def variables_of(*sections: DataclassInstance) -> dict[str, Any]:
+    """What a page's template may use: the fields of dataclasses, by name."""
+    return {field.name: getattr(part, field.name) for part in sections for field in fields(part)}
 
 
 def _recipe_text(run: RunView) -> str:

@@ -1,6 +1,6 @@
 """The directory of a run: its files, and how they are read.
 
-recipe.yaml             the resolved recipe with every field
+recipe.yaml             the resolved recipe, with every field
 environment.json        versions, hardware, git commit, command, the mode and its timings: see environment.py
 data.json               class names, layout, counts, fingerprint, normalisation, files left out; for
                         pretraining, the evaluation of the features before the first step

@@ -175,8 +175,7 @@ def _with_steps(recipe: CommonRecipe, fewest: int, images: int) -> CommonRecipe:
     if epochs <= recipe.epochs or recipe.budget or images == 0:
         return recipe
     every = round((recipe.evaluation.every or 1) * epochs / recipe.epochs)
-    evaluation = recipe.evaluation.model_copy(update={"every": every})
-    return recipe.model_copy(update={"epochs": epochs, "evaluation": evaluation})
+    return recipe.with_part("evaluation", every=every).model_copy(update={"epochs": epochs})
 
 
 def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretraining | None:

@@ -35,7 +35,7 @@ _MOST_FEATURES = 6  # settings whose features are drawn
 class StudyPage:
     """What study.html.j2 uses, besides the variables of the kind's `sections`.
 
-    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours, descriptions: by
+    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours and descriptions: by
     setting. difference_charts: (share of the labels, chart). curves: (caption, chart). names: of the classes. views: a
     run for each setting. moderated: whether settings borrow from others.
     """

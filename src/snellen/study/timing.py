@@ -49,6 +49,6 @@ def time_steps(recipe: CommonRecipe, images: Any, console: Console, fixed_mode: 
         prepared = kind.prepare.prepare(Path(folder), kind.study.timed(recipe), subset, Console(quiet=True), None)
         job = prepared.job
         with memory_explained(recipe, job.feed.device):
-            step = step_seconds(job) / min(recipe.batch_size, len(kind.data.training_paths(subset)))
-            score = evaluation_seconds(job) / job.task.evaluated_images if kind.is_comparable else 0.0
+            step = step_seconds(job) / min(recipe.batch_size, len(subset.training_files))
+            score = evaluation_seconds(job) / job.task.evaluated_images
     return Speed(job.mode, step, score)

@@ -104,9 +104,6 @@ class Data(Protocol[R, I]):
     def subset(self, images: I, batch_size: int) -> I:
         """A few of the images, evenly spread, for timing."""
 
-    def training_paths(self, images: I) -> list[Path]:
-        """The files of the training images, absolute."""
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -121,7 +118,7 @@ class Prepare(Protocol[R_contra, I_contra]):
 
     def prepare(
         self, path: Path, recipe: R_contra, images: I_contra, console: Console, recorded: Recorded | None
-    ) -> Prepared:
+    ) -> Prepared[Any, Any]:
         """Everything that a run trains with. recorded: of the run that is resumed, None for a new one."""
 
     def facts(self, prepared: Any, source: str, console: Console) -> Facts:

@@ -186,7 +186,7 @@ def test_unusable_pairs_are_an_error_or_skipped_and_listed(tmp_path: Path, write
     for part in ("1.png: a mask of 12 x 9 px", "2.png: values 39", "0.png: the file is empty", "unreadable=skip"):
         assert part in str(error.value)
     result = decode_set(images, MaskDataSpec(unreadable="skip"), None, None)
-    assert [sample.image for sample in result.images.train] == ["train/images/0.png", "train/images/3.png"]
+    assert [sample.path for sample in result.images.train] == ["train/images/0.png", "train/images/3.png"]
     assert len(result.train) == 2
     assert len(result.validation) == 3
     assert len(result.images.left_out) == 3

@@ -21,7 +21,7 @@ MASK = np.tile(np.arange(4, dtype=np.uint8).repeat(2), (8, 1))
 
 
 def pairs(images: MaskedSet) -> dict[str, str]:
-    return {sample.image: sample.mask for sample in (*images.train, *images.validation)}
+    return {sample.path: sample.mask for sample in (*images.train, *images.validation)}
 
 
 SPLIT = [
@@ -137,7 +137,7 @@ def test_a_test_part_is_kept_apart(tmp_path: Path, write: Write) -> None:
     write("test/images/extra.jpg")
     images = read_masked(tmp_path, MaskDataSpec())
     assert {path.split("/")[0] for path in pairs(images)} == {"train", "val"}
-    assert [sample.image for sample in images.test] == [f"test/images/{number}.jpg" for number in range(3)]
+    assert [sample.path for sample in images.test] == [f"test/images/{number}.jpg" for number in range(3)]
     assert any("test/images/extra.jpg: an image with no mask" in note for note in images.notes)
 
 

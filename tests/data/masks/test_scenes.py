@@ -22,7 +22,7 @@ def test_scenes_are_read_as_the_references_data_without_a_word(tmp_path: Path) -
     images = read_masked(tmp_path, MaskDataSpec())
     assert images.classes == LAND_COVER
     assert (len(images.train), len(images.validation)) == (8, 2)
-    assert images.train[0].image == "train/0000_sat.jpg"
+    assert images.train[0].path == "train/0000_sat.jpg"
     assert images.validation[-1].mask == "validation/0009_mask.png"
     result = decode_set(images, MaskDataSpec(), None, None)
     assert (result.train.class_pixels[:, :-1].sum(0) > 0).all()

@@ -68,6 +68,7 @@ def test_the_files_and_notes_of_a_run(split: Path, tmp_path: Path) -> None:
     assert run.by_epoch().mean(1).tolist() == pytest.approx(metrics["knn_top1"].tolist())
     assert run.predictions()["correct"].mean() == pytest.approx(run.status.score)
     page = (run.path / "report.html").read_text()
+    assert page.count('alt="a training image"') > 0
     assert "learnt from 90 images without labels" in page
     assert "also trained on" not in page
     numbers = json.loads((run.path / "report.json").read_text())["runs"][0]

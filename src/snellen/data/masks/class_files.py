@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -38,6 +37,18 @@ _PLAIN_NAME = rf"(?P<name>{_WORD}(?: (?:\S+ )*{_WORD})?)"
 _NUMBERED_NAME = rf"(?P<name>{_WORD}(?: (?:\S+ )*{_WORD})?(?:(?: \d+){{1,2}}|(?: \d+){{5,}})?)"
 _INDEX = r"(?P<value>\d+)"
 _RGB = r"(?P<colour>\d+ \d+ \d+)"
+_NAME_INDEX = f"{_PLAIN_NAME} {_INDEX}"
+# What a line may be, in the order in which it is tried: its words, without '#rrggbb' and 'ignored'.
+_FORMATS = (
+    f"{_INDEX} {_PLAIN_NAME} {_RGB}",  # 0 sky 128 0 64
+    f"{_PLAIN_NAME} {_INDEX} {_RGB}",  # sky 0 128 0 64
+    f"{_PLAIN_NAME} {_RGB}",  # sky:128,0,64
+    _NAME_INDEX,  # sky,0
+    f"{_INDEX} {_RGB} {_NUMBERED_NAME}",  # 0 128 0 64 sky
+    f"{_RGB} {_NUMBERED_NAME}",  # 128 0 64 sky
+    f"{_INDEX} {_NUMBERED_NAME}",  # 0 sky
+    _NUMBERED_NAME,  # sky
+)
 
 
 def read_class_file(path: Path) -> list[MaskClass]:
@@ -103,68 +114,15 @@ def _from_line(line: str, location: str) -> MaskClass:
     words = [word for word in words if not _HEX.fullmatch(word)]
     if all(word.isdecimal() for word in words):
         raise UserError(f"{location}: the class has no name.")
-    match = next((match for parse in _FORMATS if (match := parse(" ".join(words), line)) is not None), None)
+    # After a space alone, a number at the end is a part of the name, as in 'class 1'.
+    is_separate = re.search(r"[,;:\t]\s*\d+\s*$", line) is not None
+    formats = [pattern for pattern in _FORMATS if is_separate or pattern != _NAME_INDEX]
+    match = next((match for pattern in formats if (match := re.fullmatch(pattern, " ".join(words)))), None)
     fields = {} if match is None else match.groupdict("")
     if match is None or (hex_colours and "colour" in fields):
         raise UserError(f"{location}: '{line}': expected a name with an index, a colour (three numbers), or both.")
     colour = _colour_words(hex_colours[0]) if hex_colours else fields.get("colour", "").split()
     return _entry(fields["name"], fields.get("value", ""), colour, ignored, location)
-
-
-# The parsers of a line. words: those of the line, joined by spaces, without '#rrggbb' and 'ignored'. line: all of it.
-# They return the groups name, value and colour as far as their format has them, or None for a line of another format.
-
-
-def _index_name_colour(words: str, line: str) -> re.Match[str] | None:
-    """'0 sky 128 0 64'."""
-    return re.fullmatch(f"{_INDEX} {_PLAIN_NAME} {_RGB}", words)
-
-
-def _name_index_colour(words: str, line: str) -> re.Match[str] | None:
-    """'sky 0 128 0 64'."""
-    return re.fullmatch(f"{_PLAIN_NAME} {_INDEX} {_RGB}", words)
-
-
-def _name_colour(words: str, line: str) -> re.Match[str] | None:
-    """'sky:128,0,64'."""
-    return re.fullmatch(f"{_PLAIN_NAME} {_RGB}", words)
-
-
-def _name_index(words: str, line: str) -> re.Match[str] | None:
-    """'sky,0'; after a space alone, the number is a part of the name, as in 'class 1'."""
-    return re.fullmatch(f"{_PLAIN_NAME} {_INDEX}", words) if re.search(r"[,;:\t]\s*\d+\s*$", line) else None
-
-
-def _index_colour_name(words: str, line: str) -> re.Match[str] | None:
-    """'0 128 0 64 sky'."""
-    return re.fullmatch(f"{_INDEX} {_RGB} {_NUMBERED_NAME}", words)
-
-
-def _colour_name(words: str, line: str) -> re.Match[str] | None:
-    """'128 0 64 sky'."""
-    return re.fullmatch(f"{_RGB} {_NUMBERED_NAME}", words)
-
-
-def _index_name(words: str, line: str) -> re.Match[str] | None:
-    """'0 sky'."""
-    return re.fullmatch(f"{_INDEX} {_NUMBERED_NAME}", words)
-
-
-def _name_only(words: str, line: str) -> re.Match[str] | None:
-    """'sky'."""
-    return re.fullmatch(_NUMBERED_NAME, words)
-
-
-_FORMATS: tuple[Callable[[str, str], re.Match[str] | None], ...] = (
-    _index_name_colour,
-    _name_index_colour,
-    _name_colour,
-    _name_index,
-    _index_colour_name,
-    _colour_name,
-    _index_name,
-    _name_only,
-)
 
 
 def _colour_words(text: str) -> list[str]:

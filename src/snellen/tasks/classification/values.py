@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from snellen.insight.crossfit import best_by_share, crossfitted
 from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.record import ImagePredictions, classes_by_epoch, correct_by_epoch, read_predictions
+from snellen.tasks.classification.record import ImagePredictions, by_epoch, classes_by_epoch, read_predictions
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ def class_values(run: RunDirectory, choose: str | None) -> ClassValues:
     of_kept = np.asarray(scored.probabilities.argmax(1))
     if run.has_test or choose != "best":
         return ClassValues(of_kept == scored.target, of_kept, EpochChoice(False, False))
-    by_epoch, folds = correct_by_epoch(run), folds_of(run)
-    choice = choice_among(len(by_epoch), folds)
+    correct, folds = by_epoch(run), folds_of(run)
+    choice = choice_among(len(correct), folds)
     if not choice.is_crossfitted:
         return ClassValues(of_kept == scored.target, of_kept, choice)
-    best, classes = best_by_share(by_epoch, folds), classes_by_epoch(run)
+    best, classes = best_by_share(correct, folds), classes_by_epoch(run)
     predicted = None if classes is None else crossfitted(classes, folds, best).astype(np.int64)
-    return ClassValues(crossfitted(by_epoch, folds, best), predicted, choice)
+    return ClassValues(crossfitted(correct, folds, best), predicted, choice)

@@ -23,15 +23,10 @@ FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
-class UnlabelledCheck(FileCheck):
-    """files: as in FileCheck. images: the index. reason: for counting them as unlabelled. notes: on 16-bit values."""
+class UnlabelledCheck(FileCheck[UnlabelledSet]):
+    """What a source of images without labels holds. reason: why they count as unlabelled."""
 
-    images: UnlabelledSet
     reason: str
-    notes: list[str]
-
-    def __repr__(self) -> str:
-        return f"UnlabelledCheck of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
     def render(self) -> RenderableType:
         """As text."""
@@ -54,4 +49,4 @@ def check(
     bits = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data
     paths = [images.root / path for path in images.paths]
-    return UnlabelledCheck(check_files(paths, console), images, why, settle_bits(spec.bits, paths)[1])
+    return UnlabelledCheck(check_files(paths, console), images, settle_bits(spec.bits, paths)[1], why)

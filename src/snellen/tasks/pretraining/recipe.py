@@ -104,5 +104,4 @@ class PretrainingRecipe(CommonRecipe):
         """With k-NN and linear probe on these images, unless they are labelled by masks."""
         from snellen.data.masks.sources import is_masked
 
-        evaluation = self.evaluation.model_copy(update={"data": None if is_masked(source) else source})
-        return self.model_copy(update={"evaluation": evaluation})
+        return self.with_part("evaluation", data=None if is_masked(source) else source)

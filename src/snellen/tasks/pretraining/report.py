@@ -18,7 +18,7 @@ from snellen.reporting.shared import Curve, CurveSpec
 from snellen.reporting.template import Page
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.report import page_of
-from snellen.tasks.classification.report.collect import EXAMPLES, Collected, RunFigures, collect, interval_text
+from snellen.tasks.classification.report.collect import EXAMPLES, CollectedClasses, RunFigures, collect, interval_text
 from snellen.tasks.pretraining.evaluation import COLUMNS
 from snellen.tasks.pretraining.record import recipe_of
 from snellen.words import counted
@@ -67,13 +67,8 @@ class PretrainingFigures(RunFigures):
 
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which its 16-bit images were read."""
-        unlabelled, labelled = self._part_bits
-        return unlabelled if part == "train" else labelled
-
-    @cached_property
-    def _part_bits(self) -> tuple[int | None, int | None]:
-        recipe = recipe_of(self.run)
-        return recipe.data.bits, recipe.labelled.bits
+        bits: int | None = self.fields["data" if part == "train" else "labelled"]["bits"]
+        return bits
 
     @property
     def curves(self) -> Sequence[CurveSpec]:
@@ -124,8 +119,7 @@ class PretrainingFigures(RunFigures):
         return [f"to train on it: snellen train RECIPE DATA model.weights={self.run.path} model.backbone={backbone}"]
 
 
-@dataclass(frozen=True)
-class CollectedPretraining(Collected):
+class CollectedPretraining(CollectedClasses):
     """Everything that a report shows."""
 
     @property

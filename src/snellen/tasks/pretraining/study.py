@@ -17,9 +17,8 @@ def build_network(recipe: PretrainingRecipe, images: UnlabelledSet) -> None:
 
 def timed(recipe: PretrainingRecipe) -> PretrainingRecipe:
     """From scratch, without evaluation on labelled images."""
-    evaluation = recipe.evaluation.model_copy(update={"data": None})
-    model = recipe.model.model_copy(update={"weights": None})
-    return recipe.model_copy(update={"model": model, "evaluation": evaluation, "budget": None})
+    recipe = recipe.with_part("model", weights=None).with_part("evaluation", data=None)
+    return recipe.model_copy(update={"budget": None})
 
 
 def judge(runs: Sequence[RunDirectory]) -> NoReturn:

@@ -44,7 +44,7 @@ class _MaskFiles(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self._both = v2.Compose([*resize, *crop, *flip] or [v2.Identity()])
         self._pixels = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)])
         self._reading = recipe.data.reading(images.classes)
-        self._samples = [(images.root / sample.image, images.root / sample.mask) for sample in images.train]
+        self._samples = [(images.root / sample.path, images.root / sample.mask) for sample in images.train]
 
     def __len__(self) -> int:
         return len(self._samples)

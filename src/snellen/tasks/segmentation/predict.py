@@ -132,7 +132,7 @@ def _by_image(
 
 
 def _say_unreadable(error: UnreadableImageError, console: Console) -> None:
-    console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
+    console.print(f"[yellow]unreadable:[/] {escape(error.line)}", highlight=False)
 
 
 def _write(events: Iterable[Rows | UnreadableImageError], out: Path, name: str, outputs: Outputs) -> list[object]:

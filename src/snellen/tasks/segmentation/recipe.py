@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from snellen.data.masks.spec import MaskAugmentationSpec, MaskDataSpec, MaskEvaluationTransformSpec
 from snellen.engine.ema import EmaSpec
@@ -133,12 +133,6 @@ class SegmentationRecipe(CommonRecipe):
     snapshots: MaskSnapshotSpec = Field(
         default_factory=MaskSnapshotSpec, description="When masks of validation images are kept for the report."
     )
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> SegmentationRecipe:
-        if self.accumulation > self.batch_size // 2:
-            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
-        return self
 
     @property
     def trains_head_only(self) -> bool:

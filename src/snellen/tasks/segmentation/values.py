@@ -11,7 +11,7 @@ from snellen.insight.crossfit import best_by_miou, crossfitted
 from snellen.insight.segmentation import counts_of
 from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.run.directory import RunDirectory
-from snellen.tasks.segmentation.record import MaskPredictions, counts_by_epoch, read_predictions
+from snellen.tasks.segmentation.record import MaskPredictions, by_epoch, read_predictions
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def mask_values(run: RunDirectory, choose: str | None) -> MaskValues:
     of_kept = counts_of(mask_predictions(run).confusion)
     if run.has_test or choose != "best":
         return MaskValues(of_kept, EpochChoice(False, False))
-    by_epoch, folds = counts_by_epoch(run), folds_of(run)
-    choice = choice_among(len(by_epoch), folds)
+    counts, folds = by_epoch(run), folds_of(run)
+    choice = choice_among(len(counts), folds)
     if not choice.is_crossfitted:
         return MaskValues(of_kept, choice)
-    return MaskValues(crossfitted(by_epoch, folds, best_by_miou(by_epoch, folds)).astype(np.int64), choice)
+    return MaskValues(crossfitted(counts, folds, best_by_miou(counts, folds)).astype(np.int64), choice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,14 +13,21 @@ from numpy.typing import NDArray
 from snellen.data.masks.classes import ClassTable
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.confusion import Confusion, ranked
-from snellen.insight.differences import Difference
 from snellen.insight.learning import why_masks_not_learnt
 from snellen.insight.mask_words import measured, over_classes, why_no_interval
 from snellen.insight.proportions import Interval, percents
-from snellen.insight.segmentation import MaskFigures, PairedMasks, by_image, mask_figures, miou, paired_masks
-from snellen.reporting.comparisons import Comparison, comparisons, summary
+from snellen.insight.segmentation import (
+    MaskClassFigures,
+    MaskFigures,
+    PairedMasks,
+    by_image,
+    mask_figures,
+    miou,
+    paired_masks,
+)
+from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice
-from snellen.reporting.runs import RunView, differing, labels_of, left_aside
+from snellen.reporting.runs import RunView
 from snellen.run.directory import RunDirectory
 from snellen.tasks.segmentation.record import MaskPredictions, MaskSnapshot, read_predictions, read_snapshots, recipe_of
 from snellen.tasks.segmentation.values import MaskValues, mask_predictions, mask_values
@@ -36,19 +42,6 @@ class MaskRun(RunView):
     def recipe(self) -> CommonRecipe:
         """The resolved recipe."""
         return recipe_of(self.run)
-
-    @property
-    def classes_in_loss(self) -> int | None:
-        """All of them."""
-        return len(self.run.classes)
-
-    def bits(self, part: str = "validation") -> int | None:
-        """The bit depth by which its 16-bit images were read."""
-        return self._bits
-
-    @cached_property
-    def _bits(self) -> int | None:
-        return recipe_of(self.run).data.bits
 
     @cached_property
     def classes(self) -> ClassTable:
@@ -103,6 +96,11 @@ class MaskRun(RunView):
         return by_image(read_predictions(self.run, "validation").confusion)[0]
 
     @cached_property
+    def by_class(self) -> dict[str, MaskClassFigures]:
+        """The figures of each class, by its name; empty before any score."""
+        return {} if self.figures is None else dict(zip(self.run.classes, self.figures.classes, strict=True))
+
+    @cached_property
     def why_not_learnt(self) -> str | None:
         """See insight.learning."""
         if self.figures is None:
@@ -114,6 +112,20 @@ class MaskRun(RunView):
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
         """mIoU over all classes."""
         return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
+
+    @property
+    def sentence(self) -> str:
+        """The result in a sentence, for a page of this run alone."""
+        figures = self.figures
+        assert figures is not None
+        start = (
+            f"{self.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{self.part} image')}"
+        )
+        accuracy = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
+        if figures.miou_interval is not None:
+            return f"{start}, 95% interval {percents(figures.miou_interval)}; {accuracy}"
+        others = "" if self.over_the_others is None else f"; {self.over_the_others}"
+        return f"{start}, without an interval: {self.why_no_interval}{others}; {accuracy}"
 
     @property
     def why_no_interval(self) -> str | None:
@@ -152,14 +164,8 @@ class MaskRun(RunView):
         return self.samples[["path", "mask"]]
 
 
-@dataclass(frozen=True)
-class CollectedMasks:
+class CollectedMasks(Collected[MaskRun]):
     """Everything that a report shows. same_images: whether the runs were scored on the same masks."""
-
-    runs: list[MaskRun]
-    comparisons: list[Comparison]
-    differing: list[Difference]
-    same_images: bool
 
     @property
     def measure(self) -> str:
@@ -171,47 +177,13 @@ class CollectedMasks:
         assert partly[0].figures.common is not None
         return f"mIoU over {over_classes(partly[0].figures.common.classes, partly[0].run.classes)}"
 
-    @property
-    def scored(self) -> list[MaskRun]:
-        """The runs that have figures."""
-        return [run for run in self.runs if run.figures is not None]
-
-    @property
-    def headline(self) -> list[str]:
-        """The answer, in one sentence or a few."""
-        left_out = left_aside(self.runs)
-        learnt = [run for run in self.scored if not run.not_learnt]
-        if len(self.comparisons) > 1:
-            values = {run.label: run.compared[0] for run in learnt}
-            return summary(values, self.comparisons, self.measure) + left_out
-        if self.comparisons:
-            return [self.comparisons[0].sentence, *left_out]
-        return [_sentence(run) for run in learnt] + left_out
-
-
-def _sentence(run: MaskRun) -> str:
-    figures = run.figures
-    assert figures is not None
-    start = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{run.part} image')}"
-    accuracy = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
-    if figures.miou_interval is not None:
-        return f"{start}, 95% interval {percents(figures.miou_interval)}; {accuracy}"
-    others = "" if run.over_the_others is None else f"; {run.over_the_others}"
-    return f"{start}, without an interval: {run.why_no_interval}{others}; {accuracy}"
-
 
 def collect(runs: Sequence[RunDirectory]) -> CollectedMasks:
     """Figures of runs, and their comparisons if they were scored on the same masks with the same classes."""
-    labels = labels_of([recipe_of(run).name for run in runs], runs)
-    views = [MaskRun(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
-    first = views[0]
-    same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in views[1:])
-    return CollectedMasks(views, _compare(views) if same else [], differing(views), same)
-
-
-def _compare(runs: list[MaskRun]) -> list[Comparison]:
-    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
-    return comparisons(pairs, [_test(a, b) for a, b in pairs])
+    figures = views(runs, MaskRun)
+    first = figures[0]
+    same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in figures[1:])
+    return CollectedMasks.of(figures, same, _test)
 
 
 def _test(a: MaskRun, b: MaskRun) -> PairedMasks:

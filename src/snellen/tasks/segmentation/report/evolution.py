@@ -15,7 +15,7 @@ from snellen.insight.segmentation import by_image
 from snellen.reporting.runs import image_path
 from snellen.tasks.segmentation.record import MaskSnapshot, recipe_of
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
-from snellen.tasks.segmentation.report.masks import Mask, TrueMasks, error_picture, mask_picture, photograph, reduced
+from snellen.tasks.segmentation.report.masks import Mask, TrueMasks, error_picture, mask_picture, reduced, scene
 from snellen.tasks.segmentation.task import confusion_counts
 
 _LONGEST = 480  # px, of a picture's longer side
@@ -153,7 +153,7 @@ def _scene(
         PurePosixPath(path).name,
         why,
         size,
-        photograph(image_path(first.run, first.validation_samples, row), size, first.bits()),
+        scene(image_path(first.run, first.validation_samples, row), size, first.bits()),
         None if truth is None else mask_picture(reduced(truth, _LONGEST), colours),
         lines,
     )
