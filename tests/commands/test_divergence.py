@@ -106,7 +106,7 @@ def test_from_a_checkpoint_and_stopped_after_the_switch(
     due = property(lambda self: not self._path.is_file())
     monkeypatch.setattr(Checkpoint, "due", due)
     reference = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
-    assert reference.environment["switches"][0]["step"] == 1, "saved after the first step"
+    assert reference.environment.switches[0].step == 1, "saved after the first step"
     assert reference.steps()["step"].tolist() == list(range(1, 4 * STEPS + 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)

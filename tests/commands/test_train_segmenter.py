@@ -71,7 +71,7 @@ def test_the_run_holds_what_its_docstring_says(trained_run: Run) -> None:
     assert table["path"].tolist() == samples[samples["split"] == "validation"]["path"].tolist()
     right, all_pixels = np.trace(validation.confusion, axis1=1, axis2=2), validation.confusion.sum((1, 2))
     np.testing.assert_allclose(table["pixel_accuracy"].astype(float), right / all_pixels, atol=1e-6)
-    assert trained_run.environment["macs"] > 0
+    assert trained_run.environment.macs > 0
 
 
 def test_figures_are_those_of_the_network_that_was_kept(trained_run: Run) -> None:

@@ -51,7 +51,8 @@ def test_the_fake_runs_have_the_format_of_real_ones(run: Run, digits: Path, tmp_
         fields[part] = 16
     real_run = train(digits, "airnet-scratch", out=tmp_path / "real", console=Console(quiet=True), overrides=fields)
     for name in ("data", "environment", "status"):
-        assert set(getattr(run, name)) == set(getattr(real_run, name))
+        fake_fields, fields = (json.loads((r.path / f"{name}.json").read_text()) for r in (run, real_run))
+        assert fake_fields.keys() == fields.keys()
     for name in ("samples", "metrics", "steps", "predictions"):
         assert list(getattr(run, name)().columns) == list(getattr(real_run, name)().columns)
     assert run.by_epoch().shape == (6, run.data["counts"]["validation"])

@@ -89,7 +89,7 @@ def test_without_labels(digits: Path, tmp_path: Path) -> None:
     assert "No labelled set was given" in (run.path / "report.html").read_text()
     overrides = {"model.weights": str(run.path), **{key: SMALL[key] for key in ("model.width", "augmentation.size")}}
     second_run = pretrain(digits, "byol-small", overrides=SMALL | overrides, out=tmp_path / "again", console=QUIET)
-    assert second_run.environment["weights"]["loaded"] > 0
+    assert second_run.environment.weights.loaded > 0
 
 
 def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
