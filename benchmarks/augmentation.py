@@ -229,9 +229,9 @@ def main() -> None:
         small = torch.rand(case.images, 3, 16, 16) * 255
         pixels = torch.nn.functional.interpolate(small, case.side, mode="bicubic").clamp(0, 255).to(torch.uint8)
         times = best_times([snellen_batch(case), torchvision_batch(case), kornia_batch(case)], pixels, rounds)
-        ours = times[0]
+        snellen_time = times[0]
         milliseconds = ["-" if seconds is None else f"{seconds * 1e3:.1f}" for seconds in times]
-        ratios = ["-" if seconds is None else f"{seconds / ours:.1f}" for seconds in times[1:]]
+        ratios = ["-" if seconds is None else f"{seconds / snellen_time:.1f}" for seconds in times[1:]]
         table.add_row(case.name, str(case.images), *milliseconds, *ratios)
     Console(width=140).print(table)
 

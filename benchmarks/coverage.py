@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from simulated.cells import Cell, Measured, Wanted, measure
+from simulated.cells import Band, Cell, Measured, measure
 
 ROWS = sorted(path.stem for path in (Path(__file__).parent / "simulated").glob("*.py") if path.stem[0] != "_")
 ROWS.remove("cells")
-_HEAD = ("row", "cell", "measure", "wanted", "measured", "Monte Carlo error", "draws", "")
+_HEAD = ("row", "cell", "measure", "target", "measured", "Monte Carlo error", "draws", "")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.cells not in cell.name:
                 continue
             for name, measured in measure(cell, options.draws, executor).items():
-                passes = cell.wanted[name].holds(measured) if name in cell.wanted else None
+                passes = cell.bands[name].holds(measured) if name in cell.bands else None
                 failed += passes is False
                 print(_line(_row(cell, name, measured, passes), options.markdown), flush=True)
     if not options.markdown:
@@ -58,15 +58,15 @@ def cells(rows: Sequence[str]) -> Iterator[Cell]:
 
 def _row(cell: Cell, name: str, measured: Measured, passes: bool | None) -> list[str]:
     verdict = {True: "passes", False: "FAILS", None: ""}[passes]
-    wanted = _band(cell.wanted[name]) if name in cell.wanted else ""
+    band = _band_text(cell.bands[name]) if name in cell.bands else ""
     figures = [f"{measured.mean:.4f}", f"{measured.error:.4f}", str(measured.draws)]
-    return [cell.row, cell.name, name, wanted, *figures, verdict]
+    return [cell.row, cell.name, name, band, *figures, verdict]
 
 
-def _band(wanted: Wanted) -> str:
-    if math.isinf(wanted.low):
-        return f"≤ {wanted.high:g}"
-    return f"≥ {wanted.low:g}" if math.isinf(wanted.high) else f"{wanted.low:g} to {wanted.high:g}"
+def _band_text(band: Band) -> str:
+    if math.isinf(band.low):
+        return f"≤ {band.high:g}"
+    return f"≥ {band.low:g}" if math.isinf(band.high) else f"{band.low:g} to {band.high:g}"
 
 
 def _line(values: Sequence[str], markdown: bool) -> str:

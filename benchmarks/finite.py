@@ -117,12 +117,12 @@ def _is_finite(network: str, mode: Mode, seed: int, epochs: int, data: Data) -> 
     recipe = load_recipe(name, fields | small)
     recipe = recipe.model_copy(update={"hardware": mode.fixed(recipe.hardware)})
     job = _job(recipe, data)
-    trained, optimizer = job.setup()
+    model, optimizer = job.setup()
     job.model.train()
     step = 0
     for epoch in range(1, epochs + 1):
         for batch in job.feed.train(epoch):
-            loss = one_step(job, trained, optimizer, batch, step)[0]
+            loss = one_step(job, model, optimizer, batch, step)[0]
             step += 1
             if not loss.isfinite():
                 return False

@@ -65,21 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             seconds.append(time.perf_counter() - start)
         truth = _medians(spec, work, options.rounds)
         best = min(truth, key=lambda mode: truth[mode])
-        good = sum(truth[mode] <= 1.08 * truth[best] for mode in decided)
-        chosen = ", ".join(f"{decided.count(mode)} x {mode}" for mode in dict.fromkeys(decided))
+        near_best = sum(truth[mode] <= 1.08 * truth[best] for mode in decided)
+        choices = ", ".join(f"{decided.count(mode)} x {mode}" for mode in dict.fromkeys(decided))
         longest = max(seconds)
-        print(f"{name:<20} {good:>4} of {len(decided):<3} {longest:>7.1f}  {best}; {chosen}", flush=True)
+        print(f"{name:<20} {near_best:>4} of {len(decided):<3} {longest:>7.1f}  {best}; {choices}", flush=True)
 
 
 def _work(name: str, batch: int | None, device: torch.device) -> Workload:
-    source, side, usual = NETWORKS[name]
+    source, side, batch_size = NETWORKS[name]
     torch.manual_seed(0)
     model: nn.Module
     if "/" in source and not source.startswith("torchvision/"):
         model = build_segmenter(SegmenterSpec(architecture=source, weights=None), 5, seed=0)[0]
     else:
         model = build_classifier(ModelSpec(backbone=source, weights=None), 10, side, seed=0)[0]
-    images = torch.randn(batch or usual, 3, side, side, device=device)
+    images = torch.randn(batch or batch_size, 3, side, side, device=device)
     return Workload(model.to(device), images, _loss, 1, name, steps=10_000)
 
 
@@ -94,15 +94,15 @@ def _medians(spec: HardwareSpec, work: Workload, rounds: int) -> dict[Mode, floa
     modes = candidates(spec, device)
     modes += [other for mode in modes for other in variants(spec, device, mode)]
     trials = [Trial.of(mode, work) for mode in modes]
-    racing = list(trials)
+    remaining = list(trials)
     for number in range(rounds + 1):
-        for trial in racing:
+        for trial in remaining:
             seconds = timed_step(trial, work, len(work.images))
             if number:  # the first round is a warm-up
                 trial.seconds.append(seconds)
         if number:
-            fastest = min(trial.seconds[-1] for trial in racing)
-            racing = [trial for trial in racing if trial.seconds[-1] < _PLAINLY_SLOWER * fastest]
+            fastest = min(trial.seconds[-1] for trial in remaining)
+            remaining = [trial for trial in remaining if trial.seconds[-1] < _PLAINLY_SLOWER * fastest]
     return {trial.mode: statistics.median(trial.seconds) for trial in trials}
 
 

@@ -81,10 +81,10 @@ class LightlyByol(nn.Module):
         momentum = cosine_schedule(min(epoch, self.epochs), self.epochs, 0.996, 1)
         update_momentum(self.backbone, self.backbone_momentum, m=momentum)
         update_momentum(self.projection_head, self.projection_head_momentum, m=momentum)
-        ours = [self.prediction_head(self.projection_head(self.backbone(view))) for view in (first, second)]
+        predictions = [self.prediction_head(self.projection_head(self.backbone(view))) for view in (first, second)]
         with torch.no_grad():
-            theirs = [self.projection_head_momentum(self.backbone_momentum(view)) for view in (first, second)]
-        return 0.5 * (self.criterion(ours[0], theirs[1]) + self.criterion(ours[1], theirs[0]))
+            targets = [self.projection_head_momentum(self.backbone_momentum(view)) for view in (first, second)]
+        return 0.5 * (self.criterion(predictions[0], targets[1]) + self.criterion(predictions[1], targets[0]))
 
     @staticmethod
     def transform(size: int) -> Any:
@@ -162,27 +162,27 @@ def speed(options: argparse.Namespace) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         job = prepare_pretraining(Path(folder), recipe, read_unlabelled(options.data), CONSOLE, recorded=None).job
-        trained, optimizer = job.setup()
+        model, optimizer = job.setup()
         device = job.feed.device
-        ready = next(job.feed.train(1))
+        prepared_batch = next(job.feed.train(1))
         job.model.train()
 
-        def ours() -> Iterator[int]:
+        def snellen_steps() -> Iterator[int]:
             for step, batch in enumerate(itertools.chain.from_iterable(job.feed.train(e) for e in itertools.count(1))):
-                one_step(job, trained, optimizer, batch, step)
+                one_step(job, model, optimizer, batch, step)
                 yield len(batch)
 
         def on_ready() -> Iterator[int]:
             for step in itertools.count():
-                one_step(job, trained, optimizer, ready, step)
-                yield len(ready)
+                one_step(job, model, optimizer, prepared_batch, step)
+                yield len(prepared_batch)
 
-        theirs = LightlyByol(options.backbone, 100).to(device)
-        loader = lightly_loader(Path(options.data), theirs.transform(options.size), options.batch)
+        lightly_method = LightlyByol(options.backbone, 100).to(device)
+        loader = lightly_loader(Path(options.data), lightly_method.transform(options.size), options.batch)
         loops: dict[str, Callable[[], Iterator[int]]] = {
-            f"snellen, {job.mode}": ours,
+            f"snellen, {job.mode}": snellen_steps,
             f"the same on prepared views, {job.mode}": on_ready,
-            "lightly's loop, fp32": lambda: lightly_steps(theirs, loader, device),
+            "lightly's loop, fp32": lambda: lightly_steps(lightly_method, loader, device),
         }
         speeds: dict[str, list[float]] = {name: [] for name in loops}
         for _ in range(3):
@@ -236,17 +236,19 @@ def quality(options: argparse.Namespace) -> None:
     model = LIGHTLY[options.method](options.backbone, options.epochs).to(device)
     CONSOLE.print(f"untrained: k-NN top-1 {top1(model):.4f}")
     loader = lightly_loader(images.root / "train", model.transform(options.size), options.batch)
-    spent, printed, seen = 0.0, 0.0, 0
+    seconds_spent, last_print, images_seen = 0.0, 0.0, 0
     start = time.perf_counter()
     for count in lightly_steps(model, loader, device):
-        seen += count
-        minutes = (spent + time.perf_counter() - start) / 60
-        done = minutes >= options.minutes
-        if done or minutes - printed >= options.minutes / 6:
-            spent, printed = minutes * 60, minutes
-            CONSOLE.print(f"{minutes:.1f} min, {seen / len(images.train):.2f} epochs: k-NN top-1 {top1(model):.4f}")
+        images_seen += count
+        minutes = (seconds_spent + time.perf_counter() - start) / 60
+        is_done = minutes >= options.minutes
+        if is_done or minutes - last_print >= options.minutes / 6:
+            seconds_spent, last_print = minutes * 60, minutes
+            CONSOLE.print(
+                f"{minutes:.1f} min, {images_seen / len(images.train):.2f} epochs: k-NN top-1 {top1(model):.4f}"
+            )
             start = time.perf_counter()
-        if done:
+        if is_done:
             break
     CONSOLE.print(_machine(device))
 

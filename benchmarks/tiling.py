@@ -62,7 +62,7 @@ def now() -> Seconds:
     return time.perf_counter(), time.process_time()
 
 
-def since(start: Seconds) -> Seconds:
+def elapsed(start: Seconds) -> Seconds:
     """Seconds elapsed on both clocks."""
     clock, processor = now()
     return clock - start[0], processor - start[1]
@@ -80,11 +80,11 @@ def predict(network: Network, classes: int, path: Path, out: Path, device: torch
         for rows in events:
             assert isinstance(rows, Rows)
             files.write(rows)
-    return since(start)
+    return elapsed(start)
 
 
 @torch.inference_mode()
-def ready(network: Network, size: tuple[int, int], count: int, device: torch.device) -> Seconds:
+def network_seconds(network: Network, size: tuple[int, int], count: int, device: torch.device) -> Seconds:
     """Seconds for `count` tiles that are normalised tensors on the device."""
     tiles = torch.rand(1, 3, *size, device=device)
     synchronise(device)
@@ -92,7 +92,7 @@ def ready(network: Network, size: tuple[int, int], count: int, device: torch.dev
     for _ in range(count):
         network(tiles)
     synchronise(device)
-    return since(start)
+    return elapsed(start)
 
 
 def main() -> None:
@@ -111,18 +111,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"image{options.suffix}"
         write_image_apart(path, height, width)
-        ready(network, plan.size, 1, device)  # warms up
-        alone, whole = [], []
+        network_seconds(network, plan.size, 1, device)  # warms up
+        network_times, total_times = [], []
         for _ in range(options.rounds):
-            alone.append(ready(network, plan.size, count, device))
-            whole.append(predict(network, options.classes, path, Path(folder) / "out", device))
+            network_times.append(network_seconds(network, plan.size, count, device))
+            total_times.append(predict(network, options.classes, path, Path(folder) / "out", device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    table = Table(title=f"{options.network}, torch {torch.__version__}, {platform.machine()}, {where}")
+    hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    table = Table(title=f"{options.network}, torch {torch.__version__}, {platform.machine()}, {hardware}")
     for column in ("image", "tiles", "seconds", "network alone", "file to files", "share of its speed", "peak, GiB"):
         table.add_column(column, justify="right")
     for which, name in enumerate(("clock", "processor")):
-        best, total = min(seconds[which] for seconds in alone), min(seconds[which] for seconds in whole)
+        best, total = min(seconds[which] for seconds in network_times), min(seconds[which] for seconds in total_times)
         image, tiles = f"{height:,} x {width:,} {options.suffix}", f"{count} of {plan.size[0]} x {plan.size[1]}"
         table.add_row(image, tiles, name, f"{best:.2f}", f"{total:.2f}", f"{best / total:.1%}", f"{peak:.2f}")
     Console(width=120).print(table)

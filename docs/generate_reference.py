@@ -27,18 +27,18 @@ name: `snellen train vgg13-scratch photos/ optimizer.lr=0.01 epochs=20`. This pa
 
 def reference() -> str:
     """The page as Markdown text."""
-    shown: set[type[BaseModel]] = set()
+    documented: set[type[BaseModel]] = set()
     kinds = [
-        *_section("recipes of `snellen train`", Recipe, "", shown),
-        *_section("recipes of `snellen pretrain`", PretrainingRecipe, "", shown),
-        *_section("recipes of `snellen train` for masks", SegmentationRecipe, "", shown),
+        *_section("recipes of `snellen train`", Recipe, "", documented),
+        *_section("recipes of `snellen pretrain`", PretrainingRecipe, "", documented),
+        *_section("recipes of `snellen train` for masks", SegmentationRecipe, "", documented),
     ]
     return _INTRODUCTION + "".join(kinds)
 
 
-def _section(title: str, spec: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> Iterator[str]:
+def _section(title: str, spec: type[BaseModel], prefix: str, documented: set[type[BaseModel]]) -> Iterator[str]:
     """A table of the fields of `spec`, then its parts, each kind of part once on the page."""
-    seen.add(spec)
+    documented.add(spec)
     yield f"\n## {title}\n\n"
     if spec.__doc__:
         yield " ".join(spec.__doc__.split()) + "\n\n"
@@ -47,27 +47,27 @@ def _section(title: str, spec: type[BaseModel], prefix: str, seen: set[type[Base
     for name, field in spec.model_fields.items():
         inner = _specs_of(field.annotation)
         if inner:
-            parts += [(f"{prefix}{name}", each, len(inner) > 1) for each in inner]
+            parts += [(f"{prefix}{name}", inner_spec, len(inner) > 1) for inner_spec in inner]
             continue
         values = _values(field).replace("|", "\\|")
         description = " ".join((field.description or "").split()).replace("|", "\\|")
         yield f"| `{prefix}{name}` | {values} | {_default(field)} | {description} |\n"
-    above = [f"`{name}`{_shown_as(part, name)}" for name, part, _ in parts if part in seen]
+    above = [f"`{name}`{_alias(part, name)}" for name, part, _ in parts if part in documented]
     if above:
         yield f"\nAs above: {', '.join(above)}.\n"
     for name, part, one_of_several in parts:
         title = f"{name}: {part.model_fields['name'].default}" if one_of_several else name
-        if part not in seen:
-            yield from _section(title, part, f"{name}.", seen)
+        if part not in documented:
+            yield from _section(title, part, f"{name}.", documented)
 
 
-def _shown_as(part: type[BaseModel], name: str) -> str:
-    """Where a part is found that has another name above."""
+def _alias(part: type[BaseModel], name: str) -> str:
+    """The name under which a part is documented above, if it differs."""
     return " (as `data`)" if name == "labelled" and part is DataSpec else ""
 
 
 def _specs_of(annotation: Any) -> list[type[BaseModel]]:
-    """The specs that a field may hold: one, or several that its name tells apart."""
+    """The specs that a field may hold: one, or several distinguished by their names."""
     kinds = (annotation, *typing.get_args(annotation))
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 

@@ -7,7 +7,7 @@ from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from simulated.cells import Cell, Generator, Measures, Wanted
+from simulated.cells import Band, Cell, Generator, Measures
 
 from snellen.insight.calibration import calibration
 
@@ -53,8 +53,8 @@ def _temperature(kind: str, truth: float, spread: float) -> tuple[float, float]:
     chance = _chance(np.random.default_rng(0), kind, 400_000)
 
     def gap(temperature: float, spread: float = 0.0) -> float:
-        said = _confidence(chance, temperature)
-        return math.sqrt(float(((said - _chance_given(chance, spread)) ** 2).mean()))
+        confidence = _confidence(chance, temperature)
+        return math.sqrt(float(((confidence - _chance_given(chance, spread)) ** 2).mean()))
 
     temperature = float(brentq(lambda t: gap(t) - truth, 1, 20)) if truth else 1.0
     return temperature, gap(temperature, spread)
@@ -66,29 +66,29 @@ def _draw(
     """groups: of equal size, or None; spread: standard deviation of their logits."""
     temperature, gap = _temperature(kind, truth, spread)
     chance = _chance(generator, kind, images)
-    said = _confidence(chance, temperature)
+    confidence = _confidence(chance, temperature)
     group = None if groups is None else np.arange(images) % groups
     if group is not None:
         chance = _expit(_logit(chance) + spread * generator.standard_normal(int(groups or 0))[group])
     target = np.where(generator.random(images) < chance, 0, 1)
     probabilities = np.empty((images, _CLASSES))
-    probabilities[:] = ((1 - said) / (_CLASSES - 1))[:, None]
-    probabilities[:, 0] = said
-    found = calibration(probabilities.astype(np.float32), target, group)
-    interval = found.error_interval
-    if interval is None or found.error is None:
+    probabilities[:] = ((1 - confidence) / (_CLASSES - 1))[:, None]
+    probabilities[:, 0] = confidence
+    result = calibration(probabilities.astype(np.float32), target, group)
+    interval = result.error_interval
+    if interval is None or result.error is None:
         return dict.fromkeys(("covers", "width", "outside", "zero width"), math.nan) | {"given": 0.0}
     return {
         "covers": float(interval.low - 1e-6 <= gap <= interval.high),
         "width": interval.high - interval.low,
-        "outside": float(not interval.low <= found.error <= interval.high),
+        "outside": float(not interval.low <= result.error <= interval.high),
         "zero width": float(interval.low == interval.high),
         "given": 1.0,
     }
 
 
-_NEVER = Wanted(high=0.0)
-_WANTED = {"covers": Wanted(0.93), "outside": _NEVER, "zero width": _NEVER}
+_NEVER = Band(high=0.0)
+_BANDS = {"covers": Band(0.93), "outside": _NEVER, "zero width": _NEVER}
 
 CELLS = [
     *(
@@ -96,7 +96,7 @@ CELLS = [
             "calibration error",
             f"{images} images, truth {truth}, {kind}",
             partial(_draw, kind=kind, images=images, truth=truth),
-            {"given": _NEVER} if images < 200 else _WANTED,
+            {"given": _NEVER} if images < 200 else _BANDS,
             150 if (images, kind) == (406, "unsure") and truth in (0.0, 0.084) else 0,
         )
         for images in (50, 200, 406, 5000)
@@ -109,7 +109,7 @@ CELLS = [
             "calibration error, groups",
             f"{groups} groups of {images // groups}, truth {truth}, spread {spread}",
             partial(_draw, kind="unsure", images=images, truth=truth, groups=groups, spread=spread),
-            _WANTED,
+            _BANDS,
         )
         for groups, images in ((3, 300), (5, 300), (10, 400), (20, 800), (50, 1000))
         for truth in (0.0, 0.084, 0.169)

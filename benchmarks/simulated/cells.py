@@ -1,4 +1,4 @@
-"""A cell of the table of coverage: how its data are drawn, what is measured on them, and what is wanted."""
+"""A cell of the table of coverage: how its data are drawn, what is measured on them, and its required bands."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CHUNK = 100  # draws of one generator, so that the figures do not depend on the
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Band:
     """A band [low, high] for the mean of a measure over the draws."""
 
     low: float = -math.inf
     high: float = math.inf
 
     def holds(self, measured: Measured, errors: float = 2.0) -> bool:
-        """Whether a mean lies in the band, widened by so many Monte Carlo errors."""
+        """Whether a mean lies in the band, widened by this many Monte Carlo errors."""
         slack = errors * measured.error
         return self.low - slack <= measured.mean <= self.high + slack
 
@@ -34,16 +34,16 @@ class Cell:
     """One row of the table.
 
     draw: draws data from a truth that it knows, calls the public functions, and returns a number for each measure, such
-    as {"covers": 1.0, "width": 0.031, "zero width": 0.0}: flags are 0 or 1, NaN where a measure does not apply (an
+    as {"covers": 1.0, "width": 0.031, "zero width": 0.0}: flags are 0 or 1, NaN if a measure does not apply (an
     interval that is not given). A function at the top of its module or a partial of one, so that processes can run it.
-    wanted: a band for some of the measures; the others are printed without one. short: draws in the tests' short form
+    bands: for some of the measures; the others are printed without one. short: draws in the tests' short form
     of the table; 0 for a cell that is not in it.
     """
 
     row: str
     name: str
     draw: Callable[[Generator], Measures]
-    wanted: Mapping[str, Wanted]
+    bands: Mapping[str, Band]
     short: int = 0
 
 
@@ -57,23 +57,23 @@ class Measured:
 
 
 def measure(cell: Cell, draws: int, executor: Executor | None = None) -> dict[str, Measured]:
-    """Every measure of a cell over so many draws, the same at each call."""
+    """Every measure of a cell over this many draws, the same at each call."""
     starts = range(0, draws, _CHUNK)
     sizes = [min(_CHUNK, draws - start) for start in starts]
     chunks = map if executor is None else executor.map
-    rows = [row for chunk in chunks(_drawn, [cell] * len(sizes), starts, sizes) for row in chunk]
-    return {name: _measured(np.array([row[name] for row in rows])) for name in rows[0]}
+    rows = [row for chunk in chunks(_draw_block, [cell] * len(sizes), starts, sizes) for row in chunk]
+    return {name: _summary(np.array([row[name] for row in rows])) for name in rows[0]}
 
 
-def _drawn(cell: Cell, start: int, size: int) -> list[Measures]:
+def _draw_block(cell: Cell, start: int, size: int) -> list[Measures]:
     generator = np.random.default_rng([zlib.crc32(f"{cell.row}: {cell.name}".encode()), start])
     return [cell.draw(generator) for _ in range(size)]
 
 
-def _measured(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Measured:
-    there = values[~np.isnan(values)]
-    if not len(there):
+def _summary(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Measured:
+    present = values[~np.isnan(values)]
+    if not len(present):
         return Measured(math.nan, math.nan, 0)
     # A share of 0 or 1 among few draws is not known exactly: one draw more of the other kind is the least error.
-    spread = max(float(there.std()), 1 / math.sqrt(len(there)))
-    return Measured(float(there.mean()), spread / math.sqrt(len(there)), len(there))
+    spread = max(float(present.std()), 1 / math.sqrt(len(present)))
+    return Measured(float(present.mean()), spread / math.sqrt(len(present)), len(present))

@@ -12,7 +12,7 @@ from functools import cache, partial
 
 import numpy as np
 from scipy.stats import norm
-from simulated.cells import Cell, Generator, Measures, Wanted
+from simulated.cells import Band, Cell, Generator, Measures
 
 from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, partition
 from snellen.insight.groups import share
@@ -24,10 +24,10 @@ _SPREAD = 0.5  # of a network's view of an image, relative to the deviation of t
 _CORRELATION = 0.5  # of views one epoch apart
 
 
-def _curve(epochs: int, level: float, rise: float) -> np.ndarray:
+def _curve(epochs: int, level: float, height: float) -> np.ndarray:
     """(E,) from level - rise up to `level`, which is reached half-way."""
-    left = np.clip(1 - np.arange(1, epochs + 1) / (epochs / 2), 0, 1)
-    return level - rise * left**2
+    remaining = np.clip(1 - np.arange(1, epochs + 1) / (epochs / 2), 0, 1)
+    return level - height * remaining**2
 
 
 def _views(generator: Generator, epochs: int, images: int) -> np.ndarray:
@@ -60,17 +60,17 @@ def _best(correct: np.ndarray, folds: np.ndarray) -> np.ndarray:
 def _score(generator: Generator, epochs: int, images: int, accuracy: float, wobble: float) -> Measures:
     curve = _curve(epochs, accuracy, 0.35) + wobble * generator.standard_normal(epochs)
     correct = _run(generator, generator.standard_normal(images), curve)
-    kept = int(correct.sum(1).argmax())
-    truth = float(curve[kept])
+    best_epoch = int(correct.sum(1).argmax())
+    truth = float(curve[best_epoch])
     values = _best(correct, _folds(images))
-    interval, naive = wilson(int(values.sum()), images), wilson(int(correct[kept].sum()), images)
+    interval, naive = wilson(int(values.sum()), images), wilson(int(correct[best_epoch].sum()), images)
     return {
         "bias, points": 100 * (float(values.mean()) - truth),
         "covers": float(interval.low <= truth <= interval.high),
         "width": interval.high - interval.low,
         "known width": 2 * 1.96 * math.sqrt(truth * (1 - truth) / images),
         "zero width": float(interval.low == interval.high),
-        "bias of the kept weights' own score, points": 100 * (float(correct[kept].mean()) - truth),
+        "bias of the kept weights' own score, points": 100 * (float(correct[best_epoch].mean()) - truth),
         "Wilson around the kept weights' own score covers": float(naive.low <= truth <= naive.high),
     }
 
@@ -129,8 +129,8 @@ def _masks(areas: np.ndarray, ease: np.ndarray, views: np.ndarray, level: np.nda
     """(E, N, C, 3) true positive, false positive and false negative pixels; missed pixels go to the next class."""
     recall = 1 / (1 + np.exp(-(level[:, None] + 0.8 * ease + 0.4 * views)))  # (E, N)
     right = np.round(recall[..., None] * areas)
-    missed = areas - right
-    return np.stack([right, np.roll(missed, 1, axis=-1), missed], axis=-1).astype(np.int64)
+    missed_pixels = areas - right
+    return np.stack([right, np.roll(missed_pixels, 1, axis=-1), missed_pixels], axis=-1).astype(np.int64)
 
 
 @cache
@@ -139,33 +139,36 @@ def _true_miou() -> tuple[np.ndarray, np.ndarray]:
     generator, levels = np.random.default_rng(7), np.linspace(-1, 2, 61)
     areas, ease, views = _areas(generator, 40_000), generator.standard_normal(40_000), generator.standard_normal(40_000)
     counts = [_masks(areas, ease, views[None], level[None])[0].sum(0) for level in levels]
-    return levels, np.array([np.mean(each[:, 0] / each.sum(1)) for each in counts])
+    return levels, np.array([np.mean(pixels[:, 0] / pixels.sum(1)) for pixels in counts])
 
 
 def _mask_pair(generator: Generator, epochs: int, images: int) -> Measures:
     level, folds = _curve(epochs, 1.0, 1.5), _folds(images)
     areas, ease = _areas(generator, images), generator.standard_normal(images)
     a, b = (_masks(areas, ease, _views(generator, epochs, images), level) for _ in range(2))
-    kept = int(np.nanargmax([np.mean(s[:, 0] / s.sum(1)) for s in a.sum(1)]))
-    truth = float(np.interp(level[kept], *_true_miou()))
-    of_a, of_b = (crossfitted(each, folds, best_by_miou(each.astype(np.uint32), folds)) for each in (a, b))
+    best_epoch = int(np.nanargmax([np.mean(s[:, 0] / s.sum(1)) for s in a.sum(1)]))
+    truth = float(np.interp(level[best_epoch], *_true_miou()))
+    of_a, of_b = (
+        crossfitted(counts_by_epoch, folds, best_by_miou(counts_by_epoch.astype(np.uint32), folds))
+        for counts_by_epoch in (a, b)
+    )
     edges = np.zeros((images, _CLASSES, 4), np.int64)
-    figures, naive = mask_figures(of_a, edges), mask_figures(a[kept], edges).miou_interval
+    figures, naive = mask_figures(of_a, edges), mask_figures(a[best_epoch], edges).miou_interval
     interval = figures.miou_interval
-    measured = {"bias, points": 100 * (figures.miou - truth), "covers": math.nan, "width": math.nan}
+    measures = {"bias, points": 100 * (figures.miou - truth), "covers": math.nan, "width": math.nan}
     if interval is not None and naive is not None:
-        measured |= {"covers": float(interval.low <= truth <= interval.high), "width": interval.high - interval.low}
-        measured |= {"interval of the kept weights' own score covers": float(naive.low <= truth <= naive.high)}
+        measures |= {"covers": float(interval.low <= truth <= interval.high), "width": interval.high - interval.low}
+        measures |= {"interval of the kept weights' own score covers": float(naive.low <= truth <= naive.high)}
     for name, test in (
         ("best and last: falsely beats", paired_masks(of_a, b[-1])),
         ("best and best: falsely beats", paired_masks(of_a, of_b)),
-        ("without cross-fitting, best and last: falsely beats", paired_masks(a[kept], b[-1])),
+        ("without cross-fitting, best and last: falsely beats", paired_masks(a[best_epoch], b[-1])),
     ):
-        measured[name] = math.nan if test.p_value is None else float(test.p_value < 0.05)
-    return measured
+        measures[name] = math.nan if test.p_value is None else float(test.p_value < 0.05)
+    return measures
 
 
-_UNBIASED, _HOLDS, _NO_ALARM = Wanted(-0.3, 0.3), Wanted(0.935, 0.965), Wanted(high=0.06)
+_UNBIASED, _HOLDS, _NO_ALARM = Band(-0.3, 0.3), Band(0.935, 0.965), Band(high=0.06)
 _NO_ALARMS = {"best and last: falsely beats": _NO_ALARM, "best and best: falsely beats": _NO_ALARM}
 _SIZES = [(epochs, images) for epochs in (20, 150) for images in (100, 406, 5000)]
 
@@ -197,7 +200,7 @@ CELLS = [
             "the chosen epoch",
             f"two runs, {epochs} epochs, {groups} groups of 20 images",
             partial(_grouped_pair, epochs=epochs, groups=groups, per_group=20, correlation=0.2),
-            {"bias, points": _UNBIASED, "covers": Wanted(0.94, 0.97), **_NO_ALARMS},
+            {"bias, points": _UNBIASED, "covers": Band(0.94, 0.97), **_NO_ALARMS},
         )
         for epochs in (20, 150)
         for groups in (10, 40)

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from simulated.cells import Cell, Generator, Measures, Wanted
+from simulated.cells import Band, Cell, Generator, Measures
 
 from snellen.insight.classification import figures
 
@@ -28,20 +28,20 @@ def _draw(
     chances = _chances(classes, balanced)
     target = generator.choice(classes, images, p=chances)
     wrong = generator.random(images) >= accuracy
-    chosen = np.where(wrong, (target + generator.integers(1, classes, images)) % classes, target)
-    found = figures(np.eye(classes, dtype=np.float32)[chosen], target.astype(np.int64))
+    predicted = np.where(wrong, (target + generator.integers(1, classes, images)) % classes, target)
+    result = figures(np.eye(classes, dtype=np.float32)[predicted], target.astype(np.int64))
     truth = accuracy
     if measure == "balanced":
-        interval = found.balanced_interval
+        interval = result.balanced_interval
     elif measure == "macro F1":
         answers = chances * accuracy + (1 - accuracy) * (1 - chances) / (classes - 1)
-        there = np.bincount(target, minlength=classes) > 0
-        truth = float((2 * chances * accuracy / (chances + answers))[there].mean())
-        interval = found.macro_f1_interval
+        is_present = np.bincount(target, minlength=classes) > 0
+        truth = float((2 * chances * accuracy / (chances + answers))[is_present].mean())
+        interval = result.macro_f1_interval
     elif measure == "recall":
-        interval = found.classes[-1].recall_interval
+        interval = result.classes[-1].recall_interval
     else:
-        interval = found.top1_interval
+        interval = result.top1_interval
     if interval is None:
         return {"covers": np.nan, "width": np.nan, "zero width": np.nan}
     return {
@@ -51,9 +51,9 @@ def _draw(
     }
 
 
-_AVERAGE = {"covers": Wanted(0.94), "zero width": Wanted(high=0.0)}
-_NOWHERE = {"covers": Wanted(0.90), "zero width": Wanted(high=0.0)}
-_USUAL = {"covers": Wanted(0.94, 0.97)}
+_AVERAGE = {"covers": Band(0.94), "zero width": Band(high=0.0)}
+_NOWHERE = {"covers": Band(0.90), "zero width": Band(high=0.0)}
+_USUAL = {"covers": Band(0.94, 0.97)}
 
 CELLS = [
     Cell(

@@ -6,9 +6,9 @@ import itertools
 from functools import lru_cache, partial
 
 import numpy as np
-from simulated.cells import Cell, Generator, Measures, Wanted
+from simulated.cells import Band, Cell, Generator, Measures
 
-from snellen.insight.holm import holm
+from snellen.insight.decision import holm
 from snellen.insight.segmentation import mask_figures, paired_masks
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -35,23 +35,28 @@ def _images(
     """
     group = np.repeat(np.arange(len(sizes)), sizes)
     shape = (sets, len(group), len(presence))
-    there = generator.random(shape) < presence
-    size = there * (0.005 + generator.gamma(0.8, 1, shape))
+    is_present = generator.random(shape) < presence
+    size = is_present * (0.005 + generator.gamma(0.8, 1, shape))
     pixels = np.floor(_PIXELS * size / size.sum(-1, keepdims=True))
     shared = generator.standard_normal((sets, len(sizes), 1))[:, group]
     ease = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * generator.standard_normal((*shape[:2], 1))
     ease = ease + 0.7 * generator.standard_normal(shape)
-    worth = 1.2 + np.linspace(0.5, -0.5, len(presence)) + 0.56 * ease
-    right = 1 / (1 + np.exp(-worth - 0.31 * generator.standard_normal((runs, *shape))))
-    hits = np.floor(pixels * right)
-    missed = pixels - hits
+    strength = 1.2 + np.linspace(0.5, -0.5, len(presence)) + 0.56 * ease
+    right = 1 / (1 + np.exp(-strength - 0.31 * generator.standard_normal((runs, *shape))))
+    right_pixels = np.floor(pixels * right)
+    missed_pixels = pixels - right_pixels
     # A missed pixel is taken for another class: one that is there, by its size, or now and then one that is not.
     weight = pixels + 100
-    among = missed / (weight.sum(-1, keepdims=True) - weight)
+    among = missed_pixels / (weight.sum(-1, keepdims=True) - weight)
     alarms = np.round(weight * (among.sum(-1, keepdims=True) - among))
-    true, predicted = np.ceil(4 * np.sqrt(pixels)), np.ceil(4 * np.sqrt(hits + alarms))
-    edges = [predicted, np.floor(predicted * right**2), np.broadcast_to(true, hits.shape), np.floor(true * right**1.5)]
-    return np.stack([hits, alarms, missed], -1), np.stack(edges, -1)
+    true, predicted = np.ceil(4 * np.sqrt(pixels)), np.ceil(4 * np.sqrt(right_pixels + alarms))
+    edges = [
+        predicted,
+        np.floor(predicted * right**2),
+        np.broadcast_to(true, right_pixels.shape),
+        np.floor(true * right**1.5),
+    ]
+    return np.stack([right_pixels, alarms, missed_pixels], -1), np.stack(edges, -1)
 
 
 def _iou(sums: Floats) -> Floats:
@@ -66,7 +71,7 @@ def _f_score(sums: Floats) -> Floats:
 @lru_cache
 def _truth(presence: tuple[float, ...]) -> tuple[Floats, float, Floats]:
     """(C,) IoU, pixel accuracy and (C,) boundary F-score of very many images."""
-    sums, edges = (each[0, :, 0].sum(0) for each in _images(np.random.default_rng(1), presence, (1,), _MANY))
+    sums, edges = (simulated[0, :, 0].sum(0) for simulated in _images(np.random.default_rng(1), presence, (1,), _MANY))
     return _iou(sums), float(sums[:, 0].sum() / sums[:, [0, 2]].sum()), _f_score(edges)
 
 
@@ -83,22 +88,22 @@ def _many_sets(presence: tuple[float, ...], sizes: tuple[int, ...], correlation:
 
 
 def _known_width(
-    presence: tuple[float, ...], sizes: tuple[int, ...], correlation: float, classes: tuple[int, ...], paired: bool
+    presence: tuple[float, ...], sizes: tuple[int, ...], correlation: float, classes: tuple[int, ...], is_paired: bool
 ) -> float:
-    """Of an interval of the mIoU over some classes, or of the difference of two, by the normal's quantile."""
-    each = _many_sets(presence, sizes, correlation)[..., list(classes)].mean(-1)
-    return 2 * 1.96 * float(np.nanstd(each[0] - each[1] if paired else each[0]))
+    """Width of an interval of the mIoU over some classes, or of the difference of two, by the normal quantile."""
+    values = _many_sets(presence, sizes, correlation)[..., list(classes)].mean(-1)
+    return 2 * 1.96 * float(np.nanstd(values[0] - values[1] if is_paired else values[0]))
 
 
 def _groups(sizes: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
     return None if max(sizes) == 1 else np.repeat(np.arange(len(sizes)), sizes)
 
 
-def _one(
+def _one_run(
     generator: Generator, presence: tuple[float, ...], sizes: tuple[int, ...], correlation: float = 0.0
 ) -> Measures:
     """The interval that a report shows: of the mIoU over all classes, or over those in enough images."""
-    counts, edges = (each[0, 0].astype(np.int64) for each in _images(generator, presence, sizes, 1, 1, correlation))
+    counts, edges = (part[0, 0].astype(np.int64) for part in _images(generator, presence, sizes, 1, 1, correlation))
     figures = mask_figures(counts, edges, _groups(sizes))
     truth, right, outlines = _truth(presence)
     classes: tuple[int, ...] = tuple(np.flatnonzero(counts.any((0, 2))).tolist())
@@ -108,22 +113,22 @@ def _one(
         interval, outline = figures.common.miou_interval, figures.common.boundary_f_interval
     accuracy = figures.pixel_accuracy_interval
     if interval is None or outline is None or accuracy is None:
-        nothing = ("covers", "width", "known width", "zero width", "IoU of a class covers", "boundary F covers")
-        return {"given": 0.0} | dict.fromkeys((*nothing, "pixel accuracy covers"), np.nan)
+        undefined = ("covers", "width", "known width", "zero width", "IoU of a class covers", "boundary F covers")
+        return {"given": 0.0} | dict.fromkeys((*undefined, "pixel accuracy covers"), np.nan)
     by_class = [
-        (each.iou_interval.low <= truth[number] <= each.iou_interval.high, each.iou_interval)
-        for number, each in enumerate(figures.classes)
-        if each.iou_interval is not None
+        (part.iou_interval.low <= truth[number] <= part.iou_interval.high, part.iou_interval)
+        for number, part in enumerate(figures.classes)
+        if part.iou_interval is not None
     ]
-    chosen = list(classes)
+    enough_classes = list(classes)
     return {
         "given": 1.0,
-        "covers": float(interval.low <= truth[chosen].mean() <= interval.high),
+        "covers": float(interval.low <= truth[enough_classes].mean() <= interval.high),
         "width": interval.high - interval.low,
         "known width": _known_width(presence, sizes, correlation, classes, False),
-        "zero width": float(interval.low == interval.high or any(each.low == each.high for _, each in by_class)),
+        "zero width": float(interval.low == interval.high or any(part.low == part.high for _, part in by_class)),
         "IoU of a class covers": float(np.mean([covers for covers, _ in by_class])),
-        "boundary F covers": float(outline.low <= outlines[chosen].mean() <= outline.high),
+        "boundary F covers": float(outline.low <= outlines[enough_classes].mean() <= outline.high),
         "pixel accuracy covers": float(accuracy.low <= right <= accuracy.high),
     }
 
@@ -153,16 +158,16 @@ def _ten_pairs(generator: Generator, presence: tuple[float, ...], images: int) -
     return {"falsely beats in any": float(bool(p_values) and min(holm(p_values)) < 0.05)}
 
 
-def _band(images: int) -> Wanted:
-    return Wanted(0.93) if images < 30 else Wanted(0.94, 0.965)
+def _band(images: int) -> Band:
+    return Band(0.93) if images < 30 else Band(0.94, 0.965)
 
 
-def _sizes(groups: int, equal: bool) -> tuple[int, ...]:
-    """Of groups of images: all 20, or from 4 to 40."""
-    return (20,) * groups if equal else tuple(np.linspace(4, 40, groups).round().astype(int).tolist())
+def _sizes(groups: int, is_equal: bool) -> tuple[int, ...]:
+    """Sizes of groups of images: all 20, or from 4 to 40."""
+    return (20,) * groups if is_equal else tuple(np.linspace(4, 40, groups).round().astype(int).tolist())
 
 
-_NEVER = Wanted(high=0.0)
+_NEVER = Band(high=0.0)
 _KINDS = (
     ("four common classes", _COMMON),
     ("four classes in 70 to 100% of the images", _MOSTLY),
@@ -173,13 +178,13 @@ CELLS = [
         Cell(
             "masks",
             f"{name}, {images} images",
-            partial(_one, presence=presence, sizes=(1,) * images),
+            partial(_one_run, presence=presence, sizes=(1,) * images),
             {
-                "covers": Wanted(0.93) if presence is _RARE and images == 100 else _band(images),
+                "covers": Band(0.93) if presence is _RARE and images == 100 else _band(images),
                 "zero width": _NEVER,
-                "IoU of a class covers": Wanted(0.93),
-                "boundary F covers": Wanted(0.93),
-                "pixel accuracy covers": Wanted(0.93),
+                "IoU of a class covers": Band(0.93),
+                "boundary F covers": Band(0.93),
+                "pixel accuracy covers": Band(0.93),
             },
             300 if images == 10 and presence is not _MOSTLY else 0,
         )
@@ -188,18 +193,18 @@ CELLS = [
     *(
         Cell(
             "masks",
-            f"five images: {what}",
+            f"five images: {title}",
             partial(draw, presence=_COMMON, sizes=(1,) * 5),
-            {"given": Wanted(0.0, 0.0)},
+            {"given": Band(0.0, 0.0)},
         )
-        for what, draw in (("one run", _one), ("two runs", _pair))
+        for title, draw in (("one run", _one_run), ("two runs", _pair))
     ),
     *(
         Cell(
             "two runs on masks",
             f"{name}, {images} images",
             partial(_pair, presence=presence, sizes=(1,) * images),
-            {"covers": Wanted(0.93 if images == 10 else 0.94), "falsely beats": Wanted(high=0.06)},
+            {"covers": Band(0.93 if images == 10 else 0.94), "falsely beats": Band(high=0.06)},
             300 if images == 10 and presence is _COMMON else 0,
         )
         for (name, presence), images in itertools.product(_KINDS, (10, 30, 100))
@@ -209,21 +214,21 @@ CELLS = [
             "ten pairs on masks, Holm",
             f"{name}, {images} images",
             partial(_ten_pairs, presence=presence, images=images),
-            {"falsely beats in any": Wanted(high=0.08 if images == 10 else 0.06)},
+            {"falsely beats in any": Band(high=0.08 if images == 10 else 0.06)},
         )
         for (name, presence), images in itertools.product((_KINDS[0], _KINDS[2]), (10, 30, 100))
     ),
     *(
         Cell(
             "masks in groups",
-            f"{what}, {groups} groups of {'20' if equal else '4 to 40'}, correlation {correlation}",
-            partial(draw, presence=_COMMON, sizes=_sizes(groups, equal), correlation=correlation),
-            {"covers": Wanted(0.93) if groups < 10 else Wanted(0.94, 0.97)} | wanted,
+            f"{title}, {groups} groups of {'20' if is_equal else '4 to 40'}, correlation {correlation}",
+            partial(draw, presence=_COMMON, sizes=_sizes(groups, is_equal), correlation=correlation),
+            {"covers": Band(0.93) if groups < 10 else Band(0.94, 0.97)} | bands,
         )
-        for (what, draw, wanted), groups, equal, correlation in itertools.product(
+        for (title, draw, bands), groups, is_equal, correlation in itertools.product(
             (
-                ("one run", _one, {"zero width": _NEVER}),
-                ("two runs", _pair, {"falsely beats": Wanted(high=0.06)}),
+                ("one run", _one_run, {"zero width": _NEVER}),
+                ("two runs", _pair, {"falsely beats": Band(high=0.06)}),
             ),
             (3, 5, 10),
             (True, False),
@@ -234,8 +239,8 @@ CELLS = [
         Cell(
             "masks in groups",
             f"{groups} group{'s' if groups > 1 else ''}: none",
-            partial(_one, presence=_COMMON, sizes=_sizes(groups, True), correlation=0.3),
-            {"given": Wanted(0.0, 0.0)},
+            partial(_one_run, presence=_COMMON, sizes=_sizes(groups, True), correlation=0.3),
+            {"given": Band(0.0, 0.0)},
         )
         for groups in (1, 2)
     ),

@@ -1,4 +1,4 @@
-"""What a comparison could have shown: a difference of the size that is said, drawn anew, and how often it is found."""
+"""What a comparison could have shown: a difference of the stated size, drawn anew, and how often it is found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from functools import partial
 
 import numpy as np
-from simulated.cells import Cell, Generator, Measures, Wanted
+from simulated.cells import Band, Cell, Generator, Measures
 
 from snellen.insight.paired import mcnemar
 from snellen.insight.power import needed, smallest_difference
@@ -17,10 +17,10 @@ def _images(generator: Generator, images: int, discordance: float, settings: int
     """Two runs that are level say what they would have found; two others differ by that."""
     pairs = settings * (settings - 1) // 2
     level = 0.05 / pairs
-    said = smallest_difference(images, mcnemar(*_runs(generator, images, 0.0, discordance)).discordance, alpha=level)
-    if math.isnan(said):
+    stated = smallest_difference(images, mcnemar(*_runs(generator, images, 0.0, discordance)).discordance, alpha=level)
+    if math.isnan(stated):
         return {"found": math.nan}
-    test = mcnemar(*_runs(generator, images, said, max(discordance, said)))
+    test = mcnemar(*_runs(generator, images, stated, max(discordance, stated)))
     return {"found": float(test.p_value is not None and test.p_value < level)}
 
 
@@ -29,8 +29,8 @@ def _runs(generator: Generator, images: int, difference: float, discordance: flo
     kind = generator.random(images)
     only_a = kind < (discordance + difference) / 2
     only_b = (kind < discordance) & ~only_a
-    both = ~only_a & ~only_b & (generator.random(images) < 0.7)
-    return only_a | both, only_b | both
+    both_right = ~only_a & ~only_b & (generator.random(images) < 0.7)
+    return only_a | both_right, only_b | both_right
 
 
 def _seeds(generator: Generator, seeds: int, images: int, spread: float, settings: int) -> Measures:
@@ -41,12 +41,12 @@ def _seeds(generator: Generator, seeds: int, images: int, spread: float, setting
     first = _study(generator, seeds, images, spread, settings, 0.0)
     expected = expected_by_setting(first)
     pairs = compare(first, expected)
-    said = needed(pairs[0].uncertainty, len(pairs)).smallest
-    if said is None or said >= 0.2:
+    stated = needed(pairs[0].uncertainty, len(pairs)).smallest
+    if stated is None or stated >= 0.2:
         return {"found": math.nan, "found by Holm": math.nan}
-    second = _study(generator, seeds, images, spread, settings, said)
-    again = compare(second, expected_by_setting(second))
-    p_value, corrected = again[0].over.p_value, again[0].p_holm
+    second = _study(generator, seeds, images, spread, settings, stated)
+    repeated = compare(second, expected_by_setting(second))
+    p_value, corrected = repeated[0].over.p_value, repeated[0].p_holm
     return {
         "found": float(p_value is not None and p_value < 0.05 / len(pairs)),
         "found by Holm": float(corrected is not None and corrected < 0.05),
@@ -61,12 +61,12 @@ def _study(
     difference: by which the first is better than all others.
     """
     ease = 0.75 + 0.12 * generator.choice([-1.0, 1.0], images)
-    made = []
+    scores = []
     for number in range(settings):
-        own = ease + 0.05 * generator.choice([-1.0, 1.0], images) + (difference if number == 0 else -difference) / 2
-        right = generator.random((seeds, images)) < own + spread * generator.standard_normal((seeds, 1))
-        made.append(Scores(tuple(range(seeds)), right.astype(np.float64), right, "one"))
-    return made
+        chances = ease + 0.05 * generator.choice([-1.0, 1.0], images) + (difference if number == 0 else -difference) / 2
+        right = generator.random((seeds, images)) < chances + spread * generator.standard_normal((seeds, 1))
+        scores.append(Scores(tuple(range(seeds)), right.astype(np.float64), right, "one"))
+    return scores
 
 
 CELLS = [
@@ -75,7 +75,7 @@ CELLS = [
             "found four times in five",
             f"images only, {images} images, {discordance:.0%} discordant, {settings} settings",
             partial(_images, images=images, discordance=discordance, settings=settings),
-            {"found": Wanted(0.75, 0.85)},
+            {"found": Band(0.75, 0.85)},
             60 if images == 406 and settings == 5 else 0,
         )
         for images, discordance in ((100, 0.2), (406, 0.05), (5000, 0.2))
@@ -86,7 +86,7 @@ CELLS = [
             "found four times in five",
             f"{seeds} seeds, {images} images, a seed's effect {spread}, {settings} settings",
             partial(_seeds, seeds=seeds, images=images, spread=spread, settings=settings),
-            {"found": Wanted(0.70, 0.90)},
+            {"found": Band(0.70, 0.90)},
         )
         for seeds, images, spread in ((5, 406, 0.01), (5, 5000, 0.002), (5, 5000, 0.01), (10, 406, 0.01))
         for settings in (2, 5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from simulated.cells import Cell, Generator, Measures, Wanted
+from simulated.cells import Band, Cell, Generator, Measures
 
 from snellen.insight.paired import mcnemar
 from snellen.insight.proportions import wilson
@@ -46,14 +46,14 @@ CELLS = [
             "top-1",
             f"{images} images, accuracy {accuracy}",
             partial(_top1, images=images, accuracy=accuracy),
-            wanted,
+            bands,
             1000,
         )
-        for images, accuracy, wanted in (
-            (50, 0.7, {"covers": Wanted(0.93, 0.97)}),
-            (50, 0.99, {"covers": Wanted(0.90)}),
-            (406, 0.9, {"covers": Wanted(0.93, 0.97)}),
-            (5000, 0.55, {"covers": Wanted(0.94, 0.96)}),
+        for images, accuracy, bands in (
+            (50, 0.7, {"covers": Band(0.93, 0.97)}),
+            (50, 0.99, {"covers": Band(0.90)}),
+            (406, 0.9, {"covers": Band(0.93, 0.97)}),
+            (5000, 0.55, {"covers": Band(0.94, 0.96)}),
         )
     ),
     *(
@@ -61,7 +61,7 @@ CELLS = [
             "two runs",
             f"{images} images, accuracy {accuracy}",
             partial(_pair, images=images, accuracy=accuracy, spread=0.7),
-            {"covers": Wanted(0.94), "falsely beats": Wanted(high=0.06)},
+            {"covers": Band(0.94), "falsely beats": Band(high=0.06)},
             150,
         )
         for images, accuracy in ((406, 0.7), (406, 0.99), (5000, 0.9))

@@ -6,14 +6,16 @@ from functools import partial
 
 import numpy as np
 from scipy.stats import norm
-from simulated.cells import Cell, Generator, Measures, Wanted
+from simulated.cells import Band, Cell, Generator, Measures
 
 from snellen.insight.settings import Scores, by_unit, compare, expected_by_setting, unit_degrees
 
 _FEW_ACCURACIES = (0.90, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998)
 
 
-def _right(generator: Generator, seeds: int, images: int, accuracy: float, seed_spread: float, settings: int) -> list:
+def _draw_right(
+    generator: Generator, seeds: int, images: int, accuracy: float, seed_spread: float, settings: int
+) -> list:
     """(S, N) of each setting. seed_spread: of a latent level; images, settings, seeds and chance are crossed."""
     total = np.sqrt(1 + 0.5**2 + 0.7**2 + seed_spread**2)
     ease = generator.standard_normal(images)
@@ -29,29 +31,29 @@ def _right(generator: Generator, seeds: int, images: int, accuracy: float, seed_
     ]
 
 
-def _measured(settings: list[Scores], accuracy: float) -> Measures:
-    """Of the first of two settings, both of that accuracy, and of the pair."""
+def _measures(settings: list[Scores], accuracy: float) -> Measures:
+    """Measures of the first of two settings, both of that accuracy, and of the pair."""
     interval = settings[0].uncertainty().over.interval
     (pair,) = compare(settings, expected_by_setting(settings))
-    apart = pair.over.interval
+    difference_interval = pair.over.interval
     assert interval is not None
-    assert apart is not None
+    assert difference_interval is not None
     return {
         "covers": float(interval.low <= accuracy <= interval.high),
-        "pair covers": float(apart.low <= 0 <= apart.high),
+        "pair covers": float(difference_interval.low <= 0 <= difference_interval.high),
         "falsely beats": float(pair.p_holm is not None and pair.p_holm < 0.05),
         "width": interval.high - interval.low,
-        "width of the pair": apart.high - apart.low,
-        "zero width": float(interval.low == interval.high or apart.low == apart.high),
+        "width of the pair": difference_interval.high - difference_interval.low,
+        "zero width": float(interval.low == interval.high or difference_interval.low == difference_interval.high),
     }
 
 
 def _few_errors(generator: Generator, seeds: int, images: int, accuracies: tuple[float, ...]) -> Measures:
     """Two settings of the same accuracy, drawn from those given."""
     accuracy = float(generator.choice(accuracies))
-    right = _right(generator, seeds, images, accuracy, 0.05, 2)
-    settings = [Scores(tuple(range(seeds)), each.astype(np.float64), each, "one") for each in right]
-    return _measured(settings, accuracy)
+    right = _draw_right(generator, seeds, images, accuracy, 0.05, 2)
+    settings = [Scores(tuple(range(seeds)), correct.astype(np.float64), correct, "one") for correct in right]
+    return _measures(settings, accuracy)
 
 
 def _groups(generator: Generator, groups: int, ratio: int, correlation: float) -> Measures:
@@ -70,17 +72,17 @@ def _groups(generator: Generator, groups: int, ratio: int, correlation: float) -
         right = ease + effect(0.7) + chance + float(norm.ppf(accuracy)) * total > 0
         values = by_unit(right.astype(np.float64), group)
         settings.append(Scores(tuple(range(seeds)), values, right, "one", degrees=unit_degrees(group)))
-    return _measured(settings, accuracy)
+    return _measures(settings, accuracy)
 
 
-_NEVER = {"zero width": Wanted(high=0.0), "falsely beats": Wanted(high=0.06)}
+_NEVER = {"zero width": Band(high=0.0), "falsely beats": Band(high=0.06)}
 CELLS = [
     *(
         Cell(
             "several seeds, few errors",
             f"{seeds} seeds, {images} images, accuracy {accuracy}",
             partial(_few_errors, seeds=seeds, images=images, accuracies=(accuracy,)),
-            {"covers": Wanted(0.90), "pair covers": Wanted(0.90), **_NEVER},
+            {"covers": Band(0.90), "pair covers": Band(0.90), **_NEVER},
         )
         for images in (50, 406)
         for accuracy in (0.90, 0.95, 0.98, 0.99, 0.998)
@@ -91,7 +93,7 @@ CELLS = [
             "several seeds, few errors",
             f"{seeds} seeds, {images} images, accuracies .90 to .998",
             partial(_few_errors, seeds=seeds, images=images, accuracies=_FEW_ACCURACIES),
-            {"covers": Wanted(0.94), "pair covers": Wanted(0.94), **_NEVER},
+            {"covers": Band(0.94), "pair covers": Band(0.94), **_NEVER},
             300 if images == 50 and seeds == 3 else 0,
         )
         for images in (50, 406)
@@ -102,7 +104,7 @@ CELLS = [
             "several seeds, groups",
             f"{groups} groups, sizes 1:{ratio}, correlation {correlation}, 3 seeds",
             partial(_groups, groups=groups, ratio=ratio, correlation=correlation),
-            {"covers": Wanted(0.93 if groups < 10 else 0.94), "pair covers": Wanted(0.93), **_NEVER},
+            {"covers": Band(0.93 if groups < 10 else 0.94), "pair covers": Band(0.93), **_NEVER},
         )
         for groups in (3, 5, 10)
         for ratio in (1, 10)

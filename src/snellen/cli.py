@@ -6,15 +6,12 @@ import sys
 import warnings
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from snellen.commands.arguments import Commands, FieldsCommand, only, recipe_and_data, split, study_and_data
 from snellen.errors import UserError
-
-if TYPE_CHECKING:
-    from snellen.runs import Run
 
 app = typer.Typer(
     name="snellen",
@@ -33,6 +30,10 @@ app.add_typer(bench_app, name="bench")
 _INTERRUPTED = 130
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+NewRunOption = Annotated[Path | None, typer.Option(help="New folder for the run; default runs/RECIPE-TIME.")]
+ResumeOption = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="Resume a stopped run; the result is bit-identical.")
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 
 
@@ -131,20 +132,11 @@ def train(
             "torchvision:NAME. key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="New folder for the run; default runs/RECIPE-TIME.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Resume a stopped run; the result is bit-identical.")
-    ] = None,
+    out: NewRunOption = None,
+    resume: ResumeOption = None,
 ) -> None:
     """Train a classifier, or a segmenter on images with masks, and write its report. Ctrl-C saves and stops."""
-    if resume is not None:
-        _resume(resume, bool(arguments or out))
-        return
-    words, overrides = split(arguments or [])
-    recipe, data = recipe_and_data(words, "snellen train")
-    from snellen.commands.train import train as run_train
-
-    _leave(run_train(data, recipe, out=out, overrides=overrides))
+    _train("train", arguments or [], out, resume)
 
 
 @app.command(cls=FieldsCommand)
@@ -159,20 +151,11 @@ def pretrain(
             "such as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="New folder for the run; default runs/RECIPE-TIME.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Resume a stopped run; the result is bit-identical.")
-    ] = None,
+    out: NewRunOption = None,
+    resume: ResumeOption = None,
 ) -> None:
     """Learn a backbone from images without labels; use it with `snellen train … model.weights=RUN`."""
-    if resume is not None:
-        _resume(resume, bool(arguments or out))
-        return
-    words, overrides = split(arguments or [])
-    recipe, data = recipe_and_data(words, "snellen pretrain")
-    from snellen.commands.pretrain import pretrain as run_pretrain
-
-    _leave(run_pretrain(data, recipe, out=out, overrides=overrides))
+    _train("pretrain", arguments or [], out, resume)
 
 
 @app.command(cls=FieldsCommand)
@@ -212,7 +195,7 @@ def predict(
         typer.Argument(
             metavar="IMAGES… [data.key=value …]",
             help="Files, folders or globs. data.key=value: data.image_pattern and data.mask_pattern, if masks lie "
-            "beside the images under other names than in training; data.bits, to read 16-bit images at another scale "
+            "next to the images under other names than in training; data.bits, to read 16-bit images at another scale "
             "than that of the training images.",
             show_default=False,
         ),
@@ -347,15 +330,20 @@ def bench_train(
     Console().print(render(run_bench(recipe, data, seconds=seconds, overrides=overrides)))
 
 
-def _resume(run: Path, more: bool) -> None:
-    if more:
+def _train(command: str, arguments: list[str], out: Path | None, resume: Path | None) -> None:
+    """`train` or `pretrain`; the exit code says whether the run was interrupted."""
+    if resume is None:
+        words, overrides = split(arguments)
+        recipe, data = recipe_and_data(words, f"snellen {command}")
+        from snellen.commands import pretrain, train
+
+        run_command = pretrain.pretrain if command == "pretrain" else train.train
+        run = run_command(data, recipe, out=out, overrides=overrides)
+    elif arguments or out:
         raise UserError("--resume RUN takes nothing else: a run resumes with the recipe and data it started with.")
-    from snellen.commands.train import resume
+    else:
+        from snellen.commands.train import resume as run_resume
 
-    _leave(resume(run))
-
-
-def _leave(run: Run) -> None:
-    """Sets the exit code from the state of the run."""
-    if run.status["state"] == "interrupted":
+        run = run_resume(resume)
+    if run.status.state == "interrupted":
         sys.exit(_INTERRUPTED)

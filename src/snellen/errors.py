@@ -1,4 +1,4 @@
-"""The one exception for mistakes that the user can mend."""
+"""The one exception for mistakes that the user can fix."""
 
 
 class UserError(Exception):
@@ -10,8 +10,8 @@ class UserError(Exception):
 
 
 class FormatError(UserError):
-    """A run of a format that this version does not read."""
+    """A run in a format that this version does not read."""
 
 
 class DivergedError(UserError):
-    """A loss, a weight or what the network gives for scored images is no longer a number."""
+    """A loss, a weight or the network's output for scored images is no longer finite."""

@@ -10,10 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from snellen.errors import UserError
 from snellen.words import kind_of
+
+T = TypeVar("T")
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
 
@@ -21,24 +25,24 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than 
 def as_path(value: object, what: str) -> Path:
     """A path that a caller of Python gave as text or as a path. what: for the message. Raises UserError."""
     if not isinstance(value, str | os.PathLike):
-        raise UserError(f"{what}: wanted a path, got {kind_of(value)}.")
+        raise UserError(f"{what}: expected a path, got {kind_of(value)}.")
     return Path(value)
 
 
 def check_new_file(path: Path, force: bool) -> None:
-    """Raises UserError when a file to be written is a folder, or is there already and is not to be replaced."""
+    """Raises UserError if a file to be written is a folder, or exists and may not be replaced."""
     if path.is_dir():
-        raise UserError(f"{path}: a folder; wanted the name of a file, such as {path / 'NAME'}.")
+        raise UserError(f"{path}: is a folder; expected a file name, such as {path / 'NAME'}.")
     if path.exists() and not force:
-        raise UserError(f"{path}: is there already. To replace it: --force (in Python: force=True), or choose another.")
+        raise UserError(f"{path}: already exists. To replace it: --force (in Python: force=True), or choose another.")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it takes the place of `path`, on failure it is removed.
+    """Yields a temporary path next to `path`; on success it replaces `path`, on failure it is removed.
 
-    The content is on the disk before the rename, so that neither a kill nor a power cut leaves half a file. The file's
-    permissions are those that the process gives to new files. Raises UserError when the disk is full or the folder
+    The content is on disk before the rename, so neither a kill nor a power failure leaves half a file. The file's
+    permissions are those of any new file of the process. Raises UserError if the disk is full or the folder
     cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -64,7 +68,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _error_number(error: BaseException | None) -> int | None:
-    """The number of the system's error behind an exception; torch and safetensors raise others in its place."""
+    """The number of the system error behind an exception; torch and safetensors raise others in its place."""
     while error is not None:
         if isinstance(error, OSError):
             return error.errno
@@ -83,3 +87,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON value whole or not at all; NaN and infinity are refused, since JSON has neither."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """JSON as a value of a type, such as a dataclass, checked; fields that it does not have are ignored.
+
+    Raises ValueError that names what is missing or wrong.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        key = ".".join(map(str, detail["loc"]))
+        message = "is missing" if detail["type"] == "missing" else detail["msg"]
+        raise ValueError(f"'{key}' {message}" if key else message) from None

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
 from snellen.files import as_path
+from snellen.recipe.load import resolved_fields
 from snellen.run.directory import RunDirectory
-from snellen.tasks.kinds import AnyKind, kind_of_run
+from snellen.tasks.kinds import AnyKind, kind_named, validated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,22 +30,25 @@ class Run(RunDirectory):
     def __repr__(self) -> str:
         try:
             status = self.status
-            score = f", {status['measure']} {status['score']:.2%}" if status["score"] is not None else ""
-            state = f"{status['state']}, epoch {status['epochs_done']} of {status['epochs']}{score}"
-        except (UserError, LookupError, TypeError, ValueError):
+            score = "" if status.score is None else f", {status.measure} {status.score:.2%}"
+            state = f"{status.state}, epoch {status.epochs_done} of {status.epochs}{score}"
+        except UserError:
             state = "status.json is damaged or missing"
         return f"Run({str(self.path)!r}): {state}"
 
     @cached_property
+    def _recipe_fields(self) -> tuple[dict[str, Any], str]:
+        return resolved_fields(self.path / "recipe.yaml")
+
+    @cached_property
     def kind(self) -> AnyKind:
-        """Its kind of task; see tasks.kind.Kind."""
-        return kind_of_run(self)
+        """Its task; see tasks.kind.Kind."""
+        return kind_named(*self._recipe_fields)
 
     @cached_property
     def recipe(self) -> CommonRecipe:
         """The resolved recipe."""
-        recipe: CommonRecipe = self.kind.record.recipe_of(self)
-        return recipe
+        return validated(*self._recipe_fields)
 
     @property
     def mode(self) -> Mode:

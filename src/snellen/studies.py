@@ -1,4 +1,4 @@
-"""A study in the Python interface: its folder, table and report."""
+"""A study in Python: its folder, table and report."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_every_suggested_path_is_a_field(kind: type[Recipe]) -> None:
         assert set(nearest_fields(kind, [f"{name}_"]) + nearest_fields(kind, [name])) <= set(paths)
 
 
-def test_no_suggestion_where_nothing_is_near() -> None:
+def test_no_suggestion_if_nothing_is_similar() -> None:
     with pytest.raises(UserError, match=re.escape("zzzz: no such field. Known: name, seed")):
         load_recipe("airnet-scratch", {"zzzz": 1})
 

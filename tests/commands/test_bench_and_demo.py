@@ -27,7 +27,7 @@ def test_bench_measures_all_three_loops(digits: Path) -> None:
     assert speed.mode == str(MODE)
 
 
-def test_bench_ends_where_there_are_fewer_images_than_a_batch(digits: Path) -> None:
+def test_bench_works_with_fewer_images_than_a_batch(digits: Path) -> None:
     few = KEYS | {"model.width": 0.125, "batch_size": 1000}
     assert bench_train("airnet-scratch", digits, seconds=0.05, overrides=few, console=Console(quiet=True)).plain > 0
 
@@ -36,8 +36,8 @@ def test_bench_ends_where_there_are_fewer_images_than_a_batch(digits: Path) -> N
 def test_bench_of_masks(scenes: Path, size: list[int] | None) -> None:
     fast = {"model.weights": None, "model.architecture": "unet/test_resnet", "batch_size": 4}
     fast |= {"augmentation.size": size, "augmentation.resize": None}
-    more = KEYS | {"augmentation.flip": 0.5 if size else 0}
-    speed = bench_train("segment-lite", scenes, seconds=0.05, overrides=fast | more, console=Console(quiet=True))
+    overrides = KEYS | {"augmentation.flip": 0.5 if size else 0}
+    speed = bench_train("segment-lite", scenes, seconds=0.05, overrides=fast | overrides, console=Console(quiet=True))
     assert all(math.isfinite(value) and value > 0 for value in (speed.training, speed.ready, speed.plain))
 
 

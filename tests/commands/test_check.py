@@ -37,10 +37,10 @@ def test_images_without_labels(digits: Path, tmp_path: Path, monkeypatch: pytest
     assert result.formats == {"PNG L": 7}
     assert result.sides == (16, 16, 16)
     assert [Path(entry.path).name for entry in result.unreadable] == ["n0153282988888888.png"]
-    printed = text(result)
-    assert "8 images without labels" in printed
-    assert "1 image is a copy of another one" in printed
-    assert "snellen pretrain" in printed
+    report = text(result)
+    assert "8 images without labels" in report
+    assert "1 image is a copy of another one" in report
+    assert "snellen pretrain" in report
 
 
 def test_class_names_are_not_taken_for_markup(digits: Path, tmp_path: Path) -> None:

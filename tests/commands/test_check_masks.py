@@ -60,8 +60,8 @@ def test_overlays_are_only_drawn_of_masks(digits: Path, tmp_path: Path) -> None:
 def test_an_overlay_is_between_image_and_class() -> None:
     mask = np.array([[0, 0, 0], [0, 0, 255], [0, 0, 255]], dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     image = np.full((*mask.shape, 3), 100, dtype=np.uint8)
-    drawn = overlaid(image, mask, [(200, 0, 50)], opacity=0.25)
-    assert drawn[0, 0].tolist() == [125, 75, 88]
-    assert drawn[4, 8].tolist() == coloured(mask, [(200, 0, 50)])[4, 8].tolist()  # a border
+    overlay = overlaid(image, mask, [(200, 0, 50)], opacity=0.25)
+    assert overlay[0, 0].tolist() == [125, 75, 88]
+    assert overlay[4, 8].tolist() == coloured(mask, [(200, 0, 50)])[4, 8].tolist()  # a border
     grey = coloured(mask, [(200, 0, 50)])[mask == 255]
     assert (grey.max(1) == grey.min(1)).all()

@@ -41,7 +41,7 @@ def snellen(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int
 
 
 @pytest.fixture(scope="module")
-def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def trained_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from snellen import train
 
     fields = {key: yaml.safe_load(value) for key, value in (pair.split("=") for pair in FAST)} | {"epochs": 6}
@@ -54,14 +54,14 @@ def test_train_report_and_everything_in_the_run(
     code, out = snellen("train", "airnet-scratch", digits, "epochs=2", *FAST, "--out", tmp_path / "run", capsys=capsys)
     assert code == 0, out
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert len(run.metrics()) == 2
     counts = run.data["counts"]
     assert len(run.predictions()) == counts["validation"]
     accuracy = run.predictions()["correct"].mean()
     assert accuracy == pytest.approx(run.metrics()["validation_top1"].iloc[-1])
-    assert run.status["score"] == pytest.approx(accuracy)
-    assert run.environment["parameters"] == sum(p.numel() for p in run.model().parameters())
+    assert run.status.score == pytest.approx(accuracy)
+    assert run.environment.parameters == sum(p.numel() for p in run.model().parameters())
     html = (run.path / "report.html").read_text()
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert "https://" not in html
@@ -83,7 +83,7 @@ def test_budget_is_kept(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     code, text = snellen("train", "airnet-scratch", digits, "budget=3s", *FAST, "--out", out, capsys=capsys)
     assert code == 0, text
     run = Run(out)
-    epochs, steps = run.status["epochs_done"], run.status["steps_done"]
+    epochs, steps = run.status.epochs_done, run.status.steps_done
     assert run.recipe.epochs == epochs == int(3 * 0.97 / (steps / epochs * 0.05 + 0.1)) > 1
     assert f"budget 3s: {run.recipe.epochs} epochs" in text
 
@@ -97,89 +97,89 @@ def test_budget_below_one_epoch(digits: Path, tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "run").exists(), "nothing half-made is left"
 
 
-def test_predict(trained: Run, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict(trained_run: Run, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
-    for row, path in enumerate(trained.predictions()["path"]):
+    for row, path in enumerate(trained_run.predictions()["path"]):
         (folder / f"{row:03d} é.png").write_bytes((digits / path).read_bytes())
     (folder / "broken.jpg").write_bytes(b"no image")
     table = tmp_path / "p.csv"
-    code, out = snellen("predict", trained.path, folder, "--out", table, "--top-k", 2, capsys=capsys)
+    code, out = snellen("predict", trained_run.path, folder, "--out", table, "--top-k", 2, capsys=capsys)
     assert code == 0
     assert "1 unreadable" in out
-    found = pd.read_csv(table, dtype={"class": str, "class_2": str}).set_index("path")
-    assert found.columns.tolist() == ["class", "probability", "class_2", "probability_2", "error"]
-    bad = found.loc[str(folder / "broken.jpg")]
+    predictions = pd.read_csv(table, dtype={"class": str, "class_2": str}).set_index("path")
+    assert predictions.columns.tolist() == ["class", "probability", "class_2", "probability_2", "error"]
+    bad = predictions.loc[str(folder / "broken.jpg")]
     assert pd.isna(bad["class"])
     assert bad["error"] == "not a readable image"
-    good = found[found["error"].isna()]
-    expected = trained.predictions()
-    assert good["class"].tolist() == expected["prediction"].tolist(), "predicting is what validation did"
-    np.testing.assert_allclose(good["probability"], expected["confidence"], atol=1e-5)
+    readable = predictions[predictions["error"].isna()]
+    expected = trained_run.predictions()
+    assert readable["class"].tolist() == expected["prediction"].tolist(), "predicting is what validation did"
+    np.testing.assert_allclose(readable["probability"], expected["confidence"], atol=1e-5)
 
 
 def test_predictions_of_few_images_are_printed_and_nothing_is_overwritten(
-    trained: Run, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained_run: Run, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(digits.parent)
     image = f"{digits.name}/0/0.png"
     table = tmp_path / "p.csv"
-    code, out = snellen("predict", trained.path, image, "--out", table, "--top-k", 2, capsys=capsys)
+    code, out = snellen("predict", trained_run.path, image, "--out", table, "--top-k", 2, capsys=capsys)
     assert code == 0, out
     (row,) = pd.read_csv(table, dtype=str).to_dict("records")
     first, second = (f"{row[f'class{rank}']} {float(row[f'probability{rank}']):.3f}" for rank in ("", "_2"))
     assert out == f"{image}: {first}, {second}\n1 image predicted, 0 unreadable: {table}\n"
     table.write_text("mine")
     (tmp_path / "folder").mkdir()
-    for target, message in ((table, "is there already"), (tmp_path / "folder", "a folder; wanted the name of a file")):
-        code, out = snellen("predict", trained.path, image, "--out", target, capsys=capsys)
+    for target, message in ((table, "already exists"), (tmp_path / "folder", "is a folder; expected a file name")):
+        code, out = snellen("predict", trained_run.path, image, "--out", target, capsys=capsys)
         assert (code, message in out) == (2, True), out
     assert table.read_text() == "mine"
-    code, _ = snellen("predict", trained.path, image, "--out", table, "--force", capsys=capsys)
+    code, _ = snellen("predict", trained_run.path, image, "--out", table, "--force", capsys=capsys)
     assert (code, table.read_text()[:4]) == (0, "path")
 
 
 def test_a_report_replaces_only_the_runs_own(
-    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert snellen("report", trained.path, capsys=capsys)[0] == 0
+    assert snellen("report", trained_run.path, capsys=capsys)[0] == 0
     for name in ("report.html", "report.json"):
         (tmp_path / name).write_text("mine")
-        code, out = snellen("report", trained.path, trained.path, capsys=capsys)
-        assert (code, f"{name}: is there already" in out) == (2, True), out
+        code, out = snellen("report", trained_run.path, trained_run.path, capsys=capsys)
+        assert (code, f"{name}: already exists" in out) == (2, True), out
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
     (tmp_path / "folder.html").mkdir()
-    code, out = snellen("report", trained.path, "--out", "folder.html", capsys=capsys)
+    code, out = snellen("report", trained_run.path, "--out", "folder.html", capsys=capsys)
     assert (code, "a folder" in out) == (2, True)
 
 
 def test_evaluate_gives_the_reports_figures(
-    trained: Run, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_run: Run, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in trained.predictions()["path"]:
+    for path in trained_run.predictions()["path"]:
         target = tmp_path / "scored" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((digits / path).read_bytes())
-    code, out = snellen("evaluate", trained.path, tmp_path / "scored", "--out", tmp_path / "e.json", capsys=capsys)
+    code, out = snellen("evaluate", trained_run.path, tmp_path / "scored", "--out", tmp_path / "e.json", capsys=capsys)
     assert code == 0, out
-    ours = json.loads((tmp_path / "e.json").read_text())
-    report = json.loads((trained.path / "report.json").read_text())["runs"][0]
+    figures = json.loads((tmp_path / "e.json").read_text())
+    report = json.loads((trained_run.path / "report.json").read_text())["runs"][0]
     for key in ("images", "correct", "top1", "top1_interval", "balanced_accuracy", "macro_f1"):
-        assert ours[key] == pytest.approx(report[key])
-    assert ours["l2_calibration_error"] == pytest.approx(report["l2_calibration_error"], abs=1e-4)
+        assert figures[key] == pytest.approx(report[key])
+    assert figures["l2_calibration_error"] == pytest.approx(report["l2_calibration_error"], abs=1e-4)
     assert "l2 calibration error" in out
 
 
-def test_a_run_is_where_weights_come_from(
-    trained: Run, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_provides_weights(
+    trained_run: Run, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = ["epochs=1", f"model.weights={trained.path}", "model.freeze=true", *FAST, "--out", tmp_path / "run"]
-    code, out = snellen("train", "airnet-scratch", digits, *more, capsys=capsys)
+    arguments = ["epochs=1", f"model.weights={trained_run.path}", "model.freeze=true", *FAST, "--out", tmp_path / "run"]
+    code, out = snellen("train", "airnet-scratch", digits, *arguments, capsys=capsys)
     assert code == 0, out
-    old, new = trained.model().backbone.state_dict(), Run(tmp_path / "run").model().backbone.state_dict()
-    assert all(old[name].equal(new[name]) for name in old)
+    source_state, state = trained_run.model().backbone.state_dict(), Run(tmp_path / "run").model().backbone.state_dict()
+    assert all(source_state[name].equal(state[name]) for name in source_state)
 
 
 def test_resume_refuses_changed_images(tmp_path: Path, digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,20 +236,20 @@ def test_unreadable_images_stop_or_are_listed(tmp_path: Path, digits: Path, caps
 def test_mistakes_are_reported_without_a_traceback(
     arguments: list[str], message: str, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = set(tmp_path.rglob("*"))
+    files_before = set(tmp_path.rglob("*"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         code, out = snellen(*[a.format(digits=digits) for a in arguments], capsys=capsys)
     assert code == 2, out
     assert message in out
-    assert {path for path in tmp_path.rglob("*") if path.name != "runs"} == before
+    assert {path for path in tmp_path.rglob("*") if path.name != "runs"} == files_before
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = ["optimizer.lr=1e30", "optimizer.bias_rate=1", "epochs=3", *FAST, "--out", tmp_path / "run"]
-    code, out = snellen("train", "airnet-scratch", digits, *more, capsys=capsys)
+    arguments = ["optimizer.lr=1e30", "optimizer.bias_rate=1", "epochs=3", *FAST, "--out", tmp_path / "run"]
+    code, out = snellen("train", "airnet-scratch", digits, *arguments, capsys=capsys)
     assert code == 2
     assert re.search(r"the loss is (nan|inf) at step \d+", out)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
@@ -287,5 +287,5 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     import subprocess
 
     script = "import sys, snellen.cli; print('torch' in sys.modules, 'pandas' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=True)
+    assert process.stdout.split() == ["False", "False"]

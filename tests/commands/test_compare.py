@@ -54,11 +54,11 @@ SMALL: dict[str, Any] = {
 class StopInTheThirdRun(StopRequest):
     """Asks to stop at once, but only in the third run that is trained, the pretraining included."""
 
-    entered = 0
+    entries = 0
 
     def __enter__(self) -> StopRequest:
-        StopInTheThirdRun.entered += 1
-        self.requested = StopInTheThirdRun.entered == 3
+        StopInTheThirdRun.entries += 1
+        self.requested = StopInTheThirdRun.entries == 3
         return self
 
 
@@ -66,13 +66,13 @@ def test_an_interrupted_study_resumes_and_repeats_nothing(digits: Path, tmp_path
     out = tmp_path / "study"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopInTheThirdRun)
-        StopInTheThirdRun.entered = 0
-        stopped = compare(SMALL, digits, out=out, console=QUIET)
-    assert stopped is not None
-    states = [run.state for run in stopped.runs]
+        StopInTheThirdRun.entries = 0
+        interrupted_study = compare(SMALL, digits, out=out, console=QUIET)
+    assert interrupted_study is not None
+    states = [run.state for run in interrupted_study.runs]
     assert states == ["finished", "interrupted", *["not started"] * 4]
     assert not (out / "report.html").exists()
-    first = (stopped.runs[0].path / "status.json").stat().st_mtime_ns
+    first = (interrupted_study.runs[0].path / "status.json").stat().st_mtime_ns
 
     study = compare(SMALL, digits, out=out, console=QUIET)
     assert study is not None
@@ -81,15 +81,15 @@ def test_an_interrupted_study_resumes_and_repeats_nothing(digits: Path, tmp_path
     pretraining = study.pretraining
     assert pretraining is not None
     learnt = set(pretraining.samples().query("split == 'train'")["path"])
-    scored = study.table()
-    assert scored["setting"].tolist() == ["A", "C", "E"]
-    assert scored["seeds"].tolist() == [2, 2, 2]
+    table = study.table()
+    assert table["setting"].tolist() == ["A", "C", "E"]
+    assert table["seeds"].tolist() == [2, 2, 2]
     for run in study.runs:
-        opened = load(run.path)
-        samples = opened.samples()
-        assert not learnt & {str(opened.image(p)) for p in samples.query("split == 'validation'")["path"]}
-    tops = [load(run.path).status["score"] for run in study.runs if run.setting == "A"]
-    assert scored["mean"][0] == pytest.approx(sum(tops) / 2)
+        opened_run = load(run.path)
+        samples = opened_run.samples()
+        assert not learnt & {str(opened_run.image(p)) for p in samples.query("split == 'validation'")["path"]}
+    scores = [load(run.path).status.score for run in study.runs if run.setting == "A"]
+    assert table["mean"][0] == pytest.approx(sum(scores) / 2)
 
     assert not list(out.glob("runs/*/report.html")), "the study has one page, whether a run was resumed or not"
     page = (out / "report.html").read_text()
@@ -97,32 +97,32 @@ def test_an_interrupted_study_resumes_and_repeats_nothing(digits: Path, tmp_path
     assert [(pair["a"], pair["b"]) for pair in numbers["pairs"]] == [("A", "C"), ("A", "E"), ("C", "E")]
     assert numbers["answer"][0] in page
     assert "The pretraining was run once" in page
-    pd.testing.assert_frame_equal(pd.read_csv(out / "report.csv"), pd.read_csv(io.StringIO(scored.to_csv(index=False))))
+    pd.testing.assert_frame_equal(pd.read_csv(out / "report.csv"), pd.read_csv(io.StringIO(table.to_csv(index=False))))
     assert report(out) == out / "report.html"
 
-    more = compare(SMALL | {"seeds": [0, 1, 2], "only": ["A"]}, digits, out=out, console=QUIET)
-    assert more is not None
-    assert [run.seed for run in more.runs] == [0, 1, 2]
-    assert (more.runs[0].path / "status.json").stat().st_mtime_ns == first
+    extended_study = compare(SMALL | {"seeds": [0, 1, 2], "only": ["A"]}, digits, out=out, console=QUIET)
+    assert extended_study is not None
+    assert [run.seed for run in extended_study.runs] == [0, 1, 2]
+    assert (extended_study.runs[0].path / "status.json").stat().st_mtime_ns == first
 
 
 @pytest.mark.slow
 def test_a_probe_interrupted_in_a_study_resumes_exactly(digits: Path, tmp_path: Path) -> None:
-    only = SMALL | {"only": ["A", "E"], "seeds": [0]}
-    whole = compare(only, digits, out=tmp_path / "whole", console=QUIET)
+    fields = SMALL | {"only": ["A", "E"], "seeds": [0]}
+    reference = compare(fields, digits, out=tmp_path / "whole", console=QUIET)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopInTheThirdRun)
-        StopInTheThirdRun.entered = 0
-        stopped = compare(only, digits, out=tmp_path / "stopped", console=QUIET)
-    assert stopped is not None
-    assert [run.state for run in stopped.runs] == ["finished", "interrupted"]
-    assert load(stopped.runs[1].path).recipe.model.cached
-    study = compare(only, digits, out=tmp_path / "stopped", console=QUIET)
+        StopInTheThirdRun.entries = 0
+        interrupted_study = compare(fields, digits, out=tmp_path / "stopped", console=QUIET)
+    assert interrupted_study is not None
+    assert [run.state for run in interrupted_study.runs] == ["finished", "interrupted"]
+    assert load(interrupted_study.runs[1].path).recipe.model.cached
+    study = compare(fields, digits, out=tmp_path / "stopped", console=QUIET)
     assert study is not None
-    assert whole is not None
-    probes = [load(one.runs[1].path) for one in (study, whole)]
+    assert reference is not None
+    probes = [load(probe_study.runs[1].path) for probe_study in (study, reference)]
     assert (probes[0].validation().probabilities == probes[1].validation().probabilities).all()
-    assert study.table()["mean"].tolist() == whole.table()["mean"].tolist()
+    assert study.table()["mean"].tolist() == reference.table()["mean"].tolist()
 
 
 def test_a_dry_run_writes_nothing(digits: Path, tmp_path: Path) -> None:
@@ -137,15 +137,15 @@ def test_a_dry_run_writes_nothing(digits: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_are_the_same_runs(digits: Path, tmp_path: Path) -> None:
-    only = SMALL | {"only": ["A"], "seeds": [3, 4]}
-    alone = compare(only, digits, out=tmp_path / "alone", console=QUIET)
-    beside = compare(only, digits, out=tmp_path / "beside", jobs=2, console=QUIET)
-    assert alone is not None
-    assert beside is not None
-    assert beside.finished
+def test_parallel_runs_equal_sequential_runs(digits: Path, tmp_path: Path) -> None:
+    fields = SMALL | {"only": ["A"], "seeds": [3, 4]}
+    sequential = compare(fields, digits, out=tmp_path / "alone", console=QUIET)
+    parallel = compare(fields, digits, out=tmp_path / "beside", jobs=2, console=QUIET)
+    assert sequential is not None
+    assert parallel is not None
+    assert parallel.finished
     assert not list((tmp_path / "beside").glob("runs/*/report.html"))
-    pd.testing.assert_series_equal(alone.table()["mean"], beside.table()["mean"])
+    pd.testing.assert_series_equal(sequential.table()["mean"], parallel.table()["mean"])
 
 
 def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> None:
@@ -167,19 +167,19 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
             {"name": "fast", "changes": {"optimizer.lr": 0.002}},
         ],
     }
-    done = compare(study, scenes, out=tmp_path / "study", console=QUIET)
-    assert done is not None
-    table = done.table()
+    result = compare(study, scenes, out=tmp_path / "study", console=QUIET)
+    assert result is not None
+    table = result.table()
     assert table["measure"].tolist() == ["mIoU", "mIoU"]
 
-    scores = [miou(load(run.path).validation().confusion) for run in done.runs if run.setting == "slow"]
+    scores = [miou(load(run.path).validation().confusion) for run in result.runs if run.setting == "slow"]
     assert table["mean"][0] == pytest.approx(sum(scores) / 2)
     page = (tmp_path / "study" / "report.html").read_text()
     assert "How the masks evolved" in page
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("changes", "message"),
     [
         ({"pretraining": {"recipe": "byol-small"}}, "its backbone is airnet of width 0.125, the pretraining's airnet"),
         ({"recipe": {"task": "segmentation"}, "changes": {}, "only": ["A"]}, "no images with masks|no masks|pairs"),
@@ -193,15 +193,15 @@ def test_segmenters_are_compared_by_their_miou(scenes: Path, tmp_path: Path) -> 
         ),
     ],
 )
-def test_what_cannot_work_is_reported_before_anything_is_trained(
-    changed: dict[str, Any], message: str, digits: Path, tmp_path: Path
+def test_impossible_settings_are_reported_before_anything_is_trained(
+    changes: dict[str, Any], message: str, digits: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):
-        compare(SMALL | changed, digits, out=tmp_path / "study", console=QUIET)
+        compare(SMALL | changes, digits, out=tmp_path / "study", console=QUIET)
     assert not (tmp_path / "study").exists()
 
 
-def test_a_folder_that_holds_no_study(tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not the folder of a study"):
         Study(tmp_path)
 

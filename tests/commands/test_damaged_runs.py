@@ -22,13 +22,13 @@ QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
-def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(digits, RECIPE, out=tmp_path_factory.mktemp("runs") / "whole", console=QUIET)
 
 
 @pytest.fixture
-def run(whole: Run, tmp_path: Path) -> Path:
-    shutil.copytree(whole.path, tmp_path / "runs" / "run")
+def run(finished_run: Run, tmp_path: Path) -> Path:
+    shutil.copytree(finished_run.path, tmp_path / "runs" / "run")
     return tmp_path / "runs" / "run"
 
 
@@ -52,11 +52,11 @@ def test_one_damaged_status_hides_no_other_run(content: str, run: Path) -> None:
             state_of(run)
 
 
-@pytest.mark.parametrize("kept", [0, 4, 0.5])
-def test_damaged_weights_are_named_with_what_to_do(kept: float, run: Path, digits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_share", [0, 4, 0.5])
+def test_damaged_weights_are_named_with_what_to_do(kept_share: float, run: Path, digits: Path, tmp_path: Path) -> None:
     best = run / "checkpoints" / "best.safetensors"
     content = best.read_bytes()
-    best.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+    best.write_bytes(content[: int(kept_share if kept_share > 1 else kept_share * len(content))])
     advice = r"best\.safetensors: damaged.*last epoch.*cp .*last\.safetensors"
     for call in (
         lambda: predict(run, digits / "0", out=tmp_path / "p.csv", console=QUIET),
@@ -72,19 +72,19 @@ def test_damaged_weights_are_named_with_what_to_do(kept: float, run: Path, digit
 
 
 @pytest.mark.parametrize("name", ["samples.csv", "epochs.csv", "predictions/validation.npz"])
-@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5], ids=["empty", "tenth", "half"])
-def test_the_report_names_a_damaged_file(name: str, kept: float, run: Path) -> None:
+@pytest.mark.parametrize("kept_share", [0.0, 0.1, 0.5], ids=["empty", "tenth", "half"])
+def test_the_report_names_a_damaged_file(name: str, kept_share: float, run: Path) -> None:
     file = run / name
     content = file.read_bytes()
-    if name == "epochs.csv" and kept == 0.5:  # a whole row fewer is what a run that was stopped has
+    if name == "epochs.csv" and kept_share == 0.5:  # a whole row fewer is what a run that was stopped has
         content = content.replace(b"\n1,", b"\n\0\0", 1)
-        kept = 1.0
-    file.write_bytes(content[: int(kept * len(content))])
+        kept_share = 1.0
+    file.write_bytes(content[: int(kept_share * len(content))])
     with pytest.raises(UserError, match=rf"{name}: damaged"):
         report(run)
 
 
-def without(file: Path, column: str) -> None:
+def remove_column(file: Path, column: str) -> None:
     """Renames a column of a table, or a key of a JSON file."""
     text = file.read_text()
     assert column in text
@@ -97,10 +97,10 @@ def without(file: Path, column: str) -> None:
     ("environment.json", "packages"), ("status.json", "seconds_evaluating"), ("status.json", "chosen_epoch"),
 ])  # fmt: skip
 def test_a_missing_column_or_key_is_reported_with_its_file(
-    name: str, column: str, run: Path, whole: Run, digits: Path, tmp_path: Path
+    name: str, column: str, run: Path, finished_run: Run, digits: Path, tmp_path: Path
 ) -> None:
-    without(run / name, column)
-    for call in (lambda: report(run), lambda: report([whole, run], tmp_path / "report.html")):
+    remove_column(run / name, column)
+    for call in (lambda: report(run), lambda: report([finished_run, run], tmp_path / "report.html")):
         with pytest.raises(UserError, match=rf"{name}: damaged.*'{column}' is missing"):
             call()
     if name in {"samples.csv", "data.json"}:
@@ -109,7 +109,7 @@ def test_a_missing_column_or_key_is_reported_with_its_file(
     assert ("damaged" in text_of(runs_table(run.parent))) == (name == "status.json")
 
 
-def test_a_damaged_file_of_a_study_is_named(whole: Run, digits: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_of_a_study_is_named(finished_run: Run, digits: Path, tmp_path: Path) -> None:
     settings = [{"name": "a"}, {"name": "b", "changes": {"optimizer.lr": 0.01}}]
     folder = tmp_path / "study"
     compare({"recipe": RECIPE | {"epochs": 1}, "settings": settings}, digits, out=folder, quiet=True, seeds=[0])
@@ -121,7 +121,7 @@ def test_a_damaged_file_of_a_study_is_named(whole: Run, digits: Path, tmp_path: 
         (folder / "study.json", "pretraining"),
     ):
         text = file.read_text()
-        without(file, column)
+        remove_column(file, column)
         with pytest.raises(UserError, match=rf"{file.name}: damaged.*'{column}' is missing"):
             report(folder)
         file.write_text(text)
@@ -133,14 +133,14 @@ def test_a_damaged_file_of_a_study_is_named(whole: Run, digits: Path, tmp_path: 
         report(folder)
 
 
-@pytest.mark.parametrize("kept", [1.0, 0.0])
-def test_a_damaged_or_missing_table_of_right_images_is_named(kept: float, run: Path) -> None:
+@pytest.mark.parametrize("kept_share", [1.0, 0.0])
+def test_a_damaged_or_missing_table_of_right_images_is_named(kept_share: float, run: Path) -> None:
     file = run / "predictions" / "correct.u8"
-    if kept:
+    if kept_share:
         file.write_bytes(file.read_bytes()[:-1])
     else:
         file.unlink()
-    with pytest.raises(UserError, match=rf"correct\.u8: {'damaged' if kept else 'missing'}.*Train the run again"):
+    with pytest.raises(UserError, match=rf"correct\.u8: {'damaged' if kept_share else 'missing'}.*Train the run again"):
         report(run)
 
 
@@ -157,7 +157,7 @@ def test_the_report_says_which_file_is_gone(name: str, run: Path) -> None:
 
 def test_predictions_are_not_made_for_a_folder(run: Path, digits: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=r"folder: a folder"):
+    with pytest.raises(UserError, match=r"folder: is a folder"):
         predict(run, digits / "0", out=tmp_path / "folder", console=QUIET)
 
 
@@ -166,40 +166,40 @@ def test_names_are_printed_as_they_are(names: tuple[str, ...], digits: Path, tmp
     images = tmp_path / "[green] photos"
     for label, name in enumerate(names):
         shutil.copytree(digits / str(label), images / (name.replace("/", "∕") if "/" in name else name))
-    odd = [name.replace("/", "∕") for name in names]
+    displayed_names = [name.replace("/", "∕") for name in names]
     table = tmp_path / "table.csv"
     rows = [
         f"{digits / str(label) / f'{number}.png'},{name}" for label, name in enumerate(names) for number in range(12)
     ]
     table.write_text("\n".join(["path,label", *rows]))
-    for data, expected in ((images, odd), (table, list(names))):
-        printed = CliRunner().invoke(app, ["check", str(data)])
-        assert printed.exception is None, printed.exception
-        assert all(name in printed.output for name in expected), printed.output
+    for data, expected in ((images, displayed_names), (table, list(names))):
+        result = CliRunner().invoke(app, ["check", str(data)])
+        assert result.exception is None, result.exception
+        assert all(name in result.output for name in expected), result.output
     console = Console(file=io.StringIO(), width=300)
-    trained = train(table, RECIPE | {"epochs": 1}, out=tmp_path / "[red] run", console=console)
+    run = train(table, RECIPE | {"epochs": 1}, out=tmp_path / "[red] run", console=console)
     assert isinstance(console.file, io.StringIO)
     assert "[red] run" in console.file.getvalue()
     assert "[red] run" in text_of(runs_table(tmp_path))
     (tmp_path / "[blue].png").write_bytes(b"no image")
     captured = Console(file=io.StringIO(), width=300)
-    predict(trained, [tmp_path / "[blue].png", digits / "0" / "0.png"], out=tmp_path / "p.csv", console=captured)
+    predict(run, [tmp_path / "[blue].png", digits / "0" / "0.png"], out=tmp_path / "p.csv", console=captured)
     assert isinstance(captured.file, io.StringIO)
     assert "[blue].png" in captured.file.getvalue()
-    evaluated = evaluate(trained, table)
-    assert evaluated is not None
+    evaluation = evaluate(run, table)
+    assert evaluation is not None
     assert check(table) is not None
 
 
-def test_what_a_killed_set_up_has_left_is_no_run(run: Path) -> None:
+def test_leftovers_of_a_killed_set_up_are_not_a_run(run: Path) -> None:
     """Without --out nobody comes back to its folder: it has a name of its own."""
     for number, names in enumerate(
         ([".lock"], [".lock", "samples.csv", "data.json", "environment.json", "status.json"])
     ):
-        left = run.parent / f"airnet-scratch-{number}"
-        left.mkdir()
+        leftover = run.parent / f"airnet-scratch-{number}"
+        leftover.mkdir()
         for name in names:
-            (left / name).write_text("")
+            (leftover / name).write_text("")
     output = io.StringIO()
     Console(file=output, width=200).print(runs_table(run.parent))
     assert "airnet-scratch" not in output.getvalue()

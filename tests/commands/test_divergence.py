@@ -44,24 +44,24 @@ TOO_MUCH = {"optimizer": {"name": "sgd", "lr": 1e30, "clip_norm": None}, "schedu
 @pytest.fixture
 def fails_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of the tenth step is not finite, in bf16 only."""
-    sound = loop.one_step
+    original_step = loop.one_step
 
-    def one_step(job: Any, trained: Any, optimizer: Any, batch: Any, step: int) -> Any:
-        loss, *others = sound(job, trained, optimizer, batch, step)
-        return (loss * torch.nan if job.mode.precision == "bf16" and step == 9 else loss, *others)
+    def one_step(job: Any, model: Any, optimizer: Any, batch: Any, step: int) -> Any:
+        loss, *rest = original_step(job, model, optimizer, batch, step)
+        return (loss * torch.nan if job.mode.precision == "bf16" and step == 9 else loss, *rest)
 
     monkeypatch.setattr(loop, "one_step", one_step)
 
 
 def assert_same(run: Run, other: Run) -> None:
     for name in ("best", "last"):
-        ours, theirs = (load_file(r.path / "checkpoints" / f"{name}.safetensors") for r in (run, other))
-        assert all(ours[key].equal(theirs[key]) for key in theirs), name
+        actual, expected = (load_file(r.path / "checkpoints" / f"{name}.safetensors") for r in (run, other))
+        assert all(actual[key].equal(expected[key]) for key in expected), name
     timed = ["seconds", "images_per_second"]
     pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), other.metrics().drop(columns=timed))
     pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), other.steps().drop(columns="seconds"))
     assert (run.by_epoch() == other.by_epoch()).all()
-    assert run.status["chosen_epoch"] == other.status["chosen_epoch"]
+    assert run.status.chosen_epoch == other.status.chosen_epoch
 
 
 @pytest.mark.usefixtures("fails_in_bf16")
@@ -70,7 +70,7 @@ def test_without_a_checkpoint_the_run_starts_over_in_fp32(digits: Path, tmp_path
     run = train(digits, RECIPE, out=tmp_path / "run", console=Console(file=output, width=400))
     assert "the loss is nan at step 10" in output.getvalue()
     assert "The run continues in fp32, from the start" in output.getvalue()
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert_same(run, train(digits, FP32, out=tmp_path / "fp32", console=QUIET))
     assert Run(run.path).recipe.hardware.precision == "fp32"
     page = (run.path / "report.html").read_text()
@@ -105,26 +105,26 @@ def test_from_a_checkpoint_and_stopped_after_the_switch(
     """The checkpoint is of step 4, the epochs after it were scored and may be better: they are done again."""
     due = property(lambda self: not self._path.is_file())
     monkeypatch.setattr(Checkpoint, "due", due)
-    whole = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
-    assert whole.environment["switches"][0]["step"] == 1, "saved after the first step"
-    assert whole.steps()["step"].tolist() == list(range(1, 4 * STEPS + 1))
+    reference = train(digits, RECIPE, out=tmp_path / "whole", console=QUIET)
+    assert reference.environment["switches"][0]["step"] == 1, "saved after the first step"
+    assert reference.steps()["step"].tolist() == list(range(1, 4 * STEPS + 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)
         StopAfter.starts = 0
-        stopped = train(digits, RECIPE, out=tmp_path / "stopped", console=QUIET)
-    assert stopped.status["state"] == "interrupted"
-    assert stopped.mode.precision == "fp32"
-    assert_same(resume(stopped.path, console=QUIET), whole)
+        stopped_run = train(digits, RECIPE, out=tmp_path / "stopped", console=QUIET)
+    assert stopped_run.status.state == "interrupted"
+    assert stopped_run.mode.precision == "fp32"
+    assert_same(resume(stopped_run.path, console=QUIET), reference)
 
 
-def test_in_fp32_it_is_the_end_and_no_resume_is_promised(digits: Path, tmp_path: Path) -> None:
+def test_divergence_in_fp32_ends_the_run_and_no_resume_is_offered(digits: Path, tmp_path: Path) -> None:
     advice = r"Start again with a lower optimizer\.lr, for example optimizer\.lr=1e\+29$"
     with pytest.raises(UserError, match=advice) as error:
         train(digits, RECIPE | TOO_MUCH, out=tmp_path / "run", console=QUIET)
     assert "resume" not in str(error.value)
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "failed"
-    assert len(run.environment["switches"]) == 1, "it was tried in fp32 first"
+    assert run.status.state == "failed"
+    assert len(run.environment.switches) == 1, "it was tried in fp32 first"
     with pytest.raises(UserError, match=advice):
         resume(run.path, console=QUIET)
 
@@ -132,15 +132,15 @@ def test_in_fp32_it_is_the_end_and_no_resume_is_promised(digits: Path, tmp_path:
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_weights_that_are_not_finite_are_never_scored(digits: Path, tmp_path: Path, clip: float | None) -> None:
     """One step an epoch: its loss was a number, and NaN logits count as right where the class is the first."""
-    wild = {"optimizer": {"name": "sgd", "lr": 1e38, "weight_decay": 1e38, "clip_norm": clip}}
-    once = {"batch_size": 128, "epochs": 1, "schedule": {"name": "constant"}}
+    diverging = {"optimizer": {"name": "sgd", "lr": 1e38, "weight_decay": 1e38, "clip_norm": clip}}
+    single_step = {"batch_size": 128, "epochs": 1, "schedule": {"name": "constant"}}
     with pytest.raises(
         UserError, match=r"(weights|outputs .*) are not finite .*Start again with a lower optimizer\.lr"
     ):
-        train(digits, FP32 | once | wild, out=tmp_path / "run", console=QUIET)
+        train(digits, FP32 | single_step | diverging, out=tmp_path / "run", console=QUIET)
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "failed"
-    assert run.status["score"] is None
+    assert run.status.state == "failed"
+    assert run.status.score is None
     assert not (run.path / "checkpoints" / "best.safetensors").exists()
 
 
@@ -178,14 +178,16 @@ def test_the_page_of_a_study_names_the_run_that_went_on_in_fp32(
     page = (study.path / "report.html").read_text()
     assert page.count(sentence) == 1
     assert f"{full.name}: the loss" not in page
-    alone = train(digits, FP32 | {"evaluation": {"size": 16, "choose": "last"}}, out=tmp_path / "alone", console=QUIET)
-    assert_same(half, alone)
+    single_run = train(
+        digits, FP32 | {"evaluation": {"size": 16, "choose": "last"}}, out=tmp_path / "alone", console=QUIET
+    )
+    assert_same(half, single_run)
 
 
 def test_a_huge_but_finite_loss_is_printed_and_the_report_written(digits: Path, tmp_path: Path) -> None:
-    wild = {"optimizer": {"name": "lion", "lr": 30.0, "clip_norm": None}, "schedule": {"name": "constant"}}
+    diverging = {"optimizer": {"name": "lion", "lr": 30.0, "clip_norm": None}, "schedule": {"name": "constant"}}
     output = io.StringIO()
-    recipe = FP32 | wild | {"snapshots": {"images": 10}}
+    recipe = FP32 | diverging | {"snapshots": {"images": 10}}
     run = train(digits, recipe, out=tmp_path / "run", console=Console(file=output, width=400))
     loss = run.metrics()["validation_loss"].iloc[-1]
     assert np.isfinite(loss)

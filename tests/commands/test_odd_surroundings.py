@@ -32,7 +32,7 @@ def test_a_folder_named_like_a_keyword_is_not_the_weights(
     assert with_absolute_weights(recipe).model.weights == str(tmp_path / word)
 
 
-def test_a_long_list_of_classes_is_no_path(digits: Path, tmp_path: Path) -> None:
+def test_a_long_list_of_classes_is_not_a_path(digits: Path, tmp_path: Path) -> None:
     names = ",".join(f"class_{number}" for number in range(400))
     result = CliRunner().invoke(app, ["train", str(digits), f"data.classes=[{names}]", "--out", str(tmp_path / "run")])
     assert isinstance(result.exception, UserError)
@@ -41,9 +41,9 @@ def test_a_long_list_of_classes_is_no_path(digits: Path, tmp_path: Path) -> None
 
 def test_a_name_that_is_not_text_is_reported_before_anything_is_decoded(digits: Path, tmp_path: Path) -> None:
     shutil.copytree(digits, tmp_path / "images")
-    odd = os.fsencode(tmp_path / "images" / "0") + b"/gr\xfcn.png"
+    path = os.fsencode(tmp_path / "images" / "0") + b"/gr\xfcn.png"
     try:
-        shutil.copy(digits / "0" / "0.png", odd)
+        shutil.copy(digits / "0" / "0.png", path)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
     with pytest.raises(UserError, match=r"gr\\xfcn\.png: the name is not UTF-8"):

@@ -37,7 +37,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
 
 
 @pytest.fixture(scope="module")
-def trained(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def trained_run(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("runs") / "one"
     return train(scenes.root, "segment-lite", out=out, console=QUIET, overrides=FAST)
 
@@ -59,21 +59,21 @@ def counts(run: Run, scenes: Scenes, out: Path, size: tuple[int, int] = (45, 70)
 )
 def test_predicting_is_what_validation_did(scenes: Scenes, tmp_path: Path, evaluation: dict[str, object]) -> None:
     run = train(scenes.root, "segment-lite", out=tmp_path / "run", console=QUIET, overrides=FAST | evaluation)
-    done = predict(run, scenes.root / "validation" / "*_sat.jpg", tmp_path / "masks", console=QUIET)
-    assert (done.predicted, done.unreadable) == (4, 0)
+    predicted = predict(run, scenes.root / "validation" / "*_sat.jpg", tmp_path / "masks", console=QUIET)
+    assert (predicted.predicted, predicted.unreadable) == (4, 0)
     expected = run.validation().confusion
-    off = np.abs(counts(run, scenes, tmp_path / "masks") - expected).sum()
-    assert off <= 0.002 * expected.sum(), "but for pixels between two classes"
+    difference = np.abs(counts(run, scenes, tmp_path / "masks") - expected).sum()
+    assert difference <= 0.002 * expected.sum(), "but for pixels between two classes"
 
 
-def test_every_image_is_listed(trained: Run, scenes: Scenes, tmp_path: Path) -> None:
+def test_every_image_is_listed(trained_run: Run, scenes: Scenes, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     for folder_name in ("a", "b"):
         (folder / folder_name).mkdir(parents=True)
         Image.open(scenes.root / f"{scenes.names[0]}_sat.jpg").save(folder / folder_name / "x.png")
     (folder / "b" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    done = predict(trained, folder, tmp_path / "out", probabilities=True, overlays=True, console=QUIET)
-    assert (done.predicted, done.unreadable) == (2, 1)
+    predicted = predict(trained_run, folder, tmp_path / "out", probabilities=True, overlays=True, console=QUIET)
+    assert (predicted.predicted, predicted.unreadable) == (2, 1)
     table = pd.read_csv(tmp_path / "out" / "masks.csv").set_index("path")
     assert table["mask"].dropna().tolist() == ["index/a/x.png", "index/b/x.png"]
     assert (
@@ -81,7 +81,7 @@ def test_every_image_is_listed(trained: Run, scenes: Scenes, tmp_path: Path) -> 
     )
     with Image.open(tmp_path / "out" / "index" / "a" / "x.png") as index:
         labels = np.asarray(index)
-    shares = table.loc[str(folder / "a" / "x.png"), trained.classes].to_numpy(dtype=float)
+    shares = table.loc[str(folder / "a" / "x.png"), trained_run.classes].to_numpy(dtype=float)
     np.testing.assert_allclose(shares, np.bincount(labels.ravel(), minlength=6) / labels.size, atol=1e-6)
     files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == {"masks.csv"} | {
@@ -91,22 +91,22 @@ def test_every_image_is_listed(trained: Run, scenes: Scenes, tmp_path: Path) -> 
     }
 
 
-def test_a_geotiff_gives_geotiffs(trained: Run, tmp_path: Path) -> None:
+def test_a_geotiff_gives_geotiffs(trained_run: Run, tmp_path: Path) -> None:
     profile = {"driver": "GTiff", "count": 3, "height": 130, "width": 200, "dtype": "uint8"}
     profile |= {"crs": "EPSG:25832", "transform": from_origin(600_000, 5_500_000, 2, 2)}
     with rasterio.open(tmp_path / "scene.tif", "w", **profile) as file:
         file.write(np.random.default_rng(0).integers(0, 256, (3, 130, 200), np.uint8))
-    predict(trained, tmp_path / "scene.tif", tmp_path / "out", tile=96, overlap=32, console=QUIET)
+    predict(trained_run, tmp_path / "scene.tif", tmp_path / "out", tile=96, overlap=32, console=QUIET)
     with rasterio.open(tmp_path / "out" / "index" / "scene.tif") as file:
         assert (file.crs.to_epsg(), file.transform) == (25832, profile["transform"])
-        assert file.read(1).max() < len(trained.classes)
+        assert file.read(1).max() < len(trained_run.classes)
 
 
-def test_arguments_of_the_other_kind_of_run(trained: Run, scenes: Scenes, tmp_path: Path) -> None:
+def test_arguments_of_the_other_kind_of_run(trained_run: Run, scenes: Scenes, tmp_path: Path) -> None:
     for arguments, message in [
         ({"top_k": 3}, "no top_k"),
         ({"tile": 32}, "half a tile"),
         ({"overlap": 500}, "half a tile"),
     ]:
         with pytest.raises(UserError, match=message):
-            predict(trained, scenes.root, tmp_path, console=QUIET, **arguments)  # type: ignore[arg-type]
+            predict(trained_run, scenes.root, tmp_path, console=QUIET, **arguments)  # type: ignore[arg-type]

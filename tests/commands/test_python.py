@@ -81,44 +81,46 @@ def test_predict_gives_the_numbers_of_the_command(run: Run, files: list[Path], t
     assert frame["error"].tolist() == ["", "", "", "", "", "not a readable image"]
     np.testing.assert_allclose(frame[names].to_numpy(float)[:5].sum(1), 1, atol=1e-5)
     assert frame[names].iloc[5].isna().all()
-    done = snellen.predict(run, files, tmp_path / "p.csv", top_k=3, quiet=True)
-    table = done.table().set_index("path")
+    predicted = snellen.predict(run, files, tmp_path / "p.csv", top_k=3, quiet=True)
+    table = predicted.table().set_index("path")
     assert len(table) == 6
     for row in frame.to_dict("records"):
-        written = table.loc[row["image"]]
-        assert written["class"] == ("" if row["error"] else row["class"])
+        table_row = table.loc[row["image"]]
+        assert table_row["class"] == ("" if row["error"] else row["class"])
         if row["error"] == "":
             ranks = ["", "_2", "_3"]
-            ours = [row[f"probability_{written[f'class{rank}']}"] for rank in ranks]
-            np.testing.assert_allclose(ours, [written[f"probability{rank}"] for rank in ranks], atol=1e-6)
+            probabilities = [row[f"probability_{table_row[f'class{rank}']}"] for rank in ranks]
+            np.testing.assert_allclose(probabilities, [table_row[f"probability{rank}"] for rank in ranks], atol=1e-6)
     assert not Path("predictions.csv").exists()
 
 
 def test_images_without_files_are_predicted_as_their_files(run: Run, files: list[Path], tmp_path: Path) -> None:
-    good = files[:5]
+    readable = files[:5]
     names = [f"probability_{name}" for name in run.classes]
-    expected = run.predict(good)[names].to_numpy(float)
-    opened = [Image.open(file) for file in good]
-    np.testing.assert_array_equal(run.predict(opened)[names].to_numpy(float), expected)
-    arrays = [np.asarray(Image.open(file)) for file in good]
+    expected = run.predict(readable)[names].to_numpy(float)
+    pictures = [Image.open(file) for file in readable]
+    np.testing.assert_array_equal(run.predict(pictures)[names].to_numpy(float), expected)
+    arrays = [np.asarray(Image.open(file)) for file in readable]
     arrays[1] = np.rot90(arrays[1], -1)  # an array has no orientation
-    arrays[3] = np.asarray(Image.open(good[3]).convert("RGB"))  # nor a palette
+    arrays[3] = np.asarray(Image.open(readable[3]).convert("RGB"))  # nor a palette
     assert [array.ndim for array in arrays] == [2, 3, 3, 3, 2]
     assert arrays[4].dtype == np.uint16
     frame = run.predict(arrays)
     assert frame["image"].tolist() == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(frame[names].to_numpy(float), expected)
-    mixed = run.predict([good[1], arrays[0], str(good[1])])
-    assert mixed["image"].tolist() == [str(good[1]), 1, str(good[1])]
+    mixed = run.predict([readable[1], arrays[0], str(readable[1])])
+    assert mixed["image"].tolist() == [str(readable[1]), 1, str(readable[1])]
     np.testing.assert_allclose(mixed[names].to_numpy(float), expected[[1, 0, 1]], atol=1e-6)
-    one = run.predict(arrays[0])
-    np.testing.assert_allclose(one[names].to_numpy(float), expected[:1], atol=1e-6)  # another size of batch
+    single = run.predict(arrays[0])
+    np.testing.assert_allclose(single[names].to_numpy(float), expected[:1], atol=1e-6)  # another size of batch
     batch = np.stack([arrays[1], arrays[3]])
     np.testing.assert_allclose(run.predict(batch)[names].to_numpy(float), expected[[1, 3]], atol=1e-6)
     assert run.predict(files[0].parent).shape[0] == 6, "a folder"
-    assert run.predict(pd.Series([str(file) for file in good]))["image"].tolist() == [str(file) for file in good]
-    done = snellen.predict(run.path, [arrays[0], good[1]], tmp_path / "p.csv", quiet=True)
-    assert done.table()["path"].tolist() == ["0", str(good[1])]
+    assert run.predict(pd.Series([str(file) for file in readable]))["image"].tolist() == [
+        str(file) for file in readable
+    ]
+    predicted = snellen.predict(run.path, [arrays[0], readable[1]], tmp_path / "p.csv", quiet=True)
+    assert predicted.table()["path"].tolist() == ["0", str(readable[1])]
 
 
 def test_masks_are_the_indices_of_the_files(masks: Run, scenes: Path, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_masks_are_the_indices_of_the_files(masks: Run, scenes: Path, tmp_path: 
     assert frame.columns.tolist() == ["image", "mask", "error"]
     snellen.predict(masks, folder, tmp_path / "masks", quiet=True)
     for row in frame.to_dict("records"):
-        assert row["image"].endswith("_sat.jpg"), "masks beside the images are passed over"
+        assert row["image"].endswith("_sat.jpg"), "masks next to the images are skipped"
         index = np.asarray(Image.open(tmp_path / "masks" / "index" / f"{Path(row['image']).stem}.png"))
         assert row["mask"].dtype == np.uint8
         np.testing.assert_array_equal(row["mask"], index)
@@ -140,11 +142,11 @@ def test_masks_are_the_indices_of_the_files(masks: Run, scenes: Path, tmp_path: 
     assert mixed["error"][1] == "not a readable image"
     for row in (0, 2, 3):
         np.testing.assert_array_equal(mixed["mask"][row], frame["mask"][0])
-    done = snellen.predict(masks, [pixels, first], tmp_path / "both", quiet=True)
-    table = done.table()
+    predicted = snellen.predict(masks, [pixels, first], tmp_path / "both", quiet=True)
+    table = predicted.table()
     assert table["path"].tolist() == ["0", str(first)]
-    both = [np.asarray(Image.open(tmp_path / "both" / name)) for name in table["mask"]]
-    np.testing.assert_array_equal(*both)
+    stored_masks = [np.asarray(Image.open(tmp_path / "both" / name)) for name in table["mask"]]
+    np.testing.assert_array_equal(*stored_masks)
 
 
 def table_of(digits: Path) -> pd.DataFrame:
@@ -165,15 +167,17 @@ def test_a_data_frame_trains_as_the_same_table(digits: Path, tmp_path: Path, mon
     of_file = snellen.train("table.csv", "airnet-scratch", out=tmp_path / "file", **settings)
     assert of_frame.data["fingerprint"] == of_file.data["fingerprint"]
     pd.testing.assert_frame_equal(of_frame.samples(), of_file.samples())
-    ours, theirs = (load_file(run.path / "checkpoints" / "best.safetensors") for run in (of_frame, of_file))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    frame_weights, file_weights = (
+        load_file(run.path / "checkpoints" / "best.safetensors") for run in (of_frame, of_file)
+    )
+    assert all(torch.equal(frame_weights[name], file_weights[name]) for name in file_weights)
     pd.testing.assert_frame_equal(of_frame.predictions(), of_file.predictions())
     check = snellen.check(frame, overrides={"data.group": "who"})
     assert isinstance(check, snellen.tasks.classification.check.Check)
     assert check.images.fingerprint == of_file.data["fingerprint"]
-    scored = snellen.evaluate(of_frame, frame, quiet=True)
-    assert isinstance(scored, snellen.tasks.classification.evaluate.Evaluated)
-    assert scored.figures.images == len(frame)
+    evaluation = snellen.evaluate(of_frame, frame, quiet=True)
+    assert isinstance(evaluation, snellen.tasks.classification.evaluate.Evaluated)
+    assert evaluation.figures.images == len(frame)
 
 
 def test_a_run_of_a_data_frame_is_resumed_from_anywhere(
@@ -183,16 +187,16 @@ def test_a_run_of_a_data_frame_is_resumed_from_anywhere(
 
     frame = table_of(digits)
     monkeypatch.chdir(digits)
-    whole = snellen.train(frame, "airnet-scratch", out=tmp_path / "whole", epochs=3, quiet=True, **FAST)
+    reference = snellen.train(frame, "airnet-scratch", out=tmp_path / "whole", epochs=3, quiet=True, **FAST)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("snellen.commands.execution.StopRequest", StopAfter)
         StopAfter.starts = 1
-        stopped = snellen.train(frame, "airnet-scratch", out=tmp_path / "stopped", epochs=3, quiet=True, **FAST)
-    assert stopped.status["state"] == "interrupted"
-    shutil.move(stopped.path, tmp_path / "elsewhere")
+        stopped_run = snellen.train(frame, "airnet-scratch", out=tmp_path / "stopped", epochs=3, quiet=True, **FAST)
+    assert stopped_run.status.state == "interrupted"
+    shutil.move(stopped_run.path, tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
-    resumed = snellen.resume("elsewhere", quiet=True)
-    pd.testing.assert_frame_equal(resumed.predictions(), whole.predictions())
+    resumed_run = snellen.resume("elsewhere", quiet=True)
+    pd.testing.assert_frame_equal(resumed_run.predictions(), reference.predictions())
 
 
 def test_fields_are_keywords(digits: Path, tmp_path: Path) -> None:
@@ -213,9 +217,18 @@ def test_fields_are_keywords(digits: Path, tmp_path: Path) -> None:
     assert run.recipe.batch_size == 64
     assert run.recipe.augmentation.size == 16
     assert run.recipe.optimizer.lr == 0.5
-    changed = {"epochs", "batch_size", "augmentation", "optimizer", "evaluation", "model", "hardware", "normalization"}
-    theirs = recipe.model_dump(exclude=changed)
-    assert run.recipe.model_dump(exclude=changed) == theirs, "parts keep the fields that are not given"
+    changed_fields = {
+        "epochs",
+        "batch_size",
+        "augmentation",
+        "optimizer",
+        "evaluation",
+        "model",
+        "hardware",
+        "normalization",
+    }
+    shipped_fields = recipe.model_dump(exclude=changed_fields)
+    assert run.recipe.model_dump(exclude=changed_fields) == shipped_fields, "parts keep the fields that are not given"
     assert run.recipe.optimizer.model_dump(exclude={"lr"}) == recipe.optimizer.model_dump(exclude={"lr"})
 
 
@@ -229,13 +242,11 @@ def test_nothing_is_printed(digits: Path, scenes: Path, tmp_path: Path, capfd: p
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_returned_is_shown_in_a_few_lines(
-    run: Run, masks: Run, digits: Path, scenes: Path, tmp_path: Path
-) -> None:
+def test_returned_objects_have_a_short_repr(run: Run, masks: Run, digits: Path, scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "flat").mkdir()
     for number in range(8):
         shutil.copy(digits / "0" / f"{number}.png", tmp_path / "flat" / f"IMG_{number}.png")
-    returned = [
+    results = [
         snellen.check(digits),
         snellen.check(scenes),
         snellen.check(tmp_path / "flat"),
@@ -245,10 +256,10 @@ def test_what_is_returned_is_shown_in_a_few_lines(
         masks,
         snellen.predict(run, digits / "0", tmp_path / "p.csv", quiet=True),
     ]
-    for result in returned:
+    for result in results:
         assert len(repr(result)) < 300 + 2 * len(str(tmp_path)), repr(result)
     assert "finished, epoch 2 of 2, top-1" in repr(run)
-    assert "120 images, 3 classes: top-1" in repr(returned[3])
+    assert "120 images, 3 classes: top-1" in repr(results[3])
     broken = tmp_path / "broken"
     shutil.copytree(run.path, broken)
     (broken / "status.json").write_text("{")
@@ -257,12 +268,12 @@ def test_what_is_returned_is_shown_in_a_few_lines(
 
 AIRNET, train, frame = "airnet-scratch", snellen.train, pd.DataFrame
 WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
-    "data": (lambda p, r, m: train(5), "data: wanted a folder, a table or torchvision:NAME, or a DataFrame"),
+    "data": (lambda p, r, m: train(5), "data: expected a folder, a table or torchvision:NAME, or a DataFrame"),
     "no data": (lambda p, r, m: train(None), "got None"),
     "list": (lambda p, r, m: train(["a.png"]), "got a list"),  # type: ignore[arg-type]
-    "recipe": (lambda p, r, m: train(p, 5), "recipe: wanted a name"),  # type: ignore[arg-type]
-    "out": (lambda p, r, m: train(p, out=5), "out: wanted a path, got the number 5"),  # type: ignore[arg-type]
-    "overrides": (lambda p, r, m: train(p, overrides=["x"]), "overrides: wanted a dictionary"),  # type: ignore[arg-type]
+    "recipe": (lambda p, r, m: train(p, 5), "recipe: expected a name"),  # type: ignore[arg-type]
+    "out": (lambda p, r, m: train(p, out=5), "out: expected a path, got the number 5"),  # type: ignore[arg-type]
+    "overrides": (lambda p, r, m: train(p, overrides=["x"]), "overrides: expected a dictionary"),  # type: ignore[arg-type]
     "field": (lambda p, r, m: train(p, AIRNET, lr=0.1), "Did you mean 'optimizer.lr'"),
     "in part": (lambda p, r, m: train(p, AIRNET, model={"bakbone": 1}), "Did you mean 'model.backbone'"),
     "part": (lambda p, r, m: train(p, AIRNET, model="resnet18"), r"Write model\.backbone=resnet18"),
@@ -275,29 +286,29 @@ WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
     "frame of masks": (lambda p, r, m: train(frame(), MASKS), "a DataFrame is not accepted here"),
     "pretrain": (lambda p, r, m: snellen.pretrain(frame()), "a DataFrame is not accepted here"),
     "compare": (lambda p, r, m: snellen.compare("transfer-lite", frame()), "a DataFrame is not accepted here"),
-    "study": (lambda p, r, m: snellen.compare(5, p), "study: wanted a name"),  # type: ignore[arg-type]
+    "study": (lambda p, r, m: snellen.compare(5, p), "study: expected a name"),  # type: ignore[arg-type]
     "study field": (lambda p, r, m: snellen.compare("transfer-lite", p, lr=1), r"changes\.optimizer\.lr=1"),
-    "load": (lambda p, r, m: snellen.load(5), "run: wanted a path"),  # type: ignore[arg-type]
-    "report": (lambda p, r, m: snellen.report(5), "wanted"),  # type: ignore[arg-type]
-    "evaluate": (lambda p, r, m: snellen.evaluate(r, [1]), "data: wanted"),  # type: ignore[arg-type]
-    "images": (lambda p, r, m: r.predict(5), "images: wanted a path, a folder"),
-    "no images": (lambda p, r, m: r.predict([]), "no images: wanted"),
-    "numbers": (lambda p, r, m: r.predict([1]), "image 0: wanted a path.*got the number 1"),
+    "load": (lambda p, r, m: snellen.load(5), "run: expected a path"),  # type: ignore[arg-type]
+    "report": (lambda p, r, m: snellen.report(5), "expected"),  # type: ignore[arg-type]
+    "evaluate": (lambda p, r, m: snellen.evaluate(r, [1]), "data: expected"),  # type: ignore[arg-type]
+    "images": (lambda p, r, m: r.predict(5), "images: expected a path, a folder"),
+    "no images": (lambda p, r, m: r.predict([]), "no images: expected"),
+    "numbers": (lambda p, r, m: r.predict([1]), "image 0: expected a path.*got the number 1"),
     "frame": (lambda p, r, m: r.predict(frame({"path": ["a"]})), r"as in frame\['path'\]"),
     "tensor": (lambda p, r, m: r.predict(torch.zeros(3, 4, 4)), r"permute\(1, 2, 0\)\.numpy\(\)"),
     "float": (lambda p, r, m: m.predict(np.zeros((4, 4, 3))), r"\(255 \* array\)\.round\(\)\.astype\('uint8'\)"),
     "channels": (lambda p, r, m: m.predict(np.zeros((3, 4, 5), np.uint8)), r"array\.transpose\(1, 2, 0\)"),
-    "vector": (lambda p, r, m: r.predict(np.zeros(4, np.uint8)), r"an array \(4,\) of uint8; wanted \(H, W, 3\)"),
-    "pixelless": (lambda p, r, m: r.predict(np.zeros((0, 4, 3), np.uint8)), "wanted"),
+    "vector": (lambda p, r, m: r.predict(np.zeros(4, np.uint8)), r"an array \(4,\) of uint8; expected \(H, W, 3\)"),
+    "pixelless": (lambda p, r, m: r.predict(np.zeros((0, 4, 3), np.uint8)), "expected"),
     "bytes": (lambda p, r, m: r.predict(b"abc"), "got a bytes"),
     "top_k": (lambda p, r, m: snellen.predict(r, p, top_k=0), "top_k=0"),
-    "which": (lambda p, r, m: r.model("first"), "wanted 'best' or 'last'"),
-    "mask which": (lambda p, r, m: m.model("first"), "wanted 'best' or 'last'"),
+    "which": (lambda p, r, m: r.model("first"), "expected 'best' or 'last'"),
+    "mask which": (lambda p, r, m: m.model("first"), "expected 'best' or 'last'"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_cannot_work_is_reported(
+def test_impossible_settings_are_reported(
     name: str, digits: Path, run: Run, masks: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -311,13 +322,13 @@ def test_evaluate_replaces_nothing_unless_forced(
     run: Run, masks: Run, digits: Path, scenes: Path, tmp_path: Path
 ) -> None:
     quiet = Console(quiet=True)
-    for one, data in ((run, digits), (masks, scenes)):
-        file = tmp_path / f"{one.recipe.task}.json"
+    for scored_run, data in ((run, digits), (masks, scenes)):
+        file = tmp_path / f"{scored_run.recipe.task}.json"
         file.write_text("mine")
-        with pytest.raises(UserError, match=r"is there already\. To replace it: --force"):
-            snellen.evaluate(one, data, file, console=quiet)
+        with pytest.raises(UserError, match=r"already exists\. To replace it: --force"):
+            snellen.evaluate(scored_run, data, file, console=quiet)
         assert file.read_text() == "mine"
-        snellen.evaluate(one, data, file, force=True, console=quiet)
+        snellen.evaluate(scored_run, data, file, force=True, console=quiet)
         assert json.loads(file.read_text())["images"] > 0
     with pytest.raises(UserError, match="a folder"):
         snellen.evaluate(run, digits, tmp_path, console=quiet)
@@ -327,11 +338,11 @@ def test_predict_refuses_a_folder_of_masks_that_is_there(masks: Run, scenes: Pat
     images = sorted((scenes / "validation").glob("*_sat.jpg"))
     snellen.predict(masks, images[0], tmp_path / "masks", quiet=True)
     first = sorted(file for file in (tmp_path / "masks").rglob("*") if file.is_file())
-    before = {file: file.read_bytes() for file in first}
-    for other in (images[0], images[1]):
-        with pytest.raises(UserError, match=r"masks\.csv: is there already\. To replace it: --force"):
-            snellen.predict(masks, other, tmp_path / "masks", quiet=True)
-    assert {file: file.read_bytes() for file in first} == before
+    contents = {file: file.read_bytes() for file in first}
+    for image in (images[0], images[1]):
+        with pytest.raises(UserError, match=r"masks\.csv: already exists\. To replace it: --force"):
+            snellen.predict(masks, image, tmp_path / "masks", quiet=True)
+    assert {file: file.read_bytes() for file in first} == contents
     snellen.predict(masks, images[0], tmp_path / "masks", force=True, quiet=True)
 
 
@@ -356,7 +367,7 @@ def test_few_steps_are_reported_in_the_terminal_and_on_the_page(digits: Path, tm
     assert repr(study).endswith("study, 4 of 4 runs finished")
 
 
-def test_a_folder_in_use_is_reported_with_what_can_be_done(run: Run, digits: Path, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_reported_with_the_remedy(run: Run, digits: Path, tmp_path: Path) -> None:
     for state, message in (
         ("finished", "It holds a finished run. Choose another"),
         ("interrupted", "--resume {}\nChoose"),
@@ -380,7 +391,7 @@ def test_one_image_and_one_epoch_are_no_plurals(digits: Path, tmp_path: Path) ->
     assert "training 1 epoch of 1 step into" in output.getvalue()
     assert "epoch 1, the only one, so no epoch was chosen by its score" in page
     assert "1 thread<" in page
-    done = snellen.predict(run, digits / "0" / "0.png", tmp_path / "p.csv", quiet=True)
-    assert "1 image predicted, 0 unreadable" in snellen.commands.predict.render(done)
+    predicted = snellen.predict(run, digits / "0" / "0.png", tmp_path / "p.csv", quiet=True)
+    assert "1 image predicted, 0 unreadable" in snellen.commands.predict.render(predicted)
     for text in (output.getvalue(), page):
         assert not re.search(r"(?<![\d,.])1 (epochs|steps|images|threads|classes|runs|seeds|pairs)\b", text)

@@ -29,7 +29,7 @@ MASKS = [
 
 @pytest.fixture(scope="module")
 def folder(digits: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """p1: flat folders; p2/mini without labels, p2/office with tables; p3: scenes beside masks. Runs: one, three."""
+    """p1: flat folders; p2/mini without labels, p2/office with tables; p3: scenes next to masks. Runs: one, three."""
     root = tmp_path_factory.mktemp("reference")
     for label in ("0", "1", "2"):
         for number, file in enumerate(sorted((digits / label).iterdir())[:12]):
@@ -63,15 +63,15 @@ def command(patch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 
 @pytest.fixture
-def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.chdir(folder)
     return monkeypatch
 
 
-def test_flat_folders(inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    command(inside, "check", "p1")
-    command(inside, "predict", "one", "p1/val_50", "--out", "p1.csv")
-    command(inside, "evaluate", "one", "p1")
+def test_flat_folders(working_folder: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command(working_folder, "check", "p1")
+    command(working_folder, "predict", "one", "p1/val_50", "--out", "p1.csv")
+    command(working_folder, "evaluate", "one", "p1")
     out = "".join(capsys.readouterr())
     assert "flat files with the class in the name in train_50/ and val_50/" in out
     assert "12 validation images: an accuracy near 50% has a 95% interval" in out
@@ -79,44 +79,48 @@ def test_flat_folders(inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert "scoring 12 images of p1" in out
     assert "the validation part; 24 others are left out" in out
     assert "the run's epoch was chosen on these images" in out
-    command(inside, "evaluate", "one", "p1/train_50")
+    command(working_folder, "evaluate", "one", "p1/train_50")
     assert "the run was trained on these images: the figures are too optimistic" in "".join(capsys.readouterr())
 
 
-def test_tables_and_images_without_labels(inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    command(inside, "check", "p2/mini")
+def test_tables_and_images_without_labels(
+    working_folder: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(working_folder, "check", "p2/mini")
     assert "36 images without labels" in "".join(capsys.readouterr())
-    command(inside, "check", "p2/office")
+    command(working_folder, "check", "p2/office")
     assert "Digit0" in "".join(capsys.readouterr())
-    command(inside, "train", CLASSES[0], "p2/office/train.csv", *CLASSES[1:], "--out", "two")
+    command(working_folder, "train", CLASSES[0], "p2/office/train.csv", *CLASSES[1:], "--out", "two")
     out = "".join(capsys.readouterr())
     assert "val.csv next to train.csv is not read" in out
     assert sum(Run(Path("two")).data["counts"].values()) == 24
-    command(inside, "evaluate", "two", "p2/office/val.csv")
+    command(working_folder, "evaluate", "two", "p2/office/val.csv")
     assert "of 12 images are right" in "".join(capsys.readouterr())
 
 
-def test_scenes_beside_their_masks(inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    command(inside, "check", "p3")
-    command(inside, "predict", "three", "p3/validation", "--out", "masks")
+def test_scenes_beside_their_masks(working_folder: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command(working_folder, "check", "p3")
+    command(working_folder, "predict", "three", "p3/validation", "--out", "masks")
     out = "".join(capsys.readouterr())
     images = sorted(path.name for path in Path("p3/validation").glob("*_sat.*"))
-    assert f"{len(images)} masks beside the images" in out
+    assert f"{len(images)} masks next to the images" in out
     assert [Path(path).name for path in pd.read_csv("masks/masks.csv")["path"]] == images
-    command(inside, "evaluate", "three", "p3")
+    command(working_folder, "evaluate", "three", "p3")
     assert "chosen on these images" in "".join(capsys.readouterr())
-    one = predict("three", sorted(Path("p3/validation").glob("*_mask.png"))[0], "other", console=Console(quiet=True))
-    assert one.predicted == 1  # a mask alone is what was asked for
+    predicted = predict(
+        "three", sorted(Path("p3/validation").glob("*_mask.png"))[0], "other", console=Console(quiet=True)
+    )
+    assert predicted.predicted == 1  # a mask alone is what was asked for
 
 
 def test_only_data_can_be_changed_for_other_images(
-    inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    working_folder: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree("p1/val_50", "damaged")
     Path("damaged/0_99.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"0_99\.png"):
         evaluate("one", "damaged", console=Console(quiet=True))
-    command(inside, "evaluate", "one", "damaged", "data.unreadable=skip")
+    command(working_folder, "evaluate", "one", "damaged", "data.unreadable=skip")
     assert "of 12 images are right" in "".join(capsys.readouterr())
     with pytest.raises(UserError, match=r"model.width: evaluate takes only data"):
         evaluate("one", "damaged", overrides={"model.width": 1})
@@ -124,7 +128,9 @@ def test_only_data_can_be_changed_for_other_images(
         predict("one", "damaged", overrides={"data.unreadable": "skip"})
 
 
-def test_a_table_that_names_images_twice(inside: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_that_names_images_twice(
+    working_folder: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = [f"p1/val_50/{label}_8.png" for label in "012"]
     rows = "".join(f"{name},{name[-7]}\n" for name in [*names, *names, "p1/../p1/val_50/0_8.png"])
     Path("twice.csv").write_text("path,label\n" + rows)

@@ -1,4 +1,4 @@
-"""Runs resumed with other threads or on another device: no longer exact, and the user is told."""
+"""Runs resumed with other threads or on another device: no longer exact, and the user is warned."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def _resumed(run: Run, **recorded: object) -> str:
 @pytest.mark.parametrize("kind", ["classes", "pretraining", pytest.param("masks", marks=pytest.mark.slow)])
 def test_other_threads_and_another_device_are_reported(kind: str, digits: Path, scenes: Path, tmp_path: Path) -> None:
     run = _stopped(kind, digits, scenes, tmp_path / "run")
-    threads = run.environment["threads"]
-    assert run.environment["device"] == "cpu"
+    threads = run.environment.threads
+    assert run.environment.device == "cpu"
     assert "bit-identical" not in _resumed(run), "the same threads and device: exact"
     output = _resumed(run, threads=threads + 5)
     assert (

@@ -60,18 +60,18 @@ PRETRAINING: dict[str, Any] = {
 }
 
 
-def write(path: Path, eight: NDArray[np.uint8], bits: int) -> None:
+def write(path: Path, image: NDArray[np.uint8], bits: int) -> None:
     """Grey levels as values of so many bits, in a file of 16; of 8 in one of 8."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(eight if bits == 8 else eight.astype(np.uint16) << (bits - 8)).save(path)
+    Image.fromarray(image if bits == 8 else image.astype(np.uint16) << (bits - 8)).save(path)
 
 
 def write_classes(folder: Path, bits: int, suffix: str = "png") -> Path:
     data = load_digits()
     for label in range(3):
         for number, row in enumerate(np.flatnonzero(data.target == label)[:30]):
-            eight = np.kron((data.images[row] * 15).astype(np.uint8), np.ones((2, 2), np.uint8))
-            write(folder / ("val" if number < 8 else "train") / str(label) / f"{number}.{suffix}", eight, bits)
+            image = np.kron((data.images[row] * 15).astype(np.uint8), np.ones((2, 2), np.uint8))
+            write(folder / ("val" if number < 8 else "train") / str(label) / f"{number}.{suffix}", image, bits)
     return folder
 
 
@@ -91,10 +91,10 @@ def pictures(page: Path) -> list[NDArray[np.uint8]]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L")) for text in encoded]
 
 
-def result_and_output(call: Any, *arguments: Any, **more: Any) -> tuple[Any, str]:
+def result_and_output(call: Any, *arguments: Any, **options: Any) -> tuple[Any, str]:
     """A call's result, and what it printed."""
     text = io.StringIO()
-    result = call(*arguments, console=Console(file=text, width=1000), **more)
+    result = call(*arguments, console=Console(file=text, width=1000), **options)
     return result, text.getvalue()
 
 
@@ -109,16 +109,16 @@ def deep_masks(tmp_path_factory: pytest.TempPathFactory, scenes: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(deep_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def trained_run(deep_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(deep_classes, CLASSES, out=tmp_path_factory.mktemp("runs") / "run", console=QUIET)
 
 
-def test_twelve_bits_train_as_their_upper_eight_would(deep_classes: Path, trained: Run, tmp_path: Path) -> None:
-    eight = train(write_classes(tmp_path / "eight", 8), CLASSES, out=tmp_path / "run", console=QUIET)
-    assert trained.recipe.data.bits == 12
-    assert eight.recipe.data.bits is None
-    assert trained.data["normalization"] == eight.data["normalization"]
-    np.testing.assert_array_equal(trained.validation().probabilities, eight.validation().probabilities)
+def test_twelve_bits_train_as_their_upper_eight_would(deep_classes: Path, trained_run: Run, tmp_path: Path) -> None:
+    run_of_eight_bits = train(write_classes(tmp_path / "eight", 8), CLASSES, out=tmp_path / "run", console=QUIET)
+    assert trained_run.recipe.data.bits == 12
+    assert run_of_eight_bits.recipe.data.bits is None
+    assert trained_run.data["normalization"] == run_of_eight_bits.data["normalization"]
+    np.testing.assert_array_equal(trained_run.validation().probabilities, run_of_eight_bits.validation().probabilities)
 
 
 def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, 
     plain_pictures = pictures(runs[8].path / "report.html")
     assert len(deep_pictures) == len(plain_pictures) > 2
     assert [picture.mean() for picture in deep_pictures] == [picture.mean() for picture in plain_pictures]
-    evaluated, _ = result_and_output(evaluate, runs[12], deep_masks)
-    np.testing.assert_array_equal(evaluated.scores.confusion, runs[12].validation().confusion)
+    evaluation, _ = result_and_output(evaluate, runs[12], deep_masks)
+    np.testing.assert_array_equal(evaluation.scores.confusion, runs[12].validation().confusion)
     for bits, data in ((12, deep_masks), (8, tmp_path / "eight")):
         predict(runs[12], data / "val" / "images", tmp_path / f"masks{bits}", overlays=True, quiet=True)
     for path in sorted((tmp_path / "masks8").rglob("*.png")):
@@ -145,16 +145,16 @@ def test_masks_train_as_their_upper_eight_would(deep_masks: Path, scenes: Path, 
 
 
 def test_evaluation_prediction_and_report_have_the_scale_of_the_run(
-    deep_classes: Path, trained: Run, tmp_path: Path
+    deep_classes: Path, trained_run: Run, tmp_path: Path
 ) -> None:
-    evaluated, text = result_and_output(evaluate, trained, deep_classes)
-    assert evaluated.figures.top1 == pytest.approx(trained.status["score"])
+    evaluation, text = result_and_output(evaluate, trained_run, deep_classes)
+    assert evaluation.figures.top1 == pytest.approx(trained_run.status.score)
     assert "16 bits" not in text, "nothing to warn of"
-    table = predict(trained, deep_classes / "val", tmp_path / "p.csv", top_k=1, quiet=True).path.read_text()
+    table = predict(trained_run, deep_classes / "val", tmp_path / "p.csv", top_k=1, quiet=True).path.read_text()
     answers = [row.split(",")[:2] for row in table.splitlines()[1:]]
     right = np.mean([Path(path).parent.name == label for path, label in answers])
-    assert right == pytest.approx(trained.status["score"])
-    shown_pictures = pictures(trained.path / "report.html")
+    assert right == pytest.approx(trained_run.status.score)
+    shown_pictures = pictures(trained_run.path / "report.html")
     assert shown_pictures
     assert max(picture.max() for picture in shown_pictures) > 150, "not black"
 
@@ -187,16 +187,16 @@ def test_a_stopped_run_resumes_with_its_scale(
         data, recipe = (deep_classes, CLASSES) if kind == "classes" else (deep_masks, MASKS)
         return train(data, recipe, out=out, console=QUIET)
 
-    whole = start(tmp_path / "whole")
+    reference = start(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAtOnce)
-        stopped = start(tmp_path / "stopped")
-    assert stopped.status["state"] == "interrupted"
-    assert stopped.recipe.data.bits == 12
-    if stopped.recipe.task == "pretraining":
-        assert stopped.recipe.labelled.bits == 12
-    assert resume(stopped.path, console=QUIET).status["state"] == "finished"
-    first, second = (load_file(run.path / "checkpoints" / "last.safetensors") for run in (whole, stopped))
+        stopped_run = start(tmp_path / "stopped")
+    assert stopped_run.status.state == "interrupted"
+    assert stopped_run.recipe.data.bits == 12
+    if stopped_run.recipe.task == "pretraining":
+        assert stopped_run.recipe.labelled.bits == 12
+    assert resume(stopped_run.path, console=QUIET).status.state == "finished"
+    first, second = (load_file(run.path / "checkpoints" / "last.safetensors") for run in (reference, stopped_run))
     assert all(first[key].equal(second[key]) for key in first)
 
 
@@ -209,8 +209,8 @@ def test_check_says_the_depth_and_the_scale(
     assert f"{count} images with 16 bits and values up to 4," in text or "up to 3," in text
     assert "read as 12 bits, so that 4,095 is white" in text
     if masked:
-        drawn = [np.asarray(Image.open(path))[:, :48] for path in (tmp_path / "drawn").iterdir()]
-        assert max(image.mean() for image in drawn) > 60, "overlays are not black"
+        overlays = [np.asarray(Image.open(path))[:, :48] for path in (tmp_path / "drawn").iterdir()]
+        assert max(image.mean() for image in overlays) > 60, "overlays are not black"
 
 
 def test_check_of_unlabelled_images_says_the_depth(tmp_path: Path) -> None:
@@ -221,16 +221,16 @@ def test_check_of_unlabelled_images_says_the_depth(tmp_path: Path) -> None:
     assert "4 images with 16 bits and values up to 848: read as 10 bits" in console.file.getvalue()
 
 
-def test_images_beyond_the_scale_are_warned_of(deep_classes: Path, trained: Run, tmp_path: Path) -> None:
+def test_images_beyond_the_scale_are_warned_of(deep_classes: Path, trained_run: Run, tmp_path: Path) -> None:
     data = write_classes(tmp_path / "bright", 12)
     write(data / "val" / "1" / "0.png", np.full((16, 16), 250, np.uint8), 16)
     _, text = result_and_output(train, data, CLASSES, out=tmp_path / "run")
     assert "1 of 24 validation images with 16 bits exceed 4,095" in text
-    for call, more in ((evaluate, {}), (predict, {"out": tmp_path / "p.csv"})):
-        _, text = result_and_output(call, trained, data / "val" if call is predict else data, **more)
+    for call, options in ((evaluate, {}), (predict, {"out": tmp_path / "p.csv"})):
+        _, text = result_and_output(call, trained_run, data / "val" if call is predict else data, **options)
         assert "1 of 24 images with 16 bits exceed 4,095, which is white" in text
         assert "up to 64,000, are clipped" in text
-    _, text = result_and_output(predict, trained, data / "val", tmp_path / "q.csv", overrides={"data.bits": 16})
+    _, text = result_and_output(predict, trained_run, data / "val", tmp_path / "q.csv", overrides={"data.bits": 16})
     assert "exceed" not in text
     assert (tmp_path / "p.csv").read_text() != (tmp_path / "q.csv").read_text()
 
@@ -240,20 +240,22 @@ def test_a_run_of_eight_bits_says_how_it_reads_sixteen(
     masked: bool, deep_classes: Path, deep_masks: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deep = deep_masks if masked else deep_classes
-    eight = write_masks(tmp_path / "eight", scenes, 8) if masked else write_classes(tmp_path / "eight", 8)
-    run = train(eight, MASKS if masked else CLASSES, out=tmp_path / "run", console=QUIET)
+    data = write_masks(tmp_path / "eight", scenes, 8) if masked else write_classes(tmp_path / "eight", 8)
+    run = train(data, MASKS if masked else CLASSES, out=tmp_path / "run", console=QUIET)
     _, text = result_and_output(evaluate, run, deep)
     assert "images with 16 bits and values up to" in text
     assert "the upper eight of the 16 bits are used, so that 65,535 is white. For another scale: data.bits=12" in text
-    told, text = result_and_output(evaluate, run, deep, overrides={"data.bits": 12})
+    evaluation, text = result_and_output(evaluate, run, deep, overrides={"data.bits": 12})
     assert "16 bits" not in text
     figure = "miou" if masked else "top1"
-    assert getattr(told.figures, figure) == pytest.approx(run.status["score"])
+    assert getattr(evaluation.figures, figure) == pytest.approx(run.status.score)
     images = deep / "val" / ("images" if masked else "")
-    for overrides, warned in (([], True), (["data.bits=12"], False)):
-        code, text = snellen("predict", run.path, images, *overrides, "--out", tmp_path / f"out{warned}", capsys=capsys)
+    for overrides, is_warned in (([], True), (["data.bits=12"], False)):
+        code, text = snellen(
+            "predict", run.path, images, *overrides, "--out", tmp_path / f"out{is_warned}", capsys=capsys
+        )
         assert code == 0
-        assert ("For another scale: data.bits=12" in text) == warned
+        assert ("For another scale: data.bits=12" in text) == is_warned
 
 
 def test_frames_of_a_video_of_twelve_bits_look_alike(photograph: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A test part beside train and val: kept out of training, scored once by the finished run."""
+"""A test part next to train and val: kept out of training, scored once by the finished run."""
 
 import json
 import shutil
@@ -53,30 +53,30 @@ def test_it_is_scored_once_with_the_chosen_weights(parts: Path, tmp_path: Path) 
     assert run.data["counts"] == {"train": 36, "validation": 18, "test": 18}
     samples = run.samples()
     assert set(samples.loc[samples["split"] == "test", "path"].str.split("/").str[0]) == {"test"}
-    scored = run.test()
-    assert scored.epoch == run.status["chosen_epoch"]
-    alone = evaluate(run, parts / "test", quiet=True)
-    assert scored.target.tolist() == alone.target.tolist()
-    np.testing.assert_array_equal(scored.probabilities, alone.probabilities)
+    predictions = run.test()
+    assert predictions.epoch == run.status.chosen_epoch
+    evaluation = evaluate(run, parts / "test", quiet=True)
+    assert predictions.target.tolist() == evaluation.target.tolist()
+    np.testing.assert_array_equal(predictions.probabilities, evaluation.probabilities)
     table = pd.read_csv(run.path / "predictions" / "test.csv")
-    assert table["correct"].mean() == alone.figures.top1
+    assert table["correct"].mean() == evaluation.figures.top1
 
 
 def test_a_run_stopped_during_its_final_scoring_resumes_there(parts: Path, tmp_path: Path) -> None:
     run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
-    scored = run.test()
+    predictions = run.test()
     status = run.path / "status.json"
-    status.write_text(json.dumps(run.status | {"state": "running"}))
+    status.write_text(json.dumps(run.status.as_dict() | {"state": "running"}))
     (run.path / "predictions" / "test.npz").unlink()
-    again = resume(run.path, console=QUIET)
-    assert again.status["state"] == "finished"
-    np.testing.assert_array_equal(again.test().probabilities, scored.probabilities)
+    resumed_run = resume(run.path, console=QUIET)
+    assert resumed_run.status.state == "finished"
+    np.testing.assert_array_equal(resumed_run.test().probabilities, predictions.probabilities)
 
 
 def test_an_unreadable_test_file_does_not_fail_the_training(parts: Path, tmp_path: Path) -> None:
     min((parts / "test" / "0").iterdir()).write_bytes(b"no image")
     run = train(parts, DIGITS, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert run.test().rows.tolist() == list(range(1, 18))
     assert len(pd.read_csv(run.path / "predictions" / "test.csv")) == 17
 
@@ -90,14 +90,14 @@ def test_masks_are_scored_too(scenes: Path, tmp_path: Path) -> None:
         for file in (image, mask):
             shutil.copy(file, folder / file.name)
     run = train(root, SCENES, out=tmp_path / "run", console=QUIET)
-    scored = run.test()
-    assert len(scored.confusion) == run.data["counts"]["test"] == 4
-    alone = evaluate(run, root / "test", quiet=True)
-    assert miou(scored.confusion) == alone.figures.miou
+    predictions = run.test()
+    assert len(predictions.confusion) == run.data["counts"]["test"] == 4
+    evaluation = evaluate(run, root / "test", quiet=True)
+    assert miou(predictions.confusion) == evaluation.figures.miou
     assert (Run(run.path).path / "predictions" / "test.csv").is_file()
 
 
-def test_what_cannot_be_scored_is_left_out_with_a_note(parts: Path) -> None:
+def test_an_unscorable_test_part_is_left_out_with_a_note(parts: Path) -> None:
     assert parts_of(parts) == (36, 18, 18)
     shutil.copytree(parts / "test" / "0", parts / "test" / "unknown")
     images = read_images(parts, DataSpec())
@@ -143,9 +143,9 @@ def test_the_report_is_of_the_test_images(parts: Path, tmp_path: Path) -> None:
     report([run.path for run in runs], tmp_path / "report.html")
     numbers = json.loads((tmp_path / "report.json").read_text())
     for run, entry in zip(runs, numbers["runs"], strict=True):
-        scored = run.test()
+        predictions = run.test()
         assert entry["images"] == 18
-        assert entry["top1"] == (scored.probabilities.argmax(1) == scored.target).mean()
+        assert entry["top1"] == (predictions.probabilities.argmax(1) == predictions.target).mean()
         assert not entry["crossfitted"]
         assert "18 test images, scored once, which neither trained the network nor chose the epoch" in entry["choice"]
     page = (tmp_path / "report.html").read_text()

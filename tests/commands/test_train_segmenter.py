@@ -34,7 +34,7 @@ LAND_COVER = ["urban", "agriculture", "rangeland", "forest", "water", "barren"]
 
 
 @pytest.fixture(scope="module")
-def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def trained_run(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     recipe = {
         "task": "segmentation",
         "name": "scenes",
@@ -48,44 +48,44 @@ def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(scenes, recipe, out=tmp_path_factory.mktemp("runs") / "scenes", console=Console(quiet=True))
 
 
-def test_the_run_holds_what_its_docstring_says(trained: Run) -> None:
-    assert trained.status["state"] == "finished"
-    assert trained.data["classes"] == LAND_COVER
-    assert trained.data["colours"][0] == [0, 255, 255]
-    counts = trained.data["counts"]
+def test_the_run_holds_what_its_docstring_says(trained_run: Run) -> None:
+    assert trained_run.status.state == "finished"
+    assert trained_run.data["classes"] == LAND_COVER
+    assert trained_run.data["colours"][0] == [0, 255, 255]
+    counts = trained_run.data["counts"]
     assert counts == {"train": 11, "validation": 5}
-    samples = trained.samples()
+    samples = trained_run.samples()
     assert samples.columns.tolist() == ["row", "split", "path", "mask", "group"]
-    assert all((Path(trained.data["root"]) / name).is_file() for name in [*samples["path"], *samples["mask"]])
+    assert all((Path(trained_run.data["root"]) / name).is_file() for name in [*samples["path"], *samples["mask"]])
 
-    metrics, chosen = trained.metrics(), trained.validation()
-    assert metrics["validation_miou"].max() == pytest.approx(miou(chosen.confusion))
-    headline = trained.kind.report.view("", trained, 0).headline_figure
+    metrics, validation = trained_run.metrics(), trained_run.validation()
+    assert metrics["validation_miou"].max() == pytest.approx(miou(validation.confusion))
+    headline = trained_run.kind.report.view("", trained_run, 0).headline_figure
     assert headline is not None
-    assert (trained.status["measure"], trained.status["score"]) == ("mIoU", pytest.approx(headline[1]))
-    assert int(chosen.confusion.sum()) + trained.data["ignored_pixels"]["validation"] == 5 * 48 * 48
-    by_epoch = trained.by_epoch()
+    assert (trained_run.status.measure, trained_run.status.score) == ("mIoU", pytest.approx(headline[1]))
+    assert int(validation.confusion.sum()) + trained_run.data["ignored_pixels"]["validation"] == 5 * 48 * 48
+    by_epoch = trained_run.by_epoch()
     assert by_epoch.shape == (4, 5, 6, 3)
-    assert (by_epoch[chosen.epoch - 1] == counts_of(chosen.confusion)).all()
-    table = trained.predictions()
+    assert (by_epoch[validation.epoch - 1] == counts_of(validation.confusion)).all()
+    table = trained_run.predictions()
     assert table["path"].tolist() == samples[samples["split"] == "validation"]["path"].tolist()
-    right, all_pixels = np.trace(chosen.confusion, axis1=1, axis2=2), chosen.confusion.sum((1, 2))
+    right, all_pixels = np.trace(validation.confusion, axis1=1, axis2=2), validation.confusion.sum((1, 2))
     np.testing.assert_allclose(table["pixel_accuracy"].astype(float), right / all_pixels, atol=1e-6)
-    assert trained.environment["macs"] > 0
+    assert trained_run.environment["macs"] > 0
 
 
-def test_figures_are_those_of_the_network_that_was_kept(trained: Run) -> None:
+def test_figures_are_those_of_the_network_that_was_kept(trained_run: Run) -> None:
     """The kept network over each image by hand: the mIoU is torchmetrics', of the whole set."""
-    model = trained.model()
+    model = trained_run.model()
     assert isinstance(model, Segmenter)
-    normalization = trained.data["normalization"]
+    normalization = trained_run.data["normalization"]
     mean, std = (torch.tensor(normalization[key])[:, None, None] for key in ("mean", "std"))
-    colours = np.array(trained.data["colours"])
-    samples = trained.samples()
+    colours = np.array(trained_run.data["colours"])
+    samples = trained_run.samples()
     predictions, truths = [], []
     for row in samples[samples["split"] == "validation"].itertuples():
-        pixels = np.asarray(Image.open(trained.image(row.path)).convert("RGB"))
-        mask = np.asarray(Image.open(trained.image(row.mask)).convert("RGB"))
+        pixels = np.asarray(Image.open(trained_run.image(row.path)).convert("RGB"))
+        mask = np.asarray(Image.open(trained_run.image(row.mask)).convert("RGB"))
         images = (torch.tensor(pixels).permute(2, 0, 1) / 255 - mean) / std
         with torch.no_grad():  # evaluation pads to a multiple of 32 with the mean colour
             logits = model(torch.nn.functional.pad(images[None], (0, 16, 0, 16)))[:, :, :48, :48]
@@ -93,14 +93,14 @@ def test_figures_are_those_of_the_network_that_was_kept(trained: Run) -> None:
         match = (mask[:, :, None] == colours).all(-1)
         truths.append(torch.tensor(np.where(match.any(-1), match.argmax(-1), 255)))
     prediction, truth = torch.stack(predictions), torch.stack(truths)
-    theirs = multiclass_jaccard_index(prediction, truth, 6, average="macro", ignore_index=255)
-    assert miou(trained.validation().confusion) == pytest.approx(theirs.item(), abs=2e-4)
+    expected = multiclass_jaccard_index(prediction, truth, 6, average="macro", ignore_index=255)
+    assert miou(trained_run.validation().confusion) == pytest.approx(expected.item(), abs=2e-4)
 
-    snapshots = trained.snapshots()
+    snapshots = trained_run.snapshots()
     assert [snapshot.epoch for snapshot in snapshots] == [1, 4]
     names = samples[samples["split"] == "validation"]["path"].iloc[snapshots[0].rows]
     assert any("0015_sat" in name for name in names)
-    if trained.status["chosen_epoch"] == 4:
+    if trained_run.status.chosen_epoch == 4:
         for mask, row in zip(snapshots[1].masks, snapshots[1].rows, strict=True):
             assert (mask == prediction[row].numpy()).mean() > 0.999
 
@@ -118,45 +118,46 @@ def test_without_a_recipe_masks_are_recognised(
 
 
 def test_evaluate_gives_the_runs_figures(
-    trained: Run, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_run: Run, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out = snellen("evaluate", trained.path, scenes, "--out", tmp_path / "e.json", capsys=capsys)
+    code, out = snellen("evaluate", trained_run.path, scenes, "--out", tmp_path / "e.json", capsys=capsys)
     assert code == 0, out
     assert "boundary F, 3 px" in out
-    ours = json.loads((tmp_path / "e.json").read_text())
-    chosen = trained.validation()
-    expected = mask_figures(counts_of(chosen.confusion), chosen.boundary)
-    assert ours["miou"] == pytest.approx(expected.miou)
-    assert ours["boundary_f"] == pytest.approx(expected.boundary_f)
-    assert ours["miou_interval"] is ours["over_the_others"] is None
-    assert ours["no_interval"] == "only 5 images"
+    figures = json.loads((tmp_path / "e.json").read_text())
+    validation = trained_run.validation()
+    expected = mask_figures(counts_of(validation.confusion), validation.boundary)
+    assert figures["miou"] == pytest.approx(expected.miou)
+    assert figures["boundary_f"] == pytest.approx(expected.boundary_f)
+    assert figures["miou_interval"] is figures["over_the_others"] is None
+    assert figures["no_interval"] == "only 5 images"
     assert "no interval: only 5 images" in out
-    code, out = snellen("evaluate", trained.path, scenes / "nowhere", capsys=capsys)
+    code, out = snellen("evaluate", trained_run.path, scenes / "nowhere", capsys=capsys)
     assert code == 2
 
 
 @pytest.mark.parametrize("kind", ["classification", "segmentation"])
-def test_a_run_is_where_weights_come_from(
-    kind: str, trained: Run, digits: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_provides_weights(
+    kind: str, trained_run: Run, digits: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A classifier's backbone becomes the encoder, frozen here; from a segmenter everything is loaded."""
-    source = trained
+    source = trained_run
     if kind == "classification":
         recipe = {"epochs": 1, "batch_size": 16, "augmentation": {"size": 32}, "model": {"backbone": "test_resnet"}}
         source = train(digits, recipe, out=tmp_path / "digits", console=Console(quiet=True))
-    more = ["epochs=1", f"model.weights={source.path}", "model.freeze=true", "--out", tmp_path / "run"]
+    arguments = ["epochs=1", f"model.weights={source.path}", "model.freeze=true", "--out", tmp_path / "run"]
     fast = [argument for argument in FAST if not argument.startswith("model.weights")]
-    code, out = snellen("train", "segment-lite", scenes, *fast, *more, capsys=capsys)
+    code, out = snellen("train", "segment-lite", scenes, *fast, *arguments, capsys=capsys)
     assert code == 0, out
     run = Run(tmp_path / "run")
     assert run.data["normalization"]["mean"] == source.data["normalization"]["mean"]
-    old, new = source.model().backbone.state_dict(), run.model().backbone.state_dict()
+    source_state, state = source.model().backbone.state_dict(), run.model().backbone.state_dict()
     assert all(
-        tensor.equal(old[name.removeprefix("" if kind == "segmentation" else "model.")]) for name, tensor in new.items()
+        tensor.equal(source_state[name.removeprefix("" if kind == "segmentation" else "model.")])
+        for name, tensor in state.items()
     )
-    loaded = run.environment["weights"]["loaded"]
+    loaded = run.environment.weights.loaded
     output_layers = 2 if kind == "segmentation" else 0  # its weight and bias start anew
-    assert loaded == len(source.model().state_dict() if kind == "segmentation" else old) - output_layers
+    assert loaded == len(source.model().state_dict() if kind == "segmentation" else source_state) - output_layers
 
 
 @pytest.mark.usefixtures("known_speed")
@@ -165,11 +166,11 @@ def test_budget_is_kept(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     code, text = snellen("train", "segment-lite", scenes, "budget=3s", *FAST, "--out", out, capsys=capsys)
     assert code == 0, text
     run = Run(out)
-    assert run.recipe.epochs == run.status["epochs_done"] > 1
+    assert run.recipe.epochs == run.status.epochs_done > 1
     assert f"budget 3s: {run.recipe.epochs} epochs" in text
 
 
-def test_images_without_a_scored_pixel_teach_nothing_and_break_nothing(
+def test_images_without_a_scored_pixel_have_no_effect(
     scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Most masks are all unknown, so some batches are: their loss is 0."""
@@ -241,9 +242,9 @@ def test_mistakes_are_reported_without_a_traceback(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recipe, data, *more = (argument.format(digits=digits, scenes=scenes) for argument in arguments)
+    recipe, data, *overrides = (argument.format(digits=digits, scenes=scenes) for argument in arguments)
     fast = FAST if recipe == "segment-lite" else ["epochs=1"]
-    code, out = snellen("train", recipe, data, *fast, *more, "--out", tmp_path / "run", capsys=capsys)
+    code, out = snellen("train", recipe, data, *fast, *overrides, "--out", tmp_path / "run", capsys=capsys)
     assert code == 2, out
     assert message in out
     assert not (tmp_path / "run").exists()
@@ -261,14 +262,14 @@ def test_resume_refuses_changed_masks(scenes: Path, tmp_path: Path, capsys: pyte
     assert (code, "the images have changed" in out) == (2, True)
 
 
-def test_the_tables_are_plain(trained: Run) -> None:
+def test_the_tables_are_plain(trained_run: Run) -> None:
     """pandas reads them with its defaults."""
-    table = pd.read_csv(trained.path / "predictions" / "validation.csv")
+    table = pd.read_csv(trained_run.path / "predictions" / "validation.csv")
     assert table["miou"].between(0, 1).all()
-    assert len(pd.read_csv(trained.path / "epochs.csv")) == 4
+    assert len(pd.read_csv(trained_run.path / "epochs.csv")) == 4
 
 
-def test_what_an_evaluation_says_of_a_class_in_few_images() -> None:
+def test_an_evaluation_marks_a_class_in_few_images() -> None:
     generator = np.random.default_rng(0)
     confusion = np.zeros((14, 3, 3), np.int64)
     confusion[:, :2, :2] = generator.integers(20, 90, (14, 2, 2))
@@ -276,15 +277,15 @@ def test_what_an_evaluation_says_of_a_class_in_few_images() -> None:
     boundary = np.full((14, 3, 4), 3)
     scores = MaskScores(confusion, boundary, 0.1)
     figures = mask_figures(counts_of(confusion), boundary)
-    done = EvaluatedMasks(["sky", "road", "sign"], figures, scores, [str(row) for row in range(14)], 3, [])
+    evaluation = EvaluatedMasks(["sky", "road", "sign"], figures, scores, [str(row) for row in range(14)], 3, [])
     console = Console(file=io.StringIO(), width=160, record=True)
-    console.print(done.render())
+    console.print(evaluation.render())
     text = console.export_text()
     assert figures.common is not None
     interval = figures.common.miou_interval
     assert interval is not None
-    others = f"{figures.common.miou:.4f}  95% interval {interval.low:.4f} to {interval.high:.4f}"
-    assert re.search(rf"mIoU, over sky and road +{others}", text)
+    common_line = f"{figures.common.miou:.4f}  95% interval {interval.low:.4f} to {interval.high:.4f}"
+    assert re.search(rf"mIoU, over sky and road +{common_line}", text)
     assert "no interval: sign is in too few images (fewer than 10)" in text
     assert re.search(r"sign .* too few images", text)
-    assert "no interval: sign is in too few images" in repr(done)
+    assert "no interval: sign is in too few images" in repr(evaluation)

@@ -19,8 +19,8 @@ from snellen.data.rasters import open_raster
 VALUES = np.random.default_rng(1).integers(0, 256, (6, 20, 30), np.uint8)
 
 
-def write(path: Path, values: NDArray[np.generic], geo: bool, **more: object) -> Path:
-    profile = {"count": len(values), "height": 20, "width": 30, "dtype": values.dtype.name} | more
+def write(path: Path, values: NDArray[np.generic], geo: bool, **options: object) -> Path:
+    profile = {"count": len(values), "height": 20, "width": 30, "dtype": values.dtype.name} | options
     if geo:
         profile |= {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_000_000, 0.5, 0.5)}
     with rasterio.open(path, "w", driver="GTiff", **profile) as file:
@@ -50,14 +50,14 @@ def test_training_sees_what_prediction_sees(
         return
     values = VALUES[:count] if depth == 8 else VALUES[:count].astype(np.uint16) * 257
     path = write(tmp_path / "scene.TIF", values, geo, photometric=photometric)
-    seen = in_training(path)
-    np.testing.assert_array_equal(seen, in_prediction(path))
+    pixels = in_training(path)
+    np.testing.assert_array_equal(pixels, in_prediction(path))
     header = tiff_header(path)
     assert header is not None
     if geo or not header.alpha or count == 6:
         np.testing.assert_array_equal(
-            seen,
-            np.broadcast_to(np.moveaxis(VALUES[: min(count, 3)], 0, -1), seen.shape)
+            pixels,
+            np.broadcast_to(np.moveaxis(VALUES[: min(count, 3)], 0, -1), pixels.shape)
             if count >= 3
             else np.repeat(VALUES[0][..., None], 3, -1),
         )
@@ -65,7 +65,7 @@ def test_training_sees_what_prediction_sees(
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_alpha_of_a_picture_is_laid_over_white(tmp_path: Path, depth: int) -> None:
+def test_alpha_of_a_picture_is_composited_over_white(tmp_path: Path, depth: int) -> None:
     """A TIFF without georeference whose fourth band is marked as alpha: as Pillow composes it."""
     values = VALUES[:4] if depth == 8 else VALUES[:4].astype(np.uint16) * 257
     path = write(tmp_path / "logo.tif", values, False, photometric="rgb", alpha="NON-PREMULTIPLIED")
@@ -76,7 +76,7 @@ def test_alpha_of_a_picture_is_laid_over_white(tmp_path: Path, depth: int) -> No
     np.testing.assert_array_equal(in_training(path), in_prediction(path))
 
 
-def test_deep_colour_picture_stands_upright(tmp_path: Path) -> None:
+def test_a_deep_colour_picture_is_turned_upright(tmp_path: Path) -> None:
     path = write(tmp_path / "turned.tif", VALUES[:3].astype(np.uint16) * 257, False, photometric="rgb")
     with rasterio.open(path, "r+") as file:
         assert file.dtypes[0] == "uint16"
@@ -113,7 +113,7 @@ def test_without_rasterio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_bits(tmp_path: Path, bits: int, count: int) -> None:
     values = np.random.default_rng(2).integers(0, 2**bits, (count, 20, 30)).astype(np.uint16)
     path = write(tmp_path / "deep.tif", values, True)
-    seen = in_training(path, bits)
-    shown = np.moveaxis(values[:3] if count >= 3 else values[:1], 0, -1) / 2 ** (bits - 8)
-    np.testing.assert_array_equal(seen, np.broadcast_to(np.floor(shown), seen.shape))
-    np.testing.assert_array_equal(seen, in_prediction(path, bits))
+    pixels = in_training(path, bits)
+    rgb = np.moveaxis(values[:3] if count >= 3 else values[:1], 0, -1) / 2 ** (bits - 8)
+    np.testing.assert_array_equal(pixels, np.broadcast_to(np.floor(rgb), pixels.shape))
+    np.testing.assert_array_equal(pixels, in_prediction(path, bits))

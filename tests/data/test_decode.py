@@ -36,7 +36,7 @@ def test_modes(tmp_path: Path, photo: Image.Image, mode: str) -> None:
     np.testing.assert_array_equal(as_array(decode(path)), expected)
 
 
-def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+def test_transparency_is_composited_over_white(tmp_path: Path) -> None:
     Image.new("RGBA", (5, 5), (200, 0, 0, 0)).save(tmp_path / "clear.png")
     assert (decode(tmp_path / "clear.png") == 255).all()
 
@@ -58,10 +58,10 @@ def test_exif_orientation(tmp_path: Path, photo: Image.Image, orientation: int) 
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    stored = photo.transpose(turns[orientation]) if orientation in turns else photo
+    stored_photo = photo.transpose(turns[orientation]) if orientation in turns else photo
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored.save(tmp_path / "turned.png", exif=exif)
+    stored_photo.save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(as_array(decode(tmp_path / "turned.png")), np.asarray(photo))
 
 
@@ -107,12 +107,12 @@ def test_names_of_any_kind(tmp_path: Path, photo: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 1000])
-@pytest.mark.parametrize("ragged", [False, True])
-def test_cache_gives_the_same_pixels_whatever_fits(tmp_path: Path, limit: int, ragged: bool) -> None:
+@pytest.mark.parametrize("has_mixed_sizes", [False, True])
+def test_cache_gives_the_same_pixels_whatever_fits(tmp_path: Path, limit: int, has_mixed_sizes: bool) -> None:
     generator = np.random.default_rng(0)
     paths = []
     for n in range(40):
-        size = (120 + (n % 3 if ragged else 0), 100, 3)
+        size = (120 + (n % 3 if has_mixed_sizes else 0), 100, 3)
         paths.append(tmp_path / f"{n}.png")
         Image.fromarray(generator.integers(0, 256, size, dtype=np.uint8)).save(paths[-1])
     paths[7].write_bytes(b"broken")
@@ -122,16 +122,16 @@ def test_cache_gives_the_same_pixels_whatever_fits(tmp_path: Path, limit: int, r
     assert pixels.complete == (limit == 1000)
     rows = torch.tensor([3, 38, 3, 6])
     raw = pixels.gather(rows)
-    good = [path for path in paths if path != paths[7]]
+    readable = [path for path in paths if path != paths[7]]
     for image, size, row in zip(raw.pixels, raw.sizes.tolist(), rows.tolist(), strict=True):
-        expected = np.asarray(Image.open(good[row]))
+        expected = np.asarray(Image.open(readable[row]))
         assert tuple(size) == expected.shape[:2]
         np.testing.assert_array_equal(as_array(image)[: size[0], : size[1]], expected)
         assert image[:, size[0] :].sum() == 0
     mean, std = channel_statistics(pixels)
-    every = np.concatenate([np.asarray(Image.open(path)).reshape(-1, 3) for path in good]) / 255
-    np.testing.assert_allclose(mean, every.mean(0), atol=1e-12)
-    np.testing.assert_allclose(std, every.std(0), atol=1e-12)
+    all_pixels = np.concatenate([np.asarray(Image.open(path)).reshape(-1, 3) for path in readable]) / 255
+    np.testing.assert_allclose(mean, all_pixels.mean(0), atol=1e-12)
+    np.testing.assert_allclose(std, all_pixels.std(0), atol=1e-12)
 
 
 def test_padding_is_black() -> None:

@@ -33,7 +33,7 @@ def test_colour_png_of_twelve_bits_keeps_its_levels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(tmp_path / "c.png", bits=12).numpy(), values >> 4)
 
 
-def test_broken_files_are_passed_over(tmp_path: Path) -> None:
+def test_broken_files_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"\x89PNG but no more")
     (tmp_path / "b.tif").write_bytes(b"II*\0 but no more")
     assert measure_depth(sorted(tmp_path.iterdir())).files == 0

@@ -33,13 +33,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photograph: Tensor, flower:
     exif[0x0112] = 6
     for split in ("train", "val"):
         for name, picture in zip(("temple", "flower"), pictures, strict=True):
-            place = root / split / name
-            place.mkdir(parents=True)
-            picture.save(place / "plain.jpg", quality=92)
-            picture.resize((2000, 1334)).save(place / "large.jpg", quality=92)
-            picture.save(place / "turned.jpg", exif=exif, quality=92)
-            picture.crop((30, 40, 300, 200)).save(place / "small.png")
-            picture.crop((30, 40, 31, 340)).save(place / "line.png")
+            class_folder = root / split / name
+            class_folder.mkdir(parents=True)
+            picture.save(class_folder / "plain.jpg", quality=92)
+            picture.resize((2000, 1334)).save(class_folder / "large.jpg", quality=92)
+            picture.save(class_folder / "turned.jpg", exif=exif, quality=92)
+            picture.crop((30, 40, 300, 200)).save(class_folder / "small.png")
+            picture.crop((30, 40, 31, 340)).save(class_folder / "line.png")
     return root
 
 
@@ -78,17 +78,17 @@ def test_scoring_evaluate_and_predict_see_torchvisions_resize_of_the_file(
     overrides |= {f"evaluation.{key}": value for key, value in evaluation.items()}
     overrides |= {"augmentation.size": 56, "model.backbone": "test_resnet", "model.weights": None, "ema": None}
     run = train(folder, "finetune-lite", overrides=overrides, out=tmp_path / "run", console=QUIET)
-    scored, views[:] = list(views), []
+    scored_views, views[:] = list(views), []
     paths = [run.image(path) for path in run.samples().query("split == 'validation'")["path"]]
     expected = [reference(path, evaluation, run) for path in paths]
-    assert len(scored) == len(expected) == 10
-    for result, wanted in zip(scored, expected, strict=True):
-        assert (result - wanted).abs().max() < 1e-5
+    assert len(scored_views) == len(expected) == 10
+    for result, expected_view in zip(scored_views, expected, strict=True):
+        assert (result - expected_view).abs().max() < 1e-5
     evaluate(run, folder, console=QUIET)
-    evaluated, views[:] = list(views), []
+    evaluated_views, views[:] = list(views), []
     predict(run, paths, out=tmp_path / "predictions.csv", console=QUIET)
-    assert all(torch.equal(a, b) for a, b in zip(evaluated, scored, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(views, scored, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(evaluated_views, scored_views, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(views, scored_views, strict=True))
 
 
 def test_bicubic_is_not_bilinear(photograph: Tensor) -> None:
@@ -102,7 +102,7 @@ def test_bicubic_is_not_bilinear(photograph: Tensor) -> None:
     assert (views[0] - views[1]).abs().mean() > 1
 
 
-def test_a_jpeg_decoded_at_a_half_is_at_least_twice_what_is_wanted(tmp_path: Path, photograph: Tensor) -> None:
+def test_a_jpeg_decoded_at_half_size_is_at_least_twice_the_requested_size(tmp_path: Path, photograph: Tensor) -> None:
     from snellen.data.decode import decode
 
     Image.fromarray(photograph.permute(1, 2, 0).numpy()).save(tmp_path / "p.jpg")

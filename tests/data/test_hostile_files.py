@@ -41,15 +41,18 @@ def exif(*entries: tuple[int, int, int, bytes], claimed: int | None = None, data
     return b"Exif\0\0II*\0" + struct.pack("<IH", 8, count) + directory + (b"" if claimed else bytes(4)) + data
 
 
-def behind(entries: int) -> bytes:
+def chained_headers(entries: int) -> bytes:
     """The offset of what lies behind so many entries."""
     return struct.pack("<I", 8 + 2 + 12 * entries + 4)
 
 
 # What the EXIF is, and whether a viewer turns the image.
 ODD: dict[str, tuple[bytes, bool]] = {
-    "resolution -1/0": (exif(TURNED, (X_RESOLUTION, SIGNED, 1, behind(2)), data=struct.pack("<ii", -1, 0)), True),
-    "resolution 0/0": (exif(TURNED, (X_RESOLUTION, RATIONAL, 1, behind(2)), data=bytes(8)), True),
+    "resolution -1/0": (
+        exif(TURNED, (X_RESOLUTION, SIGNED, 1, chained_headers(2)), data=struct.pack("<ii", -1, 0)),
+        True,
+    ),
+    "resolution 0/0": (exif(TURNED, (X_RESOLUTION, RATIONAL, 1, chained_headers(2)), data=bytes(8)), True),
     "resolution as text": (exif(TURNED, (X_RESOLUTION, ASCII, 3, b"72\0\0")), True),
     "resolution nowhere": (exif(TURNED, (X_RESOLUTION, RATIONAL, 1, struct.pack("<I", 2**31))), True),
     "unknown type": (exif(TURNED, (X_RESOLUTION, 99, 1, bytes(4))), True),
@@ -65,12 +68,12 @@ ODD: dict[str, tuple[bytes, bool]] = {
 
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_exif_leaves_the_image_readable_and_upright(kind: str, tmp_path: Path) -> None:
-    block, turned = ODD[kind]
+    block, transpose = ODD[kind]
     PHOTO.save(tmp_path / "plain.jpg", quality=95)
     PHOTO.save(tmp_path / "odd.jpg", quality=95, exif=block)
     expected = decode(tmp_path / "plain.jpg").permute(1, 2, 0).numpy()
-    seen = decode(tmp_path / "odd.jpg").permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(seen, np.rot90(expected, -1) if turned else expected)
+    pixels = decode(tmp_path / "odd.jpg").permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(pixels, np.rot90(expected, -1) if transpose else expected)
 
 
 @pytest.fixture
@@ -94,13 +97,13 @@ def test_odd_exif_goes_through_every_command_in_silence(
         ["evaluate", run, odd_photos],
     ]
     for command in commands:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as records:
             warnings.simplefilter("always")
             code, text = snellen(*command, capsys=capsys)
         assert code == 0, text
         assert "unreadable" not in text.replace("0 unreadable", "")
-        said = [str(entry.message) for entry in caught if "PIL" in entry.filename or "rasterio" in entry.filename]
-        assert not said, command[0]
+        messages = [str(entry.message) for entry in records if "PIL" in entry.filename or "rasterio" in entry.filename]
+        assert not messages, command[0]
     assert (tmp_path / "p.csv").read_text().count("\n") == 1 + 2 * len(ODD)
 
 
@@ -125,24 +128,24 @@ SOUND = {
     suffix=st.sampled_from(sorted(SOUND)),
     cut=st.floats(0, 1),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
-    near=st.booleans(),
+    is_near=st.booleans(),
 )
 def test_damaged_bytes_raise_one_error_only(
-    suffix: str, cut: float, changes: list[tuple[float, int]], near: bool, tmp_path: Path
+    suffix: str, cut: float, changes: list[tuple[float, int]], is_near: bool, tmp_path: Path
 ) -> None:
     content = bytearray(SOUND[suffix])
-    for where, value in changes:  # half of the time in the header, where sizes and offsets stand
-        content[int(where * (min(len(content), 200) if near else len(content)) * 0.999)] = value
+    for position, value in changes:  # half of the time in the header, where sizes and offsets stand
+        content[int(position * (min(len(content), 200) if is_near else len(content)) * 0.999)] = value
     path = tmp_path / f"image.{suffix}"
     path.write_bytes(content if cut > 0.5 else content[: int(2 * cut * len(content))])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    most = 0
+    start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    limit = 0
     with contextlib.suppress(UnreadableImageError):
         pixels = decode(path)
         assert pixels.shape[0] == 3
-        most = 40 * pixels[0].numel()
-    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    assert grown < 2**28 + most
+        limit = 40 * pixels[0].numel()
+    growth = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start_memory)
+    assert growth < 2**28 + limit
 
 
 def claims(path: Path, width: int, height: int, bands: int = 3, bits: int = 8) -> Path:
@@ -194,11 +197,11 @@ def test_no_command_gives_it_the_memory_it_claims(bits: int, tmp_path: Path) -> 
 
     def run(*arguments: object) -> tuple[int, str]:
         command = [sys.executable, "-c", LIMITED, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=None)
-        text = " ".join((done.stdout + done.stderr).split())
+        process = subprocess.run(command, capture_output=True, text=True, check=False, env=None)
+        text = " ".join((process.stdout + process.stderr).split())
         assert "Traceback" not in text
         assert "MemoryError" not in text
-        return done.returncode, text
+        return process.returncode, text
 
     train = ["train", "airnet-scratch", tmp_path / "photos", *TINY, "--out", tmp_path / "run"]
     code, text = run(*train)
@@ -212,10 +215,10 @@ def test_no_command_gives_it_the_memory_it_claims(bits: int, tmp_path: Path) -> 
 def test_threads_that_decode_leave_the_warnings_of_the_process_alone(tmp_path: Path) -> None:
     for number, (block, _) in enumerate(ODD.values()):
         PHOTO.save(tmp_path / f"{number}.jpg", exif=block)
-    before = list(warnings.filters), warnings.showwarning, Image.MAX_IMAGE_PIXELS
+    state = list(warnings.filters), warnings.showwarning, Image.MAX_IMAGE_PIXELS
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(decode, 20 * sorted(tmp_path.iterdir())))) == 20 * len(ODD)
-    assert (list(warnings.filters), warnings.showwarning, Image.MAX_IMAGE_PIXELS) == before
+    assert (list(warnings.filters), warnings.showwarning, Image.MAX_IMAGE_PIXELS) == state
 
 
 def test_huge_blocks_of_a_small_file_are_refused(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_heic_says_how_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "2 .heic; pip install 'snellen[heif]' reads" in note
 
 
-def test_a_folder_of_such_files_alone_says_why(tmp_path: Path) -> None:
+def test_a_folder_without_readable_images_says_why(tmp_path: Path) -> None:
     data = photos(tmp_path / "photos")
     (data / "c").mkdir()
     (data / "c" / "1.raw").write_bytes(b"x")
@@ -53,7 +53,7 @@ def test_a_folder_of_such_files_alone_says_why(tmp_path: Path) -> None:
         read_unlabelled(data / "c")
 
 
-def test_beside_images_with_masks_too(scenes: Path, tmp_path: Path) -> None:
+def test_other_files_next_to_images_with_masks_are_counted(scenes: Path, tmp_path: Path) -> None:
     shutil.copytree(scenes, tmp_path / "scenes")
     (tmp_path / "scenes" / "notes.raw").write_bytes(b"x")
     images = read_masked(tmp_path / "scenes", MaskDataSpec())

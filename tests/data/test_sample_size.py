@@ -1,4 +1,4 @@
-"""What is said of small validation parts, with widths computed by hand."""
+"""Notes on small validation parts, with widths computed by hand."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def test_groups_count_in_place_of_images() -> None:
     groups = [f"p{number % 4}" for number in range(400)]
     notes = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, groups, None)
     assert notes[0].startswith("4 groups among the 400 validation images")
-    one = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, ["p"] * 400, None)
-    assert one[0].startswith("1 group among the 400 validation images: intervals and tests need at least 3 groups")
+    group_notes = few_images_notes(["a", "b"] * 50, ["a", "b"] * 200, ["p"] * 400, None)
+    assert group_notes[0].startswith(
+        "1 group among the 400 validation images: intervals and tests need at least 3 groups"
+    )
     assert f"{wilson_width(4, 2):.0f} points wide" in notes[0]
 
 

@@ -1,4 +1,4 @@
-"""Layouts that users have, and what is said about those that cannot be used."""
+"""Layouts that users have, and the messages about those that cannot be used."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_class_folders_with_a_split(tmp_path: Path, train: str, validation: str)
     assert f"1 file in {train}/ that is not an image was skipped (1 .txt)" in images.notes
 
 
-def test_classes_are_numbered_as_people_count(tmp_path: Path) -> None:
+def test_classes_are_sorted_in_natural_order(tmp_path: Path) -> None:
     for name in ("10", "2", "1"):
         for n in range(4):
             write(tmp_path / name / f"{n}.png")
@@ -85,7 +85,7 @@ def test_the_references_table(tmp_path: Path) -> None:
     assert images.classes == ("Bike", "Mug")
 
 
-def test_a_table_beside_the_folder_of_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_next_to_the_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """office/train.csv itself, with the images in office/train/."""
     names = [f"{label}_{n}.jpg" for label in ("Bike", "Mug") for n in range(5)]
     for name in names:
@@ -138,10 +138,12 @@ def test_groups_stay_whole(tmp_path: Path) -> None:
         for n in range(3):
             write(tmp_path / ("ill" if patient % 2 else "well") / f"patient{patient:02d}_{n}.png")
     images = read_images(tmp_path, DataSpec(group=r"(patient\d+)_", validation_share=0.3))
-    trained, scored = ({sample.group for sample in samples} for samples in (images.train, images.validation))
-    assert trained
-    assert scored
-    assert not trained & scored
+    training_groups, validation_groups = (
+        {sample.group for sample in samples} for samples in (images.train, images.validation)
+    )
+    assert training_groups
+    assert validation_groups
+    assert not training_groups & validation_groups
 
 
 @settings(max_examples=30, deadline=None)
@@ -159,12 +161,12 @@ def test_adding_images_moves_none(hashes: list[str], random: object) -> None:
 
 def test_split_share_is_kept() -> None:
     hashes = [text_hash(str(n)) for n in range(4000)]
-    chosen, notes = validation_rows(["a", "b"] * 2000, hashes, [None] * 4000, 0.15)
-    assert abs(len(chosen) / 4000 - 0.15) < 0.02
+    rows, notes = validation_rows(["a", "b"] * 2000, hashes, [None] * 4000, 0.15)
+    assert abs(len(rows) / 4000 - 0.15) < 0.02
     assert notes == []
 
 
-def test_leaks_are_told(tmp_path: Path) -> None:
+def test_leaks_are_reported(tmp_path: Path) -> None:
     for side in ("train", "val"):
         for name in ("a", "b"):
             for n in range(3):
@@ -174,7 +176,7 @@ def test_leaks_are_told(tmp_path: Path) -> None:
     assert notes[0].startswith("1 validation image is also among the training images")
 
 
-def test_frames_of_a_video_are_told(tmp_path: Path) -> None:
+def test_frames_of_a_video_are_reported(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for name in ("a", "b"):
         scene = generator.integers(0, 256, (16, 16, 3)).astype(float)
@@ -307,7 +309,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert read_images(tmp_path, DataSpec()).classes == ("car", "plane", "train")
 
 
-def test_classes_may_begin_as_parts_of_a_split_do(tmp_path: Path) -> None:
+def test_class_names_may_begin_like_parts_of_a_split(tmp_path: Path) -> None:
     """As of Places365: train_interior, train_station, and test_kitchen made up."""
     names = ["bedroom", "test_kitchen", "train_interior", "train_station"]
     for name in names[:1] + names[2:]:
@@ -365,7 +367,7 @@ def test_linked_folders_are_read(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("folder", [".", "train"])
-def test_images_without_labels_are_called_that(tmp_path: Path, names: list[str], folder: str) -> None:
+def test_images_without_labels_are_reported_as_such(tmp_path: Path, names: list[str], folder: str) -> None:
     for name in names:
         write(tmp_path / folder / name)
     with pytest.raises(UserError, match=r"look unlabelled.*snellen pretrain .*one folder per class"):

@@ -26,9 +26,9 @@ def rows_of(classes: int, groups: int) -> st.SearchStrategy[Rows]:
 def sides(rows: Rows, share: float) -> tuple[set[str], set[str], list[str]]:
     """Groups that are trained on, groups that are scored, and the notes."""
     labels, groups = [label for label, _ in rows], [group for _, group in rows]
-    scored, notes = validation_rows(labels, [text_hash(str(n)) for n in range(len(rows))], groups, share)
-    validation = {group for row, group in enumerate(groups) if row in scored}
-    return {group for row, group in enumerate(groups) if row not in scored}, validation, notes
+    held_out, notes = validation_rows(labels, [text_hash(str(n)) for n in range(len(rows))], groups, share)
+    validation = {group for row, group in enumerate(groups) if row in held_out}
+    return {group for row, group in enumerate(groups) if row not in held_out}, validation, notes
 
 
 def groups_of(rows: Rows) -> dict[str, set[str]]:
@@ -54,8 +54,8 @@ def test_groups_stay_whole_and_every_class_is_trained_on(rows: Rows, share: floa
             assert f"'{label}'" in text or "and 1 more" in text
         if len(groups) > 1 and not groups & validation:  # no group of it can be taken from training
             for group in groups:
-                others = [names for names in groups_of(rows).values() if group in names]
-                assert any(not (names - {group}) & train for names in others)
+                other_names = [names for names in groups_of(rows).values() if group in names]
+                assert any(not (names - {group}) & train for names in other_names)
     assert sides(rows, share) == (train, validation, notes)
     labels, names = [label for label, _ in rows], [group for _, group in rows]
     by_content, _ = validation_rows(labels, [text_hash(name) for name in names], [None] * len(rows), share)
@@ -64,24 +64,24 @@ def test_groups_stay_whole_and_every_class_is_trained_on(rows: Rows, share: floa
 
 def most_scored(groups: dict[str, set[str]]) -> int:
     """Of all splits that train on every class, the most classes that one of them scores."""
-    everything = sorted(set().union(*groups.values()))
+    all_groups = sorted(set().union(*groups.values()))
     best = 0
-    for number in range(2 ** len(everything)):
-        scored = {group for bit, group in enumerate(everything) if number >> bit & 1}
-        if not any(names <= scored for names in groups.values()):
-            best = max(best, sum(bool(names & scored) for names in groups.values()))
+    for number in range(2 ** len(all_groups)):
+        subset = {group for bit, group in enumerate(all_groups) if number >> bit & 1}
+        if not any(names <= subset for names in groups.values()):
+            best = max(best, sum(bool(names & subset) for names in groups.values()))
     return best
 
 
 def test_nearly_as_many_classes_are_scored_as_can_be() -> None:
-    generator, fewer = random.Random(0), 0
+    generator, shortfalls = random.Random(0), 0
     for _ in range(300):
         number, size = generator.randint(2, 7), generator.randint(2, 20)
         rows = [(f"c{generator.randrange(5)}", f"g{generator.randrange(number)}") for _ in range(size)]
         _, validation, _ = sides(rows, 0.3)
-        scored = sum(bool(names & validation) for names in groups_of(rows).values())
-        fewer += scored < most_scored(groups_of(rows))
-    assert fewer <= 3  # the best split is as hard to find as a 2-colouring of a hypergraph
+        scored_count = sum(bool(names & validation) for names in groups_of(rows).values())
+        shortfalls += scored_count < most_scored(groups_of(rows))
+    assert shortfalls <= 3  # the best split is as hard to find as a 2-colouring of a hypergraph
 
 
 def test_a_class_of_one_patient_leaves_the_patient_whole() -> None:
@@ -99,8 +99,8 @@ def test_a_file_under_two_classes_is_on_one_side() -> None:
     labels = ["a", "b"] * 20
     hashes = [text_hash(str(number // 2)) for number in range(40)]  # every file under both
     hashes += [text_hash(f"single {number}") for number in range(20)]
-    scored, _ = validation_rows(labels + ["a"] * 10 + ["b"] * 10, hashes, [None] * 60, 0.3)
-    assert not {hashes[row] for row in scored} & {hashes[row] for row in range(60) if row not in scored}
+    validation, _ = validation_rows(labels + ["a"] * 10 + ["b"] * 10, hashes, [None] * 60, 0.3)
+    assert not {hashes[row] for row in validation} & {hashes[row] for row in range(60) if row not in validation}
 
 
 GROUPED = st.lists(st.tuples(st.integers(0, 2), st.sampled_from("pqrstuvwxyz")), min_size=1, max_size=40)
@@ -113,15 +113,15 @@ def test_a_share_of_grouped_images_holds_whole_groups(
     labels, groups = [label for label, _ in rows], [group for _, group in rows]
     small, large = (set(fraction_rows(labels, fraction, seed, groups)) for fraction in sorted(fractions))
     assert small <= large, "the rows of a smaller share are among those of a larger one"
-    for chosen in (small, large):
-        names = {groups[row] for row in chosen}
-        assert chosen == {row for row, group in enumerate(groups) if group in names}
-        assert {labels[row] for row in chosen} == set(labels), "every class stays"
+    for subset in (small, large):
+        names = {groups[row] for row in subset}
+        assert subset == {row for row, group in enumerate(groups) if group in names}
+        assert {labels[row] for row in subset} == set(labels), "every class stays"
     assert set(fraction_rows(labels, 1.0, seed, groups)) == set(range(len(rows)))
 
 
 @given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=40), fraction=st.floats(0.01, 1), seed=st.integers(0, 9))
-def test_a_share_of_ungrouped_images_is_drawn_as_ever(labels: list[int], fraction: float, seed: int) -> None:
+def test_a_share_of_ungrouped_images_is_drawn_as_before(labels: list[int], fraction: float, seed: int) -> None:
     """Of each class a permutation by numpy's generator, seeded by the class; runs of earlier versions keep theirs."""
     expected = []
     for label in set(labels):

@@ -64,7 +64,7 @@ print((resident("VmHWM") - before) / pixels.nbytes, pixels.nbytes / 2**20)
         (224, 700, "uniform"),
     ],
 )
-def test_the_cache_lies_in_memory_once(side: int, count: int, shapes: str, tmp_path: Path) -> None:
+def test_the_cache_is_in_memory_once(side: int, count: int, shapes: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASURE, str(tmp_path), str(side), shapes, str(count)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     peak, mebibytes = map(float, output.split())
@@ -76,41 +76,43 @@ def test_the_cache_lies_in_memory_once(side: int, count: int, shapes: str, tmp_p
 @given(
     sides=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=12),
     uniform=st.booleans(),
-    more=st.integers(-12, 3),
+    spare=st.integers(-12, 3),
     last=st.booleans(),
 )
-def test_what_is_put_comes_back(sides: list[tuple[int, int]], uniform: bool, more: int, last: bool) -> None:
+def test_stored_images_are_returned_unchanged(
+    sides: list[tuple[int, int]], uniform: bool, spare: int, last: bool
+) -> None:
     sides = [sides[0]] * len(sides) if uniform else sides
     images = [torch.randint(0, 256, (h, w, 3), dtype=torch.uint8).permute(2, 0, 1) for h, w in sides]
     images = images if last else [image.contiguous() for image in images]
-    store = PixelStore(CacheBudget(1), max(0, len(sides) + more))
-    kept = [store.put(image) for image in images]
-    assert all(copy.equal(image) for copy, image in zip(kept, images, strict=True))
+    store = PixelStore(CacheBudget(1), max(0, len(sides) + spare))
+    copies = [store.put(image) for image in images]
+    assert all(copy.equal(image) for copy, image in zip(copies, images, strict=True))
     if store.block is None:
-        assert len(set(sides)) > 1 or more < 0
+        assert len(set(sides)) > 1 or spare < 0
     else:
         assert store.block.equal(torch.stack(images))
 
 
-def test_a_part_takes_from_the_whole() -> None:
-    whole = CacheBudget(2)
-    part = whole.part(1)
+def test_a_part_counts_towards_the_whole_budget() -> None:
+    budget = CacheBudget(2)
+    part = budget.part(1)
     assert not part.take(2**20 + 1)
     assert part.take(2**20)
     assert not part.take(1)
-    assert (whole.left, part.left) == (2**20, 0)
-    assert not whole.take(2**20 + 1)
-    assert whole.take(2**20)
-    other = CacheBudget(2).part(5)
-    assert other.left == 2 * 2**20
-    assert not other.take(3 * 2**20)
-    assert other.take(2 * 2**20)
+    assert (budget.left, part.left) == (2**20, 0)
+    assert not budget.take(2**20 + 1)
+    assert budget.take(2**20)
+    other_part = CacheBudget(2).part(5)
+    assert other_part.left == 2 * 2**20
+    assert not other_part.take(3 * 2**20)
+    assert other_part.take(2 * 2**20)
 
 
-def test_runs_side_by_side_divide_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = CacheBudget(2**30).left
+def test_parallel_runs_divide_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    single_run_bytes = CacheBudget(2**30).left
     monkeypatch.setenv("SNELLEN_JOBS", "4")
-    assert 0.1 < CacheBudget(2**30).left / alone < 0.4, "a quarter, less what others took meanwhile"
+    assert 0.1 < CacheBudget(2**30).left / single_run_bytes < 0.4, "a quarter, less what others took meanwhile"
 
 
 def large(folder: Path, photograph: torch.Tensor) -> Path:
@@ -132,8 +134,8 @@ def test_sets_of_a_classification_share_one_bound(photograph: torch.Tensor, tmp_
     job = prepare(tmp_path / "run", recipe, images, QUIET, recorded=None).job
     list(job.feed.evaluate())
     feeds = (job.feed, job.task._validation)
-    kept = {id(pixels): pixels.nbytes for feed in feeds for pixels in (feed.pixels, feed.views)}
-    assert 0.8 * 2**20 < sum(kept.values()) <= 2**20
+    sizes = {id(pixels): pixels.nbytes for feed in feeds for pixels in (feed.pixels, feed.views)}
+    assert 0.8 * 2**20 < sum(sizes.values()) <= 2**20
 
 
 def test_sets_of_a_pretraining_share_one_bound(photograph: torch.Tensor, tmp_path: Path) -> None:
@@ -143,13 +145,13 @@ def test_sets_of_a_pretraining_share_one_bound(photograph: torch.Tensor, tmp_pat
     job = prepare_pretraining(tmp_path / "run", recipe, read_unlabelled(data), QUIET, recorded=None).job
     labelled = job.task._labelled
     assert labelled is not None
-    every = (job.feed.pixels, labelled.known.views, labelled.scored.views, job.task._plain.views)
-    assert 1.6 * 2**20 < sum({id(pixels): pixels.nbytes for pixels in every}.values()) <= 2 * 2**20
+    all_pixels = (job.feed.pixels, labelled.known.views, labelled.scored.views, job.task._plain.views)
+    assert 1.6 * 2**20 < sum({id(pixels): pixels.nbytes for pixels in all_pixels}.values()) <= 2 * 2**20
 
 
 def test_images_and_masks_share_one_bound(scenes: Path) -> None:
     decoded = decode_set(read_masked(scenes, MaskDataSpec()), MaskDataSpec(cache_mib=0), None, None)
     assert decoded.train.images.nbytes + decoded.validation.masks.nbytes == 0
-    whole = decode_set(read_masked(scenes, MaskDataSpec()), MaskDataSpec(cache_mib=1), None, None)
-    sides = [side.images.nbytes + side.masks.nbytes for side in (whole.train, whole.validation)]
+    decoded_set = decode_set(read_masked(scenes, MaskDataSpec()), MaskDataSpec(cache_mib=1), None, None)
+    sides = [side.images.nbytes + side.masks.nbytes for side in (decoded_set.train, decoded_set.validation)]
     assert sum(sides) == 16 * 4 * 48 * 48

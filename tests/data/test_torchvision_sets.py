@@ -84,7 +84,7 @@ def test_two_processes_want_one_set(tmp_path: Path, locks: str) -> None:
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob(".*.partial"))
 
 
-def test_a_killed_process_leaves_no_set(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_partial_set(tmp_path: Path) -> None:
     first = start("first", tmp_path)
     wait_for(tmp_path / "first-halfway", first)
     first.send_signal(signal.SIGKILL)

@@ -17,10 +17,10 @@ def test_a_list_names_its_images(digits: Path, tmp_path: Path) -> None:
     result = read_unlabelled(file)
     assert [result.root / path for path in result.paths] == images
     assert result.layout == "listed in some.txt"
-    beside = digits / "beside.txt"
-    beside.write_text("".join(f"{image.relative_to(digits)}\n" for image in images))
-    same = read_unlabelled(beside)
-    beside.unlink()
+    list_file = digits / "beside.txt"
+    list_file.write_text("".join(f"{image.relative_to(digits)}\n" for image in images))
+    same = read_unlabelled(list_file)
+    list_file.unlink()
     assert same.paths == tuple(image.relative_to(digits).as_posix() for image in images)
 
 
@@ -36,7 +36,7 @@ def test_of_a_split_only_the_training_part_is_learnt_from(digits: Path, tmp_path
     assert "val/ is kept for evaluation" in result.notes[0]
 
 
-def test_what_is_no_list(tmp_path: Path) -> None:
+def test_invalid_lists_of_images_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_text("gone.png\n")
     with pytest.raises(UserError, match=r"list\.txt, image 1: .*gone\.png is not a file"):
@@ -47,5 +47,5 @@ def test_what_is_no_list(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(UserError, match="no images"):
         read_unlabelled(file)
-    with pytest.raises(UserError, match=r"or a \.txt file with a path per line"):
+    with pytest.raises(UserError, match=r"or a \.txt file with one path per line"):
         read_unlabelled(tmp_path / "nowhere")

@@ -14,9 +14,9 @@ SCRIPTS = sorted(path for path in (Path(__file__).parents[2] / "benchmarks").glo
 @pytest.mark.slow  # each imports several large libraries
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_answers_help(script: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(script), "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage:")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("usage:")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Every shell block of the pages is typed as it stands, in a folder with a few images; only the runs are shorter."""
+"""Every shell block of the pages is run as written, in a folder with a few images; only the runs are shorter."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LITE_MASKS = f"{MASKS} model.weights=lite0.safetensors"
 PRETRAINING = f"{BRIEF} {SIZE} evaluation.collapse=warn evaluation.every=1"
 
 
-def inside(prefix: str, pairs: str) -> str:
+def prefixed(prefix: str, pairs: str) -> str:
     return " ".join(f"{prefix}.{pair}" for pair in pairs.split())
 
 
-STUDY = f"seeds=1 {inside('changes', f'{BRIEF} {SIZE}')}"
-STEP = inside("pretraining.changes", PRETRAINING)
+STUDY = f"seeds=1 {prefixed('changes', f'{BRIEF} {SIZE}')}"
+STEP = prefixed("pretraining.changes", PRETRAINING)
 TRANSFER = f"{STUDY} {STEP} supervised=lite0.safetensors"
 # What is added to a command, by the beginning of the line; None: it is not typed, only that it is there is checked.
 SHORTER: dict[str, dict[str, str | None]] = {
@@ -94,10 +94,10 @@ def addition(page: str, line: str) -> str | None:
 def test_every_command_is_tried() -> None:
     lines = {page: commands(page) for page in PAGES}
     assert len(lines["README.md"]) > 15
-    for page, those in lines.items():
-        for line in those:
+    for page, page_lines in lines.items():
+        for line in page_lines:
             addition(page, line)
-        unused = [s for s in SHORTER.get(page, {}) if not any(line.startswith(s) for line in those)]
+        unused = [s for s in SHORTER.get(page, {}) if not any(line.startswith(s) for line in page_lines)]
         assert not unused, f"{page} no longer has {unused}"
 
 
@@ -143,14 +143,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page in SHORTER])
-def test_the_commands_of_a_page_run_as_they_stand(
+def test_the_commands_of_a_page_run_as_written(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for line in commands(page):
-        more = addition(page, line)
-        if more is None:
+        extra = addition(page, line)
+        if extra is None:
             continue
-        words = [*shlex.split(line, comments=True), *shlex.split(more)]
+        words = [*shlex.split(line, comments=True), *shlex.split(extra)]
         typed = [path for word in words for path in (sorted(glob.glob(word)) if "*" in word else [word])]
         monkeypatch.setattr(sys, "argv", typed)
         try:

@@ -72,8 +72,8 @@ def _small_snellen() -> SimpleNamespace:
     """The front door with small networks and images, fixed hardware, and nothing printed."""
     names = {name: getattr(snellen, name) for name in FUNCTIONS}
     for name, function in names.items():
-        fixed: dict[str, Any] = {"quiet": True} if "quiet" in inspect.signature(function).parameters else {}
+        defaults: dict[str, Any] = {"quiet": True} if "quiet" in inspect.signature(function).parameters else {}
         if name in SMALLER:
-            fixed["overrides"] = SMALLER[name]
-        names[name] = partial(function, **fixed)
+            defaults["overrides"] = SMALLER[name]
+        names[name] = partial(function, **defaults)
     return SimpleNamespace(**names)

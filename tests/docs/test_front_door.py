@@ -31,8 +31,8 @@ def test_every_name_is_documented_and_called_by_its_public_name(name: str) -> No
 
 def test_what_a_function_returns_and_raises_is_named_publicly_too() -> None:
     script = "import snellen; snellen.load('no such folder')"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "\nsnellen.UserError: no such folder" in done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "\nsnellen.UserError: no such folder" in process.stderr
 
 
 def test_a_pickle_opens_in_a_process_that_has_imported_nothing(tmp_path: Path) -> None:
@@ -41,10 +41,10 @@ def test_a_pickle_opens_in_a_process_that_has_imported_nothing(tmp_path: Path) -
         "import pickle, sys; recipe, train = pickle.load(open(sys.argv[1], 'rb'));"
         "print(recipe.epochs, train.__module__, train.__name__)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "pickle")], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["3", "snellen", "train"]
+    assert process.stdout.split() == ["3", "snellen", "train"]
 
 
 def test_a_recipe_can_be_extended() -> None:

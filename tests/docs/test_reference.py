@@ -7,7 +7,7 @@ from pathlib import Path
 
 from docs.generate_reference import PAGE, reference
 
-from snellen.recipe.text import shipped_names
+from snellen.recipe.text import RECIPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,4 +24,4 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_the_readme_names_every_recipe() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in text for name in shipped_names())
+    assert all(f"`{name}`" in text for name in RECIPES.names())

@@ -52,7 +52,7 @@ def test_last_batch_of_few_images(batch_size: int, accumulation: int, digits: Pa
     """102 images: parts of nothing made the loss NaN, parts of one image are refused by batch-norm."""
     recipe = CLASSES | {"batch_size": batch_size, "accumulation": accumulation}
     run = train(digits, recipe, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert np.isfinite(run.steps()["loss"]).all()
 
 
@@ -61,11 +61,11 @@ def test_parts_weigh_what_they_hold(batch_size: int, digits: Path, tmp_path: Pat
     """Without batch-norm in what is trained, the weights are those of whole batches but for rounding."""
     model = {"backbone": "airnet", "width": 0.125, "freeze": True, "cached": True}
     recipe = CLASSES | {"batch_size": batch_size, "epochs": 3, "model": model, "hardware": FP32}
-    whole, parts = (
+    whole_batch, parts = (
         train(digits, recipe | {"accumulation": number}, out=tmp_path / str(number), console=QUIET) for number in (1, 4)
     )
-    np.testing.assert_allclose(parts.steps()["loss"], whole.steps()["loss"], rtol=1e-4)
-    heads = [load_file(run.path / "checkpoints" / "last.safetensors") for run in (whole, parts)]
+    np.testing.assert_allclose(parts.steps()["loss"], whole_batch.steps()["loss"], rtol=1e-4)
+    heads = [load_file(run.path / "checkpoints" / "last.safetensors") for run in (whole_batch, parts)]
     for name, tensor in heads[0].items():
         torch.testing.assert_close(heads[1][name], tensor, rtol=1e-3, atol=1e-5)
 
@@ -83,21 +83,23 @@ def test_last_batch_of_few_masks(batch_size: int, accumulation: int, scenes: Pat
         "snapshots": {"images": 1},
     }
     run = train(scenes, recipe, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert np.isfinite(run.steps()["loss"]).all()
 
 
-@pytest.mark.parametrize(("batch_size", "accumulation", "advised"), [(32, 4, 8), (32, 12, 16), (32, 16, None)])
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation", "expected_accumulation"), [(32, 4, 8), (32, 12, 16), (32, 16, None)]
+)
 def test_advice_without_memory_is_a_recipe_that_is_accepted(
-    batch_size: int, accumulation: int, advised: int | None
+    batch_size: int, accumulation: int, expected_accumulation: int | None
 ) -> None:
     fields = {"batch_size": batch_size, "accumulation": accumulation}
     recipe = load_recipe("airnet-scratch", fields)
     explained = memory_explained(recipe, torch.device("cuda:0"))
-    with pytest.raises(UserError, match="the device cuda:0 ran out of memory") as caught, explained:
+    with pytest.raises(UserError, match="the device cuda:0 ran out of memory") as error, explained:
         raise torch.OutOfMemoryError
-    text = str(caught.value)
-    assert ("accumulation=" in text) == (advised is not None)
-    if advised is not None:
-        assert f"accumulation={advised} " in text
-        load_recipe("airnet-scratch", fields | {"accumulation": advised})
+    text = str(error.value)
+    assert ("accumulation=" in text) == (expected_accumulation is not None)
+    if expected_accumulation is not None:
+        assert f"accumulation={expected_accumulation} " in text
+        load_recipe("airnet-scratch", fields | {"accumulation": expected_accumulation})

@@ -53,30 +53,30 @@ else:
 """
 
 
-def killed(what: dict[str, Any], data: Path, out: Path, command: str) -> None:
-    arguments = [sys.executable, "-c", KILLED, json.dumps(what), str(data), str(out), command]
+def run_killed(fields: dict[str, Any], data: Path, out: Path, command: str) -> None:
+    arguments = [sys.executable, "-c", KILLED, json.dumps(fields), str(data), str(out), command]
     process = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr
 
 
 def test_a_run_killed_while_decoding_is_started_by_the_same_command(digits: Path, tmp_path: Path) -> None:
-    killed(RECIPE, digits, tmp_path / "run", "train")
+    run_killed(RECIPE, digits, tmp_path / "run", "train")
     assert [file.name for file in (tmp_path / "run").iterdir()] == [".lock"]
     run = train(digits, RECIPE, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
 
 
 @pytest.mark.slow
 def test_a_study_killed_while_decoding_resumes(digits: Path, tmp_path: Path) -> None:
     study = {"name": "small", "seeds": [0, 1], "recipe": RECIPE, "settings": [{"name": "A"}]}
-    killed(study, digits, tmp_path / "study", "compare")
-    done = compare(study, digits, out=tmp_path / "study", console=QUIET)
-    assert done is not None
-    assert done.finished
+    run_killed(study, digits, tmp_path / "study", "compare")
+    resumed_study = compare(study, digits, out=tmp_path / "study", console=QUIET)
+    assert resumed_study is not None
+    assert resumed_study.finished
 
 
 @pytest.mark.parametrize("names", [(".lock",), (".lock", "samples.csv", "data.json", ".status.json.17.tmp")])
-def test_what_a_killed_set_up_left_is_removed(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_set_up_are_removed(names: tuple[str, ...], tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).write_text("")
     with new_run(tmp_path, "run") as path:
@@ -108,10 +108,10 @@ def test_the_second_of_two_leaves_the_first_its_folder(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_is_reported_and_used(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refused(*_: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with locked(tmp_path):
         assert f"{tmp_path}: files cannot be locked here" in capsys.readouterr().err
     assert not is_locked(tmp_path)

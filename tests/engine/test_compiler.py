@@ -14,7 +14,7 @@ FIELDS = [
     *("model.width=0.125", "hardware.device=cpu", "hardware.threads=1", "hardware.precision=fp32"),
     *("hardware.channels_last=false", "hardware.unfold=false", "snapshots.images=0"),
 ]
-# As on CUDA, where a compiled variant of the fastest mode is tried beside it.
+# As on CUDA, where a compiled variant of the fastest mode is tried as well.
 MEASURED = """
 import torch
 from rich.console import Console
@@ -28,7 +28,7 @@ print([str(entry.mode) for entry in measure([plain], lambda mode: [compiled], wo
 """
 
 
-def _without_compiler(command: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def _run_without_compiler(command: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
     none = {"CC": "/nonexistent", "CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
     return subprocess.run(
         [sys.executable, *command], env=os.environ | none, capture_output=True, text=True, check=False
@@ -38,10 +38,10 @@ def _without_compiler(command: list[str], tmp_path: Path) -> subprocess.Complete
 @pytest.mark.slow  # importing torch's compiler takes long
 def test_the_message_names_what_to_install(digits: Path, tmp_path: Path) -> None:
     command = ["-m", "snellen", "train", "airnet-scratch", str(digits), "--out", str(tmp_path / "run")]
-    done = _without_compiler([*command, *FIELDS, "hardware.compile=true"], tmp_path)
-    output = " ".join(done.stderr.split())
+    process = _run_without_compiler([*command, *FIELDS, "hardware.compile=true"], tmp_path)
+    output = " ".join(process.stderr.split())
     assert "Traceback" not in output
-    assert done.returncode == 2
+    assert process.returncode == 2
     assert "hardware.compile=true: torch.compile does not work here (" in output
     assert "No working C++ compiler" in output
     assert "apt install build-essential" in output
@@ -50,5 +50,5 @@ def test_the_message_names_what_to_install(digits: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_compiled_mode_is_no_candidate(tmp_path: Path) -> None:
-    done = _without_compiler(["-c", MEASURED], tmp_path)
-    assert done.stdout.strip() == "['fp32']", done.stderr
+    process = _run_without_compiler(["-c", MEASURED], tmp_path)
+    assert process.stdout.strip() == "['fp32']", process.stderr

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,11 +59,11 @@ def test_candidates_keep_to_what_the_recipe_fixes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "chosen"), [((1.0, 0.9, 0.5), HALF), ((1.0, 0.9, 2.0), LAST), ((1.0, 0.98, 0.975), PLAIN)]
+    ("seconds", "expected"), [((1.0, 0.9, 0.5), HALF), ((1.0, 0.9, 2.0), LAST), ((1.0, 0.98, 0.975), PLAIN)]
 )
-def test_the_plain_mode_stays_unless_another_saves_three_percent(seconds: tuple[float, ...], chosen: Mode) -> None:
+def test_the_plain_mode_stays_unless_another_saves_three_percent(seconds: tuple[float, ...], expected: Mode) -> None:
     timings = [ModeTiming(mode, 8, value) for mode, value in zip((PLAIN, LAST, HALF), seconds, strict=True)]
-    assert fastest(timings) == chosen
+    assert fastest(timings) == expected
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
@@ -77,15 +79,15 @@ def test_measuring_leaves_the_network_alone(accumulation: int) -> None:
 
 
 def test_a_batch_is_split_as_training_splits_it() -> None:
-    seen: list[int] = []
+    part_sizes: list[int] = []
 
     def loss(network: nn.Module, batch: Tensor) -> Tensor:
-        seen.append(len(batch))
+        part_sizes.append(len(batch))
         return _loss(network, batch)
 
     work = _work(accumulation=3)
     measure([PLAIN], lambda mode: [], Workload(work.model, work.images, loss, 3, "", 1), QUIET)
-    assert set(seen) == {2}, "6 images in 3 parts"
+    assert set(part_sizes) == {2}, "6 images in 3 parts"
 
 
 def test_a_mode_that_raises_is_no_candidate() -> None:
@@ -184,22 +186,22 @@ def test_out_of_memory_is_reported_with_what_helps(error: Exception, accumulatio
 def test_a_decision_is_kept_for_this_network_and_what_the_recipe_fixes() -> None:
     first = choose(HardwareSpec(), _work(), QUIET)
     assert first.timings
-    again = choose(HardwareSpec(), _work(), QUIET)
-    assert (again.mode, again.timings, again.remembered) == (first.mode, (), True)
+    second_choice = choose(HardwareSpec(), _work(), QUIET)
+    assert (second_choice.mode, second_choice.timings, second_choice.remembered) == (first.mode, (), True)
     assert choose(HardwareSpec(), _work(network="another"), QUIET).timings
     assert choose(HardwareSpec(channels_last=True), _work(), QUIET).timings
     assert choose(HardwareSpec(remeasure=True), _work(), QUIET).timings
-    fixed = HardwareSpec(precision="fp32", channels_last=False, unfold=False)
-    assert choose(fixed, _work(network="fixed"), QUIET).mode == PLAIN
-    assert not choose(fixed, _work(network="fixed"), QUIET).remembered, "there was nothing to choose"
+    fixed_spec = HardwareSpec(precision="fp32", channels_last=False, unfold=False)
+    assert choose(fixed_spec, _work(network="fixed"), QUIET).mode == PLAIN
+    assert not choose(fixed_spec, _work(network="fixed"), QUIET).remembered, "there was nothing to choose"
 
 
 KEY = {"cpu": "some", "network": "small"}
-MODE = {"precision": "bf16", "channels_last": True, "compiled": False, "unfolded": True}
+MODE = Mode("bf16", channels_last=True, compiled=False, unfolded=True)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"mode": 1}', json.dumps({"key": KEY, "mode": {}}), "\x00\xff"])
-def test_a_damaged_file_is_as_good_as_none(text: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_ignored(text: str, tmp_path: Path) -> None:
     decisions.write(KEY, MODE, [])
     assert decisions.read(KEY) == MODE
     file = next((tmp_path / "cache" / "modes").glob("*.json"))
@@ -210,8 +212,9 @@ def test_a_damaged_file_is_as_good_as_none(text: str, tmp_path: Path) -> None:
 
 
 def test_a_damaged_choice_of_mode_is_ignored() -> None:
+    wrong: dict[str, Any]
     for wrong in ({"precision": "fp8"}, {"unfolded": "yes"}):
-        decisions.write(KEY, MODE | wrong, [])
+        decisions.write(KEY, dataclasses.replace(MODE, **wrong), [])
         assert decisions.read(KEY) is None
 
 
@@ -246,13 +249,13 @@ def test_a_mode_can_be_forced_on_what_the_recipe_leaves_open(name: str, monkeypa
 def test_a_mode_written_out_leaves_nothing_to_measure() -> None:
     spec = HardwareSpec(remeasure=True, threads=1)
     for mode in NAMED_MODES.values():
-        fixed = mode.fixed(spec)
-        assert candidates(fixed, CPU) == [mode]
-        assert not variants(fixed, CPU, mode)
-        assert (fixed.threads, fixed.remeasure) == (1, False)
+        fixed_spec = mode.fixed(spec)
+        assert candidates(fixed_spec, CPU) == [mode]
+        assert not variants(fixed_spec, CPU, mode)
+        assert (fixed_spec.threads, fixed_spec.remeasure) == (1, False)
 
 
-def test_devices_and_threads_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_devices_and_threads_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_device(HardwareSpec(device="cpu")) == CPU
     missing = f"cuda:{torch.cuda.device_count() + 3}"
     with pytest.raises(UserError, match=r"Try hardware\.device=auto"):

@@ -60,7 +60,7 @@ RECIPE: dict[str, Any] = {
 class StopAfter(StopRequest):
     """Asks to stop when it has been looked at `looks` times."""
 
-    looks = 0
+    queries = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class StopAfter(StopRequest):
     @property
     def requested(self) -> bool:
         self._seen += 1
-        return self._seen > StopAfter.looks
+        return self._seen > StopAfter.queries
 
     @requested.setter
     def requested(self, value: bool) -> None:
@@ -77,40 +77,40 @@ class StopAfter(StopRequest):
 
 
 @pytest.fixture(scope="module")
-def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def reference(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train_command.train(digits, RECIPE, out=tmp_path_factory.mktemp("whole") / "run", console=QUIET)
 
 
-def assert_same(run: Run, whole: Run) -> None:
-    assert_same_metrics_and_weights(run, whole)
-    assert (run.by_epoch() == whole.by_epoch()).all()
-    ours, theirs = classes_by_epoch(run), classes_by_epoch(whole)
-    if ours is None or theirs is None:
+def assert_same(run: Run, reference: Run) -> None:
+    assert_same_metrics_and_weights(run, reference)
+    assert (run.by_epoch() == reference.by_epoch()).all()
+    actual, expected = classes_by_epoch(run), classes_by_epoch(reference)
+    if actual is None or expected is None:
         assert run.recipe.task == "pretraining"
     else:
-        assert ours.tobytes() == theirs.tobytes()
-        assert len(ours) == len(run.by_epoch())
-    assert (run.validation().probabilities == whole.validation().probabilities).all()
-    for ours, theirs in zip(run.snapshots(), whole.snapshots(), strict=True):
-        assert (ours.features == theirs.features).all()
+        assert actual.tobytes() == expected.tobytes()
+        assert len(actual) == len(run.by_epoch())
+    assert (run.validation().probabilities == reference.validation().probabilities).all()
+    for actual, expected in zip(run.snapshots(), reference.snapshots(), strict=True):
+        assert (actual.features == expected.features).all()
 
 
-def assert_same_metrics_and_weights(run: Run, whole: Run) -> None:
+def assert_same_metrics_and_weights(run: Run, reference: Run) -> None:
     for name in ("best", "last"):
-        ours, theirs = (load_file(r.path / "checkpoints" / f"{name}.safetensors") for r in (run, whole))
-        assert ours.keys() == theirs.keys()
-        assert all(ours[key].equal(theirs[key]) for key in theirs), name
+        actual, expected = (load_file(r.path / "checkpoints" / f"{name}.safetensors") for r in (run, reference))
+        assert actual.keys() == expected.keys()
+        assert all(actual[key].equal(expected[key]) for key in expected), name
     timed = ["seconds", "images_per_second"]
-    pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), whole.metrics().drop(columns=timed))
-    pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), whole.steps().drop(columns="seconds"))
-    assert run.status["state"] == whole.status["state"] == "finished"
+    pd.testing.assert_frame_equal(run.metrics().drop(columns=timed), reference.metrics().drop(columns=timed))
+    pd.testing.assert_frame_equal(run.steps().drop(columns="seconds"), reference.steps().drop(columns="seconds"))
+    assert run.status.state == reference.status.state == "finished"
 
 
 def test_a_run_of_an_older_version_resumes_without_predicted_classes(digits: Path, tmp_path: Path) -> None:
     """Classes of later epochs alone would be mistaken for those of the first: the file is not started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)
-        StopAfter.looks = 10
+        StopAfter.queries = 10
         run = train_command.train(digits, RECIPE, out=tmp_path / "run", console=QUIET)
     last = run.path / "checkpoints" / "last.pt"
     state = torch.load(last, weights_only=True)
@@ -118,34 +118,34 @@ def test_a_run_of_an_older_version_resumes_without_predicted_classes(digits: Pat
     torch.save(state, last)
     (run.path / "predictions" / "classes.u1").unlink()
     run = train_command.resume(run.path, console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     assert not (run.path / "predictions" / "classes.u1").exists()
     assert classes_by_epoch(run) is None
     assert len(run.by_epoch()) == 3
 
 
-def test_whole_run_has_every_step(whole: Run) -> None:
-    assert whole.steps()["step"].tolist() == list(range(1, STEPS + 1))
-    assert whole.metrics()["epoch"].tolist() == [1, 2, 3]
-    assert [snapshot.epoch for snapshot in whole.snapshots()] == [1, 2, 3]
+def test_whole_run_has_every_step(reference: Run) -> None:
+    assert reference.steps()["step"].tolist() == list(range(1, STEPS + 1))
+    assert reference.metrics()["epoch"].tolist() == [1, 2, 3]
+    assert [snapshot.epoch for snapshot in reference.snapshots()] == [1, 2, 3]
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(first=st.integers(0, STEPS - 1), more=st.integers(1, STEPS))
+@given(first=st.integers(0, STEPS - 1), second=st.integers(1, STEPS))
 def test_stopped_twice_and_resumed(
-    first: int, more: int, whole: Run, digits: Path, tmp_path_factory: pytest.TempPathFactory
+    first: int, second: int, reference: Run, digits: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)
-        StopAfter.looks = first
+        StopAfter.queries = first
         run = train_command.train(digits, RECIPE, out=path, console=QUIET)
-        assert run.status["state"] == "interrupted"
-        StopAfter.looks = more
+        assert run.status.state == "interrupted"
+        StopAfter.queries = second
         run = train_command.resume(path, console=QUIET)
-    if run.status["state"] == "interrupted":
+    if run.status.state == "interrupted":
         run = train_command.resume(path, console=QUIET)
-    assert_same(run, whole)
+    assert_same(run, reference)
 
 
 # The target network, the queue and the centre are state as well, and so are their schedules.
@@ -169,18 +169,20 @@ def test_pretraining_stopped_and_resumed(method: str, digits: Path, tmp_path: Pa
         "model": {"backbone": "airnet", "width": 0.125},
         "method": METHODS[method],
     }
-    whole = pretrain(digits, recipe, out=tmp_path / "whole", console=QUIET)
-    assert whole.steps()["step"].tolist() == list(range(1, 3 * 3 + 1))  # 120 images in batches of 32
+    reference = pretrain(digits, recipe, out=tmp_path / "whole", console=QUIET)
+    assert reference.steps()["step"].tolist() == list(range(1, 3 * 3 + 1))  # 120 images in batches of 32
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)
-        StopAfter.looks = 5
+        StopAfter.queries = 5
         run = pretrain(digits, recipe, out=tmp_path / "stopped", console=QUIET)
-    assert run.status["state"] == "interrupted"
+    assert run.status.state == "interrupted"
     run = train_command.resume(run.path, console=QUIET)
-    assert_same(run, whole)
-    ours, theirs = (torch.load(one.path / "checkpoints" / "last.pt", weights_only=True) for one in (run, whole))
-    assert ours["model"].keys() == theirs["model"].keys()
-    assert all(ours["model"][key].equal(theirs["model"][key]) for key in theirs["model"])
+    assert_same(run, reference)
+    actual, expected = (
+        torch.load(either.path / "checkpoints" / "last.pt", weights_only=True) for either in (run, reference)
+    )
+    assert actual["model"].keys() == expected["model"].keys()
+    assert all(actual["model"][key].equal(expected["model"][key]) for key in expected["model"])
 
 
 # Dropout (fpn has some), augmentation, accumulation, an average of the weights, batches whose last one is smaller.
@@ -209,35 +211,35 @@ MASK_STEPS = 3 * 3  # epochs of 11 training images in batches of 4
 
 
 @pytest.fixture(scope="module")
-def whole_masks(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def reference_masks(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train_command.train(scenes, MASKS, out=tmp_path_factory.mktemp("whole") / "run", console=QUIET)
 
 
 @pytest.mark.slow
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(first=st.integers(0, MASK_STEPS - 1), more=st.integers(1, MASK_STEPS))
+@given(first=st.integers(0, MASK_STEPS - 1), second=st.integers(1, MASK_STEPS))
 def test_segmentation_stopped_twice_and_resumed(
-    first: int, more: int, whole_masks: Run, scenes: Path, tmp_path_factory: pytest.TempPathFactory
+    first: int, second: int, reference_masks: Run, scenes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)
-        StopAfter.looks = first
+        StopAfter.queries = first
         run = train_command.train(scenes, MASKS, out=path, console=QUIET)
-        assert run.status["state"] == "interrupted"
-        StopAfter.looks = more
+        assert run.status.state == "interrupted"
+        StopAfter.queries = second
         run = train_command.resume(path, console=QUIET)
-    if run.status["state"] == "interrupted":
+    if run.status.state == "interrupted":
         run = train_command.resume(path, console=QUIET)
-    assert_same_metrics_and_weights(run, whole_masks)
-    assert (run.by_epoch() == whole_masks.by_epoch()).all()
+    assert_same_metrics_and_weights(run, reference_masks)
+    assert (run.by_epoch() == reference_masks.by_epoch()).all()
     assert len(run.by_epoch()) == 3
-    ours, theirs = run.validation(), whole_masks.validation()
-    assert (ours.confusion == theirs.confusion).all()
-    assert (ours.boundary == theirs.boundary).all()
-    assert ours.epoch == theirs.epoch
-    for before, after in zip(run.snapshots(), whole_masks.snapshots(), strict=True):
-        assert (before.masks == after.masks).all()
+    actual, expected = run.validation(), reference_masks.validation()
+    assert (actual.confusion == expected.confusion).all()
+    assert (actual.boundary == expected.boundary).all()
+    assert actual.epoch == expected.epoch
+    for snapshot, expected_snapshot in zip(run.snapshots(), reference_masks.snapshots(), strict=True):
+        assert (snapshot.masks == expected_snapshot.masks).all()
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(digits: Path, tmp_path: Path) -> None:
@@ -249,8 +251,8 @@ def test_ctrl_c_saves_and_says_how_to_resume(digits: Path, tmp_path: Path) -> No
     assert f"to resume: snellen train --resume {out}" in errors
     assert "Traceback" not in errors
     status = Run(out).status
-    assert status["state"] == "interrupted"
-    assert Run(out).steps()["step"].iloc[-1] == status["steps_done"]
+    assert status.state == "interrupted"
+    assert Run(out).steps()["step"].iloc[-1] == status.steps_done
 
 
 def start(recipe: dict[str, Any], digits: Path, out: Path, folder: Path) -> subprocess.Popen[str]:
@@ -277,24 +279,24 @@ PROBE: dict[str, Any] = {
 }
 
 
-def probe(whole: Run, sweep: bool) -> dict[str, Any]:
+def probe(reference: Run, sweep: bool) -> dict[str, Any]:
     """A linear probe of the backbone that the run left, with the rate that it gives or the best of two."""
-    model = PROBE["model"] | {"weights": str(whole.path / "checkpoints" / "best.safetensors")}
+    model = PROBE["model"] | {"weights": str(reference.path / "checkpoints" / "best.safetensors")}
     return PROBE | {"model": model, "sweep": [0.001, 0.01] if sweep else []}
 
 
-@pytest.mark.parametrize("looks", [0, 9])
+@pytest.mark.parametrize("queries", [0, 9])
 @pytest.mark.parametrize("start", ["anew", "file", "sweep"])
-def test_probe_stopped_and_resumed(start: str, looks: int, whole: Run, digits: Path, tmp_path: Path) -> None:
+def test_probe_stopped_and_resumed(start: str, queries: int, reference: Run, digits: Path, tmp_path: Path) -> None:
     """The features of a resumed probe are those of its own backbone, which only the checkpoint holds."""
-    recipe = PROBE if start == "anew" else probe(whole, start == "sweep")
-    unbroken = train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET)
+    recipe = PROBE if start == "anew" else probe(reference, start == "sweep")
+    uninterrupted = train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "StopRequest", StopAfter)
-        StopAfter.looks = looks
+        StopAfter.queries = queries
         run = train_command.train(digits, recipe, out=tmp_path / "stopped", console=QUIET)
-        assert run.status["state"] == "interrupted"
-    assert_same(train_command.resume(run.path, console=QUIET), unbroken)
+        assert run.status.state == "interrupted"
+    assert_same(train_command.resume(run.path, console=QUIET), uninterrupted)
 
 
 # Trains in a process that kills itself when it is asked for the 12th time whether to stop.
@@ -336,24 +338,24 @@ def killed(script: str, *arguments: object) -> None:
     assert process.returncode == -signal.SIGKILL, process.stderr
 
 
-def test_killed_and_resumed(whole: Run, digits: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed(reference: Run, digits: Path, tmp_path: Path) -> None:
     """SIGKILL leaves no time to save anything: the run resumes from its last checkpoint, here from none."""
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     killed(KILLED, tmp_path / "recipe.yaml", digits, tmp_path / "killed", "never")
     run = Run(tmp_path / "killed")
-    assert run.status["state"] == "running"
+    assert run.status.state == "running"
     assert not is_locked(run.path), "whoever trained it is gone"
     assert not (run.path / "checkpoints" / "last.pt").exists()
-    assert_same(train_command.resume(run.path, console=QUIET), whole)
+    assert_same(train_command.resume(run.path, console=QUIET), reference)
 
 
 @pytest.mark.slow
-def test_probe_killed_and_resumed(whole: Run, digits: Path, tmp_path: Path) -> None:
-    recipe = probe(whole, sweep=True)
+def test_probe_killed_and_resumed(reference: Run, digits: Path, tmp_path: Path) -> None:
+    recipe = probe(reference, sweep=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     killed(KILLED, tmp_path / "recipe.yaml", digits, tmp_path / "killed", "each step")
     run = Run(tmp_path / "killed")
-    assert run.status["state"] == "running"
+    assert run.status.state == "running"
     assert (run.path / "checkpoints" / "last.pt").is_file()
-    unbroken = train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET)
-    assert_same(train_command.resume(run.path, console=QUIET), unbroken)
+    uninterrupted = train_command.train(digits, recipe, out=tmp_path / "whole", console=QUIET)
+    assert_same(train_command.resume(run.path, console=QUIET), uninterrupted)

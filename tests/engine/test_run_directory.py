@@ -21,7 +21,7 @@ from snellen.tasks.classification.record import class_file, classes_by_epoch
 
 
 @pytest.fixture(scope="module")
-def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     fields = {
         "epochs": 1,
         "evaluation.choose": "best",
@@ -41,26 +41,26 @@ def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "epochs.csv",
     ],
 )
-@pytest.mark.parametrize("kept", [0, 0.5], ids=["empty", "half"])
-def test_a_damaged_file_is_named(whole: Run, name: str, kept: float, tmp_path: Path) -> None:
-    shutil.copytree(whole.path, tmp_path / "run")
+@pytest.mark.parametrize("kept_share", [0, 0.5], ids=["empty", "half"])
+def test_a_damaged_file_is_named(finished_run: Run, name: str, kept_share: float, tmp_path: Path) -> None:
+    shutil.copytree(finished_run.path, tmp_path / "run")
     file = tmp_path / "run" / name
     if name.endswith("csv"):
-        file.write_text("" if kept == 0 else 'epoch,"loss\n1,2,3')
+        file.write_text("" if kept_share == 0 else 'epoch,"loss\n1,2,3')
     elif name.endswith("u8"):
         file.write_bytes(b"\1\0\1")
     else:
-        file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+        file.write_bytes(file.read_bytes()[: int(kept_share * file.stat().st_size)])
     with pytest.raises(UserError, match=rf"{name}: damaged"):
         build_report([Run(tmp_path / "run")], tmp_path / "report.html")
 
 
-def test_predicted_classes_of_each_epoch(whole: Run, tmp_path: Path) -> None:
-    classes, scored = classes_by_epoch(whole), whole.validation()
+def test_predicted_classes_of_each_epoch(finished_run: Run, tmp_path: Path) -> None:
+    classes, predictions = classes_by_epoch(finished_run), finished_run.validation()
     assert classes is not None
-    assert (classes[-1] == scored.probabilities.argmax(1)).all()
-    assert ((classes == scored.target) == whole.by_epoch()).all()
-    run = Run(shutil.copytree(whole.path, tmp_path / "run"))
+    assert (classes[-1] == predictions.probabilities.argmax(1)).all()
+    assert ((classes == predictions.target) == finished_run.by_epoch()).all()
+    run = Run(shutil.copytree(finished_run.path, tmp_path / "run"))
     file = run.path / "predictions" / "classes.u1"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"classes\.u1: damaged"):
@@ -78,21 +78,21 @@ def test_the_file_of_predicted_classes_has_room_for_them(classes: int, file: tup
     assert np.iinfo(dtype).max >= classes - 1
 
 
-def test_an_array_that_is_missing_is_named(whole: Run, tmp_path: Path) -> None:
-    shutil.copytree(whole.path, tmp_path / "run")
+def test_an_array_that_is_missing_is_named(finished_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished_run.path, tmp_path / "run")
     file = tmp_path / "run" / "predictions" / "validation.npz"
-    np.savez(file, probabilities=whole.validation().probabilities)
+    np.savez(file, probabilities=finished_run.validation().probabilities)
     with pytest.raises(UserError, match=r"validation\.npz: damaged.*target"):
         Run(tmp_path / "run").validation()
 
 
-def test_a_run_of_an_older_format_is_refused_in_one_sentence(whole: Run, tmp_path: Path) -> None:
-    shutil.copytree(whole.path, tmp_path / "old")
+def test_a_run_of_an_older_format_is_refused_in_one_sentence(finished_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished_run.path, tmp_path / "old")
     file = tmp_path / "old" / "environment.json"
     environment = json.loads(file.read_text())
     assert environment.pop("format") == 2
     file.write_text(json.dumps(environment))
-    with pytest.raises(UserError, match=r"a run of format 1, and this version of snellen reads format 2\. Train it"):
+    with pytest.raises(UserError, match=r"a run in format 1, but this version of snellen reads format 2\. Train it"):
         Run(tmp_path / "old")
     console = Console(file=io.StringIO(), width=120)
     console.print(runs_table(tmp_path))

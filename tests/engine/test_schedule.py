@@ -67,11 +67,11 @@ def test_ends_where_it_says(name: str, warmup: float, final: float, steps: int) 
 def test_momentum_of_torchs_one_cycle(kind: type[torch.optim.Optimizer]) -> None:
     """Over a run, step by step, set on the optimiser as the loop sets it."""
     spec = ScheduleSpec(name="onecycle", warmup=0.3, start=0.04, final=4e-6, momentum=(0.85, 0.95))
-    theirs, mine = (kind([torch.nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2))
+    reference, optimizer = (kind([torch.nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2))
     if kind is torch.optim.SGD:
-        theirs.param_groups[0]["momentum"] = mine.param_groups[0]["momentum"] = 0.9
+        reference.param_groups[0]["momentum"] = optimizer.param_groups[0]["momentum"] = 0.9
     scheduler = lr_scheduler.OneCycleLR(
-        theirs, 1.0, STEPS, pct_start=16 / STEPS, div_factor=25, final_div_factor=1e4,
+        reference, 1.0, STEPS, pct_start=16 / STEPS, div_factor=25, final_div_factor=1e4,
         base_momentum=0.85, max_momentum=0.95,
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -79,15 +79,15 @@ def test_momentum_of_torchs_one_cycle(kind: type[torch.optim.Optimizer]) -> None
         for step in range(STEPS):
             value = momentum(spec, step, STEPS)
             assert value is not None
-            set_momentum(mine, value)
+            set_momentum(optimizer, value)
             for key in ("betas", "momentum"):
-                if key in theirs.defaults:
-                    assert mine.param_groups[0][key] == pytest.approx(theirs.param_groups[0][key], abs=1e-9)
-            assert factor(spec, step, STEPS) == pytest.approx(theirs.param_groups[0]["lr"], abs=1e-9)
+                if key in reference.defaults:
+                    assert optimizer.param_groups[0][key] == pytest.approx(reference.param_groups[0][key], abs=1e-9)
+            assert factor(spec, step, STEPS) == pytest.approx(reference.param_groups[0]["lr"], abs=1e-9)
             scheduler.step()
 
 
-def test_momentum_where_it_cannot_move() -> None:
+def test_momentum_that_cannot_move_is_refused() -> None:
     assert momentum(ScheduleSpec(name="onecycle"), 3, 10) is None
     with pytest.raises(ValueError, match="onecycle only"):
         ScheduleSpec(name="cosine", momentum=(0.85, 0.95))

@@ -72,7 +72,7 @@ CASES = {
 
 def assert_same_bits(run: Run, whole: Run) -> None:
     """Weights, records, predictions and metrics of two runs, all but the clocks."""
-    assert run.status["state"] == whole.status["state"] == "finished"
+    assert run.status.state == whole.status.state == "finished"
     files = {file.relative_to(whole.path) for file in whole.path.rglob("*") if file.is_file()}
     ours = {file.relative_to(run.path) for file in run.path.rglob("*") if file.is_file()}
     events = {file for file in files | ours if "tensorboard" in file.parts}

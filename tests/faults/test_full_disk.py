@@ -84,12 +84,12 @@ def survive(case: Case, images: Path, whole: Run, out: Path, disk: Disk) -> None
         assert "the disk is full" in message
         assert not list(out.rglob("*.tmp")), "no temporary file is left"
     if message is not None and (out / "recipe.yaml").is_file():
-        finished = Run(out).status["state"] == "finished"
+        finished = Run(out).status.state == "finished"
         assert f"snellen {'report' if finished else 'train --resume'} {out}" in message
     if not (out / "recipe.yaml").is_file():
         assert not out.exists() or not list(out.iterdir()), "a set-up that failed leaves nothing behind"
         case.start(images, out)
-    elif Run(out).status["state"] != "finished":
+    elif Run(out).status.state != "finished":
         resume(out, console=QUIET)
     run = Run(out)
     if not (out / "report.html").is_file():

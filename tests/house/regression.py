@@ -182,15 +182,7 @@ def prepare(path: Any, recipe: Any, images: Any, console: Any, recorded: Any) ->
         RunWriter(path), recipe, model, timed, lambda network, x: network(x).square().mean(), build, console, recorded
     )
     size = recipe.evaluation.size
-    prepared = Prepared(job, normalization, weights, timings, (size, size))
-    return _With(prepared, images)
-
-
-class _With:
-    """What was prepared, with its images."""
-
-    def __init__(self, prepared: Prepared, images: Any) -> None:
-        self.__dict__.update(vars(prepared), images=images)
+    return Prepared(job, recipe, images, normalization, weights, timings, (size, size))
 
 
 def facts(prepared: Any, source: str, console: Any) -> Facts:
@@ -233,8 +225,8 @@ RECORD = SimpleNamespace(
 @torch.inference_mode()
 def predict(run: Any, images: Any, out: Any, options: Any, console: Any) -> Predicted:
     recipe, model = recipe_of(run), load_model(run, "best")
-    own = arithmetic_of(run, recipe)
-    augmentation = Augmentation(recipe.augmentation, own.normalization, own.device)
+    run_arithmetic = arithmetic_of(run, recipe)
+    augmentation = Augmentation(recipe.augmentation, run_arithmetic.normalization, run_arithmetic.device)
     views = torch.stack([evaluation_view(decode(image), recipe.evaluation) for image in images])
     numbers = model(augmentation.evaluate(views))[:, 0].numpy()
     pd.DataFrame({"path": [str(image) for image in images], "number": numbers}).to_csv(out, index=False)
@@ -249,6 +241,8 @@ class View(RunView):
     kept_score = property(lambda self: self.headline_figure[1])
     epoch_choice = property(lambda self: EpochChoice(False, False))
 
+    sentence = property(lambda self: f"R² {self.headline_figure[1]:.2f}")
+
     def bits(self, part: str = "validation") -> None: ...
 
     @property
@@ -258,17 +252,17 @@ class View(RunView):
 
 def page(runs: Any) -> Page:
     views = [View(run.path.name, run, index) for index, run in enumerate(runs)]
-    together = {"runs": views, "scored": views, "comparisons": [], "differing": [], "same_images": True}
+    collected = {"runs": views, "scored": views, "comparisons": [], "differing": [], "same_images": True}
     headline = [f"{view.label}: R² {view.headline_figure[1]:.3f}" for view in views]
-    drawn = curves(views, [("R²", False, [Curve("validation_r2", "")]), ("loss", False, [Curve("train_loss", "")])])
+    charts = curves(views, [("R²", False, [Curve("validation_r2", "")]), ("loss", False, [Curve("train_loss", "")])])
     return Page(
         template="base.html.j2",
         styles=("report.css",),
         scripts=("report.js",),
         variables={
-            "collected": together | {"headline": headline, "measure": "R²"},
+            "collected": collected | {"headline": headline, "measure": "R²"},
             "title": "numbers",
-            "curves": drawn,
+            "curves": charts,
             "cost": [cost(view) for view in views],
             "measure_chart": None,
             "difference_chart": None,

@@ -48,33 +48,33 @@ def brightness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_trains_predicts_and_reports(brightness: Path, tmp_path: Path) -> None:
     run = snellen.train(brightness, RECIPE, out=tmp_path / "run", console=QUIET)
     status = run.status
-    assert (status["state"], status["measure"]) == ("finished", "R²")
-    assert status["score"] > 0.5
+    assert (status.state, status.measure) == ("finished", "R²")
+    assert status.score > 0.5
     assert "R²" in repr(run)
     files = sorted(brightness.iterdir())[:5]
     numbers = snellen.predict(run, files, tmp_path / "numbers.csv", console=QUIET).table()["number"].astype(float)
     truth = [float(file.name.split("_")[0]) for file in files]
     assert np.abs(numbers - truth).max() < 0.3
     text = (run.path / "report.html").read_text(encoding="utf-8")
-    assert f"R² {status['score']:.3f}" in text
-    assert len(pd.read_csv(run.path / "predictions" / "validation.csv")) == status["images"] == 32
+    assert f"R² {status.score:.3f}" in text
+    assert len(pd.read_csv(run.path / "predictions" / "validation.csv")) == status.images == 32
 
 
 def test_it_resumes_exactly(brightness: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = snellen.train(brightness, RECIPE, out=tmp_path / "whole", console=QUIET)
-    seen: list[None] = []
+    reference = snellen.train(brightness, RECIPE, out=tmp_path / "whole", console=QUIET)
+    calls: list[None] = []
 
-    def stopped(self: StopRequest) -> bool:
-        seen.append(None)
-        return len(seen) > 20
+    def is_requested(self: StopRequest) -> bool:
+        calls.append(None)
+        return len(calls) > 20
 
-    monkeypatch.setattr(StopRequest, "requested", property(stopped, lambda self, value: None), raising=False)
+    monkeypatch.setattr(StopRequest, "requested", property(is_requested, lambda self, value: None), raising=False)
     part = snellen.train(brightness, RECIPE, out=tmp_path / "part", console=QUIET)
-    assert part.status["state"] == "interrupted"
+    assert part.status.state == "interrupted"
     monkeypatch.undo()
     monkeypatch.setitem(KINDS, "regression", KIND)
-    done = snellen.resume(part, console=QUIET)
-    assert done.status["state"] == "finished"
-    assert done.metrics()["validation_r2"].equals(whole.metrics()["validation_r2"])
+    resumed_run = snellen.resume(part, console=QUIET)
+    assert resumed_run.status.state == "finished"
+    assert resumed_run.metrics()["validation_r2"].equals(reference.metrics()["validation_r2"])
     best = "checkpoints/best.safetensors"
-    assert (done.path / best).read_bytes() == (whole.path / best).read_bytes()
+    assert (resumed_run.path / best).read_bytes() == (reference.path / best).read_bytes()

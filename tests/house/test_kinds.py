@@ -13,7 +13,7 @@ from snellen.tasks.kinds import KINDS
 
 @pytest.mark.parametrize("file", protocols.FILES)
 @pytest.mark.parametrize("task", KINDS)
-def test_each_file_offers_what_is_asked_of_it(task: str, file: str) -> None:
+def test_each_file_offers_what_its_protocol_requires(task: str, file: str) -> None:
     protocol = getattr(protocols, file.capitalize())
     offered = getattr(KINDS[task], file)
     for name, member in vars(protocol).items():

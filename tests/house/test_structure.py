@@ -24,20 +24,20 @@ OUTSIDE = sorted(
 )
 
 
-def test_the_floors_hold() -> None:
-    done = subprocess.run(
+def test_no_folder_imports_from_above() -> None:
+    process = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    assert process.returncode == 0, process.stdout
 
 
 @pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_no_kind_is_known_by_name_outside_tasks(path: Path) -> None:
-    assert list(_known(ast.parse(path.read_text(encoding="utf-8")))) == []
+    assert list(_task_comparisons(ast.parse(path.read_text(encoding="utf-8")))) == []
 
 
 def test_the_search_for_names_of_kinds_finds_what_it_is_for() -> None:
@@ -51,11 +51,11 @@ def test_the_search_for_names_of_kinds_finds_what_it_is_for() -> None:
         "task in ('pretraining', y)",
         "is_masked(data)",
     ):
-        assert list(_known(ast.parse(line))), line
+        assert list(_task_comparisons(ast.parse(line))), line
 
 
-def _known(tree: ast.Module) -> Iterator[str]:
-    compared = {
+def _task_comparisons(tree: ast.Module) -> Iterator[str]:
+    comparisons = {
         constant
         for node in ast.walk(tree)
         if isinstance(node, ast.Compare | ast.match_case)
@@ -72,7 +72,9 @@ def _known(tree: ast.Module) -> Iterator[str]:
                 yield node.module or ""
         # "pretraining" is also what a study calls its first step: a key there, which nothing is compared with.
         elif (
-            isinstance(node, ast.Constant) and node.value in KINDS and (node.value != "pretraining" or node in compared)
+            isinstance(node, ast.Constant)
+            and node.value in KINDS
+            and (node.value != "pretraining" or node in comparisons)
         ):
             yield str(node.value)
 
@@ -91,5 +93,5 @@ for recipe in ("airnet-scratch", "segment-lite", "simclr-small"):
         raise AssertionError("the typo was taken")
 sys.exit("torch was imported" if "torch" in sys.modules else 0)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr

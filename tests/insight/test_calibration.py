@@ -17,8 +17,8 @@ def kumar(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Square of the error by Kumar, Liang & Ma 2019, for confidences of which each is a bin of its own."""
     square = 0.0
     for value in np.unique(confidence):
-        inside = right[confidence == value]
-        accuracy, images = inside.mean(), len(inside)
+        is_equal = right[confidence == value]
+        accuracy, images = is_equal.mean(), len(is_equal)
         square += images / len(right) * ((accuracy - value) ** 2 - accuracy * (1 - accuracy) / (images - 1))
     return square
 
@@ -97,11 +97,11 @@ def test_too_few_images_or_groups_have_no_interval() -> None:
     assert calibration(probabilities, target).no_interval is None
     few = calibration(probabilities[:199], target[:199])
     assert (few.error_interval, few.no_interval) == (None, "fewer than 200 images")
-    two = calibration(probabilities, target, np.arange(400) % 2)
-    assert (two.error_interval, two.no_interval) == (None, "only 2 groups")
-    assert all(each.accuracy_interval is None for each in two.bins)
-    alone = calibration(probabilities[:1], target[:1])
-    assert (alone.error, alone.error_interval) == (None, None)
+    two_groups = calibration(probabilities, target, np.arange(400) % 2)
+    assert (two_groups.error_interval, two_groups.no_interval) == (None, "only 2 groups")
+    assert all(bin_figures.accuracy_interval is None for bin_figures in two_groups.bins)
+    single_image = calibration(probabilities[:1], target[:1])
+    assert (single_image.error, single_image.error_interval) == (None, None)
 
 
 def test_no_gap_at_all_still_has_a_width() -> None:

@@ -17,24 +17,24 @@ def test_by_hand() -> None:
     """Three folds in a circle: fold 1 chooses for fold 0, fold 2 for fold 1, fold 0 for fold 2."""
     folds = np.array([0, 0, 1, 1, 2, 2])
     correct = np.array([[1, 1, 0, 0, 0, 1], [0, 0, 1, 1, 1, 0], [1, 0, 1, 1, 1, 1]], dtype=bool)
-    chosen = best_by_share(correct, folds)
-    assert chosen.tolist() == [1, 2, 0]  # fold 1: epochs 1 and 2 have both right, the first is taken
-    assert crossfitted(correct, folds, chosen).tolist() == [False, False, True, True, False, True]
-    assert crossfitted(np.arange(18).reshape(3, 6), folds, chosen).tolist() == [6, 7, 14, 15, 4, 5]
+    epochs = best_by_share(correct, folds)
+    assert epochs.tolist() == [1, 2, 0]  # fold 1: epochs 1 and 2 have both right, the first is taken
+    assert crossfitted(correct, folds, epochs).tolist() == [False, False, True, True, False, True]
+    assert crossfitted(np.arange(18).reshape(3, 6), folds, epochs).tolist() == [6, 7, 14, 15, 4, 5]
 
 
 def in_a_loop(correct: NDArray[np.bool_], folds: NDArray[np.int64]) -> list[bool]:
-    """Of each image, whether it is right at the epoch that training would keep on those that choose for it."""
+    """Whether each image is right at the epoch that training would keep on the images that choose for it."""
     count = max(folds) + 1
     values = []
     for image, fold in enumerate(folds):
         choosing = [(fold + step) % count for step in range(1, max(1, (count - 1) // 2) + 1)]
-        kept, most = 0, -1.0
+        best_epoch, best_score = 0, -1.0
         for epoch in range(len(correct)):
             score = correct[epoch, np.isin(folds, choosing)].mean()
-            if score > most:
-                kept, most = epoch, score
-        values.append(bool(correct[kept, image]))
+            if score > best_score:
+                best_epoch, best_score = epoch, score
+        values.append(bool(correct[best_epoch, image]))
     return values
 
 
@@ -60,9 +60,9 @@ def test_masks_are_chosen_by_the_miou_of_summed_pixels() -> None:
     counts[0, :, 0, 1] = 100
     counts[1, :, :, 0], counts[1, :, :, 1:] = [[800, 90]], 10
     folds = partition(PATHS[:6])
-    chosen = best_by_miou(counts, folds)
-    assert chosen.tolist() == [1] * 5  # and not epoch 2, which has no pixel at all
-    assert (crossfitted(counts, folds, chosen) == counts[1]).all()
+    epochs = best_by_miou(counts, folds)
+    assert epochs.tolist() == [1] * 5  # and not epoch 2, which has no pixel at all
+    assert (crossfitted(counts, folds, epochs) == counts[1]).all()
 
 
 @given(st.integers(1, 300), st.integers(0, 1000))
@@ -86,8 +86,8 @@ def test_groups_stay_whole(count: int, seed: int) -> None:
     assert all(len(set(folds[groups == group])) == 1 for group in range(count))
     assert set(folds) == set(range(max(folds) + 1)), "no fold is empty"
     order = generator.permutation(len(groups))
-    renamed = generator.permutation(count)[groups[order]]
-    assert (partition([paths[row] for row in order], renamed) == folds[order]).all()
+    new_groups = generator.permutation(count)[groups[order]]
+    assert (partition([paths[row] for row in order], new_groups) == folds[order]).all()
 
 
 def test_an_epoch_that_is_best_everywhere_gives_its_own_values() -> None:
@@ -104,6 +104,6 @@ def test_the_sum_over_folds_has_the_variance_of_independent_images(epochs: int) 
     generator = np.random.default_rng(0)
     folds = partition(PATHS[:84])
     draws = generator.random((4000, epochs, 84)) < 0.5
-    sums = np.array([crossfitted(each, folds, best_by_share(each, folds)).sum() for each in draws])
+    sums = np.array([crossfitted(correct, folds, best_by_share(correct, folds)).sum() for correct in draws])
     assert sums.mean() == pytest.approx(42, abs=0.3)
     assert sums.var() == pytest.approx(84 / 4, rel=0.1)  # 28 with two folds that choose for one another

@@ -21,7 +21,7 @@ from snellen.insight.separability import effective_rank, separability
 
 
 @pytest.fixture
-def scored() -> tuple[np.ndarray, np.ndarray]:
+def predictions() -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     target = generator.choice(7, 600, p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05])
     logits = generator.normal(size=(600, 7)) + 1.5 * np.eye(7)[target]
@@ -29,18 +29,18 @@ def scored() -> tuple[np.ndarray, np.ndarray]:
     return probabilities.astype(np.float32), target
 
 
-def test_figures_are_sklearns(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    probabilities, target = scored
-    chosen = probabilities.argmax(1)
+def test_figures_are_sklearns(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, target = predictions
+    predicted = probabilities.argmax(1)
     result = figures(probabilities, target)
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(target, chosen)
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(target, predicted)
     assert [c.precision for c in result.classes] == pytest.approx(precision)
     assert [c.recall for c in result.classes] == pytest.approx(recall)
     assert [c.f1 for c in result.classes] == pytest.approx(f1)
     assert [c.support for c in result.classes] == support.tolist()
-    assert result.top1 == metrics.accuracy_score(target, chosen)
-    assert result.balanced == pytest.approx(metrics.balanced_accuracy_score(target, chosen))
-    assert result.macro_f1 == pytest.approx(metrics.f1_score(target, chosen, average="macro"))
+    assert result.top1 == metrics.accuracy_score(target, predicted)
+    assert result.balanced == pytest.approx(metrics.balanced_accuracy_score(target, predicted))
+    assert result.macro_f1 == pytest.approx(metrics.f1_score(target, predicted, average="macro"))
     assert result.top5 == metrics.top_k_accuracy_score(target, probabilities, k=5)
     for value, interval in ((result.balanced, result.balanced_interval), (result.macro_f1, result.macro_f1_interval)):
         assert interval.low < value < interval.high
@@ -59,8 +59,8 @@ def test_ties_do_not_count_as_right() -> None:
     assert top_k_correct(uniform, np.arange(4), 5).sum() == 0
 
 
-def test_reliability_is_torchmetrics_and_sklearns(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    probabilities, target = scored
+def test_reliability_is_torchmetrics_and_sklearns(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, target = predictions
     expected = MulticlassCalibrationError(7, n_bins=15)(torch.from_numpy(probabilities), torch.from_numpy(target))
     result = calibration(probabilities, target)
     gaps = [b.images * abs(b.accuracy - b.confidence) for b in result.bins if b.accuracy is not None and b.confidence]
@@ -69,17 +69,17 @@ def test_reliability_is_torchmetrics_and_sklearns(scored: tuple[np.ndarray, np.n
     assert result.negative_log_likelihood == pytest.approx(metrics.log_loss(target, probabilities), rel=1e-5)
 
 
-def test_confusion(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    probabilities, target = scored
-    chosen = probabilities.argmax(1)
-    result = confusion(chosen, target, 7)
-    assert (result.counts == metrics.confusion_matrix(target, chosen)).all()
+def test_confusion(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, target = predictions
+    prediction = probabilities.argmax(1)
+    result = confusion(prediction, target, 7)
+    assert (result.counts == metrics.confusion_matrix(target, prediction)).all()
     true, predicted, images = result.pairs[0]
     assert images == np.where(np.eye(7, dtype=bool), 0, result.counts).max() == result.counts[true, predicted]
 
 
-def test_mistakes_are_wrong_and_in_order(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    probabilities, target = scored
+def test_mistakes_are_wrong_and_in_order(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, target = predictions
     result = confident_mistakes(probabilities, target, most=10)
     assert len(result) == 10
     assert all(m.prediction != target[m.row] == m.target for m in result)
@@ -116,10 +116,10 @@ def test_projections_can_be_followed() -> None:
     generator = np.random.default_rng(2)
     labels = np.repeat(np.arange(3), 20)
     features = generator.normal(size=(60, 10)) + 6 * np.eye(10)[labels]
-    turned, _ = np.linalg.qr(generator.normal(size=(10, 10)))
-    first, second = pca_by_epoch([features.astype(np.float32), (features @ turned).astype(np.float32)])
+    rotation, _ = np.linalg.qr(generator.normal(size=(10, 10)))
+    first, second = pca_by_epoch([features.astype(np.float32), (features @ rotation).astype(np.float32)])
     np.testing.assert_allclose(first, second, atol=1e-4)
-    first, second = tsne_by_epoch([features.astype(np.float32), (features @ turned).astype(np.float32)])
+    first, second = tsne_by_epoch([features.astype(np.float32), (features @ rotation).astype(np.float32)])
     assert first.shape == second.shape == (60, 2)
     distance = np.linalg.norm(first - second, axis=1).mean()
     assert distance < 0.3 * np.linalg.norm(first - second[generator.permutation(60)], axis=1).mean()
@@ -130,22 +130,22 @@ FIELDS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3))
 
 @given(FIELDS, FIELDS)
 def test_differences_are_exactly_the_fields_that_differ(first: dict[str, int], second: dict[str, int]) -> None:
-    result = {row.key: row.values for row in differences([{"part": first}, {"part": second}])}
+    result = {row.field: row.values for row in differences([{"part": first}, {"part": second}])}
     pairs = {f"part.{key}": (first.get(key), second.get(key)) for key in "abc"}
     assert result == {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def test_top5_has_the_interval_of_its_own_count(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    probabilities, target = scored
-    hits = round(600 * metrics.top_k_accuracy_score(target, probabilities, k=5))
-    expected = stats.binomtest(hits, 600).proportion_ci(method="wilson")
-    alone = figures(probabilities, target)
-    assert alone.top5_interval is not None
-    assert (alone.top5_interval.low, alone.top5_interval.high) == pytest.approx((expected.low, expected.high))
-    tied = figures(probabilities, target, np.arange(600) % 30)
-    assert tied.top5 is not None
-    assert tied.top5_interval is not None
-    assert tied.top1 < tied.top5_interval.low < tied.top5 < tied.top5_interval.high
+def test_top5_has_the_interval_of_its_own_count(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, target = predictions
+    hit_count = round(600 * metrics.top_k_accuracy_score(target, probabilities, k=5))
+    expected = stats.binomtest(hit_count, 600).proportion_ci(method="wilson")
+    ungrouped = figures(probabilities, target)
+    assert ungrouped.top5_interval is not None
+    assert (ungrouped.top5_interval.low, ungrouped.top5_interval.high) == pytest.approx((expected.low, expected.high))
+    grouped = figures(probabilities, target, np.arange(600) % 30)
+    assert grouped.top5 is not None
+    assert grouped.top5_interval is not None
+    assert grouped.top1 < grouped.top5_interval.low < grouped.top5 < grouped.top5_interval.high
 
 
 def test_groups_widen_every_interval_that_images_alone_would_make_too_narrow() -> None:
@@ -165,12 +165,12 @@ def test_groups_widen_every_interval_that_images_alone_would_make_too_narrow() -
             result.macro_f1_interval,
             calibrated.error_interval,
         ]
-        intervals += [each.recall_interval for each in result.classes]
-        intervals += [each.accuracy_interval for each in calibrated.bins if each.images > 9 * 20]
-        return np.array([each.high - each.low for each in intervals if each is not None])
+        intervals += [interval.recall_interval for interval in result.classes]
+        intervals += [interval.accuracy_interval for interval in calibrated.bins if interval.images > 9 * 20]
+        return np.array([interval.high - interval.low for interval in intervals if interval is not None])
 
-    alone, tied = widths(probabilities, target), widths(probabilities[copies], target[copies], groups)
-    free = widths(probabilities[copies], target[copies])
-    assert tied[[0, 1, 2, 4, 5, 6]] == pytest.approx(alone[:7][[0, 1, 2, 4, 5, 6]], rel=0.05)
-    assert tied[3] == pytest.approx(alone[3], rel=0.3)
-    assert (tied > 2 * free).all()
+    ungrouped, grouped = widths(probabilities, target), widths(probabilities[copies], target[copies], groups)
+    copied = widths(probabilities[copies], target[copies])
+    assert grouped[[0, 1, 2, 4, 5, 6]] == pytest.approx(ungrouped[:7][[0, 1, 2, 4, 5, 6]], rel=0.05)
+    assert grouped[3] == pytest.approx(ungrouped[3], rel=0.3)
+    assert (grouped > 2 * copied).all()

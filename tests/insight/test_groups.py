@@ -19,15 +19,15 @@ def by_matrices(right: NDArray[np.bool_], target: NDArray[np.int64], groups: NDA
     """CR2 variance of the mean over classes of the shares right, and Bell & McCaffrey's degrees, by N x N matrices."""
     classes = np.unique(target)
     design = (target[:, None] == classes).astype(float)
-    bread = np.linalg.inv(design.T @ design)
+    inverse = np.linalg.inv(design.T @ design)
     contrast = np.full(len(classes), 1 / len(classes))
-    hat = design @ bread @ design.T
+    hat = design @ inverse @ design.T
     residual = np.eye(len(right)) - hat
     terms = []
     for group in np.unique(groups):
-        inside = groups == group
-        root = linalg.fractional_matrix_power(residual[np.ix_(inside, inside)], -0.5).real
-        terms.append(residual[:, inside] @ root @ design[inside] @ bread @ contrast)
+        is_member = groups == group
+        root = linalg.fractional_matrix_power(residual[np.ix_(is_member, is_member)], -0.5).real
+        terms.append(residual[:, is_member] @ root @ design[is_member] @ inverse @ contrast)
     vectors = np.array(terms)  # (G, N): each row times y is one group's part
     parts = vectors @ right
     expected = vectors @ vectors.T
@@ -43,8 +43,8 @@ def test_variance_and_degrees_are_those_of_the_matrices(classes: int) -> None:
     expected = by_matrices(right, target, groups)
     is_class = np.eye(classes)[target]
     table = sums_by_unit(np.hstack([is_class * right[:, None], is_class]), groups)
-    ours = variance_between(*np.split(table, 2, axis=1))
-    assert ours == pytest.approx(expected, rel=1e-9)
+    actual = variance_between(*np.split(table, 2, axis=1))
+    assert actual == pytest.approx(expected, rel=1e-9)
 
 
 def test_groups_of_one_size_are_a_t_test_of_their_means() -> None:
@@ -57,9 +57,9 @@ def test_groups_of_one_size_are_a_t_test_of_their_means() -> None:
 def test_a_class_of_one_group_counts_as_one_observation() -> None:
     """Two classes, one of which is in the first group only: (m (1 - m)) / 4 is added to the other one's variance."""
     hits, images = np.array([[3.0, 4], [6, 0], [8, 0]]), np.array([[10.0, 5], [10, 0], [10, 0]])
-    alone, _ = variance_between(hits[:, :1], images[:, :1])
+    single_variance, _ = variance_between(hits[:, :1], images[:, :1])
     mean = (17 / 30 + 4 / 5) / 2
-    assert variance_between(hits, images)[0] == pytest.approx(alone / 4 + mean * (1 - mean) / 4)
+    assert variance_between(hits, images)[0] == pytest.approx(single_variance / 4 + mean * (1 - mean) / 4)
 
 
 def test_the_paired_test_is_scipys_for_many_groups_of_one_size() -> None:
@@ -100,12 +100,12 @@ def test_a_share_lies_in_an_interval_that_has_a_width(images: list[tuple[bool, i
     assert interval is not None
     assert 0 <= interval.low <= right.mean() <= interval.high <= 1
     assert interval.high - interval.low > 0.05
-    renamed = share(right, 100 - 7 * groups)
-    assert renamed is not None
-    assert (renamed.low, renamed.high) == pytest.approx((interval.low, interval.high))
+    relabelled = share(right, 100 - 7 * groups)
+    assert relabelled is not None
+    assert (relabelled.low, relabelled.high) == pytest.approx((interval.low, interval.high))
 
 
-def test_groups_that_are_alike_by_chance_are_no_surer_than_their_images() -> None:
+def test_groups_that_are_alike_by_chance_are_no_more_certain_than_their_images() -> None:
     """Three groups of 20, 15 of each right: no variance between them; Wilson's limits for 60 images are .628, .842."""
     interval = share(np.tile(np.arange(20) < 15, 3), np.repeat(np.arange(3), 20))
     assert interval is not None
@@ -123,7 +123,7 @@ def test_fewer_than_three_groups_have_no_interval_and_no_test() -> None:
     result = figures(probabilities, target, groups)
     assert (result.top1_interval, result.balanced_interval, result.macro_f1_interval) == (None, None, None)
     assert result.no_interval == "only 2 groups"
-    assert [each.recall_interval for each in result.classes] == [None, None, None]
+    assert [entry.recall_interval for entry in result.classes] == [None, None, None]
     test = paired_by_group(np.array([True, True, True, False]), np.array([True, False, True, True]), groups)
     assert (test.interval, test.p_value, test.why_no_test) == (None, None, "only 2 groups")
     assert verdict("old", "new", test) == (

@@ -12,40 +12,40 @@ from snellen.insight.proportions import Interval, wilson
 NAMES = ["cat", "dog", "owl"]
 
 
-def judged(target: list[int], predicted: list[int]) -> str | None:
+def verdict(target: list[int], predicted: list[int]) -> str | None:
     truth, answers = np.array(target), np.array(predicted)
     right = int((truth == answers).sum())
     return why_not_learnt(answers, truth, wilson(right, len(truth)), NAMES)
 
 
 def test_one_class_for_all_images_is_named() -> None:
-    reason = judged([0] * 60 + [1] * 40, [1] * 100)
+    reason = verdict([0] * 60 + [1] * 40, [1] * 100)
     assert reason == "it gives the class dog to 100 of 100 images"
 
 
 def test_the_interval_must_lie_above_the_share_of_the_largest_class() -> None:
     target = [0] * 50 + [1] * 50
     # Wilson by hand: 59 of 100 is .492 to .681 (around the share, 0.5), 60 of 100 is .502 to .691
-    assert judged(target, [0] * 50 + [0] * 41 + [1] * 9) == (
+    assert verdict(target, [0] * 50 + [0] * 41 + [1] * 9) == (
         "its 95% interval, 49.2 to 68.1, is not above 50.0%, the share of the largest class (cat)"
     )
-    assert judged(target, [0] * 50 + [0] * 40 + [1] * 10) is None
-    below = judged(target, [1] * 50 + [0] * 50)
-    assert below is not None
-    assert "0.0 to 3.7" in below
+    assert verdict(target, [0] * 50 + [0] * 40 + [1] * 10) is None
+    worse_answer = verdict(target, [1] * 50 + [0] * 50)
+    assert worse_answer is not None
+    assert "0.0 to 3.7" in worse_answer
 
 
-def test_too_few_images_say_nothing_against_a_run() -> None:
-    assert judged([0, 0, 0, 1, 2], [0, 0, 0, 1, 2]) is None  # all right; Wilson's 57% is below 60%
-    assert judged([0, 0, 0, 1, 2], [0, 0, 0, 1, 1]) is None  # no five images would show it
-    assert judged([0, 0, 0, 1, 2], [0, 0, 0, 0, 0]) == "it gives the class cat to 5 of 5 images"
-    assert judged([1], [1]) is None
-    assert judged([1], [0]) is None
-    assert judged([2] * 30, [2] * 29 + [0]) is None  # one class among the scored images
+def test_too_few_images_do_not_count_against_a_run() -> None:
+    assert verdict([0, 0, 0, 1, 2], [0, 0, 0, 1, 2]) is None  # all right; Wilson's 57% is below 60%
+    assert verdict([0, 0, 0, 1, 2], [0, 0, 0, 1, 1]) is None  # no five images would show it
+    assert verdict([0, 0, 0, 1, 2], [0, 0, 0, 0, 0]) == "it gives the class cat to 5 of 5 images"
+    assert verdict([1], [1]) is None
+    assert verdict([1], [0]) is None
+    assert verdict([2] * 30, [2] * 29 + [0]) is None  # one class among the scored images
 
 
 def test_a_rare_class_that_is_recognised_is_learnt() -> None:
-    assert judged([0] * 1990 + [1] * 10, [0] * 1990 + [1] * 10) is None
+    assert verdict([0] * 1990 + [1] * 10, [0] * 1990 + [1] * 10) is None
 
 
 def test_groups_widen_the_interval_that_is_used() -> None:
@@ -55,14 +55,14 @@ def test_groups_widen_the_interval_that_is_used() -> None:
     predicted = target.copy()
     predicted[:30] = 1
     probabilities = np.eye(3, dtype=np.float32)[predicted]
-    alone = figures(probabilities, target).top1_interval
+    interval = figures(probabilities, target).top1_interval
     grouped = figures(probabilities, target, groups).top1_interval
-    assert why_not_learnt(predicted, target, alone, NAMES) is None
+    assert why_not_learnt(predicted, target, interval, NAMES) is None
     assert why_not_learnt(predicted, target, grouped, NAMES) is not None
 
 
 def test_without_an_interval_only_the_figure_itself_is_judged() -> None:
-    """Two groups: no interval. At or below the share of the largest class is not learnt; above it nothing is said."""
+    """Two groups: no interval. At or below the share of the largest class is not learnt; above it, no verdict."""
     target = np.array([0] * 50 + [1] * 50)
     for right_of_one, reason in (
         (0, "its top-1, 50.0%, is not above 50.0%, the share of the largest class (cat)"),
@@ -77,11 +77,14 @@ def test_masks_of_one_class_and_masks_at_the_constant_answer() -> None:
     constant = np.array([[[80, 0, 0], [20, 0, 0], [0, 0, 0]]])
     assert why_masks_not_learnt(constant, Interval(0.4, 0.4), NAMES) == "it gives the class cat to 100.0% of the pixels"
     # "cat" everywhere: IoU .8 and 0, the absent owl in no mean: mIoU .4
-    poor = np.array([[[70, 10, 0], [15, 5, 0], [0, 0, 0]]])
-    reason = why_masks_not_learnt(poor, Interval(0.39, 0.6), NAMES)
-    assert reason == "the 95% interval of its mIoU, 39.0 to 60.0, is not above 40.0%, what cat everywhere would reach"
-    assert why_masks_not_learnt(poor, Interval(0.41, 0.6), NAMES) is None
-    assert why_masks_not_learnt(poor, None, NAMES) is None
+    confusion = np.array([[[70, 10, 0], [15, 5, 0], [0, 0, 0]]])
+    reason = why_masks_not_learnt(confusion, Interval(0.39, 0.6), NAMES)
+    assert (
+        reason
+        == "the 95% interval of its mIoU, 39.0 to 60.0, is not above 40.0%, the mIoU of predicting cat everywhere"
+    )
+    assert why_masks_not_learnt(confusion, Interval(0.41, 0.6), NAMES) is None
+    assert why_masks_not_learnt(confusion, None, NAMES) is None
     assert why_masks_not_learnt(np.array([[[90, 10], [0, 0]]]), Interval(0.4, 0.5), NAMES[:2]) is None
     assert why_masks_not_learnt(np.array([[[999, 0], [0, 1]]]), Interval(0.4, 1), NAMES[:2]) is None
 

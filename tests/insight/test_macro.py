@@ -26,16 +26,16 @@ def wilson_for(share: float, images: float) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def ends(interval: Interval) -> tuple[float, float]:
+def bounds(interval: Interval) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-def test_without_a_mistake_both_have_wilsons_limits_of_as_many_images() -> None:
+def test_without_mistakes_both_have_wilsons_limits() -> None:
     """Classes of one size, all right: 50 of 50 is .929 to 1."""
     expected = stats.binomtest(50, 50).proportion_ci(method="wilson")
     confusion = np.diag([10] * 5)
-    assert ends(balanced_interval(confusion)) == pytest.approx((expected.low, expected.high))
-    assert ends(macro_f1_interval(confusion)) == pytest.approx((expected.low, expected.high), abs=0.003)
+    assert bounds(balanced_interval(confusion)) == pytest.approx((expected.low, expected.high))
+    assert bounds(macro_f1_interval(confusion)) == pytest.approx((expected.low, expected.high), abs=0.003)
 
 
 def test_balanced_accuracy_by_hand() -> None:
@@ -43,7 +43,7 @@ def test_balanced_accuracy_by_hand() -> None:
     assert worth_balanced(np.array([10.0, 40])) == pytest.approx(32)
     variance, mean, prior = (0.01 + 0.16 / 39) / 4, 0.85, 2 / 32
     expected = wilson_for(mean, (mean * (1 - mean) + prior) / (variance + prior / 32))
-    assert ends(balanced_interval(np.array([[9, 1], [8, 32]]))) == pytest.approx(expected)
+    assert bounds(balanced_interval(np.array([[9, 1], [8, 32]]))) == pytest.approx(expected)
 
 
 def test_macro_f1_has_the_variance_of_the_delta_method() -> None:
@@ -61,10 +61,10 @@ def test_macro_f1_has_the_variance_of_the_delta_method() -> None:
     variance = (confusion * slope**2).sum() - (confusion * slope).sum() ** 2 / confusion.sum()
     value = macro(confusion.astype(float))
     expected = wilson_for(value, value * (1 - value) / variance)
-    assert ends(macro_f1_interval(confusion)) == pytest.approx(expected, abs=2e-5)
+    assert bounds(macro_f1_interval(confusion)) == pytest.approx(expected, abs=2e-5)
 
 
-def test_mistakes_cost_what_the_worth_of_f1_says() -> None:
+def test_mistakes_cost_f1_as_much_as_stated() -> None:
     """One of 1,000 images of each class taken for the other one: it costs 1 / 2n of both F1, and of their mean."""
     target = np.repeat([0, 1], 1000)
     predicted = target.copy()
@@ -79,8 +79,8 @@ COUNTS = st.integers(1, 4).flatmap(lambda k: arrays(np.int64, (k, k), elements=s
 
 @given(COUNTS.filter(lambda counts: counts.any()))
 def test_the_figure_lies_in_an_interval_that_has_a_width(confusion: NDArray[np.int64]) -> None:
-    target, chosen = (np.repeat(index.ravel(), confusion.ravel()) for index in np.indices(confusion.shape))
-    result = figures(np.eye(len(confusion), dtype=np.float32)[chosen], target)
+    target, predicted = (np.repeat(index.ravel(), confusion.ravel()) for index in np.indices(confusion.shape))
+    result = figures(np.eye(len(confusion), dtype=np.float32)[predicted], target)
     for value, interval in ((result.balanced, result.balanced_interval), (result.macro_f1, result.macro_f1_interval)):
         assert interval is not None
         assert 0 <= interval.low <= value <= interval.high <= 1

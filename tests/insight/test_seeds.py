@@ -17,9 +17,9 @@ def study(generator: np.random.Generator, seeds: int, images: int, advantage: fl
     difficulty = generator.normal(0.8, 1.0, images)
     right = []
     for shift in (advantage, 0.0):
-        luck = generator.normal(0, seed_spread, (seeds, 1))
+        seed_effect = generator.normal(0, seed_spread, (seeds, 1))
         own_difficulty = generator.normal(0, 0.5, images)  # what a setting finds hard of itself
-        right.append(difficulty + own_difficulty + luck + shift + generator.normal(0, 0.7, (seeds, images)) > 0)
+        right.append(difficulty + own_difficulty + seed_effect + shift + generator.normal(0, 0.7, (seeds, images)) > 0)
     return right[0].astype(float) - right[1].astype(float)
 
 
@@ -34,13 +34,13 @@ def test_coverage_and_false_alarms(seeds: int, seed_spread: float) -> None:
     """800 studies: the intervals hold the truth in at least 95%, no difference is found in at most 5%."""
     generator = np.random.default_rng(seeds)
     repeats = 800
-    covered = alarms = 0
+    covered_count = alarms = 0
     for _ in range(repeats):
         result = uncertainty(study(generator, seeds, 300, 0.15, seed_spread)).over
-        covered += result.interval.low <= truth(0.15, seed_spread) <= result.interval.high
+        covered_count += result.interval.low <= truth(0.15, seed_spread) <= result.interval.high
         alarms += uncertainty(study(generator, seeds, 300, 0.0, seed_spread)).over.p_value < 0.05
     error = 3 * math.sqrt(0.95 * 0.05 / repeats)
-    assert 0.95 - error < covered / repeats
+    assert 0.95 - error < covered_count / repeats
     assert alarms / repeats < 0.05 + error
 
 
@@ -85,65 +85,65 @@ def test_fewer_than_three_units_have_a_mean_and_nothing_else(units: int) -> None
         assert (needed(result).images, needed(result).seeds, needed(result).smallest) == (None, None, None)
 
 
-@pytest.mark.parametrize(("what", "spread"), [("images", 0.0), ("seeds", 0.05)])
-def test_as_many_as_said_show_the_difference_four_times_in_five(what: str, spread: float) -> None:
+@pytest.mark.parametrize(("source", "spread"), [("images", 0.0), ("seeds", 0.05)])
+def test_the_stated_numbers_show_the_difference_with_80_percent_power(source: str, spread: float) -> None:
     """The middle answer of 21 pilot studies, then 300 studies of that size: most of them find the difference."""
     generator = np.random.default_rng(11)
-    seeds, images, advantage = 3, 600 if what == "images" else 2000, 0.12
-    planned = [
-        getattr(needed(uncertainty(study(generator, seeds, images, advantage, spread))), what) for _ in range(21)
+    seeds, images, advantage = 3, 600 if source == "images" else 2000, 0.12
+    numbers = [
+        getattr(needed(uncertainty(study(generator, seeds, images, advantage, spread))), source) for _ in range(21)
     ]
-    middle = int(np.median([10**6 if count is None else count for count in planned]))
+    middle = int(np.median([10**6 if count is None else count for count in numbers]))
 
-    def shown(count: int) -> float:
-        size = (seeds, count) if what == "images" else (count, images)
+    def power(count: int) -> float:
+        size = (seeds, count) if source == "images" else (count, images)
         return (
             sum(uncertainty(study(generator, *size, advantage, spread)).over.p_value < 0.05 for _ in range(200)) / 200
         )
 
-    assert middle > (images if what == "images" else seeds)
-    assert shown(middle) > 0.65
-    assert shown(seeds if what == "seeds" else middle // 3) < 0.65
+    assert middle > (images if source == "images" else seeds)
+    assert power(middle) > 0.65
+    assert power(seeds if source == "seeds" else middle // 3) < 0.65
 
 
-def test_what_no_number_would_show() -> None:
+def test_differences_that_no_number_would_show() -> None:
     result = needed(uncertainty(np.array([[1.0, -1.0, 0.0, 0.0]] * 5)))
     assert (result.images, result.seeds) == (None, None)
     assert result.smallest is not None
     assert result.smallest > 0
-    alone = needed(uncertainty(np.random.default_rng(0).normal(0.02, 1, (1, 50))))
-    assert alone.seeds is None
-    assert alone.images is not None
-    assert alone.images > 50
+    single_seed = needed(uncertainty(np.random.default_rng(0).normal(0.02, 1, (1, 50))))
+    assert single_seed.seeds is None
+    assert single_seed.images is not None
+    assert single_seed.images > 50
 
 
 @pytest.mark.parametrize("pairs", [1, 10])
-def test_the_smallest_difference_is_found_four_times_in_five_by_another_study(pairs: int) -> None:
+def test_the_smallest_difference_is_detected_with_80_percent_power_by_another_study(pairs: int) -> None:
     """All images alike, five seeds, so that both studies are t-tests: what one calls the smallest, others find."""
     generator = np.random.default_rng(1)
     levels = generator.standard_normal((5, 1))
     smallest = needed(uncertainty(np.tile(levels, (1, 200))), pairs).smallest
     assert smallest is not None
     errors = smallest / (levels.std(ddof=1) / math.sqrt(5))  # a multiple of the standard error seen
-    pilots, others = generator.standard_normal((2, 20000, 5))
+    pilots, main_studies = generator.standard_normal((2, 20000, 5))
     differences = errors * pilots.std(1, ddof=1) / math.sqrt(5)
-    heights = (others.mean(1) + differences) / (others.std(1, ddof=1) / math.sqrt(5))
+    heights = (main_studies.mean(1) + differences) / (main_studies.std(1, ddof=1) / math.sqrt(5))
     assert np.mean(np.abs(heights) > stats.t.ppf(1 - 0.025 / pairs, 4)) == pytest.approx(0.8, abs=0.03)
 
 
 def test_how_many_images_one_seed_needs() -> None:
     """(z(0.975) + z(0.8))^2 variance / difference^2, as any textbook has it: Student's quantiles are all but normal."""
     values = np.random.default_rng(1).normal(0.02, 1, (1, 2000))
-    planned = needed(uncertainty(values)).images
+    images_needed = needed(uncertainty(values)).images
     expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 * values.var(ddof=1) / values.mean() ** 2
     assert expected > 2500
-    assert planned == pytest.approx(expected, rel=0.01)
+    assert images_needed == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("seeds", "plans", "has_power"), [(1, True, True), (2, False, False), (3, True, False), (5, True, True)]
 )
-def test_what_so_many_seeds_can_say(seeds: int, plans: bool, has_power: bool) -> None:
+def test_statements_depend_on_the_number_of_seeds(seeds: int, plans: bool, has_power: bool) -> None:
     result = needed(uncertainty(study(np.random.default_rng(3), seeds, 400, 0.3, 0.0)), pairs=10)
     assert (result.images is not None) == plans
     assert (result.smallest is not None) == has_power
@@ -165,7 +165,7 @@ def test_seeds_that_are_not_paired() -> None:
     assert result.interval.high - result.mean == pytest.approx(math.sqrt(sum(parts)))
 
 
-def test_all_images_right_is_no_certainty() -> None:
+def test_all_images_right_still_leaves_uncertainty() -> None:
     """Forty images, no error: one right and one wrong image more have the variance of their share, by hand."""
     right = np.ones((3, 40), dtype=bool)
     share = 41 / 42
@@ -178,7 +178,7 @@ def test_all_images_right_is_no_certainty() -> None:
     assert least_of_pair(right, right) == pytest.approx(0.5 / 40 / 41)
 
 
-def test_from_ten_errors_on_nothing_is_added() -> None:
+def test_with_ten_errors_nothing_is_added() -> None:
     wrong = np.zeros((2, 100), dtype=bool)
     wrong[:, :9] = True
     assert least_of_one(~wrong) > 0

@@ -10,8 +10,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from snellen.insight.decision import corrected, winner
-from snellen.insight.holm import holm
+from snellen.insight.decision import corrected, holm, winner
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
 from snellen.insight.proportions import Interval, possible_accuracy, wilson
@@ -19,17 +18,17 @@ from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import verdict
 
 
-def pair(only_a: int, only_b: int, both: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    a = np.array([True] * (only_a + both) + [False] * (only_b + neither))
-    b = np.array([False] * only_a + [True] * both + [True] * only_b + [False] * neither)
+def pair(only_a: int, only_b: int, both_right: int, neither_right: int) -> tuple[np.ndarray, np.ndarray]:
+    a = np.array([True] * (only_a + both_right) + [False] * (only_b + neither_right))
+    b = np.array([False] * only_a + [True] * both_right + [True] * only_b + [False] * neither_right)
     return a, b
 
 
 def test_wilson_is_scipys() -> None:
     for correct, total in [(0, 10), (7, 10), (224, 406), (4999, 5000), (5, 5)]:
         expected = stats.binomtest(correct, total).proportion_ci(method="wilson")
-        ours = wilson(correct, total)
-        assert (ours.low, ours.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+        actual = wilson(correct, total)
+        assert (actual.low, actual.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_no_images_is_an_error() -> None:
@@ -39,7 +38,7 @@ def test_no_images_is_an_error() -> None:
 
 def test_mcnemar_mid_p() -> None:
     """The mid-p value is the exact one less the probability of the observed count (Fagerland et al. 2013)."""
-    a, b = pair(only_a=12, only_b=4, both=50, neither=34)
+    a, b = pair(only_a=12, only_b=4, both_right=50, neither_right=34)
     test = mcnemar(a, b)
     exact = statsmodels_mcnemar([[50, 12], [4, 34]], exact=True).pvalue
     assert test.p_value == pytest.approx(exact - stats.binom.pmf(4, 16, 0.5))
@@ -49,27 +48,29 @@ def test_mcnemar_mid_p() -> None:
 
 def test_newcombe_by_hand() -> None:
     """Newcombe 1998, table III, method 10: 36, 12, 2, 0 of 50 gives 0.0569 to 0.3404."""
-    a, b = pair(only_a=12, only_b=2, both=36, neither=0)
+    a, b = pair(only_a=12, only_b=2, both_right=36, neither_right=0)
     test = mcnemar(a, b)
     assert (test.interval.low, test.interval.high) == pytest.approx((0.0569, 0.3404), abs=2e-4)
 
 
-@pytest.mark.parametrize(("both", "only_a", "only_b", "neither"), [(1, 1, 7, 12), (59, 6, 16, 80), (30, 8, 4, 18)])
-def test_newcombe_lessens_a_positive_correlation(both: int, only_a: int, only_b: int, neither: int) -> None:
+@pytest.mark.parametrize(
+    ("both_right", "only_a", "only_b", "neither_right"), [(1, 1, 7, 12), (59, 6, 16, 80), (30, 8, 4, 18)]
+)
+def test_newcombe_lessens_a_positive_correlation(both_right: int, only_a: int, only_b: int, neither_right: int) -> None:
     """Newcombe 1998, method 10: half the images are taken from the numerator of phi, down to 0, where it is positive.
 
     Recomputed from scipy's Wilson limits. The first table is that of Bentur et al. 2009 in Fagerland, Lydersen & Laake
     2014, Stat Med 33:2850: -0.507 to -0.026.
     """
-    total = both + only_a + only_b + neither
-    a, b = both + only_a, both + only_b
+    total = both_right + only_a + only_b + neither_right
+    a, b = both_right + only_a, both_right + only_b
     limits_a, limits_b = (stats.binomtest(right, total).proportion_ci(method="wilson") for right in (a, b))
-    phi = max(both * neither - only_a * only_b - total / 2, 0) / np.sqrt(a * (total - a) * b * (total - b))
+    phi = max(both_right * neither_right - only_a * only_b - total / 2, 0) / np.sqrt(a * (total - a) * b * (total - b))
     correlation = np.array([[1, -phi], [-phi, 1]])
-    below = np.array([a / total - limits_a.low, limits_b.high - b / total])
+    distances = np.array([a / total - limits_a.low, limits_b.high - b / total])
     above = np.array([limits_a.high - a / total, b / total - limits_b.low])
-    expected = [(a - b) / total + sign * np.sqrt(v @ correlation @ v) for sign, v in ((-1, below), (1, above))]
-    test = mcnemar(*pair(only_a, only_b, both, neither))
+    expected = [(a - b) / total + sign * np.sqrt(v @ correlation @ v) for sign, v in ((-1, distances), (1, above))]
+    test = mcnemar(*pair(only_a, only_b, both_right, neither_right))
     assert test.interval is not None
     assert (test.interval.low, test.interval.high) == pytest.approx(expected)
     if total == 21:
@@ -88,20 +89,20 @@ def test_paired_intervals_cover_and_tests_do_not_cry_wolf() -> None:
     """2,000 simulated pairs of runs: 95% of the intervals hold the true difference, 5% of true nulls are rejected."""
     generator = np.random.default_rng(1)
     images, repeats = 400, 2000
-    covered = rejected = 0
-    both = 0.6
+    covered_count = rejected_count = 0
+    both_right = 0.6
     for truth in (0.04, 0.0):
-        shares = [0.10 + truth / 2, 0.10 - truth / 2, both, 1 - 0.20 - both]
+        shares = [0.10 + truth / 2, 0.10 - truth / 2, both_right, 1 - 0.20 - both_right]
         for counts in generator.multinomial(images, shares, size=repeats):
             test = mcnemar(*pair(*counts))
             if truth:
-                covered += test.interval.low <= truth <= test.interval.high
+                covered_count += test.interval.low <= truth <= test.interval.high
             else:
-                rejected += test.p_value < 0.05
+                rejected_count += test.p_value < 0.05
     error = 3 * np.sqrt(0.95 * 0.05 / repeats)
-    assert covered / repeats > 0.95 - error
-    assert rejected / repeats < 0.05 + error
-    assert rejected / repeats > 0.02, "a test that never rejects finds nothing"
+    assert covered_count / repeats > 0.95 - error
+    assert rejected_count / repeats < 0.05 + error
+    assert rejected_count / repeats > 0.02, "a test that never rejects finds nothing"
 
 
 def test_grouped_images_need_the_grouped_test() -> None:
@@ -130,8 +131,8 @@ def test_power_by_simulation(difference: float, discordance: float) -> None:
     generator = np.random.default_rng(4)
     share_a, share_b = (discordance + difference) / 2, (discordance - difference) / 2
     detected = 0
-    for only_a, only_b, rest in generator.multinomial(images, [share_a, share_b, 1 - discordance], size=500):
-        detected += mcnemar(*pair(only_a, only_b, rest, 0)).p_value < 0.05
+    for only_a, only_b, concordant in generator.multinomial(images, [share_a, share_b, 1 - discordance], size=500):
+        detected += mcnemar(*pair(only_a, only_b, concordant, 0)).p_value < 0.05
     assert detected / 500 == pytest.approx(0.8, abs=0.06)
     assert smallest_difference(images, discordance) == pytest.approx(difference, rel=0.01)
 
@@ -153,11 +154,11 @@ class TestTheReference:
             assert (interval.high - interval.low) / 2 == pytest.approx(0.048, abs=0.001)
 
     @pytest.mark.parametrize(("first", "second"), ["AB", "AC", "BC", "DE"])
-    def test_not_told_apart(self, first: str, second: str) -> None:
+    def test_runs_that_cannot_be_told_apart(self, first: str, second: str) -> None:
         """The images that only one got right were not published; at the usual overlap none of these is settled."""
         a, b = COUNTS[first], COUNTS[second]
-        both = round(0.75 * min(a, b))
-        test = mcnemar(*pair(a - both, b - both, both, 406 - a - b + both))
+        both_right = round(0.75 * min(a, b))
+        test = mcnemar(*pair(a - both_right, b - both_right, both_right, 406 - a - b + both_right))
         assert test.p_value > 0.05
         assert test.interval.low < 0 < test.interval.high
         sentence = verdict(first, second, test)
@@ -165,8 +166,8 @@ class TestTheReference:
         assert "equal" not in sentence
 
     def test_training_everything_beats_the_frozen_backbone(self) -> None:
-        both = 70
-        test = mcnemar(*pair(223 - both, 85 - both, both, 406 - 223 - 85 + both))
+        both_right = 70
+        test = mcnemar(*pair(223 - both_right, 85 - both_right, both_right, 406 - 223 - 85 + both_right))
         assert verdict("C", "E", test).startswith("C beats E by 34.0 points, 95% interval 2")
 
 
@@ -182,7 +183,7 @@ def test_sentences() -> None:
     assert "If the difference is real, about" in close
 
 
-def test_what_few_groups_could_have_shown_is_said_by_their_number() -> None:
+def test_the_power_of_few_groups_depends_on_their_number() -> None:
     """t with two degrees of freedom, not with 59: the sentence's smallest difference is by hand."""
     groups = np.repeat([0, 1, 2], 20)
     a, b = (np.random.default_rng(seed).random(60) < 0.7 for seed in (0, 1))
@@ -193,8 +194,8 @@ def test_what_few_groups_could_have_shown_is_said_by_their_number() -> None:
     assert f"a true difference of {100 * smallest:.1f} points" in verdict("a", "b", test)
 
 
-def test_the_smallest_difference_is_found_four_times_in_five() -> None:
-    """A mean of 150 differences: the interval's width tells what such a test would have found."""
+def test_the_smallest_difference_is_detected_with_80_percent_power() -> None:
+    """A mean of 150 differences: the interval's width determines what such a test would have detected."""
     generator = np.random.default_rng(0)
     half = 1.96 * 0.2 / 150**0.5
     interval = Interval(-half, half)
@@ -205,10 +206,11 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     assert np.mean(detected) == pytest.approx(0.8, abs=0.06)
     assert images_by_interval(true / 2, interval, 150, 150) == 600
     half = stats.t.ppf(0.975, 149) * 0.2 / 150**0.5
-    harder = smallest_by_interval(Interval(-half, half), 150, alpha=0.005)
+    corrected_difference = smallest_by_interval(Interval(-half, half), 150, alpha=0.005)
     quantile = stats.t.ppf(0.9975, 149)
     detected = [
-        abs(draw.mean()) > quantile * draw.std(ddof=1) / 150**0.5 for draw in generator.normal(harder, 0.2, (4000, 150))
+        abs(draw.mean()) > quantile * draw.std(ddof=1) / 150**0.5
+        for draw in generator.normal(corrected_difference, 0.2, (4000, 150))
     ]
     assert np.mean(detected) == pytest.approx(0.8, abs=0.06)
 
@@ -237,10 +239,12 @@ def test_sentences_on_masks() -> None:
 def test_among_many_pairs_the_power_is_that_of_the_corrected_level() -> None:
     """Ten pairs: the smallest of ten p-values must be below 0.005."""
     a, b = pair(12, 10, 60, 18)
-    alone, among = verdict("a", "b", mcnemar(a, b)), verdict("a", "b", mcnemar(a, b), 1.0, pairs=10)
-    assert f"{100 * smallest_difference(100, 0.22):.1f} points would have been detected with 80% power." in alone
-    harder = f"{100 * smallest_difference(100, 0.22, alpha=0.005):.1f} points would have been detected with 80% power"
-    assert f"{harder} among 10 pairs." in among
+    single_pair, ten_pairs = verdict("a", "b", mcnemar(a, b)), verdict("a", "b", mcnemar(a, b), 1.0, pairs=10)
+    assert f"{100 * smallest_difference(100, 0.22):.1f} points would have been detected with 80% power." in single_pair
+    detectable = (
+        f"{100 * smallest_difference(100, 0.22, alpha=0.005):.1f} points would have been detected with 80% power"
+    )
+    assert f"{detectable} among 10 pairs." in ten_pairs
 
 
 def test_the_corrected_p_value_decides_and_not_the_interval() -> None:
@@ -259,5 +263,5 @@ def test_holm_is_statsmodels(p_values: list[float]) -> None:
 
 
 def test_what_else_differs_is_in_the_sentence() -> None:
-    said = verdict("a", "b", mcnemar(*pair(40, 10, 400, 50)), besides=["a trained 38% longer (40 s against 29 s)"])
-    assert said.endswith("one seed each). Other differences: a trained 38% longer (40 s against 29 s).")
+    sentence = verdict("a", "b", mcnemar(*pair(40, 10, 400, 50)), besides=["a trained 38% longer (40 s against 29 s)"])
+    assert sentence.endswith("one seed each). Other differences: a trained 38% longer (40 s against 29 s).")

@@ -49,10 +49,10 @@ def test_grey_images_leave_loss_and_weights_small(mode: str, seed: int, digits: 
     fields |= {f"hardware.{key}": value for key, value in hardware.items()}
     recipe = load_as(Recipe, "airnet-scratch", fields)
     job = prepare(tmp_path, recipe, read_images(digits, recipe.data), Console(quiet=True), recorded=None).job
-    trained, optimizer = job.setup()
+    model, optimizer = job.setup()
     job.model.train()
     losses = [
-        one_step(job, trained, optimizer, batch, step)[0].item() for step, batch in enumerate(job.feed.train(epoch=1))
+        one_step(job, model, optimizer, batch, step)[0].item() for step, batch in enumerate(job.feed.train(epoch=1))
     ]
     assert torch.tensor(losses).isfinite().all()
     assert max(parameter.abs().max().item() for parameter in job.model.parameters()) < 100
@@ -74,8 +74,8 @@ def test_only_directions_with_variance_are_whitened(photograph: Tensor) -> None:
     norms = grey.whitening.weight.flatten(1).norm(dim=1)
     assert ((norms == 0).sum(), (norms > 0).sum()) == (16, 8), "2 x 2 patches of one value: 4 directions, both signs"
     after = grey.blocks[0].conv1.weight
-    changed = (after != before).flatten(1).any(1)
-    assert changed.nonzero()[:, 0].tolist() == (norms == 0).nonzero()[:, 0].tolist()
+    is_changed = (after != before).flatten(1).any(1)
+    assert is_changed.nonzero()[:, 0].tolist() == (norms == 0).nonzero()[:, 0].tolist()
     outputs = grey.whitening(crops.mean(1, keepdim=True).expand(-1, 3, -1, -1))
     assert outputs[:, norms > 0].var((0, 2, 3)).sub(1).abs().max() < 0.2
 
@@ -91,8 +91,8 @@ def test_which_directions_have_variance_does_not_depend_on_the_scale(scale: floa
     network, before = _first_weights(((digits - mean) / deviation * scale).bfloat16().float())
     empty = network.whitening.weight.flatten(1).norm(dim=1) == 0
     assert empty.sum() == 2 * 7, "4 pixels and the channels' offset leave 5 of 12 directions"
-    changed = (network.blocks[0].conv1.weight != before).flatten(1).any(1).nonzero()[:, 0]
-    assert changed.tolist() == empty.nonzero()[:, 0].tolist()
+    changed_rows = (network.blocks[0].conv1.weight != before).flatten(1).any(1).nonzero()[:, 0]
+    assert changed_rows.tolist() == empty.nonzero()[:, 0].tolist()
 
 
 @pytest.mark.parametrize("name", ["photograph", "flower"])
@@ -107,10 +107,10 @@ def test_filters_of_colour_images_are_those_of_the_formula(name: str, request: p
     rows = windows.reshape(-1, 12)
     values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
     filters = vectors.T / np.sqrt(values + 5e-4)[:, None]
-    made = network.whitening.weight.flatten(1).double().numpy()
-    assert np.abs(made[:12] + made[12:]).max() == 0
-    signs = np.sign((made[:12] * filters).sum(1))
-    np.testing.assert_allclose(made[:12] * signs[:, None], filters, atol=2e-4 * np.abs(filters).max())
+    actual = network.whitening.weight.flatten(1).double().numpy()
+    assert np.abs(actual[:12] + actual[12:]).max() == 0
+    signs = np.sign((actual[:12] * filters).sum(1))
+    np.testing.assert_allclose(actual[:12] * signs[:, None], filters, atol=2e-4 * np.abs(filters).max())
     assert network.blocks[0].conv1.weight.equal(before)
 
 

@@ -110,10 +110,10 @@ def test_layers_that_do_not_fit_are_named(tmp_path: Path) -> None:
     del state[last]
     path = tmp_path / "weights.pt"
     torch.save(state, path)
-    with pytest.raises(UserError, match="some layers do not fit") as caught:
+    with pytest.raises(UserError, match="some layers do not fit") as error:
         build_classifier(ModelSpec(backbone=SMALL, weights=str(path)), 3, 64, 0)
-    assert first in str(caught.value)
-    assert last in str(caught.value)
+    assert first in str(error.value)
+    assert last in str(error.value)
     _, report = build_classifier(ModelSpec(backbone=SMALL, weights=str(path), partial=True), 3, 64, 0)
     assert last in report.missing
     assert report.mismatched[0].startswith(first)
@@ -161,7 +161,7 @@ def test_unknown_backbone_suggests_the_nearest(name: str, hint: str) -> None:
         build_classifier(ModelSpec(backbone=name), 3, 64, 0)
 
 
-def test_packaged_imagenet_weights_know_what_they_see(tmp_path: Path) -> None:
+def test_packaged_imagenet_weights_recognise_photographs(tmp_path: Path) -> None:
     """The packaged EfficientNet-Lite0 under timm's names: scikit-learn's two photographs are a palace and a daisy."""
     path = write_weights(tmp_path / "lite0.safetensors")
     model, report = build_classifier(ModelSpec(backbone="tf_efficientnet_lite0", weights=str(path)), 10, 224, 0)
@@ -182,7 +182,7 @@ def test_packaged_imagenet_weights_know_what_they_see(tmp_path: Path) -> None:
     ("name", "size"), [("inception_v3", 96), ("googlenet", 64), ("maxvit_t", 224), ("maxvit_t", 96), ("vgg11", 32)]
 )
 def test_torchvisions_odd_ones(name: str, size: int) -> None:
-    """Networks with heads beside the classifier, or for one size: pooled features, or a clear message."""
+    """Networks with heads other than the classifier, or for one size: pooled features, or a clear message."""
     if (name, size) == ("maxvit_t", 96):
         with pytest.raises(UserError, match="torchvision cannot build it for 96 px"):
             build_classifier(ModelSpec(backbone=f"torchvision/{name}"), 3, size, 0)
@@ -193,12 +193,12 @@ def test_torchvisions_odd_ones(name: str, size: int) -> None:
     if name == "inception_v3":
         from torchvision.models import inception_v3
 
-        theirs = inception_v3(weights=None, init_weights=False).eval()
-        theirs.fc = torch.nn.Identity()
-        theirs.load_state_dict(model.backbone.state_dict(), strict=False)
+        reference = inception_v3(weights=None, init_weights=False).eval()
+        reference.fc = torch.nn.Identity()
+        reference.load_state_dict(model.backbone.state_dict(), strict=False)
         images = torch.randn(2, 3, size, size)
         with torch.no_grad():
-            torch.testing.assert_close(model.eval().features(images), theirs(images))
+            torch.testing.assert_close(model.eval().features(images), reference(images))
 
 
 def test_names_of_a_hub_are_answered_with_what_works() -> None:

@@ -22,11 +22,11 @@ from snellen.models.spec import BackboneSpec
 
 
 @pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
+def closed_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
     """A port where nobody listens, in the place of the hubs; the caches are empty."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # taken and not listened on: connections are refused
-        port = held.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))  # taken and not listened on: connections are refused
+        port = server.getsockname()[1]
         for name in ("http_proxy", "https_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         monkeypatch.setenv("no_proxy", "")
@@ -38,7 +38,7 @@ def closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "torchvision/resnet18"])
 def test_a_backbones_weights_that_cannot_be_fetched(
-    backbone: str, closed: int, capfd: pytest.CaptureFixture[str]
+    backbone: str, closed_port: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError, match=r"no connection to .*model\.weights=FILE"):
         build_backbone(BackboneSpec(backbone=backbone), 64, download=True)
@@ -50,12 +50,12 @@ def test_a_backbones_weights_that_cannot_be_fetched(
     ("architecture", "weights"),
     [("unet/mit_b0", "imagenet"), ("unet/resnet18", "imagenet"), ("torchvision/deeplabv3_resnet50", "coco")],
 )
-def test_a_segmenters_weights_that_cannot_be_fetched(architecture: str, weights: str, closed: int) -> None:
+def test_a_segmenters_weights_that_cannot_be_fetched(architecture: str, weights: str, closed_port: int) -> None:
     with pytest.raises(UserError, match=r"no connection to .*model\.weights=FILE"):
         build_segmenter(SegmenterSpec(architecture=architecture, weights=weights), 3, 0)
 
 
-def test_a_file_in_the_cache_needs_no_connection(closed: int, tmp_path: Path) -> None:
+def test_a_file_in_the_cache_needs_no_connection(closed_port: int, tmp_path: Path) -> None:
     snapshot = tmp_path / "hub" / "models--a--b" / "snapshots" / "0123"
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").write_bytes(b"weights")
@@ -67,7 +67,7 @@ def test_a_file_in_the_cache_needs_no_connection(closed: int, tmp_path: Path) ->
     assert Path(path).read_bytes() == b"weights"
 
 
-def test_a_port_that_listens_is_reachable(closed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_listens_is_reachable(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not reachable("https://nowhere.invalid")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -78,7 +78,7 @@ def test_a_port_that_listens_is_reachable(closed: int, monkeypatch: pytest.Monke
         assert reachable("https://nowhere.invalid"), "the proxy looks the name up"
 
 
-def test_the_clients_log_is_as_loud_as_before(closed: int) -> None:
+def test_the_clients_log_is_as_loud_as_before(closed_port: int) -> None:
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     with hugging_face():
@@ -87,7 +87,7 @@ def test_the_clients_log_is_as_loud_as_before(closed: int) -> None:
 
 
 def test_a_dry_run_fetches_nothing(
-    closed: int, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    closed_port: int, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(digits.parent)
     small = {"augmentation.size": 32, "evaluation.size": 32, "augmentation.resize": None, "batch_size": 16}

@@ -48,10 +48,10 @@ class TestEvery:
 
     def test_it_learns_and_is_fixed_by_its_seed(self, architecture: str) -> None:
         before = torch.random.get_rng_state()
-        model, again = build(architecture), build(architecture)
+        model, second_model = build(architecture), build(architecture)
         assert torch.random.get_rng_state().equal(before), "building must not disturb other random numbers"
-        state, other = model.state_dict(), again.state_dict()
-        assert all(state[name].equal(other[name]) for name in state)
+        state, second_state = model.state_dict(), second_model.state_dict()
+        assert all(state[name].equal(second_state[name]) for name in state)
         torch.manual_seed(0)
         images, target = torch.randn(2, 3, 128, 128), torch.randint(0, CLASSES, (2, 128, 128))
         output = model(images)
@@ -64,8 +64,8 @@ class TestEvery:
     def test_output_layers_are_named(self, architecture: str) -> None:
         """What gives the classes, and nothing else, differs in shape between numbers of classes."""
         model = build(architecture)
-        more, _ = build_segmenter(SegmenterSpec(architecture=architecture), CLASSES + 1, 0)
-        shapes = {name: tensor.shape for name, tensor in more.state_dict().items()}
+        larger, _ = build_segmenter(SegmenterSpec(architecture=architecture), CLASSES + 1, 0)
+        shapes = {name: tensor.shape for name, tensor in larger.state_dict().items()}
         differ = {name for name, tensor in model.state_dict().items() if tensor.shape != shapes[name]}
         assert differ
         assert all(name.startswith(model.new) for name in differ)
@@ -124,12 +124,12 @@ def test_fcn_with_skips_starts_as_a_bilinear_enlargement(name: str, step: int) -
 def test_deeplabv3_is_torchvisions() -> None:
     from torchvision.models.segmentation import deeplabv3_resnet50
 
-    theirs = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
+    reference = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
     model = build("torchvision/deeplabv3_resnet50")
-    model.load_state_dict(theirs.state_dict())
+    model.load_state_dict(reference.state_dict())
     images = torch.randn(2, 3, 65, 70)
     torch.manual_seed(0)
-    expected = theirs.train()(images)
+    expected = reference.train()(images)
     torch.manual_seed(0)  # dropout
     output = model.train()(images)
     assert isinstance(output, SegmenterOutput)
@@ -153,7 +153,7 @@ def test_frozen_means_frozen() -> None:
     ("architecture", "message"),
     [
         ("ubet/resnet34", "Did you mean unet/resnet34"),
-        ("unet", "wanted DECODER/ENCODER"),
+        ("unet", "expected DECODER/ENCODER"),
         ("unet/resnet5", "no such encoder. Did you mean resnet50"),
         ("linknet/mit_b0", "does not work with this encoder"),
         ("fcn8s/resnet34", "fcn needs a VGG, which resnet34 is not"),
@@ -165,7 +165,7 @@ def test_unknown_architectures(architecture: str, message: str) -> None:
         build(architecture)
 
 
-def test_sizes_that_do_not_work_are_found_before_training() -> None:
+def test_sizes_that_do_not_work_are_reported_before_training() -> None:
     with pytest.raises(UserError, match=r"pan/test_resnet: it cannot take images of 64 x 64 px"):
         check_sizes(build("pan/test_resnet"), "pan/test_resnet", [(128, 128), (64, 64)])
 
@@ -185,13 +185,13 @@ def test_packaged_imagenet_weights_reach_the_encoder(architecture: str, tmp_path
     assert report.normalization.mean == (0.5, 0.5, 0.5)
     classifier, _ = build_classifier(ModelSpec(backbone="tf_efficientnet_lite0", weights=str(path)), 3, 64, 0)
     images = torch.randn(1, 3, 64, 64)
-    seen: dict[str, Tensor] = {}
-    for name, network in (("ours", model.backbone.model), ("theirs", classifier.backbone)):
-        network.blocks[2].register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))  # type: ignore
+    captured: dict[str, Tensor] = {}
+    for name, network in (("segmenter", model.backbone.model), ("classifier", classifier.backbone)):
+        network.blocks[2].register_forward_hook(lambda _m, _i, out, name=name: captured.update({name: out}))  # type: ignore
     with torch.no_grad():
         model.eval()(images)
         classifier.eval()(images)
-    torch.testing.assert_close(seen["ours"], seen["theirs"])
+    torch.testing.assert_close(captured["segmenter"], captured["classifier"])
 
 
 @pytest.mark.parametrize(
@@ -210,30 +210,32 @@ def test_every_layer_of_the_encoder_is_taken(architecture: str, backbone: str, t
     torch.save(source.state_dict(), path)
     fresh = build(architecture)
     model = build(architecture, weights=str(path))
-    given = {name.replace(".", "_"): tensor for name, tensor in source.state_dict().items()}
+    source_tensors = {name.replace(".", "_"): tensor for name, tensor in source.state_dict().items()}
     for name, tensor in model.backbone.state_dict().items():
         key = name.removeprefix("model.").removeprefix("model.").replace(".", "_")
-        assert key.startswith("head") or tensor.equal(given[key]), name
-    ours, theirs = model.state_dict(), fresh.state_dict()
-    rest = [name for name in ours if not name.startswith("backbone.")]
-    assert all(ours[name].equal(theirs[name]) for name in rest), "what is not loaded starts as it does from scratch"
+        assert key.startswith("head") or tensor.equal(source_tensors[key]), name
+    state, initial_state = model.state_dict(), fresh.state_dict()
+    other_layers = [name for name in state if not name.startswith("backbone.")]
+    assert all(state[name].equal(initial_state[name]) for name in other_layers), (
+        "what is not loaded starts as it does from scratch"
+    )
 
 
 def test_a_segmenters_own_file_with_other_classes(tmp_path: Path) -> None:
     """smp's names and torchvision's; the output layer starts anew where the number of classes differs."""
     spec = SegmenterSpec(architecture=f"unet/{SMALL}")
-    other, _ = build_segmenter(spec, CLASSES + 3, seed=5)
-    theirs = {
-        name.replace("backbone.", "encoder.", 1): t.contiguous().clone() for name, t in other.state_dict().items()
+    larger, _ = build_segmenter(spec, CLASSES + 3, seed=5)
+    saved_tensors = {
+        name.replace("backbone.", "encoder.", 1): t.contiguous().clone() for name, t in larger.state_dict().items()
     }
     path = tmp_path / "smp.safetensors"
-    save_file(theirs, path)
+    save_file(saved_tensors, path)
     model, report = build_segmenter(spec.model_copy(update={"weights": str(path)}), CLASSES, 0)
     assert (report.missing, report.unexpected, report.mismatched) == ((), (), ())
     state, fresh = model.state_dict(), build(spec.architecture).state_dict()
     for name, tensor in state.items():
         expected = fresh if name.startswith(model.new) and tensor.ndim and tensor.shape[0] == CLASSES else None
-        assert tensor.equal(other.state_dict()[name] if expected is None else expected[name]), name
+        assert tensor.equal(larger.state_dict()[name] if expected is None else expected[name]), name
 
 
 def test_layers_that_do_not_fit_are_named(tmp_path: Path) -> None:
@@ -263,9 +265,9 @@ def test_dpt_on_other_patches_takes_any_size(encoder: str) -> None:
     model = build(f"dpt/{encoder}")
     sizes = [(56, 56), (98, 112), (140, 168), (196, 224), (33, 250)]
     check_sizes(model, f"dpt/{encoder}", sizes)
-    seen: list[tuple[int, ...]] = []
-    model.backbone.register_forward_pre_hook(lambda _m, args: seen.append(tuple(args[0].shape[-2:])))
+    shapes: list[tuple[int, ...]] = []
+    model.backbone.register_forward_pre_hook(lambda _m, args: shapes.append(tuple(args[0].shape[-2:])))
     with torch.no_grad():
         assert model.eval()(torch.randn(1, 3, 60, 75)).shape == (1, CLASSES, 60, 75)
     patch = 14 if "14" in encoder else 16
-    assert seen == [(64 * patch // 16, 96 * patch // 16)]  # DINOv2: a patch for each 16 px of the padded image
+    assert shapes == [(64 * patch // 16, 96 * patch // 16)]  # DINOv2: a patch for each 16 px of the padded image

@@ -41,7 +41,7 @@ def by_timm(name: str, path: Path, size: int) -> dict[str, Tensor]:
     ("name", "size"),
     [("vit_tiny_patch16_224", 96), ("vit_small_patch14_dinov2", 98), ("swin_tiny_patch4_window7_224", 96)],
 )
-def test_a_file_at_another_image_size_is_what_timm_makes_of_it(name: str, size: int, tmp_path: Path) -> None:
+def test_weights_of_another_image_size_are_resampled_as_by_timm(name: str, size: int, tmp_path: Path) -> None:
     path = published(name, tmp_path)
     backbone, _, report = start_backbone(BackboneSpec(backbone=name, weights=str(path)), size, 0)
     expected = by_timm(name, path, size)
@@ -54,7 +54,7 @@ def test_a_file_at_another_image_size_is_what_timm_makes_of_it(name: str, size: 
 
 
 def test_a_run_at_another_image_size(tmp_path: Path) -> None:
-    """A ViT's checkpoint of a run at 64 px, under `backbone.` and beside a head, trained on at 96 px."""
+    """A ViT's checkpoint of a run at 64 px, under `backbone.` and with a head, trained further at 96 px."""
     name = "vit_tiny_patch16_224"
     small, _ = build_classifier(ModelSpec(backbone=name), 3, 64, seed=7)
     save_file(small.state_dict(), tmp_path / "run.safetensors")
@@ -131,14 +131,14 @@ def test_output_layers_start_anew_whatever_their_number(architecture: str, tmp_p
     fresh, _ = build_segmenter(spec, CLASSES, 0)
     loaded = spec.model_copy(update={"weights": str(tmp_path / "same.safetensors")})
     model, report = build_segmenter(loaded, CLASSES, 0)
-    anew = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(model.new)}
-    assert anew
-    assert all(tensor.equal(fresh.state_dict()[name]) for name, tensor in anew.items())
-    assert all(t.equal(state[name]) for name, t in model.state_dict().items() if name not in anew)
+    new_layers = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(model.new)}
+    assert new_layers
+    assert all(tensor.equal(fresh.state_dict()[name]) for name, tensor in new_layers.items())
+    assert all(t.equal(state[name]) for name, t in model.state_dict().items() if name not in new_layers)
     assert (report.missing, report.mismatched, report.unexpected) == ((), (), ())
 
 
-def test_what_did_not_load_is_a_line(tmp_path: Path) -> None:
+def test_layers_that_did_not_load_are_reported_in_a_line(tmp_path: Path) -> None:
     source = timm.create_model("test_resnet", num_classes=0)
     state = dict(source.state_dict())
     first, *_, last = [name for name in state if name.endswith("weight")]
@@ -150,27 +150,27 @@ def test_what_did_not_load_is_a_line(tmp_path: Path) -> None:
         start_backbone(spec, 64, 0)
     _, _, report = start_backbone(spec.model_copy(update={"partial": True}), 64, 0)
     assert report.sentence is not None
-    for said in (
+    for line in (
         f"{len(state) - 1} tensors of",
         f"1 missing in the file, which start from scratch ({last})",
         f"1 of another shape, which start from scratch ({first} (file (1,)",
         "1 in the file that this network does not have (extra.weight)",
     ):
-        assert said in report.sentence
+        assert line in report.sentence
     _, _, scratch = start_backbone(BackboneSpec(backbone="test_resnet"), 64, 0)
     assert scratch.sentence is None
 
 
-def test_a_converter_that_fails_is_passed_over(tmp_path: Path) -> None:
+def test_a_converter_that_fails_is_skipped(tmp_path: Path) -> None:
     """Another network's file: the message names the layers, whatever timm's converter makes of it."""
     torch.save(nn.Linear(2, 2).state_dict() | {"mask_token": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="Is it another network"):
         start_backbone(BackboneSpec(backbone="test_vit", weights=str(tmp_path / "other.pt")), 160, 0)
 
 
-def test_what_does_not_fit_is_said_of_the_layer() -> None:
-    own = {"a": torch.zeros(2), "b": torch.zeros(3, 4)}
-    assert misfit(own, own) is None
-    assert misfit({"a": own["a"]}, own) == "the layer b is missing in the file"
-    assert misfit({**own, "b": torch.zeros(1)}, own) == "the layer b is (1,) in the file and (3, 4) here"
-    assert misfit({**own, "c": own["a"]}, own) == "the file has a layer c, which the network does not have"
+def test_a_mismatch_names_the_layer() -> None:
+    tensors = {"a": torch.zeros(2), "b": torch.zeros(3, 4)}
+    assert misfit(tensors, tensors) is None
+    assert misfit({"a": tensors["a"]}, tensors) == "the layer b is missing in the file"
+    assert misfit({**tensors, "b": torch.zeros(1)}, tensors) == "the layer b is (1,) in the file and (3, 4) here"
+    assert misfit({**tensors, "c": tensors["a"]}, tensors) == "the file has a layer c, which the network does not have"

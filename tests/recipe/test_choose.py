@@ -60,8 +60,8 @@ def test_masks_by_hardware_size_and_number(photo: Path, icon: Path) -> None:
 
 def test_pretraining_by_size_and_number(photo: Path, icon: Path) -> None:
     assert pretraining.suggest([icon] * 50_000).fields == {}
-    many = pretraining.suggest([photo] * 50_000)
-    larger = load_as(PretrainingRecipe, many.name, many.fields)
+    choice_for_many = pretraining.suggest([photo] * 50_000)
+    larger = load_as(PretrainingRecipe, choice_for_many.name, choice_for_many.fields)
     assert larger.augmentation.size == larger.evaluation.size == 96
     few = pretraining.suggest([icon] * 3000)
     recipe = load_as(PretrainingRecipe, few.name, few.fields)
@@ -71,6 +71,6 @@ def test_pretraining_by_size_and_number(photo: Path, icon: Path) -> None:
     assert fewest["epochs"] == 2000, "all of them are one batch"
 
 
-def test_an_unreadable_image_is_no_obstacle(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_tolerated(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     assert classification.suggest([tmp_path / "bad.png"], gpu=False).name == "finetune-lite"

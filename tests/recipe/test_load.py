@@ -18,18 +18,18 @@ from snellen.engine.schedule import factor
 from snellen.errors import UserError
 from snellen.recipe.fields import field_paths
 from snellen.recipe.load import dump, load_as, parse_overrides, read_resolved
-from snellen.recipe.text import headline, shipped_names, shipped_text
+from snellen.recipe.text import RECIPES, headline
 from snellen.tasks.kinds import load_recipe
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", RECIPES.names())
 def test_shipped_recipes_survive_being_resolved(tmp_path: Path, name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     (tmp_path / "recipe.yaml").write_text(dump(recipe))
     assert read_resolved(tmp_path / "recipe.yaml", type(recipe)) == recipe
-    assert len(headline(shipped_text(name))) > 20
+    assert len(headline(RECIPES.text(name))) > 20
 
 
 def test_reference_recipes_are_the_references() -> None:
@@ -65,13 +65,13 @@ def test_reference_recipes_for_masks_are_the_references() -> None:
 def test_one_cycle_is_pytorchs() -> None:
     steps = 200
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
     recipe = load_recipe("deeplabv3-resnet50-poly1")
     for step in range(steps):
-        ours = recipe.optimizer.lr * factor(recipe.schedule, step, steps)
-        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], abs=3e-4), step
+        rate = recipe.optimizer.lr * factor(recipe.schedule, step, steps)
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], abs=3e-4), step
         optimizer.step()
-        theirs.step()
+        reference.step()
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
@@ -94,8 +94,8 @@ def test_the_last_epoch_is_kept_where_the_rate_ends_near_zero(
     assert f"choose: {choice}" in (tmp_path / "recipe.yaml").read_text(), "the resolved recipe says which"
     assert read_resolved(tmp_path / "recipe.yaml", type(recipe)) == recipe
     for explicit in ("best", "last"):
-        chosen = load_recipe({"task": task, "schedule": schedule, "evaluation": {"choose": explicit}})
-        assert chosen.evaluation.choose == explicit
+        explicit_recipe = load_recipe({"task": task, "schedule": schedule, "evaluation": {"choose": explicit}})
+        assert explicit_recipe.evaluation.choose == explicit
 
 
 def test_overrides() -> None:
@@ -111,26 +111,26 @@ def test_overrides() -> None:
     [
         (["optimizer.lrr=1"], "optimizer.lrr: no such field. Did you mean 'optimizer.lr'"),
         (["epoch=3"], "epoch: no such field. Did you mean 'epochs'"),
-        (["epochs=0"], r"epochs: wanted at least 1 \(given: 0\)"),
-        (["epochs=many"], r"epochs: wanted a whole number \(given: 'many'\)"),
-        (["epochs=1.5"], r"epochs: wanted a whole number \(given: 1\.5\)"),
-        (["epochs=[1]"], "epochs: wanted a whole number"),
-        (["drop_last=perhaps"], "drop_last: wanted true or false"),
-        (["sweep=0.1x"], "sweep: wanted a list, such as 1,2"),
-        (["optimizer.lr=.inf"], "optimizer.lr: wanted a finite number"),
-        (["data.validation_share=0.9"], "data.validation_share: wanted at most 0.5"),
-        (["hardware.device=tpu"], r"hardware.device: wanted auto, cpu, mps or cuda \(or cuda:1 …\) \(given: 'tpu'\)"),
+        (["epochs=0"], r"epochs: expected at least 1 \(got 0\)"),
+        (["epochs=many"], r"epochs: expected a whole number \(got 'many'\)"),
+        (["epochs=1.5"], r"epochs: expected a whole number \(got 1\.5\)"),
+        (["epochs=[1]"], "epochs: expected a whole number"),
+        (["drop_last=perhaps"], "drop_last: expected true or false"),
+        (["sweep=0.1x"], "sweep: expected a list, such as 1,2"),
+        (["optimizer.lr=.inf"], "optimizer.lr: expected a finite number"),
+        (["data.validation_share=0.9"], "data.validation_share: expected at most 0.5"),
+        (["hardware.device=tpu"], r"hardware.device: expected auto, cpu, mps or cuda \(or cuda:1 …\) \(got 'tpu'\)"),
         (["optimizer=sgd"], "Write optimizer.name=sgd"),
         (["normalization.mean=[1]"], r"normalization\.mean\.1: missing"),
-        (["name="], "wanted text"),
-        (["name=''"], "name: wanted a non-empty text"),
+        (["name="], "expected text"),
+        (["name=''"], "name: expected non-empty text"),
         (["optimizer.lr=nan"], "optimizer.lr"),
         (["loss.name=crossentropy"], "is not one of .* Did you mean 'cross_entropy'"),
         (["epochs.more=3"], "'epochs' is a single value"),
-        (["=3"], "wanted key=value"),
-        (["a..b=3"], "wanted key=value"),
+        (["=3"], "expected key=value"),
+        (["a..b=3"], "expected key=value"),
         (["epochs=[1"], "not valid YAML"),
-        (["budget=soon"], "wanted a duration"),
+        (["budget=soon"], "expected a duration"),
         (["mix.mixup=0.2"], "use loss.name=soft_target"),
         (["data.name_pattern=("], "not a regular expression"),
     ],
@@ -144,9 +144,9 @@ def test_bad_overrides_are_explained(overrides: list[str], message: str) -> None
     ("text", "message"),
     [
         ("epochs: 3\nepochs: 4\n", "line 2: 'epochs' is given twice"),
-        ("- a list\n", "wanted 'field: value' lines"),
+        ("- a list\n", "expected 'field: value' lines"),
         ("epochs: [1\n", "line"),
-        ("", "wanted 'field: value' lines"),
+        ("", "expected 'field: value' lines"),
         ("!!python/object/apply:os.system ['true']\n", "line 1"),
         ("optimizer: 3\n", "optimizer: it has fields of its own. Write optimizer.FIELD=VALUE, with one of: name, lr"),
     ],
@@ -154,9 +154,9 @@ def test_bad_overrides_are_explained(overrides: list[str], message: str) -> None
 def test_bad_files_are_explained(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as error:
         load_recipe(path)
-    assert "mine.yaml" in str(caught.value)
+    assert "mine.yaml" in str(error.value)
 
 
 def test_unknown_recipe_suggests_the_nearest() -> None:
@@ -227,5 +227,5 @@ def test_no_wording_of_pydantic_shows_through() -> None:
                 except UserError as error:
                     messages.append(str(error))
     assert len(messages) > 300
-    theirs = re.compile("[Ii]nput should|valid (integer|number|tuple|dict)|pydantic|should match")
-    assert not [message for message in messages if theirs.search(message)]
+    pydantic_wording = re.compile("[Ii]nput should|valid (integer|number|tuple|dict)|pydantic|should match")
+    assert not [message for message in messages if pydantic_wording.search(message)]

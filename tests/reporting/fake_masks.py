@@ -99,19 +99,19 @@ def write_mask_run(path: Path, scenes: Scenes, plan: MaskPlan, groups: Sequence[
     write_json(path / "data.json", _data(scenes, groups is not None))
     machine = environment(plan.name, "segment-lite", scenes.root.name, plan.seed, 30_000)
     write_json(path / "environment.json", machine)
-    done, chosen, best = _train(path, scenes, plan, recipe)
+    epochs_done, chosen_epoch, best = _train(path, scenes, plan, recipe)
     status = {
-        "state": "finished" if done == plan.epochs else "interrupted",
-        "epochs_done": done,
+        "state": "finished" if epochs_done == plan.epochs else "interrupted",
+        "epochs_done": epochs_done,
         "epochs": plan.epochs,
-        "steps_done": done * 8,
-        "seconds_training": 41.5 * done,
-        "seconds_evaluating": 6.25 * done,
-        "images_per_second": 8.4 if done else None,
+        "steps_done": epochs_done * 8,
+        "seconds_training": 41.5 * epochs_done,
+        "seconds_evaluating": 6.25 * epochs_done,
+        "images_per_second": 8.4 if epochs_done else None,
         "peak_memory_mib": 2312.4,
-        "chosen_epoch": chosen or None,
+        "chosen_epoch": chosen_epoch or None,
         "measure": "mIoU",
-        "score": best if chosen else None,
+        "score": best if chosen_epoch else None,
         "low": None,
         "high": None,
         "images": 0,
@@ -131,41 +131,43 @@ def _train(path: Path, scenes: Scenes, plan: MaskPlan, recipe: Any) -> tuple[int
     network = Network.new(32, classes, generator, inputs=features.shape[-1])
     validation = np.flatnonzero(~scenes.train)
     target = torch.from_numpy(scenes.labels[validation]).long()
-    kept = np.sort(generator.permutation(len(validation))[: recipe.snapshots.images])
+    snapshot_rows = np.sort(generator.permutation(len(validation))[: recipe.snapshots.images])
     is_scored = scenes.train[:, None, None] & (scenes.labels < 255)
     inputs, truth = features[is_scored], scenes.labels[is_scored].astype(np.int64)
     for name in ("predictions", "snapshots"):
         (path / name).mkdir()
-    done = plan.epochs if plan.stop is None else plan.stop
+    epochs_done = plan.epochs if plan.stop is None else plan.stop
     epochs, counts = [], []
-    chosen, best = 0, -1.0
-    for epoch in range(1, done + 1):
+    chosen_epoch, best = 0, -1.0
+    for epoch in range(1, epochs_done + 1):
         rate, loss, right = plan.rate * (1 - (epoch - 1) / plan.epochs) ** 0.9, 0.0, 0
         for _ in range(8):
             batch = generator.integers(0, len(truth), 256)
-            one, hits = network.step(inputs[batch], truth[batch], rate)
-            loss, right = loss + one / 8, right + hits
+            batch_loss, batch_hits = network.step(inputs[batch], truth[batch], rate)
+            loss, right = loss + batch_loss / 8, right + batch_hits
         shares = network.probabilities(features[validation].reshape(-1, features.shape[-1])).reshape(
             *target.shape, classes
         )
         masks = torch.from_numpy(shares.argmax(-1))
         confusion = confusion_counts(masks, target, classes).numpy()
         counts.append(counts_of(confusion))
-        scored = scenes.labels[validation] < 255
-        true_shares = np.take_along_axis(shares[scored], scenes.labels[validation][scored][:, None].astype(int), 1)
+        has_label = scenes.labels[validation] < 255
+        true_shares = np.take_along_axis(
+            shares[has_label], scenes.labels[validation][has_label][:, None].astype(int), 1
+        )
         accuracy = float(np.trace(confusion.sum(0)) / confusion.sum())
         scores = [-float(np.log(true_shares).mean()), miou(confusion), accuracy]
         epochs.append([epoch, 8 * epoch, rate, loss, right / 2048, *scores, round(47.75 * epoch, 3), 8.4])
         if miou(confusion) > best:
-            chosen, best = epoch, miou(confusion)
+            chosen_epoch, best = epoch, miou(confusion)
             _write_predictions(path, scenes, confusion, masks, target, epoch)
         if epoch in recipe.snapshots.due(plan.epochs):
-            sizes = np.tile(np.array(target.shape[1:], np.int64), (len(kept), 1))
-            arrays = {"masks": masks[kept].byte().numpy(), "sizes": sizes, "rows": kept}
+            sizes = np.tile(np.array(target.shape[1:], np.int64), (len(snapshot_rows), 1))
+            arrays = {"masks": masks[snapshot_rows].byte().numpy(), "sizes": sizes, "rows": snapshot_rows}
             np.savez_compressed(path / "snapshots" / f"epoch_{epoch:04d}.npz", **arrays)
     write_rows(path / "epochs.csv", epoch_fields(Segmentation.train_metric, Segmentation.columns), epochs)
     (path / "predictions" / "counts.u4").write_bytes(np.array(counts).astype("<u4").tobytes())
-    return done, chosen, best
+    return epochs_done, chosen_epoch, best
 
 
 def _write_predictions(
@@ -194,8 +196,8 @@ def _data(scenes: Scenes, grouped: bool) -> dict[str, Any]:
             "largest_shorter": 32,
         },
         "counts": {side: len(labels) for side, labels in parts.items()},
-        "per_class_pixels": {side: each[: len(LAND_COVER)] for side, each in counts.items()},
-        "ignored_pixels": {side: each[255] for side, each in counts.items()},
+        "per_class_pixels": {side: pixels[: len(LAND_COVER)] for side, pixels in counts.items()},
+        "ignored_pixels": {side: pixels[255] for side, pixels in counts.items()},
         "split": "split as given",
         "fingerprint": hashlib.sha256(scenes.labels.tobytes()).hexdigest(),
         "normalization": {"mean": [0.4] * 3, "std": [0.2] * 3, "source": "measured on the training images"},
@@ -211,14 +213,14 @@ def write_gallery(folder: Path) -> None:
 
     scenes = draw_scenes(folder / "scenes", 75, (192, 256))
     few = draw_scenes(folder / "few", 24)
-    wide = write_mask_run(folder / "wide", scenes, MaskPlan("fcn32s-vgg16", 50))
+    wide_run = write_mask_run(folder / "wide", scenes, MaskPlan("fcn32s-vgg16", 50))
     narrow = write_mask_run(folder / "narrow", scenes, MaskPlan("deeplabv3-resnet50-poly1", 50, blurs=(), seed=1))
     close = [write_mask_run(folder / f"close{seed}", few, MaskPlan(f"seed {seed}", 12, seed=seed)) for seed in range(5)]
-    stopped = write_mask_run(folder / "stopped", few, MaskPlan("stopped", stop=5))
+    stopped_run = write_mask_run(folder / "stopped", few, MaskPlan("stopped", stop=5))
     unscored = write_mask_run(folder / "unscored", few, MaskPlan("unscored", stop=0))
     grouped = write_mask_run(folder / "grouped", few, MaskPlan("grouped"), [f"field {row % 6}" for row in range(24)])
-    pages = {"one": [wide], "two": [wide, narrow], "close": close[:2], "five": close, "stopped": [stopped]}
-    pages |= {"unscored": [unscored, stopped], "grouped": [grouped], "unlike": [wide, stopped]}
+    pages = {"one": [wide_run], "two": [wide_run, narrow], "close": close[:2], "five": close, "stopped": [stopped_run]}
+    pages |= {"unscored": [unscored, stopped_run], "grouped": [grouped], "unlike": [wide_run, stopped_run]}
     for name, runs in pages.items():
         print(build_report(runs, folder / f"{name}.html"))
 

@@ -95,23 +95,23 @@ class Plan:
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
-def write_images(root: Path, classes: int = 10, each: int = 60, noise: float = 0.28) -> Images:
+def write_images(root: Path, classes: int = 10, per_class: int = 60, noise: float = 0.28) -> Images:
     """PNG files of 32 px in class folders; more than ten classes are digits turned and mirrored."""
     digits, generator = load_digits(), np.random.default_rng(0)
     names = [n if classes <= 10 else f"{n}, {t}" for n, t in itertools.product(_NAMES, _TILT[: -(-classes // 10)])]
     paths, pixels, target, train = [], [], [], []
     for label, name in enumerate(names[:classes]):
-        turned = -(-classes // 10)
-        digit, turn = divmod(label, turned)
-        for number, row in enumerate(np.flatnonzero(digits.target == digit)[:each]):
+        turns = -(-classes // 10)
+        digit, turn = divmod(label, turns)
+        for number, row in enumerate(np.flatnonzero(digits.target == digit)[:per_class]):
             image = np.rot90(digits.images[row] / 16, turn % 4)
             image = np.fliplr(image) if turn == 4 else image
             image = np.clip(image + generator.normal(0, noise, image.shape), 0, 1)
             path = root / name / f"{number:03}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             tint = np.array([0.35, 0.55, 1.0]) if label % 2 else np.array([1.0, 0.85, 0.5])
-            shown = (255 * image[..., None] * tint).astype(np.uint8)
-            Image.fromarray(shown).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+            pixels_of_image = (255 * image[..., None] * tint).astype(np.uint8)
+            Image.fromarray(pixels_of_image).resize((32, 32), Image.Resampling.BICUBIC).save(path)
             paths.append(f"{name}/{number:03}.png")
             pixels.append(image.ravel())
             target.append(label)
@@ -130,20 +130,22 @@ def write_run(path: Path, images: Images, plan: Plan, groups: Sequence[str] | No
     _write_samples(path, images, groups)
     write_json(path / "data.json", _data(images, groups is not None))
     write_json(path / "environment.json", _environment(plan, images))
-    done, chosen, top1 = _train(path, images, plan, recipe.evaluation.choose == "best", recipe.snapshots.due)
-    images_seen = done * int(images.train.sum())
+    epochs_done, chosen_epoch, top1 = _train(
+        path, images, plan, recipe.evaluation.choose == "best", recipe.snapshots.due
+    )
+    images_seen = epochs_done * int(images.train.sum())
     status = {
-        "state": "finished" if done == plan.epochs else "interrupted",
-        "epochs_done": done,
+        "state": "finished" if epochs_done == plan.epochs else "interrupted",
+        "epochs_done": epochs_done,
         "epochs": plan.epochs,
-        "steps_done": done * _steps(images),
+        "steps_done": epochs_done * _steps(images),
         "seconds_training": round(images_seen / plan.speed, 2),
         "seconds_evaluating": round(0.1 * images_seen / plan.speed, 2),
-        "images_per_second": plan.speed if done else None,
+        "images_per_second": plan.speed if epochs_done else None,
         "peak_memory_mib": 812.4,
-        "chosen_epoch": chosen or None,
+        "chosen_epoch": chosen_epoch or None,
         "measure": "top-1",
-        "score": top1 if chosen else None,
+        "score": top1 if chosen_epoch else None,
         "low": None,
         "high": None,
         "images": int((~images.train).sum()),
@@ -162,13 +164,13 @@ def write_pretraining_run(path: Path, images: Images, plan: Plan) -> Run:
     fields = {"name": plan.name, "seed": plan.seed, "epochs": plan.epochs, "evaluation.data": str(images.root)}
     (path / "recipe.yaml").write_text(dump(load_recipe("simclr-small", fields)))
     unlabelled = samples[samples["split"] == "train"].assign(target=pd.NA, **{"class": ""})
-    known = samples[samples["split"] == "train"].assign(split="known")
-    parts = [unlabelled, known, samples[samples["split"] == "validation"]]
+    labelled_rows = samples[samples["split"] == "train"].assign(split="known")
+    parts = [unlabelled, labelled_rows, samples[samples["split"] == "validation"]]
     pd.concat(parts).assign(row=range(sum(map(len, parts)))).to_csv(path / "samples.csv", index=False)
-    counts = {"train": len(unlabelled), "known": len(known), "validation": len(parts[2])}
+    counts = {"train": len(unlabelled), "known": len(labelled_rows), "validation": len(parts[2])}
     data = {key: value for key, value in run.data.items() if key != "per_class"}
     write_json(path / "data.json", data | {"counts": counts, "at_start": {"knn_top1": 0.11, "effective_rank": 2.5}})
-    write_json(path / "status.json", run.status | {"measure": "k-NN top-1"})
+    write_json(path / "status.json", run.status.as_dict() | {"measure": "k-NN top-1"})
     rows = [
         [epoch, step, rate, loss, 0.8, 0.7, 0.9, 12.5, top1, 0.5 if epoch == plan.epochs else "", seconds, speed]
         for epoch, step, rate, loss, _, _, top1, _, seconds, speed in metrics.itertuples(index=False)
@@ -182,23 +184,23 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
     """Trains and writes all that grows with the epochs; returns epochs done, the chosen epoch, its top-1."""
     generator = np.random.default_rng(plan.seed)
     network = Network.new(plan.hidden, len(images.classes), generator)
-    train, shown = np.flatnonzero(images.train), np.flatnonzero(~images.train)
-    rows = np.sort(generator.permutation(len(shown))[:1000])
-    pixels, target = images.pixels[shown], images.target[shown]
+    train, validation = np.flatnonzero(images.train), np.flatnonzero(~images.train)
+    rows = np.sort(generator.permutation(len(validation))[:1000])
+    pixels, target = images.pixels[validation], images.target[validation]
     for name in ("predictions", "snapshots"):
         (path / name).mkdir()
-    done = plan.epochs if plan.stop is None else plan.stop
+    epochs_done = plan.epochs if plan.stop is None else plan.stop
     epochs, steps, correct, classes = [], [], [], []
-    chosen, most = 0, -1
-    for epoch in range(1, done + 1):
+    chosen_epoch, best_count = 0, -1
+    for epoch in range(1, epochs_done + 1):
         loss_sum, right = 0.0, 0
         for step, batch in enumerate(_batches(train, generator), start=(epoch - 1) * _steps(images) + 1):
             rate = plan.rate * (1 - (step - 1) / (plan.epochs * _steps(images)))
-            kept = network.first.copy()
-            loss, hits = network.step(images.pixels[batch], images.target[batch], rate)
+            initial_weights = network.first.copy()
+            loss, batch_hits = network.step(images.pixels[batch], images.target[batch], rate)
             if plan.frozen:
-                network.first = kept
-            loss_sum, right = loss_sum + loss * len(batch), right + hits
+                network.first = initial_weights
+            loss_sum, right = loss_sum + loss * len(batch), right + batch_hits
             steps.append([step, epoch, loss, rate, "", round(step * 32 / plan.speed, 3)])
         shares = network.probabilities(pixels)
         classes.append(shares.argmax(1))
@@ -209,8 +211,8 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
         seconds = round(epoch * len(train) / plan.speed, 3)
         row = [epoch, epoch * _steps(images), rate, loss_sum / len(train), right / len(train)]
         epochs.append([*row, *scores, seconds, plan.speed])
-        if correct[-1].sum() > most or not best:
-            chosen, most = epoch, int(correct[-1].sum())
+        if correct[-1].sum() > best_count or not best:
+            chosen_epoch, best_count = epoch, int(correct[-1].sum())
             kept_shares = shares
         if epoch in due(plan.epochs):
             arrays = {"features": network.features(pixels[rows]), "probabilities": shares[rows]}
@@ -221,14 +223,14 @@ def _train(path: Path, images: Images, plan: Plan, best: bool, due: Any) -> tupl
     (path / "predictions" / "correct.u8").write_bytes(np.array(correct, dtype=np.uint8).tobytes())
     name, dtype = class_file(len(images.classes))
     (path / name).write_bytes(np.array(classes, dtype=dtype).tobytes())
-    if chosen:
-        _write_predictions(path, images, kept_shares, chosen)
-    return done, chosen, most / len(shown)
+    if chosen_epoch:
+        _write_predictions(path, images, kept_shares, chosen_epoch)
+    return epochs_done, chosen_epoch, best_count / len(validation)
 
 
 def _write_predictions(path: Path, images: Images, shares: Floats, epoch: int) -> None:
-    shown = np.flatnonzero(~images.train)
-    target, prediction = images.target[shown], shares.argmax(1)
+    validation = np.flatnonzero(~images.train)
+    target, prediction = images.target[validation], shares.argmax(1)
     np.savez(
         path / "predictions" / "validation.npz",
         probabilities=shares.astype(np.float32),
@@ -246,7 +248,7 @@ def _write_predictions(path: Path, images: Images, shares: Floats, epoch: int) -
                 round(float(share), 6),
                 int(label == predicted),
             ]
-            for row, label, predicted, share in zip(shown, target, prediction, shares.max(1), strict=True)
+            for row, label, predicted, share in zip(validation, target, prediction, shares.max(1), strict=True)
         ],
     )
 
@@ -284,9 +286,9 @@ def _data(images: Images, grouped: bool) -> dict[str, Any]:
 
 def _environment(plan: Plan, images: Images) -> dict[str, Any]:
     numbers = 65 * plan.hidden + (plan.hidden + 1) * len(images.classes)
-    trained = (plan.hidden + 1) * len(images.classes) if plan.frozen else numbers
+    trained_parameters = (plan.hidden + 1) * len(images.classes) if plan.frozen else numbers
     return environment(plan.name, "airnet-scratch", images.root.name, plan.seed, numbers) | {
-        "trainable_parameters": trained
+        "trainable_parameters": trained_parameters
     }
 
 
@@ -345,10 +347,10 @@ def write_gallery(folder: Path) -> None:
     from snellen.commands.report import report as build_report
 
     few = write_images(folder / "digits", 10, 120)
-    many = write_images(folder / "turned", 50, 40, noise=0.2)
-    one = write_run(folder / "deep", few, Plan("deep"))
-    two = write_run(folder / "shallow", few, Plan("shallow", frozen=True, rate=0.3, speed=2400.0))
-    stopped = write_run(folder / "stopped", few, Plan("stopped", stop=7))
+    larger_set = write_images(folder / "turned", 50, 40, noise=0.2)
+    deep_run = write_run(folder / "deep", few, Plan("deep"))
+    shallow_run = write_run(folder / "shallow", few, Plan("shallow", frozen=True, rate=0.3, speed=2400.0))
+    stopped_run = write_run(folder / "stopped", few, Plan("stopped", stop=7))
     unscored = write_run(folder / "unscored", few, Plan("unscored", stop=0))
     grouped = write_run(
         folder / "grouped", few, Plan("grouped"), [f"patient {row % 40}" for row in range(len(few.paths))]
@@ -360,9 +362,15 @@ def write_gallery(folder: Path) -> None:
         Plan("transfer-d", 30, 0.4, frozen=True),
         Plan("transfer-e", 30, 0.4, frozen=True, seed=3),
     ]
-    five = [write_run(folder / plan.name, many, plan) for plan in settings]
-    pages = {"one": [one], "two": [one, two], "five": five, "stopped": [stopped], "unscored": [unscored, one]}
-    for name, runs in (pages | {"grouped": [grouped], "many": five[:1]}).items():
+    five_runs = [write_run(folder / plan.name, larger_set, plan) for plan in settings]
+    pages = {
+        "one": [deep_run],
+        "two": [deep_run, shallow_run],
+        "five": five_runs,
+        "stopped": [stopped_run],
+        "unscored": [unscored, deep_run],
+    }
+    for name, runs in (pages | {"grouped": [grouped], "many": five_runs[:1]}).items():
         print(build_report(runs, folder / f"{name}.html"))
 
 

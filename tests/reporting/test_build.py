@@ -30,9 +30,9 @@ FAST: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def runs(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder, quiet = tmp_path_factory.mktemp("runs"), Console(quiet=True)
-    wide = train(digits, "airnet-scratch", out=folder / "wide", console=quiet, overrides=FAST | {"epochs": 8})
-    one = FAST | {"epochs": 4, "name": "brief"}
-    return [wide, train(digits, "airnet-scratch", out=folder / "brief", console=quiet, overrides=one)]
+    wide_run = train(digits, "airnet-scratch", out=folder / "wide", console=quiet, overrides=FAST | {"epochs": 8})
+    fields = FAST | {"epochs": 4, "name": "brief"}
+    return [wide_run, train(digits, "airnet-scratch", out=folder / "brief", console=quiet, overrides=fields)]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def test_the_paired_test_is_that_of_the_predictions(runs: list[Run], page: Path)
     only_a, only_b = int((a > b).sum()), int((b > a).sum())
     assert (comparison["only_a"], comparison["only_b"], comparison["images"]) == (only_a, only_b, len(a))
     assert comparison["difference"] == pytest.approx(a.mean() - b.mean())
-    expected, apart = 1.0, only_a + only_b
+    expected, discordant = 1.0, only_a + only_b
     if only_a != only_b:  # with as many on both sides the mid-p is twice half of one
-        expected = stats.binomtest(only_a, apart).pvalue - stats.binom.pmf(min(only_a, only_b), apart, 0.5)
+        expected = stats.binomtest(only_a, discordant).pvalue - stats.binom.pmf(min(only_a, only_b), discordant, 0.5)
     assert comparison["p_value"] == pytest.approx(expected)
     assert comparison["sentence"] in text_of(page)
 
@@ -72,7 +72,7 @@ def test_what_differs_is_listed(page: Path) -> None:
     assert [row["field"] for row in numbers["differing"]] == ["epochs"]
 
 
-def test_how_the_epoch_was_chosen_is_said(page: Path) -> None:
+def test_the_choice_of_the_epoch_is_stated(page: Path) -> None:
     text = text_of(page)
     assert "airnet-scratch: epoch 8, the last; it was not chosen by its score." in text
     assert "brief: epoch 4, the last" in text
@@ -87,7 +87,7 @@ def test_the_page_needs_nothing_else(page: Path) -> None:
 
 def test_points_are_those_of_the_snapshots(runs: list[Run], page: Path) -> None:
     point_data = [
-        json.loads(unescape(found)) for found in re.findall(r'class="points">(.*?)</script>', page.read_text())
+        json.loads(unescape(match)) for match in re.findall(r'class="points">(.*?)</script>', page.read_text())
     ]
     assert [data["epochs"] for data in point_data] == [[1, 4, 8], [1, 2, 4]]
     rows = runs[0].snapshots()[0].rows
@@ -96,7 +96,7 @@ def test_points_are_those_of_the_snapshots(runs: list[Run], page: Path) -> None:
     assert len(point_data[0]["points"]["pca"][0]) == len(rows)
 
 
-def test_a_stopped_run_is_called_that(runs: list[Run], tmp_path: Path) -> None:
+def test_a_stopped_run_is_labelled_as_such(runs: list[Run], tmp_path: Path) -> None:
     path = tmp_path / "run"
     shutil.copytree(runs[0].path, path)
     status = json.loads((path / "status.json").read_text())

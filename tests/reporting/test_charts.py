@@ -25,7 +25,7 @@ def test_a_line_of_one_point_is_a_dot() -> None:
     assert 'class="dot run0" style="left:50.00%' in html
 
 
-def test_nothing_to_draw_is_said() -> None:
+def test_nothing_to_draw_is_reported() -> None:
     assert "No epoch" in line_chart([Series("a", "run0", [], [])], "epoch", "loss", False, "curve")
 
 
@@ -55,9 +55,9 @@ def test_a_confusion_matrix_shows_its_counts(number: int) -> None:
 
 
 def test_reliability_without_an_interval_is_a_point() -> None:
-    drawn = reliability([Bin(0.0, 1.0, 8, 0.75, 0.5, None)], "run0", "r")
-    assert "upright" not in drawn
-    assert "confidence 75.0%, right 50.0%, 8 images" in drawn
+    chart = reliability([Bin(0.0, 1.0, 8, 0.75, 0.5, None)], "run0", "r")
+    assert "upright" not in chart
+    assert "confidence 75.0%, right 50.0%, 8 images" in chart
 
 
 def test_reliability_leaves_empty_bins_out() -> None:

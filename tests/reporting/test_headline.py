@@ -60,23 +60,23 @@ def test_figures_of_a_chosen_epoch_are_crossfitted(best: Run, tmp_path: Path) ->
     by_epoch, classes, target = best.by_epoch(), classes_by_epoch(best), best.validation().target
     assert classes is not None
     folds = folds_of(best)
-    chosen = best_by_share(by_epoch, folds)
-    predicted = crossfitted(classes, folds, chosen)
+    epochs = best_by_share(by_epoch, folds)
+    predicted = crossfitted(classes, folds, epochs)
     page = report(best, tmp_path / "best.html")
-    one, text = numbers_of(page)["runs"][0], text_of(page)
-    assert one["crossfitted"]
-    assert one["correct"] == int((predicted == target).sum())
-    assert one["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(target, predicted))
-    assert one["macro_f1"] == pytest.approx(f1_score(target, predicted, average="macro"))
-    assert one["kept_top1"] == pytest.approx(best.status["score"]) == by_epoch.mean(1).max()
-    assert f"The headline is cross-fitted: top-1 {one['top1']:.1%}" in text
-    assert f"The kept weights' score on the images used to choose them is {one['kept_top1']:.1%}" in text
+    numbers, text = numbers_of(page)["runs"][0], text_of(page)
+    assert numbers["crossfitted"]
+    assert numbers["correct"] == int((predicted == target).sum())
+    assert numbers["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(target, predicted))
+    assert numbers["macro_f1"] == pytest.approx(f1_score(target, predicted, average="macro"))
+    assert numbers["kept_top1"] == pytest.approx(best.status.score) == by_epoch.mean(1).max()
+    assert f"The headline is cross-fitted: top-1 {numbers['top1']:.1%}" in text
+    assert f"The kept weights' score on the images used to choose them is {numbers['kept_top1']:.1%}" in text
     assert f"Top-5 and calibration error: {LABEL}" in text
     assert text.count(f"F{LABEL[1:]}") == 3, "confusions, calibration, mistakes"
     assert closing_lines(best.kind.report.view(best.recipe.name, best, 0)) == [
-        f"best epoch {best.status['chosen_epoch']}, cross-fitted: top-1 {one['top1']:.1%} "
-        f"({100 * one['top1_interval'][0]:.1f} to {100 * one['top1_interval'][1]:.1f})",
-        f"its score on the images used to choose it: {one['kept_top1']:.1%}",
+        f"best epoch {best.status.chosen_epoch}, cross-fitted: top-1 {numbers['top1']:.1%} "
+        f"({100 * numbers['top1_interval'][0]:.1f} to {100 * numbers['top1_interval'][1]:.1f})",
+        f"its score on the images used to choose it: {numbers['kept_top1']:.1%}",
     ]
 
 
@@ -90,9 +90,9 @@ def test_the_paired_test_takes_crossfitted_values(best: Run, last: Run, tmp_path
 
 def test_the_last_epoch_is_scored_as_it_is(last: Run, tmp_path: Path) -> None:
     page = report(last, tmp_path / "last.html")
-    one, text = numbers_of(page)["runs"][0], text_of(page)
-    assert not one["crossfitted"]
-    assert one["top1"] == one["kept_top1"] == last.by_epoch()[-1].mean()
+    numbers, text = numbers_of(page)["runs"][0], text_of(page)
+    assert not numbers["crossfitted"]
+    assert numbers["top1"] == numbers["kept_top1"] == last.by_epoch()[-1].mean()
     assert "the last; it was not chosen by its score" in text
     assert LABEL not in text
     assert "cross-fitted" not in text
@@ -109,10 +109,10 @@ def test_runs_of_an_older_version_say_what_is_not_crossfitted(best: Run, tmp_pat
     shutil.copytree(best.path, tmp_path / "old")
     (tmp_path / "old" / "predictions" / "classes.u1").unlink()
     page = report(tmp_path / "old")
-    one, text, scored = numbers_of(page)["runs"][0], text_of(page), best.validation()
-    assert one["top1"] == class_values(best, best.recipe.evaluation.choose).correct.mean()
-    assert one["balanced_accuracy"] == pytest.approx(
-        balanced_accuracy_score(scored.target, scored.probabilities.argmax(1))
+    numbers, text, predictions = numbers_of(page)["runs"][0], text_of(page), best.validation()
+    assert numbers["top1"] == class_values(best, best.recipe.evaluation.choose).correct.mean()
+    assert numbers["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(predictions.target, predictions.probabilities.argmax(1))
     )
     assert f"Top-5, balanced accuracy, macro F1 and calibration error: {LABEL}" in text
 
@@ -129,7 +129,7 @@ def test_a_study_takes_crossfitted_values(best: Run, last: Run) -> None:
     cell = _cell("A", 1.0, {0: best, 1: last})
     assert (cell.judged.values[0] == class_values(best, best.recipe.evaluation.choose).correct).all()
     assert (cell.judged.values[1] == last.by_epoch()[-1]).all()
-    assert cell.as_dict()["kept_mean"] == pytest.approx((best.status["score"] + last.status["score"]) / 2)
+    assert cell.as_dict()["kept_mean"] == pytest.approx((best.status.score + last.status.score) / 2)
     assert _cell("B", 1.0, {1: last}).as_dict()["kept_mean"] is None
 
 
@@ -139,14 +139,14 @@ def test_masks_are_crossfitted_by_their_pixel_counts(tmp_path: Path) -> None:
     counts = crossfitted(run.by_epoch(), folds, best_by_miou(run.by_epoch(), folds))
     assert (mask_values(run, run.recipe.evaluation.choose).counts == counts).all()
     page = report(run)
-    one, text = numbers_of(page)["runs"][0], text_of(page)
+    numbers, text = numbers_of(page)["runs"][0], text_of(page)
     summed = counts.sum(0, dtype=np.int64)
-    assert one["crossfitted"]
-    assert one["miou"] == pytest.approx((summed[:, 0] / summed.sum(1)).mean())
-    assert one["dice"] == pytest.approx((2 * summed[:, 0] / (summed.sum(1) + summed[:, 0])).mean())
-    assert one["kept_miou"] == pytest.approx(run.status["score"])
-    assert f"The headline is cross-fitted: mIoU {one['miou']:.1%}" in text
+    assert numbers["crossfitted"]
+    assert numbers["miou"] == pytest.approx((summed[:, 0] / summed.sum(1)).mean())
+    assert numbers["dice"] == pytest.approx((2 * summed[:, 0] / (summed.sum(1) + summed[:, 0])).mean())
+    assert numbers["kept_miou"] == pytest.approx(run.status.score)
+    assert f"The headline is cross-fitted: mIoU {numbers['miou']:.1%}" in text
     assert f"Boundary F-score: {LABEL}" in text
     cell = _cell("A", 1.0, {0: run})
-    assert cell.over.mean == pytest.approx(one["miou"])
-    assert cell.as_dict()["kept_mean"] == pytest.approx(run.status["score"])
+    assert cell.over.mean == pytest.approx(numbers["miou"])
+    assert cell.as_dict()["kept_mean"] == pytest.approx(run.status.score)

@@ -64,44 +64,46 @@ def numbers_of(page: Path) -> Any:
 
 
 def test_the_fake_runs_have_the_format_of_real_ones(runs: list[Run], scenes: Scenes, tmp_path: Path) -> None:
-    real = train(scenes.root, "segment-lite", out=tmp_path / "r", console=Console(quiet=True), overrides=FAST | SMALL)
+    real_run = train(
+        scenes.root, "segment-lite", out=tmp_path / "r", console=Console(quiet=True), overrides=FAST | SMALL
+    )
     fake = runs[0]
     for name in ("data", "environment", "status"):
-        assert set(getattr(fake, name)) == set(getattr(real, name))
+        assert set(getattr(fake, name)) == set(getattr(real_run, name))
     for name in ("samples", "metrics", "predictions"):
-        assert list(getattr(fake, name)().columns) == list(getattr(real, name)().columns)
-    for ours, theirs in [
-        (fake.validation(), real.validation()),
-        (fake.snapshots()[0], real.snapshots()[0]),
+        assert list(getattr(fake, name)().columns) == list(getattr(real_run, name)().columns)
+    for actual, expected in [
+        (fake.validation(), real_run.validation()),
+        (fake.snapshots()[0], real_run.snapshots()[0]),
     ]:
-        for key, value in vars(ours).items():
+        for key, value in vars(actual).items():
             if isinstance(value, np.ndarray):
-                assert (value.dtype, value.shape) == (vars(theirs)[key].dtype, vars(theirs)[key].shape)
-    assert real.by_epoch().shape[1:] == fake.by_epoch().shape[1:]
-    text = text_of(report(real))
-    assert f"{100 * real.status['score']:.1f}%" in text
+                assert (value.dtype, value.shape) == (vars(expected)[key].dtype, vars(expected)[key].shape)
+    assert real_run.by_epoch().shape[1:] == fake.by_epoch().shape[1:]
+    text = text_of(report(real_run))
+    assert f"{100 * real_run.status.score:.1f}%" in text
 
 
 def test_figures_are_those_of_the_files(runs: list[Run], page: Path) -> None:
     numbers, text = numbers_of(page), text_of(page)
     table = pd.read_csv(page.with_suffix(".csv"))
-    for run, one, row in zip(runs, numbers["runs"], table.to_dict("records"), strict=False):
+    for run, run_numbers, row in zip(runs, numbers["runs"], table.to_dict("records"), strict=False):
         counts = mask_values(run, run.recipe.evaluation.choose).counts.sum(0)
         right, true = counts[:, 0], counts[:, 0] + counts[:, 2]
         iou = right / counts.sum(1)
-        assert one["miou"] == pytest.approx(iou.mean()) == row["miou"]
-        assert one["miou_interval"] == [row["miou_low"], row["miou_high"]]
-        assert [each["iou"] for each in one["classes"]] == pytest.approx(iou.tolist())
+        assert run_numbers["miou"] == pytest.approx(iou.mean()) == row["miou"]
+        assert run_numbers["miou_interval"] == [row["miou_low"], row["miou_high"]]
+        assert [entry["iou"] for entry in run_numbers["classes"]] == pytest.approx(iou.tolist())
         figures = mask_figures(mask_values(run, run.recipe.evaluation.choose).counts, run.validation().boundary)
         for name in ("miou", "pixel_accuracy", "dice", "boundary_f"):
-            assert one[f"{name}_interval"] == ends(getattr(figures, f"{name}_interval"))
-        bounds = [each["iou_interval"] for each in one["classes"]]
-        assert bounds == [ends(each.iou_interval) for each in figures.classes]
-        assert len({tuple(each) for each in bounds}) == len(bounds) == 6
+            assert run_numbers[f"{name}_interval"] == ends(getattr(figures, f"{name}_interval"))
+        bounds = [entry["iou_interval"] for entry in run_numbers["classes"]]
+        assert bounds == [ends(entry.iou_interval) for entry in figures.classes]
+        assert len({tuple(entry) for entry in bounds}) == len(bounds) == 6
         assert "{:.1f} to {:.1f}".format(*(100 * end for end in bounds[3])) in text
-        assert one["pixel_accuracy"] == pytest.approx(right.sum() / true.sum())
+        assert run_numbers["pixel_accuracy"] == pytest.approx(right.sum() / true.sum())
         assert f"{100 * iou.mean():.1f}" in text
-        assert [each["miou"] for each in one["per_image"]] == pytest.approx(
+        assert [entry["miou"] for entry in run_numbers["per_image"]] == pytest.approx(
             run.predictions()["miou"].tolist(), abs=1e-6
         )
 
@@ -127,33 +129,35 @@ def test_several_runs_are_corrected_for_their_number(runs: list[Run], tmp_path: 
 
 
 def pictures(html: str, variable: str) -> list[Image.Image]:
-    found = re.findall(rf"{variable}[:(]+(?:url\()?data:image/\w+;base64,([\w+/=]+)", html)
-    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in found]
+    matches = re.findall(rf"{variable}[:(]+(?:url\()?data:image/\w+;base64,([\w+/=]+)", html)
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in matches]
 
 
 def test_masks_and_truth_are_shown_in_the_classes_colours(runs: list[Run], scenes: Scenes, tmp_path: Path) -> None:
     html = report(runs[0], tmp_path / "one.html").read_text()
     snapshots = runs[0].snapshots()
     assert [snapshot.epoch for snapshot in snapshots] == [1, 2, 4]
-    shown = [np.asarray(each.convert("RGBA")) for each in pictures(html, 'labels" style="background-image')]
-    truths = [np.asarray(each.convert("RGBA")) for each in pictures(html, "--truth")]
-    assert len(shown) == 3 * len(truths) == 15
+    label_pictures = [
+        np.asarray(picture.convert("RGBA")) for picture in pictures(html, 'labels" style="background-image')
+    ]
+    truths = [np.asarray(picture.convert("RGBA")) for picture in pictures(html, "--truth")]
+    assert len(label_pictures) == 3 * len(truths) == 15
     colours = np.array(runs[0].data["colours"])
     labels = scenes.labels[~scenes.train]
-    kept = snapshots[0].rows.tolist()
+    rows = snapshots[0].rows.tolist()
     for truth in truths:
-        known = truth[..., 3] > 0
-        row = next(row for row in kept if np.array_equal(labels[row] < 255, known))
-        np.testing.assert_array_equal(truth[known][:, :3], colours[labels[row][known]])
+        is_scored = truth[..., 3] > 0
+        row = next(row for row in rows if np.array_equal(labels[row] < 255, is_scored))
+        np.testing.assert_array_equal(truth[is_scored][:, :3], colours[labels[row][is_scored]])
     first = {mask.tobytes() for mask in (colours[snapshots[0].masks]).astype(np.uint8)}
-    assert {each[..., :3].tobytes() for each in shown[::3]} == first
+    assert {picture[..., :3].tobytes() for picture in label_pictures[::3]} == first
 
 
 def test_mistakes_are_where_scored_pixels_differ(runs: list[Run], scenes: Scenes, tmp_path: Path) -> None:
     html = report(runs[0], tmp_path / "one.html").read_text()
     wrong = sorted(
-        int((np.asarray(each.convert("RGBA"))[..., 3] > 0).sum())
-        for each in pictures(html, 'errors" style="background-image')
+        int((np.asarray(picture.convert("RGBA"))[..., 3] > 0).sum())
+        for picture in pictures(html, 'errors" style="background-image')
     )
     labels = scenes.labels[~scenes.train]
     snapshots = runs[0].snapshots()
@@ -187,7 +191,7 @@ def test_truth_is_read_as_it_was_for_training(runs: list[Run], scenes: Scenes) -
         np.testing.assert_array_equal(truth, labels)
 
 
-def test_a_large_mask_is_reduced_to_classes_that_are_in_it() -> None:
+def test_a_reduced_mask_contains_only_its_own_classes() -> None:
     mask = np.random.default_rng(0).choice(np.array([0, 3, 255], np.uint8), (301, 97))
     small = reduced(mask, 100)
     assert small.shape == (100, 32)
@@ -202,7 +206,7 @@ def test_the_page_needs_nothing_else(page: Path) -> None:
     assert len(html) < 10_000_000
 
 
-def test_images_and_masks_that_are_gone_leave_a_report(runs: list[Run], tmp_path: Path) -> None:
+def test_a_report_survives_missing_images_and_masks(runs: list[Run], tmp_path: Path) -> None:
     path = tmp_path / "run"
     shutil.copytree(runs[0].path, path)
     (path / "data.json").write_text(json.dumps(runs[0].data | {"root": str(tmp_path / "gone")}))
@@ -213,8 +217,8 @@ def test_images_and_masks_that_are_gone_leave_a_report(runs: list[Run], tmp_path
 
 def test_a_run_without_scores_and_a_stopped_one(scenes: Scenes, tmp_path: Path) -> None:
     unscored = write_mask_run(tmp_path / "new", scenes, MaskPlan("new", 4, stop=0))
-    stopped = write_mask_run(tmp_path / "stopped", scenes, MaskPlan("stopped", 4, stop=2))
-    text = text_of(report([unscored, stopped], tmp_path / "r.html"))
+    stopped_run = write_mask_run(tmp_path / "stopped", scenes, MaskPlan("stopped", 4, stop=2))
+    text = text_of(report([unscored, stopped_run], tmp_path / "r.html"))
     assert "new has not been scored yet." in text
     assert "stopped is interrupted: 2 of 4 epochs done." in text
 
@@ -224,54 +228,54 @@ def ends(interval: Interval | None) -> list[float]:
     return [interval.low, interval.high]
 
 
-def few_barren(scenes: Scenes, holding: int) -> Scenes:
+def few_barren(scenes: Scenes, kept: int) -> Scenes:
     """The same scenes with barren land in the truth of so many validation images alone."""
     labels = scenes.labels.copy()
-    labels[(labels == 5) & ~np.isin(np.arange(len(labels)), np.flatnonzero(~scenes.train)[:holding])[:, None, None]] = 2
-    labels[np.flatnonzero(~scenes.train)[:holding], :8, :8] = 5
+    labels[(labels == 5) & ~np.isin(np.arange(len(labels)), np.flatnonzero(~scenes.train)[:kept])[:, None, None]] = 2
+    labels[np.flatnonzero(~scenes.train)[:kept], :8, :8] = 5
     return replace(scenes, labels=labels)
 
 
 def with_validation(scenes: Scenes, images: int) -> Scenes:
     """The same scenes with so many of the validation images."""
-    keep = np.flatnonzero(scenes.train).tolist() + np.flatnonzero(~scenes.train)[:images].tolist()
-    names = [scenes.names[row] for row in keep]
-    return Scenes(scenes.root, names, scenes.pixels[keep], scenes.labels[keep], scenes.train[keep])
+    rows = np.flatnonzero(scenes.train).tolist() + np.flatnonzero(~scenes.train)[:images].tolist()
+    names = [scenes.names[row] for row in rows]
+    return Scenes(scenes.root, names, scenes.pixels[rows], scenes.labels[rows], scenes.train[rows])
 
 
 def test_a_class_in_too_few_images_is_named(scenes: Scenes, tmp_path: Path) -> None:
-    one, two = (
+    first, second = (
         write_mask_run(tmp_path / name, few_barren(scenes, 3), MaskPlan(name, 2, seed=seed))
         for seed, name in enumerate(("one", "two"))
     )
-    page = report(one, tmp_path / "one.html")
+    page = report(first, tmp_path / "one.html")
     numbers, text = numbers_of(page)["runs"][0], text_of(page)
     names = "urban, agriculture, rangeland, forest and water"
     assert numbers["miou_interval"] is numbers["dice_interval"] is numbers["boundary_f_interval"] is None
     assert numbers["no_interval"] == "barren is in too few images (fewer than 10)"
-    others = numbers["over_the_others"]
-    assert ", ".join(others["classes"]) == names.replace(" and", ",")
-    figures = mask_figures(mask_values(one, one.recipe.evaluation.choose).counts[:, :5])
-    assert others["miou"] == pytest.approx(figures.miou)
-    assert others["miou_interval"] == pytest.approx(ends(figures.miou_interval))
-    low, high = (100 * end for end in others["miou_interval"])
-    over = f"over {names} {others['miou']:.1%}, 95% interval {low:.1f} to {high:.1f}"
-    assert text.count(over) == 2
-    dice = (100 * end for end in others["dice_interval"])
-    assert "over the others {:.1%}, {:.1f} to {:.1f}".format(others["dice"], *dice) in text
+    common = numbers["over_the_others"]
+    assert ", ".join(common["classes"]) == names.replace(" and", ",")
+    figures = mask_figures(mask_values(first, first.recipe.evaluation.choose).counts[:, :5])
+    assert common["miou"] == pytest.approx(figures.miou)
+    assert common["miou_interval"] == pytest.approx(ends(figures.miou_interval))
+    low, high = (100 * end for end in common["miou_interval"])
+    sentence = f"over {names} {common['miou']:.1%}, 95% interval {low:.1f} to {high:.1f}"
+    assert text.count(sentence) == 2
+    dice = (100 * end for end in common["dice_interval"])
+    assert "over the others {:.1%}, {:.1f} to {:.1f}".format(common["dice"], *dice) in text
     assert f"{numbers['miou']:.1%} on 18 validation images, without an interval: barren" in text
-    assert [each["too_few_images"] for each in numbers["classes"]] == [False] * 5 + [True]
+    assert [entry["too_few_images"] for entry in numbers["classes"]] == [False] * 5 + [True]
     assert numbers["classes"][5]["iou_interval"] is None
     assert f"{100 * numbers['classes'][5]['iou']:.1f} too few images" in text
     row = pd.read_csv(page.with_suffix(".csv")).iloc[0]
     assert np.isnan(row["miou_low"])
-    assert row["over_the_others_miou_low"] == pytest.approx(others["miou_interval"][0])
+    assert row["over_the_others_miou_low"] == pytest.approx(common["miou_interval"][0])
     assert (
-        f"(no interval: barren is in too few images (fewer than 10); {over})"
-        in closing_lines(one.kind.report.view(one.recipe.name, one, 0))[0]
+        f"(no interval: barren is in too few images (fewer than 10); {sentence})"
+        in closing_lines(first.kind.report.view(first.recipe.name, first, 0))[0]
     )
 
-    page = report([one, two], tmp_path / "both.html")
+    page = report([first, second], tmp_path / "both.html")
     comparison = numbers_of(page)["comparisons"][0]
     assert comparison["measure"] == f"mIoU over {names}"
     assert f"points of mIoU over {names}, 95% interval" in comparison["sentence"]
@@ -295,38 +299,38 @@ def test_too_few_images_for_any_interval(scenes: Scenes, tmp_path: Path) -> None
 
 
 def test_a_study_is_over_the_classes_in_enough_images(scenes: Scenes, tmp_path: Path) -> None:
-    some = few_barren(scenes, 3)
-    runs = [write_mask_run(tmp_path / str(seed), some, MaskPlan("net", 2, seed=seed)) for seed in range(2)]
+    subset = few_barren(scenes, 3)
+    runs = [write_mask_run(tmp_path / str(seed), subset, MaskPlan("net", 2, seed=seed)) for seed in range(2)]
     cell = _cell("net", 1.0, dict(enumerate(runs)))
     assert cell.judged.over_classes == "urban, agriculture, rangeland, forest and water"
     counts = [mask_values(run, run.recipe.evaluation.choose).counts[:, :5] for run in runs]
-    expected = [mask_figures(each).miou for each in counts]
+    expected = [mask_figures(run_counts).miou for run_counts in counts]
     assert cell.judged.values.mean(1) == pytest.approx(expected)
     assert cell.no_interval is None
-    other = _cell("other", 1.0, {0: runs[1]})
-    pair = _pairs([_cell("net", 1.0, {0: runs[0]}), other])[0]
-    alone = paired_masks(*(mask_values(run, run.recipe.evaluation.choose).counts for run in runs))
-    assert pair.over.mean == pytest.approx(alone.difference)
-    assert pair.over.p_value == pytest.approx(alone.p_value, rel=0.05), "but for the degrees of freedom"
-    one = _cell("net", 1.0, {0: runs[0]}).interval
-    assert ends(one) == pytest.approx(ends(mask_figures(counts[0]).miou_interval)), "that of the run's own page"
+    other_cell = _cell("other", 1.0, {0: runs[1]})
+    pair = _pairs([_cell("net", 1.0, {0: runs[0]}), other_cell])[0]
+    paired_test = paired_masks(*(mask_values(run, run.recipe.evaluation.choose).counts for run in runs))
+    assert pair.over.mean == pytest.approx(paired_test.difference)
+    assert pair.over.p_value == pytest.approx(paired_test.p_value, rel=0.05), "but for the degrees of freedom"
+    interval = _cell("net", 1.0, {0: runs[0]}).interval
+    assert ends(interval) == pytest.approx(ends(mask_figures(counts[0]).miou_interval)), "that of the run's own page"
 
 
 def test_a_study_on_too_few_images_compares_nothing(scenes: Scenes, tmp_path: Path) -> None:
     few = with_validation(scenes, 5)
     run = write_mask_run(tmp_path / "few", few, MaskPlan("few", 2))
-    made = [_cell(name, 1.0, {0: run}) for name in ("one", "two")]
-    assert [cell.interval for cell in made] == [None, None]
+    cells = [_cell(name, 1.0, {0: run}) for name in ("one", "two")]
+    assert [cell.interval for cell in cells] == [None, None]
     study: Any = SimpleNamespace(
         spec=StudySpec.model_validate({"recipe": "segment-lite", "settings": [{"name": "one"}, {"name": "two"}]})
     )
-    found = Results(study, made, _pairs(made), [])
-    assert found.pairs[0].better is None
-    said = answer(found)[0]
-    assert "without a verdict: only 5 images" in said.headline
-    assert "(no interval: only 5 images)" in said.details[0]
-    assert found.pairs[0].p_holm is found.pairs[0].over.interval is None
-    assert "only 5 images" in verdict(found.pairs[0])
+    results = Results(study, cells, _pairs(cells), [])
+    assert results.pairs[0].better is None
+    study_answer = answer(results)[0]
+    assert "without a verdict: only 5 images" in study_answer.headline
+    assert "(no interval: only 5 images)" in study_answer.details[0]
+    assert results.pairs[0].p_holm is results.pairs[0].over.interval is None
+    assert "only 5 images" in verdict(results.pairs[0])
 
 
 def test_groups_are_left_out_whole(scenes: Scenes, tmp_path: Path) -> None:

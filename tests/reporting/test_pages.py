@@ -155,7 +155,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
 
 
 @pytest.fixture(scope="module")
-def made(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def gallery(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("pages")
     images = write_images(folder / "images", 10, 30)
     groups = [f"patient {row % 15}" for row in range(len(images.paths))]
@@ -196,8 +196,8 @@ def made(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.mark.parametrize("name", _PAGES)
-def test_every_link_leads_somewhere(made: Made, name: str) -> None:
-    page = made.pages[name]
+def test_every_link_leads_somewhere(gallery: Made, name: str) -> None:
+    page = gallery.pages[name]
     ids = [element.attributes["id"] for element in page if "id" in element.attributes]
     assert len(ids) == len(set(ids))
     links = [link.attributes["href"] for link in page.all("a")]
@@ -208,17 +208,17 @@ def test_every_link_leads_somewhere(made: Made, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _PAGES)
-def test_no_section_is_empty(made: Made, name: str) -> None:
-    page = made.pages[name]
+def test_no_section_is_empty(gallery: Made, name: str) -> None:
+    page = gallery.pages[name]
     for section in page.one("main").all("section"):
         (heading,) = section.all("h1") or section.all("h2")[:1]
         assert heading.text
         assert len(section.text) > len(heading.text) + 20, section.attributes["id"]
     for tag in ("h1", "h2", "h3", "h4", "figcaption", "caption", "th", "li", "summary", "dt", "dd"):
         for element in page.all(tag):
-            moves = any("hidden" in figure.attributes and element in figure for figure in page.all("figure"))
+            is_animated = any("hidden" in figure.attributes and element in figure for figure in page.all("figure"))
             is_corner = tag == "th" and element.attributes == {"scope": "col"}
-            assert element.text or moves or is_corner, (tag, element.attributes)
+            assert element.text or is_animated or is_corner, (tag, element.attributes)
     for tabs in page.all("div", **{"data-tabs": ""}):
         panels = [element for element in tabs if element.attributes.get("role") == "tabpanel"]
         assert panels
@@ -230,8 +230,8 @@ def test_no_section_is_empty(made: Made, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _PAGES)
-def test_nothing_is_left_unfilled(made: Made, name: str) -> None:
-    page = made.pages[name]
+def test_nothing_is_left_unfilled(gallery: Made, name: str) -> None:
+    page = gallery.pages[name]
     assert not _UNFILLED.findall(page.text)
     for element in page:
         for attribute, value in element.attributes.items():
@@ -240,8 +240,8 @@ def test_nothing_is_left_unfilled(made: Made, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _PAGES)
-def test_the_runs_on_the_page_have_a_key_of_their_own(made: Made, name: str) -> None:
-    for key in made.pages[name].all("span", kind="key"):
+def test_the_runs_on_the_page_have_a_key_of_their_own(gallery: Made, name: str) -> None:
+    for key in gallery.pages[name].all("span", kind="key"):
         assert re.fullmatch(r"key run[0-7]", key.attributes["class"])
 
 
@@ -249,7 +249,7 @@ def percent(value: float) -> str:
     return f"{value:.1%}"
 
 
-def short(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
     assert interval is not None
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
@@ -269,53 +269,59 @@ def in_words(interval: Interval | None) -> str:
     [("one", ["a"], "top-1"), ("two", ["a", "b"], "top-1"), ("pretraining", ["features"], "k-NN top-1")],
 )
 def test_the_headline_of_images_is_that_of_their_predictions(
-    made: Made, name: str, runs: Sequence[str], measure: str
+    gallery: Made, name: str, runs: Sequence[str], measure: str
 ) -> None:
-    cards = made.pages[name].all("article", kind="card")
-    for run, card in zip([made.runs[name] for name in runs], cards, strict=True):
-        scored, values = class_predictions(run), class_values(run, run.recipe.evaluation.choose)
-        expected = figures(scored.probabilities, scored.target, None, values.predicted, values.correct)
+    cards = gallery.pages[name].all("article", kind="card")
+    for run, card in zip([gallery.runs[name] for name in runs], cards, strict=True):
+        predictions, values = class_predictions(run), class_values(run, run.recipe.evaluation.choose)
+        expected = figures(predictions.probabilities, predictions.target, None, values.predicted, values.correct)
         assert card.one("p", kind="big").text == f"{percent(expected.top1)}"
         assert f"{measure}, {in_words(expected.top1_interval)}" in [p.text for p in card.all("p", kind="quiet")]
-        shown = entries(card)
-        assert shown["right"] == f"{expected.correct} of {expected.images}"
+        card_entries = entries(card)
+        assert card_entries["right"] == f"{expected.correct} of {expected.images}"
         assert expected.top5 is not None
-        assert shown["top-5"] == f"{percent(expected.top5)} {short(expected.top5_interval)}"
-        assert shown["balanced accuracy"] == f"{percent(expected.balanced)} {short(expected.balanced_interval)}"
-        assert shown["macro F1"] == f"{percent(expected.macro_f1)} {short(expected.macro_f1_interval)}"
+        assert card_entries["top-5"] == f"{percent(expected.top5)} {interval_text(expected.top5_interval)}"
+        assert (
+            card_entries["balanced accuracy"]
+            == f"{percent(expected.balanced)} {interval_text(expected.balanced_interval)}"
+        )
+        assert card_entries["macro F1"] == f"{percent(expected.macro_f1)} {interval_text(expected.macro_f1_interval)}"
 
 
-def test_many_runs_stand_in_a_table_with_their_figures(made: Made) -> None:
-    rows = made.pages["four"].one("table", kind="runs").one("tbody").all("tr")
+def test_many_runs_are_listed_in_a_table_with_their_figures(gallery: Made) -> None:
+    rows = gallery.pages["four"].one("table", kind="runs").one("tbody").all("tr")
     for name, row in zip("abcd", rows, strict=True):
-        correct = class_values(made.runs[name], "best").correct
+        correct = class_values(gallery.runs[name], "best").correct
         assert row.one("th").text == name
         assert row.all("td")[0].one("b").text == percent(correct.mean())
         assert row.all("td")[1].text == f"{correct.sum()}of {len(correct)}"
 
 
 @pytest.mark.parametrize(("name", "runs"), [("masks", ["masks"]), ("two masks", ["masks", "blurred"])])
-def test_the_headline_of_masks_is_that_of_their_counts(made: Made, name: str, runs: Sequence[str]) -> None:
-    cards = made.pages[name].all("article", kind="card")
-    for run, card in zip([made.runs[name] for name in runs], cards, strict=True):
+def test_the_headline_of_masks_is_that_of_their_counts(gallery: Made, name: str, runs: Sequence[str]) -> None:
+    cards = gallery.pages[name].all("article", kind="card")
+    for run, card in zip([gallery.runs[name] for name in runs], cards, strict=True):
         counts = mask_values(run, run.recipe.evaluation.choose).counts
         expected = mask_figures(counts, mask_predictions(run).boundary)
         assert card.one("p", kind="big").text == percent(expected.miou)
         assert f"mIoU, {in_words(expected.miou_interval)}" in [p.text for p in card.all("p", kind="quiet")]
-        shown = entries(card)
+        card_entries = entries(card)
         accuracy = expected.pixel_accuracy_interval
-        assert shown["images"] == str(expected.images)
-        assert shown["pixel accuracy"] == f"{percent(expected.pixel_accuracy)} {short(accuracy)}"
-        assert shown["mean Dice"] == f"{percent(expected.dice)} {short(expected.dice_interval)}"
-        assert shown["boundary F-score"] == f"{percent(expected.boundary_f)} {short(expected.boundary_f_interval)}"
+        assert card_entries["images"] == str(expected.images)
+        assert card_entries["pixel accuracy"] == f"{percent(expected.pixel_accuracy)} {interval_text(accuracy)}"
+        assert card_entries["mean Dice"] == f"{percent(expected.dice)} {interval_text(expected.dice_interval)}"
+        assert (
+            card_entries["boundary F-score"]
+            == f"{percent(expected.boundary_f)} {interval_text(expected.boundary_f_interval)}"
+        )
 
 
 @pytest.mark.parametrize(("name", "runs"), [("masks", ["masks"]), ("two masks", ["masks", "blurred"])])
-def test_every_class_has_its_own_colour_and_figures(made: Made, name: str, runs: Sequence[str]) -> None:
-    data = made.runs["masks"].data
+def test_every_class_has_its_own_colour_and_figures(gallery: Made, name: str, runs: Sequence[str]) -> None:
+    data = gallery.runs["masks"].data
     colours = {label: "rgb({} {} {})".format(*rgb) for label, rgb in zip(data["classes"], data["colours"], strict=True)}
     assert len(set(colours.values())) == 6
-    page = made.pages[name]
+    page = gallery.pages[name]
     rows = page.one("table", kind="by-class").one("tbody").all("tr")
     assert {row.one("th").text: swatch(row) for row in rows} == colours
     palette = [entry for entry in page.one("p", id="palette").all("span") if entry.text]
@@ -324,46 +330,46 @@ def test_every_class_has_its_own_colour_and_figures(made: Made, name: str, runs:
     assert {row.one("th").text: swatch(row) for row in pixels} == colours
     shares = [row.one("span", kind="share").attributes["style"] for row in pixels]
     assert [style.split("background:")[1] for style in shares] == list(colours.values())
-    every = [mask_figures(mask_values(made.runs[run], "best").counts) for run in runs]
+    all_figures = [mask_figures(mask_values(gallery.runs[run], "best").counts) for run in runs]
     for number, row in enumerate(rows):
         ious = [cell.text for cell in row.all("td", kind="first")]
-        classes = [each.classes[number] for each in every]
-        assert ious == [f"{100 * each.iou:.1f} {short(each.iou_interval)}" for each in classes]
+        classes = [run_figures.classes[number] for run_figures in all_figures]
+        assert ious == [f"{100 * entry.iou:.1f} {interval_text(entry.iou_interval)}" for entry in classes]
 
 
 def swatch(row: Element) -> str | None:
     """The colour of the row's swatch; None for one that the style sheet paints."""
-    found = [element for element in row if "swatch" in element.classes]
-    return found[0].attributes["style"].removeprefix("background:") if "style" in found[0].attributes else None
+    elements = [element for element in row if "swatch" in element.classes]
+    return elements[0].attributes["style"].removeprefix("background:") if "style" in elements[0].attributes else None
 
 
-def test_figures_by_class_are_those_of_the_predictions(made: Made) -> None:
-    run = made.runs["a"]
-    scored, values = class_predictions(run), class_values(run, "best")
+def test_figures_by_class_are_those_of_the_predictions(gallery: Made) -> None:
+    run = gallery.runs["a"]
+    predictions, values = class_predictions(run), class_values(run, "best")
     assert values.predicted is not None
-    rows = made.pages["one"].one("table", kind="by-class").one("tbody").all("tr")
+    rows = gallery.pages["one"].one("table", kind="by-class").one("tbody").all("tr")
     for number, row in enumerate(rows):
         cells = [cell.text for cell in row.all("td")]
-        of_class = scored.target == number
+        of_class = predictions.target == number
         assert row.one("th").text == run.classes[number]
         assert cells[:2] == [f"{of_class.sum()}", f"{100 * (values.predicted[of_class] == number).mean():.1f}"]
 
 
-def test_a_score_of_features_is_called_k_nn_top_1_everywhere(made: Made) -> None:
-    page = made.pages["pretraining"]
+def test_a_score_of_features_is_called_k_nn_top_1_everywhere(gallery: Made) -> None:
+    page = gallery.pages["pretraining"]
     words = [page.text, *(value for element in page for value in element.attributes.values() if "top-1" in value)]
-    mentions = [match for text in words for match in re.findall(r"(?:\S+ )?top-1", text)]
-    assert len(mentions) > 3
-    assert {mention.strip('"([') for mention in mentions} == {"k-NN top-1"}
+    phrases = [match for text in words for match in re.findall(r"(?:\S+ )?top-1", text)]
+    assert len(phrases) > 3
+    assert {phrase.strip('"([') for phrase in phrases} == {"k-NN top-1"}
 
 
-def test_the_mean_of_a_study_is_that_of_its_runs(made: Made) -> None:
-    cells = read_results(made.study).cells
-    page = made.pages["study"]
+def test_the_mean_of_a_study_is_that_of_its_runs(gallery: Made) -> None:
+    cells = read_results(gallery.study).cells
+    page = gallery.pages["study"]
     rows = page.one("table", kind="runs").one("tbody").all("tr")
     for cell, row in zip(cells, rows, strict=True):
         by_seed = [class_values(run, "last").correct.mean() for run in cell.runs.values()]
         assert len(by_seed) == 2
         assert row.one("th").text == cell.setting
-        assert row.all("td")[1].text == f"{percent(float(np.mean(by_seed)))}{short(cell.interval)}"
+        assert row.all("td")[1].text == f"{percent(float(np.mean(by_seed)))}{interval_text(cell.interval)}"
     assert cells[0].setting in page.all("p", kind="answer")[0].text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def test_settings_with_one_network_share_the_mode_that_the_study_keeps(
         monkeypatch.setenv("SNELLEN_MODE", fastest)
         study = compare(STUDY | {"settings": settings, "seeds": seeds}, digits, out=out, console=QUIET)
         assert study is not None
-        assert list(study.facts["modes"].values()) == [asdict(NAMED_MODES[first])], "one network, one mode"
+        assert list(study.facts.modes.values()) == [NAMED_MODES[first]], "one network, one mode"
         assert [load(run.path).mode for run in study.runs] == [NAMED_MODES[first]] * 2 * len(seeds)
         assert not _modes_in((out / "report.html").read_text())
 
@@ -90,8 +89,8 @@ def test_the_page_lists_modes_that_differ(
         },
     ]
     spec = study | {"settings": settings}
-    done = compare(spec, request.getfixturevalue(data), out=tmp_path / "study", console=QUIET)
-    assert done is not None
-    assert len(done.facts["modes"]) == 2
+    result = compare(spec, request.getfixturevalue(data), out=tmp_path / "study", console=QUIET)
+    assert result is not None
+    assert len(result.facts.modes) == 2
     rows = _modes_in((tmp_path / "study" / "report.html").read_text())
     assert rows == {"measured.precision": ["fp32", "bf16"], "measured.channels_last": ["false", "true"]}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from snellen.errors import UserError
-from snellen.study.load import load_study, shipped_studies
+from snellen.study.load import STUDIES, load_study
 from snellen.study.plan import PlannedData, make_plan
 
 PHOTOS = PlannedData("photos", "images", 100)
@@ -27,7 +27,7 @@ BASE: dict[str, Any] = {
 DOCUMENTED = sorted(str(file) for file in (Path(__file__).parents[2] / "docs" / "studies").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", [*shipped_studies(), *DOCUMENTED])
+@pytest.mark.parametrize("name", [*STUDIES.names(), *DOCUMENTED])
 def test_every_study_that_comes_with_snellen_can_be_planned(name: str, tmp_path: Path) -> None:
     study = load_study(name)
     plan = make_plan(study, PlannedData(str(tmp_path), "images", 100), tmp_path)
@@ -50,19 +50,19 @@ def test_the_runs_of_a_seed_differ_in_what_is_compared_alone(tmp_path: Path) -> 
     assert a.recipe.model_copy(update=same) == b.recipe.model_copy(update=same)
 
 
-def test_a_run_is_known_again_by_what_decides_its_result(tmp_path: Path) -> None:
+def test_a_run_is_recognised_by_what_determines_its_result(tmp_path: Path) -> None:
     def keys(fields: dict[str, Any], fingerprint: str = "images", **overrides: Any) -> set[str]:
         return {
             run.key
             for run in make_plan(load_study(fields, overrides), PlannedData("photos", fingerprint, 100), tmp_path).runs
         }
 
-    before = keys(BASE)
-    assert len(before) == 8
-    assert keys(BASE, **{"changes.hardware.threads": 1, "changes.data.cache_mib": 10}) == before
-    assert keys(BASE, seeds=[0, 1, 2]) > before, "more seeds add runs, and repeat none"
-    assert not keys(BASE, fingerprint="other images") & before
-    assert not keys(BASE, **{"changes.epochs": 3}) & before
+    original_keys = keys(BASE)
+    assert len(original_keys) == 8
+    assert keys(BASE, **{"changes.hardware.threads": 1, "changes.data.cache_mib": 10}) == original_keys
+    assert keys(BASE, seeds=[0, 1, 2]) > original_keys, "more seeds add runs, and repeat none"
+    assert not keys(BASE, fingerprint="other images") & original_keys
+    assert not keys(BASE, **{"changes.epochs": 3}) & original_keys
 
 
 def test_few_labels_get_the_epochs_for_enough_steps(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_settings_that_train_a_head_alone_have_five_seeds_unless_others_are_give
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("changes", "message"),
     [
         ({"settings": [*BASE["settings"], {"name": "A"}]}, "two settings are called 'A'"),
         ({"settings": []}, "either `settings` or `recipes`"),
         ({"recipe": None}, "setting 'A' has no recipe"),
-        ({"only": ["Z"]}, r"there is no setting 'Z'\. There are: A, B"),
-        ({"seeds": [1, 1]}, "each may be given once"),
+        ({"only": ["Z"]}, r"there is no setting 'Z'\. Settings: A, B"),
+        ({"seeds": [1, 1]}, "each may be given only once"),
         ({"fractions": [0.0]}, "above 0 and at most 1"),
         ({"seed": [1]}, r"seed: no such field\. Did you mean 'seeds'"),
         ({"recipe": "airnet-skratch"}, r"setting 'A': recipe 'airnet-skratch': no such recipe\. Did you mean"),
@@ -116,6 +116,6 @@ def test_settings_that_train_a_head_alone_have_five_seeds_unless_others_are_give
         ({"recipe": "byol-small"}, "is for pretraining; a study compares classifiers, or segmenters"),
     ],
 )
-def test_what_cannot_be(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_impossible_studies_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        make_plan(load_study(BASE | changed), PHOTOS, tmp_path)
+        make_plan(load_study(BASE | changes), PHOTOS, tmp_path)

@@ -16,7 +16,7 @@ from snellen.tasks.kinds import load_recipe
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 
-def advised(note: str) -> dict[str, Any]:
+def advised_fields(note: str) -> dict[str, Any]:
     pairs = note.partition(" would make")[0].rpartition(". ")[2].split()
     return {key.removeprefix("changes."): yaml.safe_load(value) for key, _, value in (p.partition("=") for p in pairs)}
 
@@ -51,18 +51,18 @@ def test_what_is_advised_is_a_recipe_of_enough_steps(name: str, images: int, epo
     note = few_steps_note(recipe, images)
     if note is None:
         return
-    mended = load_recipe(recipe, advised(note))
-    drop_last = not isinstance(mended, PretrainingRecipe) and mended.drop_last
-    steps = mended.epochs * steps_in_epoch(images, mended.batch_size, drop_last)
-    promised = int(re.search(r"would make ([\d,]+) steps", note)[1].replace(",", ""))  # type: ignore[index]
+    improved = load_recipe(recipe, advised_fields(note))
+    drop_last = not isinstance(improved, PretrainingRecipe) and improved.drop_last
+    steps = improved.epochs * steps_in_epoch(images, improved.batch_size, drop_last)
+    promised_steps = int(re.search(r"would make ([\d,]+) steps", note)[1].replace(",", ""))  # type: ignore[index]
     if name != "simclr-small":  # whose batches are whole ones
-        assert steps == promised
-    assert promised >= 400
-    again = few_steps_note(mended, images)
-    assert again is None
+        assert steps == promised_steps
+    assert promised_steps >= 400
+    second_note = few_steps_note(improved, images)
+    assert second_note is None
 
 
-def test_a_budget_settles_the_epochs() -> None:
+def test_a_budget_sets_the_number_of_epochs() -> None:
     note = few_steps_note(load_recipe("airnet-scratch", {"epochs": 3, "budget": "10s"}), 170)
     assert note is not None
     assert "epochs=" not in note
@@ -73,8 +73,8 @@ def test_a_budget_settles_the_epochs() -> None:
 
 def test_a_study_says_it_once() -> None:
     few = load_recipe({"epochs": 2, "batch_size": 64})
-    many = load_recipe({"epochs": 200, "batch_size": 64})
-    recipes = [(name, recipe, 100) for name in ("A", "B") for recipe in (few, few)] + [("C", many, 50)]
+    long_recipe = load_recipe({"epochs": 200, "batch_size": 64})
+    recipes = [(name, recipe, 100) for name in ("A", "B") for recipe in (few, few)] + [("C", long_recipe, 50)]
     notes = few_steps_notes(recipes, deliberate=True)
     assert len(notes) == 1
     assert notes[0].startswith("A, B: 2 epochs of 2 steps")
@@ -86,5 +86,5 @@ def test_a_shipped_rate_is_one_for_the_shipped_batch() -> None:
     shipped = load_recipe("airnet-scratch")
     note = few_steps_note(load_recipe("airnet-scratch", {"batch_size": 100_000}), 107)
     assert note is not None
-    rate = shipped.optimizer.lr * advised(note)["batch_size"] / shipped.batch_size
-    assert advised(note)["optimizer.lr"] == pytest.approx(rate, rel=0.05)
+    rate = shipped.optimizer.lr * advised_fields(note)["batch_size"] / shipped.batch_size
+    assert advised_fields(note)["optimizer.lr"] == pytest.approx(rate, rel=0.05)

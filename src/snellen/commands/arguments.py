@@ -84,9 +84,9 @@ def _models(command: str) -> list[type[BaseModel]]:
 
 
 def _hint(name: str, path: str) -> str | None:
-    from snellen.recipe.text import shipped_names
+    from snellen.recipe.text import RECIPES
 
-    if name in shipped_names():
+    if name in RECIPES.names():
         return f"To see this recipe: snellen recipes show {name}. To use it: snellen train {name} DATA"
     if path.endswith(("recipes", "bench")):
         return None
@@ -96,7 +96,7 @@ def _hint(name: str, path: str) -> str | None:
 
 
 def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
-    """Words, and the key=value pairs as overrides; an existing path with '=' in its name is a word.
+    """The words, and the key=value pairs as overrides; an existing path with '=' in its name is a word.
 
     Raises UserError for a pair that cannot be read, and for data written as a pair.
     """
@@ -120,15 +120,15 @@ def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
 def only(words: list[str], name: str) -> str:
     """The only word. Raises UserError if there is none, or several."""
     if len(words) != 1:
-        raise UserError(f"wanted one {name}, got {len(words)}: {' '.join(words) or 'nothing'}")
+        raise UserError(f"expected one {name}, got {len(words)}: {' '.join(words) or 'nothing'}")
     return words[0]
 
 
 def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
     """[RECIPE] DATA. command: as typed, for messages. Raises UserError if they are swapped or missing."""
-    from snellen.recipe.text import shipped_names
+    from snellen.recipe.text import RECIPES
 
-    names = shipped_names()
+    names = RECIPES.names()
     if len(words) != 2:
         data = only(words, "DATA (or RECIPE DATA)")
         if data in names and not os.path.exists(data):
@@ -144,13 +144,13 @@ def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
 
 def study_and_data(words: list[str]) -> tuple[str, str]:
     """STUDY DATA. Raises UserError if there are not two words, or the two are swapped."""
-    from snellen.study.load import shipped_studies
+    from snellen.study.load import STUDIES
 
     if len(words) != 2:
         given = f"given: {' '.join(words)}" if words else "nothing is given"
         raise UserError(f"compare takes a study and data, as in: snellen compare transfer-lite photos/ ({given})")
     study, data = words
-    names = shipped_studies()
+    names = STUDIES.names()
     if _is_name(data, names) and not _is_name(study, names):
         raise UserError(f"the study comes first, then the data: snellen compare {data} {study}")
     return study, data

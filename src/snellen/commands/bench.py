@@ -1,4 +1,4 @@
-"""Training speed against two baselines: the same network on a ready batch, and a plain torchvision loop."""
+"""Training speed against two baselines: the same network on a prepared batch, and a plain torchvision loop."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import torch
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from snellen.engine.budget import endless, trial_steps
 from snellen.engine.device import synchronise
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
-from snellen.engine.loop import Job, one_step
+from snellen.engine.loop import Job
 from snellen.tasks.kinds import load_for
 from snellen.words import counted
 
@@ -60,8 +61,8 @@ def bench_train(
         prepared = kind.prepare.prepare(Path(folder), loaded, images, console, recorded=None)
         job = prepared.job
         loops: dict[str, Callable[[], Iterator[int]]] = {
-            "training": lambda: _training(job),
-            "ready": lambda: _ready(job),
+            "training": lambda: trial_steps(_copy_of(job), endless(job.feed)),
+            "ready": lambda: trial_steps(_copy_of(job), itertools.repeat(next(iter(job.feed.train(1))))),
             "plain": lambda: kind.prepare.plain_loop(prepared),
         }
         speeds: dict[str, list[float]] = {name: [] for name in loops}
@@ -86,7 +87,7 @@ def render(speed: TrainingSpeed) -> RenderableType:
         table.add_column(column, justify="left" if column == "loop" else "right")
     share, times = f"{speed.training / speed.ready:.0%}", f"{speed.training / speed.plain:.2f}x"
     table.add_row(f"snellen, {speed.mode}", per_second(speed.training), "")
-    table.add_row(f"the same network on a ready batch, {speed.mode}", per_second(speed.ready), share)
+    table.add_row(f"the same network on a prepared batch, {speed.mode}", per_second(speed.ready), share)
     table.add_row("torchvision's transforms + DataLoader, fp32", per_second(speed.plain), times)
     return Group(table, speed.machine)
 
@@ -106,25 +107,3 @@ def _images_per_second(steps: Iterator[int], seconds: float, device: torch.devic
 
 def _copy_of(job: Job) -> Job:
     return job.on(copy.deepcopy(job.model))
-
-
-def _training(job: Job) -> Iterator[int]:
-    trial = _copy_of(job)
-    trained, optimizer = trial.setup()
-    trial.model.train()
-    step = 0
-    for epoch in itertools.count(1):
-        for batch in trial.feed.train(epoch):
-            one_step(trial, trained, optimizer, batch, step)
-            step += 1
-            yield len(batch)
-
-
-def _ready(job: Job) -> Iterator[int]:
-    trial = _copy_of(job)
-    trained, optimizer = trial.setup()
-    trial.model.train()
-    batch = next(iter(trial.feed.train(1)))
-    for step in itertools.count():
-        one_step(trial, trained, optimizer, batch, step)
-        yield len(batch)

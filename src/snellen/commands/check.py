@@ -35,7 +35,7 @@ def check(
     Parameters:
         data: as in `train` or `pretrain`.
         out: for images with masks, a folder for drawings of the masks over their images. None: none are drawn.
-        overlays: the number of these drawings.
+        overlays: how many of these to draw.
         overrides: fields of the recipe that say how images are read, {"data.group": …}.
         console: the rich console that progress is shown on. None: standard error.
         quiet: show no progress (no effect if `console` is given).

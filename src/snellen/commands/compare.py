@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from snellen.commands.study_runs import (
     Context,
-    devices,
     list_images,
     one_by_one,
     run_pretraining,
@@ -24,6 +24,7 @@ from snellen.data.given import check_path
 from snellen.engine.few_steps import few_steps_notes
 from snellen.engine.mode import Mode
 from snellen.engine.recipe import CommonRecipe, seconds
+from snellen.engine.relevance import network_key, step_key
 from snellen.errors import UserError
 from snellen.files import as_path
 from snellen.models.weights import PUBLISHED
@@ -34,7 +35,7 @@ from snellen.study.directory import is_study, state_of, write_study
 from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, PlannedRun, make_plan
 from snellen.study.spec import StudySpec
-from snellen.study.timing import Speed, network, step, time_steps
+from snellen.study.timing import Speed, time_steps
 from snellen.tasks.choice import spread
 from snellen.tasks.kinds import AnyKind, kind_of, recipe_types
 from snellen.tasks.setup import absolute, say_notes
@@ -85,7 +86,7 @@ def compare(
     console = console or Console(stderr=True, quiet=quiet)
     data = check_path(data)
     if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
-        raise UserError(f"jobs={jobs}: wanted a whole number from 1 on.")
+        raise UserError(f"jobs={jobs}: expected a whole number of at least 1.")
     spec = load_study(study, dotted(overrides, fields, [*recipe_types(), StudySpec]))
     folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
     # Reports wrong recipes before any image is read.
@@ -95,21 +96,23 @@ def compare(
     plan = make_plan(spec, PlannedData(absolute(data), images.fingerprint, len(images.train)), folder)
     _check_data_specs(plan)
     _check_weights(plan, images, download=not dry_run)
-    earlier_modes = _recorded_modes(folder)
-    speeds = _measure_speeds(plan, images, earlier_modes, console)
-    console.print(_plan_table(plan, images, speeds, _pretraining_seconds(plan.pretraining, images, kind, console)))
-    say_notes(console, _few_steps(plan, images, deliberate=spec.fewest_steps > 0))
+    modes = dict(Study(folder).facts.modes) if is_study(folder) else {}
+    speeds = _measure_speeds(plan, images, modes, console)
+    context = Context(kind, images, data, speeds, console)
+    console.print(_plan_table(plan, context, _pretraining_seconds(plan.pretraining, images, kind, console)))
+    # With a budget the number of steps is not known yet.
+    unbudgeted = [run for run in plan.runs if not run.recipe.budget]
+    sizes = [(run.setting, run.recipe, round(run.fraction * len(images.train))) for run in unbudgeted]
+    say_notes(console, few_steps_notes(sizes, deliberate=spec.fewest_steps > 0))
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        modes = earlier_modes | _modes(plan, speeds)
         write_study(folder, spec, plan, absolute(data), images.fingerprint, modes)
         result = Study(folder)
         if not run_pretraining(plan.pretraining, images, kind, console):
             return _interrupted(result, console)
-        jobs = jobs or devices()
-        context = Context(kind, images, data, speeds, console)
+        jobs = jobs or max(1, torch.cuda.device_count())
         if not (one_by_one(plan, context) if jobs == 1 else side_by_side(plan, context, jobs)):
             return _interrupted(result, console)
         failed = [run for run in result.runs if run.state != "finished"]
@@ -133,7 +136,7 @@ def _check_data_specs(plan: Plan) -> None:
 
 
 def _data_of(run: PlannedRun) -> dict[str, Any]:
-    """How the images of a run are found, apart from the share used for training."""
+    """The fields that say how the images of a run are found, except the share used for training."""
     fields: dict[str, Any] = run.recipe.model_dump()["data"]
     return fields | {"fraction": 1.0}
 
@@ -179,13 +182,7 @@ def _check_backbones(plan: Plan, pretraining: PlannedPretraining) -> None:
 def _without_published(recipe: CommonRecipe) -> CommonRecipe:
     if recipe.model.weights not in PUBLISHED:
         return recipe
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": None})})
-
-
-def _recorded_modes(folder: Path) -> dict[str, Mode]:
-    """The mode of each network when the study began; later runs use the same one."""
-    modes: dict[str, dict[str, Any]] = Study(folder).facts["modes"] if is_study(folder) else {}
-    return {name: Mode(**mode) for name, mode in modes.items()}
+    return recipe.with_part("model", weights=None)
 
 
 def _pretraining_seconds(
@@ -200,34 +197,29 @@ def _pretraining_seconds(
     data = kind_of(recipe).data
     if planned.source is not None:
         unlabelled = data.read(planned.source, recipe)
-        return time_steps(recipe, unlabelled, console).seconds(recipe, len(data.training_paths(unlabelled)), 0)
-    paths = tuple(kind.data.training_paths(images))
+        return time_steps(recipe, unlabelled, console).seconds(recipe, len(unlabelled.training_files), 0)
+    paths = tuple(images.training_files)
     few = spread(paths, max(_LISTED, 2 * recipe.batch_size))  # all of them would be read, for their fingerprint
     with tempfile.TemporaryDirectory() as folder:
         unlabelled = data.read(list_images(few, Path(folder) / "images.txt"), recipe)
         return time_steps(recipe, unlabelled, console).seconds(recipe, len(paths), 0)
 
 
-def _measure_speeds(plan: Plan, images: Any, earlier_modes: Mapping[str, Mode], console: Console) -> dict[str, Speed]:
-    """The speed of each kind of step in unfinished runs. Kinds of step with the same network share one mode."""
+def _measure_speeds(plan: Plan, images: Any, modes: dict[str, Mode], console: Console) -> dict[str, Speed]:
+    """The speed of each kind of step in unfinished runs.
+
+    modes: of each network, kept by all later runs of the study; those that are measured here are added.
+    """
     speeds: dict[str, Speed] = {}
-    modes = dict(earlier_modes)
     for run in plan.runs:
-        name = step(run.recipe)
-        if name not in speeds and state_of(run.path) != "finished":
-            mode = modes.get(network(run.recipe), modes.get(name))
-            speeds[name] = time_steps(run.recipe, images, console, mode)
-            modes[network(run.recipe)] = speeds[name].mode
+        step, network = step_key(run.recipe), network_key(run.recipe)
+        if step not in speeds and state_of(run.path) != "finished":
+            speeds[step] = time_steps(run.recipe, images, console, modes.get(network))
+            modes[network] = speeds[step].mode
     return speeds
 
 
-def _modes(plan: Plan, speeds: Mapping[str, Speed]) -> dict[str, Mode]:
-    """The mode of each network, for study.json."""
-    steps = {network(run.recipe): step(run.recipe) for run in plan.runs if step(run.recipe) in speeds}
-    return {name: speeds[key].mode for name, key in steps.items()}
-
-
-def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretraining: float | None) -> Table:
+def _plan_table(plan: Plan, context: Context, pretraining: float | None) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("setting", "labels", "seeds", "epochs", "about", "state"):
         table.add_column(column, justify="left" if column in {"setting", "state"} else "right")
@@ -243,10 +235,7 @@ def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretrainin
         runs = [run for run in plan.runs if (run.setting, run.fraction) == (setting, fraction)]
         states = [state_of(run.path) for run in runs]
         unfinished = sum(state != "finished" for state in states)
-        run_seconds = 0.0
-        if unfinished:
-            speed, train = speeds[step(runs[0].recipe)], round(fraction * len(images.train))
-            run_seconds = speed.seconds(runs[0].recipe, train, len(images.validation))
+        run_seconds = context.seconds(runs[0]) if unfinished else 0.0
         total += run_seconds * unfinished
         time = f"{unfinished} x {duration(run_seconds)}" if unfinished else ""
         finished = len(runs) - unfinished
@@ -255,18 +244,6 @@ def _plan_table(plan: Plan, images: Any, speeds: Mapping[str, Speed], pretrainin
         table.add_row(escape(setting), f"{fraction:.3g}", str(len(runs)), epochs, time, state)
     table.add_row(f"[bold]{counted(len(plan.runs), 'run')}[/]", "", "", "", f"[bold]{duration(total)} left[/]", "")
     return table
-
-
-def _few_steps(plan: Plan, images: Any, deliberate: bool) -> list[str]:
-    """Notes on settings with few steps; with a budget the number of steps is not known yet."""
-    return few_steps_notes(
-        [
-            (run.setting, run.recipe, round(run.fraction * len(images.train)))
-            for run in plan.runs
-            if not run.recipe.budget
-        ],
-        deliberate,
-    )
 
 
 def _interrupted(study: Study, console: Console) -> Study:

@@ -1,4 +1,4 @@
-"""The embedded demo: the three studies in miniature, each with its report, on digits and drawn landscapes."""
+"""The built-in demo: three miniature studies, each with its report, on digits and drawn landscapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from snellen.commands.train import train
 from snellen.data.masks.scenes import draw_scenes
 from snellen.errors import UserError
 from snellen.recipe.text import parse_yaml
-from snellen.runs import Run
 from snellen.words import counted
 
 _SIDE = 32
@@ -25,7 +24,7 @@ _SCENES, _SCENE_SIDE = 120, 96
 def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) -> list[Path]:
     """Runs three miniature studies on images that are bundled or drawn.
 
-    Handwritten digits with a narrow and a wider network; digits with few labels, with and without pretraining on the
+    Handwritten digits with a narrow and a wide network; digits with few labels, with and without pretraining on the
     others; land cover in drawn scenes with two networks.
 
     Parameters:
@@ -43,7 +42,11 @@ def demo(out: str | Path = "snellen-demo", *, console: Console | None = None) ->
     draw_scenes(scenes, _SCENES, size=_SCENE_SIDE, validation_share=0.25)
     console.print(f"{count:,} of scikit-learn's handwritten digits written to {digits}", highlight=False)
     console.print(f"{_SCENES} landscapes drawn by snellen, with masks, written to {scenes}", highlight=False)
-    return [_classes(digits, folder, console), _few_labels(digits, folder, console), _masks(scenes, folder, console)]
+    return [
+        _side_by_side("classes", 1, digits, folder, console),
+        _few_labels(digits, folder, console),
+        _side_by_side("masks", 3, scenes, folder, console),
+    ]
 
 
 def write_digits(folder: Path) -> int:
@@ -68,16 +71,6 @@ def _plan() -> dict[str, Any]:
     return parse_yaml(text, "demo.yaml")
 
 
-def _classes(digits: Path, folder: Path, console: Console) -> Path:
-    runs = []
-    plan = _plan()["classes"]
-    for name, width in plan["widths"].items():
-        console.rule(f"1 of 3, classes: {name}, {counted(plan['fields']['epochs'], 'epoch')}")
-        fields = {**plan["fields"], "name": name, "model.width": width}
-        runs.append(_finished(train(digits, plan["recipe"], out=folder / name, overrides=fields, console=console)))
-    return report(runs, folder / "classes.html")
-
-
 def _few_labels(digits: Path, folder: Path, console: Console) -> Path:
     console.rule("2 of 3, few labels: pretraining without labels, then three settings with three seeds")
     study = compare(_plan()["few labels"], digits, out=folder / "few-labels", console=console)
@@ -86,17 +79,14 @@ def _few_labels(digits: Path, folder: Path, console: Console) -> Path:
     return report(study.path, folder / "few-labels.html")
 
 
-def _masks(scenes: Path, folder: Path, console: Console) -> Path:
-    runs = []
-    plan = _plan()["masks"]
-    for name, architecture in plan["architectures"].items():
-        console.rule(f"3 of 3, masks: {name}, {counted(plan['recipe']['epochs'], 'epoch')}")
-        recipe = {**plan["recipe"], "name": name, "model": {"architecture": architecture}}
-        runs.append(_finished(train(scenes, recipe, out=folder / name, console=console)))
-    return report(runs, folder / "masks.html")
-
-
-def _finished(run: Run) -> Run:
-    if run.status["state"] != "finished":
-        raise KeyboardInterrupt
-    return run
+def _side_by_side(name: str, number: int, images: Path, folder: Path, console: Console) -> Path:
+    """Trains the runs of a part of the plan, and writes the report on all of them."""
+    runs, plan = [], _plan()[name]
+    for label, changes in plan["runs"].items():
+        console.rule(f"{number} of 3, {name}: {label}, {counted(plan['fields']['epochs'], 'epoch')}")
+        fields = {**plan["fields"], **changes, "name": label}
+        run = train(images, plan["recipe"], out=folder / label, overrides=fields, console=console)
+        if not run.status.finished:
+            raise KeyboardInterrupt
+        runs.append(run)
+    return report(runs, folder / f"{name}.html")

@@ -12,14 +12,16 @@ from safetensors import safe_open
 from snellen.engine.checkpoint import Progress
 from snellen.engine.recipe import CommonRecipe
 from snellen.recipe.load import dump
+from snellen.run.environment import Switch
 from snellen.run.writer import RunWriter
 from snellen.runs import Run
+from snellen.tasks.arithmetic import in_mode
 
 _LAST, _BEST, _PREDICTIONS = "checkpoints/last.pt", "checkpoints/best.safetensors", "predictions/validation.npz"
 
 
 def start_again(reason: str, recipe: CommonRecipe) -> str:
-    """Advice if fp32 diverges, where resuming would only repeat it."""
+    """Advice if fp32 diverges: resuming would only repeat it."""
     rate = recipe.optimizer.lr / 10
     return f"{reason}. Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"
 
@@ -34,11 +36,10 @@ def go_back_in_fp32(writer: RunWriter, reason: str) -> str:
     before = run.mode
     after = dataclasses.replace(before, precision="fp32")
     step = _discard_later_epochs(writer)
-    switch = {"step": step, "before": str(before), "after": str(after), "reason": reason}
-    switches = [*run.environment.get("switches", []), switch]
-    writer.json("environment.json", run.environment | dataclasses.asdict(after) | {"switches": switches})
-    hardware = after.fixed(run.recipe.hardware)
-    writer.text("recipe.yaml", dump(run.recipe.model_copy(update={"hardware": hardware})))
+    switches = [*run.environment.switches, Switch(step, str(before), str(after), reason)]
+    environment = dataclasses.replace(run.environment, **dataclasses.asdict(after), switches=switches)
+    writer.json("environment.json", environment.as_dict())
+    writer.text("recipe.yaml", dump(in_mode(run.recipe, after)))
     start = f"from the checkpoint after step {step}" if step else "from the start"
     return f"{reason}, in {before}. The run continues in {after}, {start}; its report says so."
 

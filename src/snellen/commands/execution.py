@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 
@@ -22,11 +21,10 @@ from snellen.engine.loop import train as run_loop
 from snellen.engine.out_of_memory import memory_explained
 from snellen.errors import DivergedError, UserError
 from snellen.files import FULL
-from snellen.models.classifier import count_macs, count_parameters
 from snellen.recipe.load import dump
 from snellen.reporting.closing import closing_lines
 from snellen.reporting.runs import RunView
-from snellen.run.directory import FORMAT
+from snellen.run.status import State, Status
 from snellen.runs import Run
 from snellen.study.directory import in_study
 from snellen.tasks.kind import Facts
@@ -34,76 +32,52 @@ from snellen.tasks.setup import Prepared, say, say_notes
 from snellen.words import counted
 
 
-def write_start(prepared: Prepared, facts: Facts) -> None:
+def write_start(prepared: Prepared[Any, Any], facts: Facts) -> None:
     """Writes everything known before the first step; recipe.yaml last, since it makes the folder a run."""
-    job, writer, weights = prepared.job, prepared.job.writer, prepared.weights
-    network = job.task.weights(job.model)
+    job, writer = prepared.job, prepared.job.writer
     writer.text("samples.csv", facts.samples)
     writer.json("data.json", facts.data)
-    environment = describe(job.feed.device) | {
-        "format": FORMAT,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": job.recipe.seed,
-        **dataclasses.asdict(job.mode),
-        "measured": [entry.as_dict() for entry in prepared.timings],
-        "parameters": count_parameters(network),
-        "trainable_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "macs": count_macs(network, *prepared.input_size),
-        "weights": {
-            "source": weights.source,
-            "loaded": weights.loaded,
-            "missing": list(weights.missing),
-            "unexpected": list(weights.unexpected),
-            "mismatched": list(weights.mismatched),
-        },
-    }
-    writer.json("environment.json", environment)
+    environment = describe(job, prepared.timings, prepared.weights, prepared.input_size)
+    writer.json("environment.json", environment.as_dict())
     write_status("running", job, Progress())
     writer.text("recipe.yaml", dump(job.recipe))
 
 
-@dataclasses.dataclass(frozen=True)
-class Headline:
-    """The score in status.json: its 95% interval [low, high], and the number of images."""
-
-    score: float | None
-    low: float | None
-    high: float | None
-    images: int
-
-
 def write_status(
-    state: str,
+    state: State,
     job: Job,
     progress: Progress,
     error: str | None = None,
     diverged: bool = False,
-    headline: Headline | None = None,
+    view: RunView | None = None,
 ) -> None:
-    """Writes status.json: the progress and cost of the run. diverged: whether the run cannot be resumed.
-
-    headline: the headline of the report of a finished run; until then the score is that of the chosen epoch, without an
-    interval.
-    """
+    """Writes status.json. diverged: whether the run cannot be resumed. view: of a finished run, for its headline."""
     seconds, quality = progress.seconds_training, progress.chosen_quality
-    status = {
-        "state": state,
-        "epochs_done": progress.epoch - 1,
-        "epochs": job.recipe.epochs,
-        "steps_done": progress.step,
-        "seconds_training": round(seconds, 2),
-        "seconds_evaluating": round(progress.seconds_evaluating, 2),
-        "images_per_second": round(progress.images / seconds, 1) if seconds else None,
-        "peak_memory_mib": round(peak_memory_mib(job.feed.device), 1),
-        "chosen_epoch": progress.chosen_epoch or None,
-        "measure": job.task.measure,
-    }
-    if headline is None:
-        score = quality if progress.chosen_epoch and math.isfinite(quality) else None
-        headline = Headline(score, None, None, job.task.evaluated_images)
-    status |= dataclasses.asdict(headline)
-    failure = {"error": error, "diverged": diverged} if error else {}
-    job.writer.json("status.json", status | failure)
+    score = quality if progress.chosen_epoch and math.isfinite(quality) else None
+    interval, images = None, job.task.evaluated_images
+    figure = None if view is None else view.headline_figure
+    if view is not None and figure is not None:
+        _, score, interval = figure
+        images = len(view.samples)
+    status = Status(
+        state=state,
+        epochs_done=progress.epoch - 1,
+        epochs=job.recipe.epochs,
+        steps_done=progress.step,
+        seconds_training=round(seconds, 2),
+        seconds_evaluating=round(progress.seconds_evaluating, 2),
+        images_per_second=round(progress.images / seconds, 1) if seconds else None,
+        peak_memory_mib=round(peak_memory_mib(job.feed.device), 1),
+        chosen_epoch=progress.chosen_epoch or None,
+        measure=job.task.measure,
+        score=score,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        images=images,
+        error=error,
+        diverged=diverged,
+    )
+    job.writer.json("status.json", status.as_dict())
 
 
 def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
@@ -161,12 +135,12 @@ def _trained(job: Job, checkpoint: Checkpoint, progress: Progress, console: Cons
     score_test_part(Run(path), job.writer, console)
     run = Run(path)
     view = run.kind.report.view(run.recipe.name, run, 0)
-    write_status("finished", job, progress, headline=_headline(view))
+    write_status("finished", job, progress, view=view)
     return view
 
 
 def _report(view: RunView, console: Console) -> None:
-    """Writes the report of a finished run, and says what it says first."""
+    """Writes the report of a finished run, and prints its headline and the next commands."""
     path = view.run.path
     try:
         page = Run(path).report()
@@ -174,12 +148,3 @@ def _report(view: RunView, console: Console) -> None:
         raise UserError(f"{error}\nThe run is finished; to write its report: snellen report {path}") from error
     for line in (*closing_lines(view), f"report: {page}", *view.next_commands):
         say(console, line)
-
-
-def _headline(view: RunView) -> Headline | None:
-    figure = view.headline_figure
-    if figure is None:
-        return None
-    _, score, interval = figure
-    low, high = (None, None) if interval is None else (interval.low, interval.high)
-    return Headline(score, low, high, len(view.samples))

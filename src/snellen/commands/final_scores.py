@@ -29,7 +29,7 @@ def score_test_part(run: Run, writer: RunWriter, console: Console) -> None:
     Images that can no longer be read are left out, with a note. Writes predictions/test.npz and test.csv.
     """
     samples = run.part("test")
-    if samples.empty or run.has_test or not run.status["chosen_epoch"]:
+    if samples.empty or run.has_test or not run.status.chosen_epoch:
         return
     say(console, f"scoring {counted(len(samples), 'test image')}, once")
     try:
@@ -42,6 +42,6 @@ def score_test_part(run: Run, writer: RunWriter, console: Console) -> None:
         say_notes(console, [note if len(failed) == 1 else f"{note}, …"])
     if not len(arrays["rows"]):
         return
-    epoch = np.array(run.status["chosen_epoch"], np.int64)
+    epoch = np.array(run.status.chosen_epoch, np.int64)
     writer.arrays("predictions/test.npz", {**arrays, "epoch": epoch})
     write_predictions(run, writer, "test")

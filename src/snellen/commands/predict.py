@@ -37,7 +37,7 @@ def predict(
     console: Console | None = None,
     quiet: bool = False,
 ) -> Predicted:
-    """Predicts classes or masks, writes them to files and returns where they are. Memory is bounded.
+    """Predicts classes or masks, writes them to files and returns their location. Memory is bounded.
 
     Parameters:
         run: a run, or its folder.
@@ -51,15 +51,15 @@ def predict(
         overlays: for masks, also write them over the images.
         tile: for masks, the side of the tiles that a large image is cut into, in px, by default 768.
         overlap: for masks, the px that neighbouring tiles share, by default 128.
-        overrides: data.bits, if 16-bit images are not to be read by the scale of the training images; for masks also
-            data.image_pattern and data.mask_pattern. Masks that lie beside the images, named as those of the run were,
-            are skipped with a note; the patterns say if they are named otherwise.
+        overrides: data.bits, to read 16-bit images at another scale than that of the training images; for masks also
+            data.image_pattern and data.mask_pattern. Masks next to the images, named like those of the run,
+            are skipped with a note; set the patterns if their names differ.
         force: replace existing files.
         console: the rich console that progress is printed on. None: standard error.
         quiet: print nothing (no effect if `console` is given).
 
-    Returns the path, the number of images predicted and of those that cannot be read, which are listed with the reason.
-    Raises UserError when no image is found, the run has no weights, an argument is for the other kind of run, or a file
+    Returns the path, the number of images predicted, and the number that cannot be read; the reasons are listed.
+    Raises UserError if no image is found, the run has no weights, an argument is for the other kind of run, or a file
     would be replaced.
 
     >>> predicted = snellen.predict("runs/digits", "digits/val/2", "predictions.csv")
@@ -72,7 +72,7 @@ def predict(
     opened = load(run)
     path = None if out is None else as_path(out, "out")
     if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-        raise UserError(f"top_k={top_k}: wanted a whole number from 1 on.")
+        raise UserError(f"top_k={top_k}: expected a whole number of at least 1.")
     options = Options(top_k, probabilities, overlays, tile, overlap, dict(overrides or {}), force)
     unique = list(dict.fromkeys(given_images(images)))
     return opened.kind.predict.predict(opened, unique, path, options, console)

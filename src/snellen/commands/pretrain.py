@@ -37,7 +37,7 @@ def pretrain(
         fields: fields of the recipe, epochs=5 or model={"backbone": "resnet18"}.
 
     Returns the run; `model.weights` of other recipes takes it, or its checkpoints/best.safetensors. If Ctrl-C stopped
-    it, run.status["state"] is "interrupted" and `resume` continues it.
+    it, run.status.state is "interrupted" and `resume` continues it.
     Raises UserError for input that cannot work; nothing is left behind then.
 
     >>> run = snellen.pretrain("digits", "simclr-small", epochs=1, out="runs/backbone")

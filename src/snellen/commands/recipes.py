@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from snellen.errors import UserError
-from snellen.recipe.text import headline, shipped_names, shipped_text
+from snellen.recipe.text import RECIPES, headline
 from snellen.words import did_you_mean
 
 
@@ -14,15 +14,15 @@ def recipes_table() -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
-    for name in shipped_names():
-        table.add_row(name, headline(shipped_text(name)))
+    for name in RECIPES.names():
+        table.add_row(name, headline(RECIPES.text(name)))
     return table
 
 
 def recipe_text(name: str) -> str:
     """A shipped recipe with its comments. Raises UserError, with the nearest name, for an unknown one."""
-    names = shipped_names()
+    names = RECIPES.names()
     if name not in names:
         hint = did_you_mean(name, names) or f" Shipped: {', '.join(names)}."
         raise UserError(f"recipe '{name}': no such recipe.{hint}")
-    return shipped_text(name)
+    return RECIPES.text(name)

@@ -15,7 +15,7 @@ from snellen.words import kind_of
 def report(
     runs: str | Path | Run | Sequence[str | Path | Run], out: str | Path | None = None, *, force: bool = False
 ) -> Path:
-    """Writes one self-contained HTML file, and the same numbers as JSON and CSV beside it.
+    """Writes one self-contained HTML file, with the same numbers as JSON and CSV next to it.
 
     Parameters:
         runs: a run or its folder, several of these in a list, or the folder of a study.
@@ -37,9 +37,9 @@ def report(
     if isinstance(runs, str | Path) and is_study(Path(runs)):
         return build_study_report(Study(Path(runs)), _target(out, Path(runs), force))
     if not isinstance(runs, str | Path | Run | Sequence):
-        raise UserError(f"runs: wanted a run, several in a list, or a study; got {kind_of(runs)}.")
+        raise UserError(f"runs: expected a run, several in a list, or a study, got {kind_of(runs)}.")
     if isinstance(runs, Sequence) and not len(runs):
-        raise UserError("runs: wanted at least one run.")
+        raise UserError("runs: expected at least one run.")
     run_list = [runs] if isinstance(runs, str | Path | Run) else list(runs)
     opened = [load(run) for run in run_list]
     kinds = {run.kind.task: run.kind for run in opened}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from snellen.errors import FormatError, UserError
+from snellen.insight.proportions import Interval, percents
 from snellen.run.claim import is_locked
 from snellen.run.directory import RunDirectory
 from snellen.words import duration
@@ -24,18 +24,19 @@ def find_runs(folder: Path) -> Iterator[Path]:
             yield path.parent
 
 
-def _cells(path: Path, status: dict[str, Any]) -> list[str]:
-    score = "" if status["score"] is None else f"{status['measure']} {status['score']:.2%}"
-    interval = "" if status["low"] is None else f"{100 * status['low']:.1f} to {100 * status['high']:.1f}"
-    time = duration(status["seconds_training"] + status["seconds_evaluating"])
-    state = str(status["state"])
-    if state == "running" and not is_locked(path):
-        state = "stopped"  # killed before it could write its state
-    return [state, f"{status['epochs_done']}/{status['epochs']}", score, interval, time]
+def _cells(run: RunDirectory) -> list[str]:
+    status = run.status
+    score = "" if status.score is None else f"{status.measure} {status.score:.2%}"
+    interval = ""
+    if status.low is not None and status.high is not None:
+        interval = percents(Interval(status.low, status.high))
+    was_killed = status.state == "running" and not is_locked(run.path)  # before it could write its state
+    state = "stopped" if was_killed else status.state
+    return [state, f"{status.epochs_done}/{status.epochs}", score, interval, duration(status.seconds)]
 
 
 def runs_table(folder: Path) -> Table:
-    """One line for each run: state, epochs, score, time; "damaged" where its status cannot be read.
+    """One line for each run: state, epochs, score, time; "damaged" if its status cannot be read.
 
     Raises UserError if there is none.
     """
@@ -44,10 +45,10 @@ def runs_table(folder: Path) -> Table:
         table.add_column(column, justify="left" if column in {"run", "state"} else "right")
     for path in find_runs(folder):
         try:
-            cells = _cells(path, RunDirectory(path).status)
+            cells = _cells(RunDirectory(path))
         except FormatError:
             cells = ["of another format"]
-        except (UserError, KeyError, TypeError, ValueError):
+        except UserError:
             cells = ["damaged: status.json"]
         table.add_row(escape(str(path)), *cells)
     if not table.row_count:

@@ -13,26 +13,30 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import resume, train_on
 from snellen.data.store import JOBS
+from snellen.engine.recipe import CommonRecipe
+from snellen.engine.relevance import step_key
 from snellen.errors import UserError
 from snellen.files import write_text
 from snellen.recipe.load import dump
 from snellen.runs import Run
 from snellen.study.directory import state_of
 from snellen.study.plan import Plan, PlannedPretraining, PlannedRun
-from snellen.study.timing import Speed, step
+from snellen.study.timing import Speed
+from snellen.tasks.arithmetic import in_mode
 from snellen.tasks.kinds import AnyKind
 from snellen.words import duration
 
 
 @dataclass(frozen=True)
 class Context:
-    """The part that all runs of a study share. kind: of its images. speeds: by kind of step."""
+    """What all runs of a study share. kind: of its images. speeds: by kind of step."""
 
     kind: AnyKind
     images: Any
@@ -40,10 +44,14 @@ class Context:
     speeds: Mapping[str, Speed]
     console: Console
 
+    def recipe(self, run: PlannedRun) -> CommonRecipe:
+        """The recipe of a run in the mode of its network, so that no run measures it again."""
+        return in_mode(run.recipe, self.speeds[step_key(run.recipe)].mode)
+
     def seconds(self, run: PlannedRun) -> float:
         """The expected seconds of a run."""
         train, scored = len(self.images.train), len(self.images.validation)
-        return self.speeds[step(run.recipe)].seconds(run.recipe, round(run.fraction * train), scored)
+        return self.speeds[step_key(run.recipe)].seconds(run.recipe, round(run.fraction * train), scored)
 
 
 def run_pretraining(planned: PlannedPretraining | None, images: Any, kind: AnyKind, console: Console) -> bool:
@@ -55,11 +63,11 @@ def run_pretraining(planned: PlannedPretraining | None, images: Any, kind: AnyKi
         fields = planned.recipe.model_dump(mode="json")
         source = planned.source
         if source is None:
-            source = str(list_images(kind.data.training_paths(images), planned.path.with_suffix(".txt")))
+            source = str(list_images(images.training_files, planned.path.with_suffix(".txt")))
         run = pretrain(source, fields, out=planned.path, console=console)
     else:
         run = resume(planned.path, console=console)
-    return bool(run.status["state"] == "finished")
+    return run.status.finished
 
 
 def one_by_one(plan: Plan, context: Context) -> bool:
@@ -80,7 +88,7 @@ def one_by_one(plan: Plan, context: Context) -> bool:
                 raise
             context.console.print(f"[yellow]note:[/] {escape(str(error))}", highlight=False)
             continue
-        if trained.status["state"] != "finished":
+        if not trained.status.finished:
             return False
     return True
 
@@ -88,8 +96,7 @@ def one_by_one(plan: Plan, context: Context) -> bool:
 def _train(run: PlannedRun, context: Context) -> Run:
     if state_of(run.path) != "not started":
         return resume(run.path, console=context.console)
-    recipe = context.speeds[step(run.recipe)].pinned(run.recipe)
-    return train_on(context.kind, context.images, context.data, recipe, run.path, context.console)
+    return train_on(context.kind, context.images, context.data, context.recipe(run), run.path, context.console)
 
 
 def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
@@ -102,7 +109,7 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
     for slot in range(jobs):
         slots.put(slot)
     stopped = threading.Event()
-    gpus = devices() if _has_gpu() else 0
+    gpus = torch.cuda.device_count()
 
     def work(run: PlannedRun) -> None:
         if stopped.is_set():
@@ -111,9 +118,8 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
         try:
             command = [sys.executable, "-m", "snellen", "train"]
             if state_of(run.path) == "not started":
-                recipe = context.speeds[step(run.recipe)].pinned(run.recipe)
                 recipe_file = run.path.parent / f"{run.path.name}.yaml"
-                write_text(recipe_file, dump(recipe))
+                write_text(recipe_file, dump(context.recipe(run)))
                 command += [str(recipe_file), str(context.data), "--out", str(run.path)]
             else:
                 command += ["--resume", str(run.path)]
@@ -139,19 +145,6 @@ def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
         log = unstarted[0].path.parent / f"{unstarted[0].path.name}.log"
         raise UserError(f"{unstarted[0].path.name} could not be started; see {log}")
     return not stopped.is_set() and all(state_of(run.path) in {"finished", "failed"} for run in remaining)
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def devices() -> int:
-    """How many runs can have a device of their own."""
-    import torch
-
-    return max(1, torch.cuda.device_count()) if _has_gpu() else 1
 
 
 def list_images(paths: Iterable[Path], file: Path) -> Path:

@@ -51,7 +51,7 @@ def train(
         fields: fields of the recipe, epochs=5 or model={"backbone": "resnet18"}; by dotted key,
             **{"optimizer.lr": 0.01}.
 
-    Returns the run. If Ctrl-C stopped it, run.status["state"] is "interrupted" and `resume` continues it.
+    Returns the run. If Ctrl-C stopped it, run.status.state is "interrupted" and `resume` continues it.
     Raises UserError for input that cannot work; nothing is left behind then.
 
     >>> run = snellen.train("digits", "airnet-scratch", epochs=1, out="runs/digits")
@@ -109,12 +109,11 @@ def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool
     """
     console = console or Console(stderr=True, quiet=quiet)
     opened = load(run)
-    if opened.status["state"] == "finished":
-        raise UserError(
-            f"{run}: this run is finished (epoch {opened.status['epochs_done']}); there is nothing to resume."
-        )
-    if opened.status.get("diverged"):
-        raise UserError(f"{run}: {opened.status['error']}")
+    status = opened.status
+    if status.finished:
+        raise UserError(f"{run}: this run is finished (epoch {status.epochs_done}); there is nothing to resume.")
+    if status.diverged:
+        raise UserError(f"{run}: {status.error}")
     kind, path = opened.kind, opened.path
     with locked(path):
         images = kind.data.read_again(opened, opened.recipe)

@@ -1,7 +1,7 @@
 """TIFF files whose bands rasterio reads: GeoTIFF, and what Pillow cannot read whole.
 
 The rule, for a file wherever it is read (training, evaluation, prediction, check):
-- GeoTIFF (a file with a georeference): bands 1 to 3 are red, green and blue, or band 1 is grey where there are fewer
+- GeoTIFF (a file with a georeference): bands 1 to 3 are red, green and blue, or band 1 is grey if there are fewer
   than three; further bands are ignored however they are marked, since GDAL marks any fourth band as alpha.
   Pixels stay as stored: EXIF orientation is ignored.
 - Any other TIFF: a band marked as alpha (tag ExtraSamples) after grey or RGB is transparency, which is composited over
@@ -38,7 +38,7 @@ _MOST_STRIPS = 64
 class TiffHeader:
     """georeferenced: whether it is a GeoTIFF. bits: per sample. photometric, orientation: TIFF's numbers.
 
-    alpha: 0 none, 1 premultiplied, 2 straight; as marked in the file, where a GeoTIFF marks any fourth band.
+    alpha: 0 none, 1 premultiplied, 2 straight; as marked in the file; a GeoTIFF marks any fourth band.
     """
 
     width: int

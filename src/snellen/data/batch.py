@@ -1,4 +1,4 @@
-"""The batches that the pixel cache passes to the augmentation."""
+"""The batches that the pixel cache passes to the augmentation, and their normalisation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from snellen.data.normalization import Normalization
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,15 @@ class ImageList:
     def sizes(self) -> Tensor:
         """(B, 2) int64 on the CPU: height and width of each image in pixels."""
         return torch.tensor([image.shape[1:] for image in self.images]).reshape(-1, 2)
+
+
+class Normalizer:
+    """Pixels to (pixel - mean) / std, per channel, on `device`."""
+
+    def __init__(self, normalization: Normalization, device: torch.device) -> None:
+        self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
+        self._std = torch.tensor(normalization.std, device=device)[:, None, None]
+
+    def __call__(self, images: Tensor, white: int) -> Tensor:
+        """(B, 3, H, W) float32; floats are changed in place. white: the largest value of a pixel, 255 or 1."""
+        return images.float().mul_(1 / (white * self._std)).sub_(self._mean / self._std)

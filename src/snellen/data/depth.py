@@ -50,7 +50,7 @@ class Depth:
         return f"{text}; data.bits={self.bits} would use all grey levels" if self.bits < used else text
 
     def note(self, bits: int | None, part: str = "") -> str | None:
-        """A warning where these images do not fit the scale of a network's training images.
+        """A warning if these images do not fit the scale of a network's training images.
 
         bits: of the training images; None: their files had 8 bits. part: which images these are, such as "validation ".
         """
@@ -77,7 +77,7 @@ def settle_bits(
 ) -> tuple[int | None, list[str]]:
     """The bits with which a set is read, and notes for people. bits: as in the recipe; None: measured.
 
-    None where no training image has 16 bits and the recipe does not set them.
+    None if no training image has 16 bits and the recipe does not set them.
     """
     depth = measure_depth(training)
     settled = bits or (depth.bits if depth.files else None)

@@ -27,7 +27,7 @@ class Batch:
     """The data of one optimiser step, or of one step of an evaluation.
 
     images: (B, 3, S, S) float, normalised, on the training device. target: (B,) int64 in [0, C).
-    soft: (B, C) float32 label distribution after mixing, rows sum to 1; None where nothing was mixed.
+    soft: (B, C) float32 label distribution after mixing, rows sum to 1; None if nothing was mixed.
     """
 
     images: Tensor
@@ -138,7 +138,7 @@ def order(seed: int, epoch: int, count: int) -> Tensor:
 
 
 def produced(make: Callable[[int], Item], steps: range, pixels: Pixels, device: torch.device) -> Iterator[Item]:
-    """make(step) for each step, prefetched where that saves time."""
+    """make(step) for each step, prefetched if that saves time."""
     # A second thread helps where it hides decoding, or the copy to another device. On the CPU with all pixels in
     # memory it would only take a core away from the network.
     prefetch = not pixels.complete or device.type != "cpu"

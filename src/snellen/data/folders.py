@@ -38,7 +38,7 @@ def _look_unlabelled(folder: Path, first: Path, count: int) -> UnlabelledError:
 def list_folder(root: Path, spec: DataSpec) -> Listing:
     """Labelled images below `root`: class folders or flat files, with or without train/ and val/ above them.
 
-    Raises UserError when no layout fits, for an empty class folder, and for a file whose name contains no class.
+    Raises UserError if no layout fits, for an empty class folder, and for a file whose name contains no class.
     """
     parts = split_folders(root)
     train, validation, notes = parts.train, parts.validation, []
@@ -55,12 +55,12 @@ def list_folder(root: Path, spec: DataSpec) -> Listing:
         if parts.test is not None:
             images += _list_test(root, parts.test, spec, notes)
     if not images:
-        raise _no_images(root, f"({', '.join(sorted(IMAGE_SUFFIXES))}). Wanted one folder per class.")
+        raise _no_images(root, f"({', '.join(sorted(IMAGE_SUFFIXES))}). Expected one folder per class.")
     return Listing(root, layout, images, notes)
 
 
 def check_names_say_classes(listing: Listing, spec: DataSpec) -> None:
-    """Raises UnlabelledError where the names of flat files give only one class, or a camera's: IMG_0001, DSC_0002."""
+    """Raises UnlabelledError if the names of flat files give only one class, or a camera's: IMG_0001, DSC_0002."""
     if spec.name_pattern is not None or not listing.layout.startswith(_FLAT):
         return
     classes = {image.label for image in listing.images}
@@ -81,7 +81,7 @@ def split_folders(root: Path) -> SplitFolders:
     """The folders train/, val/ and test/ of `root`, None for those that do not exist.
 
     Names may have endings, as in train_50/ and val_50/; next to other folders such names are parts of a split only if
-    they have the same ending, since a class may be called train_station. Raises UserError where two folders look like
+    they have the same ending, since a class may be called train_station. Raises UserError if two folders look like
     the same part.
     """
     subfolders = _subfolders(root)
@@ -131,7 +131,7 @@ def _list_side(
 
 
 def _list_test(root: Path, folder: Path, spec: DataSpec, notes: list[str]) -> list[LabelledImage]:
-    """Labelled images of the test part; none, with a note, where it has no labels, as in a challenge."""
+    """Labelled images of the test part; none, with a note if it has no labels, as in competitions."""
     try:
         images, _ = _list_side(root, folder, "test", spec, notes)
     except UserError:

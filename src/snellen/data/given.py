@@ -47,5 +47,5 @@ def name_of(data: Source) -> str:
 
 def _path(data: Any, expected: str) -> str | Path:
     if not isinstance(data, str | os.PathLike):
-        raise UserError(f"data: wanted {expected}; got {kind_of(data)}.")
+        raise UserError(f"data: expected {expected}, got {kind_of(data)}.")
     return data if isinstance(data, str) else Path(data)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Images = str | os.PathLike[str] | Image.Image | NDArray[np.generic] | Iterable["Images"]
 
 _ARRAYS = "(H, W, 3), (H, W) or (H, W, 4) uint8, or (H, W) or (H, W, 3) uint16"
-_WANTED = f"wanted a path, a folder, a glob, a PIL image, a numpy array {_ARRAYS}, or a list of these"
+_WANTED = f"expected a path, a folder, a glob, a PIL image, a numpy array {_ARRAYS}, or a list of these"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class ImageInMemory:
 
     @property
     def height_and_width(self) -> tuple[int, int]:
-        """In pixels, as stored."""
+        """Its size in pixels, as stored."""
         if isinstance(self.pixels, Image.Image):
             return self.pixels.height, self.pixels.width
         return self.pixels.shape[0], self.pixels.shape[1]
@@ -82,7 +82,7 @@ def path_of(image: Path | ImageInMemory) -> Path:
 def given_images(images: Images) -> list[Path | ImageInMemory]:
     """The images that `images` stands for, in its order; those of a folder or a glob sorted by path.
 
-    An array (N, H, W, C) is N images. Raises UserError for anything that is not an image, and where there is none.
+    An array (N, H, W, C) is N images. Raises UserError for anything that is not an image, and if there is none.
     """
     result: list[Path | ImageInMemory] = []
     for image in _one_by_one(images):
@@ -92,7 +92,7 @@ def given_images(images: Images) -> list[Path | ImageInMemory]:
         if isinstance(image, np.ndarray):
             _check_array(image, len(result))
         elif not isinstance(image, Image.Image):
-            raise UserError(f"image {len(result)}: {_WANTED}; got {kind_of(image)}.{_hint(image)}")
+            raise UserError(f"image {len(result)}: {_WANTED}, got {kind_of(image)}.{_hint(image)}")
         result.append(ImageInMemory(len(result), image))
     if not result:
         raise UserError(f"no images: {_WANTED}.")
@@ -104,7 +104,7 @@ def _one_by_one(images: object) -> Iterator[object]:
     if is_single or (isinstance(images, np.ndarray) and images.ndim != 4 and images.dtype != object):
         yield images
     elif not isinstance(images, Iterable) or isinstance(images, bytes | Mapping) or _hint(images):
-        raise UserError(f"images: {_WANTED}; got {kind_of(images)}.{_hint(images)}")
+        raise UserError(f"images: {_WANTED}, got {kind_of(images)}.{_hint(images)}")
     else:
         yield from images
 
@@ -120,14 +120,14 @@ def _check_array(array: NDArray[np.generic], position: int) -> None:
             raise UserError(f"image {position}: {shape}; the channels come last: array.transpose(1, 2, 0).")
     elif np.issubdtype(array.dtype, np.floating):
         raise UserError(
-            f"image {position}: {shape}; wanted integers. Convert values from 0 to 1 with (255 * array).round()"
+            f"image {position}: {shape}; expected integers. Convert values from 0 to 1 with (255 * array).round()"
             ".astype('uint8')."
         )
-    raise UserError(f"image {position}: {shape}; wanted {_ARRAYS}.")
+    raise UserError(f"image {position}: {shape}; expected {_ARRAYS}.")
 
 
 def _hint(images: object) -> str:
-    """How to convert values that are often passed in place of images."""
+    """How to convert values that are often passed instead of images."""
     kind = type(images)
     if kind.__name__ == "DataFrame":
         return " Pass its column of paths, as in frame['path']."

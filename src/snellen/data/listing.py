@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Sized
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -92,28 +92,75 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True, repr=False)
-class ImageSet:
-    """Labelled images of one source.
+class _AnySample(Protocol):
+    """An image of a set, with what is known about it."""
 
-    layout, split: how they were found and split, in words. notes: for people. fingerprint: a hash of the split, path,
-    content and class of every image. test: scored once, by the finished run.
+    @property
+    def path(self) -> str:
+        """Relative to the root, or absolute."""
+
+    @property
+    def group(self) -> str | None:
+        """The image's group, if known."""
+
+
+AnySample = TypeVar("AnySample", bound=_AnySample)
+Classes = TypeVar("Classes", bound=Sized)
+
+
+@dataclass(frozen=True, repr=False)
+class SplitSet(Generic[AnySample, Classes]):
+    """Images of one source, with what is to be learnt from them, in parts.
+
+    layout, split: how they were found and split, in words. notes: for people. left_out: files that are not used, and
+    why. fingerprint: a hash of the split, path and content of every image, and of what is to be learnt. test: scored
+    once, by the finished run.
     """
 
     root: Path
     layout: str
-    classes: tuple[str, ...]
-    train: tuple[Sample, ...]
-    validation: tuple[Sample, ...]
+    classes: Classes
+    train: tuple[AnySample, ...]
+    validation: tuple[AnySample, ...]
     split: str
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
     fingerprint: str
-    test: tuple[Sample, ...] = ()
+    test: tuple[AnySample, ...] = ()
 
     def __repr__(self) -> str:
-        images = images_by_part(len(self.train), len(self.validation), len(self.test))
-        return f"ImageSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
+        return f"{type(self).__name__}({self.root}: {self.layout}): {self.counts}, {self.class_count}"
+
+    @property
+    def parts(self) -> dict[str, tuple[AnySample, ...]]:
+        """The images by the name of their part; test only if there is one."""
+        parts = {"train": self.train, "validation": self.validation}
+        return parts | {"test": self.test} if self.test else parts
+
+    @property
+    def counts(self) -> str:
+        """The number of images of each part, in words."""
+        return images_by_part(len(self.train), len(self.validation), len(self.test))
+
+    @property
+    def class_count(self) -> str:
+        """The number of classes, in words."""
+        return counted(len(self.classes), "class", "classes")
+
+    @property
+    def training_files(self) -> list[Path]:
+        """The files of the training images, absolute."""
+        return self.files(self.train)
+
+    def files(self, samples: Sequence[AnySample]) -> list[Path]:
+        """The files of some of the images, absolute."""
+        root = self.root.resolve()
+        return [root / sample.path for sample in samples]
+
+
+@dataclass(frozen=True, repr=False)
+class ImageSet(SplitSet[Sample, tuple[str, ...]]):
+    """Labelled images of one source."""
 
 
 Side = Literal["train", "validation", "test", "unknown"]
@@ -153,7 +200,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 def grouped(images: list[LabelledImage], group: str | None) -> list[LabelledImage]:
     """The images with their groups, extracted from the paths by `group`, a regular expression with one capture group.
 
-    Raises UserError where it does not match.
+    Raises UserError if it does not match.
     """
     if group is None or any(image.group is not None for image in images):
         return images  # a table has its own column of groups
@@ -168,5 +215,5 @@ def grouped(images: list[LabelledImage], group: str | None) -> list[LabelledImag
         match = pattern.search(image.path)
         if match is None:
             raise UserError(f"data.group={group}: it does not match '{image.path}'. Every image needs a group.")
-        result.append(LabelledImage(image.path, image.label, image.side, match[1]))
+        result.append(replace(image, group=match[1]))
     return result

@@ -12,7 +12,7 @@ _UNLIMITED = 2**60  # cgroup v1 writes a number of about this size for "no limit
 def free_memory(root: Path = Path("/")) -> int:
     """Bytes available without swapping and within the limits of the process's control groups.
 
-    root: where /proc and /sys are. Half of all memory where the system does not report it (other than Linux).
+    root: where /proc and /sys are. Half of all memory if the system does not report it (other than Linux).
     """
     available = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
     try:

@@ -18,7 +18,7 @@ class NormalizationSpec(Spec):
 
     source: Literal["auto", "data", "backbone", "given"] = Field(
         "auto",
-        description="data: measured on the training images. backbone: as in the training of the backbone's weights. "
+        description="data: measured on the training images. backbone: those that the backbone was trained with. "
         "auto: backbone if its weights are loaded, else data. given: `mean` and `std` below.",
     )
     mean: Triple = Field((0.5, 0.5, 0.5), description="Mean of red, green and blue in [0, 1], for source=given.")

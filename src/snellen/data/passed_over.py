@@ -15,7 +15,7 @@ _HEIF = frozenset({".heic", ".heif"})
 
 
 def passed_over_note(folder: Path, names: Iterable[str] | None = None) -> str | None:
-    """A line with the suffixes of the files that are not images, and their numbers; None where there are none.
+    """A line with the suffixes of the files that are not images, and their numbers; None if there are none.
 
     names: the files; None: all below the folder. Tables, which contain labels, are not counted.
     """

@@ -33,7 +33,7 @@ class Georeference:
 
 
 class Raster(Protocol):
-    """An open image. georeference: None where the file has none. Thread-safe for reading."""
+    """An open image. georeference: None if the file has none. Thread-safe for reading."""
 
     height: int
     width: int

@@ -17,9 +17,9 @@ _MOST_NAMED = 5
 def few_images_notes(
     train: Sequence[str], validation: Sequence[str], groups: Sequence[str | None], share: float | None
 ) -> list[str]:
-    """Notes where there are few validation images, few of some class, or where one class dominates.
+    """Notes if there are few validation images, few of some class, or if one class dominates.
 
-    train, validation: the class of each image. groups: of the validation images. share: data.validation_share where the
+    train, validation: the class of each image. groups: of the validation images. share: data.validation_share if the
     split was drawn with it, else None. The stated width is that of Wilson's 95% interval with half of the images right.
     """
     if not validation:
@@ -47,7 +47,7 @@ def few_images_notes(
 
 
 def few_masks_notes(images: int) -> list[str]:
-    """A note where there are too few validation images with masks for an interval."""
+    """A note if there are too few validation images with masks for an interval."""
     if images >= FEWEST_IMAGES:
         return []
     sample = "one validation image with a mask" if images == 1 else f"{images} validation images with masks"

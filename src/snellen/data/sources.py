@@ -23,46 +23,32 @@ from snellen.data.listing import (
     images_below,
     natural,
 )
-from snellen.data.split import validation_rows
+from snellen.data.split import scored_part, split_images
 from snellen.errors import UserError
 from snellen.words import counted, did_you_mean
 
-_GIVEN = "split as given"
-
 
 def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> ImageSet:
-    """The labelled images of `source`, split into training and validation, and test where it has such a part.
+    """The labelled images of `source`, split into training and validation, and test if it has such a part.
 
     source: a folder, a table, a DataFrame, or torchvision:NAME. root: what the paths of a table are relative to; None:
-    as `list_table` says. Raises UserError, with the file or folder, when it cannot be used.
+    as `list_table` says. Raises UserError, with the file or folder, if it cannot be used.
     """
     from snellen.data.folders import check_names_say_classes
-    from snellen.data.leaks import leak_notes, neighbour_notes
+    from snellen.data.leaks import leak_notes
     from snellen.data.sample_size import few_images_notes
 
     listing = _list(source, spec, root)
     check_names_say_classes(listing, spec)
     images, test_notes = _scorable(grouped(listing.images, spec.group))
     hashes = content_hashes([listing.root / image.path for image in images])
-    notes = [*listing.notes, *test_notes]
-    sides: list[Side] = [image.side for image in images]
-    if all(side == "unknown" for side in sides):
-        validation, split_notes = validation_rows(
-            [image.label for image in images], hashes, [image.group for image in images], spec.validation_share
-        )
-        notes += split_notes
-        sides = ["validation" if row in validation else "train" for row in range(len(images))]
-        unit = "group" if spec.group else "content hash"
-        split = f"{spec.validation_share:.0%} held out by {unit}"
-        if not spec.group:
-            notes += neighbour_notes(listing.root, images)
-    else:
-        split = _GIVEN
-    _check_sides(images, sides, listing.root, split == _GIVEN)
-    notes += leak_notes(images, sides, hashes)
+    split = split_images(images, hashes, spec.group, spec.validation_share, listing.root)
+    sides = split.sides
+    _check_sides(images, sides, listing.root, split.is_given)
+    notes = [*listing.notes, *test_notes, *split.notes, *leak_notes(images, sides, hashes)]
     train = [image.label for image, side in zip(images, sides, strict=True) if side == "train"]
     scored = [image for image, side in zip(images, sides, strict=True) if side == "validation"]
-    share = None if split == _GIVEN else spec.validation_share
+    share = None if split.is_given else spec.validation_share
     notes += few_images_notes(train, [image.label for image in scored], [image.group for image in scored], share)
     classes = sorted({image.label for image in images}, key=natural)
     number = {name: index for index, name in enumerate(classes)}
@@ -77,7 +63,7 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> Ima
         classes=tuple(classes),
         train=tuple(samples["train"]),
         validation=tuple(samples["validation"]),
-        split=split,
+        split=split.text,
         notes=tuple(notes),
         left_out=(),
         fingerprint=fingerprint,
@@ -95,10 +81,7 @@ def labelled_images(source: Source, spec: DataSpec, classes: Sequence[str]) -> I
 
     listing = _list(source, spec)
     everything = grouped(listing.images, spec.group)
-    scored = [image for image in everything if image.side == "validation"] or everything
-    left_out = len(everything) - len(scored)
-    others = counted(left_out, "other is", "others are")
-    split = f"the validation part; {others} left out" if left_out else "all scored"
+    scored, split = scored_part(everything)
     by_path: dict[str, LabelledImage] = {}
     for image in scored:
         first = by_path.setdefault(os.path.normpath(image.path), image)
@@ -167,7 +150,7 @@ def _list(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
         raise UserError(f"{source}: no such file or folder.{_nearest(path)}")
     if path.is_file():
         if path.suffix.lower() not in TABLE_SUFFIXES:
-            raise UserError(f"{path}: wanted a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
+            raise UserError(f"{path}: expected a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
         return list_table(path, spec, root)
     return list_folder(path, spec)
 

@@ -4,12 +4,69 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from snellen.data.fingerprint import share_of_hash, text_hash
+from snellen.data.leaks import neighbour_notes
+from snellen.data.listing import LabelledImage, Side, SplitSet
 from snellen.data.sample_size import named_classes
 from snellen.randomness import derive
+from snellen.words import counted
+
+
+class _Split(Protocol):
+    """An image that may come with its part."""
+
+    @property
+    def side(self) -> Side:
+        """Its part."""
+
+
+AnySplit = TypeVar("AnySplit", bound=_Split)
+AnySet = TypeVar("AnySet", bound=SplitSet[Any, Any])
+
+
+@dataclass(frozen=True)
+class Split:
+    """sides: the part of each image. text: how they were split, in words. notes: for people."""
+
+    sides: list[Side]
+    text: str
+    notes: list[str]
+    is_given: bool
+
+
+def split_images(images: list[LabelledImage], hashes: list[str], group: str | None, share: float, root: Path) -> Split:
+    """The split that comes with the images, or else one by content or group, with `share` of them for validation.
+
+    group: data.group.
+    """
+    if any(image.side != "unknown" for image in images):
+        return Split([image.side for image in images], "split as given", [], is_given=True)
+    labels, groups = [image.label for image in images], [image.group for image in images]
+    validation, notes = validation_rows(labels, hashes, groups, share)
+    sides: list[Side] = ["validation" if row in validation else "train" for row in range(len(images))]
+    text = f"{share:.0%} held out by {'group' if group else 'content hash'}"
+    return Split(sides, text, notes if group else [*notes, *neighbour_notes(root, images)], is_given=False)
+
+
+def scored_part(images: Sequence[AnySplit]) -> tuple[list[AnySplit], str]:
+    """The validation part, or all images if there is none, for scoring a trained run; and which, in words."""
+    scored = [image for image in images if image.side == "validation"] or list(images)
+    others = counted(len(images) - len(scored), "other is", "others are")
+    return scored, f"the validation part; {others} left out" if len(scored) < len(images) else "all scored"
+
+
+def fewer(images: AnySet, labels: Sequence[int], fraction: float, seed: int) -> AnySet:
+    """The set with only a share of its training images: data.fraction. labels: of these."""
+    if fraction == 1:
+        return images
+    rows = fraction_rows(labels, fraction, seed, [sample.group for sample in images.train])
+    return replace(images, train=tuple(images.train[row] for row in rows))
 
 
 def validation_rows(
@@ -51,7 +108,7 @@ def _scored_per_class(
     """`scored` with a key for each class that has none, as long as training keeps a key of every class.
 
     Keys are only added, so that a later class does not take a key from an earlier one; the last key of a class in
-    training stays there, or, where that helps, is swapped with another key of that class. A swap can make room for a
+    training stays there, or, if that helps, is swapped with another key of that class. A swap can make room for a
     class that had none before, so this is repeated until nothing changes; each time more classes are scored.
     """
     result = set(scored)
@@ -76,7 +133,7 @@ def _with_key(
     classes_of: dict[str, set[str]],
     position: dict[str, float],
 ) -> set[str] | None:
-    """`scored` with `key`, every class still being in training; None where no other key can be moved back."""
+    """`scored` with `key`, every class still being in training; None if no other key can be moved back."""
     result = scored | {key}
     for label in sorted(classes_of[key]):
         if not keys_of[label] <= result:

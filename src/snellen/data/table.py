@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from snellen.data.listing import DataSpec, LabelledImage, Listing, Side
 from snellen.errors import UserError
-from snellen.words import counted, did_you_mean, first_line
+from snellen.words import counted, did_you_mean, first_line, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +63,7 @@ def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None =
             raise UserError(f"{location}: the group (column '{group_column}') is empty. Every image needs one.")
         labelled.append(LabelledImage(Path(path).as_posix(), label, side, group))
     if missing:
-        rest = f"\n… and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise UserError("\n".join(missing[:5]) + rest)
+        raise UserError("\n".join(shortened(missing, 5)))
     if not labelled:
         raise UserError(f"{name}: the table has no rows.")
     if all(image.side != "validation" for image in labelled):
@@ -74,7 +73,7 @@ def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None =
 
 
 def as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """A DataFrame as if read from a CSV file: all cells are text, empty where a value is missing.
+    """A DataFrame as if read from a CSV file: all cells are text, empty if a value is missing.
 
     Raises UserError for two columns of the same name.
     """
@@ -91,7 +90,7 @@ def _folder(root: Path) -> str:
 
 
 def _roots(table: Path) -> list[Path]:
-    """The folders where the images of a table may be."""
+    """The folders in which the images of a table may be."""
     named = table.with_suffix("")
     return [table.parent, named] if named.is_dir() else [table.parent]
 
@@ -104,7 +103,7 @@ def _root(roots: Sequence[Path], paths: Sequence[str]) -> Path:
 
 
 def _other_part(table: Path) -> list[str]:
-    """A note where a table called train lies next to one called val, which is not read."""
+    """A note if a table called train lies next to one called val, which is not read."""
     if _SIDES.get(table.stem.lower()) != "train":
         return []
     others = [path for path in sorted(table.parent.iterdir()) if path.suffix == table.suffix and path != table]

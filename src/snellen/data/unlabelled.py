@@ -37,6 +37,12 @@ class UnlabelledSet:
     left_out: tuple[Unreadable, ...]
     fingerprint: str
 
+    @property
+    def training_files(self) -> list[Path]:
+        """The files of the images, absolute."""
+        root = self.root.resolve()
+        return [root / name for name in self.paths]
+
     def __repr__(self) -> str:
         return f"UnlabelledSet({self.root}: {self.layout}): {counted(len(self.paths), 'image')}"
 
@@ -56,7 +62,7 @@ def read_unlabelled(source: str | Path) -> UnlabelledSet:
         root, (files, layout, notes) = path, _below(path)
     else:
         raise UserError(
-            f"{source}: wanted a folder of images, at any depth, torchvision:NAME, or a .txt file with a path per line."
+            f"{source}: expected a folder of images, torchvision:NAME, or a .txt file with one path per line."
         )
     if len(files) < 2:
         number = "no images" if not files else "only one image"
@@ -89,7 +95,7 @@ def _listed(file: Path) -> list[Path]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{file}: not a text file in UTF-8. Wanted one image path per line.") from None
+        raise UserError(f"{file}: not a text file in UTF-8. Expected one image path per line.") from None
     images = [file.parent / line.strip() for line in lines if line.strip()]  # absolute paths stay absolute
     for number, image in enumerate(images, start=1):
         if not image.is_file():

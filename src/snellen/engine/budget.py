@@ -5,9 +5,10 @@ from __future__ import annotations
 import bisect
 import itertools
 import time
+from collections.abc import Iterable, Iterator
 
 from snellen.engine.device import synchronise
-from snellen.engine.loop import Job, one_step
+from snellen.engine.loop import Examples, Job, Source, one_step
 from snellen.errors import UserError
 from snellen.words import duration
 
@@ -24,8 +25,8 @@ class ShortBudgetError(UserError):
 def epochs_within(budget: float, job: Job) -> int:
     """How many epochs of training and scoring fit into `budget` seconds.
 
-    `job` is trained for a few steps, so pass one on throw-away copies.
-    Raises ShortBudgetError when not even one epoch fits.
+    `job` is trained for a few steps, so pass one that works on copies.
+    Raises ShortBudgetError if not even one epoch fits.
     """
     epoch_seconds, scoring_seconds = step_seconds(job) * job.feed.steps, evaluation_seconds(job)
 
@@ -45,28 +46,36 @@ def epochs_within(budget: float, job: Job) -> int:
 
 def step_seconds(job: Job) -> float:
     """Mean seconds of a step, including making its batch. `job` is trained in the process."""
+    start = 0.0
+    for step, _ in enumerate(trial_steps(job, endless(job.feed)), start=1):
+        timed_steps = step - _WARM_UP
+        if timed_steps <= 0:
+            synchronise(job.feed.device)
+            start = time.perf_counter()
+        elif timed_steps >= _MOST_STEPS or time.perf_counter() - start > _TIMED_SECONDS:
+            synchronise(job.feed.device)
+            return (time.perf_counter() - start) / timed_steps
+    raise AssertionError("unreachable: the batches do not end")
+
+
+def trial_steps(job: Job, batches: Iterable[Examples]) -> Iterator[int]:
+    """Trains on batches only to take the time: nothing is written. Yields the number of images of each step."""
     trained, optimizer = job.setup()
     job.model.train()
-    start, timed_steps, step = 0.0, 0, 0
-    for epoch in itertools.count(1):
-        for batch in job.feed.train(epoch):
-            one_step(job, trained, optimizer, batch, step)
-            step += 1
-            if step <= _WARM_UP:
-                synchronise(job.feed.device)
-                start = time.perf_counter()
-                continue
-            timed_steps += 1
-            if timed_steps >= _MOST_STEPS or time.perf_counter() - start > _TIMED_SECONDS:
-                synchronise(job.feed.device)
-                return (time.perf_counter() - start) / timed_steps
-    raise AssertionError("unreachable: itertools.count does not end")
+    for step, batch in enumerate(batches):
+        one_step(job, trained, optimizer, batch, step)
+        yield len(batch)
+
+
+def endless(feed: Source) -> Iterator[Examples]:
+    """The batches of one epoch after the other."""
+    return itertools.chain.from_iterable(feed.train(epoch) for epoch in itertools.count(1))
 
 
 def evaluation_seconds(job: Job) -> float:
     """Seconds of scoring all scored images, estimated from a few batches.
 
-    Costs that do not grow with the number of images (the rank of features, say) are counted once.
+    Costs that do not grow with the number of images (such as the rank of features) are counted once.
     """
 
     def score_batches(batches: int) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""Everything that an exact resume needs, in one file that is written whole or not at all."""
+"""Everything that an exact resume needs, in one file that is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from snellen.errors import UserError
+from snellen.models.weights import load_all
 from snellen.run.writer import RunWriter
 from snellen.words import first_line
 
@@ -72,11 +73,11 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to save: every minute, more rarely where saving is slow."""
+        """Whether it is time to save: every minute, less often if saving is slow."""
         return time.monotonic() - self._saved_at > max(_SECONDS_BETWEEN, self._cost / _SHARE_OF_TIME)
 
     def save(self, progress: Progress) -> None:
-        """Replaces last.pt. Raises UserError when the disk is full; the previous file is then still there."""
+        """Replaces last.pt. Raises UserError if the disk is full; the previous file is then still there."""
         start = time.monotonic()
         state = {
             "model": self._model.state_dict(),
@@ -89,14 +90,14 @@ class Checkpoint:
         self._cost = self._saved_at - start
 
     def restore(self, device: torch.device) -> Progress | None:
-        """Loads last.pt into model, optimiser and average. None when nothing was saved yet.
+        """Loads last.pt into model, optimiser and average. None if nothing has been saved yet.
 
-        Raises UserError when it does not fit, or when a growing file has lost some of what it held at that moment.
+        Raises UserError if it does not fit, or if a growing file has lost content since the checkpoint.
         """
         if not self._path.is_file():
             return None
         with _reading(self._path, device) as state:
-            _load(self._model, state["model"])
+            load_all(self._model, state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
@@ -107,25 +108,16 @@ class Checkpoint:
             if length < size:
                 raise UserError(
                     f"{file}: {length:,} bytes of the {size:,} that it held at the last checkpoint; the rest is lost, "
-                    f"as after a power cut, and the run cannot be resumed exactly. Restore the file, or delete "
+                    f"as after a power failure, and the run cannot be resumed exactly. Restore the file, or delete "
                     f"{self._path} to start this run over from its first step."
                 )
         return progress
 
 
 def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:
-    """Loads the weights of last.pt into `model`, nothing else. Raises UserError when it does not fit."""
+    """Loads the weights of last.pt into `model`, nothing else. Raises UserError if it does not fit."""
     with _reading(run / _LAST, device) as state:
-        _load(model, state["model"])
-
-
-def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        from snellen.models.weights import misfit
-
-        raise ValueError(misfit(tensors, model.state_dict()) or str(error)) from error
+        load_all(model, state["model"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Modes chosen earlier on this machine, kept in the user's cache folder: one small file for each choice.
+"""Modes chosen earlier on this machine, kept in the user's cache folder: one small file per choice.
 
 If a file is damaged or the folder cannot be written, the next run simply measures again. Files are written whole, so
 processes that choose at the same time do not interfere with each other.
@@ -11,14 +11,23 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from snellen.data.fingerprint import text_hash
+from snellen.engine.mode import Mode, ModeTiming
 from snellen.errors import UserError
-from snellen.files import write_json
+from snellen.files import from_json, write_json
 
-_FIELDS = {"precision": str, "channels_last": bool, "compiled": bool, "unfolded": bool}
+
+@dataclass(frozen=True)
+class Decision:
+    """The mode chosen for a key, and the timings behind it."""
+
+    key: dict[str, Any]
+    mode: Mode
+    measured: list[Any]
 
 
 def cache_folder() -> Path:
@@ -32,23 +41,19 @@ def cache_folder() -> Path:
     return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "snellen"
 
 
-def read(key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The fields of the mode chosen for `key`; None if there is none or its file is damaged."""
-    try:
-        entry = json.loads(_file(key).read_text(encoding="utf-8"))
-        mode = entry["mode"]
-        is_sound = entry["key"] == key and mode.keys() == _FIELDS.keys()
-        if is_sound and all(isinstance(mode[name], kind) for name, kind in _FIELDS.items()):
-            return dict(mode) if mode["precision"] in {"fp32", "bf16"} else None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # RuntimeError: there is no home folder
+def read(key: Mapping[str, Any]) -> Mode | None:
+    """The mode chosen for `key`; None if there is none or its file is damaged."""
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # RuntimeError: there is no home folder
+        decision = from_json(Decision, _file(key).read_text(encoding="utf-8"))
+        return decision.mode if decision.key == key else None
     return None
 
 
-def write(key: Mapping[str, Any], mode: Mapping[str, Any], timings: Sequence[Mapping[str, Any]]) -> None:
+def write(key: Mapping[str, Any], mode: Mode, timings: Sequence[ModeTiming]) -> None:
     """Saves a choice with the measurements behind it."""
+    decision = Decision(dict(key), mode, [entry.as_dict() for entry in timings])
     with contextlib.suppress(OSError, RuntimeError, UserError):  # nothing depends on it
-        write_json(_file(key), {"key": dict(key), "mode": dict(mode), "measured": list(timings)})
+        write_json(_file(key), asdict(decision))
 
 
 def _file(key: Mapping[str, Any]) -> Path:

@@ -43,7 +43,7 @@ def prepare_process(spec: HardwareSpec, resumed: bool = False) -> None:
     cores = os.cpu_count() or 1
     if spec.threads is not None:
         if spec.threads > cores and not resumed:
-            raise UserError(f"hardware.threads={spec.threads}: this machine has {cores} cores; wanted 1 to {cores}.")
+            raise UserError(f"hardware.threads={spec.threads}: this machine has {cores} cores; expected 1 to {cores}.")
         torch.set_num_threads(min(spec.threads, cores))
     # cuBLAS reads this when it creates its first handle; without it, deterministic matrix products are refused.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -8,31 +8,53 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from snellen.data.fingerprint import text_hash
+from snellen.engine.loop import Job
+from snellen.engine.mode import ModeTiming
+from snellen.models.classifier import count_macs, count_parameters
+from snellen.models.weights import WeightsReport
+from snellen.run.directory import FORMAT
+from snellen.run.environment import Environment, Git, InitialWeights
 
 _PACKAGES = ["torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn", "scipy", "openTSNE"]
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """Versions, processor, cores, GPU and the git commit of the working folder, as JSON values."""
-    return {
-        "snellen": importlib.metadata.version("snellen"),
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "platform": platform.platform(),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "device": str(device),
-        "git": _git(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
+def describe(
+    job: Job, timings: Sequence[ModeTiming], weights: WeightsReport, input_size: tuple[int, int]
+) -> Environment:
+    """What a new run is computed with. timings: of the modes. input_size: (height, width) of a scored image."""
+    device, network = job.feed.device, job.task.weights(job.model)
+    return Environment(
+        snellen=importlib.metadata.version("snellen"),
+        python=platform.python_version(),
+        packages={name: importlib.metadata.version(name) for name in _PACKAGES},
+        platform=platform.platform(),
+        cpu=processor(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        device=str(device),
+        git=_git(),
+        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        format=FORMAT,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=job.recipe.seed,
+        **asdict(job.mode),
+        measured=[entry.as_dict() for entry in timings],
+        parameters=count_parameters(network),
+        trainable_parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        macs=count_macs(network, *input_size),
+        weights=InitialWeights(weights.source, weights.loaded, weights.missing, weights.unexpected, weights.mismatched),
+    )
 
 
 def arithmetic_unit(device: torch.device) -> dict[str, Any]:
@@ -45,14 +67,18 @@ def arithmetic_unit(device: torch.device) -> dict[str, Any]:
 
 
 def _cpu_flags() -> str:
-    """A hash of the instruction sets that the CPU has; '' where they cannot be read."""
-    try:
+    """A hash of the instruction sets that the CPU has; '' if they cannot be read."""
+    flags = _cpu_info("flags", "Features")  # x86, ARM
+    return "" if flags is None else text_hash(" ".join(sorted(flags.split())))[:16]
+
+
+def _cpu_info(*names: str) -> str | None:
+    """The first entry of /proc/cpuinfo with one of these names; None if there is none, as outside Linux."""
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("flags", "Features")):  # x86, ARM
-                return text_hash(" ".join(sorted(line.partition(":")[2].split())))[:16]
-    except OSError:
-        pass  # not Linux
-    return ""
+            if line.startswith(names):
+                return line.partition(":")[2].strip()
+    return None
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -65,19 +91,13 @@ def peak_memory_mib(device: torch.device) -> float:
 
 def processor() -> str:
     """The CPU's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
+    return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
-def _git() -> dict[str, Any] | None:
+def _git() -> Git | None:
     try:
-        commit = _git_output("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git_output("status", "--porcelain", "--untracked-files=no"))}
+        changes = _git_output("status", "--porcelain", "--untracked-files=no")
+        return Git(_git_output("rev-parse", "HEAD"), dirty=bool(changes))
     except (OSError, subprocess.SubprocessError):
         return None  # no git here, or not a repository
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.recipe.load import read_fields, validate
-from snellen.recipe.text import shipped_names
+from snellen.recipe.text import RECIPES
 from snellen.words import counted
 
 _FEW = 30  # steps of a whole run
@@ -21,7 +21,7 @@ def few_steps_note(recipe: CommonRecipe, images: int, deliberate: bool = False, 
 
     images: number of training images. deliberate: whether the steps were chosen on purpose, as in a study with
     fewest_steps; one step per epoch is then fine. prefix: of the fields, "changes." in a study. A smaller batch is
-    recommended where an epoch is one step; the rate of plain SGD goes down in proportion (Goyal et al. 2017, arXiv
+    recommended if an epoch is one step; the rate of plain SGD goes down in proportion (Goyal et al. 2017, arXiv
     1706.02677).
     """
     steps = recipe.steps_in_epoch(images, recipe.batch_size)
@@ -62,7 +62,7 @@ def few_steps_notes(recipes: Sequence[tuple[str, CommonRecipe, int]], deliberate
 
 def _batch_of_rate(recipe: CommonRecipe) -> int:
     """The batch size that the rate was set for: the shipped one for a shipped recipe that keeps its rate."""
-    if recipe.name not in shipped_names():
+    if recipe.name not in RECIPES.names():
         return recipe.batch_size
     fields, label = read_fields(recipe.name)
     if fields.get("task", recipe.task) != recipe.task:

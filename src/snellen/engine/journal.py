@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -73,9 +73,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.close()
         self._events.close()
@@ -111,8 +109,8 @@ class Journal:
             gradient = "" if step.norm is None else step.norm.item()
             row = [step.number, self._progress.epoch, loss, step.rate, gradient, round(step.seconds, 3)]
             self._row(_STEPS, row)
-            self._event("train/loss", loss, step.number)
-            self._event("train/learning_rate", step.rate, step.number)
+            self._events.add_scalar("train/loss", loss, step.number)
+            self._events.add_scalar("train/learning_rate", step.rate, step.number)
         self._pending.clear()
         self._files[_STEPS].flush()
 
@@ -124,7 +122,7 @@ class Journal:
                 self._files[name].write(array.tobytes())
         for name in self._fields[3:]:
             if values.get(name) is not None:
-                self._event(name.replace("_", "/", 1), values[name], self._progress.step)
+                self._events.add_scalar(name.replace("_", "/", 1), values[name], self._progress.step)
         for file in self._files.values():
             file.flush()
         self._events.flush()
@@ -137,19 +135,6 @@ class Journal:
         return {name: file.tell() for name, file in self._files.items()}
 
     def _row(self, name: str, values: list[Any]) -> None:
-        line = _Line()
+        line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(values)
-        self._files[name].write(line.text.encode())
-
-    def _event(self, tag: str, value: float, step: int) -> None:
-        self._events.add_scalar(tag, value, step)
-
-
-class _Line:
-    """A file for csv that keeps the one line written to it."""
-
-    text = ""
-
-    def write(self, text: str) -> int:
-        self.text = text
-        return len(text)
+        self._files[name].write(line.getvalue().encode())

@@ -39,7 +39,7 @@ Autocast = Callable[[], AbstractContextManager[Any]]  # makes the context of a f
 
 
 class Examples(Protocol):
-    """What one optimiser step sees."""
+    """The data of one optimiser step."""
 
     def __len__(self) -> int:
         """How many images."""
@@ -49,7 +49,7 @@ class Examples(Protocol):
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """The source of batches."""
 
     @property
     def steps(self) -> int:
@@ -57,7 +57,7 @@ class Source(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where they lie."""
+        """The device that they are on."""
 
     def train(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
@@ -72,7 +72,7 @@ class Evaluation(Protocol):
 
     @property
     def images(self) -> int:
-        """How many images it took."""
+        """The number of images evaluated."""
 
     @property
     def per_image(self) -> Sequence[NDArray[Any]]:
@@ -90,7 +90,7 @@ class Evaluation(Protocol):
         """The columns of epochs.csv that the task adds."""
 
     def text(self) -> str:
-        """The same in a few words."""
+        """The same in a short text."""
 
 
 class Task(Protocol):
@@ -126,10 +126,10 @@ class Task(Protocol):
 
     @property
     def evaluated_images(self) -> int:
-        """How many images an evaluation takes."""
+        """The number of images in an evaluation."""
 
     def weights(self, model: Any) -> nn.Module:
-        """The part of the network whose weights a run leaves."""
+        """The part of the network whose weights a run saves."""
 
     def keep(self, model: Any, evaluation: Any, epoch: int) -> None:
         """Writes weights and predictions of the epoch that is now the chosen one."""
@@ -183,7 +183,7 @@ class Job:
 def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint, progress: Progress) -> bool:
     """Trains from `progress` to the recipe's last epoch. False if it was stopped earlier.
 
-    All randomness is derived from the seed, the epoch and the step: where a run was stopped makes no difference.
+    All randomness is derived from the seed, the epoch and the step, so it does not matter where a run was stopped.
     """
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()

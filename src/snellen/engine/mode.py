@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from snellen.engine.spec import HardwareSpec
 from snellen.models.unfolded import unfold_convolutions
+from snellen.run.environment import Environment
 
 Precision = Literal["fp32", "bf16"]
 
@@ -28,10 +29,9 @@ class Mode:
     unfolded: bool = False
 
     @classmethod
-    def recorded(cls, environment: Mapping[str, Any]) -> Mode:
-        """The mode of a run, from its environment.json."""
-        unfolded = environment.get("unfolded", False)
-        return cls(environment["precision"], environment["channels_last"], environment["compiled"], unfolded)
+    def recorded(cls, environment: Environment) -> Mode:
+        """The mode of a run."""
+        return cls(environment.precision, environment.channels_last, environment.compiled, environment.unfolded)
 
     def __str__(self) -> str:
         layout = ", channels last" if self.channels_last else ""

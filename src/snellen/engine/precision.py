@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ class Choice:
 
 
 def candidates(spec: HardwareSpec, device: torch.device) -> list[Mode]:
-    """The modes that `spec` allows on `device`, plain fp32 first; unfolded and compiled ones only where fixed."""
+    """The modes that `spec` allows on `device`, plain fp32 first; unfolded and compiled ones only if fixed."""
     bf16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     precisions: list[Precision] = ["fp32", "bf16"] if bf16 else ["fp32"]
     if spec.precision != "auto":
@@ -69,15 +69,15 @@ def choose(spec: HardwareSpec, work: Workload, console: Console) -> Choice:
     key = _key(spec, work)
     remembered = None if spec.remeasure else decisions.read(key)
     if remembered is not None:
-        return Choice(Mode(**remembered), remembered=True)
+        return Choice(remembered, remembered=True)
     timings = measure(modes, lambda mode: variants(spec, device, mode), work, console)
     mode = fastest(timings)
-    decisions.write(key, asdict(mode), [entry.as_dict() for entry in timings])
+    decisions.write(key, mode, timings)
     return Choice(mode, tuple(timings))
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raises UserError where torch.compile does not work on `device`, which hardware.compile=true needs."""
+    """Raises UserError if torch.compile does not work on `device`, which hardware.compile=true needs."""
 
     def doubled(x: Tensor) -> Tensor:
         return 2 * x

@@ -21,10 +21,10 @@ def seconds(duration: str) -> float:
     """Seconds in a duration such as '90s', '20m', '1.5h', '1h30m'. Raises ValueError for anything else."""
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh])", duration)
     if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*([smh])", "", duration).strip():
-        raise ValueError("wanted a duration such as 90s, 20m or 1h30m")
+        raise ValueError("expected a duration such as 90s, 20m or 1h30m")
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if total <= 0:
-        raise ValueError("wanted a duration above zero")
+        raise ValueError("expected a duration above zero")
     return total
 
 
@@ -67,6 +67,17 @@ class Evaluation(Protocol):
     def choose(self) -> Literal["best", "last"] | None:
         """Which epoch is kept; None until the recipe is validated."""
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """A copy with other fields."""
+
+
+class Reading(Protocol):
+    """How the images of a recipe are found and read."""
+
+    @property
+    def bits(self) -> int | None:
+        """The bit depth by which 16-bit images are read; None until it is measured."""
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other fields."""
 
@@ -81,7 +92,7 @@ class Network(Protocol):
     def model_dump(self, *, mode: str = "python", exclude: set[str] | None = None) -> dict[str, Any]:
         """Its fields."""
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
         """A copy with other fields."""
 
 
@@ -106,6 +117,9 @@ class CommonRecipe(Spec):
 
         @property
         def ema(self) -> EmaSpec | None: ...
+
+        @property
+        def data(self) -> Reading: ...
 
         @property
         def evaluation(self) -> Evaluation: ...
@@ -141,12 +155,22 @@ class CommonRecipe(Spec):
         return self
 
     @model_validator(mode="after")
+    def _parts_have_two_images(self) -> Self:
+        if self.accumulation > self.batch_size // 2:
+            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
+        return self
+
+    @model_validator(mode="after")
     def _settle_choice(self) -> Self:
         """Fills in which epoch is kept if the recipe leaves it open; a recipe is immutable once built."""
         if self.evaluation.choose is None:
             choice = {"choose": choice_of_epoch(self.schedule)}
             self.__dict__["evaluation"] = self.evaluation.model_copy(update=choice)
         return self
+
+    def with_part(self, part: str, **fields: Any) -> Self:
+        """A copy with other fields in one of its parts, such as model."""
+        return self.model_copy(update={part: getattr(self, part).model_copy(update=fields)})
 
     def scored_epochs(self) -> set[int]:
         """The epochs, counted from 1, that end with a score: every `evaluation.every`-th, and the last."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snellen.data.fingerprint import text_hash
+from snellen.engine.recipe import CommonRecipe
 from snellen.recipe.load import apply_overrides
 
 # By dotted key, with a value that stands for all. Arithmetic is compared as measured, not as requested.
@@ -35,9 +36,16 @@ def result_key(fields: Mapping[str, Any], *more: str) -> str:
     return _hash([apply_overrides(fields, _NO_RESULT), *more])
 
 
-def step_key(fields: Mapping[str, Any]) -> str:
+def step_key(recipe: CommonRecipe) -> str:
     """A hash that is the same for recipes whose steps take the same time."""
-    return _hash(apply_overrides(fields, _NO_STEP))
+    return _hash(apply_overrides(recipe.model_dump(mode="json"), _NO_STEP))
+
+
+def network_key(recipe: CommonRecipe) -> str:
+    """A hash that is the same for recipes with the same network on the same hardware, which share one mode."""
+    model = recipe.model.model_dump(mode="json")
+    name = {key: model[key] for key in ("backbone", "width", "architecture") if key in model}
+    return _hash([name, recipe.hardware.model_dump(mode="json")])
 
 
 def is_listed(key: str) -> bool:

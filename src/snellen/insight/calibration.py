@@ -1,4 +1,4 @@
-"""Whether a confidence of 80% is right in 80% of cases."""
+"""Whether predictions with a confidence of 80% are right in 80% of cases."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def calibration(
         intervals = [wilson(int(hit), int(count)) if count else None for hit, count in zip(hits, counts, strict=True)]
     else:
         sums = sums_by_unit(np.column_stack([member * right[:, None], member]), groups)
-        intervals = [None] * BINS
-        for number, interval in zip(np.flatnonzero(counts).tolist(), shares(*_nonempty(sums, counts)), strict=True):
-            intervals[number] = interval
+        intervals = shares(*np.split(sums, 2, axis=1))
     bins = []
     for number, (count, hit) in enumerate(zip(counts.tolist(), hits.tolist(), strict=True)):
         bins.append(
@@ -153,8 +151,3 @@ def _equal_mass(confidence: Floats) -> NDArray[np.intp]:
     ordered = np.sort(confidence)
     last = np.linspace(0, len(ordered), count + 1).round().astype(int)[1:-1] - 1
     return np.searchsorted(ordered[last], confidence, side="left")
-
-
-def _nonempty(sums: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    hits, members = np.split(sums, 2, axis=1)
-    return hits[:, counts > 0], members[:, counts > 0]

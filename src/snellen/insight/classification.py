@@ -1,4 +1,4 @@
-"""How good a classifier is, over all images and per class."""
+"""Figures of a classifier, over all images and per class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snellen.insight.proportions import Interval, ratio, wilson
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Of one class. support: its images. recall, precision, f1: shares in [0, 1].
+    """Figures of one class. support: its images. recall, precision, f1: shares in [0, 1].
 
     recall_interval: 95%; None without images, or for images of fewer than three groups.
     """
@@ -31,10 +31,10 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """Over N images. top1, top5 and their intervals; balanced: mean recall over classes; macro_f1: mean F1.
+    """Figures over N images. top1, top5 and their intervals; balanced: mean recall over classes; macro_f1: mean F1.
 
-    top5 is None where there are five classes or fewer. Classes without a scored image are left out of the means.
-    Intervals are None where the images come in too few groups; no_interval says so, such as "only 2 groups".
+    top5 is None if there are five classes or fewer. Classes without a scored image are left out of the means.
+    Intervals are None if the images come in too few groups; no_interval says so, such as "only 2 groups".
     """
 
     images: int
@@ -61,9 +61,9 @@ def figures(
     """All figures, from counts over images.
 
     probabilities: (N, C). target: (N,) int64 in [0, C). groups: (N,) int64; with them all intervals come from the
-    variance between groups (insight.groups), None where there are too few; else top-1, top-5 and recalls have Wilson's,
-    and the means those of insight.macro. predicted: (N,) in [0, C), in place of the most probable classes in all but
-    top-5. correct: (N,), for top-1 in their place.
+    variance between groups (insight.groups), None if there are too few; else top-1, top-5 and recalls have Wilson's,
+    and the means those of insight.macro. predicted: (N,) in [0, C), instead of the most probable classes in all but
+    top-5. correct: (N,), instead of these for top-1.
     """
     images, classes = probabilities.shape
     prediction = probabilities.argmax(1) if predicted is None else predicted
@@ -74,10 +74,10 @@ def figures(
     recall, precision = ratio(hit, support), ratio(hit, predictions_of_class)
     f1 = np.where(support > 0, ratio(2 * hit, support + predictions_of_class), np.nan)
     if groups is None:
-        intervals = _intervals_of_images(counts)
+        recalls, of_balanced, of_macro_f1 = _intervals_of_images(counts)
         share: Callable[[NDArray[np.bool_]], Interval | None] = _wilson
     else:
-        intervals = _intervals_of_groups(prediction, target, classes, groups)
+        recalls, of_balanced, of_macro_f1 = _intervals_of_groups(prediction, target, classes, groups)
         share = partial(group_share, groups=groups)
     return Figures(
         images=images,
@@ -87,22 +87,18 @@ def figures(
         top5=None if in_top5 is None else float(in_top5.mean()),
         top5_interval=None if in_top5 is None else share(in_top5),
         balanced=float(np.nanmean(recall)),
-        balanced_interval=intervals.balanced,
+        balanced_interval=of_balanced,
         macro_f1=float(np.nanmean(f1)),
-        macro_f1_interval=intervals.macro_f1,
+        macro_f1_interval=of_macro_f1,
         classes=[
-            ClassFigures(int(support[c]), float(recall[c]), intervals.recalls[c], float(precision[c]), float(f1[c]))
+            ClassFigures(int(support[c]), float(recall[c]), recalls[c], float(precision[c]), float(f1[c]))
             for c in range(classes)
         ],
         no_interval=why_no_interval(groups),
     )
 
 
-@dataclass(frozen=True)
-class _Intervals:
-    recalls: list[Interval | None]
-    balanced: Interval | None
-    macro_f1: Interval | None
+_Intervals = tuple[list[Interval | None], Interval | None, Interval | None]  # of recalls, balanced, macro F1
 
 
 def _wilson(flags: NDArray[np.bool_]) -> Interval:
@@ -111,7 +107,7 @@ def _wilson(flags: NDArray[np.bool_]) -> Interval:
 
 def _intervals_of_images(counts: NDArray[np.int64]) -> _Intervals:
     recalls = [wilson(int(row[c]), int(row.sum())) if row.any() else None for c, row in enumerate(counts)]
-    return _Intervals(recalls, balanced_interval(counts), macro_f1_interval(counts))
+    return recalls, balanced_interval(counts), macro_f1_interval(counts)
 
 
 def _intervals_of_groups(
@@ -120,9 +116,8 @@ def _intervals_of_groups(
     hit, support, predicted = class_sums(prediction, target, classes, groups)
     present = support.sum(0) > 0
     total, sizes = support.sum(0)[present], support.sum(1)
-    of_class = iter(shares(hit[:, present], support[:, present]))
-    return _Intervals(
-        [next(of_class) if is_present else None for is_present in present],
+    return (
+        shares(hit, support),
         mean_of_ratios(hit[:, present], support[:, present], worth_balanced(total), sizes),
         mean_of_ratios(2 * hit[:, present], (support + predicted)[:, present], worth_f1(total), sizes),
     )

@@ -1,13 +1,13 @@
-"""The score of a rule that chooses an epoch, on the images that it chooses by: no image influences its own epoch.
+"""The score of a rule that chooses an epoch, on the images it chooses by: no image influences its own epoch.
 
 The images are cut into K folds, in a circle. Each fold is scored at the epoch that is best on the (K - 1) / 2 folds
-after it. Of two folds at most one chooses for the other, and that makes their scores uncorrelated: let fold j choose
-for fold k, and not the other way round; then k's images are independent of both choices and of j's images, so that
-given these, what k scores is right on average. The sum over folds therefore has the variance that as many independent
-images have, and Wilson's interval and McNemar's test hold for these values. With the usual "chosen on all other folds"
-any two folds choose for one another: simulated, their sum's variance is up to twice as large with ten folds.
+after it. At most one of two folds chooses for the other, which makes their scores uncorrelated: let fold j choose
+for fold k and not vice versa; then k's images are independent of both choices and of j's images, so that
+given these, k's score is right on average. The sum over folds therefore has the variance of the same number of
+independent images, and Wilson's interval and McNemar's test are valid. With the usual choice on all other folds,
+any two folds choose for each other: in simulation, the variance of the sum is up to twice as large with ten folds.
 
-The price: choices are made on nearly half of the images, so the score is that of a rule that sees half as many.
+The price: choices use nearly half of the images, so the score is that of a rule that sees half as many.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Folds = NDArray[np.int64]
 
 
 def partition(paths: Sequence[str], groups: NDArray[np.int64] | None = None, folds: int = FOLDS) -> Folds:
-    """(N,) int64 fold of each image, in [0, K). Units are images, or whole groups; K is `folds` or, where there are
-    fewer units, the largest odd number of folds that they fill (two units are two folds).
+    """(N,) int64 fold of each image, in [0, K). Units are images, or whole groups; K is `folds` or, if there are
+    fewer units, the largest odd number of folds that they fill (two units make two folds).
 
     paths: (N,) names of the images. A unit's fold depends on the hashes of these names alone, so that all runs on the
     same images have the same folds in whatever order the images come. Folds differ by one image at most; with groups,
@@ -49,9 +49,9 @@ def partition(paths: Sequence[str], groups: NDArray[np.int64] | None = None, fol
 
 
 def best_by_share(correct: NDArray[np.bool_], folds: Folds) -> NDArray[np.int64]:
-    """(K,) for each fold the epoch, counted from 0, that has most of the images right that choose for it; the first.
+    """(K,) for each fold the first epoch, counted from 0, that has most of the images right that choose for it.
 
-    correct: (E, N) of each scored epoch. folds: (N,) as from `partition`, at least two.
+    correct: (E, N) for each scored epoch. folds: (N,) as from `partition`, at least two.
     """
     order, starts = _in_folds(folds)
     right = np.add.reduceat(correct[:, order], starts, axis=1, dtype=np.int64)  # (E, K)
@@ -59,9 +59,9 @@ def best_by_share(correct: NDArray[np.bool_], folds: Folds) -> NDArray[np.int64]
 
 
 def best_by_miou(counts: NDArray[np.uint32], folds: Folds) -> NDArray[np.int64]:
-    """(K,) for each fold the epoch, counted from 0, with the highest mIoU on the images that choose for it; the first.
+    """(K,) for each fold the first epoch, counted from 0, with the highest mIoU on the images that choose for it.
 
-    counts: (E, N, C, 3) of each scored epoch, in memory or mapped: one epoch is read at a time. folds: (N,), at least
+    counts: (E, N, C, 3) for each scored epoch, in memory or mapped: one epoch is read at a time. folds: (N,), at least
     two. An epoch whose mIoU is NaN is never the best.
     """
     order, starts = _in_folds(folds)
@@ -73,9 +73,9 @@ def best_by_miou(counts: NDArray[np.uint32], folds: Folds) -> NDArray[np.int64]:
 
 
 def crossfitted(values: NDArray[Any], folds: Folds, chosen: NDArray[np.int64]) -> NDArray[Any]:
-    """(N, …) what is kept of each image at the epoch that was chosen for its fold.
+    """(N, …) the values of each image at the epoch that was chosen for its fold.
 
-    values: (E, N, …), in memory or mapped: the chosen epochs alone are read. folds: (N,). chosen: (K,).
+    values: (E, N, …), in memory or mapped: only the chosen epochs are read. folds: (N,). chosen: (K,).
     """
     result = np.empty(values.shape[1:], values.dtype)
     epochs = chosen[folds]
@@ -86,7 +86,7 @@ def crossfitted(values: NDArray[Any], folds: Folds, chosen: NDArray[np.int64]) -
 
 
 def _in_folds(folds: Folds) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(N,) rows, those of a fold together, and (K,) where each fold begins in them."""
+    """(N,) rows sorted by fold, and (K,) the start of each fold in them."""
     order = np.argsort(folds, kind="stable")
     return order, np.searchsorted(folds[order], np.arange(int(folds.max()) + 1))
 

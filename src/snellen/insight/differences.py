@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Difference:
-    """key: dotted. values: one for each recipe, None where the field is not there."""
+    """field: its dotted key. values: one for each recipe, None if the field is not there."""
 
-    key: str
+    field: str
     values: tuple[Any, ...]
 
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> list[Difference]:
-    """Fields that are not the same in all recipes (nested dictionaries), in the order of the first that has them."""
+    """Fields that differ between recipes (nested dictionaries), in the order of the first recipe that has them."""
     flat = [flattened(recipe) for recipe in recipes]
     keys = dict.fromkeys(key for fields in flat for key in fields)
     rows = [Difference(key, tuple(fields.get(key) for fields in flat)) for key in keys]

@@ -1,8 +1,8 @@
 """Intervals for images that come in groups: the variance is that between the groups.
 
-Everything here is a sum over images divided by another one, or a mean of such ratios. Linearised, a ratio's error is
+Everything here is a ratio of two sums over images, or a mean of such ratios. Linearised, a ratio's error is
 the sum over the groups of (numerator - ratio * denominator) / total denominator; these sums are independent between
-groups, whatever ties the images within.
+groups, whatever the dependence within a group.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LEAST_RATIO = 0.7  # to that variance: sums of groups that are equal by chance 
 
 
 def why_no_interval(groups: NDArray[np.int64] | None) -> str | None:
-    """Why images in these groups, (N,), have no interval and no test; None where they have both."""
+    """Why images in these groups, (N,), have no interval and no test; None if they have both."""
     count = FEWEST if groups is None else len(np.unique(groups))
     return None if count >= FEWEST else only(count, "group")
 
@@ -51,7 +51,7 @@ def sums_by_unit(values: NDArray[np.generic], groups: NDArray[np.int64] | None =
 def class_sums(
     prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int, groups: NDArray[np.int64]
 ) -> tuple[Floats, Floats, Floats]:
-    """(G, C) images of each group that are right, that are of each class, and that are predicted as it.
+    """(G, C) images of each group: correct ones of each class, all of each class, and those predicted as it.
 
     chosen, target: (N,) int64 in [0, classes). groups: (N,) int64.
     """
@@ -69,9 +69,9 @@ def variance_between(numerator: Floats, denominator: Floats) -> tuple[float, flo
     """Variance of the mean of K ratios of sums over groups, and its degrees of freedom.
 
     numerator, denominator: (G, K), of at least two groups; denominators are at least 0, and their sums over the groups
-    above 0. Each group's residual is divided by the root of 1 - its share of the denominator (CR2: unbiased where
-    images are independent); degrees by Satterthwaite under the same model. A ratio whose denominator lies in one group
-    has no residual: its variance is taken as m (1 - m), m being the mean of the ratios, as that of one observation.
+    above 0. Each group's residual is divided by the root of 1 - its share of the denominator (CR2: unbiased if
+    images are independent); degrees by Satterthwaite under the same model. A ratio whose denominator is in one group
+    has no residual: its variance is set to m (1 - m), that of one observation, with m the mean of the ratios.
     Sources: Bell & McCaffrey 2002, Survey Methodology 28:169; Pustejovsky & Tipton 2018, J Bus Econ Stat 36:672.
     """
     count, ratios = numerator.shape
@@ -98,11 +98,11 @@ def mean_of_ratios(numerator: Floats, denominator: Floats, images: float, sizes:
     """95% interval of a mean of K ratios in [0, 1]; None for fewer than three groups.
 
     numerator, denominator: (G, K) as in `variance_between`, of groups whose denominators are not all 0. images:
-    number of independent images, all as likely to be wrong, that would make the mean as certain as it is here.
+    number of independent images, all equally likely to be wrong, that would give the mean the same certainty.
     sizes: (G,) images of each group. Wilson's interval for the number of images that this variance is worth, with
-    Student's quantile: it keeps to [0, 1] and is as skew as a share is. Where few images are wrong or right, the
-    variance of groups says little: it is moderated by a correlation of 0.1, and the degrees are fewer by the kurtosis
-    of a share. Never narrower than an interval of images by themselves with 0.7 of their variance.
+    Student's quantile: it stays in [0, 1] and is as skewed as that of a share. If few images are wrong or right, the
+    variance of groups is unreliable: it is moderated by a correlation of 0.1, and the kurtosis of a share reduces
+    the degrees. Never narrower than an interval of ungrouped images with 0.7 of their variance.
     Sources: Dean & Pauly 2015, Sociol Methods Res 44:484 (effective number); the rest: docs/statistics.md.
     """
     if len(numerator) < FEWEST:
@@ -118,7 +118,7 @@ def mean_of_ratios(numerator: Floats, denominator: Floats, images: float, sizes:
 
 
 def shares(numerator: Floats, denominator: Floats) -> list[Interval | None]:
-    """95% interval of each ratio by itself; None where fewer than three groups have images of it.
+    """95% interval of each single ratio; None if fewer than three groups have images for it.
 
     numerator, denominator: (G, K) counts of images, such as the right ones of each class and all of them.
     """
@@ -170,7 +170,7 @@ def student(degrees: float) -> float:
 
 
 def _prior_ratio(sizes: Floats) -> float:
-    """Variance over that of independent images, for groups of these sizes and the prior's correlation."""
+    """Variance relative to that of independent images, for groups of these sizes and the prior's correlation."""
     return float(1 + _CORRELATION * ((sizes**2).sum() / sizes.sum() - 1))
 
 

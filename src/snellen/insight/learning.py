@@ -21,10 +21,10 @@ def why_not_learnt(
 ) -> str | None:
     """Why a classifier counts as not having learnt, or None.
 
-    predicted, target: (N,) int64 in [0, C). interval: 95%, of top-1; None where there are too few groups for one.
-    names: of the C classes. A run has not learnt when it gives one class to more than 99% of the images, or when the
-    interval reaches down to the share of the largest class, which a constant answer gets. None also where nothing can
-    be concluded: one class among the scored images, so few images that even a faultless run would not be above that
+    predicted, target: (N,) int64 in [0, C). interval: 95%, of top-1; None if there are too few groups for one.
+    names: of the C classes. A run has not learnt if it gives one class to more than 99% of the images, or if the
+    interval reaches down to the share of the largest class, the score of a constant answer. Also None if nothing can
+    be concluded: one class among the scored images, so few images that even a perfect run would not be above that
     share, or no interval and a top-1 above it.
     """
     images = len(target)
@@ -54,9 +54,9 @@ def why_masks_not_learnt(
     """Why a segmenter counts as not having learnt, or None.
 
     confusion: (N, C, C) scored pixels by [truth, prediction]. names: of the C classes. interval: 95%, of mIoU, None
-    where there is none; over the classes with these numbers, None for all that are there. A run has not learnt when it
-    gives one class to more than 99% of the pixels, more than it has, or when the interval reaches down to the mIoU of
-    always answering the commonest class. None where the truth has only one class.
+    if there is none; over the classes with these numbers, None for all that are present. A run has not learnt if it
+    gives one class to more than 99% of the pixels, more than it has, or if the interval reaches down to the mIoU of
+    always answering the commonest class. None if the truth has only one class.
     """
     total = confusion.sum(0)
     support, answers = total.sum(1), total.sum(0)
@@ -75,7 +75,7 @@ def why_masks_not_learnt(
         part = "" if classes is None else f" over {counted(len(over), 'class', 'classes')}"
         return (
             f"the 95% interval of its mIoU{part}, {percents(interval)}, is not above "
-            f"{baseline:.1%}, what {names[largest]} everywhere would reach"
+            f"{baseline:.1%}, the mIoU of predicting {names[largest]} everywhere"
         )
     return None
 
@@ -90,7 +90,7 @@ def why_features_not_learnt(top1: float, at_start: float | None) -> str | None:
 def why_diverged(losses: Sequence[float], classes: int) -> str | None:
     """Why a training whose losses are finite still counts as diverged, or None.
 
-    losses: the mean loss of each epoch, NaN where there is none. classes: C; equal probabilities for all of them have a
+    losses: the mean loss of each epoch, NaN if there is none. classes: C; equal probabilities for all of them have a
     cross-entropy of ln C. The last loss counts: diverged is more than 100 times that, or 100.
     """
     finite = [loss for loss in losses if math.isfinite(loss)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,18 +11,12 @@ _HELD_OUT = 0.2
 _ITERATIONS = 300
 
 
-@dataclass(frozen=True)
-class LinearProbe:
-    """probabilities: (N, C) float32 of the scored images, rows sum to 1. strength: inverse of the L2 penalty chosen."""
-
-    probabilities: NDArray[np.float32]
-    strength: float
-
-
 def linear_probe(
     features: NDArray[np.float32], labels: NDArray[np.int64], scored: NDArray[np.float32], classes: int, seed: int = 0
-) -> LinearProbe:
+) -> NDArray[np.float32]:
     """Logistic regression on standardised features (M, D) with labels (M,), applied to `scored` (N, D).
+
+    Returns (N, classes) probabilities, rows sum to 1.
 
     The L2 penalty is the best of five on a fifth of the labelled features, held out with all classes in proportion; the
     scored images play no part. Classes that no label names get probability 0. Raises ValueError for fewer than two.
@@ -40,7 +32,7 @@ def linear_probe(
     fitted = LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(standardised, labels)
     probabilities = np.zeros((len(scored_standardised), classes), np.float32)
     probabilities[:, present] = fitted.predict_proba(scored_standardised)
-    return LinearProbe(probabilities, strength)
+    return probabilities
 
 
 def _best_strength(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> float:

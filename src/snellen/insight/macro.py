@@ -1,9 +1,9 @@
-"""Intervals of the means over classes, balanced accuracy and macro F1, of images that stand alone.
+"""Intervals of the means over classes, balanced accuracy and macro F1, of ungrouped images.
 
-Wilson's interval for the number of images that the figure's variance is worth. Where few images are wrong their
-variance says little, and the number is moderated by the one that would hold if all images were as likely to be wrong;
-so an interval never has zero width. Square-and-add of the classes' Wilson limits would not do: their centres all lean
-towards one half, and with many small classes these leanings add up.
+Wilson's interval for the number of images that corresponds to the figure's variance. If few images are wrong, their
+variance is unreliable, and the number is moderated by its value if all images were equally likely to be wrong;
+so an interval never has zero width. Square-and-add of the classes' Wilson limits would not work: their centres are all
+biased towards one half, and with many small classes these biases add up.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _MANY = 40  # wrong images, or right ones, beyond which it counts for less
 def balanced_interval(confusion: NDArray[np.int64]) -> Interval:
     """95% interval of the mean recall. confusion: (C, C) images by [truth, prediction]; classes without one left out.
 
-    The variance is the mean over the classes of r (1 - r) / (n - 1), r being a recall and n its images, divided by the
-    number of classes; a class of one image has that of the mean.
+    The variance is the mean over the classes of r (1 - r) / (n - 1), with r a recall and n its images, divided by the
+    number of classes; a class of one image gets that of the mean.
     """
     support = confusion.sum(1)
     present = support > 0
@@ -38,8 +38,8 @@ def balanced_interval(confusion: NDArray[np.int64]) -> Interval:
 def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
     """95% interval of the mean F1. confusion: (C, C) images by [truth, prediction]; classes without an image left out.
 
-    The variance is the sum over images of the square of what each adds to the figure, linearised (Takahashi et al.
-    2022, Appl Intell 52:4961), with one pseudo-image in each class whose prediction is right as often as all are.
+    The variance is the sum over images of the squared contribution of each to the figure, linearised (Takahashi et al.
+    2022, Appl Intell 52:4961), with one pseudo-image in each class, right with the probability of all images.
     """
     support = confusion.sum(1).astype(np.float64)
     present = support > 0
@@ -57,17 +57,17 @@ def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
 
 
 def worth_balanced(support: Floats) -> float:
-    """Images that would make an accuracy as sure as the mean recall of these classes, all as likely to be wrong.
+    """Images that would make an accuracy as certain as the mean recall of these classes, all equally often wrong.
 
-    support: (K,) images of each class, at least 1. The number of images where all classes have as many.
+    support: (K,) images of each class, at least 1. The number of images if all classes have equally many.
     """
     return float(len(support) ** 2 / (1 / support).sum())
 
 
 def worth_f1(support: Floats) -> float:
-    """The same of the mean F1, where each mistaken image is as likely to be taken for any other of the K classes.
+    """The same for the mean F1, if a wrong image is equally likely to be predicted as any other of the K classes.
 
-    A mistake of class t for class u takes about 1 / (2 n_t) + 1 / (2 n_u) from the sum of the F1.
+    Mistaking class t for class u takes about 1 / (2 n_t) + 1 / (2 n_u) from the sum of the F1.
     """
     half = 1 / (2 * support)
     cost = half + (half.sum() - half) / max(1, len(support) - 1)

@@ -1,4 +1,4 @@
-"""Which classes a figure of masks is over, and why some have no interval, in words."""
+"""Which classes a figure of masks covers, and why some have no interval, in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_NAMED = 8
 
 
 def over_classes(classes: Sequence[int], names: Sequence[str]) -> str:
-    """The classes by name in a sentence, or the others where these are fewer and the names many.
+    """The classes by name in a sentence, or the others if those are fewer and the names many.
 
     classes: numbers of some of the classes, at least one. names: of all of them.
     """
@@ -25,17 +25,17 @@ def over_classes(classes: Sequence[int], names: Sequence[str]) -> str:
 
 
 def measured(classes: Sequence[int], present: Sequence[int], names: Sequence[str]) -> str:
-    """What is compared: "mIoU", with the classes it is over where they are not all that are present."""
+    """What is compared: "mIoU", with the classes that it covers if others are present too."""
     return "mIoU" if set(present) <= set(classes) else f"mIoU over {over_classes(classes, names)}"
 
 
 def rare_classes(figures: MaskFigures, names: Sequence[str]) -> list[str]:
-    """Names of the classes that are in truth or prediction, and in the truth of too few images."""
+    """Names of the classes that occur in truth or prediction, but in the truth of too few images."""
     return [name for name, c in zip(names, figures.classes, strict=True) if c.iou == c.iou and not c.enough]
 
 
 def why_no_interval(figures: MaskFigures, names: Sequence[str]) -> str | None:
-    """Why the means over all classes have no interval, in words; None where they have one."""
+    """Why the means over all classes have no interval, in words; None if they have one."""
     if figures.miou_interval is not None:
         return None
     if figures.why_no_interval is not None:

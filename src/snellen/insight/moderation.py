@@ -1,4 +1,4 @@
-"""What the seeds of all settings together tell about the variance between seeds."""
+"""The variance between seeds, estimated from the seeds of all settings together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Prior:
-    """The variance expected before a setting's own seeds are seen, with the degrees of freedom that it is worth."""
+    """The variance expected before a setting's own seeds are known, with the degrees of freedom that it is worth."""
 
     variance: float
     degrees: float
@@ -18,10 +18,10 @@ class Prior:
     def moderate(self, variance: float, degrees: int) -> float:
         """The expected variance combined with an observed one that has `degrees` degrees of freedom.
 
-        It is so large that t's interval holds the truth in 90% at least even where it is like no other: the quantile of
-        all degrees of freedom times its root is never below the 90% interval's from the observed one alone. Two
+        Large enough that t's interval covers the truth in at least 90% even if it is unlike all others: the quantile of
+        all degrees of freedom times its root is never below that of the 90% interval from the observed one alone. Two
         or three seeds cannot show for which setting the uncertainty is underestimated.
-        Source: Smyth 2004, section 3; the bound is ours, for studies of few settings with one that is like no other.
+        Source: Smyth 2004, section 3; the bound is ours, for studies of few settings with one unlike the others.
         """
         from scipy.special import stdtrit
 
@@ -36,13 +36,13 @@ NOTHING_KNOWN = Prior(0.0, 0.0)
 
 
 def prior(variances: NDArray[np.float64], degrees: int, independent: int) -> Prior:
-    """What similar variances, each from few degrees of freedom, tell about one another.
+    """A prior from similar variances, each with few degrees of freedom.
 
-    variances: (P,), at least 0, each with that many degrees of freedom; independent: how many of them are, since the
-    differences of C settings are made of C - 1. Where the variances are as alike as chance makes equal ones, each is
-    believed to be like all; the more they differ, the less. Two guards for few of them, where the fit itself is rough:
+    variances: (P,), at least 0, each with this many degrees of freedom; independent: how many of them are, since the
+    differences of C settings contain C - 1. If the variances differ no more than equal ones would by chance, each is
+    pooled fully with the others; the more they differ, the less. Two guards for few variances, with their rough fit:
     the prior's degrees are no more than those of the other independent variances, and its variance is at least the
-    mean. Fewer than three variances, or none above 0, say nothing.
+    mean. Fewer than three variances, or none above 0, give no prior.
     Source: empirical Bayes, moments of log variances: Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3:3, section 6.2.
     """
     from scipy.special import digamma, polygamma

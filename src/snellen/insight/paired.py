@@ -16,9 +16,9 @@ from snellen.insight.proportions import Interval, wilson
 class PairedTest:
     """difference: accuracy of A minus that of B, with its 95% interval. p_value: two-sided, of no difference.
 
-    Both are None where the images come in too few groups for them; why_no_test says so, such as "only 2 groups".
-    only_a, only_b: images that only A, only B has right. total: images. method: of the p-value and the interval.
-    groups: that the images come in, None where they stand alone.
+    Both are None if the images come in too few groups for them; why_no_test gives the reason, such as "only 2 groups".
+    only_a, only_b: images that only A or only B gets right. total: images. method: of the p-value and the interval.
+    groups: number of groups, None if the images are not grouped.
     """
 
     difference: float
@@ -40,7 +40,7 @@ class PairedTest:
 def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> PairedTest:
     """McNemar's test with the exact mid-p value, and Newcombe's interval of the difference.
 
-    correct_a, correct_b: (N,) whether each run has each image right.
+    correct_a, correct_b: (N,) whether each run gets each image right.
     Sources: McNemar 1947; mid-p: Fagerland, Lydersen & Laake 2013, BMC Med Res Methodol 13:91, eq. 4; interval:
     Newcombe 1998, Stat Med 17:2635, method 10.
     """
@@ -63,7 +63,7 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> Paire
 def paired_by_group(
     correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], groups: NDArray[np.int64]
 ) -> PairedTest:
-    """As `mcnemar`, for images that come in groups: interval and p-value are those of one t test between groups.
+    """As `mcnemar`, for images in groups: interval and p-value are from one t test between groups.
 
     groups: (N,) int64. For fewer than three groups there is neither. See insight.groups.mean_difference.
     """

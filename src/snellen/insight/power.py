@@ -1,8 +1,9 @@
-"""The power of a comparison, and the images or seeds that it needs."""
+"""The power of a comparison, and the number of images or seeds that it needs."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: 
     """Probability that McNemar's test with the mid-p value finds a true difference on this many images.
 
     difference: of the two accuracies, in [-1, 1]. discordance: share of the images on which only one is right, at least
-    |difference|. Exact: over the number of discordant images, and over how many of them one run has right.
+    |difference|. Exact: over the number of discordant images, and over how many of them one run gets right.
     """
     from scipy.stats import binom
 
@@ -38,11 +39,11 @@ def power_of_mcnemar(difference: float, discordance: float, images: int, alpha: 
     return float((binom.pmf(discordant, images, discordance) * power_given_discordant).sum())
 
 
-def images_needed(difference: float, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> int:
-    """Images on which McNemar's test finds a true difference with this power.
+def images_needed(difference: float, discordance: float, alpha: float = LEVEL) -> int:
+    """Images on which McNemar's test finds a true difference with a power of 80%.
 
     difference: of the two accuracies, in [-1, 1], not 0. discordance: share of the images on which only one is right,
-    at least |difference|. Source: Connor 1987, Biometrics 43:207, and from there to the exact number where few images
+    at least |difference|. Source: Connor 1987, Biometrics 43:207, and from there to the exact number if few images
     are discordant. Raises ValueError for a difference of 0.
     """
     from scipy.special import ndtri
@@ -50,38 +51,34 @@ def images_needed(difference: float, discordance: float, power: float = _POWER, 
     size = abs(difference)
     if size == 0 or discordance < size:
         raise ValueError(f"difference {difference} with a discordance of {discordance}")
-    null, alternative = float(ndtri(1 - alpha / 2)), float(ndtri(power))
+    null, alternative = float(ndtri(1 - alpha / 2)), float(ndtri(_POWER))
     about = math.ceil((null * math.sqrt(discordance) + alternative * math.sqrt(discordance - size**2)) ** 2 / size**2)
     if about * discordance > _MANY:
         return about
+
+    def finds(count: int) -> bool:
+        return power_of_mcnemar(size, discordance, count, alpha) >= _POWER
+
     low, high = 1, about
-    while power_of_mcnemar(size, discordance, high, alpha) < power:
+    while not finds(high):
         low, high = high, 2 * high
-    while low < high:
-        middle = (low + high) // 2
-        enough = power_of_mcnemar(size, discordance, middle, alpha) >= power
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return low
+    return low + bisect_left(range(low, high), True, key=finds)
 
 
-def smallest_difference(images: int, discordance: float, power: float = _POWER, alpha: float = LEVEL) -> float:
-    """The smallest difference that McNemar's test on this many images finds with this power; at most `discordance`.
+def smallest_difference(images: int, discordance: float, alpha: float = LEVEL) -> float:
+    """The smallest difference that McNemar's test on this many images finds with a power of 80%; at most `discordance`.
 
-    Returns NaN when not even a difference as large as the discordance would be found.
+    Returns NaN if not even a difference as large as the discordance would be found.
     """
     from scipy.optimize import brentq
 
-    if discordance <= 0 or power_of_mcnemar(discordance, discordance, images, alpha) < power:
+    if discordance <= 0 or power_of_mcnemar(discordance, discordance, images, alpha) < _POWER:
         return math.nan
-    smallest = 1e-6
-    return float(
-        brentq(
-            lambda d: power_of_mcnemar(d, discordance, images, alpha) - power,
-            smallest,
-            discordance,
-            xtol=discordance / 1000,
-        )
-    )
+
+    def surplus(difference: float) -> float:
+        return power_of_mcnemar(difference, discordance, images, alpha) - _POWER
+
+    return float(brentq(surplus, 1e-6, discordance, xtol=discordance / 1000))
 
 
 def images_by_interval(difference: float, interval: Interval, images: int, units: int, alpha: float = LEVEL) -> int:
@@ -108,10 +105,10 @@ def smallest_by_interval(interval: Interval, units: int, alpha: float = LEVEL) -
 
 @dataclass(frozen=True)
 class Needed:
-    """What detects a difference as large as the observed one with 80% power.
+    """What is needed to detect a difference as large as the observed one with 80% power.
 
     images: their number with the seeds unchanged; seeds: their number with the images unchanged. None: no number does,
-    or there are two seeds, which tell too little. smallest: the true difference that the present seeds and images
+    or there are only two seeds, too few to tell. smallest: the true difference that the present seeds and images
     detect with 80% power; None with two to four seeds. level: of the test.
     """
 
@@ -122,10 +119,10 @@ class Needed:
 
 
 def needed(uncertainty: Uncertainty, pairs: int = 1) -> Needed:
-    """How many images or seeds a difference needs. pairs: number of comparisons, this one included.
+    """How many images or seeds a difference needs. pairs: number of comparisons, including this one.
 
     The level is 0.05 over the number of pairs, Holm's for the smallest p-value; with two to four seeds, whose own
-    uncertainty is rough, 0.05: for the pair by itself. With one seed, the seeds' part is not known and `seeds` is None;
+    uncertainty is rough, 0.05: for the pair alone. With one seed, the seeds' part is unknown and `seeds` is None;
     with fewer images, or groups, than an interval needs, everything is.
     """
     seeds_now = uncertainty.seeds
@@ -154,8 +151,8 @@ def needed(uncertainty: Uncertainty, pairs: int = 1) -> Needed:
 def _detectable(uncertainty: Uncertainty, level: float, seeds: int, images: int) -> float:
     """The true difference that another study, with at least this many seeds and images, detects with 80% power.
 
-    Its test is h standard errors wide, with f degrees of freedom by Satterthwaite. The difference is h + c of them, c
-    being z(0.8) times the root of 1 + ((h + c)^2 + h^2) / 2f: the standard error is an estimate in both studies.
+    Its test is h standard errors wide, with f degrees of freedom by Satterthwaite. The difference is h + c of them; c
+    is z(0.8) times the root of 1 + ((h + c)^2 + h^2) / 2f: the standard error is an estimate in both studies.
     After Julious & Owen 2006, Pharm Stat 5:29; the variance of a standard error: 1 / 2f of its square.
     """
     parts = uncertainty.parts(seeds, images)
@@ -169,11 +166,7 @@ def _detectable(uncertainty: Uncertainty, level: float, seeds: int, images: int)
 
 
 def _first(enough: Callable[[int], bool], start: int, most: int) -> int | None:
-    """The smallest number from `start` on that is enough; more is never worse. None where not even `most` is."""
+    """The smallest sufficient number, at least `start`; more is never worse. None if not even `most` is sufficient."""
     if not enough(most):
         return None
-    low, high = start, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    return start + bisect_left(range(start, most), True, key=enough)

@@ -1,4 +1,4 @@
-"""Features of the same images at several epochs, in the plane, turned so that a point can be followed."""
+"""Features of the same images at several epochs, projected to the plane and aligned so that points can be followed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Floats = NDArray[np.float64]
 
 
 def pca_by_epoch(features: Sequence[NDArray[np.float32]]) -> list[Floats]:
-    """The first two principal components at each epoch, (n, 2), each turned and mirrored to the one before.
+    """The first two principal components at each epoch, (n, 2), each rotated and mirrored to match the previous one.
 
-    features: (n, D) for each epoch, of the same images. Each picture is scaled to a root mean square of 1.
+    features: (n, D) for each epoch, of the same images. Each projection is scaled to a root mean square of 1.
     """
     pictures: list[Floats] = []
     for epoch in features:
@@ -25,7 +25,7 @@ def pca_by_epoch(features: Sequence[NDArray[np.float32]]) -> list[Floats]:
 
 
 def tsne_by_epoch(features: Sequence[NDArray[np.float32]], seed: int = 0) -> list[Floats]:
-    """t-SNE at each epoch, (n, 2), started from the picture of the epoch before and turned to it.
+    """t-SNE at each epoch, (n, 2), started from the projection of the previous epoch and rotated to match it.
 
     features: as in `pca_by_epoch`, at least 10 images. Source: van der Maaten & Hinton 2008; openTSNE's implementation,
     perplexity 30 or a third of the images.
@@ -34,10 +34,8 @@ def tsne_by_epoch(features: Sequence[NDArray[np.float32]], seed: int = 0) -> lis
 
     pictures: list[Floats] = []
     for epoch in features:
-        reduced = _components(epoch, min(_DIMENSIONS, *epoch.shape))
+        reduced = _components(epoch, _DIMENSIONS)
         start = pictures[-1] if pictures else _scaled(reduced[:, :2])
-        if start.shape[1] < 2:
-            start = np.pad(start, ((0, 0), (0, 2 - start.shape[1])))
         tsne = TSNE(
             perplexity=min(30, max(2, (len(epoch) - 1) / 3)),
             initialization=start / max(1e-12, float(start.std())) * 1e-4,
@@ -63,7 +61,7 @@ def _scaled(picture: Floats) -> Floats:
 
 
 def _aligned(picture: Floats, reference: Floats) -> Floats:
-    """The picture rotated and mirrored, not stretched, to lie nearest to the reference (orthogonal Procrustes)."""
+    """The points rotated and mirrored, not stretched, to match the reference best (orthogonal Procrustes)."""
     from scipy.linalg import orthogonal_procrustes
 
     rotation, _ = orthogonal_procrustes(picture, reference)

@@ -14,37 +14,37 @@ NORMAL = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the true value lies with the stated confidence, 95% unless said otherwise."""
+    """An interval that covers the true value with 95% confidence."""
 
     low: float
     high: float
 
 
 def percents(interval: Interval, digits: int = 1) -> str:
-    """Its ends in percent: "61.0 to 75.2". digits: after the point."""
+    """Its ends in percent: "61.0 to 75.2". digits: decimals."""
     return f"{100 * interval.low:.{digits}f} to {100 * interval.high:.{digits}f}"
 
 
 def ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Numerator over denominator, element by element; NaN where the denominator is 0."""
+    """Numerator over denominator, element by element; NaN if the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)  # type: ignore[operator]
 
 
-def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:
-    """Interval of the share correct / total, in [0, 1]. Raises ValueError when there are no images.
+def wilson(correct: int, total: int) -> Interval:
+    """95% interval of the share correct / total, in [0, 1]. Raises ValueError if there are no images.
 
     Source: Wilson 1927, the score interval.
     """
     if total < 1 or not 0 <= correct <= total:
         raise ValueError(f"{correct} of {total}: no share")
-    return score_interval(correct / total, total, NormalDist().inv_cdf(0.5 + confidence / 2))
+    return score_interval(correct / total, total)
 
 
 def score_interval(share: float, images: float, quantile: float = NORMAL) -> Interval:
     """The shares p, in [0, 1], for which |share - p| is at most quantile times the root of p (1 - p) / images.
 
-    images: above 0, not necessarily whole: the number that a variance is worth. Source: Wilson 1927.
+    images: above 0, not necessarily whole: the number that corresponds to a variance. Source: Wilson 1927.
     """
     square = quantile**2 / images
     centre = share + square / 2
@@ -54,9 +54,9 @@ def score_interval(share: float, images: float, quantile: float = NORMAL) -> Int
 
 
 def possible_accuracy(value: float, total: int, digits: int = 4) -> bool:
-    """Whether some count of right images out of `total`, rounded to `digits` decimals, gives `value`.
+    """Whether any count of right images out of `total`, rounded to `digits` decimals, gives `value`.
 
-    An accuracy that no count gives was not taken over images: a mean of batch means, for example.
+    An accuracy that no count gives was not computed over images; it may be a mean of batch means.
     """
     nearest = round(value * total)
     tolerance = 0.5 * 10**-digits * (1 + 1e-9)

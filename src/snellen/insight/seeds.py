@@ -1,4 +1,4 @@
-"""Means over several seeds and the same images: how certain, and how much of the uncertainty is due to seeds."""
+"""Means over several seeds and the same images: their uncertainty, and how much of it is due to seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OverSeeds:
     """mean: over all seeds and images. interval: 95%, for other seeds and other images. p_value: of a mean of zero.
 
     Both are None for fewer than three images, or groups of images. seed_share: estimated share of the mean's variance
-    that comes from the seeds, in [0, 1]; NaN for one seed, whose variance cannot be seen. seeds: of the side that has
+    that comes from the seeds, in [0, 1]; NaN for one seed, whose variance is unknown. seeds: of the side that has
     fewer. images: or groups of them.
     """
 
@@ -37,7 +37,7 @@ class OverSeeds:
 class Side:
     """Seeds of one setting, or of the difference of two that are paired by seed.
 
-    variance: of a seed's mean, moderated; 0 for one seed, where it cannot be seen. remaining: variance of a value
+    variance: of a seed's mean, moderated; 0 for one seed, where it is unknown. remaining: variance of a value
     beyond its seed and its image. borrowed: degrees of freedom of `variance` that come from other settings.
     """
 
@@ -49,7 +49,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """The uncertainty of a mean by source. sides: one, or two where the seeds are not paired.
+    """The uncertainty of a mean by source. sides: one, or two if the seeds are not paired.
 
     of_images: variance component of images, at least 0, with that many degrees of freedom. least: lower bound of the
     variance of the mean that is due to images.
@@ -84,7 +84,7 @@ class Uncertainty:
 
     @property
     def seed_share(self) -> float:
-        """The seeds' share of the variance of the mean, what no image explains left aside; NaN for one seed."""
+        """The seeds' share of the variance of the mean, without the part that no image explains; NaN for one seed."""
         if self.seeds == 1:
             return math.nan
         from_seeds = sum(max(0.0, s.variance - s.remaining / self.images) / s.seeds for s in self.sides)
@@ -114,7 +114,7 @@ class Uncertainty:
         return OverSeeds(self.mean, interval, self._p_value(), self.seed_share, self.seeds, self.images)
 
     def _p_value(self) -> float:
-        """The alpha at which the interval just reaches zero."""
+        """The alpha at which the interval just touches zero."""
         from scipy.optimize import brentq
 
         distance, smallest = abs(self.mean), 1e-12
@@ -139,14 +139,14 @@ def uncertainty(
     """The uncertainty of a mean over seeds and images by source, every seed scored on the same images.
 
     Seeds and images are crossed random effects, with mean squares MS from the two-way table. The interval's half width
-    is the root of t(S-1+d)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N), where d are the degrees
+    is the root of t(S-1+d)^2 MS_seeds / (S N) + t(N-1)^2 max(0, MS_images - MS_rest) / (S N), where d is the degrees
     of freedom of `expected`, 0 without it: each source of uncertainty has its own quantile, so that two or three seeds
-    are not taken to show the full spread. A bootstrap over so few is overconfident: it knows only the seeds that there
-    are. With one seed only the images' part of the uncertainty can be seen.
+    are not assumed to show the full spread. A bootstrap over so few is overconfident: it knows only the seeds that were
+    run. With one seed only the images' part of the uncertainty is known.
     Sources: Searle, Casella & McCulloch 1992, ch. 4; quantiles by part: Graybill & Wang 1980, JASA 75:869.
 
     values: (S, N), such as 1 for right and 0 for wrong, or the difference of two settings with the same seed.
-    expected: what other settings' seeds tell about the variance of the seeds' means, which is moderated by it.
+    expected: the variance of the seeds' means that other settings' seeds suggest; moderates the observed one.
     least: see `least_of_one` and `least_of_pair`. degrees: of freedom of the images; None: N - 1.
     """
     images = values.shape[1]
@@ -163,10 +163,10 @@ def uncertainty_unpaired(
     least: float = 0.0,
     degrees: float | None = None,
 ) -> Uncertainty:
-    """Of the mean of A minus that of B, whose seeds are not paired: other numbers of them, or other kinds of settings.
+    """For the mean of A minus that of B, with unpaired seeds: different numbers of them, or kinds of settings.
 
     a: (S, N), b: (T, N). The variances of the two means add, each with its own degrees of freedom: what the seeds of
-    both have in common is then counted as uncertainty, which errs on the side of caution.
+    both have in common then counts as uncertainty, which errs on the side of caution.
     """
     images = a.shape[1]
     sides = (_side(a, expected[0]), _side(b, expected[1]))
@@ -178,9 +178,9 @@ def uncertainty_unpaired(
 def least_of_one(correct: NDArray[np.bool_]) -> float:
     """Lower bound of the variance of a setting's accuracy due to images: 0 from ten errors and ten right answers on.
 
-    correct: (S, N). With none, one image that all seeds have right and one that all have wrong are added; the more
-    errors, the smaller a part of them, so that nothing jumps at the tenth. After Agresti & Caffo 2000, Am Stat 54:280;
-    how many are enough with a quantile of Student's t: by simulation.
+    correct: (S, N). With none, one image that all seeds get right and one that all get wrong are added; the more
+    errors, the smaller this part, so that nothing jumps at the tenth. After Agresti & Caffo 2000, Am Stat 54:280;
+    the number that suffices with Student's t was found by simulation.
     """
     right, images = float(correct.mean(0).sum()), correct.shape[1]
     added = 1 - min(right, images - right) / _FEW
@@ -191,9 +191,9 @@ def least_of_one(correct: NDArray[np.bool_]) -> float:
 
 
 def least_of_pair(a: NDArray[np.bool_], b: NDArray[np.bool_], paired: bool = True) -> float:
-    """The same of the difference of two settings: 0 from ten images on that only one of the two has right.
+    """The same for the difference of two settings: 0 with at least ten images that only one of the two gets right.
 
-    a: (S, N), b: (T, N), the same seeds where they are paired. With none, a quarter of an image is added to each cell
+    a: (S, N), b: (T, N), the same seeds if they are paired. With none, a quarter of an image is added to each cell
     of the table of right and wrong. After Agresti & Min 2005, Stat Med 24:729.
     """
     means = a.mean(0) - b.mean(0)
@@ -209,7 +209,7 @@ def least_of_pair(a: NDArray[np.bool_], b: NDArray[np.bool_], paired: bool = Tru
 
 
 def _variance(values: NDArray[np.float64]) -> float:
-    """Of (N,) values, by N - 1; 0 for a single one, which has no interval either."""
+    """Variance of (N,) values, divided by N - 1; 0 for a single one, which has no interval either."""
     return float(values.var(ddof=1)) if len(values) > 1 else 0.0
 
 
@@ -222,7 +222,7 @@ def _side(values: NDArray[np.float64], expected: Prior) -> Side:
 
 
 def _remaining(values: NDArray[np.float64]) -> float:
-    """Mean square of what neither the seed nor the image explains; 0 for one seed, where it cannot be seen."""
+    """Mean square of what neither the seed nor the image explains; 0 for one seed, where it is unknown."""
     seeds, images = values.shape
     if min(seeds, images) == 1:
         return 0.0

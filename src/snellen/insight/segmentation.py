@@ -1,4 +1,4 @@
-"""How good predicted masks are, from counts of pixels by image."""
+"""Figures of predicted masks, from pixel counts per image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ AnyCounts = NDArray[np.int64] | NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class MaskClassFigures:
-    """Of one class: share of the scored pixels that are it; IoU, Dice, recall, precision, boundary F-score.
+    """Figures of one class: its share of the scored pixels; IoU, Dice, recall, precision, boundary F-score.
 
-    NaN where the class is in neither truth nor prediction; recall where it is not in the truth, precision where it is
-    never predicted. images: in whose truth it is. enough: whether these are enough for an interval.
+    NaN if the class is in neither truth nor prediction; recall where it is not in the truth, precision where it is
+    never predicted. images: with it in the truth. enough: whether these suffice for an interval.
     """
 
     share: float
@@ -39,7 +39,7 @@ class MaskClassFigures:
 
 @dataclass(frozen=True)
 class CommonClasses:
-    """Means over the classes, by number, that are in enough images, where others are not."""
+    """Means over the classes, by number, that are in enough images, if others are not."""
 
     classes: tuple[int, ...]
     miou: float
@@ -52,11 +52,11 @@ class CommonClasses:
 
 @dataclass(frozen=True)
 class MaskFigures:
-    """Over N images. Means over the classes that are in the truth or in the prediction of any image.
+    """Figures over N images. Means over the classes in the truth or the prediction of any image.
 
-    Everything is a division of sums over images, with its 95% interval by the jackknife over images or groups. Means
-    over classes of which some are in too few images have none; `common` has those over the others then, None where
-    there are no such others. why_no_interval: in words, where there is none even so.
+    Every figure is a ratio of sums over images, with its 95% interval by the jackknife over images or groups. If some
+    classes are in too few images, means over all classes have none, and `common` has those over the others, None if
+    there are no others. why_no_interval: in words, if there is still none.
     """
 
     images: int
@@ -82,10 +82,10 @@ class MaskFigures:
 class PairedMasks:
     """difference: mIoU of A minus that of B, with its 95% interval. p_value: two-sided, of no difference.
 
-    Over the classes, by number, that are in enough images; where no class is, the difference is over all. Where there
-    is no test, interval and p_value are None and why_no_test says why in words. better_a, better_b: images on which
-    A's, B's mIoU is the higher one. total: images. method: of interval and p-value. measure: what is compared, with the
-    classes' names where some are left out. groups: that the images come in, None where they stand alone.
+    Over the classes, by number, that are in enough images; if none is, over all. If there is no test, interval and
+    p_value are None and why_no_test gives the reason in words. better_a, better_b: images on which
+    A's or B's mIoU is higher. total: images. method: of interval and p-value. measure: what is compared, with the
+    classes' names if some are left out. groups: number of groups, None if the images are not grouped.
     """
 
     difference: float
@@ -113,7 +113,7 @@ def iou(counts: NDArray[np.int64] | NDArray[np.uint32] | Floats) -> Floats:
 
 
 def mean_over_classes(values: Floats) -> Floats:
-    """(…,) means of (…, C), classes that are NaN left out; NaN where all are."""
+    """(…,) means of (…, C), classes that are NaN left out; NaN if all are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # "mean of empty slice"
         return np.asarray(np.nanmean(values, axis=-1))
@@ -125,7 +125,7 @@ def miou(confusion: Counts) -> float:
 
 
 def by_image(confusion: Counts) -> tuple[Floats, Floats]:
-    """(N,) mIoU and (N,) pixel accuracy of each image by itself; NaN where nothing of it is scored."""
+    """(N,) mIoU and (N,) pixel accuracy of each single image; NaN if nothing of it is scored."""
     counts = counts_of(confusion)
     return mean_over_classes(iou(counts)), _accuracy(counts)
 
@@ -198,7 +198,7 @@ def _intervals(
     by_support: Support,
     enough: NDArray[np.intp],
 ) -> tuple[Interval | None, list[Interval | None], dict[int, Interval | None]]:
-    """Of pixel accuracy; of mean IoU, Dice, boundary F-score over the classes in `enough`; of each of their IoU."""
+    """Of pixel accuracy; of mean IoU, Dice, boundary F-score over the classes in `enough`; of the IoU of each."""
     if by_support.too_few is not None:
         return None, [None] * 3, {}
     outlined = enough[edges[:, enough, ::2].any((0, 2))]
@@ -224,7 +224,7 @@ def _intervals(
 
 
 def _parts(counts: Floats) -> Floats:
-    """(U, C) of each class's pixels, the units' parts, from (U, C, …)."""
+    """(U, C) each unit's share of each class's pixels, from (U, C, …)."""
     pixels = counts.sum(-1)
     return np.asarray(pixels / pixels.sum(0))
 
@@ -271,10 +271,10 @@ def miou_by_unit(
 ) -> Floats:
     """(U,) a value for each image, or group of images, whose mean is the mIoU: its jackknife pseudo-values.
 
-    counts: (N, C, 3). classes: over which the mean is taken; None: over all that are in truth or prediction. A mIoU is
-    no mean over images, so what an image contributes is U times the mIoU minus (U - 1) times that without it; moved by
+    counts: (N, C, 3). classes: to take the mean over; None: all in truth or prediction. An mIoU is
+    not a mean over images, so an image contributes U times the mIoU minus (U - 1) times that without it, shifted by
     a constant so that the mean is the mIoU itself. Their variance is that of the mIoU to first order. A class that is
-    in one unit alone keeps its IoU when that one is left out: the set of classes stays the same.
+    in only one unit keeps its IoU when that unit is left out: the set of classes stays the same.
     Source: Tukey 1958, Ann Math Stat 29:614; Miller 1974, Biometrika 61:1.
     """
     sums = sums_by_unit(counts if classes is None else counts[:, list(classes)], groups)

@@ -1,4 +1,4 @@
-"""What a comparison shows, in one sentence that the numbers support."""
+"""The result of a comparison, in one sentence that the numbers support."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def verdict(
     pairs: int = 1,
     besides: Sequence[str] = (),
 ) -> str:
-    """One sentence on A against B, each a run with one seed; where neither is better, what would tell them apart.
+    """One sentence on A against B, each a run with one seed; if neither is better, what would tell them apart.
 
-    p_value: corrected for several comparisons, if there were. pairs: how many there were. besides: what else differs
+    p_value: corrected for the number of comparisons. pairs: that number. besides: what else differs
     between the two, in words.
     """
     interval, p = test.interval, test.p_value if p_value is None else p_value
@@ -53,10 +53,10 @@ def verdict(
 
 
 def interval_alone(difference: float, interval: Interval) -> str:
-    """The interval of a difference that is written without its sign; with signs where it includes zero.
+    """The interval of a difference that is written without its sign; with signs if it includes zero.
 
-    A test decides by its corrected p-value, so the interval of the pair by itself can include zero, as when test
-    and interval come from two methods.
+    A test decides by its corrected p-value, so the interval of the pair alone can include zero, for example if test
+    and interval come from different methods.
     """
     size = Interval(-interval.high, -interval.low) if difference < 0 else interval
     return percents(size) if size.low > 0 else signed_range(size)
@@ -113,7 +113,7 @@ def points(share: float) -> str:
 
 
 def rounded(number: int) -> str:
-    """To two digits, since no estimate of a number of images is better."""
+    """Rounded to two digits: no estimate of a number of images is more precise."""
     digits = max(0, len(str(number)) - 2)
     return f"{round(number, -digits):,}"
 

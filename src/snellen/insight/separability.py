@@ -14,7 +14,7 @@ _NEIGHBOURS = 20
 class Separability:
     """knn: leave-one-out accuracy in [0, 1] of the k nearest by cosine. silhouette: in [-1, 1], by cosine.
 
-    effective_rank: how many directions the features use, in [1, D]. NaN where there are too few images.
+    effective_rank: how many directions the features use, in [1, D]. NaN if there are too few images.
     """
 
     knn: float
@@ -45,7 +45,7 @@ def separability(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Se
 def effective_rank(features: NDArray[np.float32]) -> float:
     """exp(entropy) of the singular values of the centred (n, D) features; 1 where all are the same.
 
-    NaN where a feature is not finite.
+    NaN if a feature is not finite.
     """
     if not np.isfinite(features).all():
         return float("nan")

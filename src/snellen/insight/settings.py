@@ -1,4 +1,4 @@
-"""Settings of a study against one another: what each borrows from others of its kind, and all pairs."""
+"""Settings of a study against each other: what each borrows from others of its kind, and all pairs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Scores:
     """A setting's values by seed and image, on the same images as all others.
 
     seeds: (S,) numbers. values: (S, U) of images or groups of images; a seed's mean is its measure. correct: (S, N)
-    which images are right; None where the measure is not a share of right images. kind: fixed before any run, such as
-    "head only": settings of a kind share what they tell about the variance between seeds. part: settings of
-    one part are compared with one another.
+    which images are right; None if the measure is not a share of right images. kind: fixed before any run, such as
+    "head only": settings of a kind share their estimates of the variance between seeds. part: settings of
+    one part are compared with each other.
     degrees: of freedom of the units; None: U - 1. See `unit_degrees`.
     """
 
@@ -49,7 +49,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two settings by their numbers. uncertainty: about A's mean minus B's. is_paired: seed by seed.
+    """Two settings by their numbers. uncertainty: of A's mean minus B's. is_paired: seed by seed.
 
     p_holm: corrected for all pairs, None for no test.
     """
@@ -63,10 +63,10 @@ class Compared:
 
 
 def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    """(S, G) values of groups of images, whose mean is that of the images; as they are where images stand alone.
+    """(S, G) values of groups of images, whose mean is that of the images; unchanged if images are not grouped.
 
     values: (S, N). groups: (N,). A group's value is linearised: the seed's mean plus the group's sum of its images'
-    deviations from it, so that a group's size does not look like its value.
+    deviations from it, so that a group's size is not mistaken for its value.
     Source: Cochran 1977, Sampling Techniques, section 6.5.
     """
     if groups is None:
@@ -78,7 +78,7 @@ def by_unit(values: NDArray[np.float64], groups: NDArray[np.int64] | None) -> ND
 
 
 def unit_degrees(groups: NDArray[np.int64] | None) -> float | None:
-    """Degrees of freedom of a variance between groups of these sizes, None where images stand alone.
+    """Degrees of freedom of a variance between groups of these sizes, None if images are not grouped.
 
     groups: (N,). G - 1 for groups of one size, fewer the more they differ; see insight.groups.variance_between.
     """
@@ -89,14 +89,14 @@ def unit_degrees(groups: NDArray[np.int64] | None) -> float | None:
 
 
 def expected_by_setting(settings: Sequence[Scores]) -> list[Prior]:
-    """For each setting, what the seeds of all settings of its kind tell, with as many seeds and of the same part."""
+    """For each setting, the prior from all settings of its kind, with equally many seeds and of the same part."""
     return _expected([s.values for s in settings], [(number,) for number in range(len(settings))], settings)
 
 
 def compare(settings: Sequence[Scores], expected: Sequence[Prior]) -> list[Compared]:
     """All pairs of settings of a part. expected: of `expected_by_setting`.
 
-    Two settings of one kind are compared seed by seed, over the seeds that both have. Of two kinds, or with no seed in
+    Two settings of one kind are compared seed by seed, over their common seeds. For two kinds, or with no seed in
     common, the variances of both means add, each with its own degrees of freedom; with one seed on a side only a common
     seed can be compared.
     """
@@ -143,7 +143,7 @@ def _rows(scores: Scores, common: Sequence[int]) -> list[int]:
 def _expected(
     values: Sequence[NDArray[np.float64]], members_of: Sequence[tuple[int, ...]], settings: Sequence[Scores]
 ) -> list[Prior]:
-    """For each of the values, of one setting or of two of one kind, what all similar ones tell together."""
+    """For each of the values, of one setting or of two of one kind, the prior from all similar ones together."""
     alike: dict[tuple[float, str, int], list[int]] = {}
     for index, (members, rows_of_values) in enumerate(zip(members_of, values, strict=True)):
         first = settings[members[0]]

@@ -15,9 +15,9 @@ FEWEST_IMAGES = 10  # in whose truth a class is: with fewer, no method's interva
 
 @dataclass(frozen=True)
 class Support:
-    """images: N. groups: G, None where images stand alone. by_class: (C,) images in whose truth each class is.
+    """images: N. groups: G, None if images are not grouped. by_class: (C,) images with each class in their truth.
 
-    enough: (C,) bool, whether these are enough for an interval. present: classes in the truth or the prediction.
+    enough: (C,) bool, whether these suffice for an interval. present: classes in the truth or the prediction.
     """
 
     images: int
@@ -33,7 +33,7 @@ class Support:
 
     @property
     def too_few(self) -> str | None:
-        """Why there is no interval at all, in words; None where there is one of the pixel accuracy at least."""
+        """Why there is no interval at all, in words; None if at least the pixel accuracy has one."""
         if self.groups is not None and self.groups < FEWEST_GROUPS:
             return only(self.groups, "group")
         if self.images < FEWEST_IMAGES:
@@ -42,17 +42,17 @@ class Support:
 
     @property
     def why_none(self) -> str | None:
-        """Why there is no interval of a mean over classes, not even over some of them; None where there is one."""
+        """Why no mean over classes has an interval, not even over some of them; None if there is one."""
         if self.too_few is None and not self.enough.any():
-            return f"no class is in {FEWEST_IMAGES} images" + ("" if self.groups is None else " and groups enough")
+            return f"no class is in {FEWEST_IMAGES} images" + ("" if self.groups is None else " and enough groups")
         return self.too_few
 
 
 def support(counts: NDArray[np.generic], groups: NDArray[np.int64] | None = None) -> Support:
     """From pixels by image: counts (N, C, 3) of true positives, false positives, false negatives.
 
-    groups: (N,). A class has enough images where it is in the truth of ten; of images in groups also of ten groups, or
-    of every group where there are fewer, so that it keeps pixels whichever group is left out.
+    groups: (N,). A class has enough images if it is in the truth of ten; with groups also in ten groups, or
+    in every group if there are fewer, so that it keeps pixels whichever group is left out.
     """
     is_present = np.asarray(counts[..., [0, 2]].any(-1))  # (N, C)
     by_class = is_present.sum(0)

@@ -35,7 +35,6 @@ class AirNet(nn.Module):
         self.blocks = nn.Sequential(
             *(_Block(inputs, outputs) for inputs, outputs in zip([_WHITENING, *widths], widths, strict=False))
         )
-        self.num_features = widths[-1]
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.gelu(self.whitening(images))

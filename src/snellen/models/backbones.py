@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 
+from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 from snellen.models.hubs import check_torch_hub, hugging_face
 from snellen.models.spec import BackboneSpec
-from snellen.words import first_line
+from snellen.words import did_you_mean, first_line
 
-Triple = tuple[float, float, float]
 _AUXILIARY = {"inception_v3": ("AuxLogits",), "googlenet": ("aux1", "aux2")}  # torchvision's names of their heads
 
 
@@ -35,19 +34,19 @@ def build_backbone(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
     return _from_timm(spec, size, download)
 
 
-def own_normalization(spec: BackboneSpec) -> tuple[Triple, Triple] | None:
-    """Mean and standard deviation in the training of this backbone's published weights; None without such weights."""
+def own_normalization(spec: BackboneSpec) -> Normalization | None:
+    """That of the training of this backbone's published weights; None without such weights."""
+    source = f"the configuration of {spec.backbone}"
     if spec.backbone == "airnet":
         return None
     if spec.backbone.startswith("torchvision/"):
-        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        return Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), source)
     import timm
 
     config = timm.get_pretrained_cfg(spec.backbone)
     if config is None:
         return None
-    (red, green, blue), (red_std, green_std, blue_std) = config.mean, config.std
-    return (red, green, blue), (red_std, green_std, blue_std)
+    return Normalization.recorded({"mean": config.mean, "std": config.std, "source": source})
 
 
 def published_size(name: str) -> int | None:
@@ -143,11 +142,8 @@ def _remove_last_linear(network: nn.Module, name: str) -> None:
 
 
 def _unknown(name: str, known: list[str]) -> None:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = (
-        f"Did you mean {' or '.join(repr(candidate) for candidate in close)}?" if close else "See timm.list_models()."
-    )
-    raise UserError(f"model.backbone={name}: no such backbone. {hint}")
+    hint = did_you_mean(name, known, cutoff=0.5, most=3) or " See timm.list_models()."
+    raise UserError(f"model.backbone={name}: no such backbone.{hint}")
 
 
 def _download_failed(name: str, error: Exception) -> None:

@@ -9,7 +9,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.models.backbones import build_backbone, own_normalization, published_size
 from snellen.models.spec import BackboneSpec, HeadSpec, ModelSpec
@@ -126,10 +125,7 @@ def _build_head(spec: HeadSpec, width: int, classes: int) -> nn.Sequential:
 def _load(spec: BackboneSpec, backbone: nn.Module) -> WeightsReport:
     if spec.weights is None:
         return WeightsReport("from scratch")
-    published = own_normalization(spec)
-    normalization = (
-        None if published is None else Normalization(*published, source=f"the configuration of {spec.backbone}")
-    )
+    normalization = own_normalization(spec)
     if spec.weights == "imagenet":
         return WeightsReport(f"ImageNet weights of {spec.backbone}", normalization, len(backbone.state_dict()))
     path, run_normalization = locate_weights(spec.weights)

@@ -16,7 +16,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class UnreachableHubError(Exception):
-    """A hub cannot be reached and the file is not in its cache. The message says both."""
+    """A hub cannot be reached, and the file is not in its cache. The message says both."""
 
 
 @contextmanager

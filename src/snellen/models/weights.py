@@ -116,7 +116,7 @@ def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> Non
     from safetensors.torch import load_file
 
     if which not in {"best", "last"}:
-        raise UserError(f"which='{which}': wanted 'best' or 'last'.")
+        raise UserError(f"which='{which}': expected 'best' or 'last'.")
     path = run.path / "checkpoints" / f"{which}.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: missing; resume the run first: snellen train --resume {run.path}")
@@ -130,10 +130,17 @@ def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> Non
             advice = f"To use the weights of the {epoch} epoch instead: cp {other} {path}"
         raise UserError(f"{path}: damaged, for example by an interrupted copy ({error}). {advice}") from error
     try:
+        load_all(model, tensors)
+    except ValueError as error:
+        raise UserError(f"{path}: does not fit the run's recipe: {error}. Was recipe.yaml edited?") from error
+
+
+def load_all(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Loads the weights of a whole network. Raises ValueError, naming the first layer that does not fit."""
+    try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = misfit(tensors, model.state_dict()) or first_line(error)
-        raise UserError(f"{path}: does not fit the run's recipe: {reason}. Was recipe.yaml edited?") from error
+        raise ValueError(misfit(tensors, model.state_dict()) or first_line(error)) from error
 
 
 def misfit(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> str | None:
@@ -242,7 +249,7 @@ def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
 def _best_names(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors without the common prefix whose removal makes most names match, dropping those without the prefix.
 
-    Feature extractors call stages.0 stages_0, so dots and underscores are treated as equal where that helps.
+    Feature extractors call stages.0 stages_0, so dots and underscores are treated as equal if that helps.
     """
     flat = {_flat(name): name for name in network}
 

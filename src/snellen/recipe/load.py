@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
-from snellen.recipe.text import parse_yaml, shipped_names, shipped_text
+from snellen.recipe.text import RECIPES, parse_yaml
 from snellen.recipe.wording import reworded
 from snellen.spec import Spec
 from snellen.words import did_you_mean, kind_of
@@ -51,8 +52,8 @@ def read_fields(source: RecipeSource) -> tuple[dict[str, Any], str]:
     if isinstance(source, BaseModel):
         return source.model_dump(mode="json"), "recipe"
     if not isinstance(source, str | Path):
-        raise UserError(f"recipe: wanted a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
-    label, text = _read(source)
+        raise UserError(f"recipe: expected a name, a YAML file or a dictionary of fields, got {kind_of(source)}.")
+    text, label = RECIPES.read(source)
     return parse_yaml(text, label), label
 
 
@@ -81,12 +82,15 @@ def resolved_fields(path: Path) -> tuple[dict[str, Any], str]:
     return parse_yaml(path.read_text(encoding="utf-8"), label), label
 
 
-def validate(model: type[AnySpec], fields: Mapping[str, Any], label: str) -> AnySpec:
-    """Fields as a recipe. Raises UserError with one line for each field that is wrong."""
+def validate(
+    model: type[AnySpec], fields: Mapping[str, Any], label: str, words: Callable[[ErrorDetails], str] | None = None
+) -> AnySpec:
+    """Fields as a recipe. Raises UserError with one line for each field that is wrong. words: for it, as `explain`."""
+    words = words or partial(explain, model=model)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        lines = list(dict.fromkeys(explain(detail, model) for detail in error.errors(include_url=False)))
+        lines = list(dict.fromkeys(words(detail) for detail in error.errors(include_url=False)))
         raise UserError("\n".join(f"{label}, {line}" for line in lines)) from None
 
 
@@ -96,7 +100,7 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
     for argument in arguments:
         key, separator, text = argument.partition("=")
         if not separator or not all(key.strip().split(".")):
-            raise UserError(f"override '{argument}': wanted key=value, as in optimizer.lr=0.01")
+            raise UserError(f"override '{argument}': expected key=value, as in optimizer.lr=0.01")
         try:
             overrides[key.strip()] = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError):
@@ -130,7 +134,7 @@ def dotted(
     overrides are not a dictionary.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
-        raise UserError(f"overrides: wanted a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")
+        raise UserError(f"overrides: expected a dictionary such as {{'epochs': 5}}, got {kind_of(overrides)}.")
     return dict(_flatten(overrides or {}, "", [])) | dict(_flatten(keywords, "", models))
 
 
@@ -164,22 +168,6 @@ def _deep_copy(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in fields.items()}
 
 
-def _read(source: str | Path) -> tuple[str, str]:
-    path = Path(source)
-    if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
-            raise UserError(f"recipe '{source}': no such file.")
-        try:
-            return f"recipe '{source}'", path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"recipe '{source}': not a text file in UTF-8.") from None
-    names = shipped_names()
-    if str(source) not in names:
-        hint = did_you_mean(str(source), names)
-        raise UserError(f"recipe '{source}': no such recipe.{hint} Shipped: {', '.join(names)}; or give a .yaml file.")
-    return f"recipe '{source}'", shipped_text(str(source))
-
-
 def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     """What is wrong with a field and what would be right, from an error of pydantic."""
     location = [str(part) for part in detail["loc"] if not _TRIED_TYPE.match(str(part))]
@@ -200,7 +188,7 @@ def explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
         choices = [choice.strip(" '") for choice in str(context.get("expected_tags", "")).split(",")]
         return f"{key}.name: {not_one_of(str(context.get('tag')), choices)}"
     message = reworded(detail)
-    got = "" if detail["type"] == "value_error" and not location else f" (given: {detail['input']!r:.80})"
+    got = "" if detail["type"] == "value_error" and not location else f" (got {detail['input']!r:.80})"
     return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 

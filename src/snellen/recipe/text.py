@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from snellen.errors import UserError
-from snellen.words import first_line
-
-# Order of listing: each reference recipe, then its modern counterpart.
-_ORDER = [
-    "vgg13-scratch",
-    "airnet-scratch",
-    "resnet152-mixup",
-    "finetune-lite",
-    "finetune-large",
-    "byol-resnet50",
-    "byol-small",
-    "simclr-small",
-    "transfer-a",
-    "transfer-b",
-    "transfer-c",
-    "transfer-d",
-    "transfer-e",
-    "linear-probe",
-    "fcn32s-vgg16",
-    "deeplabv3-resnet50-poly1",
-    "segment-lite",
-    "segment-large",
-]
+from snellen.words import did_you_mean, first_line
 
 
-def shipped_names() -> list[str]:
-    """Names of the shipped recipes, in the order of the documentation."""
-    names = {file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml")}
-    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+@dataclass(frozen=True)
+class ShippedFiles:
+    """YAML files of a kind that come with a package. kind, listed_as: in messages. order: of listing, others last."""
+
+    kind: str
+    package: str
+    order: tuple[str, ...]
+    listed_as: str
+
+    def names(self) -> list[str]:
+        """Names of the files, in the order of the documentation."""
+        names = {file.name.removesuffix(".yaml") for file in self._folder.iterdir() if file.name.endswith(".yaml")}
+        return sorted(names, key=lambda name: (self.order.index(name) if name in self.order else len(self.order), name))
+
+    def text(self, name: str) -> str:
+        """The text of one of them, comments included."""
+        return (self._folder / f"{name}.yaml").read_text(encoding="utf-8")
+
+    def read(self, source: str | Path) -> tuple[str, str]:
+        """The text of one of them by name, or of any YAML file, and what to call it. Raises UserError for others."""
+        path, label = Path(source), f"{self.kind} '{source}'"
+        if path.suffix in {".yaml", ".yml"}:
+            if not path.is_file():
+                raise UserError(f"{label}: no such file.")
+            try:
+                return path.read_text(encoding="utf-8"), label
+            except UnicodeDecodeError:
+                raise UserError(f"{label}: not a text file in UTF-8.") from None
+        names = self.names()
+        if str(source) not in names:
+            hint = did_you_mean(str(source), names)
+            known = f"{self.listed_as}: {', '.join(names)}; or give a .yaml file."
+            raise UserError(f"{label}: no such {self.kind}.{hint} {known}")
+        return self.text(str(source)), label
+
+    @property
+    def _folder(self) -> Traversable:
+        return resources.files(self.package) / "shipped"
 
 
-def shipped_text(name: str) -> str:
-    """The text of a shipped recipe, comments included."""
-    return (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+RECIPES = ShippedFiles(
+    "recipe",
+    "snellen.recipe",
+    (  # each reference recipe, then its modern counterpart
+        "vgg13-scratch",
+        "airnet-scratch",
+        "resnet152-mixup",
+        "finetune-lite",
+        "finetune-large",
+        "byol-resnet50",
+        "byol-small",
+        "simclr-small",
+        "transfer-a",
+        "transfer-b",
+        "transfer-c",
+        "transfer-d",
+        "transfer-e",
+        "linear-probe",
+        "fcn32s-vgg16",
+        "deeplabv3-resnet50-poly1",
+        "segment-lite",
+        "segment-large",
+    ),
+    "Shipped",
+)
 
 
 def headline(text: str) -> str:
@@ -81,9 +117,5 @@ def parse_yaml(text: str, label: str) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{label}: not valid YAML ({first_line(error)})") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"{label}: wanted 'field: value' lines, as `snellen recipes show vgg13-scratch` prints them")
+        raise UserError(f"{label}: expected 'field: value' lines, as `snellen recipes show vgg13-scratch` prints them")
     return value
-
-
-def _folder() -> Traversable:
-    return resources.files("snellen.recipe") / "shipped"

@@ -8,27 +8,27 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _WORDS = {
-    "bool": "wanted true or false",
-    "date": "wanted a date",
-    "dict": "wanted names and values, such as {cat: 1, dog: 2}",
-    "finite": "wanted a finite number",
-    "float": "wanted a number",
-    "int": "wanted a whole number",
-    "list": "wanted a list, such as 1,2",
-    "mapping": "wanted names and values, such as {cat: 1, dog: 2}",
-    "string": "wanted text",
-    "tuple": "wanted a list, such as 1,2",
+    "bool": "expected true or false",
+    "date": "expected a date",
+    "dict": "expected names and values, such as {cat: 1, dog: 2}",
+    "finite": "expected a finite number",
+    "float": "expected a number",
+    "int": "expected a whole number",
+    "list": "expected a list, such as 1,2",
+    "mapping": "expected names and values, such as {cat: 1, dog: 2}",
+    "string": "expected text",
+    "tuple": "expected a list, such as 1,2",
 }
 _BOUNDS = {
-    "greater_than": ("wanted more than", "gt"),
-    "greater_than_equal": ("wanted at least", "ge"),
-    "less_than": ("wanted less than", "lt"),
-    "less_than_equal": ("wanted at most", "le"),
+    "greater_than": ("expected more than", "gt"),
+    "greater_than_equal": ("expected at least", "ge"),
+    "less_than": ("expected less than", "lt"),
+    "less_than_equal": ("expected at most", "le"),
 }
 
 
 def reworded(detail: ErrorDetails) -> str:
-    """What would be right instead of the value of a field."""
+    """What a valid value of the field would be."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
@@ -38,18 +38,18 @@ def reworded(detail: ErrorDetails) -> str:
     if kind == "missing":
         return "missing; it is required"
     if kind == "string_pattern_mismatch":
-        return f"wanted {_alternatives(str(context['pattern']))}"
+        return f"expected {_alternatives(str(context['pattern']))}"
     if kind == "union_tag_not_found":
-        return "wanted a name too, as in name: …"
+        return "expected a name as well, as in name: …"
     first = kind.partition("_")[0]
     return _WORDS[first] if first in _WORDS else detail["msg"].removeprefix("Value error, ")
 
 
 def _length(kind: str, context: dict[str, Any]) -> str:
     if kind == "string_too_short":
-        return "wanted a non-empty text"
+        return "expected non-empty text"
     limit = context["min_length"] if kind == "too_short" else context["max_length"]
-    return f"wanted at {'least' if kind == 'too_short' else 'most'} {limit} {'value' if limit == 1 else 'values'}"
+    return f"expected at {'least' if kind == 'too_short' else 'most'} {limit} {'value' if limit == 1 else 'values'}"
 
 
 def _alternatives(pattern: str) -> str:

@@ -1,6 +1,6 @@
-"""Charts as HTML: positions in percent, text in the page's own size, so that they are readable at any width.
+"""Charts as HTML: positions in percent, text in the page's font size, so that they are readable at any width.
 
-No colours here (the page's style sheet has them) and no script; report.js only adds the values under the pointer.
+No colours (they are in the style sheet) and no script; report.js only adds the values under the pointer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Series:
 class Entry:
     """A value with its interval in a row of a forest plot. colour: the run's colour class.
 
-    tip: shown under the pointer. singles: values that it is the mean of, small dots below the interval.
+    tip: shown under the pointer. singles: the values behind the mean, small dots below the interval.
     """
 
     colour: str
@@ -48,7 +48,7 @@ class Entry:
 
 
 def line_chart(series: Sequence[Series], x_label: str, y_label: str, percent: bool, title: str) -> str:
-    """Lines over a common pair of axes."""
+    """Lines on a common pair of axes."""
     points = [(x, y) for line in series for x, y in _finite(line)]
     if not points:
         return '<p class="quiet">No epoch has finished yet.</p>'
@@ -166,7 +166,7 @@ def reliability(bins: Sequence[Bin], colour: str, title: str) -> str:
 
 
 def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], title: str, shares: bool = False) -> str:
-    """Rows are true classes, shares of a row shade its cells: a table with counts, or a picture for many classes.
+    """Rows are true classes, cells are shaded by their share of the row: a table with counts, or one picture if large.
 
     shares: the table's cells show percentages of the row, for counts of pixels.
     """
@@ -230,7 +230,7 @@ def _plot(
     kind: str = "",
     attributes: str = "",
 ) -> str:
-    """A frame with numbers at (percent, text) of both axes; marks lie in it, in percent of its size."""
+    """A frame with numbers at (percent, text) on both axes; marks are placed in percent of its size."""
     parts = [f'<i class="grid" style="bottom:{y:.2f}%"></i>' for y, _ in y_ticks]
     parts += [f'<small class="y" style="bottom:{y:.2f}%">{text}</small>' for y, text in y_ticks]
     parts += [f'<small class="x" style="left:{x:.2f}%">{text}</small>' for x, text in x_ticks]
@@ -270,7 +270,7 @@ def _scale(low: float, high: float) -> Callable[[float], float]:
 
 
 def _number(value: float, percent: bool, points: bool = False, digits: int | None = None) -> str:
-    """A number of an axis: a percentage, points with their sign, or as it is."""
+    """A number on an axis: a percentage, points with their sign, or unchanged."""
     if not (percent or points):
         return f"{value:g}"
     number = round(100 * value, 3)

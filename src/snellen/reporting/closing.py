@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def closing_lines(view: RunView) -> list[str]:
-    """The run's figure with its 95% interval, computed as on its page; warnings where it has diverged or not learnt."""
+    """The run's figure with its 95% interval, computed as on its page; warnings if it has diverged or not learnt."""
     headline = view.headline_figure
     if headline is None:
         return []
@@ -25,7 +25,7 @@ def closing_lines(view: RunView) -> list[str]:
     which = "best" if view.recipe.evaluation.choose == "best" else "last"
     images = f" on {counted(len(view.samples), 'test image')}" if view.part == "test" else ""
     crossfitted = view.epoch_choice is not None and view.epoch_choice.is_crossfitted
-    epoch = f"{which} epoch {view.status['chosen_epoch']}{', cross-fitted' * crossfitted}"
+    epoch = f"{which} epoch {view.status.chosen_epoch}{', cross-fitted' * crossfitted}"
     lines = [f"{epoch}: {name} {value:.1%}{images} ({bounds})"]
     if crossfitted:
         lines.append(f"its score on the images used to choose it: {view.kept_score:.1%}")

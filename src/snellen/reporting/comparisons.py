@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from snellen.insight.decision import RULE, corrected, winner
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed, verdict
-from snellen.reporting.runs import RunView, ends, typeset
+from snellen.reporting.runs import AnyView, RunView, ends, typeset
 from snellen.run.directory import RunDirectory
 from snellen.words import counted, duration
 
@@ -20,7 +21,7 @@ _LONGER = 1.2  # times the training of another run, from which on it is mentione
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on the same images. p_holm: corrected for the number of comparisons, None where there is no test."""
+    """Two runs on the same images. p_holm: corrected for the number of comparisons, None if there is no test."""
 
     a: str
     b: str
@@ -30,26 +31,28 @@ class Comparison:
 
     @property
     def better(self) -> str | None:
-        """The label of the better run; None where they cannot be told apart. See insight.decision."""
+        """The label of the better run; None if they cannot be told apart. See insight.decision."""
         return {1: self.a, -1: self.b}.get(winner(self.test.difference, self.p_holm))
 
 
 def comparisons(
-    pairs: Sequence[tuple[RunView, RunView]], tests: Sequence[PairedTest | PairedMasks]
+    runs: Sequence[AnyView], test: Callable[[AnyView, AnyView], PairedTest | PairedMasks]
 ) -> list[Comparison]:
-    """The tests of pairs of runs, corrected by Holm for how many there are, each in a sentence."""
+    """The tests of all pairs of runs that have learnt, corrected by Holm for how many there are, each in a sentence."""
+    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
+    tests = [test(a, b) for a, b in pairs]
     p_values = corrected([test.p_value for test in tests])
     count = sum(p is not None for p in p_values)
     compared = []
-    for (a, b), test, p in zip(pairs, tests, p_values, strict=True):
-        sentence = verdict(a.label, b.label, test, p, max(1, count), unlike(_trained(a), _trained(b)))
-        compared.append(Comparison(a.label, b.label, test, p, typeset(sentence)))
+    for (a, b), tested, p in zip(pairs, tests, p_values, strict=True):
+        sentence = verdict(a.label, b.label, tested, p, max(1, count), unlike(_trained(a), _trained(b)))
+        compared.append(Comparison(a.label, b.label, tested, p, typeset(sentence)))
     return compared
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run under the name that a sentence calls it by."""
+    """A run with the name used for it in sentences."""
 
     name: str
     run: RunDirectory
@@ -61,10 +64,10 @@ def _trained(view: RunView) -> Trained:
 
 
 def unlike(a: Trained, b: Trained) -> list[str]:
-    """How two runs differ besides what is compared: training time, epochs, how the epoch was chosen, the seed."""
+    """How two runs differ other than in what is compared: training time, epochs, choice of the epoch, seed."""
     sentences = []
-    times = [trained.run.status["seconds_training"] for trained in (a, b)]
-    epochs = [trained.run.status["epochs_done"] for trained in (a, b)]
+    times = [trained.run.status.seconds_training for trained in (a, b)]
+    epochs = [trained.run.status.epochs_done for trained in (a, b)]
     long, short = (0, 1) if times[0] >= times[1] else (1, 0)
     if min(times) > 0 and times[long] > _LONGER * times[short]:
         ratio = times[long] / times[short]
@@ -84,7 +87,7 @@ def unlike(a: Trained, b: Trained) -> list[str]:
 
 
 def summary(values: Mapping[str, float], compared: Sequence[Comparison], measure: str) -> list[str]:
-    """Which of many runs is best, and which others these images can tell apart from it.
+    """Which of many runs is best, and which others these images can distinguish from it.
 
     values: the measure of each run, by its label.
     """

@@ -1,7 +1,7 @@
-"""What a run is judged by: the one place that decides which images, and which values of each, make its headline.
+"""What a run is judged by: the one place that decides which images, and which of their values, make its headline.
 
-Where the data have a test part that was scored, the kept weights' values of its images. Else those of the validation
-images, cross-fitted where the kept epoch was chosen by its score among several.
+If the data have a test part that was scored, the kept weights' values for its images. Else those for the validation
+images, cross-fitted if the kept epoch was chosen by its score among several.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from snellen.run.directory import RunDirectory
 class EpochChoice:
     """How the epoch that a run keeps was chosen.
 
-    by_score: it scored best of several on the images scored here, so figures of the kept weights are optimistic.
-    is_crossfitted: the headline is free of that bias; it cannot be where a single image, or group, is scored.
+    by_score: it scored best of several on these images, so figures of the kept weights are optimistic.
+    is_crossfitted: the headline is free of that bias; impossible if only one image, or group, is scored.
     """
 
     by_score: bool
@@ -45,7 +45,7 @@ def scored_samples(run: RunDirectory) -> pd.DataFrame:
 
 
 def groups_of(run: RunDirectory) -> NDArray[np.int64] | None:
-    """(N,) group of each of `scored_samples`, None where the data have none."""
+    """(N,) group of each of `scored_samples`, None if the data have none."""
     if not run.data["group"]:
         return None
     return np.asarray(pd.factorize(scored_samples(run)["group"])[0], dtype=np.int64)
@@ -57,5 +57,5 @@ def folds_of(run: RunDirectory) -> NDArray[np.int64]:
 
 
 def choice_among(epochs: int, folds: NDArray[np.int64]) -> EpochChoice:
-    """How the epoch was chosen where the best of `epochs` is kept."""
+    """How the epoch was chosen if the best of `epochs` is kept."""
     return EpochChoice(epochs > 1, epochs > 1 and bool(folds.any()))

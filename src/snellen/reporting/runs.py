@@ -1,4 +1,4 @@
-"""What the reports of all kinds of runs have in common: the view of a run, labels, what differs, rows of tables."""
+"""What all reports have in common: the view of a run, labels, what differs, rows of tables."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from snellen.insight.proportions import Interval
 from snellen.insight.sentence import listed
 from snellen.reporting.headline import EpochChoice, groups_of, scored_part, scored_samples
 from snellen.run.directory import RunDirectory
+from snellen.run.status import Status
 from snellen.words import counted
 
 _COLOURS = 8  # of runs, in report.css
@@ -54,21 +55,21 @@ class RunView(ABC):
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """The same as nested dictionaries."""
+        """The recipe as nested dictionaries."""
         return self.recipe.model_dump(mode="json")
 
     @property
-    @abstractmethod
     def classes_in_loss(self) -> int | None:
-        """How many classes the loss is a cross-entropy over; None where it is another loss."""
+        """The number of classes if the loss is a cross-entropy; None for any other loss."""
+        return len(self.run.classes)
 
-    @abstractmethod
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which 16-bit images of a part were read, as in `decode`."""
+        return self.recipe.data.bits
 
     @property
     def progress(self) -> str:
-        """How its score changed from before the first step to the end, in words; empty where unknown."""
+        """How its score changed from before the first step to the end, in words; empty if unknown."""
         return ""
 
     @property
@@ -80,7 +81,7 @@ class RunView(ABC):
         ]
 
     @cached_property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """status.json."""
         return self.run.status
 
@@ -106,7 +107,7 @@ class RunView(ABC):
 
     @cached_property
     def groups(self) -> NDArray[np.int64] | None:
-        """(N,) group of each of `samples`, None where the data have none."""
+        """(N,) group of each of `samples`, None if the data have none."""
         return groups_of(self.run)
 
     @property
@@ -117,11 +118,11 @@ class RunView(ABC):
     @property
     @abstractmethod
     def why_not_learnt(self) -> str | None:
-        """Why it counts as not having learnt, in words; None where it has learnt, or was not scored."""
+        """Why it counts as not having learnt, in words; None if it has learnt, or was not scored."""
 
     @property
     def not_learnt(self) -> str | None:
-        """A warning, where the run is no better than a constant answer."""
+        """A warning if the run is no better than a constant answer."""
         if self.why_not_learnt is None:
             return None
         return f"{self.label} has not learnt: {self.why_not_learnt}. {WHAT_TO_TRY}"
@@ -132,13 +133,24 @@ class RunView(ABC):
         """The headline of the page: the measure's name, its value and its 95% interval; None before any score."""
 
     @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """The headline figure in a sentence, for a page of this run alone."""
+
+    @property
+    def compared(self) -> tuple[float, Interval | None]:
+        """The value that runs on the same images are compared by, and its interval."""
+        assert self.headline_figure is not None
+        return self.headline_figure[1:]
+
+    @property
     def why_no_interval(self) -> str | None:
-        """Why the headline figure has no interval, in words; None where it has one."""
+        """Why the headline figure has no interval, in words; None if it has one."""
         return None
 
     @property
     def over_the_others(self) -> str | None:
-        """The headline figure over those of its classes that have an interval, in words, where not all have."""
+        """The headline figure over the classes that have an interval, in words; None if all have one."""
         return None
 
     @property
@@ -153,24 +165,24 @@ class RunView(ABC):
 
     @property
     def of_kept(self) -> bool:
-        """Whether figures of the kept weights must be labelled, since they were chosen on the images scored here."""
+        """Whether figures of the kept weights must be labelled, since the weights were chosen on the same images."""
         return self.epoch_choice is not None and self.epoch_choice.by_score
 
     @property
     def stopped_early(self) -> str | None:
-        """A warning, where the run did not reach its last epoch."""
-        if self.status["state"] == "finished":
+        """A warning if the run did not reach its last epoch."""
+        if self.status.finished:
             return None
         text = (
-            f"{self.label} is {self.status['state']}: {self.status['epochs_done']} of "
-            f"{counted(self.status['epochs'], 'epoch')} done. The learning rate schedule was planned for all "
+            f"{self.label} is {self.status.state}: {self.status.epochs_done} of "
+            f"{counted(self.status.epochs, 'epoch')} done. The learning rate schedule was planned for all "
             f"of them and has not reached its end."
         )
-        return f"{text} What stopped it: {self.status['error']}" if self.status.get("error") else text
+        return f"{text} What stopped it: {self.status.error}" if self.status.error else text
 
     @property
     def diverged(self) -> str | None:
-        """A warning, where the losses are finite but those of a training that diverged."""
+        """A warning if the losses are finite but training diverged."""
         if self.classes_in_loss is None or self.metrics.empty:
             return None
         for column in ("validation_loss", "train_loss"):
@@ -188,34 +200,34 @@ class RunView(ABC):
         few = few_steps_note(self.recipe, int(self.run.data["counts"]["train"]))
         sentences = [f"{self.label}: {sentence}." for sentence in self.run.switches]
         notes = [] if self.diverged is None else [self.diverged]
-        if "test" in self.run.data["counts"] and self.part != "test" and self.status["state"] == "finished":
-            notes.append(f"{self.label}: its test part was not scored; its figures are about the validation images.")
+        if "test" in self.run.data["counts"] and self.part != "test" and self.status.finished:
+            notes.append(f"{self.label}: its test part was not scored; its figures are for the validation images.")
         return [*([] if few is None else [f"{self.label}: {few}"]), *notes, *sentences]
 
     @property
     def lost_files(self) -> str | None:
-        """A warning, where files that the run has written are missing: what is drawn from them is not on the page."""
-        names = ["epochs.csv"] if self.status["epochs_done"] else []
-        if self.status["chosen_epoch"]:
+        """A warning if files of the run are missing, so that their figures are not on the page."""
+        names = ["epochs.csv"] if self.status.epochs_done else []
+        if self.status.chosen_epoch:
             names += ["predictions/validation.npz"]
-        if self.status["chosen_epoch"] and self.status["state"] == "finished":
+        if self.status.chosen_epoch and self.status.finished:
             names += ["predictions/validation.csv"]
         recipe = self.recipe
         kept = recipe.snapshots.images and self.scored
-        if kept and any(epoch <= self.status["epochs_done"] for epoch in recipe.snapshots.due(recipe.epochs)):
+        if kept and any(epoch <= self.status.epochs_done for epoch in recipe.snapshots.due(recipe.epochs)):
             names += ["snapshots"]
         missing = [name for name in names if not (self.run.path / name).exists()]
         if not missing:
             return None
-        absent = "What is drawn from them is not on this page."
+        absent = "The figures that need them are not on this page."
         return f"{self.label}: missing from the run's folder: {listed(missing)}. {absent}"
 
     @property
     def choice(self) -> str:
         """How the epoch was chosen, in words."""
-        if not self.status["chosen_epoch"]:
+        if not self.status.chosen_epoch:
             return f"{self.label}: no epoch was scored yet."
-        epoch = f"{self.label}: epoch {self.status['chosen_epoch']}"
+        epoch = f"{self.label}: epoch {self.status.chosen_epoch}"
         if self.part == "test":
             best = self.recipe.evaluation.choose == "best"
             return (
@@ -223,14 +235,14 @@ class RunView(ABC):
                 f"from {counted(len(self.samples), 'test image')}, scored once, which neither trained the network nor "
                 "chose the epoch."
             )
-        if self.status["epochs_done"] == 1:
+        if self.status.epochs_done == 1:
             return f"{epoch}, the only one, so no epoch was chosen by its score."
         if self.recipe.evaluation.choose == "last":
             return f"{epoch}, the last; it was not chosen by its score."
         if self.scored and not self.of_kept:
             return f"{epoch}, the only one that was scored, so no epoch was chosen by its score."
         text = (
-            f"{epoch} of {self.status['epochs_done']} is kept, because it scored best on the validation images, which "
+            f"{epoch} of {self.status.epochs_done} is kept, because it scored best on the validation images, which "
             "are also the images reported here."
         )
         headline, kept = self.headline_figure, self.kept_score
@@ -250,9 +262,9 @@ class RunView(ABC):
 
 
 def labels_of(names: Sequence[str], runs: Sequence[RunDirectory]) -> list[str]:
-    """Labels of runs: the names of their recipes, or of their folders where those are not unique.
+    """Labels of runs: the names of their recipes, or of their folders if those are not unique.
 
-    Where the folders' names are not unique either, with numbers.
+    If the folders' names are not unique either, with numbers.
     """
     if len(set(names)) == len(names):
         return list(names)
@@ -261,7 +273,7 @@ def labels_of(names: Sequence[str], runs: Sequence[RunDirectory]) -> list[str]:
 
 
 def left_aside(runs: Sequence[RunView]) -> list[str]:
-    """A sentence for each run that has no figure to compare: not scored yet, or not learnt."""
+    """A sentence for each run without a figure to compare: not scored yet, or not learnt."""
     return [f"{run.label} has not been scored yet." for run in runs if not run.scored] + [
         f"{run.label} has not learnt, so no conclusion is drawn from its figure." for run in runs if run.not_learnt
     ]
@@ -269,28 +281,28 @@ def left_aside(runs: Sequence[RunView]) -> list[str]:
 
 def differing(runs: Sequence[RunView]) -> list[Difference]:
     """What differs between runs, among everything that a result may depend on."""
-    return [row for row in differences([_conditions(run) for run in runs]) if is_listed(row.key)]
+    return [row for row in differences([_conditions(run) for run in runs]) if is_listed(row.field)]
 
 
 def _conditions(run: RunView) -> dict[str, Any]:
     """Everything that a result may depend on: recipe, data, arithmetic, machine, versions."""
     environment, data = run.run.environment, run.run.data
-    arithmetic = {"device": environment["device"], **asdict(Mode.recorded(environment))}
-    machine = {"processor": environment["gpu"] or environment["cpu"], "snellen": environment["snellen"]}
+    arithmetic = {"device": environment.device, **asdict(Mode.recorded(environment))}
+    machine = {"processor": environment.gpu or environment.cpu, "snellen": environment.snellen}
     return run.fields | {
         "images": {"fingerprint": data["fingerprint"][:12], "left_out": len(data["left_out"])},
         "measured": data["normalization"] | arithmetic,
-        "machine": machine | environment["packages"],
+        "machine": machine | environment.packages,
     }
 
 
 def typeset(sentence: str) -> str:
-    """With minus signs in place of hyphens before numbers."""
+    """With minus signs instead of hyphens before numbers."""
     return re.sub(r"(?<= )-(?=\d)", "−", sentence)
 
 
 def by_images(runs: Sequence[AnyView]) -> list[list[AnyView]]:
-    """The runs that were trained on the same images together, in order."""
+    """The runs in groups that were trained on the same images, in order."""
     groups: dict[str, list[AnyView]] = {}
     for run in runs:
         groups.setdefault(run.run.data["fingerprint"], []).append(run)
@@ -303,27 +315,22 @@ def class_names(runs: Sequence[RunView]) -> list[str]:
 
 
 def image_path(run: RunDirectory, samples: pd.DataFrame, row: int) -> Path:
-    """The file of an image. samples: rows of samples.csv, of which it is one."""
+    """The file of an image. samples: rows of samples.csv. row: that of the image."""
     return run.image(str(samples["path"].iloc[row]))
 
 
 def run_numbers(run: RunView) -> dict[str, Any]:
-    """What the JSON file has for every run."""
+    """The part of the JSON file that every run has."""
     return {
         "label": run.label,
         "path": str(run.run.path.resolve()),
-        "status": run.status,
+        "status": run.status.as_dict(),
         "choice": run.choice,
         "crossfitted": run.epoch_choice is not None and run.epoch_choice.is_crossfitted,
         "not_learnt": run.why_not_learnt,
-        "parameters": run.run.environment["parameters"],
-        "macs": run.run.environment["macs"],
+        "parameters": run.run.environment.parameters,
+        "macs": run.run.environment.macs,
     }
-
-
-def differing_numbers(rows: Sequence[Difference]) -> list[dict[str, Any]]:
-    """Fields in which runs differ, for JSON."""
-    return [{"field": row.key, "values": list(row.values)} for row in rows]
 
 
 def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence[str]) -> dict[str, Any]:
@@ -333,7 +340,7 @@ def table_row(run: RunView, numbers: Mapping[str, Any], with_intervals: Sequence
         if f"{key}_interval" in numbers:
             flat[f"{key}_low"], flat[f"{key}_high"] = numbers[f"{key}_interval"] or (None, None)
     cost = ("state", "epochs_done", "seconds_training", "images_per_second")
-    return flat | {key: run.status[key] for key in cost}
+    return flat | {key: getattr(run.status, key) for key in cost}
 
 
 def ends(interval: Interval | None) -> list[float] | None:

@@ -19,7 +19,7 @@ from snellen.files import write_json, write_text
 from snellen.insight.decision import RULE
 from snellen.insight.proportions import percents
 from snellen.insight.sentence import signed, signed_range
-from snellen.words import counted, images_by_part
+from snellen.words import counted, duration, images_by_part, si
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -42,9 +42,9 @@ class Page:
     rows: list[dict[str, Any]]
 
     def write(self, out: Path) -> Path:
-        """Writes the page, and beside it the same numbers as .json and .csv; returns the page's path.
+        """Writes the page, and next to it the same numbers as .json and .csv; returns the page's path.
 
-        Raises UserError when `out` is not an .html file.
+        Raises UserError if `out` is not an .html file.
         """
         check_name(out)
         variables = {"rule": RULE, "recipe_text": _recipe_text} | self.variables
@@ -54,9 +54,9 @@ class Page:
         return out
 
 
-def variables_of(context: DataclassInstance) -> dict[str, Any]:
-    """What a page's template may use: the fields of a dataclass, by name."""
-    return {field.name: getattr(context, field.name) for field in fields(context)}
+def variables_of(*sections: DataclassInstance) -> dict[str, Any]:
+    """What a page's template may use: the fields of dataclasses, by name."""
+    return {field.name: getattr(part, field.name) for part in sections for field in fields(part)}
 
 
 def _recipe_text(run: RunView) -> str:
@@ -64,7 +64,7 @@ def _recipe_text(run: RunView) -> str:
 
 
 def render(template: str, styles: Sequence[str], scripts: Sequence[str], **variables: Any) -> str:
-    """A page from a template of the folder page/, with style sheets and scripts of the same folder in it."""
+    """A page from a template in the folder page/, with style sheets and scripts of that folder embedded."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -81,6 +81,8 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     environment.filters["percents"] = percents
     environment.filters["setting"] = setting
     environment.filters["counted"] = counted
+    environment.filters["duration"] = duration
+    environment.filters["si"] = si
     environment.filters["images_by_part"] = lambda counts: images_by_part(
         counts["train"], counts["validation"], counts.get("test", 0)
     )
@@ -96,7 +98,7 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
 
 
 def check_name(out: Path) -> None:
-    """Raises UserError when a report's file is not an .html file."""
+    """Raises UserError if a report's file is not an .html file."""
     if out.suffix.lower() not in {".html", ".htm"}:
         raise UserError(f"{out}: a report is an HTML file. Choose a name such as {out.with_suffix('.html').name}.")
 

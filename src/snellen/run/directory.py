@@ -1,13 +1,11 @@
 """The directory of a run: its files, and how they are read.
 
-recipe.yaml             the resolved recipe with every field
-environment.json        versions, hardware, git commit, command, the mode and its timings
+recipe.yaml             the resolved recipe, with every field
+environment.json        versions, hardware, git commit, command, the mode and its timings: see environment.py
 data.json               class names, layout, counts, fingerprint, normalisation, files left out; for
                         pretraining, the evaluation of the features before the first step
 samples.csv             row, split ("train" | "validation" | "test"), path, group, and what the task adds
-status.json             state ("running" | "finished" | "interrupted" | "failed"), epochs and steps done, cost; measure
-                        ("top-1", "mIoU", …), score, low, high, images: of the chosen epoch, without an interval,
-                        during the run; when it is finished, the headline of its report, with its interval
+status.json             state, epochs and steps done, cost, score: see status.py
 steps.csv               one row per optimiser step
 epochs.csv              one row per epoch
 checkpoints/last.pt     everything an exact resume needs (read with weights_only=True)
@@ -27,36 +25,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from snellen.errors import FormatError, UserError
-from snellen.files import as_path
+from snellen.files import as_path, from_json
+from snellen.run.environment import Environment
+from snellen.run.status import Status
 from snellen.words import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+T = TypeVar("T")
+
 FORMAT = 2  # of run directories; raised where an older one can no longer be read
 
 # Required keys and columns of each file, so that a damaged file is named when it is read.
-_ENVIRONMENT = (
-    "snellen",
-    "packages",
-    "cpu",
-    "threads",
-    "gpu",
-    "device",
-    "precision",
-    "channels_last",
-    "compiled",
-    "parameters",
-    "trainable_parameters",
-    "macs",
-    "weights",
-)
 _DATA = (
     "source",
     "root",
@@ -68,21 +55,6 @@ _DATA = (
     "normalization",
     "notes",
     "left_out",
-)
-_STATUS = (
-    "state",
-    "epochs_done",
-    "epochs",
-    "seconds_training",
-    "seconds_evaluating",
-    "images_per_second",
-    "peak_memory_mib",
-    "chosen_epoch",
-    "measure",
-    "score",
-    "low",
-    "high",
-    "images",
 )
 _SAMPLES = ("row", "split", "path", "group")
 _EPOCHS = ("epoch", "train_loss", "seconds", "images_per_second")
@@ -106,7 +78,7 @@ class RunDirectory:
         self._check_format()
 
     def _check_format(self) -> None:
-        """Raises UserError for a run of another format; files that are damaged are named when they are read."""
+        """Raises UserError for a run in another format; damaged files are named when they are read."""
         file = self.path / "environment.json"
         try:
             environment = json.loads(file.read_text(encoding="utf-8"))
@@ -116,7 +88,7 @@ class RunDirectory:
         if written != FORMAT:
             version = environment.get("snellen", "an earlier version")
             raise FormatError(
-                f"{self.path}: a run of format {written}, and this version of snellen reads format {FORMAT}. "
+                f"{self.path}: a run in format {written}, but this version of snellen reads format {FORMAT}. "
                 f"Train it again, or read it with the version that wrote it ({version})."
             )
 
@@ -126,27 +98,30 @@ class RunDirectory:
         return self.path.resolve().name
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """Versions, hardware, command, precision, parameters and MACs."""
-        return self._json("environment.json", _ENVIRONMENT)
+        return self._json("environment.json", Environment)
 
     @property
     def switches(self) -> list[str]:
         """Sentences on each switch to another precision after the loss was not finite."""
         return [
-            f"{entry['reason']}, in {entry['before']}; it continued in {entry['after']} from step {entry['step']}"
-            for entry in self.environment.get("switches", [])
+            f"{switch.reason}, in {switch.before}; it continued in {switch.after} from step {switch.step}"
+            for switch in self.environment.switches
         ]
 
     @cached_property
     def data(self) -> dict[str, Any]:
         """Class names, counts, fingerprint, normalisation."""
-        return self._json("data.json", _DATA)
+        data = self._json("data.json", dict[str, Any])
+        with self.reading("data.json"):
+            _require(_DATA, data)
+        return data
 
     @property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """State, epochs and steps done, seconds trained, peak memory; read again at each call."""
-        return self._json("status.json", _STATUS)
+        return self._json("status.json", Status)
 
     @property
     def classes(self) -> list[str]:
@@ -166,7 +141,7 @@ class RunDirectory:
             for split, count in counts.items():
                 rows = int((samples["split"] == split).sum())
                 if rows != count:
-                    raise ValueError(f"{rows} rows of the split {split}, where {count} images were used")
+                    raise ValueError(f"{rows} rows of the split {split}, but {count} images were used")
         return samples
 
     def part(self, name: str) -> pd.DataFrame:
@@ -195,7 +170,7 @@ class RunDirectory:
         return (self.path / "predictions" / "test.npz").is_file()
 
     def image(self, sample_path: str) -> Path:
-        """The path of an image of samples.csv: absolute, or below the data's root. It may no longer exist."""
+        """The path of an image of samples.csv: absolute, or relative to the data's root. It may no longer exist."""
         return Path(self.data["root"]) / sample_path
 
     def snapshot_files(self) -> list[tuple[int, str]]:
@@ -222,17 +197,15 @@ class RunDirectory:
     def _file(self, name: str) -> Path:
         path = self.path / name
         if not path.is_file():
-            state = self.status.get("state") if (self.path / "status.json").is_file() else "not started"
+            state = self.status.state if (self.path / "status.json").is_file() else "not started"
             if state == "finished":
                 raise UserError(f"{path}: missing, though the run is finished. Train the run again.")
             raise UserError(f"{path}: missing; the run is {state}. Resume it with: snellen train --resume {self.path}")
         return path
 
-    def _json(self, name: str, required: Sequence[str]) -> dict[str, Any]:
+    def _json(self, name: str, kind: type[T]) -> T:
         with self.reading(name) as file:
-            value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            _require(required, value if isinstance(value, dict) else ())
-            return value
+            return from_json(kind, file.read_text(encoding="utf-8"))
 
     def _numbers(self, name: str, *required: str) -> pd.DataFrame:
         """A table of numbers, possibly with empty cells. Checks that it has the required columns."""

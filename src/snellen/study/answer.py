@@ -1,10 +1,9 @@
-"""The answer of a study in words that its numbers support."""
+"""The answer of a study, in words that its numbers support."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed
 from snellen.insight.proportions import percents
@@ -53,7 +52,7 @@ def _part(results: Results, cell: Cell) -> str:
 
 
 def verdict(pair: Pair) -> str:
-    """One or two sentences on a pair: which is better and by how much, or what would show it."""
+    """One or two sentences on a pair: which is better and by how much, or what would settle it."""
     if pair.not_learnt:
         return f"{pair.a.setting} and {pair.b.setting} are not compared: {listed(pair.not_learnt)} " + (
             "has not learnt." if len(pair.not_learnt) == 1 else "have not learnt."
@@ -90,7 +89,7 @@ def _seeds(cells: Sequence[Cell]) -> str:
 
 
 def outlook(over: OverSeeds, needed: Needed) -> str:
-    """What would show a difference as large as the observed one, as far as the number of seeds can tell."""
+    """What would show a difference as large as the observed one, as far as this number of seeds can tell."""
     if 1 < over.seeds < FEWEST_SEEDS_TO_PLAN:
         return "2 seeds are too few to estimate how many images or seeds would show a difference."
     if needed.smallest is not None and needed.smallest >= 1:
@@ -153,7 +152,7 @@ def _answer(results: Results, fraction: float) -> Answer:
 def _headline(
     results: Results, best: Cell, cells: Sequence[Cell], beaten: Sequence[Cell], level: Sequence[Pair]
 ) -> str:
-    """With the settings described in words where there is room, else shorter and shorter."""
+    """With the settings described in words if there is room, otherwise in ever shorter forms."""
     words = {setting.name: _in_words(setting.name, setting.description) for setting in results.study.spec.all_settings}
     plain = {name: name for name in words}
     only_best = plain | {best.setting: words[best.setting]}
@@ -195,7 +194,7 @@ def _in_words(name: str, description: str) -> str:
 
 
 def _named(settings: Sequence[str], all_others: int, names: dict[str, str], most: int) -> str:
-    """Settings by name, or how many of the others they are."""
+    """Settings by name, or their number among the others."""
     if len(settings) <= most:
         return listed([names[setting] for setting in settings]) if settings else ""
     if len(settings) == all_others:
@@ -211,12 +210,12 @@ def _score(best: Cell) -> str:
     seeds = counted(len(best.runs), "seed")
     return (
         f"{best.setting} has {best.measure} {over.mean:.1%} over {seeds} on {counted(best.images, 'image')}, with "
-        f"{counted(best.first.data['counts']['train'], 'labelled image')} to train on ({interval_text})."
+        f"{counted(best.labelled_images, 'labelled image')} to train on ({interval_text})."
     )
 
 
 def _besides(best: Cell, beaten: Sequence[Cell]) -> list[str]:
-    """How else the best differs from those of its kind that it beats."""
+    """How else the best setting differs from those of its kind that it beats."""
     sentences = [
         f"{best.setting} and {other.setting} differ in more than their recipes: {'; '.join(differences)}."
         for other in beaten
@@ -230,7 +229,7 @@ def _trained(cell: Cell) -> Trained:
 
 
 def _worth(results: Results, fraction: float) -> list[str]:
-    """What self-supervised pretraining changed: the same network, equally much of it trained, with and without it."""
+    """The effect of self-supervised pretraining: the same network, the same part trained, with and without it."""
     starts = {setting.name: setting.start for setting in results.study.spec.all_settings}
     return [
         f"Effect of self-supervised pretraining: {_gap(pair)}"
@@ -238,16 +237,12 @@ def _worth(results: Results, fraction: float) -> list[str]:
         if pair.a.fraction == fraction
         and not pair.not_learnt
         and {starts[pair.a.setting], starts[pair.b.setting]} == {"scratch", "self-supervised"}
-        and _network(pair.a) == _network(pair.b)
+        and pair.a.recipe.network() == pair.b.recipe.network()
     ]
 
 
-def _network(cell: Cell) -> dict[str, Any]:
-    return cell.recipe.model.model_dump(exclude={"weights"})
-
-
 def _margin(pairs: Sequence[Pair], beaten: Sequence[Cell], best: Cell) -> str:
-    """By how much, where one setting was beaten, or the smallest of several differences."""
+    """By how much one setting was beaten, or the smallest of several differences."""
     gaps = [(abs(pair.over.mean), pair) for pair in pairs if _other(pair, best) in beaten]
     size, pair = min(gaps, key=lambda gap: gap[0])
     assert pair.over.interval is not None

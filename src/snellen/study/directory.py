@@ -1,10 +1,10 @@
-"""The folder of a study: what is in it, how it is read back.
+"""The folder of a study: what it contains and how it is read back.
 
     study.yaml     the study as requested, every field
     study.json     data source and fingerprint; its runs: setting, fraction, seed, key, folder; the pretraining's
                    folder; the mode (precision, layout) of each network
     runs/          one run directory for each (setting, share of the labels, seed), the key in its name
-    pretraining-…  the run of the pretraining, where the study includes one
+    pretraining-…  the run of the pretraining, if the study includes one
     report.html    the report, with report.json and report.csv
 
 A run is recognised by its key, a hash of its recipe, its images and the weights that it starts from.
@@ -12,24 +12,44 @@ A run is recognised by its key, a hash of its recipe, its images and the weights
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
+from snellen.engine.mode import Mode
 from snellen.errors import UserError
-from snellen.files import write_json, write_text
+from snellen.files import from_json, write_json, write_text
 from snellen.runs import Run
 from snellen.study.spec import StudySpec
 from snellen.words import counted
 
 if TYPE_CHECKING:
-    from snellen.engine.mode import Mode
     from snellen.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run in study.json. folder: relative to the study's."""
+
+    setting: str
+    fraction: float
+    seed: int
+    key: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """study.json. source, fingerprint: of the images. pretraining: its folder. modes: by network."""
+
+    source: str
+    fingerprint: str
+    pretraining: str | None
+    modes: dict[str, Mode]
+    runs: list[RunFacts]
 
 
 @dataclass(frozen=True)
@@ -70,24 +90,19 @@ class StudyDirectory:
         return load_study(self.path / "study.yaml")
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """study.json."""
         file = self.path / "study.json"
         try:
-            facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            missing = [key for key in ("source", "fingerprint", "pretraining", "modes", "runs") if key not in facts]
-        except (ValueError, TypeError) as error:
+            return from_json(Facts, file.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise UserError(f"{file}: damaged ({error}). The study's command rewrites it.") from error
-        if missing:
-            raise UserError(f"{file}: damaged ('{missing[0]}' is missing). The study's command rewrites it.")
-        return facts
 
     @cached_property
     def runs(self) -> list[StudyRun]:
         """All planned runs, in the order in which they are trained."""
         return [
-            StudyRun(run["setting"], run["fraction"], run["seed"], run["key"], self.path / run["folder"])
-            for run in self.facts["runs"]
+            StudyRun(run.setting, run.fraction, run.seed, run.key, self.path / run.folder) for run in self.facts.runs
         ]
 
     @property
@@ -97,8 +112,8 @@ class StudyDirectory:
 
     @property
     def pretraining(self) -> Run | None:
-        """The run of its pretraining, where it includes one."""
-        folder = self.facts["pretraining"]
+        """The run of its pretraining, if it includes one."""
+        folder = self.facts.pretraining
         return Run(self.path / folder) if folder and (self.path / folder / "recipe.yaml").is_file() else None
 
 
@@ -107,7 +122,7 @@ def state_of(run: Path) -> str:
     file = run / "status.json"
     if not (run / "recipe.yaml").is_file() or not file.is_file():
         return "not started"
-    return str(Run(run).status["state"])
+    return Run(run).status.state
 
 
 def is_study(path: Path) -> bool:
@@ -116,35 +131,26 @@ def is_study(path: Path) -> bool:
 
 
 def in_study(run: Path) -> bool:
-    """Whether a run's folder belongs to a study, which has one report of all its runs; they have none."""
+    """Whether a run's folder belongs to a study, which has one report for all its runs instead of one each."""
     folder = run.resolve().parent
     return folder.name == "runs" and is_study(folder.parent)
 
 
 def write_study(
-    path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: Mapping[str, Mode]
+    path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: dict[str, Mode]
 ) -> StudyDirectory:
     """study.yaml and study.json; an earlier plan there is replaced, runs stay. modes: by network."""
-    runs = [
-        {
-            "setting": run.setting,
-            "fraction": run.fraction,
-            "seed": run.seed,
-            "key": run.key,
-            "folder": run.path.relative_to(path).as_posix(),
-        }
-        for run in plan.runs
-    ]
-    pretraining = None if plan.pretraining is None else plan.pretraining.path.relative_to(path).as_posix()
     text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(path / "study.yaml", text)
-    mode_fields = {name: asdict(mode) for name, mode in modes.items()}
-    facts = {
-        "source": source,
-        "fingerprint": fingerprint,
-        "pretraining": pretraining,
-        "modes": mode_fields,
-        "runs": runs,
-    }
-    write_json(path / "study.json", facts)
+    facts = Facts(
+        source=source,
+        fingerprint=fingerprint,
+        pretraining=None if plan.pretraining is None else plan.pretraining.path.relative_to(path).as_posix(),
+        modes=modes,
+        runs=[
+            RunFacts(run.setting, run.fraction, run.seed, run.key, run.path.relative_to(path).as_posix())
+            for run in plan.runs
+        ],
+    )
+    write_json(path / "study.json", asdict(facts))
     return StudyDirectory(path)

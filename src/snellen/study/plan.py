@@ -13,14 +13,13 @@ from snellen.engine.relevance import result_key
 from snellen.errors import UserError
 from snellen.insight.differences import flattened
 from snellen.recipe.load import apply_overrides, read_fields
-from snellen.study.kinds import seeds_by_default
 from snellen.study.spec import SettingSpec, StudySpec
 from snellen.tasks.kinds import kind_named, load_for, load_recipe
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training. key: a hash of what determines its result: the recipe, the images, the weights that it starts from.
+    """One run. key: a hash of what determines its result: the recipe, the images, the weights that it starts from.
 
     path: the run's folder, with the key in its name, so that a finished run is recognised.
     """
@@ -52,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlannedData:
-    """The labelled images: where they are, a hash of them, and how many there are to train on."""
+    """The labelled images: their location, a hash of them, and the number to train on."""
 
     source: str
     fingerprint: str
@@ -99,7 +98,7 @@ class _Weights:
 
 
 def _weights(study: StudySpec, setting: SettingSpec, pretraining: PlannedPretraining | None) -> _Weights | None:
-    """The weights that a setting starts from; None: as its recipe says."""
+    """The weights that a setting starts from; None: those of its recipe."""
     if setting.start is None:
         return None
     if setting.start == "scratch":
@@ -163,20 +162,20 @@ def _run(
 def _seeds(
     study: StudySpec, setting: SettingSpec, weights: _Weights | None, data: PlannedData, out: Path
 ) -> tuple[int, ...]:
-    """Those of the study; where it gives none, the default of the setting's kind."""
+    """Those of the study; if it gives none, five for a head on features extracted once, which takes seconds."""
     if study.seeds is not None:
         return study.seeds
-    return seeds_by_default(_run(study, setting, study.fractions[0], 0, weights, data, out).recipe)
+    recipe = _run(study, setting, study.fractions[0], 0, weights, data, out).recipe
+    return tuple(range(5 if recipe.trains_on_features else 3))
 
 
 def _with_steps(recipe: CommonRecipe, fewest: int, images: int) -> CommonRecipe:
-    """With enough epochs for at least `fewest` steps, and as many scores as before."""
+    """With enough epochs for at least `fewest` steps, and the same number of scores."""
     epochs = math.ceil(fewest / max(1, math.ceil(images / recipe.batch_size)))
     if epochs <= recipe.epochs or recipe.budget or images == 0:
         return recipe
     every = round((recipe.evaluation.every or 1) * epochs / recipe.epochs)
-    evaluation = recipe.evaluation.model_copy(update={"every": every})
-    return recipe.model_copy(update={"epochs": epochs, "evaluation": evaluation})
+    return recipe.with_part("evaluation", every=every).model_copy(update={"epochs": epochs})
 
 
 def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretraining | None:

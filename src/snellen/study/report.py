@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file from its runs, and the same numbers as JSON and CSV beside it."""
+"""The report of a study: one HTML file from its runs, with the same numbers as JSON and CSV next to it."""
 
 from __future__ import annotations
 
@@ -18,52 +18,26 @@ from snellen.insight.power import FEWEST_SEEDS_FOR_POWER
 from snellen.reporting import charts
 from snellen.reporting.charts import Entry, Series
 from snellen.reporting.runs import RunView, class_names, differing, ends
-from snellen.reporting.shared import Cost, Gallery, cost, si
+from snellen.reporting.shared import Cost, Gallery, cost
 from snellen.reporting.template import Page, check_name, variables_of
 from snellen.runs import Run
 from snellen.study.answer import Answer, answer, not_learnt, verdict
 from snellen.study.directory import StudyDirectory
 from snellen.study.results import Cell, Pair, Results, read_results
 from snellen.tasks.kind import Sections
-from snellen.words import counted, duration, time_axis
+from snellen.words import counted, time_axis
 
 _PICTURES = 8
 _MOST_FEATURES = 6  # settings whose features are drawn
 
 
 @dataclass(frozen=True)
-class SettingRow:
-    """A setting in the table of a share of the labels. images: labelled ones. The rest in words, as the page has it."""
-
-    cell: Cell
-    images: int
-    seed_share: str
-    time: str
-    macs: str
-    trained: str
-    parameters: str
-
-
-@dataclass(frozen=True)
-class PretrainingFacts:
-    """The pretraining of a study, in words; knn and notes are empty where there are none."""
-
-    name: str
-    backbone: str
-    images: str
-    time: str
-    epochs: str
-    knn: str
-    notes: str
-
-
-@dataclass(frozen=True)
 class StudyPage:
     """What study.html.j2 uses, besides the variables of the kind's `sections`.
 
-    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours, descriptions: by
-    setting. tables: (share of the labels, rows). difference_charts: (share of the labels, chart). curves: (caption,
-    chart). names: of the classes. views: a run for each setting. moderated: whether settings borrow from others.
+    seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours and descriptions: by
+    setting. difference_charts: (share of the labels, chart). curves: (caption, chart). names: of the classes. views: a
+    run for each setting. moderated: whether settings borrow from others.
     """
 
     title: str
@@ -79,7 +53,6 @@ class StudyPage:
     not_learnt: list[str]
     key_colours: dict[str, str]
     descriptions: dict[str, str]
-    tables: list[tuple[float, list[SettingRow]]]
     means_chart: Markup
     difference_charts: list[tuple[str, Markup]]
     verdicts: list[str]
@@ -91,15 +64,15 @@ class StudyPage:
     views: list[RunView]
     notices: list[str]
     cost: list[Cost]
-    pretraining: PretrainingFacts | None
+    pretraining: RunView | None
     pretrained_once: bool
 
 
 def build_study_report(study: StudyDirectory, out: Path) -> Path:
     """Writes the report of a study, finished or not, and returns its path.
 
-    Beside `out` lie the same numbers: .json with all of them, .csv with one row for each setting and share of the
-    labels. Raises UserError when no run is finished, or when `out` is no .html file.
+    The same numbers are written next to `out`: .json with all of them, .csv with a row per setting and share of the
+    labels. Raises UserError if no run is finished, or if `out` is not an .html file.
     """
     check_name(out)
     return _page(read_results(study)).write(out)
@@ -123,7 +96,6 @@ def _page(results: Results) -> Page:
         not_learnt=not_learnt(results),
         key_colours={run.label: run.colour for run in views},
         descriptions={setting.name: setting.description for setting in spec.all_settings},
-        tables=[(fraction, [_row(cell) for cell in results.at(fraction)]) for fraction in results.fractions],
         means_chart=_means(results),
         difference_charts=_difference_charts(results),
         verdicts=[verdict(pair) for pair in results.pairs],
@@ -159,7 +131,7 @@ def _representatives(results: Results) -> list[RunView]:
 
 
 def _seeds(results: Results) -> str:
-    """How many seeds the settings have, in words: '3 seeds', '3 or 5 seeds'."""
+    """The number of seeds of the settings, in words: '3 seeds', '3 or 5 seeds'."""
     numbers = sorted({len(cell.runs) for cell in results.cells})
     return " or ".join([*map(str, numbers[:-1]), counted(numbers[-1], "seed")])
 
@@ -168,23 +140,8 @@ def _colour(results: Results, setting: str) -> str:
     return f"run{results.settings.index(setting) % 8}"
 
 
-def _row(cell: Cell) -> SettingRow:
-    figures = cell.as_dict()
-    parameters, trained = si(figures["parameters"]), si(figures["trainable_parameters"])
-    share = figures["seed_share"]
-    return SettingRow(
-        cell=cell,
-        images=figures["labelled_images"],
-        seed_share="–" if share is None else f"{share:.0%}",
-        time=duration(cell.seconds),
-        macs="–" if figures["macs"] is None else si(figures["macs"]),
-        trained=trained,
-        parameters=parameters,
-    )
-
-
 def _means(results: Results) -> Markup:
-    """Means with intervals: a row for each setting, or for each share of the labels where there are several."""
+    """Means with intervals: a row for each setting, or for each share of the labels if there are several."""
     rows = []
     for fraction in results.fractions:
         cells = results.at(fraction)
@@ -201,13 +158,12 @@ def _means(results: Results) -> Markup:
         if len(results.fractions) == 1:
             rows += [(cell.setting, [entry]) for cell, entry in zip(cells, entries, strict=True)]
         else:
-            count = cells[0].first.data["counts"]["train"]
-            rows.append((f"{100 * fraction:g}% · {count:,}", entries))
+            rows.append((f"{100 * fraction:g}% · {cells[0].labelled_images:,}", entries))
     return Markup(charts.forest(rows, f"Mean {results.measure} with 95% intervals"))
 
 
 def _difference_charts(results: Results) -> list[tuple[str, Markup]]:
-    """(share of the labels, chart) of all pairs; empty where there is nothing to compare."""
+    """(share of the labels, chart) of all pairs; empty if there is nothing to compare."""
     charts_by_share = []
     for fraction in results.fractions:
         rows = []
@@ -244,7 +200,7 @@ def _curves(results: Results) -> list[tuple[str, Markup]]:
 
 
 def _galleries(results: Results) -> list[Gallery]:
-    """The best setting against each other one, with the most labels: what only one of the two has right."""
+    """The best setting against each of the others, with the most labels: what only one of the two gets right."""
     cells = results.at(results.fractions[-1])
     if len(cells) < 2 or any(cell.correct is None for cell in cells):
         return []
@@ -266,7 +222,7 @@ def _galleries(results: Results) -> list[Gallery]:
 
 
 def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Images that most seeds of winner have right and most of loser wrong: the clearest first, else at random."""
+    """Images that most seeds of winner get right and most of loser wrong: the clearest first, ties at random."""
     assert winner.correct is not None
     assert loser.correct is not None
     share_right, share_right_of_loser = winner.correct.mean(0), loser.correct.mean(0)
@@ -274,21 +230,9 @@ def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
     return rows[np.argsort(-(share_right - share_right_of_loser)[rows], kind="stable")]
 
 
-def _pretraining(study: StudyDirectory) -> PretrainingFacts | None:
-    """The pretraining, in words."""
+def _pretraining(study: StudyDirectory) -> RunView | None:
     run = study.pretraining
-    if run is None:
-        return None
-    view, status = run.kind.report.view("", run, 0), run.status
-    return PretrainingFacts(
-        name=view.recipe.name,
-        backbone=str(view.recipe.network_name),
-        images=counted(run.data["counts"]["train"], "image"),
-        time=duration(status["seconds_training"] + status["seconds_evaluating"]),
-        epochs=f"{status['epochs_done']} of {counted(status['epochs'], 'epoch')}",
-        knn=view.progress,
-        notes=" ".join(run.data["notes"]),
-    )
+    return None if run is None else run.kind.report.view("", run, 0)
 
 
 def _few_steps(results: Results) -> list[str]:

@@ -24,7 +24,6 @@ from snellen.insight.settings import Scores, compare, expected_by_setting, unit_
 from snellen.reporting.headline import scored_samples
 from snellen.runs import Run
 from snellen.study.directory import StudyDirectory
-from snellen.study.kinds import kind_of_training
 from snellen.tasks.kind import Judged
 
 
@@ -32,8 +31,8 @@ from snellen.tasks.kind import Judged
 class Cell:
     """One setting with one share of the labels: its finished runs, by seed.
 
-    recipe: of the first of them. measure: what is compared. judged: their values, image by image. expected: what the
-    seeds of the other settings tell.
+    recipe: of the first run. measure: what is compared. judged: the runs' values, image by image. expected: what the
+    seeds of the other settings suggest.
     """
 
     setting: str
@@ -46,27 +45,27 @@ class Cell:
 
     @property
     def correct(self) -> NDArray[np.bool_] | None:
-        """(S, N) which scored images each run has right; None for masks."""
+        """(S, N) which scored images each run gets right; None for masks."""
         return self.judged.correct
 
     @property
     def not_learnt(self) -> tuple[str, ...]:
-        """Why, for each run that has not learnt."""
+        """For each run that has not learnt, why."""
         return self.judged.not_learnt
 
     @property
     def images(self) -> int:
-        """How many images are scored."""
+        """The number of scored images."""
         return self.judged.images
 
     @property
     def kind(self) -> str:
-        """How much of the network is trained, which decides how much another seed changes."""
-        return kind_of_training(self.recipe)
+        """How much of the network is trained, which determines how much another seed changes the result."""
+        return "head only" if self.recipe.trains_head_only else "whole network trained"
 
     @property
     def scores(self) -> Scores:
-        """Its values, as settings are compared by."""
+        """The values by which settings are compared."""
         judged = self.judged
         degrees = unit_degrees(judged.groups) if judged.degrees is None else judged.degrees
         return Scores(tuple(self.runs), judged.values, judged.correct, self.kind, self.fraction, degrees)
@@ -79,7 +78,7 @@ class Cell:
 
     @property
     def interval(self) -> Interval | None:
-        """95% interval of the mean: for top-1 with one seed, Wilson's. None where there are too few images for one."""
+        """95% interval of the mean: for top-1 with one seed, Wilson's. None if there are too few images for one."""
         if self.judged.of_one is not None:
             return self.judged.of_one
         if len(self.runs) == 1 and self.correct is not None:
@@ -91,12 +90,12 @@ class Cell:
 
     @property
     def by_seed(self) -> list[float]:
-        """The measure of each seed by itself."""
+        """The measure of each seed."""
         return [float(value) for value in self.judged.values.mean(1)]
 
     @property
     def no_interval(self) -> str | None:
-        """Why there is no interval, such as "only 2 groups"; None where there is one."""
+        """Why there is no interval, such as "only 2 groups"; None if there is one."""
         if self.judged.too_few is not None:
             return self.judged.too_few
         what = "image" if self.judged.groups is None else "group"
@@ -105,8 +104,17 @@ class Cell:
     @property
     def seconds(self) -> float:
         """Training and scoring, the mean over the seeds."""
-        spent = [run.status["seconds_training"] + run.status["seconds_evaluating"] for run in self.runs.values()]
-        return float(np.mean(spent))
+        return float(np.mean([run.status.seconds for run in self.runs.values()]))
+
+    @property
+    def labelled_images(self) -> int:
+        """To train on."""
+        return int(self.first.data["counts"]["train"])
+
+    @property
+    def seed_share(self) -> float | None:
+        """Of the mean's variance, what comes from the seeds; None for too few to tell."""
+        return self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None
 
     @property
     def first(self) -> Run:
@@ -119,7 +127,7 @@ class Cell:
         return {
             "setting": self.setting,
             "fraction": self.fraction,
-            "labelled_images": int(self.first.data["counts"]["train"]),
+            "labelled_images": self.labelled_images,
             "seeds": len(self.runs),
             "images": self.images,
             "measure": self.measure,
@@ -127,13 +135,13 @@ class Cell:
             "over_classes": self.judged.over_classes,
             "low": None if self.interval is None else self.interval.low,
             "high": None if self.interval is None else self.interval.high,
-            "seed_share": self.over.seed_share if len(self.runs) >= FEWEST_SEEDS_TO_PLAN else None,
+            "seed_share": self.seed_share,
             "kept_mean": self.judged.kept,
             "runs_not_learnt": len(self.not_learnt),
             "seconds": self.seconds,
-            "parameters": environment["parameters"],
-            "trainable_parameters": environment["trainable_parameters"],
-            "macs": environment["macs"],
+            "parameters": environment.parameters,
+            "trainable_parameters": environment.trainable_parameters,
+            "macs": environment.macs,
         }
 
 
@@ -141,8 +149,8 @@ class Cell:
 class Pair:
     """Two settings with the same share of the labels, image by image.
 
-    over: of A's measure minus B's. p_holm: corrected for all pairs of the study, None where there is no test. needed:
-    what would make it more certain. is_paired: seed by seed too; else over all seeds of both.
+    over: A's measure minus B's. p_holm: corrected for all pairs of the study, None if there is no test. needed:
+    what would make it more certain. is_paired: by seed as well as by image; otherwise over all seeds of both.
     """
 
     a: Cell
@@ -154,12 +162,12 @@ class Pair:
 
     @property
     def not_learnt(self) -> list[str]:
-        """The settings of the two that have not learnt: a difference from them means nothing."""
+        """Which of the two settings have not learnt: a difference from such a setting means nothing."""
         return [cell.setting for cell in (self.a, self.b) if cell.not_learnt]
 
     @property
     def better(self) -> Cell | None:
-        """The better one; None where they cannot be told apart, or where one has not learnt."""
+        """The better one; None if they cannot be told apart, or if one has not learnt."""
         decision = 0 if self.not_learnt else winner(self.over.mean, self.p_holm)
         return {1: self.a, -1: self.b}.get(decision)
 
@@ -199,7 +207,7 @@ class Results:
 
 
 def read_results(study: StudyDirectory) -> Results:
-    """Figures of a study from its finished runs. Raises UserError when none is finished."""
+    """Figures of a study from its finished runs. Raises UserError if none is finished."""
     cells, missing = [], []
     for setting, fraction in dict.fromkeys((run.setting, run.fraction) for run in study.runs):
         planned = [run for run in study.runs if (run.setting, run.fraction) == (setting, fraction)]
@@ -217,12 +225,12 @@ def read_results(study: StudyDirectory) -> Results:
 
 
 def _untested(over: OverSeeds) -> OverSeeds:
-    """Masks of too few images: the mean alone."""
+    """The mean alone, for masks of too few images."""
     return dataclasses.replace(over, interval=None, p_value=None)
 
 
 def _within(over: OverSeeds) -> OverSeeds:
-    """No difference of two shares is beyond -1 and 1."""
+    """Clips an interval to [-1, 1], the range of a difference of two shares."""
     if over.interval is None:
         return over
     interval = Interval(max(-1.0, over.interval.low), min(1.0, over.interval.high))

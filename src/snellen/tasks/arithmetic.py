@@ -30,7 +30,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run settled when it started, and keeps when resumed. data: its data.json."""
+    """What was fixed when a run started and is kept when it is resumed. data: its data.json."""
 
     mode: Mode
     normalization: Normalization
@@ -41,13 +41,13 @@ class Recorded:
 
 
 def recorded_of(run: RunDirectory) -> Recorded:
-    """What a run settled when it started."""
+    """What was fixed when a run started."""
     return Recorded(
         Mode.recorded(run.environment),
         Normalization.recorded(run.data["normalization"]),
         trained=(run.path / "checkpoints" / "last.pt").is_file(),
-        device=run.environment["device"],
-        threads=run.environment["threads"],
+        device=run.environment.device,
+        threads=run.environment.threads,
         data=run.data,
     )
 
@@ -70,7 +70,7 @@ class Timed(Protocol):
 def settle_mode(
     recipe: CommonRecipe, model: nn.Module, feed: Timed, loss: Loss, console: Console, recorded: Recorded | None
 ) -> tuple[Mode, Sequence[ModeTiming]]:
-    """Settles and prints the mode of a run: its own if it is resumed, else the fastest. Returns also the timings.
+    """Chooses and prints the mode of a run: its own if it is resumed, else the fastest. Also returns the timings.
 
     feed: in the contiguous layout. loss: as in Workload. Raises UserError if hardware.compile cannot work here, or if
     every mode runs out of memory.
@@ -144,8 +144,8 @@ class Arithmetic:
 def arithmetic_of(run: RunDirectory, recipe: CommonRecipe) -> Arithmetic:
     """The run's own mode on the same kind of processor or GPU, else plain fp32; and the run's normalisation."""
     device = find_device(HardwareSpec(device=recipe.hardware.device))
-    is_same_unit = device.type == torch.device(run.environment["device"]).type and (
-        device.type != "cpu" or run.environment["cpu"] == processor()
+    is_same_unit = device.type == torch.device(run.environment.device).type and (
+        device.type != "cpu" or run.environment.cpu == processor()
     )
     mode = Mode.recorded(run.environment)
     if not is_same_unit:

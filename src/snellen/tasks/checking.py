@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Generic, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,11 +19,12 @@ from snellen.data.listing import Unreadable
 from snellen.words import counted
 
 _MOST_LISTED = 20
+AnySet = TypeVar("AnySet")
 
 
 @dataclass(frozen=True)
 class Files:
-    """formats: how many files of each kind ("JPEG RGB"). sides: (smallest, median, largest) of the shorter sides in
+    """formats: number of files of each kind ("JPEG RGB"). sides: (smallest, median, largest) of the shorter sides in
     pixels. unreadable: files that cannot be decoded."""
 
     formats: dict[str, int]
@@ -40,14 +42,19 @@ class Files:
 
 
 @dataclass(frozen=True, repr=False)
-class FileCheck:
-    """files: the formats, sizes and faults of the files of a source."""
+class FileCheck(Generic[AnySet]):
+    """files: formats, sizes and faults of the files of a source. images: the index. notes: on 16-bit values."""
 
     files: Files
+    images: AnySet
+    notes: list[str]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
     @property
     def formats(self) -> dict[str, int]:
-        """How many files there are of each kind, such as "JPEG RGB"."""
+        """The number of files of each kind, such as "JPEG RGB"."""
         return self.files.formats
 
     @property

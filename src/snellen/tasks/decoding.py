@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from snellen.data.augment.pipeline import evaluation_view, stored_image
 from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec
 from snellen.data.cache import Pixels, load_pixels
-from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.decode import decode
 from snellen.data.feed import Feed
 from snellen.data.listing import DataSpec, ImageSet, Unreadable
-from snellen.data.split import fraction_rows
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import UnlabelledSpec
+from snellen.data.unreadable import unreadable_files
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 from snellen.randomness import derive
@@ -66,15 +66,6 @@ def decode_images(
     return images, decoded[0], decoded[1]
 
 
-def fewer(images: ImageSet, fraction: float, seed: int) -> ImageSet:
-    """The images with only a share of the training images: data.fraction."""
-    if fraction == 1:
-        return images
-    labels, groups = [sample.label for sample in images.train], [sample.group for sample in images.train]
-    rows = fraction_rows(labels, fraction, seed, groups)
-    return dataclasses.replace(images, train=tuple(images.train[row] for row in rows))
-
-
 @dataclasses.dataclass(frozen=True)
 class Decoded:
     """pixels: of the readable files, for crops. views: the same files as evaluation sees them.
@@ -115,7 +106,7 @@ def decode_paths(
             paths, stored if crops else view, budget, lambda done: bar.update(task, completed=done)
         )
     if failed and spec.unreadable == "error":
-        raise UserError(_unreadable_message(failed))
+        raise unreadable_files(failed, "files")
     if failed:
         console.print(f"[yellow]note:[/] {counted(len(failed), 'unreadable image')} left out, listed in data.json")
     unreadable = {error.path for error in failed}
@@ -132,13 +123,6 @@ def decode_paths(
         budget=budget.part(spec.cache_mib // 4),
     )
     return Decoded(pixels, views, rows, left_out)
-
-
-def _unreadable_message(unreadable: Sequence[UnreadableImageError]) -> str:
-    lines = [f"{error.path}: {error.reason}" for error in unreadable[:10]]
-    if len(unreadable) > 10:
-        lines.append(f"… and {len(unreadable) - 10} more")
-    return "\n".join([*lines, "To leave such files out and list them: data.unreadable=skip"])
 
 
 def whiten(backbone: nn.Module, feed: Feed) -> None:

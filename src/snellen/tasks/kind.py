@@ -1,7 +1,7 @@
-"""What a kind of task offers to the commands, studies and reports, which know no task by name.
+"""What a kind of task offers to commands, studies and reports, which know no task by name.
 
-A kind is a folder with a file for each step, called the same in every kind. `Kind` names these files; each protocol
-says what the functions of one of them take and return. R: the kind's recipe. I: its images, as they were read.
+A kind is a folder with a file for each step, with the same names in every kind. `Kind` lists these files; each protocol
+defines what the functions of one of them take and return. R: the kind's recipe. I: its images, as read.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", 
 
 
 class Kind(Protocol[R, I]):
-    """One kind of task. Every file is imported when it is asked for.
+    """One kind of task. Each file is imported when it is first used.
 
-    task: as recipes call it. command: the one that trains it. measure: what its runs are judged by, such as "top-1".
+    task: its name in recipes. command: the one that trains it. measure: what its runs are judged by, such as "top-1".
     is_comparable: whether a study can compare its runs. recipe: the type of its recipes.
     """
 
@@ -78,22 +78,22 @@ class Kind(Protocol[R, I]):
 
 
 class Data(Protocol[R, I]):
-    """data.py: which images there are, and the recipe that suits them."""
+    """data.py: the images, and the recipe that suits them."""
 
     def recognises(self, data: Source) -> bool:
-        """Whether data are of this kind, told without reading images."""
+        """Whether data are of this kind, without reading images."""
 
     def choose(self, data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[I, R]:
-        """The images of `data` and a recipe for them; prints what was chosen and why."""
+        """The images of `data` and a recipe for them; prints the choice and its reason."""
 
     def read(self, data: Source, recipe: R) -> I:
-        """The images of `data`. Raises UserError, with what would be right, where they are of another kind."""
+        """The images of `data`. Raises UserError, with a suggestion, if they are of another kind."""
 
     def read_again(self, run: RunDirectory, recipe: R) -> I:
         """The images that a run was trained on."""
 
     def keep_source(self, data: Source, writer: RunWriter) -> str | Path:
-        """Where a run finds `data` again; what has no path is written into the run's folder."""
+        """The path where a run finds `data` again; data without a path are written into the run's folder."""
 
     def portable(self, recipe: R) -> R:
         """The recipe with absolute paths, so that a run can be read, and resumed, from anywhere."""
@@ -104,13 +104,10 @@ class Data(Protocol[R, I]):
     def subset(self, images: I, batch_size: int) -> I:
         """A few of the images, evenly spread, for timing."""
 
-    def training_paths(self, images: I) -> list[Path]:
-        """The files of the training images, absolute."""
-
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run keeps of its images. samples: samples.csv. data: data.json."""
+    """What a run records of its images. samples: samples.csv. data: data.json."""
 
     samples: str
     data: dict[str, Any]
@@ -121,11 +118,11 @@ class Prepare(Protocol[R_contra, I_contra]):
 
     def prepare(
         self, path: Path, recipe: R_contra, images: I_contra, console: Console, recorded: Recorded | None
-    ) -> Prepared:
+    ) -> Prepared[Any, Any]:
         """Everything that a run trains with. recorded: of the run that is resumed, None for a new one."""
 
     def facts(self, prepared: Any, source: str, console: Console) -> Facts:
-        """What the run keeps of its images; prints what was found out while they were decoded."""
+        """What the run records of its images; prints the notes from decoding them."""
 
     def plain_loop(self, prepared: Any) -> Iterator[int]:
         """A plain fp32 training loop that does the same work, for benchmarks: the number of images of each step."""
@@ -136,11 +133,11 @@ class Record(Protocol[R_co]):
 
     @property
     def SAMPLE_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802
-        """Of samples.csv, beside those of every run."""
+        """Columns of samples.csv in addition to those of every run."""
 
     @property
     def EPOCH_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802
-        """Of epochs.csv, beside those of every run."""
+        """Columns of epochs.csv in addition to those of every run."""
 
     def recipe_of(self, run: RunDirectory) -> R_co:
         """The run's resolved recipe."""
@@ -149,16 +146,16 @@ class Record(Protocol[R_co]):
         """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""
 
     def read_predictions(self, run: RunDirectory, part: str) -> Any:
-        """What the kept weights say of "validation" or "test"; a dataclass with `rows`."""
+        """The kept weights' predictions for "validation" or "test"; a dataclass with `rows`."""
 
     def prediction_table(self, run: RunDirectory, part: str) -> pd.DataFrame:
-        """The same for people: predictions/PART.csv."""
+        """The same as a readable table: predictions/PART.csv."""
 
     def by_epoch(self, run: RunDirectory) -> NDArray[Any]:
-        """(epochs, N, …) what is kept of each validation image after each scored epoch."""
+        """(epochs, N, …) the results of each validation image after each scored epoch."""
 
     def read_snapshots(self, run: RunDirectory) -> Sequence[Any]:
-        """What was kept of a few validation images after several epochs."""
+        """The snapshots of a few validation images after several epochs."""
 
 
 class Evaluated(Protocol):
@@ -187,7 +184,7 @@ class Evaluate(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """What `predict` was asked for; None or False where it was not. See `snellen.predict`."""
+    """The options of `predict`; None or False if not given. See `snellen.predict`."""
 
     top_k: int | None = None
     probabilities: bool = False
@@ -198,7 +195,7 @@ class Options:
     force: bool = False
 
     def refuse(self, names: Sequence[str], why: str) -> None:
-        """Raises UserError where one of these was asked for."""
+        """Raises UserError if one of these options was given."""
         asked = [name for name in names if getattr(self, name) not in (None, False)]
         if asked:
             raise UserError(f"{why} {', '.join(asked)}.")
@@ -206,14 +203,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Predicted:
-    """path: the table, or the folder of files with their table. predicted, unreadable: how many images."""
+    """path: the table, or the folder of files with their table. predicted, unreadable: numbers of images."""
 
     path: Path
     predicted: int
     unreadable: int
 
     def table(self) -> pd.DataFrame:
-        """What was written, a row an image: the CSV file, or masks.csv of the folder of masks."""
+        """What was written, one row per image: the CSV file, or masks.csv in the folder of masks."""
         import pandas as pd
 
         masks = self.path.is_dir()
@@ -226,7 +223,7 @@ class Predicted:
 
 
 class Predict(Protocol):
-    """predict.py: what a trained run says of images without labels."""
+    """predict.py: the predictions of a trained run for images without labels."""
 
     def predict(
         self,
@@ -241,27 +238,27 @@ class Predict(Protocol):
     def predicted_rows(
         self, run: RunDirectory, images: Sequence[Path | ImageInMemory], console: Console
     ) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
-        """The names of the columns, and the cells of each image that is predicted. Writes no file."""
+        """The names of the columns, and the cells of each predicted image. Writes no file."""
 
 
 class Checked(Protocol):
-    """What was found in a source of images."""
+    """The results of checking a source of images."""
 
     def render(self) -> RenderableType:
         """As text for people."""
 
 
 class Check(Protocol):
-    """check.py: what a source of images holds, before any training."""
+    """check.py: a check of a source of images, before any training."""
 
     @property
     def FIELDS(self) -> frozenset[str]:  # noqa: N802
-        """Fields of a recipe that only images of this kind have: who gives one has such images."""
+        """Fields of a recipe that only this kind has: whoever sets one has such images."""
 
     def check(
         self, data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str
     ) -> Checked:
-        """Reads and decodes every image. out: a folder for so many overlays. why: it is taken for this kind."""
+        """Reads and decodes every image. out: a folder for that many overlays. why: the reason for this kind."""
 
 
 class Report(Protocol):
@@ -275,22 +272,22 @@ class Report(Protocol):
 
 
 class Study(Protocol[R, I_contra]):
-    """study.py: what a study asks of the kind that it compares."""
+    """study.py: what a study needs from the kind that it compares."""
 
     def build_network(self, recipe: R, images: I_contra) -> None:
-        """Builds the network once, to find out whether it can be, with the weights that it starts from."""
+        """Builds the network once, with its initial weights, to find out whether that works."""
 
     def timed(self, recipe: R) -> R:
-        """The recipe whose steps are timed: the passes through the network that its run makes."""
+        """The recipe whose steps are timed: with the passes through the network that its run makes."""
 
     def judge(self, runs: Sequence[RunDirectory]) -> Judged:
         """The values of runs that differ in their seed."""
 
     def mistake(self, runs: Sequence[RunDirectory], row: int) -> Picture:
-        """A picture of a scored image that most of these runs have wrong, with what it is and is taken for."""
+        """A picture of a scored image that most of these runs get wrong, with its class and their prediction."""
 
     def sections(self, views: Sequence[RunView], most: int) -> Sections:
-        """What the study's page shows of one run for each setting; pictures of the first `most` only."""
+        """The part of the study's page on one run for each setting; pictures of only the first `most`."""
 
 
 @dataclass(frozen=True)
@@ -298,11 +295,11 @@ class Judged:
     """Runs that differ in their seed, image by image.
 
     values: (S, U) of each seed and image (or group of images); a seed's mean is its measure. correct: (S, N) which
-    scored images each run has right; None for masks. images: N. groups: (N,), None where images stand alone.
-    not_learnt: why, for each run that has not learnt. kept: mean of the kept weights' own measure where epochs were
-    chosen by it (values are cross-fitted then), else None. Of masks: over_classes: those that the mIoU is over, by
-    name, where some are in too few images. too_few: why there is no interval. of_one: where there is a single run, the
-    interval of its own page. degrees: of freedom of its images.
+    scored images each run gets right; None for masks. images: N. groups: (N,), None if images are not grouped.
+    not_learnt: the reason, for each run that has not learnt. kept: mean of the kept weights' own measure if epochs were
+    chosen by it (values are then cross-fitted), else None. For masks: over_classes: those that the mIoU covers, by
+    name, if some are in too few images. too_few: why there is no interval. of_one: for a single run, the
+    interval on its page. degrees: of freedom of its images.
     """
 
     values: NDArray[np.float64]
@@ -319,10 +316,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Sections:
-    """What a study's page has of its kind. template: of what the runs show of images. title: of that part, for links.
+    """The part of a study's page that depends on the kind. template, title: of the part that shows images.
     examples: template of the training images.
 
-    variables: of the template; styles, scripts: files that it needs beside those of every page.
+    variables: of the template; styles, scripts: files that it needs in addition to those of every page.
     """
 
     template: str

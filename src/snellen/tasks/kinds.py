@@ -1,4 +1,4 @@
-"""The one table of kinds, and how recipes and runs find theirs."""
+"""The one table of kinds, and how to find that of a recipe or run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
-from snellen.recipe.load import RecipeSource, apply_overrides, not_one_of, read_fields, resolved_fields, validate
-from snellen.run.directory import RunDirectory
+from snellen.recipe.load import RecipeSource, apply_overrides, not_one_of, read_fields, validate
 from snellen.tasks.kind import FILES, Kind
 
 AnyKind = Kind[Any, Any]
@@ -58,13 +57,13 @@ def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None
     Raises UserError that names the file and the key for anything that does not fit.
     """
     fields, label = read_fields(source)
-    return _validated(apply_overrides(fields, overrides or {}), label)
+    return validated(apply_overrides(fields, overrides or {}), label)
 
 
 def load_for(command: str, source: RecipeSource, overrides: Mapping[str, Any] | None) -> tuple[AnyKind, CommonRecipe]:
     """A recipe that a command must be able to train, "train" or "pretrain", and its kind.
 
-    Raises UserError for one of another, with the command that takes it.
+    Raises UserError for any other recipe, with the command that takes it.
     """
     recipe = load_recipe(source, overrides)
     kind = kind_of(recipe)
@@ -80,19 +79,13 @@ def kind_of(recipe: CommonRecipe) -> AnyKind:
     return KINDS[recipe.task]
 
 
-def kind_of_run(run: RunDirectory) -> AnyKind:
-    """The kind of a run. Raises UserError where its recipe says none that is known."""
-    fields, label = resolved_fields(run.path / "recipe.yaml")
-    return kind_named(fields, label)
-
-
 def kinds_of(command: str) -> list[AnyKind]:
     """The kinds that a command trains."""
     return [kind for kind in KINDS.values() if kind.command == command]
 
 
 def kind_of_data(data: Any, fields: Mapping[str, Any] | None = None) -> AnyKind:
-    """The kind of labelled images, told without reading them, or from a field that only one kind has."""
+    """The kind of labelled images, found without reading them, or from a field that only one kind has."""
     kinds = kinds_of("train")
     named = [kind for kind in kinds if kind.check.FIELDS & (fields or {}).keys()]
     return next(iter(named or [kind for kind in kinds if kind.data.recognises(data)]), DEFAULT)
@@ -103,13 +96,14 @@ def recipe_types() -> list[type[CommonRecipe]]:
     return [kind.recipe for kind in KINDS.values()]
 
 
-def _validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
+def validated(fields: Mapping[str, Any], label: str) -> CommonRecipe:
+    """Fields as a recipe of the kind that they name. Raises UserError for what does not fit."""
     model: type[CommonRecipe] = kind_named(fields, label).recipe
     return validate(model, fields, label)
 
 
 def kind_named(fields: Mapping[str, Any], label: str) -> AnyKind:
-    """The kind that a recipe's fields name. label: what to call them in messages. Raises UserError for no known one."""
+    """The kind that a recipe's fields name. label: their name in messages. Raises UserError if it is not known."""
     task = fields.get("task", DEFAULT.task)
     if not isinstance(task, str) or task not in KINDS:
         raise UserError(f"{label}, task: {not_one_of(str(task), list(KINDS))}")

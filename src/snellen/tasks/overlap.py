@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from snellen.data.depth import measure_depth
 from snellen.data.fingerprint import content_hashes
+from snellen.data.listing import SplitSet
 from snellen.engine.recipe import CommonRecipe
 from snellen.run.directory import RunDirectory
 from snellen.tasks.setup import say_notes
@@ -18,22 +20,17 @@ from snellen.words import counted
 
 
 def say_scored(
-    console: Console,
-    run: RunDirectory,
-    recipe: CommonRecipe,
-    paths: Sequence[Path],
-    source: str,
-    notes: Sequence[str],
-    bits: int | None,
+    console: Console, run: RunDirectory, recipe: CommonRecipe, images: SplitSet[Any, Any], source: str
 ) -> None:
-    """Prints which images are scored, with notes on them.
+    """Prints which images are scored, those of the validation part, with notes on them.
 
-    source: where they come from, as text. bits: the scale by which 16-bit images are read.
+    recipe: of the run, with the depth by which these images are read. source: their origin, as text.
     """
-    images = counted(len(paths), "image")
-    console.print(f"scoring {images} of {escape(source)}", highlight=False, soft_wrap=True)
-    say_notes(console, [*notes, *overlap_notes(run, recipe, paths)])
-    say_depth(console, paths, bits)
+    paths = images.files(images.validation)
+    origin = escape(f"{source}: {images.layout}; {images.split}")
+    console.print(f"scoring {counted(len(paths), 'image')} of {origin}", highlight=False, soft_wrap=True)
+    say_notes(console, [*images.notes, *overlap_notes(run, recipe, paths)])
+    say_depth(console, paths, recipe.data.bits)
 
 
 def say_depth(console: Console, paths: Sequence[Path], bits: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A training loop as a tutorial would write it: a baseline for benchmarks."""
+"""A training loop as in a tutorial: a baseline for benchmarks."""
 
 from __future__ import annotations
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +20,9 @@ from torch import nn
 
 from snellen.data.cache import Pixels, channel_statistics
 from snellen.data.depth import settle_bits
-from snellen.data.listing import DataSpec
-from snellen.data.masks.spec import MaskDataSpec
+from snellen.data.listing import AnySample, SplitSet
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
-from snellen.data.unlabelled import UnlabelledSpec
+from snellen.data.unlabelled import UnlabelledSet
 from snellen.engine.budget import epochs_within
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
@@ -29,7 +30,7 @@ from snellen.engine.loop import Job, Source, Task
 from snellen.engine.mode import Loss, Mode, ModeTiming
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.out_of_memory import memory_explained
-from snellen.engine.recipe import CommonRecipe, Network, seconds
+from snellen.engine.recipe import CommonRecipe, Network, Reading, seconds
 from snellen.errors import UserError
 from snellen.models.weights import PUBLISHED, WeightsReport
 from snellen.randomness import derive
@@ -40,16 +41,22 @@ from snellen.words import counted
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-DataOf = TypeVar("DataOf", DataSpec, UnlabelledSpec, MaskDataSpec)
+AnyReading = TypeVar("AnyReading", bound=Reading)
 AnyRecipe = TypeVar("AnyRecipe", bound=CommonRecipe)
+AnyImages = TypeVar("AnyImages")
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A job, and the results of setting it up. input_size: (height, width) of a scored image."""
+class Prepared(Generic[AnyRecipe, AnyImages]):
+    """A job, and the results of setting it up.
+
+    recipe: with the depth of its images. images: the usable ones. input_size: (height, width) of a scored image.
+    """
 
     job: Job
+    recipe: AnyRecipe
+    images: AnyImages
     normalization: Normalization
     weights: WeightsReport
     timings: Sequence[ModeTiming]
@@ -142,7 +149,7 @@ def _within_budget(job: Job, budget: float, console: Console) -> Job:
     return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"epochs": epochs}))
 
 
-def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], console: Console) -> DataOf:
+def with_depth(spec: AnyReading, training: Sequence[Path], scored: Sequence[Path], console: Console) -> AnyReading:
     """`spec` with the bits of 16-bit training images measured, with a note; unchanged if there are none.
 
     scored: images that get a note if they exceed that scale.
@@ -151,6 +158,45 @@ def with_depth(spec: DataOf, training: Sequence[Path], scored: Sequence[Path], c
         bits, notes = settle_bits(spec.bits, training, scored)
     say_notes(console, notes)
     return spec.model_copy(update={"bits": bits})
+
+
+def in_own_depth(
+    recipe: AnyRecipe, images: SplitSet[Any, Any], console: Console, recorded: Recorded | None
+) -> AnyRecipe:
+    """The recipe of a new run with the bits of its 16-bit images measured; that of a resumed run has them."""
+    if recorded is not None:
+        return recipe
+    data = with_depth(recipe.data, images.training_files, images.files(images.validation), console)
+    return recipe.model_copy(update={"data": data})
+
+
+def common_facts(
+    images: SplitSet[Any, Any] | UnlabelledSet, scored: Sequence[Any], source: str, normalization: Normalization
+) -> dict[str, Any]:
+    """What data.json holds of every run's images. scored: those whose groups count. source: their origin."""
+    return {
+        "source": source,
+        "root": str(images.root.resolve()),
+        "layout": images.layout,
+        "fingerprint": images.fingerprint,
+        "normalization": dataclasses.asdict(normalization),
+        "notes": list(images.notes),
+        "left_out": [dataclasses.asdict(entry) for entry in images.left_out],
+        "group": any(sample.group is not None for sample in scored),
+    }
+
+
+def samples_csv(
+    parts: Mapping[str, Sequence[AnySample]], columns: Sequence[str], cells: Callable[[AnySample], Sequence[object]]
+) -> str:
+    """samples.csv: a row for each image of each part. columns: of this task. cells: theirs, of an image."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "split", "path", *columns, "group"])
+    pairs = [(split, sample) for split, samples in parts.items() for sample in samples]
+    for row, (split, sample) in enumerate(pairs):
+        writer.writerow([row, split, sample.path, *cells(sample), sample.group or ""])
+    return text.getvalue()
 
 
 def find_normalization(spec: NormalizationSpec, weights: WeightsReport, pixels: Pixels) -> Normalization:
@@ -185,8 +231,7 @@ def with_absolute_weights(recipe: AnyRecipe) -> AnyRecipe:
     weights = recipe.model.weights
     if weights is None or weights in PUBLISHED or not os.path.exists(weights):
         return recipe
-    model = recipe.model.model_copy(update={"weights": str(Path(weights).resolve())})
-    return recipe.model_copy(update={"model": model})
+    return recipe.with_part("model", weights=str(Path(weights).resolve()))
 
 
 def absolute(source: str | Path) -> str:

@@ -23,9 +23,9 @@ def test_deviations_are_uniform_and_each_image_has_its_own() -> None:
     images = torch.zeros(count, 3, 5, 5)
     images[:, :, 2, 2] = 1
     result = blur(images, 0.5, (0.5, 2.0), 3, Generator().manual_seed(0))[:, 0]
-    chosen = result[:, 2, 2] < 1
-    assert binomtest(int(chosen.sum()), count, 0.5).pvalue > 0.001
-    neighbour = result[chosen, 2, 1] / result[chosen, 2, 2]  # exp(-1 / (2 sigma^2))
+    is_blurred = result[:, 2, 2] < 1
+    assert binomtest(int(is_blurred.sum()), count, 0.5).pvalue > 0.001
+    neighbour = result[is_blurred, 2, 1] / result[is_blurred, 2, 2]  # exp(-1 / (2 sigma^2))
     sigma = (-1 / (2 * neighbour.log())).sqrt()
     assert kstest(sigma.numpy(), "uniform", args=(0.5, 1.5)).pvalue > 0.001
 

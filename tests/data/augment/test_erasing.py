@@ -11,14 +11,14 @@ from snellen.data.augment.erasing import erase
 
 def rectangles(images: Tensor) -> dict[str, Tensor]:
     """(B,) top, left, height and width of what is zero; all 0 where nothing is."""
-    gone = images[:, 0] == 0
-    rows, columns = gone.any(2), gone.any(1)
+    is_erased = images[:, 0] == 0
+    rows, columns = is_erased.any(2), is_erased.any(1)
     return {
         "height": rows.sum(1),
         "width": columns.sum(1),
         "top": rows.int().argmax(1),
         "left": columns.int().argmax(1),
-        "area": gone.sum((1, 2)),
+        "area": is_erased.sum((1, 2)),
     }
 
 
@@ -29,16 +29,16 @@ def test_rectangles_have_the_distribution_of_torchvision(shape: tuple[int, int],
     images = torch.ones(count, 3, *shape)
     torch.manual_seed(0)
     reference = v2.RandomErasing(probability, scale=(0.02, 0.33), ratio=(0.3, 3.3))
-    theirs = rectangles(torch.stack([reference(image) for image in images]))
-    ours = rectangles(erase(images, probability, (0.02, 0.33), (0.3, 3.3), Generator().manual_seed(0)))
-    for name, values in ours.items():
-        assert ks_2samp(values, theirs[name], method="asymp").pvalue > 0.001, name
-    assert torch.equal(ours["area"], ours["height"] * ours["width"])
+    expected = rectangles(torch.stack([reference(image) for image in images]))
+    actual = rectangles(erase(images, probability, (0.02, 0.33), (0.3, 3.3), Generator().manual_seed(0)))
+    for name, values in actual.items():
+        assert ks_2samp(values, expected[name], method="asymp").pvalue > 0.001, name
+    assert torch.equal(actual["area"], actual["height"] * actual["width"])
 
 
-def test_an_image_of_one_pixel_is_left_whole() -> None:
+def test_an_image_of_one_pixel_is_unchanged() -> None:
     assert erase(torch.ones(20, 3, 1, 1), 1.0, (0.02, 0.33), (0.3, 3.3), Generator().manual_seed(0)).min() == 1
 
 
-def test_an_image_that_no_rectangle_fits_into_is_left_whole() -> None:
+def test_an_image_that_no_rectangle_fits_into_is_unchanged() -> None:
     assert erase(torch.ones(20, 3, 8, 8), 1.0, (0.99, 1.0), (1.0, 1.0), Generator().manual_seed(0)).min() == 1

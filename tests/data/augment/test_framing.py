@@ -15,13 +15,13 @@ from snellen.data.batch import ImageList, RawBatch
 from snellen.data.cache import pad
 
 
-def batch_of(images: list[Tensor], beyond: int = 0) -> RawBatch:
+def batch_of(images: list[Tensor], margin: int = 0) -> RawBatch:
     """Images of any sizes as one batch; `beyond` is what the block holds where no image is."""
     sizes = torch.tensor([image.shape[1:] for image in images])
     height, width = sizes.max(0).values.tolist()
-    pixels = torch.full((len(images), 3, height, width), beyond, dtype=torch.uint8)
-    for place, image in zip(pixels, images, strict=True):
-        place[:, : image.shape[1], : image.shape[2]] = image
+    pixels = torch.full((len(images), 3, height, width), margin, dtype=torch.uint8)
+    for slot, image in zip(pixels, images, strict=True):
+        slot[:, : image.shape[1], : image.shape[2]] = image
     return RawBatch(pixels, sizes, uniform=bool((sizes == sizes[0]).all()))
 
 
@@ -29,7 +29,7 @@ def parts(image: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
     return [image[:, 20 : 20 + height, 30 : 30 + width] for height, width in sizes]
 
 
-def coins(count: int) -> Mirrored:
+def random_flips(count: int) -> Mirrored:
     generator = Generator().manual_seed(3)
     return Mirrored(torch.rand(count, generator=generator) < 0.5, torch.rand(count, generator=generator) < 0.5)
 
@@ -43,8 +43,8 @@ def flipped(image: Tensor, mirrored: Mirrored, row: int) -> Tensor:
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_padded_crops_are_exactly_those_of_torchvision(photograph: Tensor, size: int, mode: str) -> None:
     images = parts(photograph, [(size, size), (size + 9, size), (size - 5, size + 40), (size + 3, size + 3)] * 8)
-    raw = batch_of(images, beyond=99)
-    mirrored = coins(len(images))
+    raw = batch_of(images, margin=99)
+    mirrored = random_flips(len(images))
     views = random_windows(raw.sizes, size, None, 6, Generator().manual_seed(0))
     assert views.unscaled
     result = frame(raw, views, size, mirrored, mode == "reflect", "bilinear")
@@ -58,8 +58,8 @@ def test_padded_crops_are_exactly_those_of_torchvision(photograph: Tensor, size:
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_resized_crops_are_exactly_those_of_torchvision(photograph: Tensor, interpolation: Interpolation) -> None:
     images = parts(photograph, [(300, 200), (31, 40), (400, 600), (128, 128), (64, 64)] * 4)
-    raw = batch_of(images, beyond=99)
-    mirrored = coins(len(images))
+    raw = batch_of(images, margin=99)
+    mirrored = random_flips(len(images))
     views = resized_crops(raw.sizes, 64, (0.08, 1.0), (3 / 4, 4 / 3), Generator().manual_seed(0))
     result = frame(raw, views, 64, mirrored, False, interpolation)
     for row, image in enumerate(images):
@@ -72,8 +72,8 @@ def test_resized_crops_are_exactly_those_of_torchvision(photograph: Tensor, inte
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_matrices_agree_with_the_loop_to_a_grey_level(photograph: Tensor, interpolation: Interpolation) -> None:
     images = parts(photograph, [(300, 200), (31, 40), (1, 1), (128, 128), (64, 64), (2, 90)] * 3)
-    raw = batch_of(images, beyond=99)
-    mirrored = coins(len(images))
+    raw = batch_of(images, margin=99)
+    mirrored = random_flips(len(images))
     generator = Generator().manual_seed(0)
     choices: list[tuple[Views, bool]] = [
         (resized_crops(raw.sizes, 64, (0.08, 1.0), (3 / 4, 4 / 3), generator), False),
@@ -85,10 +85,10 @@ def test_matrices_agree_with_the_loop_to_a_grey_level(photograph: Tensor, interp
         looped = frame(raw, views, 64, mirrored, reflect, interpolation)
         product = resized_by_matrices(raw, views, 64, mirrored, reflect, interpolation)
         assert product.dtype == torch.float32
-        apart = (looped.float() - product).abs()
-        assert apart.max() <= 2
-        assert (apart > 1).float().mean() < 1e-4  # both round to whole grey levels twice
-        assert (apart > 0).float().mean() < 0.02
+        difference = (looped.float() - product).abs()
+        assert difference.max() <= 2
+        assert (difference > 1).float().mean() < 1e-4  # both round to whole grey levels twice
+        assert (difference > 0).float().mean() < 0.02
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,17 +96,19 @@ def test_matrices_agree_with_the_loop_to_a_grey_level(photograph: Tensor, interp
     height=st.integers(1, 300),
     width=st.integers(1, 300),
     size=st.integers(2, 90),
-    more=st.integers(0, 40),
+    margin=st.integers(0, 40),
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
 )
 def test_scoring_views_are_exactly_resize_and_centre_crop(
-    height: int, width: int, size: int, more: int, interpolation: Interpolation
+    height: int, width: int, size: int, margin: int, interpolation: Interpolation
 ) -> None:
     pixels = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8, generator=Generator().manual_seed(0))
     sizes = torch.tensor([[height, width]]).expand(2, 2)
-    views = central_windows(sizes, size, size + more)
+    views = central_windows(sizes, size, size + margin)
     result = frame(RawBatch(pixels, sizes, True), views, size, None, False, interpolation)
-    chain = v2.Compose([v2.Resize(size + more, InterpolationMode(interpolation), antialias=True), v2.CenterCrop(size)])
+    chain = v2.Compose(
+        [v2.Resize(size + margin, InterpolationMode(interpolation), antialias=True), v2.CenterCrop(size)]
+    )
     assert torch.equal(result, chain(pixels))
 
 
@@ -138,5 +140,5 @@ def test_images_of_different_sizes_are_framed_without_padding_to_a_common_one(
     mirrored = Mirrored(torch.arange(len(images)) % 2 == 0, torch.zeros(len(images), dtype=torch.bool))
     expected = resized_by_matrices(padded, views, 48, mirrored, False, "bilinear")
     assert torch.equal(framed_list(listed, views, 48, mirrored, False, "bilinear").float(), expected)
-    alone = frame(listed, views, 48, mirrored, False, "bilinear")
-    assert (alone.float() - expected).abs().max() <= 1
+    result = frame(listed, views, 48, mirrored, False, "bilinear")
+    assert (result.float() - expected).abs().max() <= 1

@@ -48,7 +48,7 @@ def test_a_line_of_pixels_keeps_a_box_of_at_least_one_pixel() -> None:
     assert (views.box[:, :2] + views.box[:, 2:] <= torch.tensor([1, 500])).all()
 
 
-def test_boxes_that_are_not_enlarged_show_themselves_whole() -> None:
+def test_boxes_that_are_not_enlarged_fill_their_window() -> None:
     sizes = repeated(100, 30, 200)
     views = resized_crops(sizes, 64, (0.08, 1.0), (3 / 4, 4 / 3), seeded(), enlarge=False)
     assert torch.equal(views.scaled, views.box[:, 2:].clamp(max=64))

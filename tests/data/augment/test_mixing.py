@@ -26,7 +26,7 @@ def test_soft_targets() -> None:
 
 
 @pytest.mark.parametrize("spec", [MixSpec(mixup=0.3), MixSpec(cutmix=1.0), MixSpec(mixup=0.3, cutmix=1.0)])
-def test_labels_are_shared_as_the_pixels_are(spec: MixSpec) -> None:
+def test_labels_are_mixed_in_the_same_shares_as_pixels(spec: MixSpec) -> None:
     """The mean of the pixels of flat images is the expected class under the label."""
     for images, soft in shares_of(spec, 60):
         assert torch.allclose(soft.sum(1), torch.ones(CLASSES))
@@ -36,26 +36,26 @@ def test_labels_are_shared_as_the_pixels_are(spec: MixSpec) -> None:
 
 def test_the_share_of_mixup_is_beta() -> None:
     """Where an image's partner is another, its own label's weight is Beta(alpha, alpha)."""
-    own = [soft[0, 0].item() for _, soft in shares_of(MixSpec(mixup=0.4), 1500) if (soft[0] > 0).sum() == 2]
-    assert len(own) > 1000
-    assert kstest(own, beta(0.4, 0.4).cdf).pvalue > 0.001
+    sample = [soft[0, 0].item() for _, soft in shares_of(MixSpec(mixup=0.4), 1500) if (soft[0] > 0).sum() == 2]
+    assert len(sample) > 1000
+    assert kstest(sample, beta(0.4, 0.4).cdf).pvalue > 0.001
 
 
 def test_the_share_of_cutmix_is_that_of_torchvision() -> None:
-    own = [soft[0, 0].item() for _, soft in shares_of(MixSpec(cutmix=1.0), 1500) if soft[0, 0] < 1]
+    sample = [soft[0, 0].item() for _, soft in shares_of(MixSpec(cutmix=1.0), 1500) if soft[0, 0] < 1]
     torch.manual_seed(0)
     reference = v2.CutMix(alpha=1.0, num_classes=2)
     images, target = torch.zeros(2, 3, 12, 12), torch.tensor([0, 1])
-    theirs = [share for _ in range(1500) if (share := reference(images, target)[1][0, 0].item()) < 1]
-    assert ks_2samp(own, theirs).pvalue > 0.001
+    expected = [share for _ in range(1500) if (share := reference(images, target)[1][0, 0].item()) < 1]
+    assert ks_2samp(sample, expected).pvalue > 0.001
 
 
-def test_each_kind_and_no_mixing_come_as_often_as_asked() -> None:
+def test_each_kind_of_mixing_and_none_are_as_frequent_as_requested() -> None:
     result = {"none": 0, "mixup": 0, "cutmix": 0}
     for images, _ in shares_of(MixSpec(mixup=1.0, cutmix=1.0, probability=0.6), 1000, (64, 64)):
-        whole = bool((images == images[:, :1, :1, :1]).all())
+        is_uniform = bool((images == images[:, :1, :1, :1]).all())
         fractional = bool((images != images.round()).any())
-        result["mixup" if fractional else "none" if whole else "cutmix"] += 1
+        result["mixup" if fractional else "none" if is_uniform else "cutmix"] += 1
     assert binomtest(result["mixup"], 1000, 0.3).pvalue > 0.001
     assert binomtest(result["cutmix"], 1000, 0.3).pvalue > 0.001
 
@@ -72,7 +72,7 @@ def test_the_same_generator_gives_the_same_batch() -> None:
         assert torch.equal(first[1], second[1])
 
 
-def test_no_mixing_gives_back_what_came() -> None:
+def test_without_mixing_the_batch_is_unchanged() -> None:
     images, soft = torch.rand(4, 3, 8, 8), soft_targets(torch.arange(4), 4)
     for spec in (MixSpec(), MixSpec(mixup=1.0, probability=0.0)):
         result = mix(images, soft, spec, Generator().manual_seed(0))

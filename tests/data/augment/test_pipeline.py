@@ -20,12 +20,16 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet
 PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "none")
 
 
-def build(spec: AugmentationSpec, how: Normalization = PLAIN) -> Augmentation:
-    return Augmentation(spec, how, torch.device("cpu"))
+def build(spec: AugmentationSpec, normalization: Normalization = PLAIN) -> Augmentation:
+    return Augmentation(spec, normalization, torch.device("cpu"))
 
 
-def scored(spec: EvaluationTransformSpec, images: list[Tensor], how: Normalization = PLAIN) -> Tensor:
-    return build(AugmentationSpec(), how).evaluate(torch.stack([evaluation_view(image, spec) for image in images]))
+def evaluation_views(
+    spec: EvaluationTransformSpec, images: list[Tensor], normalization: Normalization = PLAIN
+) -> Tensor:
+    return build(AugmentationSpec(), normalization).evaluate(
+        torch.stack([evaluation_view(image, spec) for image in images])
+    )
 
 
 def copies(image: Tensor, count: int) -> RawBatch:
@@ -33,13 +37,13 @@ def copies(image: Tensor, count: int) -> RawBatch:
     return RawBatch(image.expand(count, -1, -1, -1), sizes, True)
 
 
-def trained(spec: AugmentationSpec, raw: RawBatch | ImageList, seed: int = 0, epoch: int = 1) -> Tensor:
+def training_views(spec: AugmentationSpec, raw: RawBatch | ImageList, seed: int = 0, epoch: int = 1) -> Tensor:
     augmentation = build(spec)
     rows = torch.arange(len(raw.sizes))
     return augmentation.train(raw, Generator().manual_seed(seed), epoch=epoch, rows=rows)
 
 
-def turned(degrees: float) -> v2.RandomRotation:
+def rotation(degrees: float) -> v2.RandomRotation:
     """fill=None is black as 0 is, but 0 weighs the half-covered pixels of the turned border twice."""
     return v2.RandomRotation(degrees, InterpolationMode.BILINEAR, fill=None)
 
@@ -47,14 +51,14 @@ def turned(degrees: float) -> v2.RandomRotation:
 CHAINS: list[tuple[dict[str, Any], list[Any]]] = [
     (
         {"size": 32, "crop": "random", "padding": 4, "rotation": 10},
-        [v2.RandomCrop(32, padding=4), turned(10), v2.RandomHorizontalFlip()],
+        [v2.RandomCrop(32, padding=4), rotation(10), v2.RandomHorizontalFlip()],
     ),
     (
         {"size": 28, "crop": "random", "resize": 30, "rotation": 10},
         [
             v2.Resize(30, antialias=True),
             v2.RandomCrop(28),
-            turned(10),
+            rotation(10),
             v2.RandomHorizontalFlip(),
         ],
     ),
@@ -75,7 +79,7 @@ CHAINS: list[tuple[dict[str, Any], list[Any]]] = [
         {"size": 24, "rotation": 30, "interpolation": "bicubic"},
         [
             v2.RandomResizedCrop(24, interpolation=InterpolationMode.BICUBIC, antialias=True),
-            turned(30),
+            rotation(30),
             v2.RandomHorizontalFlip(),
         ],
     ),
@@ -87,10 +91,10 @@ def test_whole_chains_have_the_distribution_of_torchvision(photograph: Tensor, c
     fields, steps = CHAINS[chain]
     count = 1200
     image = photograph[:, 150:182, 200:232] if fields["size"] == 32 else photograph[:, 150:210, 200:250]
-    ours = (trained(AugmentationSpec(**fields), copies(image, count)) * 255).round() / 255  # as theirs are
+    actual = (training_views(AugmentationSpec(**fields), copies(image, count)) * 255).round() / 255  # as theirs are
     torch.manual_seed(0)
     reference = v2.Compose(steps)
-    theirs = torch.stack([reference(image) for _ in range(count)]) / 255
+    expected = torch.stack([reference(image) for _ in range(count)]) / 255
     middle = fields["size"] // 2
     for name, figure in {
         "red": lambda x: x[:, 0].mean((1, 2)),
@@ -102,13 +106,13 @@ def test_whole_chains_have_the_distribution_of_torchvision(photograph: Tensor, c
         "detail": lambda x: x.diff(dim=3).abs().mean((1, 2, 3)),
         "colour": lambda x: (x.amax(1) - x.amin(1)).mean((1, 2)),
     }.items():
-        assert ks_2samp(figure(ours), figure(theirs)).pvalue > 0.001, name
+        assert ks_2samp(figure(actual), figure(expected)).pvalue > 0.001, name
 
 
 def test_views_are_normalised_by_channel(photograph: Tensor) -> None:
     raw = copies(photograph, 2)
     evaluation = EvaluationTransformSpec(size=64, resize=80)
-    result = scored(evaluation, [photograph, photograph], IMAGENET)
+    result = evaluation_views(evaluation, [photograph, photograph], IMAGENET)
     chain = v2.Compose(
         [
             v2.Resize(80, antialias=True),
@@ -121,19 +125,19 @@ def test_views_are_normalised_by_channel(photograph: Tensor) -> None:
     assert (result - chain(photograph)).abs().max() < 1e-5
     spec = AugmentationSpec(size=64, crop="center", resize=80, flip=0)
     coloured = spec.model_copy(update={"jitter": (1e-9, 0.0, 0.0, 0.0)})
-    for chosen in (spec, coloured):
-        views = build(chosen, IMAGENET).train(raw, Generator(), epoch=1, rows=torch.arange(2))
+    for transform in (spec, coloured):
+        views = build(transform, IMAGENET).train(raw, Generator(), epoch=1, rows=torch.arange(2))
         assert (views - result).abs().max() < 1e-4
 
 
 def test_squashed_views_are_those_of_torchvision(photograph: Tensor) -> None:
-    result = scored(EvaluationTransformSpec(size=48, squash=True), [photograph])
+    result = evaluation_views(EvaluationTransformSpec(size=48, squash=True), [photograph])
     assert (result[0] - v2.Resize((48, 48), antialias=True)(photograph) / 255).abs().max() < 1e-6
 
 
 def test_each_image_of_a_batch_has_its_own_parameters(photograph: Tensor) -> None:
     spec = AugmentationSpec(size=32, jitter=(0.5, 0.5, 0.5, 0.2), rotation=10)
-    views = trained(spec, copies(photograph, 24))
+    views = training_views(spec, copies(photograph, 24))
     distances = torch.cdist(views.flatten(1), views.flatten(1))
     assert distances[~torch.eye(24, dtype=torch.bool)].min() > 0.1
 
@@ -142,15 +146,15 @@ def test_two_calls_are_two_views_and_the_same_generator_is_the_same_view(photogr
     spec = AugmentationSpec(size=32, jitter=(0.5, 0.5, 0.5, 0.2), grey=0.2, blur=0.5, rotation=10, erasing=0.5)
     raw = copies(photograph, 4)
     before = raw.pixels.clone()
-    assert torch.equal(trained(spec, raw, seed=1), trained(spec, raw, seed=1))
-    assert not torch.equal(trained(spec, raw, seed=1), trained(spec, raw, seed=2))
+    assert torch.equal(training_views(spec, raw, seed=1), training_views(spec, raw, seed=1))
+    assert not torch.equal(training_views(spec, raw, seed=1), training_views(spec, raw, seed=2))
     assert torch.equal(raw.pixels, before)  # the cache is not written to
 
 
 def test_alternating_flips_show_each_image_both_ways_in_turn(photograph: Tensor) -> None:
     spec = AugmentationSpec(size=32, crop="center", alternate_flip=True)
     raw = copies(photograph, 2000)
-    epochs = [trained(spec, raw, seed, epoch=seed) for seed in (1, 2, 3)]
+    epochs = [training_views(spec, raw, seed, epoch=seed) for seed in (1, 2, 3)]
     assert torch.equal(epochs[0], epochs[2])
     assert torch.equal(epochs[0], epochs[1].flip(3))
     as_it_is = v2.CenterCrop(32)(photograph)
@@ -163,11 +167,11 @@ def test_alternating_flips_show_each_image_both_ways_in_turn(photograph: Tensor)
     assert binomtest(follows, 1999, 0.5).pvalue > 0.001
 
 
-def test_both_flips_are_independent_and_as_frequent_as_asked(photograph: Tensor) -> None:
+def test_both_flips_are_independent_and_as_frequent_as_requested(photograph: Tensor) -> None:
     spec = AugmentationSpec(size=16, crop="center", resize=16, flip=0.5, vertical_flip=0.3)
-    views = trained(spec, copies(photograph, 2000))
-    shown = scored(EvaluationTransformSpec(size=16), [photograph])
-    counts = [int((views == shown.flip(axes)).flatten(1).all(1).sum()) for axes in ([], [3], [2], [2, 3])]
+    views = training_views(spec, copies(photograph, 2000))
+    view = evaluation_views(EvaluationTransformSpec(size=16), [photograph])
+    counts = [int((views == view.flip(axes)).flatten(1).all(1).sum()) for axes in ([], [3], [2], [2, 3])]
     assert chisquare(counts, [700, 700, 300, 300]).pvalue > 0.001
 
 
@@ -191,18 +195,16 @@ def test_both_flips_are_independent_and_as_frequent_as_asked(photograph: Tensor)
         }
     ),
 )
-def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
-    sizes: list[tuple[int, int]], fields: dict[str, Any]
-) -> None:
+def test_any_image_gives_a_view_and_padding_is_never_seen(sizes: list[tuple[int, int]], fields: dict[str, Any]) -> None:
     """Images of values 100 … 150 in a block of 255: no view may be brighter than 150, jitter aside."""
     extent = torch.tensor(sizes)
     height, width = extent.max(0).values.tolist()
     pixels = torch.full((len(sizes), 3, height, width), 255, dtype=torch.uint8)
-    for place, (h, w) in zip(pixels, sizes, strict=True):
-        place[:, :h, :w] = torch.randint(100, 151, (3, h, w), generator=Generator().manual_seed(0))
+    for slot, (h, w) in zip(pixels, sizes, strict=True):
+        slot[:, :h, :w] = torch.randint(100, 151, (3, h, w), generator=Generator().manual_seed(0))
     raw = RawBatch(pixels, extent, uniform=False)
     spec = AugmentationSpec(**fields)
-    views = trained(spec, raw)
+    views = training_views(spec, raw)
     assert views.shape == (len(sizes), 3, spec.size, spec.size)
     assert views.isfinite().all()
     assert views.min() >= -1e-4
@@ -213,15 +215,15 @@ def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
         assert views.max() <= (150.5 + overshoot) / 255
     if not (any(spec.jitter) or spec.rotation or spec.erasing or spec.padding):
         assert views.min() >= (99.5 - overshoot) / 255
-    shown = scored(
+    views_for_scoring = evaluation_views(
         EvaluationTransformSpec(size=32), [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)]
     )
-    assert shown.min() >= 99.5 / 255
-    assert shown.max() <= 150.5 / 255
+    assert views_for_scoring.min() >= 99.5 / 255
+    assert views_for_scoring.max() <= 150.5 / 255
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"scale": (0.5, 0.1)}, "smaller one first"),
         ({"scale": (8, 100)}, "at most 1"),
@@ -233,8 +235,8 @@ def test_any_image_gives_a_view_and_what_lies_beyond_it_is_never_seen(
         ({"crop": "random", "stored_size": 300}, "needs crop=resized"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_with_what_would(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_impossible_settings_are_refused_with_a_suggestion(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         AugmentationSpec(**fields)
 
 
@@ -254,11 +256,11 @@ def test_crops_of_a_stored_photograph_are_as_sharp_as_torchvisions(
     large = torch.cat([rows[0], rows[1], rows[0]], 1)  # 1281 x 1280 px
     scale = (0.08, 1.0) if size == 128 else (0.35, 1.0)
     spec = AugmentationSpec(size=size, scale=scale, flip=0)
-    ours = trained(spec, copies(stored_image(large, spec), 60))
+    actual = training_views(spec, copies(stored_image(large, spec), 60))
     reference = v2.RandomResizedCrop(size, scale, antialias=True)
     torch.manual_seed(0)
-    theirs = torch.stack([reference(large) for _ in range(60)]).float() / 255
-    contrast = [views.diff(dim=3).square().mean().sqrt() for views in (ours, theirs)]
+    expected = torch.stack([reference(large) for _ in range(60)]).float() / 255
+    contrast = [views.diff(dim=3).square().mean().sqrt() for views in (actual, expected)]
     assert 0.9 < contrast[0] / contrast[1] < 1.03
 
 
@@ -269,7 +271,7 @@ def test_crops_of_a_whole_photograph_are_torchvisions_to_the_bit(photograph: Ten
 
     spec = AugmentationSpec(size=48, stored_size=None, flip=0, interpolation="bicubic")
     assert torch.equal(stored_image(photograph, spec), photograph)
-    result = trained(spec, copies(photograph, 12), seed=3)
+    result = training_views(spec, copies(photograph, 12), seed=3)
     boxes = resized_crops(torch.tensor([[427, 640]] * 12), 48, spec.scale, spec.ratio, Generator().manual_seed(3)).box
     for view, (top, left, height, width) in zip(result, boxes.tolist(), strict=True):
         mode = InterpolationMode.BICUBIC
@@ -279,9 +281,11 @@ def test_crops_of_a_whole_photograph_are_torchvisions_to_the_bit(photograph: Ten
 
 def test_random_crops_are_cut_from_torchvisions_resize(photograph: Tensor) -> None:
     spec = AugmentationSpec(size=48, crop="center", resize=60, flip=0, interpolation="bicubic")
-    stored = stored_image(photograph, spec)
-    assert torch.equal(stored, v2.Resize(60, InterpolationMode.BICUBIC, antialias=True)(photograph))
-    assert (trained(spec, copies(stored, 1))[0] - v2.CenterCrop(48)(stored) / 255).abs().max() < 1e-6
+    stored_photograph = stored_image(photograph, spec)
+    assert torch.equal(stored_photograph, v2.Resize(60, InterpolationMode.BICUBIC, antialias=True)(photograph))
+    assert (
+        training_views(spec, copies(stored_photograph, 1))[0] - v2.CenterCrop(48)(stored_photograph) / 255
+    ).abs().max() < 1e-6
 
 
 def test_colours_and_blur_act_on_the_whole_image_where_the_crop_comes_last(photograph: Tensor, flower: Tensor) -> None:
@@ -290,11 +294,11 @@ def test_colours_and_blur_act_on_the_whole_image_where_the_crop_comes_last(photo
     last = spec.model_copy(update={"crop_order": "last"})
     images = [photograph[:, :200, :300], flower[:, :200, :300], photograph[:, :90, :70]]
     chain = v2.Compose([v2.GaussianBlur(5, 1.5), v2.Resize(60, antialias=True), v2.CenterCrop(40)])
-    for chosen in (images, images[:2]):
-        uniform = len(chosen) == 2
-        raw = RawBatch(torch.stack(chosen), torch.tensor([[200, 300]] * 2), True) if uniform else ImageList(chosen)
-        result, first = trained(last, raw), trained(spec, raw)
-        for view, image in zip(result, chosen, strict=True):
+    for subset in (images, images[:2]):
+        uniform = len(subset) == 2
+        raw = RawBatch(torch.stack(subset), torch.tensor([[200, 300]] * 2), True) if uniform else ImageList(subset)
+        result, first = training_views(last, raw), training_views(spec, raw)
+        for view, image in zip(result, subset, strict=True):
             assert (view - chain(image) / 255).abs().max() < 2.1 / 255
         assert (result - first).abs().mean() > 2 / 255, "blurred at the crop's scale it looks softer"
 
@@ -304,14 +308,14 @@ def test_a_strip_is_cut_and_resized_in_one_step() -> None:
     import resource
 
     ramp = (torch.arange(6000) % 256).byte().expand(3, 1, 6000).contiguous()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for strip in (ramp, ramp.transpose(1, 2)):
         view = evaluation_view(strip, EvaluationTransformSpec(size=224, resize=256))
         line = view[0].float().mean(1 if strip.shape[1] == 1 else 0)
         centre = (torch.arange(224) + 0.5 - 112) / 256 + 3000 - 0.5  # in pixels of the strip
-        below = centre.floor().long()
-        expected = torch.lerp(ramp[0, 0, below].float(), ramp[0, 0, below + 1].float(), centre - below)
+        floor = centre.floor().long()
+        expected = torch.lerp(ramp[0, 0, floor].float(), ramp[0, 0, floor + 1].float(), centre - floor)
         assert (line - expected).abs().max() <= 1
     spec = AugmentationSpec(size=224, crop="random", resize=256)
-    trained(spec, ImageList([ramp, ramp.transpose(1, 2).contiguous()]))
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+    training_views(spec, ImageList([ramp, ramp.transpose(1, 2).contiguous()]))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start_memory < 200_000  # KiB

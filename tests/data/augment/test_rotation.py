@@ -25,8 +25,8 @@ def no_flips(count: int) -> Mirrored:
 @pytest.mark.parametrize("size", [31, 32])
 def test_rotation_is_that_of_torchvision(photograph: Tensor, size: int) -> None:
     tiles = photograph[None, :, :size, :size].expand(len(ANGLES), -1, -1, -1)
-    whole = torch.full((len(ANGLES), 2), size)
-    result = rotate(tiles, whole, ANGLES, no_flips(len(ANGLES)))
+    windows = torch.full((len(ANGLES), 2), size)
+    result = rotate(tiles, windows, ANGLES, no_flips(len(ANGLES)))
     for row, angle in enumerate(ANGLES.tolist()):
         # fill=None: torchvision's fill of 0 weighs the half-covered pixels of the turned border twice
         expected = tv.rotate(tiles[row].float(), angle, InterpolationMode.BILINEAR, fill=None)
@@ -35,19 +35,19 @@ def test_rotation_is_that_of_torchvision(photograph: Tensor, size: int) -> None:
 
 def test_flips_come_after_the_rotation(photograph: Tensor) -> None:
     tiles = photograph[None, :, 50:82, 50:82].expand(4, -1, -1, -1)
-    whole, degrees = torch.full((4, 2), 32), torch.full((4,), 20.0)
-    plain = rotate(tiles, whole, degrees, no_flips(4))
+    windows, degrees = torch.full((4, 2), 32), torch.full((4,), 20.0)
+    plain = rotate(tiles, windows, degrees, no_flips(4))
     flips = Mirrored(torch.tensor([False, True, False, True]), torch.tensor([False, False, True, True]))
-    result = rotate(tiles, whole, degrees, flips)
+    result = rotate(tiles, windows, degrees, flips)
     for row, axes in enumerate([[], [2], [1], [1, 2]]):
         assert (result[row] - plain[row].flip(axes)).abs().max() < 0.05
 
 
 def test_enlarging_without_turning_is_bilinear_interpolation(photograph: Tensor) -> None:
-    shown = torch.tensor([[20, 64], [64, 64], [1, 33]])
+    windows = torch.tensor([[20, 64], [64, 64], [1, 33]])
     tiles = photograph[None, :, :64, :64].expand(3, -1, -1, -1)
-    result = rotate(tiles, shown, torch.zeros(3), no_flips(3))
-    for row, (height, width) in enumerate(shown.tolist()):
+    result = rotate(tiles, windows, torch.zeros(3), no_flips(3))
+    for row, (height, width) in enumerate(windows.tolist()):
         corner = tiles[row : row + 1, :, :height, :width].float()
         expected = F.interpolate(corner, size=(64, 64), mode="bilinear", align_corners=False)[0]
         assert (result[row] - expected).abs().max() < 0.05
@@ -59,12 +59,12 @@ def test_enlarged_and_turned_images_are_black_only_outside() -> None:
     result = rotate(tiles, torch.tensor([[20, 64]]), torch.tensor([45.0]), no_flips(1))[0, 0]
     expected = tv.rotate(torch.full((1, 64, 64), 200.0), 45.0, InterpolationMode.BILINEAR, fill=None)[0]
     assert (result - expected).abs().mean() < 1.5  # half-covered pixels of the border differ a little
-    inside = expected > 199.9
-    assert (result[inside] - 200).abs().max() < 0.05
+    is_inside = expected > 199.9
+    assert (result[is_inside] - 200).abs().max() < 0.05
 
 
 def test_angles_are_uniform_both_ways() -> None:
-    """A bright dot beside the centre tells the angle that it was turned by."""
+    """A bright dot off the centre shows the angle of rotation."""
     count = 3000
     image = torch.zeros(3, 33, 33, dtype=torch.uint8)
     image[:, 14:19, 26:31] = 255

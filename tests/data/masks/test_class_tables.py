@@ -28,7 +28,7 @@ NINE = (9, 9, 9)
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("0 sky\n1 pole\n11 void\n", [("sky", 0, None, False), ("pole", 1, None, False), ("void", 11, None, True)]),
         ("sky\nroad side\n", [("sky", None, None, False), ("road side", None, None, False)]),
@@ -46,19 +46,19 @@ NINE = (9, 9, 9)
         ("id;class;color;ignored\n4;sky;#0080ff;\n5;edge;9 9 9;yes", [("sky", 4, SKY, False), ("edge", 5, NINE, True)]),
     ],
 )
-def test_class_files(tmp_path: Path, text: str, wanted: list[object]) -> None:
-    assert entries(tmp_path, text) == wanted
+def test_class_files(tmp_path: Path, text: str, expected: list[object]) -> None:
+    assert entries(tmp_path, text) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no classes. Wanted one per line"),
-        ("1 2 sky", "line 1: '1 2 sky': wanted a name"),
+        ("", "no classes; expected one per line"),
+        ("1 2 sky", "line 1: '1 2 sky': expected a name"),
         ("0 sky\n64 128", "line 2: the class has no name|line 2: '64 128'"),
         ("300 0 0 sky", "colour of three numbers from 0 to 255"),
-        ("name,ignored\nsky,maybe", "line 2: ignored='maybe'; wanted true or false"),
-        ("name,color\nsky,12 13", "line 2: a colour is three numbers"),
+        ("name,ignored\nsky,maybe", "line 2: ignored='maybe'; expected true or false"),
+        ("name,color\nsky,12 13", "line 2: expected three numbers from 0 to 255 or #rrggbb, got"),
     ],
 )
 def test_class_files_with_mistakes(tmp_path: Path, text: str, message: str) -> None:
@@ -90,7 +90,7 @@ def test_scored_classes_are_numbered_in_order_whatever_is_ignored() -> None:
 
 
 def test_display_colours_differ() -> None:
-    assert len({display_colour(place) for place in range(40)}) == 40
+    assert len({display_colour(label) for label in range(40)}) == 40
 
 
 def result(tmp_path: Path, table: str | None = None) -> tuple[ClassTable, list[str]]:
@@ -153,7 +153,7 @@ def test_black_and_white_masks_are_two_classes(tmp_path: Path, write: Write, mod
     assert table.names == ("ground", "house")
 
 
-def test_more_values_than_classes_can_be(tmp_path: Path) -> None:
+def test_more_values_than_possible_classes(tmp_path: Path) -> None:
     Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="1599 different values, 0 to 1599; at most 255"):
         result(tmp_path)

@@ -89,13 +89,13 @@ def test_beyond_the_image_is_the_mean_and_not_scored(tmp_path: Path, photograph:
 def test_an_epoch_can_be_entered_at_any_step(tmp_path: Path, photograph: Tensor, cache_mib: int) -> None:
     result = decoded(write_pairs(tmp_path, photograph, [(20, 30)] * 7), train=24, cache_mib=cache_mib)
     spec = MaskAugmentationSpec(size=(16, 16), scale=(0.5, 2), rotation=5, jitter=(0.2, 0.2, 0.2, 0.1))
-    whole = list(feed(result, "train", spec).train(3))
-    assert len(whole) == 3  # of the last batch, of one image, batch-norm would have no variance
+    batches = list(feed(result, "train", spec).train(3))
+    assert len(batches) == 3  # of the last batch, of one image, batch-norm would have no variance
     later = list(feed(result, "train", spec).train(3, start=1))
-    for first, second in zip(whole[1:], later, strict=True):
+    for first, second in zip(batches[1:], later, strict=True):
         assert first.images.equal(second.images)
         assert first.target.equal(second.target)
-    assert not next(feed(result, "train", spec).train(4)).images.equal(whole[0].images)
+    assert not next(feed(result, "train", spec).train(4)).images.equal(batches[0].images)
 
 
 def test_evaluation_shows_whole_images_and_scores_masks_as_stored(tmp_path: Path, photograph: Tensor) -> None:
@@ -110,9 +110,9 @@ def test_evaluation_shows_whole_images_and_scores_masks_as_stored(tmp_path: Path
     assert (batches[0].target[1, :, 24:] == IGNORE).all()
     # A network that copies its input gives, at the size of the mask, the mask again.
     red = batches[0].images[:, :1] * 0.2 + 0.4 - 0.5
-    guess = (batches[0].at_target(torch.cat([-red, red], 1)).argmax(1), batches[0].target)
-    scored = guess[1] != IGNORE
-    assert (guess[0] == guess[1])[scored].float().mean() > 0.95
+    predictions = (batches[0].at_target(torch.cat([-red, red], 1)).argmax(1), batches[0].target)
+    is_scored = predictions[1] != IGNORE
+    assert (predictions[0] == predictions[1])[is_scored].float().mean() > 0.95
 
 
 def test_logits_are_brought_to_each_masks_own_size(tmp_path: Path, photograph: Tensor) -> None:
@@ -120,10 +120,10 @@ def test_logits_are_brought_to_each_masks_own_size(tmp_path: Path, photograph: T
     (batch,) = feed(result, "validation", MaskAugmentationSpec(), multiple=5).evaluate()
     logits = torch.randn(2, 4, *batch.images.shape[2:], generator=Generator().manual_seed(0))
     assert batch.images.shape[2:] == (20, 20)
-    given = batch.at_target(logits)
+    mask_logits = batch.at_target(logits)
     for row, size in enumerate([(20, 30), (45, 24)]):
         expected = F.interpolate(logits[row : row + 1, :, :16, :16], size=size, mode="bilinear")[0]
-        assert (given[row, :, : size[0], : size[1]] - expected).abs().max() < 1e-6
+        assert (mask_logits[row, :, : size[0], : size[1]] - expected).abs().max() < 1e-6
 
 
 def test_statistics_and_counts_are_over_images_not_over_padding(tmp_path: Path, photograph: Tensor) -> None:
@@ -152,12 +152,14 @@ def test_one_number_is_a_square_crop_and_a_shorter_side() -> None:
     assert resized_size((40, 60), 20) == (20, 30)
     assert resized_size((40, 60), (7, 9)) == (7, 9)
     for wrong in (0, [1, 2, 3], "x", [32, 1]):
-        with pytest.raises(ValidationError, match="wanted one number of pixels, two"):
+        with pytest.raises(ValidationError, match="expected one number of pixels, two"):
             MaskAugmentationSpec(size=wrong)
 
 
-def test_a_square_crop_by_one_number_is_that_of_two(tmp_path: Path, photograph: Tensor) -> None:
+def test_one_number_and_two_equal_numbers_give_the_same_crop(tmp_path: Path, photograph: Tensor) -> None:
     result = decoded(write_pairs(tmp_path, photograph, [(40, 50)] * 2))
-    one, two = (next(feed(result, "train", MaskAugmentationSpec(size=size)).train(1)) for size in (24, (24, 24)))
-    assert one.images.shape == (2, 3, 24, 24)
-    assert one.images.equal(two.images)
+    by_number, by_pair = (
+        next(feed(result, "train", MaskAugmentationSpec(size=size)).train(1)) for size in (24, (24, 24))
+    )
+    assert by_number.images.shape == (2, 3, 24, 24)
+    assert by_number.images.equal(by_pair.images)

@@ -21,7 +21,7 @@ MASK = np.tile(np.arange(4, dtype=np.uint8).repeat(2), (8, 1))
 
 
 def pairs(images: MaskedSet) -> dict[str, str]:
-    return {sample.image: sample.mask for sample in (*images.train, *images.validation)}
+    return {sample.path: sample.mask for sample in (*images.train, *images.validation)}
 
 
 SPLIT = [
@@ -80,7 +80,7 @@ def test_layouts_without_a_split(tmp_path: Path, write: Write, image: str, mask:
     assert not sides[0] & sides[1]
 
 
-def test_endings_are_told_apart_from_names(tmp_path: Path, write: Write) -> None:
+def test_endings_are_distinguished_from_names(tmp_path: Path, write: Write) -> None:
     """Another channel of each image has no mask of its own; the ending that pairs most is that of the images."""
     for number in range(4):
         write(f"a_{number}_rgb.png")
@@ -89,7 +89,7 @@ def test_endings_are_told_apart_from_names(tmp_path: Path, write: Write) -> None
     assert pairs(read_masked(tmp_path, MaskDataSpec())) == {f"a_{n}_rgb.png": f"a_{n}_mask.png" for n in range(4)}
 
 
-def test_patterns_as_told(tmp_path: Path, write: Write) -> None:
+def test_patterns_pair_files(tmp_path: Path, write: Write) -> None:
     for number in range(4):
         write(f"x/photo{number}.jpg")
         write(f"x/truth{number}.png", MASK)
@@ -137,11 +137,11 @@ def test_a_test_part_is_kept_apart(tmp_path: Path, write: Write) -> None:
     write("test/images/extra.jpg")
     images = read_masked(tmp_path, MaskDataSpec())
     assert {path.split("/")[0] for path in pairs(images)} == {"train", "val"}
-    assert [sample.image for sample in images.test] == [f"test/images/{number}.jpg" for number in range(3)]
+    assert [sample.path for sample in images.test] == [f"test/images/{number}.jpg" for number in range(3)]
     assert any("test/images/extra.jpg: an image with no mask" in note for note in images.notes)
 
 
-def test_a_test_part_without_masks_is_passed_over(tmp_path: Path, write: Write) -> None:
+def test_a_test_part_without_masks_is_skipped(tmp_path: Path, write: Write) -> None:
     for side in ("train", "test"):
         for number in range(3):
             write(f"{side}/images/{number}.jpg")
@@ -161,7 +161,7 @@ def test_class_folders_are_no_masked_set(tmp_path: Path, write: Write, digits: P
     assert not is_masked(tmp_path / "mask/mask_0.jpg")
 
 
-def test_leaks_and_contents_are_told(tmp_path: Path, write: Write) -> None:
+def test_leaks_and_contents_are_reported(tmp_path: Path, write: Write) -> None:
     for side in ("train", "val"):
         for number in range(3):
             write(f"{side}/images/{number}.png")
@@ -182,8 +182,8 @@ def test_scoring_takes_the_validation_part_and_the_runs_classes(tmp_path: Path, 
     run = ClassTable(
         ("0", "1", "2", "3"), tuple(display_colour(n) for n in range(4)), values=tuple((n, n) for n in range(4))
     )
-    scored = masks_to_score(tmp_path, MaskDataSpec(), run)
-    assert [sample.image for sample in scored.validation] == ["val/images/0.png", "val/images/1.png"]
+    to_score = masks_to_score(tmp_path, MaskDataSpec(), run)
+    assert [sample.image for sample in to_score.validation] == ["val/images/0.png", "val/images/1.png"]
     write("val/masks/0.png", MASK * np.uint8(0))
     write("val/masks/1.png", MASK // np.uint8(2))
     assert masks_to_score(tmp_path, MaskDataSpec(), run).classes.names == ("0", "1", "2", "3")

@@ -22,7 +22,7 @@ def test_scenes_are_read_as_the_references_data_without_a_word(tmp_path: Path) -
     images = read_masked(tmp_path, MaskDataSpec())
     assert images.classes == LAND_COVER
     assert (len(images.train), len(images.validation)) == (8, 2)
-    assert images.train[0].image == "train/0000_sat.jpg"
+    assert images.train[0].path == "train/0000_sat.jpg"
     assert images.validation[-1].mask == "validation/0009_mask.png"
     result = decode_set(images, MaskDataSpec(), None, None)
     assert (result.train.class_pixels[:, :-1].sum(0) > 0).all()
@@ -59,8 +59,8 @@ def test_colour_tells_something_but_not_every_class(tmp_path: Path) -> None:
         labels = raw.masks.pixels.flatten().numpy()[::7]
         sides.append((colours[labels != IGNORE], labels[labels != IGNORE]))
     (colours, labels), (held_out, truth) = sides
-    guess = KNeighborsClassifier(25).fit(colours, labels).predict(held_out)
-    recall = [float((guess[truth == label] == label).mean()) for label in range(6)]
+    prediction = KNeighborsClassifier(25).fit(colours, labels).predict(held_out)
+    recall = [float((prediction[truth == label] == label).mean()) for label in range(6)]
     commonest = np.bincount(truth).max() / len(truth)
-    assert commonest + 0.08 < (guess == truth).mean() < 0.75
+    assert commonest + 0.08 < (prediction == truth).mean() < 0.75
     assert sum(share < 0.6 for share in recall) >= 3

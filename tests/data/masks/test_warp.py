@@ -32,17 +32,17 @@ def labels(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 250, (1, height, width), generator=Generator().manual_seed(seed)).to(torch.uint8)
 
 
-def one(image: Tensor, mask: Tensor, windows: Windows) -> Warped:
+def warp_one(image: Tensor, mask: Tensor, windows: Windows) -> Warped:
     return warp(pad([image]), mask[None], windows)
 
 
 def windows(
-    scaled: tuple[int, int], corner: tuple[int, int], shown: tuple[int, int], degrees: float = 0.0, flips: str = ""
+    scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int], degrees: float = 0.0, flips: str = ""
 ) -> Windows:
     return Windows(
         torch.tensor([scaled]),
         torch.tensor([corner]),
-        torch.tensor([shown]),
+        torch.tensor([size]),
         torch.tensor([degrees], dtype=torch.float64),
         Mirrored(torch.tensor(["s" in flips]), torch.tensor(["u" in flips])),
     )
@@ -56,14 +56,16 @@ def test_masks_stay_aligned_with_images(
     """Where the image says that it came from, there the mask has its class from."""
     mask = labels(*SIZE, seed)
     sizes = torch.tensor([SIZE])
-    chosen = random_windows(sizes, size, (scale, scale), rotation, (float(flip), 0.5), Generator().manual_seed(seed))
-    result = one(coordinates(*SIZE), mask, chosen)
+    parameters = random_windows(
+        sizes, size, (scale, scale), rotation, (float(flip), 0.5), Generator().manual_seed(seed)
+    )
+    result = warp_one(coordinates(*SIZE), mask, parameters)
     x, y = (result.pixels[0, channel].double() / 4 for channel in (0, 1))
-    covered = torch.ones_like(x, dtype=torch.bool) if result.covered is None else result.covered[0]
-    assert (result.labels[0] == IGNORE).equal(~covered)
-    inner = covered & (x > 0.1) & (x < SIZE[1] - 1.1) & (y > 0.1) & (y < SIZE[0] - 1.1)
-    for place in (x, y):  # within 0.01 px of the border of two pixels, either class is right
-        inner &= ((place + 0.5).frac() - 0.5).abs() < 0.49
+    is_covered = torch.ones_like(x, dtype=torch.bool) if result.covered is None else result.covered[0]
+    assert (result.labels[0] == IGNORE).equal(~is_covered)
+    inner = is_covered & (x > 0.1) & (x < SIZE[1] - 1.1) & (y > 0.1) & (y < SIZE[0] - 1.1)
+    for coordinate in (x, y):  # within 0.01 px of the border of two pixels, either class is right
+        inner &= ((coordinate + 0.5).frac() - 0.5).abs() < 0.49
     expected = mask[0][(y + 0.5).long().clamp(0, SIZE[0] - 1), (x + 0.5).long().clamp(0, SIZE[1] - 1)]
     assert result.labels[0][inner].equal(expected[inner])
 
@@ -72,11 +74,11 @@ def test_masks_stay_aligned_with_images(
 @pytest.mark.parametrize("flips", ["", "s", "u", "su"])
 def test_scale_crop_and_flips_are_those_of_torchvision(photograph: Tensor, scaled: tuple[int, int], flips: str) -> None:
     image, mask = photograph[:, : SIZE[0], : SIZE[1]], labels(*SIZE)
-    result = one(image, mask, windows(scaled, (3, 5), (32, 48), flips=flips))
+    result = warp_one(image, mask, windows(scaled, (3, 5), (32, 48), flips=flips))
     large = tv.resize(image.float(), list(scaled), InterpolationMode.BILINEAR, antialias=False)
     classes = tv.resize(mask, list(scaled), InterpolationMode.NEAREST_EXACT)
     axes = [axis for axis, flip in ((1, "u"), (2, "s")) if flip in flips]
-    cut, classes = (tv.crop(each, 3, 5, 32, 48).flip(axes) for each in (large, classes))
+    cut, classes = (tv.crop(picture, 3, 5, 32, 48).flip(axes) for picture in (large, classes))
     assert (result.pixels[0] - cut).abs().max() < 0.1
     assert (result.labels == classes).float().mean() > 0.999  # ties of the nearest pixel
 
@@ -84,12 +86,12 @@ def test_scale_crop_and_flips_are_those_of_torchvision(photograph: Tensor, scale
 @pytest.mark.parametrize("angle", [10.0, -33.0, 90.0])
 def test_rotation_is_that_of_torchvision(photograph: Tensor, angle: float) -> None:
     image, mask = photograph[:, :48, :48], labels(48, 48)
-    result = one(image, mask, windows((48, 48), (0, 0), (48, 48), angle))
+    result = warp_one(image, mask, windows((48, 48), (0, 0), (48, 48), angle))
     expected = tv.rotate(image.float(), angle, InterpolationMode.BILINEAR, fill=None)
     classes = tv.rotate(mask, angle, InterpolationMode.NEAREST, fill=[IGNORE])
     shares = tv.rotate(torch.ones(1, 48, 48), angle, InterpolationMode.BILINEAR, fill=None)[0]
-    inside = shares > 0.9999  # torchvision blends the outermost pixels with black
-    assert (result.pixels[0] - expected)[:, inside].abs().max() < 0.1
+    is_inside = shares > 0.9999  # torchvision blends the outermost pixels with black
+    assert (result.pixels[0] - expected)[:, is_inside].abs().max() < 0.1
     assert (result.labels == classes).float().mean() > 0.99
 
 
@@ -106,27 +108,29 @@ def test_the_distribution_is_that_of_torchvision(size: tuple[int, int]) -> None:
         ]
     )
     torch.manual_seed(0)
-    theirs = []
+    expected = []
     for _ in range(count):
         pixels, classes = joint(tv_tensors.Image(image), tv_tensors.Mask(mask))
-        theirs.append(described(pixels.float(), classes[0]))
-    chosen = random_windows(
+        expected.append(describe(pixels.float(), classes[0]))
+    parameters = random_windows(
         torch.tensor([SIZE]).expand(count, 2), size, (0.6, 1.9), 0, (0.3, 0), Generator().manual_seed(0)
     )
     raw = RawBatch(image.expand(count, -1, -1, -1), torch.tensor([SIZE]).expand(count, 2), True)
-    result = warp(raw, mask.expand(count, 1, -1, -1), chosen)
-    ours = [described(*pair) for pair in zip(result.pixels, result.labels, strict=True)]
-    for name, our, their in zip(("x", "y", "step", "padded"), np.transpose(ours), np.transpose(theirs), strict=True):
-        assert ks_2samp(our, their).pvalue > 0.001, name
+    result = warp(raw, mask.expand(count, 1, -1, -1), parameters)
+    actual = [describe(*pair) for pair in zip(result.pixels, result.labels, strict=True)]
+    for name, sample, reference_sample in zip(
+        ("x", "y", "step", "padded"), np.transpose(actual), np.transpose(expected), strict=True
+    ):
+        assert ks_2samp(sample, reference_sample).pvalue > 0.001, name
 
 
-def described(pixels: Tensor, classes: Tensor) -> tuple[float, float, float, float]:
+def describe(pixels: Tensor, classes: Tensor) -> tuple[float, float, float, float]:
     """Mean x and y that the scored pixels came from, the step of x from one to the next, and the share of padding."""
-    inside = classes != IGNORE
-    rows, columns = torch.nonzero(inside.any(1))[:, 0], torch.nonzero(inside.any(0))[:, 0]
+    is_inside = classes != IGNORE
+    rows, columns = torch.nonzero(is_inside.any(1))[:, 0], torch.nonzero(is_inside.any(0))[:, 0]
     part = pixels[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     step = (part[0, 0, -1] - part[0, 0, 0]) / max(1, part.shape[2] - 1)
-    padded = 1 - inside.float().mean()
+    padded = 1 - is_inside.float().mean()
     return tuple(round(float(v), 2) for v in (part[0].mean(), part[1].mean(), step, padded))  # type: ignore[return-value]
 
 
@@ -135,19 +139,25 @@ def test_each_image_has_its_own_parameters_and_a_batch_changes_none(photograph: 
     images = [photograph[:, :40, :60], photograph[:, 50:100, 10:40]]
     masks = [labels(40, 60), labels(50, 30)]
     raw, raw_masks = pad(images), pad(masks, fill=IGNORE)
-    chosen = random_windows(raw.sizes, None, (0.5, 2.0), 20, (0.5, 0.5), Generator().manual_seed(3))
-    assert len(chosen.degrees.unique()) == 2
-    together = warp(raw, raw_masks.pixels, chosen)
+    batch_parameters = random_windows(raw.sizes, None, (0.5, 2.0), 20, (0.5, 0.5), Generator().manual_seed(3))
+    assert len(batch_parameters.degrees.unique()) == 2
+    batch_result = warp(raw, raw_masks.pixels, batch_parameters)
     for row in range(2):
         part = slice(row, row + 1)
-        mirrored = Mirrored(chosen.mirrored.sideways[part], chosen.mirrored.upside_down[part])
+        mirrored = Mirrored(batch_parameters.mirrored.sideways[part], batch_parameters.mirrored.upside_down[part])
         parameters = Windows(
-            chosen.scaled[part], chosen.corner[part], chosen.window[part], chosen.degrees[part], mirrored
+            batch_parameters.scaled[part],
+            batch_parameters.corner[part],
+            batch_parameters.window[part],
+            batch_parameters.degrees[part],
+            mirrored,
         )
-        alone = one(images[row], masks[row], parameters)
-        height, width = alone.labels.shape[1:]
-        assert together.labels[row, :height, :width].equal(alone.labels[0])
-        covered = alone.covered[0]  # type: ignore[index]
-        assert (together.pixels[row, :, :height, :width] - alone.pixels[0])[:, covered].abs().max() < 0.01
-        assert (together.labels[row, height:] == IGNORE).all()
-        assert (together.labels[row, :, width:] == IGNORE).all()
+        single_result = warp_one(images[row], masks[row], parameters)
+        height, width = single_result.labels.shape[1:]
+        assert batch_result.labels[row, :height, :width].equal(single_result.labels[0])
+        is_covered = single_result.covered[0]  # type: ignore[index]
+        assert (batch_result.pixels[row, :, :height, :width] - single_result.pixels[0])[
+            :, is_covered
+        ].abs().max() < 0.01
+        assert (batch_result.labels[row, height:] == IGNORE).all()
+        assert (batch_result.labels[row, :, width:] == IGNORE).all()

@@ -49,18 +49,20 @@ def test_linear_probe_of_a_pretrained_run(backbone: Run, digits: Path, tmp_path:
     )
     assert "the best on a held-out fifth of the training images" in output.getvalue()
     assert run.recipe.optimizer.lr in load_recipe("linear-probe").sweep  # type: ignore[union-attr]
-    before = load_file(backbone.path / "checkpoints" / "best.safetensors")
-    after = load_file(run.path / "checkpoints" / "best.safetensors")
-    assert all(after[f"backbone.{name}"].equal(tensor) for name, tensor in before.items()), "frozen means frozen"
+    pretrained_weights = load_file(backbone.path / "checkpoints" / "best.safetensors")
+    probe_weights = load_file(run.path / "checkpoints" / "best.safetensors")
+    assert all(probe_weights[f"backbone.{name}"].equal(tensor) for name, tensor in pretrained_weights.items()), (
+        "frozen means frozen"
+    )
     snapshot, samples = run.snapshots()[-1], run.samples()
     model = run.model()
     torch.testing.assert_close(
         model.head(torch.from_numpy(snapshot.features)).softmax(1).detach().numpy(), snapshot.probabilities
     )
     # in fp32: of 13 images, whose features are computed again here, bf16 can turn several round
-    theirs = LogisticRegression(max_iter=1000).fit(*_features(run, "train"))
+    reference = LogisticRegression(max_iter=1000).fit(*_features(run, "train"))
     features, target = _features(run, "validation")
-    assert run.status["score"] >= theirs.score(features, target) - 2 / len(target)
+    assert run.status.score >= reference.score(features, target) - 2 / len(target)
     assert len(samples) == 120
 
 
@@ -69,10 +71,10 @@ def _features(run: Run, split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[An
     from snellen.data.decode import decode
     from snellen.data.normalization import Normalization
 
-    recipe, saved = run.recipe, run.data["normalization"]
+    recipe, normalization = run.recipe, run.data["normalization"]
     augmentation = Augmentation(
         recipe.augmentation,
-        Normalization(tuple(saved["mean"]), tuple(saved["std"]), ""),
+        Normalization(tuple(normalization["mean"]), tuple(normalization["std"]), ""),
         torch.device("cpu"),
     )
     samples = run.samples()
@@ -103,7 +105,7 @@ def test_the_backbone_of_a_run_is_one_that_timm_loads(digits: Path, tmp_path: Pa
         ({"sweep": [0.1, -1]}, "above 0"),
     ],
 )
-def test_what_does_not_go_together(overrides: dict[str, Any], message: str) -> None:
+def test_incompatible_fields_are_refused(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("linear-probe", overrides)
 
@@ -123,11 +125,11 @@ def test_the_held_out_fifth_of_a_sweep_holds_whole_groups(rows: list[tuple[int, 
 
 
 @given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=40), seed=st.integers(0, 9))
-def test_the_held_out_fifth_without_groups_is_drawn_as_ever(targets: list[int], seed: int) -> None:
+def test_the_held_out_fifth_without_groups_is_drawn_as_before(targets: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(derive(seed, "sweep"))
     expected: list[int] = []
     for label in sorted(set(targets)):
-        rows = torch.tensor([row for row, other in enumerate(targets) if other == label])
+        rows = torch.tensor([row for row, other_label in enumerate(targets) if other_label == label])
         count = max(1, round(0.2 * len(rows))) if len(rows) > 1 else 0
         expected += rows[torch.randperm(len(rows), generator=generator)[:count]].tolist()
     assert split_off_fifth(torch.tensor(targets), [None] * len(targets), seed)[1].tolist() == expected

@@ -83,31 +83,31 @@ def test_byol_against_lightlys_example() -> None:
     method = build("byol", momentum=0.9)
     assert isinstance(method, Byol)
     first, second = two_views()
-    theirs = copy.deepcopy(method)
+    reference = copy.deepcopy(method)
     criterion = NegativeCosineSimilarity()
-    online = nn.Sequential(theirs.backbone, theirs.projector, theirs.predictor)
-    target = nn.Sequential(theirs.target_backbone, theirs.target_projector)
+    online = nn.Sequential(reference.backbone, reference.projector, reference.predictor)
+    target = nn.Sequential(reference.target_backbone, reference.target_projector)
     with torch.no_grad():
-        aims = target(first), target(second)
-    loss = 0.5 * (criterion(online(first), aims[1]) + criterion(online(second), aims[0]))
+        targets = target(first), target(second)
+    loss = 0.5 * (criterion(online(first), targets[1]) + criterion(online(second), targets[0]))
     loss.backward()
-    ours, _ = method(first, second)
-    ours.backward()
-    assert ours.item() == pytest.approx(4 + 4 * loss.item(), rel=1e-5)
-    for (name, mine), other in zip(method.named_parameters(), theirs.parameters(), strict=True):
+    actual, _ = method(first, second)
+    actual.backward()
+    assert actual.item() == pytest.approx(4 + 4 * loss.item(), rel=1e-5)
+    for (name, parameter), reference_parameter in zip(method.named_parameters(), reference.parameters(), strict=True):
         if name.startswith("target"):
-            assert mine.grad is None
+            assert parameter.grad is None
             continue
-        assert mine.grad is not None
-        torch.testing.assert_close(mine.grad, 4 * other.grad, rtol=1e-4, atol=1e-6)
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, 4 * reference_parameter.grad, rtol=1e-4, atol=1e-6)
 
-    for network in (method, theirs):
-        torch.optim.SGD(network.parameters(), lr=0.1 if network is theirs else 0.025).step()
-    update_momentum(theirs.backbone, theirs.target_backbone, m=0.9)
-    update_momentum(theirs.projector, theirs.target_projector, m=0.9)
+    for network in (method, reference):
+        torch.optim.SGD(network.parameters(), lr=0.1 if network is reference else 0.025).step()
+    update_momentum(reference.backbone, reference.target_backbone, m=0.9)
+    update_momentum(reference.projector, reference.target_projector, m=0.9)
     method.after_step(1, 10)
-    for mine, other in zip(method.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+    for parameter, reference_parameter in zip(method.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter, reference_parameter, rtol=1e-4, atol=1e-6)
 
 
 def test_momentum_rises_to_one() -> None:
@@ -140,7 +140,7 @@ def test_every_method_learns_two_views(name: str) -> None:
         assert min(losses[-5:]) < losses[0]
 
 
-def test_moco_tells_views_from_the_queue() -> None:
+def test_moco_distinguishes_views_from_the_queue() -> None:
     """InfoNCE of its definition, against the queue as it was; then the keys have taken the oldest places."""
     method = build("moco", temperature=0.3)
     assert isinstance(method, Moco)
@@ -157,8 +157,8 @@ def test_moco_tells_views_from_the_queue() -> None:
 def test_one_pass_for_both_views_differs_by_batch_norm_alone(name: str) -> None:
     views = two_views()
     losses = []
-    for together in (False, True):
-        method = build(name, views_together=together)
+    for is_joint in (False, True):
+        method = build(name, views_together=is_joint)
         for module in method.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()

@@ -61,9 +61,9 @@ def test_a_target_starts_as_a_copy(digits: Path, tmp_path: Path, name: str, back
     width = 0.125 if backbone == "airnet" else 1.0
     method = prepared(digits, tmp_path, name, **{"model.backbone": backbone, "model.width": width}).job.model
     for online, target in TARGETS[name].items():
-        mine, theirs = (method.get_submodule(part).state_dict() for part in (online, target))
-        assert list(mine) == list(theirs)
-        assert all(mine[key].equal(theirs[key]) for key in mine), (name, online)
+        online_state, target_state = (method.get_submodule(part).state_dict() for part in (online, target))
+        assert list(online_state) == list(target_state)
+        assert all(online_state[key].equal(target_state[key]) for key in online_state), (name, online)
 
 
 def test_a_target_starts_as_a_copy_of_whitened_filters(digits: Path, tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_target_starts_as_a_copy_of_whitened_filters(digits: Path, tmp_path: P
 
 
 def test_weights_that_do_not_fit_are_reported_at_the_start(digits: Path, tmp_path: Path) -> None:
-    wide = prepared(digits, tmp_path, "simclr").job.task.weights(prepared(digits, tmp_path, "simclr").job.model)
-    state = {name: tensor for name, tensor in wide.state_dict().items() if "conv1" not in name}
+    wide_network = prepared(digits, tmp_path, "simclr").job.task.weights(prepared(digits, tmp_path, "simclr").job.model)
+    state = {name: tensor for name, tensor in wide_network.state_dict().items() if "conv1" not in name}
     torch.save(state, tmp_path / "weights.pt")
     output = io.StringIO()
     overrides = {"model.weights": str(tmp_path / "weights.pt"), "model.partial": True}
@@ -104,7 +104,7 @@ def test_a_healthy_pretraining_with_few_steps_continues(digits: Path, tmp_path: 
         "optimizer": {"name": "adamw", "lr": 0.001},
     }
     run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
-    assert run.status["state"] == "finished"
+    assert run.status.state == "finished"
     metrics = run.metrics()
     assert metrics["projection_deviation"].min() < 0.1, "or this test shows nothing"
     assert metrics["train_projection_deviation"].min() > 0.1
@@ -115,10 +115,12 @@ def test_a_projector_that_says_the_same_of_all_images_has_collapsed(digits: Path
     job = prepared(digits, tmp_path, name).job
     job.model.get_submodule("projector").register_forward_hook(lambda _m, _i, output: torch.ones_like(output))
     before = {key: tensor.clone() for key, tensor in job.model.state_dict().items()}
-    look = job.task.evaluate(job.model, job.fabric.autocast)
-    assert look.fatal is not None
-    assert "the representation has collapsed" in look.fatal
-    assert all(tensor.equal(before[key]) for key, tensor in job.model.state_dict().items()), "a look changes nothing"
+    evaluation = job.task.evaluate(job.model, job.fabric.autocast)
+    assert evaluation.fatal is not None
+    assert "the representation has collapsed" in evaluation.fatal
+    assert all(tensor.equal(before[key]) for key, tensor in job.model.state_dict().items()), (
+        "an evaluation changes nothing"
+    )
 
 
 def test_alternating_flips_show_both_ways(digits: Path, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_alternating_flips_show_both_ways(digits: Path, tmp_path: Path) -> None:
     assert not torch.equal(batch.first, batch.second)
 
 
-def test_what_moco_cannot_use(digits: Path, tmp_path: Path) -> None:
+def test_moco_refuses_joint_views_and_warns_of_a_long_queue(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="views cannot be joined"):
         prepared(digits, tmp_path, "moco", **{"method.views_together": True})
     output = io.StringIO()
@@ -147,7 +149,7 @@ def test_dino_without_batch_norm(digits: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("backbone", "size"), [("airnet", 3), ("vit_tiny_patch16_224", 48)])
-def test_an_evaluation_size_that_does_not_work_is_found_first(
+def test_an_evaluation_size_that_does_not_work_is_reported_first(
     digits: Path, tmp_path: Path, backbone: str, size: int
 ) -> None:
     width = 0.125 if backbone == "airnet" else 1.0

@@ -50,10 +50,10 @@ def test_without_a_recipe_one_is_chosen(digits: Path, tmp_path: Path) -> None:
     run = pretrain(digits, overrides=SMALL, out=tmp_path / "run", console=console)
     assert run.recipe.name == "simclr-small"
     assert "recipe simclr-small: the images are small" in output.getvalue()
-    assert run.status["epochs_done"] == 2
+    assert run.status.epochs_done == 2
 
 
-def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
+def test_the_files_and_notes_of_a_run(split: Path, tmp_path: Path) -> None:
     output = io.StringIO()
     console = Console(file=output, width=200)
     run = pretrain(
@@ -66,8 +66,9 @@ def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
     assert metrics["probe_top1"].notna().tolist() == [False, True], "the probe is fitted after the last epoch"
     assert metrics["effective_rank"].between(1, 32).all()
     assert run.by_epoch().mean(1).tolist() == pytest.approx(metrics["knn_top1"].tolist())
-    assert run.predictions()["correct"].mean() == pytest.approx(run.status["score"])
+    assert run.predictions()["correct"].mean() == pytest.approx(run.status.score)
     page = (run.path / "report.html").read_text()
+    assert page.count('alt="a training image"') > 0
     assert "learnt from 90 images without labels" in page
     assert "also trained on" not in page
     numbers = json.loads((run.path / "report.json").read_text())["runs"][0]
@@ -77,18 +78,18 @@ def test_what_a_run_leaves(split: Path, tmp_path: Path) -> None:
 def test_scored_images_that_are_also_trained_on_are_reported(digits: Path, tmp_path: Path) -> None:
     overrides = SMALL | {"evaluation.data": str(digits), "epochs": 1}
     run = pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
-    scored = run.data["counts"]["validation"]
-    assert f"{scored} of {scored} scored images are also trained on" in run.data["notes"][-1]
+    scored_count = run.data["counts"]["validation"]
+    assert f"{scored_count} of {scored_count} scored images are also trained on" in run.data["notes"][-1]
 
 
 def test_without_labels(digits: Path, tmp_path: Path) -> None:
     run = pretrain(digits, "byol-small", overrides=SMALL, out=tmp_path / "run", console=QUIET)
-    assert run.status["score"] is None
+    assert run.status.score is None
     assert run.metrics()["knn_top1"].isna().all()
     assert "No labelled set was given" in (run.path / "report.html").read_text()
-    started = {"model.weights": str(run.path), **{key: SMALL[key] for key in ("model.width", "augmentation.size")}}
-    again = pretrain(digits, "byol-small", overrides=SMALL | started, out=tmp_path / "again", console=QUIET)
-    assert again.environment["weights"]["loaded"] > 0
+    overrides = {"model.weights": str(run.path), **{key: SMALL[key] for key in ("model.width", "augmentation.size")}}
+    second_run = pretrain(digits, "byol-small", overrides=SMALL | overrides, out=tmp_path / "again", console=QUIET)
+    assert second_run.environment["weights"]["loaded"] > 0
 
 
 def test_two_runs_side_by_side(digits: Path, tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_collapse_is_named_and_stops_the_run(digits: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match="the representation has collapsed"):
         pretrain(tmp_path / "same", "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
     run = Run(tmp_path / "run")
-    assert run.status["state"] == "failed"
+    assert run.status.state == "failed"
     assert not (run.path / "checkpoints" / "last.pt").is_file(), "a collapsed network replaces no good checkpoint"
 
 
@@ -151,8 +152,13 @@ def test_a_loss_that_is_not_finite(digits: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["byol", "vicreg"])
 def test_features_that_are_not_finite(digits: Path, tmp_path: Path, method: str) -> None:
     """One step: its loss and the weights after it are numbers, the features are not."""
-    wild = {"optimizer": {"name": "sgd", "lr": 1e30}, "schedule": {"name": "constant"}, "epochs": 1, "batch_size": 120}
-    fields = {key: value for key, value in SMALL.items() if key != "method.hidden"} | wild
+    diverging = {
+        "optimizer": {"name": "sgd", "lr": 1e30},
+        "schedule": {"name": "constant"},
+        "epochs": 1,
+        "batch_size": 120,
+    }
+    fields = {key: value for key, value in SMALL.items() if key != "method.hidden"} | diverging
     fields |= {"method": {"name": method, "hidden": 32}, "evaluation.data": str(digits), "evaluation.probe": "always"}
     with pytest.raises(UserError, match=r"outputs for the scored images are not finite after epoch 1\. Start again"):
         pretrain(digits, "byol-small", overrides=fields, out=tmp_path / "run", console=QUIET)
@@ -163,26 +169,26 @@ def test_outputs_that_are_not_finite_at_the_start(digits: Path, tmp_path: Path) 
     file = first.path / "checkpoints" / "best.safetensors"
     weights = load_file(file)
     save_file({name: tensor * 1e30 if tensor.ndim == 4 else tensor for name, tensor in weights.items()}, file)
-    started = SMALL | {"model.weights": str(file), "evaluation.data": str(digits)}
+    overrides = SMALL | {"model.weights": str(file), "evaluation.data": str(digits)}
     with pytest.raises(
         UserError, match=r"outputs for these images are not finite before the first step.*model\.weights"
     ):
-        pretrain(digits, "byol-small", overrides=started, out=tmp_path / "run", console=QUIET)
+        pretrain(digits, "byol-small", overrides=overrides, out=tmp_path / "run", console=QUIET)
     assert not (tmp_path / "run").exists()
 
 
-def test_what_cannot_work(digits: Path, tmp_path: Path) -> None:
-    def refused(message: str, data: Path = digits, recipe: str = "byol-small", **overrides: Any) -> None:
+def test_impossible_settings_are_refused(digits: Path, tmp_path: Path) -> None:
+    def expect_refusal(message: str, data: Path = digits, recipe: str = "byol-small", **overrides: Any) -> None:
         with pytest.raises(UserError, match=message):
             pretrain(data, recipe, overrides=SMALL | overrides, out=tmp_path / "run", console=QUIET)
         assert not (tmp_path / "run").exists()
 
     (tmp_path / "empty").mkdir()
-    refused("no images", tmp_path / "empty")
-    refused("wanted a folder", tmp_path / "nowhere")
+    expect_refusal("no images", tmp_path / "empty")
+    expect_refusal("expected a folder", tmp_path / "nowhere")
     one_class = tmp_path / "one" / "0"
     shutil.copytree(digits / "0", one_class)
-    refused("only one class", **{"evaluation.data": str(tmp_path / "one")})
+    expect_refusal("only one class", **{"evaluation.data": str(tmp_path / "one")})
     with pytest.raises(UserError, match=r"is for classification\. To use it: snellen train"):
         pretrain(digits, "airnet-scratch", out=tmp_path / "run", console=QUIET)
     with pytest.raises(UserError, match=r"is for pretraining\. To use it: snellen pretrain"):
@@ -195,12 +201,12 @@ def test_a_pretraining_run_predicts_nothing(digits: Path, tmp_path: Path) -> Non
         predict(run.path, [str(digits)], tmp_path / "p.csv")
 
 
-def test_what_the_features_are_worth_before_the_first_step(split: Path, tmp_path: Path) -> None:
+def test_features_are_evaluated_before_the_first_step(split: Path, tmp_path: Path) -> None:
     """A run that starts from another one starts with its final weights."""
     overrides = SMALL | {"evaluation.data": str(split)}
     first = pretrain(split, "byol-small", overrides=overrides, out=tmp_path / "first", console=QUIET)
-    more = overrides | {"model.weights": str(first.path)}
-    second = pretrain(split, "byol-small", overrides=more, out=tmp_path / "second", console=QUIET)
+    changed_overrides = overrides | {"model.weights": str(first.path)}
+    second = pretrain(split, "byol-small", overrides=changed_overrides, out=tmp_path / "second", console=QUIET)
     start, end = second.data["at_start"], first.metrics().iloc[-1]
     assert start["knn_top1"] == end["knn_top1"]
     assert start["effective_rank"] == pytest.approx(end["effective_rank"], rel=1e-4)

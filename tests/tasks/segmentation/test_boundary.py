@@ -21,18 +21,20 @@ def slow(prediction: NDArray[np.int64], target: NDArray[np.int64], classes: int,
         pixels = []
         for y in range(height):
             for x in range(width):
-                around = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-                others = [labels[p] for p in around if 0 <= p[0] < height and 0 <= p[1] < width]
-                if labels[y, x] == label and any(other not in (label, 255) for other in others):
+                neighbours = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+                neighbour_labels = [labels[p] for p in neighbours if 0 <= p[0] < height and 0 <= p[1] < width]
+                if labels[y, x] == label and any(neighbour not in (label, 255) for neighbour in neighbour_labels):
                     pixels.append((y, x))
         return pixels
 
     counts = np.zeros((classes, 4), np.int64)
     for label in range(classes):
         predicted, true = boundary(prediction, label), boundary(target, label)
-        for side, (pixels, others) in enumerate(((predicted, true), (true, predicted))):
-            near = [p for p in pixels if any((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2 <= tolerance**2 for q in others)]
-            counts[label, 2 * side : 2 * side + 2] = len(pixels), len(near)
+        for side, (pixels, other_pixels) in enumerate(((predicted, true), (true, predicted))):
+            matched = [
+                p for p in pixels if any((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2 <= tolerance**2 for q in other_pixels)
+            ]
+            counts[label, 2 * side : 2 * side + 2] = len(pixels), len(matched)
     return counts
 
 
@@ -56,8 +58,8 @@ def test_an_edge_that_is_off_by_two_pixels() -> None:
     for tolerance, matched in ((1, 0), (2, 8)):
         counts = boundary_counts(prediction, target, 2, tolerance)
         assert counts.tolist() == [[[8, matched, 8, matched]] * 2], "one column of 8 pixels on each side of the edge"
-    perfect = boundary_counts(target, target, 2, 0)
-    assert perfect.tolist() == [[[8, 8, 8, 8]] * 2]
+    exact_counts = boundary_counts(target, target, 2, 0)
+    assert exact_counts.tolist() == [[[8, 8, 8, 8]] * 2]
 
 
 @pytest.mark.parametrize("value", [0, 255])

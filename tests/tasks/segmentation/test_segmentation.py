@@ -30,11 +30,13 @@ class Pointwise(Segmenter):
     def __init__(self, auxiliary: bool) -> None:
         super().__init__()
         self.backbone = nn.Conv2d(3, CLASSES, 1)
-        self.beside = nn.Conv2d(3, CLASSES, 1) if auxiliary else None
+        self.auxiliary_head = nn.Conv2d(3, CLASSES, 1) if auxiliary else None
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         assert all(side % 4 == 0 for side in images.shape[2:])
-        return self.backbone(images), self.beside(images) if self.beside is not None and self.training else None
+        return self.backbone(images), self.auxiliary_head(
+            images
+        ) if self.auxiliary_head is not None and self.training else None
 
 
 @pytest.fixture
@@ -57,15 +59,17 @@ def task(feed: object, **fields: object) -> Segmentation:
 def test_loss_of_both_heads(batch: MaskBatch) -> None:
     model = Pointwise(auxiliary=True).train()
     loss, right = task(None, auxiliary=0.4).loss(model, batch)
-    logits, beside = (conv(batch.images) for conv in (model.backbone, model.beside))
+    logits, auxiliary_head = (conv(batch.images) for conv in (model.backbone, model.auxiliary_head))
     spec = SegmentationLossSpec()
-    main, extra = (compute_segmentation_loss(spec, head_logits, batch.target) for head_logits in (logits, beside))
+    main, extra = (
+        compute_segmentation_loss(spec, head_logits, batch.target) for head_logits in (logits, auxiliary_head)
+    )
     torch.testing.assert_close(loss, main + 0.4 * extra)
-    scored = batch.target != 255
-    share = (logits.argmax(1)[scored] == batch.target[scored]).float().mean()
+    is_scored = batch.target != 255
+    share = (logits.argmax(1)[is_scored] == batch.target[is_scored]).float().mean()
     assert right.item() == pytest.approx(3 * share.item())
-    alone, _ = task(None, auxiliary=0).loss(model, batch)
-    torch.testing.assert_close(alone, main)
+    main_only, _ = task(None, auxiliary=0).loss(model, batch)
+    torch.testing.assert_close(main_only, main)
 
 
 def single(batch: MaskBatch, row: int) -> MaskBatch:
@@ -135,7 +139,7 @@ class Local(Segmenter):
 
 @pytest.mark.parametrize("size", [(250, 310), (170, 500)])
 @pytest.mark.parametrize("flip", [False, True])
-def test_a_scene_is_scored_by_tiles_as_it_would_be_whole(
+def test_scoring_a_scene_in_tiles_equals_scoring_it_whole(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], flip: bool
 ) -> None:
     """Confusion, boundaries across bands, and loss, of a mask of the image's size and of another one."""
@@ -149,12 +153,12 @@ def test_a_scene_is_scored_by_tiles_as_it_would_be_whole(
     for mask, mask_size in ((target, size), (target[:, : content_size[0], : content_size[1]], content_size)):
         batch = MaskBatch(padded, mask, torch.tensor([content_size]), torch.tensor([mask_size]))
         spec = SegmentationEvaluationSpec(flip=flip, tolerance=3)
-        whole = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
+        expected = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
         with monkeypatch.context() as patch:
             patch.setattr("snellen.tasks.segmentation.task.LARGE", 96)
             patch.setattr("snellen.tasks.segmentation.task.TILE", 96)
             patch.setattr("snellen.tasks.segmentation.task.OVERLAP", 32)
             tiled = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
-        assert np.abs(whole.confusion - tiled.confusion).sum() <= 4  # pixels on a tie
-        assert np.abs(whole.boundary - tiled.boundary).sum() <= 12
-        assert tiled.loss == pytest.approx(whole.loss, rel=1e-4)
+        assert np.abs(expected.confusion - tiled.confusion).sum() <= 4  # pixels on a tie
+        assert np.abs(expected.boundary - tiled.boundary).sum() <= 12
+        assert tiled.loss == pytest.approx(expected.loss, rel=1e-4)

@@ -53,7 +53,7 @@ def predictor(network: nn.Module) -> TiledPredictor:
 
 
 @torch.inference_mode()
-def whole(network: nn.Module, path: Path) -> NDArray[np.float32]:
+def whole_image_scores(network: nn.Module, path: Path) -> NDArray[np.float32]:
     """Logits of the whole image, (C, h, w), padded to a multiple of 32 with the mean colour."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
     image = (decode(path).float() / 255 - mean) / std
@@ -75,7 +75,7 @@ def test_masks_are_those_of_the_whole_image(network: nn.Module, images: list[Pat
         results[path] = joined(parts)
     assert list(results) == images
     for path, (labels, probabilities) in results.items():
-        logits = torch.from_numpy(whole(network, path))
+        logits = torch.from_numpy(whole_image_scores(network, path))
         np.testing.assert_allclose(probabilities, logits.softmax(0).permute(1, 2, 0), atol=1e-3)
         first, second = logits.topk(2, 0).values
         clear = (first - second > 1e-4).numpy()
@@ -173,7 +173,7 @@ def test_unreadable_images_are_reported_and_the_others_predicted(network: nn.Mod
     assert [part.path for part in parts if isinstance(part, Rows) and part.last] == [images[0], images[1], images[3]]
 
 
-def written(
+def written_masks(
     network: nn.Module, path: Path, out: Path, name: str, outputs: Outputs
 ) -> tuple[MaskFiles, NDArray[np.uint8], NDArray[np.float16]]:
     """Predicts one image into files, and gives what was written."""
@@ -192,7 +192,7 @@ def written(
 
 def test_files(network: nn.Module, images: list[Path], tmp_path: Path) -> None:
     out, outputs = tmp_path / "out", Outputs(COLOURS, probabilities=True, overlays=True)
-    files, labels, probabilities = written(network, images[2], out, "a/scene", outputs)
+    files, labels, probabilities = written_masks(network, images[2], out, "a/scene", outputs)
     with Image.open(out / "index/a/scene.png") as index, Image.open(out / "colour/a/scene.png") as colour:
         assert (index.mode, colour.mode) == ("L", "P")
         np.testing.assert_array_equal(np.asarray(index), labels)
@@ -213,7 +213,7 @@ def test_georeferenced_files(network: nn.Module, tmp_path: Path) -> None:
     kind = {"driver": "GTiff", "count": 3, "height": 150, "width": 170, "dtype": "uint8", "nodata": 0}
     with rasterio.open(path, "w", **kind, **georeference) as file:
         file.write(bands)
-    _, labels, probabilities = written(network, path, out, "scene", Outputs(COLOURS, probabilities=True))
+    _, labels, probabilities = written_masks(network, path, out, "scene", Outputs(COLOURS, probabilities=True))
     labels[:20, :30] = 255
     for folder in ("index", "colour", "probabilities"):
         with rasterio.open(out / folder / "scene.tif") as file:

@@ -29,7 +29,7 @@ def batch() -> tuple[Tensor, Tensor]:
     return logits, target
 
 
-def scored(logits: Tensor, target: Tensor) -> Iterator[tuple[list[float], int]]:
+def scored_pixels(logits: Tensor, target: Tensor) -> Iterator[tuple[list[float], int]]:
     """(probabilities, class) of each scored pixel, by plain arithmetic."""
     images, _, height, width = logits.shape
     for image in range(images):
@@ -47,17 +47,17 @@ def spec(**fields: object) -> SegmentationLossSpec:
 
 @pytest.mark.parametrize("epsilon", [-1.0, 1.0, 2.0])
 def test_poly1_is_the_papers_formula_of_each_pixel(batch: tuple[Tensor, Tensor], epsilon: float) -> None:
-    by_pixel = [-math.log(p[label]) + epsilon * (1 - p[label]) for p, label in scored(*batch)]
+    by_pixel = [-math.log(p[label]) + epsilon * (1 - p[label]) for p, label in scored_pixels(*batch)]
     loss = compute_segmentation_loss(spec(terms={"poly1": 1}, epsilon=epsilon), *batch)
     assert loss.item() == pytest.approx(np.mean(by_pixel), rel=1e-12)
-    of_the_mean = np.mean([-math.log(p[label]) for p, label in scored(*batch)])
+    of_the_mean = np.mean([-math.log(p[label]) for p, label in scored_pixels(*batch)])
     wrong = of_the_mean + epsilon * (1 - math.exp(-of_the_mean))
     assert abs(loss.item() - wrong) > 0.01, "not the batch's mean put through the formula"
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal(batch: tuple[Tensor, Tensor], gamma: float) -> None:
-    by_pixel = [(1 - p[label]) ** gamma * -math.log(p[label]) for p, label in scored(*batch)]
+    by_pixel = [(1 - p[label]) ** gamma * -math.log(p[label]) for p, label in scored_pixels(*batch)]
     loss = compute_segmentation_loss(spec(terms={"focal": 1}, gamma=gamma), *batch)
     assert loss.item() == pytest.approx(np.mean(by_pixel), rel=1e-9)
 
@@ -65,7 +65,7 @@ def test_focal(batch: tuple[Tensor, Tensor], gamma: float) -> None:
 def test_weights_and_smoothing(batch: tuple[Tensor, Tensor]) -> None:
     weights, smoothing, epsilon = [1.0, 2.0, 0.5, 7.0], 0.2, 1.5
     total = divisor = 0.0
-    for p, label in scored(*batch):
+    for p, label in scored_pixels(*batch):
         truth = [smoothing / CLASSES + (1 - smoothing) * (c == label) for c in range(CLASSES)]
         entropy = -sum(t * math.log(q) for t, q in zip(truth, p, strict=True))
         expected = sum(t * q for t, q in zip(truth, p, strict=True))
@@ -79,7 +79,7 @@ def test_weights_and_smoothing(batch: tuple[Tensor, Tensor]) -> None:
 
 
 def test_dice_by_hand(batch: tuple[Tensor, Tensor]) -> None:
-    pixels = list(scored(*batch))
+    pixels = list(scored_pixels(*batch))
     losses = []
     for label in range(3):  # class 3 is in no pixel
         overlap = sum(p[label] for p, truth in pixels if truth == label)
@@ -90,7 +90,7 @@ def test_dice_by_hand(batch: tuple[Tensor, Tensor]) -> None:
 
 def test_lovasz_by_its_definition(batch: tuple[Tensor, Tensor]) -> None:
     """The integral of 1 - IoU over thresholds of the errors (Berman et al. 2018, eq. 4 and 8)."""
-    pixels = list(scored(*batch))
+    pixels = list(scored_pixels(*batch))
     losses = []
     for label in range(3):
         truth = np.array([label == own_label for _, own_label in pixels])
@@ -102,8 +102,8 @@ def test_lovasz_by_its_definition(batch: tuple[Tensor, Tensor]) -> None:
             area += (high - low) * wrong.sum() / (truth | wrong).sum()
         losses.append(area)
     assert lovasz(*batch).item() == pytest.approx(np.mean(losses), rel=1e-6)
-    theirs = LovaszLoss("multiclass", ignore_index=255)(batch[0].float(), batch[1])
-    assert lovasz(*batch).item() == pytest.approx(theirs.item(), rel=1e-5)
+    expected = LovaszLoss("multiclass", ignore_index=255)(batch[0].float(), batch[1])
+    assert lovasz(*batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 ALL = {"cross_entropy": 0.3, "poly1": 0.5, "focal": 0.2, "dice": 0.7, "lovasz": 0.4}
@@ -112,8 +112,8 @@ ALL = {"cross_entropy": 0.3, "poly1": 0.5, "focal": 0.2, "dice": 0.7, "lovasz": 
 @pytest.mark.parametrize("terms", [{name: weight} for name, weight in ALL.items()] + [ALL])
 def test_gradients(batch: tuple[Tensor, Tensor], terms: dict[str, float]) -> None:
     logits, target = batch
-    of = spec(terms=terms, smoothing=0.1, epsilon=2)
-    assert torch.autograd.gradcheck(lambda x: compute_segmentation_loss(of, x, target), logits.requires_grad_())
+    loss_spec = spec(terms=terms, smoothing=0.1, epsilon=2)
+    assert torch.autograd.gradcheck(lambda x: compute_segmentation_loss(loss_spec, x, target), logits.requires_grad_())
 
 
 def test_a_sum_is_the_sum(batch: tuple[Tensor, Tensor]) -> None:
@@ -133,9 +133,9 @@ def test_nothing_scored_is_zero_with_zero_gradient(terms: dict[str, float]) -> N
 
 def test_ignored_pixels_have_no_say(batch: tuple[Tensor, Tensor]) -> None:
     logits, target = batch
-    changed = torch.where(target[:, None] == 255, logits.flip(1) * 9, logits)
+    changed_logits = torch.where(target[:, None] == 255, logits.flip(1) * 9, logits)
     torch.testing.assert_close(
-        compute_segmentation_loss(spec(terms=ALL), changed, target),
+        compute_segmentation_loss(spec(terms=ALL), changed_logits, target),
         compute_segmentation_loss(spec(terms=ALL), logits, target),
     )
 
@@ -146,14 +146,14 @@ def test_parts_of_a_batch_add_up_by_their_scored_pixels(batch: tuple[Tensor, Ten
     target = target.clone()
     target[0, :4] = 255  # far fewer scored pixels in the first part
     weights = torch.tensor([1.0, 3.0, 1.0, 1.0], dtype=torch.float64)
-    whole = compute_segmentation_loss(spec(), logits, target, weights)
+    batch_loss = compute_segmentation_loss(spec(), logits, target, weights)
     parts = [
         compute_segmentation_loss(spec(), logits[i : i + 1], target[i : i + 1], weights)
         * total_weight(target[i : i + 1], weights)
         / total_weight(target, weights)
         for i in range(2)
     ]
-    torch.testing.assert_close(sum(parts), whole)
+    torch.testing.assert_close(sum(parts), batch_loss)
 
 
 def test_class_weights() -> None:

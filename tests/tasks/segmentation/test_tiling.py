@@ -15,22 +15,22 @@ SIDES = st.integers(1, 300)
 CPU = torch.device("cpu")
 
 
-def blended(network: nn.Module, image: Tensor, tile_size: int, overlap: int, align: int = 8) -> Tensor:
+def blend(network: nn.Module, image: Tensor, tile_size: int, overlap: int, align: int = 8) -> Tensor:
     """Scores of a (3, h, w) image by tiles, padded with zeros where they overhang; (C, h, w)."""
     height, width = image.shape[1:]
     plan = plan_tiles(height, width, tile_size, overlap, align)
     classes = network(image[None, :, :8, :8]).shape[1]
-    blender, whole = Blender(plan, classes, CPU), torch.full((classes, height, width), torch.nan)
+    blender, result = Blender(plan, classes, CPU), torch.full((classes, height, width), torch.nan)
     for tile in plan.tiles:
         padded = torch.zeros(1, 3, *plan.size)
         part = image[:, tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
         padded[0, :, : tile.height, : tile.width] = part
         block = blender.add(network(padded)[0])
         rows, columns = block.scores.shape[1:]
-        region = whole[:, block.top : block.top + rows, block.left : block.left + columns]
+        region = result[:, block.top : block.top + rows, block.left : block.left + columns]
         assert region.isnan().all()  # no pixel is finished twice
         region.copy_(block.scores)
-    return whole
+    return result
 
 
 @settings(max_examples=150, deadline=None)
@@ -62,7 +62,7 @@ def test_blocks_cover_the_image_once_and_a_pointwise_network_is_unchanged(
     height: int, width: int, units: int, share: float
 ) -> None:
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(height * 1000 + width))
-    scores = blended(nn.Identity(), image, 8 * units, 8 * int(share * units / 2) - 3 * (share > 0.5))
+    scores = blend(nn.Identity(), image, 8 * units, 8 * int(share * units / 2) - 3 * (share > 0.5))
     torch.testing.assert_close(scores, image, atol=1e-6, rtol=0)
 
 
@@ -81,9 +81,9 @@ def test_tiles_give_what_the_whole_image_gives(height: int, width: int) -> None:
     image = torch.rand(3, height, width)
     padded = nn.functional.pad(image, (0, -width % 8, 0, -height % 8))
     with torch.no_grad():
-        whole = network(padded[None])[0, :, :height, :width]
-        tiled = blended(network, image, 64, 16)
-    torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+        expected = network(padded[None])[0, :, :height, :width]
+        tiled = blend(network, image, 64, 16)
+    torch.testing.assert_close(tiled, expected, atol=1e-5, rtol=0)
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 50), st.integers(1, 50), st.data())
@@ -93,9 +93,9 @@ def test_stretched_rows_are_those_of_the_whole(
     top = data.draw(st.integers(0, height - 1))
     rows = data.draw(st.integers(1, height - top))
     scores = torch.rand(2, lines, columns)
-    whole = nn.functional.interpolate(scores[None], size=(height, width), mode="bilinear")[0]
+    expected = nn.functional.interpolate(scores[None], size=(height, width), mode="bilinear")[0]
     torch.testing.assert_close(
-        stretched(scores, height, width, top, rows), whole[:, top : top + rows], atol=1e-5, rtol=0
+        stretched(scores, height, width, top, rows), expected[:, top : top + rows], atol=1e-5, rtol=0
     )
 
 

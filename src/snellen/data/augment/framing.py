@@ -1,6 +1,6 @@
 """Views cut out of raw images: copied if nothing is resized, else resized with antialiasing.
 
-Three implementations, one result (one value in 500 differs by a grey level, one in millions by two):
+Three implementations with one result (one value in 500 differs by a grey level, one in millions by two):
 - nothing is resized: pixels are copied, exactly;
 - on the CPU: torch's uint8 kernel, image by image, the fastest available;
 - on other devices: one product with two matrices of filter weights for the whole batch, without a loop over images. It
@@ -67,7 +67,7 @@ def frame(
 def framed_list(
     raw: ImageList, views: Views, size: int, mirrored: Mirrored | None, reflect: bool, interpolation: Interpolation
 ) -> Tensor:
-    """Images of different sizes: one batch if that needs little padding, else one by one, as with a panorama."""
+    """Images of different sizes: one batch if that needs little padding, else one by one, for example a panorama."""
     area = raw.sizes.prod(1)
     if len(area) * int(raw.sizes.max(0).values.prod()) <= _MOST_PADDED * int(area.sum()):
         return _in_batch(pad(raw.images), views, size, mirrored, reflect, interpolation)
@@ -128,7 +128,7 @@ def _one_by_one(
 
 
 def _window(tile: Tensor, corner: list[int], size: int, reflect: bool) -> Tensor:
-    """The part of a (3, h, w) tile in a window at `corner`, up to (3, size, size); less where the tile ends first."""
+    """The part of a (3, h, w) tile in a window at `corner`, up to (3, size, size); less if the tile ends first."""
     for axis, start in enumerate(corner, start=1):
         length = tile.shape[axis]
         if start >= 0 and (start + size <= length or not reflect):

@@ -15,7 +15,7 @@ from snellen.data.augment.spec import MixSpec
 def soft_targets(target: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
     """(B,) int64 classes as (B, C) float32 distributions, with `smoothing` spread evenly over all classes.
 
-    Leave smoothing at 0 in training, where the loss applies it (loss.smoothing).
+    Leave smoothing at 0 in training: there the loss applies it (loss.smoothing).
     """
     return F.one_hot(target, classes).float().mul_(1 - smoothing).add_(smoothing / classes)
 

@@ -19,7 +19,7 @@ from snellen.data.augment.geometry import (
 )
 from snellen.data.augment.rotation import rotate
 from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec
-from snellen.data.batch import ImageList, RawBatch
+from snellen.data.batch import ImageList, Normalizer, RawBatch
 from snellen.data.normalization import Normalization
 
 
@@ -55,8 +55,7 @@ class Augmentation:
     def __init__(self, spec: AugmentationSpec, normalization: Normalization, device: torch.device) -> None:
         self._spec = spec
         self._device = device
-        self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
-        self._std = torch.tensor(normalization.std, device=device)[:, None, None]
+        self._normalised = Normalizer(normalization, device)
 
     def train(self, raw: RawBatch | ImageList, generator: Generator, *, epoch: int, rows: Tensor) -> Tensor:
         """(B, 3, S, S) views; parameters are drawn on the CPU, so they are the same on every device.
@@ -127,9 +126,6 @@ class Augmentation:
         if not self._spec.changes_pixels:
             return self._normalised(images, white=255)
         return self._normalised(change_appearance(images.float().mul_(1 / 255), self._spec, generator), white=1)
-
-    def _normalised(self, images: Tensor, white: int) -> Tensor:
-        return images.float().mul_(1 / (white * self._std)).sub_(self._mean / self._std)
 
 
 def _coin(rows: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ Pair = tuple[float, float]
 def check_ordered(pair: Pair) -> Pair:
     """The pair, unchanged. Raises ValueError unless both are above 0 and the first is not the larger."""
     if not 0 < pair[0] <= pair[1]:
-        raise ValueError("wanted two numbers above 0, the smaller one first")
+        raise ValueError("expected two numbers above 0, the smaller one first")
     return pair
 
 
@@ -28,9 +28,9 @@ class AppearanceSpec(Spec):
     jitter: tuple[float, float, float, float] = Field(
         (0.0, 0.0, 0.0, 0.0), description="Strength of changes in brightness, contrast, saturation, hue (at most 0.5)."
     )
-    jitter_probability: float = Field(1.0, ge=0, le=1, description="Chance of these changes.")
-    grey: float = Field(0.0, ge=0, le=1, description="Chance of turning an image to grey.")
-    blur: float = Field(0.0, ge=0, le=1, description="Chance of a Gaussian blur.")
+    jitter_probability: float = Field(1.0, ge=0, le=1, description="Probability of these changes.")
+    grey: float = Field(0.0, ge=0, le=1, description="Probability of converting an image to grey.")
+    blur: float = Field(0.0, ge=0, le=1, description="Probability of a Gaussian blur.")
     blur_sigma: Pair = Field((0.1, 2.0), description="Smallest and largest standard deviation of the blur in pixels.")
     blur_kernel: int = Field(5, ge=3, le=101, description="Width of the blur's kernel in pixels, odd.")
 
@@ -43,14 +43,14 @@ class AppearanceSpec(Spec):
     @classmethod
     def _strengths(cls, jitter: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         if min(jitter) < 0 or jitter[3] > 0.5:
-            raise ValueError("wanted four numbers of at least 0, the last (hue) at most 0.5")
+            raise ValueError("expected four numbers of at least 0, the last (hue) at most 0.5")
         return jitter
 
     @field_validator("blur_kernel")
     @classmethod
     def _odd(cls, width: int) -> int:
         if width % 2 == 0:
-            raise ValueError("wanted an odd number")
+            raise ValueError("expected an odd number")
         return width
 
     @property
@@ -64,11 +64,11 @@ class AppearanceSpec(Spec):
 
 
 class MixSpec(Spec):
-    """If both are set, one is drawn for each batch with equal chance. Label smoothing is loss.smoothing."""
+    """If both are set, one is drawn for each batch, with equal probability. Label smoothing is loss.smoothing."""
 
     mixup: float = Field(0.0, ge=0, description="Mixup's alpha: the share of each image is Beta(alpha, alpha). 0: off.")
     cutmix: float = Field(0.0, ge=0, description="CutMix's alpha: the area of the pasted box is Beta. 0: off.")
-    probability: float = Field(1.0, ge=0, le=1, description="Chance that a batch is mixed at all.")
+    probability: float = Field(1.0, ge=0, le=1, description="Probability that a batch is mixed at all.")
 
 
 class EvaluationTransformSpec(Spec):
@@ -110,7 +110,7 @@ class AugmentationSpec(AppearanceSpec):
     stored_size: int | Literal["auto"] | None = Field(
         "auto",
         description="For crop=resized: the shorter side in pixels of the stored photographs that crops are cut from; "
-        "larger ones are reduced once, antialiased, smaller ones stay. auto: size x sqrt(2 / scale[0]), from which "
+        "larger ones are reduced once, antialiased; smaller ones are kept. auto: size x sqrt(2 / scale[0]), whose "
         "crops keep 93 to 98% of the contrast of their finest detail. null: the original photograph, which matches "
         "torchvision's RandomResizedCrop to the pixel. Memory, and the time of a resize, grow with its square: for a "
         "4:3 photograph auto stores 1.1 MB with size=224, scale=[0.35, 1] (536 px), 1.6 MB with size=128, "
@@ -119,7 +119,7 @@ class AugmentationSpec(AppearanceSpec):
     crop_order: Literal["first", "last"] = Field(
         "first",
         description="Whether the crop comes before colours and blur, which then act on `size` pixels, or after them, "
-        "so that they act on the whole stored image, at its scale; the time for them grows with its number of pixels.",
+        "so that they act on the whole stored image, at its scale; their time grows with its number of pixels.",
     )
     padding: int = Field(0, ge=0, le=1024, description="For crop=random: pixels added on each side before the crop.")
     interpolation: Interpolation = Field("bilinear", description="Filter of the resize; rotation is always bilinear.")
@@ -129,14 +129,14 @@ class AugmentationSpec(AppearanceSpec):
     scale: Pair = Field((0.08, 1.0), description="For crop=resized: smallest and largest share of the area.")
     ratio: Pair = Field((3 / 4, 4 / 3), description="For crop=resized: smallest and largest width over height.")
     rotation: float = Field(0.0, ge=0, le=180, description="Rotation by up to this many degrees in either direction.")
-    flip: float = Field(0.5, ge=0, le=1, description="Chance of a left-right flip.")
+    flip: float = Field(0.5, ge=0, le=1, description="Probability of a left-right flip.")
     alternate_flip: bool = Field(
         False,
         description="Instead of `flip`: half of the images are flipped in the first epoch, the other half in the "
         "second, and so on, so that two epochs contain each image both ways (Jordan 2024, arXiv 2404.00498).",
     )
-    vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of a vertical flip.")
-    erasing: float = Field(0.0, ge=0, le=1, description="Chance that a rectangle is blanked.")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="Probability of a vertical flip.")
+    erasing: float = Field(0.0, ge=0, le=1, description="Probability that a rectangle is blanked.")
     erasing_scale: Pair = Field((0.02, 0.33), description="Smallest and largest share of the area that is blanked.")
     erasing_ratio: Pair = Field((0.3, 3.3), description="Smallest and largest height over width of the rectangle.")
 
@@ -149,14 +149,14 @@ class AugmentationSpec(AppearanceSpec):
     @classmethod
     def _shares(cls, pair: Pair) -> Pair:
         if pair[1] > 1:
-            raise ValueError("wanted shares of the area, at most 1")
+            raise ValueError("expected shares of the area, at most 1")
         return pair
 
     @model_validator(mode="after")
     def _covers(self) -> Self:
         padding = self.padding if self.crop == "random" else 0
         if padding >= self.size:
-            raise ValueError(f"padding={padding} allows crops without any image; wanted less than size={self.size}")
+            raise ValueError(f"padding={padding} allows crops without any image; expected less than size={self.size}")
         if self.crop != "resized" and self.resize is not None and self.resize + 2 * padding < self.size:
             raise ValueError(
                 f"resize={self.resize} with padding={padding} is less than size={self.size}; "

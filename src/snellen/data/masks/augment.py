@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from snellen.data.augment.appearance import change_appearance
-from snellen.data.batch import RawBatch
+from snellen.data.batch import Normalizer, RawBatch
 from snellen.data.masks.cache import RawPairs
 from snellen.data.masks.spec import MaskAugmentationSpec, MaskEvaluationTransformSpec
 from snellen.data.masks.warp import random_windows, warp
@@ -26,8 +26,7 @@ class MaskAugmentation:
         self._spec = spec
         self._evaluation = evaluation
         self._device = device
-        self._mean = torch.tensor(normalization.mean, device=device)[:, None, None]
-        self._std = torch.tensor(normalization.std, device=device)[:, None, None]
+        self._normalised = Normalizer(normalization, device)
 
     def train(self, raw: RawPairs, generator: Generator) -> tuple[Tensor, Tensor]:
         """(B, 3, h, w) float32, normalised, and (B, h, w) uint8 class numbers, IGNORE where nothing is scored.
@@ -65,6 +64,3 @@ class MaskAugmentation:
 
     def _on_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self._device, non_blocking=True)
-
-    def _normalised(self, images: Tensor, white: int) -> Tensor:
-        return images.float().mul_(1 / (white * self._std)).sub_(self._mean / self._std)

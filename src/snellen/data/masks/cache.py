@@ -28,9 +28,8 @@ from snellen.data.masks.resize import (
 from snellen.data.masks.sources import MaskedSet
 from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.store import CacheBudget, PixelStore
+from snellen.data.unreadable import unreadable_files
 from snellen.errors import UserError
-
-_MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -95,16 +94,14 @@ def decode_set(
         (images.train, train_resize, True),
         (images.validation, validation_resize, False),
     ):
-        paths = [(images.root / sample.image, images.root / sample.mask) for sample in samples]
+        paths = [(images.root / sample.path, images.root / sample.mask) for sample in samples]
         report = None if on_progress is None else lambda done, start=before: on_progress(start + done)
         training = TrainingSizes.of(loaded[0].sizes) if loaded and loaded[0].sizes else None
         loaded.append(load_pairs(paths, reading, resize, masks_too, budget, report, training, spec.bits))
         before += len(samples)
     failed = [error for part in loaded for error in part.failed]
     if failed and spec.unreadable == "error":
-        lines = [f"{error.path}: {error.reason}" for error in failed[:_MOST_LISTED]]
-        rest = [f"… and {len(failed) - _MOST_LISTED} more"] if len(failed) > _MOST_LISTED else []
-        raise UserError("\n".join([*lines, *rest, "To leave such pairs out and list them: data.unreadable=skip"]))
+        raise unreadable_files(failed, "pairs")
     train, validation = (
         tuple(samples[row] for row in part.rows)
         for samples, part in zip((images.train, images.validation), loaded, strict=True)

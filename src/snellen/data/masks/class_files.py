@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -38,6 +37,18 @@ _PLAIN_NAME = rf"(?P<name>{_WORD}(?: (?:\S+ )*{_WORD})?)"
 _NUMBERED_NAME = rf"(?P<name>{_WORD}(?: (?:\S+ )*{_WORD})?(?:(?: \d+){{1,2}}|(?: \d+){{5,}})?)"
 _INDEX = r"(?P<value>\d+)"
 _RGB = r"(?P<colour>\d+ \d+ \d+)"
+_NAME_INDEX = f"{_PLAIN_NAME} {_INDEX}"
+# What a line may be, in the order in which it is tried: its words, without '#rrggbb' and 'ignored'.
+_FORMATS = (
+    f"{_INDEX} {_PLAIN_NAME} {_RGB}",  # 0 sky 128 0 64
+    f"{_PLAIN_NAME} {_INDEX} {_RGB}",  # sky 0 128 0 64
+    f"{_PLAIN_NAME} {_RGB}",  # sky:128,0,64
+    _NAME_INDEX,  # sky,0
+    f"{_INDEX} {_RGB} {_NUMBERED_NAME}",  # 0 128 0 64 sky
+    f"{_RGB} {_NUMBERED_NAME}",  # 128 0 64 sky
+    f"{_INDEX} {_NUMBERED_NAME}",  # 0 sky
+    _NUMBERED_NAME,  # sky
+)
 
 
 def read_class_file(path: Path) -> list[MaskClass]:
@@ -60,7 +71,7 @@ def read_class_file(path: Path) -> list[MaskClass]:
         if line.strip() and not re.match(r"\s*#(\s|$)", line)
     ]
     if not lines:
-        raise UserError(f"{path}: no classes. Wanted one per line, such as '0 sky' or 'sky,128,0,64'.")
+        raise UserError(f"{path}: no classes; expected one per line, such as '0 sky' or 'sky,128,0,64'.")
     header = [word.strip().lower() for word in re.split(r"[,;\t]", lines[0][1])]
     if set(header) & set(_NAME) and len(header) > 1:
         return _from_csv(path, lines)
@@ -83,7 +94,7 @@ def _from_csv(path: Path, lines: list[tuple[int, str]]) -> list[MaskClass]:
         cells = [cell.strip() for cell in row] + [""] * (len(header) - len(row))
         flag = "" if ignored is None else cells[ignored].lower()
         if flag not in _YES | _NO:
-            raise UserError(f"{location}: ignored='{cells[ignored or 0]}'; wanted true or false.")
+            raise UserError(f"{location}: ignored='{cells[ignored or 0]}'; expected true or false.")
         parts = [cells[channel] for channel in channels if channel is not None]
         if len(parts) != 3 and colour is not None:
             parts = _colour_words(cells[colour])
@@ -103,68 +114,15 @@ def _from_line(line: str, location: str) -> MaskClass:
     words = [word for word in words if not _HEX.fullmatch(word)]
     if all(word.isdecimal() for word in words):
         raise UserError(f"{location}: the class has no name.")
-    match = next((match for parse in _FORMATS if (match := parse(" ".join(words), line)) is not None), None)
+    # After a space alone, a number at the end is a part of the name, as in 'class 1'.
+    is_separate = re.search(r"[,;:\t]\s*\d+\s*$", line) is not None
+    formats = [pattern for pattern in _FORMATS if is_separate or pattern != _NAME_INDEX]
+    match = next((match for pattern in formats if (match := re.fullmatch(pattern, " ".join(words)))), None)
     fields = {} if match is None else match.groupdict("")
     if match is None or (hex_colours and "colour" in fields):
-        raise UserError(f"{location}: '{line}': wanted a name with an index, a colour (three numbers), or both.")
+        raise UserError(f"{location}: '{line}': expected a name with an index, a colour (three numbers), or both.")
     colour = _colour_words(hex_colours[0]) if hex_colours else fields.get("colour", "").split()
     return _entry(fields["name"], fields.get("value", ""), colour, ignored, location)
-
-
-# The parsers of a line. words: those of the line, joined by spaces, without '#rrggbb' and 'ignored'. line: all of it.
-# They return the groups name, value and colour as far as their format has them, or None for a line of another format.
-
-
-def _index_name_colour(words: str, line: str) -> re.Match[str] | None:
-    """'0 sky 128 0 64'."""
-    return re.fullmatch(f"{_INDEX} {_PLAIN_NAME} {_RGB}", words)
-
-
-def _name_index_colour(words: str, line: str) -> re.Match[str] | None:
-    """'sky 0 128 0 64'."""
-    return re.fullmatch(f"{_PLAIN_NAME} {_INDEX} {_RGB}", words)
-
-
-def _name_colour(words: str, line: str) -> re.Match[str] | None:
-    """'sky:128,0,64'."""
-    return re.fullmatch(f"{_PLAIN_NAME} {_RGB}", words)
-
-
-def _name_index(words: str, line: str) -> re.Match[str] | None:
-    """'sky,0'; after a space alone, the number is a part of the name, as in 'class 1'."""
-    return re.fullmatch(f"{_PLAIN_NAME} {_INDEX}", words) if re.search(r"[,;:\t]\s*\d+\s*$", line) else None
-
-
-def _index_colour_name(words: str, line: str) -> re.Match[str] | None:
-    """'0 128 0 64 sky'."""
-    return re.fullmatch(f"{_INDEX} {_RGB} {_NUMBERED_NAME}", words)
-
-
-def _colour_name(words: str, line: str) -> re.Match[str] | None:
-    """'128 0 64 sky'."""
-    return re.fullmatch(f"{_RGB} {_NUMBERED_NAME}", words)
-
-
-def _index_name(words: str, line: str) -> re.Match[str] | None:
-    """'0 sky'."""
-    return re.fullmatch(f"{_INDEX} {_NUMBERED_NAME}", words)
-
-
-def _name_only(words: str, line: str) -> re.Match[str] | None:
-    """'sky'."""
-    return re.fullmatch(_NUMBERED_NAME, words)
-
-
-_FORMATS: tuple[Callable[[str, str], re.Match[str] | None], ...] = (
-    _index_name_colour,
-    _name_index_colour,
-    _name_colour,
-    _name_index,
-    _index_colour_name,
-    _colour_name,
-    _index_name,
-    _name_only,
-)
 
 
 def _colour_words(text: str) -> list[str]:
@@ -179,13 +137,13 @@ def _entry(name: str, value: str, colour: list[str], ignored: bool | None, locat
         raise UserError(f"{location}: the class has no name.")
     channels = [part for part in colour if part != ""]
     if len(channels) not in {0, 3}:
-        raise UserError(f"{location}: a colour is three numbers from 0 to 255, or #rrggbb; got {' '.join(colour)}")
+        raise UserError(f"{location}: expected three numbers from 0 to 255 or #rrggbb, got {' '.join(colour)}")
     try:
         red, green, blue = map(int, channels or ("0", "0", "0"))
         rgb: Rgb | None = (red, green, blue) if channels else None
         return MaskClass(name=name, value=int(value) if value else None, colour=rgb, ignored=ignored)
     except (ValueError, ValidationError):
         raise UserError(
-            f"{location}: wanted an index from 0 to 65535 and a colour of three numbers from 0 to 255; "
+            f"{location}: expected an index from 0 to 65535 and a colour of three numbers from 0 to 255, "
             f"got {value or 'no index'}, {' '.join(colour) or 'no colour'}"
         ) from None

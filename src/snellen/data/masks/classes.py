@@ -176,7 +176,7 @@ def rgb_text(colour: Rgb | None) -> str:
 def _check(entries: Sequence[MaskClass], scored: Sequence[MaskClass], coding: Coding, source: str) -> None:
     if len(scored) < 2:
         number = f"only one scored class ('{scored[0].name}')" if scored else "no scored class"
-        raise UserError(f"{source}: {number}; wanted at least two.")
+        raise UserError(f"{source}: {number}; expected at least two.")
     if len(scored) > MOST_CLASSES:
         raise UserError(f"{source}: {len(scored)} scored classes; at most {MOST_CLASSES} fit into a mask.")
     names = [entry.name for entry in entries]

@@ -27,7 +27,7 @@ _BEYOND = 65536  # stands for all values above 16 bits
 class MaskReading:
     """How masks are interpreted.
 
-    tolerance: greatest distance of a colour's channels from the class's colour; None: 0, or 48 in a JPEG, or 63 where
+    tolerance: greatest distance of a colour's channels from the class's colour; None: 0, or 48 in a JPEG, or 63 if
     colours are binarised; at most a tenth of the pixels may exceed it. unlisted: what to do with values and colours
     that belong to no class.
     """
@@ -127,7 +127,7 @@ def between(colours: NDArray[np.integer], tolerance: int = _PURE_TOLERANCE) -> N
 def _integers(path: Path, values: NDArray[np.number]) -> NDArray[np.unsignedinteger]:
     is_integer = np.isfinite(values).all() and (values == np.round(values)).all() and (values >= 0).all()
     if not is_integer:
-        raise UnreadableImageError(path, "a mask with fractions or negative numbers; wanted whole class numbers")
+        raise UnreadableImageError(path, "a mask with fractions or negative numbers; expected whole class numbers")
     numbers: NDArray[np.uint32] = np.minimum(values, np.float64(_BEYOND)).astype(np.uint32)
     return numbers
 

@@ -255,7 +255,7 @@ def _matched(images: _Keyed, masks: _Keyed, layout: str, notes: list[str]) -> Pa
 
 
 def _without_unpaired_test(pairing: Pairing) -> Pairing:
-    """The pairing without a test/ that has no pairs at all, as in a challenge with secret masks."""
+    """The pairing without a test/ that has no pairs at all, as in a competition with hidden masks."""
     if any(_classified(pair.image).part == "test" for pair in pairing.pairs):
         return pairing
     unpaired = tuple(entry for entry in pairing.unpaired if _classified(entry.path).part != "test")

@@ -46,7 +46,7 @@ def draw_scenes(
     size: px, at least 32. The first scenes are the training ones; scene n depends on seed and n alone.
     """
     if count < 2 or size < 32:
-        raise UserError(f"{count} scenes of {size} px: wanted at least two, of 32 px or more.")
+        raise UserError(f"{count} scenes of {size} px: expected at least two, of 32 px or more.")
     training = min(count - 1, round(count * (1 - validation_share)))
     for number in range(count):
         scene = draw_scene(size, derive(seed, "scene", number))

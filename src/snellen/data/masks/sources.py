@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snellen.data.fingerprint import combined, content_hashes
-from snellen.data.leaks import leak_notes, neighbour_notes
-from snellen.data.listing import LabelledImage, Side, Unreadable, grouped
+from snellen.data.leaks import leak_notes
+from snellen.data.listing import LabelledImage, SplitSet, grouped
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.find_classes import find_classes, given_entries
 from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
-from snellen.data.split import fraction_rows, validation_rows
+from snellen.data.split import scored_part, split_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError
-from snellen.words import counted, images_by_part
+from snellen.words import shortened
 
 if TYPE_CHECKING:
     from snellen.data.listing import Source
@@ -28,44 +28,21 @@ _MOST_LISTED = 5
 
 @dataclass(frozen=True)
 class MaskedSample:
-    """image, mask: paths relative to the root, with forward slashes. group: the image's group, if known."""
+    """path, mask: of image and mask, relative to the root, with forward slashes. group: the image's, if known."""
 
-    image: str
+    path: str
     mask: str
     group: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
-class MaskedSet:
-    """Images with masks of one source.
+class MaskedSet(SplitSet[MaskedSample, ClassTable]):
+    """Images with masks of one source."""
 
-    layout, split: how they were found and split, in words. notes: for people. fingerprint: a hash of the split, paths
-    and contents of every pair, and the classes. left_out: files that are not used, and why. test: scored once, by the
-    finished run.
-    """
-
-    root: Path
-    layout: str
-    split: str
-    classes: ClassTable
-    train: tuple[MaskedSample, ...]
-    validation: tuple[MaskedSample, ...]
-    fingerprint: str
-    notes: tuple[str, ...]
-    left_out: tuple[Unreadable, ...]
-    test: tuple[MaskedSample, ...] = ()
-
-    def __repr__(self) -> str:
-        images = f"{images_by_part(len(self.train), len(self.validation), len(self.test))} with masks"
-        return f"MaskedSet({self.root}: {self.layout}): {images}, {counted(len(self.classes), 'class', 'classes')}"
-
-
-def fewer_masked(images: MaskedSet, fraction: float, seed: int) -> MaskedSet:
-    """The set with only a share of its training images: data.fraction."""
-    if fraction == 1:
-        return images
-    rows = fraction_rows([0] * len(images.train), fraction, seed, [sample.group for sample in images.train])
-    return replace(images, train=tuple(images.train[row] for row in rows))
+    @property
+    def counts(self) -> str:
+        """The number of images of each part, in words."""
+        return f"{super().counts} with masks"
 
 
 def is_masked(data: Source) -> bool:
@@ -77,31 +54,21 @@ def is_masked(data: Source) -> bool:
 
 
 def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
-    """The images and masks of a folder, split into training and validation, and test where it has such a part.
+    """The images and masks of a folder, split into training and validation, and test if it has such a part.
 
-    Raises UserError, with the file or folder, when it cannot be used; files without a partner are left out and
+    Raises UserError, with the file or folder, if it cannot be used; files without a partner are left out and
     listed if `spec` says so.
     """
     root, pairing = _pairs(data, spec)
     images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
     hashes = content_hashes([root / pair.image for pair in pairing.pairs])
     mask_hashes = content_hashes([root / pair.mask for pair in pairing.pairs])
-    notes = list(pairing.notes)
-    sides: list[Side] = [pair.side for pair in pairing.pairs]
-    if all(side == "unknown" for side in sides):
-        if len(images) < 2:
-            raise UserError(
-                f"{root}: only one image with a mask; wanted at least two, one for training and one for validation."
-            )
-        validation, _ = validation_rows(
-            [image.label for image in images], hashes, [image.group for image in images], spec.validation_share
+    if len(images) < 2 and pairing.pairs[0].side == "unknown":
+        raise UserError(
+            f"{root}: only one image with a mask; expected at least two, one for training and one for validation."
         )
-        sides = ["validation" if row in validation else "train" for row in range(len(images))]
-        split = f"{spec.validation_share:.0%} held out by {'group' if spec.group else 'content hash'}"
-        if not spec.group:
-            notes += neighbour_notes(root, images)
-    else:
-        split = "split as given"
+    split = split_images(images, hashes, spec.group, spec.validation_share, root)
+    sides, notes = split.sides, [*pairing.notes, *split.notes]
     missing = {"train", "validation"} - set(sides)
     if missing:
         part = "training" if "train" in missing else "validation"
@@ -118,7 +85,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     return MaskedSet(
         root=root,
         layout=pairing.layout,
-        split=split,
+        split=split.text,
         classes=classes,
         train=tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "train"),
         validation=tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "validation"),
@@ -136,10 +103,7 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> M
     from those of the run or their order.
     """
     root, pairing = _pairs(data, spec)
-    pairs = [pair for pair in pairing.pairs if pair.side == "validation"] or list(pairing.pairs)
-    left_out = len(pairing.pairs) - len(pairs)
-    others = counted(left_out, "other is", "others are")
-    split = f"the validation part; {others} left out" if left_out else "all scored"
+    pairs, split = scored_part(pairing.pairs)
     masks = [root / pair.mask for pair in pairs]
     table, notes = known, list[str]()
     if spec.class_table or given_entries(spec.classes, spec.class_table, table_folders(root))[0]:
@@ -170,21 +134,19 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> M
 def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
     root = Path(data)
     if not root.is_dir():
-        raise UserError(f"{data}: no such folder. Wanted one with images and masks.")
+        raise UserError(f"{data}: no such folder; expected one with images and masks.")
     pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)
     note = passed_over_note(
         root, [name for name in files_below(root) if not name.endswith(".txt")]
     )  # tables of classes
     if pairing is None or not pairing.pairs:
         raise UserError(
-            f"{root}: no images with masks. Wanted folders images/ and masks/ whose files have the same names, or "
+            f"{root}: no images with masks; expected folders images/ and masks/ whose files have the same names, or "
             r"names such as 0013_sat.jpg and 0013_mask.png; or set data.image_pattern and data.mask_pattern."
             f"{f' {note}.' if note else ''}"
         )
     if pairing.unpaired and spec.unpaired == "error":
-        lines = [f"{root / entry.path}: {entry.reason}" for entry in pairing.unpaired[:_MOST_LISTED]]
-        if len(pairing.unpaired) > _MOST_LISTED:
-            lines.append(f"… and {len(pairing.unpaired) - _MOST_LISTED} more")
+        lines = shortened([f"{root / entry.path}: {entry.reason}" for entry in pairing.unpaired], _MOST_LISTED)
         raise UserError("\n".join([*lines, "To leave such files out and list them: data.unpaired=skip"]))
     return root, replace(pairing, notes=(*pairing.notes, note)) if note else pairing
 

@@ -25,7 +25,7 @@ def _check_sides(value: object) -> object:
             return tuple(value)
     elif value is None or (type(value) is int and value in _SIDES):
         return value
-    raise ValueError(f"wanted one number of pixels, two (height and width) or null; each {_SIDES[0]} to {_SIDES[-1]}")
+    raise ValueError(f"expected one number of pixels, two (height and width) or null; each {_SIDES[0]} to {_SIDES[-1]}")
 
 
 Sides = Annotated[int | tuple[int, int] | None, BeforeValidator(_check_sides)]
@@ -59,8 +59,8 @@ class MaskAugmentationSpec(AppearanceSpec):
     )
     scale: Pair = Field((1.0, 1.0), description="Smallest and largest factor of both sides, before the crop.")
     rotation: float = Field(0.0, ge=0, le=180, description="Rotation by up to this many degrees in either direction.")
-    flip: float = Field(0.5, ge=0, le=1, description="Chance of a left-right flip.")
-    vertical_flip: float = Field(0.0, ge=0, le=1, description="Chance of a vertical flip.")
+    flip: float = Field(0.5, ge=0, le=1, description="Probability of a left-right flip.")
+    vertical_flip: float = Field(0.0, ge=0, le=1, description="Probability of a vertical flip.")
 
     @field_validator("scale")
     @classmethod
@@ -70,7 +70,7 @@ class MaskAugmentationSpec(AppearanceSpec):
     @model_validator(mode="after")
     def _scale_is_sane(self) -> Self:
         if self.scale[0] < 0.1 or self.scale[1] > 10:
-            raise ValueError(f"scale={self.scale}: wanted factors between 0.1 and 10; to change all images use resize")
+            raise ValueError(f"scale={self.scale}: expected factors from 0.1 to 10; to change all images use resize")
         return self
 
 
@@ -112,7 +112,7 @@ class MaskDataSpec(Spec):
         "a JPEG; for binarised land-cover colours 63, which a tenth of the pixels may exceed.",
     )
     unlisted: Literal["error", "ignore"] = Field(
-        "error", description="What to do with values and colours that belong to no class: stop, or do not score them."
+        "error", description="What to do with values and colours that belong to no class: stop, or leave them unscored."
     )
     unreadable: Literal["error", "skip"] = Field(
         "error", description="What to do with pairs that cannot be decoded, or whose mask does not fit its image."

@@ -87,7 +87,7 @@ def _from_scratch(spec: SegmenterSpec, classes: int) -> Segmenter:
     ]
     hint = f" Did you mean {close[0]}?" if close else ""
     raise UserError(
-        f"model.architecture={spec.architecture}: wanted DECODER/ENCODER, such as unet/resnet34, with one of "
+        f"model.architecture={spec.architecture}: expected DECODER/ENCODER, such as unet/resnet34, with one of "
         f"{', '.join(families)}; or {' or '.join(known)}.{hint}"
     )
 
@@ -115,12 +115,11 @@ def _load(spec: SegmenterSpec, segmenter: Segmenter, seed: int) -> WeightsReport
     tensors = _with_our_names(read_weights(path), segmenter)
     if _is_segmenter(tensors, segmenter):
         report = fit_weights(segmenter, tensors, spec.weights, spec.partial, segmenter.new)
-        return dataclasses.replace(report, normalization=run_normalization or _published_normalization(segmenter))
-    encoder = _encoder_tensors(tensors, segmenter)
-    if encoder:
+    elif encoder := _encoder_tensors(tensors, segmenter):
         report = fit_weights(segmenter.backbone, encoder, spec.weights, spec.partial)
-        return dataclasses.replace(report, normalization=run_normalization or _published_normalization(segmenter))
-    return _load_encoder(spec, segmenter, seed, tensors)
+    else:
+        return _load_encoder(spec, segmenter, seed, tensors)
+    return dataclasses.replace(report, normalization=run_normalization or _published_normalization(segmenter))
 
 
 def _load_coco(spec: SegmenterSpec, segmenter: Segmenter) -> WeightsReport:
@@ -214,9 +213,4 @@ def _encoder_tensors(tensors: Mapping[str, Tensor], segmenter: Segmenter) -> dic
 def _published_normalization(segmenter: Segmenter) -> Normalization | None:
     if segmenter.encoder_name is None:
         return _IMAGENET
-    published = own_normalization(BackboneSpec(backbone=segmenter.encoder_name))
-    return (
-        None
-        if published is None
-        else Normalization(*published, source=f"the configuration of {segmenter.encoder_name}")
-    )
+    return own_normalization(BackboneSpec(backbone=segmenter.encoder_name))

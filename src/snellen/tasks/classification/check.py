@@ -1,4 +1,4 @@
-"""What a source of labelled images holds, before any training."""
+"""A check of a source of labelled images, before any training."""
 
 from __future__ import annotations
 
@@ -21,29 +21,20 @@ from snellen.errors import UserError
 from snellen.recipe.load import load_as
 from snellen.tasks.checking import FileCheck, check_files
 from snellen.tasks.classification.recipe import Recipe
-from snellen.words import counted
 
 FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
-class Check(FileCheck):
-    """files: as in FileCheck. images: the index. notes: on the values of 16-bit images."""
-
-    images: ImageSet
-    notes: list[str]
-
-    def __repr__(self) -> str:
-        return f"Check of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
+class Check(FileCheck[ImageSet]):
+    """What a source of labelled images holds."""
 
     def render(self) -> RenderableType:
         """As text."""
         images = self.images
         table = Table(box=None, pad_edge=False)
-        parts = {"training": images.train, "validation": images.validation} | (
-            {"test": images.test} if images.test else {}
-        )
-        for column in ("class", *parts):
+        parts = images.parts
+        for column in ("class", "training", *list(parts)[1:]):
             table.add_column(column, justify="left" if column == "class" else "right")
         counts = [Counter(sample.label for sample in samples) for samples in parts.values()]
         for label, name in enumerate(images.classes):

@@ -22,7 +22,6 @@ from snellen.run.writer import RunWriter
 from snellen.tasks.choice import SMALL_SIDE, Choice, for_few_images, median_side, settle, spread
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.setup import say, say_notes, with_absolute_weights
-from snellen.words import counted, images_by_part
 
 _FRAME = "images.tsv"  # the DataFrame that a run was trained on
 _TIMED = 600, 300  # training and scored images for timing steps
@@ -38,7 +37,7 @@ def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tupl
     read_with = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
     partial = load_as(Recipe, {}, read_with)
     images = read_images(data, partial.data)
-    choice = suggest(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
+    choice = suggest(images.training_files, gpu=find_device(partial.hardware).type != "cpu")
     fields = settle(console, choice, overrides, len(images.train))
     return images, load_as(Recipe, choice.name, fields)
 
@@ -93,8 +92,7 @@ def announce(images: ImageSet, console: Console) -> None:
     """Prints how many images and classes there are."""
     say(
         console,
-        f"{images_by_part(len(images.train), len(images.validation), len(images.test))}, "
-        f"{counted(len(images.classes), 'class', 'classes')} ({images.layout}; {images.split})",
+        f"{images.counts}, {images.class_count} ({images.layout}; {images.split})",
     )
     say_notes(console, images.notes)
 
@@ -103,9 +101,3 @@ def subset(images: ImageSet, batch_size: int) -> ImageSet:
     """A few images for timing, evenly spread so that all classes are likely to be present."""
     train, scored = spread(images.train, _TIMED[0]), spread(images.validation, _TIMED[1])
     return dataclasses.replace(images, train=train, validation=scored)
-
-
-def training_paths(images: ImageSet) -> list[Path]:
-    """The files of the training images, absolute."""
-    root = images.root.resolve()
-    return [root / sample.path for sample in images.train]

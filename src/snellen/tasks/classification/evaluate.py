@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,9 @@ from snellen.insight.classification import Figures, figures
 from snellen.insight.proportions import Interval, percents
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.inference import PredictedBatch, Predictor
+from snellen.tasks.classification.inference import Predictor
 from snellen.tasks.classification.record import recipe_of
+from snellen.tasks.classification.report.numbers import calibration_numbers, figure_numbers
 from snellen.tasks.overlap import say_scored
 from snellen.words import counted
 
@@ -68,30 +69,12 @@ class Evaluated:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        f, c = self.figures, self.calibration
-
-        def pair(interval: Interval | None) -> list[float] | None:
-            return None if interval is None else [interval.low, interval.high]
-
         return {
-            "images": f.images,
-            "correct": f.correct,
-            "no_interval": f.no_interval,
-            "top1": f.top1,
-            "top1_interval": pair(f.top1_interval),
-            "top5": f.top5,
-            "top5_interval": pair(f.top5_interval),
-            "balanced_accuracy": f.balanced,
-            "balanced_accuracy_interval": pair(f.balanced_interval),
-            "macro_f1": f.macro_f1,
-            "macro_f1_interval": pair(f.macro_f1_interval),
-            "l2_calibration_error": c.error,
-            "l2_calibration_error_interval": pair(c.error_interval),
-            "brier": c.brier,
-            "negative_log_likelihood": c.negative_log_likelihood,
+            **figure_numbers(self.figures),
+            **calibration_numbers(self.calibration),
             "classes": [
                 {"class": name, "images": entry.support, "recall": entry.recall if entry.support else None}
-                for name, entry in zip(self.classes, f.classes, strict=True)
+                for name, entry in zip(self.classes, self.figures.classes, strict=True)
             ],
             "unreadable": self.unreadable,
         }
@@ -102,27 +85,15 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
 
     Raises UserError for a class that the run does not know, and for unreadable images unless the recipe skips them.
     """
-    recipe = recipe_of(run)
-    spec = with_data_overrides(recipe, overrides, "evaluate").data
-    images = labelled_images(data, spec, run.classes)
+    recipe = with_data_overrides(recipe_of(run), overrides, "evaluate")
+    images = labelled_images(data, recipe.data, run.classes)
+    say_scored(console, run, recipe, images, name_of(data))
     paths = [images.root / sample.path for sample in images.validation]  # no duplicates: labelled_images removes them
-    source = f"{name_of(data)}: {images.layout}; {images.split}"
-    say_scored(console, run, recipe, paths, source, images.notes, spec.bits)
-    probabilities: list[NDArray[np.float32]] = []
-    rows: list[int] = []
-    unreadable: list[str] = []
-    for batch in _scored(run, paths, spec.bits, console):
-        for error in batch.unreadable.values():
-            if spec.unreadable == "error":
-                raise error
-            unreadable.append(f"{error.path}: {error.reason}")
-        if batch.rows:
-            probabilities.append(batch.probabilities)
-            rows += batch.rows
+    scores, rows, unreadable = _score(run, paths, recipe.data.bits, recipe.data.unreadable, console)
     if not rows:
         raise UserError(f"{name_of(data)}: none of its images can be read.")
     samples = [images.validation[row] for row in rows]
-    scores, target = np.concatenate(probabilities), np.array([sample.label for sample in samples], dtype=np.int64)
+    target = np.array([sample.label for sample in samples], dtype=np.int64)
     groups = None
     if all(sample.group for sample in samples):
         groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1]
@@ -141,26 +112,31 @@ def score_test(
 ) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
     """The arrays of predictions/test.npz but for its epoch, and unreadable images with the reason."""
     paths = [run.image(path) for path in samples["path"]]
-    probabilities: list[NDArray[np.float32]] = []
-    rows: list[int] = []
-    unreadable: list[str] = []
-    for batch in _scored(run, paths, None, console):
-        if batch.rows:
-            probabilities.append(batch.probabilities)
-            rows += batch.rows
-        unreadable += [f"{error.path}: {error.reason}" for error in batch.unreadable.values()]
-    scores = np.concatenate(probabilities) if rows else np.empty((0, len(run.classes)), np.float32)
+    scores, rows, unreadable = _score(run, paths, None, "skip", console)
     target = samples["target"].to_numpy(np.int64)[rows]
     return {"probabilities": scores, "target": target, "rows": np.array(rows, np.int64)}, unreadable
 
 
-def _scored(run: RunDirectory, paths: Sequence[Path], bits: int | None, console: Console) -> Iterator[PredictedBatch]:
-    """The run's probabilities of images, with a progress bar."""
+def _score(
+    run: RunDirectory, paths: Sequence[Path], bits: int | None, unreadable: Literal["error", "skip"], console: Console
+) -> tuple[NDArray[np.float32], list[int], list[str]]:
+    """The run's probabilities of images, which rows of `paths` these are, and what is wrong with the others.
+
+    unreadable: as in DataSpec.
+    """
+    probabilities, rows, left_out = [np.empty((0, len(run.classes)), np.float32)], list[int](), list[str]()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(paths))
         for batch in Predictor(run, bits).predict(paths):
-            yield batch
+            for error in batch.unreadable.values():
+                if unreadable == "error":
+                    raise error
+                left_out.append(error.line)
+            if batch.rows:
+                probabilities.append(batch.probabilities)
+                rows += batch.rows
             bar.advance(task, len(batch))
+    return np.concatenate(probabilities), rows, left_out
 
 
 def _bounds(interval: Interval | None, reason: str | None) -> str:

@@ -40,7 +40,7 @@ class FeatureFeed:
 
     @property
     def count(self) -> int:
-        """How many images they come from."""
+        """The number of images they come from."""
         return len(self.targets)
 
     @property
@@ -114,8 +114,7 @@ def best_rate(
     scores = {}
     for rate in sorted(rates):
         network = copy.deepcopy(job.model)
-        spec = job.recipe.optimizer.model_copy(update={"lr": rate})
-        recipe = job.recipe.model_copy(update={"optimizer": spec})
+        recipe = job.recipe.with_part("optimizer", lr=rate)
         trial = dataclasses.replace(job, recipe=recipe, feed=feed.subset(fit)).on(network)
         _train(trial)
         with torch.inference_mode():

@@ -14,7 +14,7 @@ from snellen.tasks.plain import plain_loop
 
 
 def plain_steps(recipe: Recipe, images: ImageSet, device: torch.device) -> Iterator[int]:
-    """Trains as a tutorial would. Yields the number of images in each step."""
+    """Trains in a standard tutorial way. Yields the number of images in each step."""
     network, _ = build_classifier(recipe.model, len(images.classes), recipe.augmentation.size, recipe.seed)
     return plain_loop(network, _Files(images, recipe), nn.functional.cross_entropy, recipe, device)
 

@@ -76,7 +76,7 @@ def _batches(
             yield batch
             bar.advance(task, len(batch))
             for error in batch.unreadable.values():
-                console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
+                console.print(f"[yellow]unreadable:[/] {escape(error.line)}", highlight=False)
 
 
 def _rows(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.feed import Feed
 from snellen.data.listing import ImageSet, Sample
+from snellen.data.split import fewer
 from snellen.data.store import CacheBudget
 from snellen.engine.checkpoint import restore_model
 from snellen.engine.loop import Job
@@ -22,39 +23,32 @@ from snellen.engine.mode import Mode
 from snellen.models.classifier import build_classifier, check_evaluation_size
 from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
-from snellen.tasks.classification.data import training_paths
 from snellen.tasks.classification.frozen import FeatureFeed, best_rate, extract_features
 from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.classification.record import samples_csv
+from snellen.tasks.classification.record import SAMPLE_COLUMNS, label_cells
 from snellen.tasks.classification.task import Classification, Scored
-from snellen.tasks.decoding import Decoded, decode_images, fewer, whiten
+from snellen.tasks.decoding import Decoded, decode_images, whiten
 from snellen.tasks.kind import Facts
 from snellen.tasks.setup import (
     Prepared,
     begin,
+    common_facts,
+    in_own_depth,
     normalization_of,
+    samples_csv,
     say_weights,
     set_up,
     snapshot_rows,
     start_of,
-    with_depth,
 )
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclasses.dataclass(frozen=True)
-class PreparedClassification(Prepared):
-    """A job, and the results of setting it up. images: the usable ones."""
-
-    recipe: Recipe
-    images: ImageSet
-
-
 def prepare(
     path: Path, recipe: Recipe, images: ImageSet, console: Console, recorded: Recorded | None
-) -> PreparedClassification:
+) -> Prepared[Recipe, ImageSet]:
     """Decodes the images, builds the network, picks the fastest mode, and fixes the number of epochs.
 
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
@@ -62,11 +56,8 @@ def prepare(
     """
     writer, device = RunWriter(path), begin(recipe, recorded)
     spec = start_of(recipe.model, recorded)
-    if recorded is None:
-        scored_files = [images.root / sample.path for sample in images.validation]
-        depth = with_depth(recipe.data, training_paths(images), scored_files, console)
-        recipe = recipe.model_copy(update={"data": depth})
-    images = fewer(images, recipe.data.fraction, recipe.seed)
+    recipe = in_own_depth(recipe, images, console, recorded)
+    images = fewer(images, [sample.label for sample in images.train], recipe.data.fraction, recipe.seed)
     model, weights = build_classifier(spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     say_weights(console, weights)
     check_evaluation_size(model.backbone, spec, recipe.evaluation.size)
@@ -122,53 +113,41 @@ def prepare(
         if not recipe.sweep or not isinstance(job.feed, FeatureFeed):
             return job
         groups = [sample.group for sample in images.train]
-        return _with_rate(job, best_rate(job, job.feed, groups, recipe.sweep, console))
+        rate = best_rate(job, job.feed, groups, recipe.sweep, console)
+        return dataclasses.replace(job, recipe=job.recipe.with_part("optimizer", lr=rate))
 
     job, timings = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded, tune)
     size = recipe.evaluation.size
-    return PreparedClassification(
+    return Prepared(
         job=job,
+        recipe=recipe,
+        images=images,
         normalization=normalization,
         weights=weights,
         timings=timings,
         input_size=(size, size),
-        recipe=recipe,
-        images=images,
     )
 
 
-def facts(prepared: PreparedClassification, source: str, console: Console) -> Facts:
+def facts(prepared: Prepared[Recipe, ImageSet], source: str, console: Console) -> Facts:
     """The run's data.json and samples.csv."""
     images, count = prepared.images, len(prepared.images.classes)
-    parts = {"train": images.train, "validation": images.validation} | ({"test": images.test} if images.test else {})
-    labels = {name: [sample.label for sample in samples] for name, samples in parts.items()}
+    labels = {name: [sample.label for sample in samples] for name, samples in images.parts.items()}
     data = {
-        "source": source,
-        "root": str(images.root.resolve()),
-        "layout": images.layout,
+        **common_facts(images, images.validation, source, prepared.normalization),
         "classes": list(images.classes),
         "counts": {name: len(values) for name, values in labels.items()},
         "per_class": {name: np.bincount(values, minlength=count).tolist() for name, values in labels.items()},
         "split": images.split,
-        "fingerprint": images.fingerprint,
-        "normalization": dataclasses.asdict(prepared.normalization),
-        "notes": list(images.notes),
-        "left_out": [dataclasses.asdict(entry) for entry in images.left_out],
-        "group": any(sample.group is not None for sample in images.validation),
     }
-    return Facts(samples_csv(parts, images.classes), data)
+    return Facts(samples_csv(images.parts, SAMPLE_COLUMNS, lambda sample: label_cells(sample, images.classes)), data)
 
 
-def plain_loop(prepared: PreparedClassification) -> Iterator[int]:
+def plain_loop(prepared: Prepared[Recipe, ImageSet]) -> Iterator[int]:
     """See tasks.classification.plain."""
     from snellen.tasks.classification.plain import plain_steps
 
     return plain_steps(prepared.recipe, prepared.images, prepared.job.feed.device)
-
-
-def _with_rate(job: Job, rate: float) -> Job:
-    optimizer = job.recipe.optimizer.model_copy(update={"lr": rate})
-    return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"optimizer": optimizer}))
 
 
 def _loss_to_time(network: nn.Module, images: Tensor) -> Tensor:

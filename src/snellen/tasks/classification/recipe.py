@@ -66,7 +66,7 @@ class Recipe(CommonRecipe):
     sweep: tuple[float, ...] = Field(
         (),
         description="Learning rates to try; the best on a held-out fifth of the training images becomes optimizer.lr. "
-        "For model.cached, where trying is cheap.",
+        "For model.cached, since trying is cheap then.",
     )
 
     @model_validator(mode="after")
@@ -74,8 +74,6 @@ class Recipe(CommonRecipe):
         mixes = self.mix.mixup > 0 or self.mix.cutmix > 0
         if mixes and self.loss.name == "cross_entropy":
             raise ValueError("mix blends labels, which loss.name=cross_entropy cannot take; use loss.name=soft_target")
-        if self.accumulation > self.batch_size // 2:
-            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
         if self.model.cached and (not self.model.freeze or mixes or self.evaluation.flip):
             raise ValueError("model.cached needs model.freeze=true, no mix, and evaluation.flip=false")
         if self.sweep and not self.model.cached:

@@ -1,4 +1,4 @@
-"""The results that a classification run keeps for each image: every file's writer beside its reader.
+"""The results that a classification run keeps for each image: each file's writer next to its reader.
 
     samples.csv             row, split, path, target, class, group
     predictions/correct.u8  one byte per scored epoch and image: 1 if the validation image was right; (epochs, N)
@@ -17,9 +17,7 @@ Validation arrays are in the order of the validation rows of samples.csv.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
 SAMPLE_COLUMNS = ("target", "class")
 EPOCH_COLUMNS = ("train_top1", "validation_loss", "validation_top1")
-_SAMPLE_FIELDS = ["row", "split", "path", "target", "class", "group"]
 CORRECT = "predictions/correct.u8"
 
 
@@ -81,16 +78,9 @@ def load_model(run: RunDirectory, which: str) -> Classifier:
     return load_trained(run, recipe.model, recipe.augmentation.size, which)
 
 
-def samples_csv(parts: Mapping[str, Sequence[Sample]], classes: Sequence[str]) -> str:
-    """samples.csv: a row for each image of each part; the class of an unlabelled one is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_SAMPLE_FIELDS)
-    pairs = [(split, sample) for split, samples in parts.items() for sample in samples]
-    for row, (split, sample) in enumerate(pairs):
-        name = classes[sample.label] if sample.label >= 0 else ""
-        writer.writerow([row, split, sample.path, sample.label, name, sample.group or ""])
-    return text.getvalue()
+def label_cells(sample: Sample, classes: Sequence[str]) -> tuple[int, str]:
+    """The label and the class of an image in samples.csv; the class of an unlabelled one is empty."""
+    return sample.label, classes[sample.label] if sample.label >= 0 else ""
 
 
 def write_validation(
@@ -131,20 +121,15 @@ def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
 
 
 def records(classes: int) -> tuple[str, str]:
-    """The append-only files behind `correct_by_epoch` and `classes_by_epoch`, for that many classes."""
+    """The append-only files behind `by_epoch` and `classes_by_epoch`, for that many classes."""
     return CORRECT, class_file(classes)[0]
 
 
-def correct_by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
+def by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
     """(epochs, N) bool: which validation images were right after each epoch."""
     images = int(run.data["counts"]["validation"])
     with run.reading(CORRECT) as file:
         return np.fromfile(file, dtype=np.uint8).reshape(-1, images).astype(bool)
-
-
-def by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
-    """`correct_by_epoch`."""
-    return correct_by_epoch(run)
 
 
 def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | None:
@@ -158,7 +143,7 @@ def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | No
     images = int(run.data["counts"]["validation"])
     with run.reading(name) as file:
         classes = np.fromfile(file, dtype=dtype).reshape(-1, images)
-    return classes if len(classes) == len(correct_by_epoch(run)) else None
+    return classes if len(classes) == len(by_epoch(run)) else None
 
 
 def write_snapshot(writer: RunWriter, snapshot: Snapshot) -> None:

@@ -7,21 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from snellen.data.listing import ImageSet
-from snellen.insight.classification import figures
-from snellen.insight.learning import why_not_learnt
 from snellen.insight.settings import by_unit
 from snellen.models.classifier import build_classifier
-from snellen.reporting.headline import groups_of
+from snellen.reporting.collected import mean_of_kept, reasons_not_learnt
 from snellen.reporting.pictures import thumbnail
 from snellen.reporting.runs import RunView, image_path
 from snellen.reporting.shared import Picture
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.classification.record import recipe_of
 from snellen.tasks.classification.report.collect import RunFigures
 from snellen.tasks.classification.report.evolution import evolutions
-from snellen.tasks.classification.report.sections import datasets
-from snellen.tasks.classification.values import class_predictions, class_values
+from snellen.tasks.classification.report.sections import class_datasets
+from snellen.tasks.classification.values import class_predictions
 from snellen.tasks.kind import Judged, Sections
 
 
@@ -31,37 +28,27 @@ def build_network(recipe: Recipe, images: ImageSet) -> None:
 
 
 def timed(recipe: Recipe) -> Recipe:
-    """With a pass through the backbone in every step, even where features are extracted once."""
-    model = recipe.model.model_copy(update={"weights": None, "cached": False})
-    data = recipe.data.model_copy(update={"fraction": 1.0})
-    return recipe.model_copy(update={"model": model, "data": data, "budget": None, "sweep": ()})
+    """With a pass through the backbone in every step, even if features are extracted once."""
+    recipe = recipe.with_part("model", weights=None, cached=False).with_part("data", fraction=1.0)
+    return recipe.model_copy(update={"budget": None, "sweep": ()})
 
 
 def judge(runs: Sequence[RunDirectory]) -> Judged:
-    """By which images each run has right."""
-    groups = groups_of(runs[0])
-    judged = [class_values(run, recipe_of(run).evaluation.choose) for run in runs]
-    scored = [class_predictions(run) for run in runs]
-    reasons = []
-    for values, predictions in zip(judged, scored, strict=True):  # by the interval that each run's own page shows
-        target = predictions.target
-        interval = figures(predictions.probabilities, target, groups, values.predicted, values.correct).top1_interval
-        predicted = predictions.probabilities.argmax(1) if values.predicted is None else values.predicted
-        reasons.append(why_not_learnt(predicted, target, interval, runs[0].classes))
-    of_kept = [float((run.probabilities.argmax(1) == run.target).mean()) for run in scored]
-    correct = np.stack([values.correct for values in judged])
+    """By the images that each run gets right."""
+    views = [RunFigures("", run, 0) for run in runs]
+    correct, groups = np.stack([view.correct for view in views]), views[0].groups
     return Judged(
         values=by_unit(correct.astype(np.float64), groups),
         correct=correct,
         images=correct.shape[1],
         groups=groups,
-        not_learnt=tuple(reason for reason in reasons if reason is not None),
-        kept=float(np.mean(of_kept)) if any(values.choice.by_score for values in judged) else None,
+        not_learnt=reasons_not_learnt(views),
+        kept=mean_of_kept(views),
     )
 
 
 def mistake(runs: Sequence[RunDirectory], row: int) -> Picture:
-    """A picture of a scored image that most of these runs have wrong, with its class and what they predict."""
+    """A picture of a scored image that most of these runs get wrong, with its class and their prediction."""
     view = RunFigures("", runs[0], 0)
     votes = np.stack([class_predictions(run).probabilities[row] for run in runs]).mean(0)
     predicted, truth = runs[0].classes[int(votes.argmax())], str(view.samples["class"].iloc[row])
@@ -82,5 +69,5 @@ def sections(views: Sequence[RunView], most: int) -> Sections:
         examples="class_examples.html.j2",
         styles=(),
         scripts=("features.js",),
-        variables={"evolutions": evolutions(runs[:most]), "datasets": datasets(runs[:1])},
+        variables={"evolutions": evolutions(runs[:most]), "datasets": class_datasets(runs[:1])},
     )

@@ -68,7 +68,7 @@ class Scores:
         return float(self.correct.mean())
 
     def row(self) -> dict[str, float]:
-        """Mean cross-entropy in nats, top-1 and top-5 (top-C where there are fewer classes), over the images."""
+        """Mean cross-entropy in nats, top-1 and top-5 (top-C if there are fewer classes), over the images."""
         loss = nn.functional.cross_entropy(self.logits.double(), self.target)
         top = self.logits.topk(min(5, self.logits.shape[1]), dim=1).indices == self.target[:, None]
         return {
@@ -108,7 +108,7 @@ class Scored(Protocol):
 
     @property
     def count(self) -> int:
-        """How many."""
+        """The number of images."""
 
     def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
         """Batches of all of them, or of those in `rows`, in order."""
@@ -151,11 +151,11 @@ class Classification:
         return len(part) / len(whole)
 
     def after_step(self, model: Classifier, step: int, total: int) -> None:
-        """Nothing follows a step."""
+        """Does nothing."""
 
     @property
     def evaluated_images(self) -> int:
-        """How many images are scored."""
+        """The number of scored images."""
         return self._validation.count
 
     def evaluate(self, model: Classifier, autocast: Autocast, limit: int | None = None) -> Scores:

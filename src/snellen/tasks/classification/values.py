@@ -1,4 +1,4 @@
-"""What a classification run is judged by, image by image: see reporting.headline."""
+"""The values that a classification run is judged by, image by image: see reporting.headline."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from snellen.insight.crossfit import best_by_share, crossfitted
 from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.record import ImagePredictions, classes_by_epoch, correct_by_epoch, read_predictions
+from snellen.tasks.classification.record import ImagePredictions, by_epoch, classes_by_epoch, read_predictions
 
 
 @dataclass(frozen=True)
 class ClassValues:
     """Values of a classification run.
 
-    correct: (N,). predicted: (N,) int64 in [0, C); None where it was not kept by epoch (runs of an older version): then
-    all figures but top-1 are of the kept weights.
+    correct: (N,). predicted: (N,) int64 in [0, C); None if it was not kept by epoch (runs of an older version): then
+    all figures except top-1 are those of the kept weights.
     """
 
     correct: NDArray[np.bool_]
@@ -32,15 +32,15 @@ def class_predictions(run: RunDirectory) -> ImagePredictions:
 
 
 def class_values(run: RunDirectory, choose: str | None) -> ClassValues:
-    """Of a run that was scored, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
+    """Values of a scored run, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
     scored = class_predictions(run)
     of_kept = np.asarray(scored.probabilities.argmax(1))
     if run.has_test or choose != "best":
         return ClassValues(of_kept == scored.target, of_kept, EpochChoice(False, False))
-    by_epoch, folds = correct_by_epoch(run), folds_of(run)
-    choice = choice_among(len(by_epoch), folds)
+    correct, folds = by_epoch(run), folds_of(run)
+    choice = choice_among(len(correct), folds)
     if not choice.is_crossfitted:
         return ClassValues(of_kept == scored.target, of_kept, choice)
-    best, classes = best_by_share(by_epoch, folds), classes_by_epoch(run)
+    best, classes = best_by_share(correct, folds), classes_by_epoch(run)
     predicted = None if classes is None else crossfitted(classes, folds, best).astype(np.int64)
-    return ClassValues(crossfitted(by_epoch, folds, best), predicted, choice)
+    return ClassValues(crossfitted(correct, folds, best), predicted, choice)

@@ -1,4 +1,4 @@
-"""What a source of images without labels holds, before any pretraining."""
+"""A check of a source of images without labels, before any pretraining."""
 
 from __future__ import annotations
 
@@ -23,15 +23,10 @@ FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
-class UnlabelledCheck(FileCheck):
-    """files: as in FileCheck. images: the index. reason: why they count as unlabelled. notes: on 16-bit values."""
+class UnlabelledCheck(FileCheck[UnlabelledSet]):
+    """What a source of images without labels holds. reason: why they count as unlabelled."""
 
-    images: UnlabelledSet
     reason: str
-    notes: list[str]
-
-    def __repr__(self) -> str:
-        return f"UnlabelledCheck of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
     def render(self) -> RenderableType:
         """As text."""
@@ -49,9 +44,9 @@ class UnlabelledCheck(FileCheck):
 def check(
     data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
 ) -> UnlabelledCheck:
-    """Decodes every image. why: the images count as unlabelled. Raises UserError where pretraining would."""
+    """Decodes every image. why: for counting the images as unlabelled. Raises UserError where pretraining would."""
     images = read_unlabelled(check_path(data))
     bits = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data
     paths = [images.root / path for path in images.paths]
-    return UnlabelledCheck(check_files(paths, console), images, why, settle_bits(spec.bits, paths)[1])
+    return UnlabelledCheck(check_files(paths, console), images, settle_bits(spec.bits, paths)[1], why)

@@ -32,7 +32,7 @@ def recognises(data: Source) -> bool:
 def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tuple[UnlabelledSet, PretrainingRecipe]:
     """The images of `data`, and a recipe that suits their size and number."""
     images = read_unlabelled(check_path(data))
-    choice = suggest(training_paths(images))
+    choice = suggest(images.training_files)
     fields = settle(console, choice, overrides, len(images.paths))
     return images, load_as(PretrainingRecipe, choice.name, fields)
 
@@ -70,8 +70,7 @@ def portable(recipe: PretrainingRecipe) -> PretrainingRecipe:
     recipe = with_absolute_weights(recipe)
     if recipe.evaluation.data is None:
         return recipe
-    evaluation = recipe.evaluation.model_copy(update={"data": absolute(recipe.evaluation.data)})
-    return recipe.model_copy(update={"evaluation": evaluation})
+    return recipe.with_part("evaluation", data=absolute(recipe.evaluation.data))
 
 
 def announce(images: UnlabelledSet, console: Console) -> None:
@@ -83,9 +82,3 @@ def announce(images: UnlabelledSet, console: Console) -> None:
 def subset(images: UnlabelledSet, batch_size: int) -> UnlabelledSet:
     """A few images for timing, evenly spread: at least two batches, since incomplete ones are dropped."""
     return dataclasses.replace(images, paths=spread(images.paths, max(_TIMED, 2 * batch_size)))
-
-
-def training_paths(images: UnlabelledSet) -> list[Path]:
-    """The files of the images, absolute."""
-    root = images.root.resolve()
-    return [root / name for name in images.paths]

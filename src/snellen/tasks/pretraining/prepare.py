@@ -18,6 +18,7 @@ from snellen.data.feed import Feed
 from snellen.data.fingerprint import content_hashes
 from snellen.data.listing import ImageSet, Sample
 from snellen.data.sources import read_images
+from snellen.data.split import fewer
 from snellen.data.store import CacheBudget
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.data.views import ViewFeed
@@ -29,10 +30,9 @@ from snellen.models.weights import WeightsReport
 from snellen.randomness import derive
 from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
-from snellen.tasks.classification.record import samples_csv
-from snellen.tasks.decoding import Decoded, decode_images, decode_paths, fewer, whiten
+from snellen.tasks.classification.record import SAMPLE_COLUMNS, label_cells
+from snellen.tasks.decoding import Decoded, decode_images, decode_paths, whiten
 from snellen.tasks.kind import Facts
-from snellen.tasks.pretraining.data import training_paths
 from snellen.tasks.pretraining.methods.build import build_method
 from snellen.tasks.pretraining.methods.method import Method
 from snellen.tasks.pretraining.methods.spec import MocoSpec
@@ -42,7 +42,9 @@ from snellen.tasks.setup import (
     Prepared,
     begin,
     check_unchanged,
+    common_facts,
     normalization_of,
+    samples_csv,
     say,
     say_notes,
     say_weights,
@@ -58,10 +60,9 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedPretraining(Prepared):
+class PreparedPretraining(Prepared[PretrainingRecipe, UnlabelledSet]):
     """A job, and the results of setting it up. labelled: None if the recipe names no labelled set."""
 
-    images: UnlabelledSet
     labelled: ImageSet | None
 
 
@@ -150,11 +151,12 @@ def prepare(
     size = recipe.evaluation.size
     return PreparedPretraining(
         job=job,
+        recipe=recipe,
+        images=images,
         normalization=normalization,
         weights=weights,
         timings=timings,
         input_size=(size, size),
-        images=images,
         labelled=labelled,
     )
 
@@ -166,9 +168,7 @@ def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts
     overlap = _overlap(images, labelled)
     say_notes(console, overlap)
     data = {
-        "source": source,
-        "root": str(images.root.resolve()),
-        "layout": images.layout,
+        **common_facts(images, scored, source, prepared.normalization),
         "classes": [] if labelled is None else list(labelled.classes),
         "counts": {
             "train": len(images.paths),
@@ -176,21 +176,18 @@ def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts
             "validation": len(scored),
         },
         "split": "no labels" if labelled is None else labelled.split,
-        "fingerprint": images.fingerprint,
         "labelled_fingerprint": None if labelled is None else labelled.fingerprint,
-        "normalization": dataclasses.asdict(prepared.normalization),
         "notes": [*images.notes, *overlap],
         "left_out": [
             dataclasses.asdict(entry) for entry in (*images.left_out, *(() if labelled is None else labelled.left_out))
         ],
-        "group": any(sample.group is not None for sample in scored),
         "at_start": _evaluate_at_start(prepared, console),
     }
     return Facts(_samples(images, labelled), data)
 
 
 def plain_loop(prepared: PreparedPretraining) -> Iterator[int]:
-    """There is none: see benchmarks/pretraining.py."""
+    """There is no such baseline here: see benchmarks/pretraining.py."""
     raise UserError("`snellen bench train` measures recipes of `snellen train`; this one is for pretraining.")
 
 
@@ -206,11 +203,11 @@ def _evaluate_at_start(prepared: PreparedPretraining, console: Console) -> dict[
 
 def _samples(images: UnlabelledSet, labelled: ImageSet | None) -> str:
     """samples.csv: the unlabelled images, then the known and the scored ones with absolute paths."""
-    unlabelled = {"train": [Sample(name, -1) for name in images.paths]}
-    if labelled is None:
-        return samples_csv(unlabelled, [])
-    known, scored = (_rooted(labelled, samples) for samples in (labelled.train, labelled.validation))
-    return samples_csv(unlabelled | {"known": known, "validation": scored}, labelled.classes)
+    parts = {"train": [Sample(name, -1) for name in images.paths]}
+    if labelled is not None:
+        parts |= {"known": _rooted(labelled, labelled.train), "validation": _rooted(labelled, labelled.validation)}
+    classes = () if labelled is None else labelled.classes
+    return samples_csv(parts, SAMPLE_COLUMNS, lambda sample: label_cells(sample, classes))
 
 
 def _rooted(labelled: ImageSet, samples: tuple[Sample, ...]) -> list[Sample]:
@@ -236,13 +233,10 @@ def _with_depth(
     recipe: PretrainingRecipe, images: UnlabelledSet, labelled: ImageSet | None, console: Console
 ) -> PretrainingRecipe:
     """The recipe with the bits of 16-bit images: one scale for the training images and the labelled ones."""
-    data = with_depth(recipe.data, training_paths(images), (), console)
+    data = with_depth(recipe.data, images.training_files, (), console)
     spec = recipe.labelled.model_copy(update={"bits": recipe.labelled.bits or data.bits})
     if labelled is not None:
-        known, scored = (
-            [labelled.root / sample.path for sample in side] for side in (labelled.train, labelled.validation)
-        )
-        spec = with_depth(spec, known, scored, console)
+        spec = with_depth(spec, labelled.training_files, labelled.files(labelled.validation), console)
     return recipe.model_copy(update={"data": data, "labelled": spec})
 
 
@@ -278,7 +272,7 @@ def _method_notes(recipe: PretrainingRecipe, images: int) -> list[str]:
 
 def _limited(labelled: ImageSet, recipe: PretrainingRecipe) -> ImageSet:
     """With labelled.fraction of the training images, and at most evaluation.known of these, drawn by the seed."""
-    labelled = fewer(labelled, recipe.labelled.fraction, recipe.seed)
+    labelled = fewer(labelled, [sample.label for sample in labelled.train], recipe.labelled.fraction, recipe.seed)
     limit = recipe.evaluation.known
     if limit is None or limit >= len(labelled.train):
         return labelled

@@ -23,7 +23,7 @@ class RepresentationSpec(EvaluationTransformSpec):
         None,
         ge=1,
         description="Epochs between two evaluations; the last epoch is always evaluated. null: 1, and with `data` a "
-        "tenth of the epochs, because k-NN with many labelled images takes a good part of an epoch's time.",
+        "tenth of the epochs, because k-NN with many labelled images takes a large part of an epoch's time.",
     )
     data: str | None = Field(
         None,
@@ -104,5 +104,4 @@ class PretrainingRecipe(CommonRecipe):
         """With k-NN and linear probe on these images, unless they are labelled by masks."""
         from snellen.data.masks.sources import is_masked
 
-        evaluation = self.evaluation.model_copy(update={"data": None if is_masked(source) else source})
-        return self.model_copy(update={"evaluation": evaluation})
+        return self.with_part("evaluation", data=None if is_masked(source) else source)

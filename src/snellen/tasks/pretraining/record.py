@@ -1,4 +1,4 @@
-"""The results that a pretraining run keeps for labelled images, if it has some: the files of a classification run.
+"""The results that a pretraining run keeps for labelled images, if it has any: the files of a classification run.
 
 Predictions are those of k-NN; samples.csv has the parts train (without labels), known and validation; and data.json has
 the evaluation of the features before the first step.

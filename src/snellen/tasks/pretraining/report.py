@@ -1,4 +1,4 @@
-"""The page of a pretraining run, or of several: that of a classifier, with the figures of nearest neighbours."""
+"""The page of a pretraining run, or of several: that of a classifier, with figures of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snellen.reporting.shared import Curve, CurveSpec
 from snellen.reporting.template import Page
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.report import page_of
-from snellen.tasks.classification.report.collect import EXAMPLES, Collected, RunFigures, collect, interval_text
+from snellen.tasks.classification.report.collect import EXAMPLES, CollectedClasses, RunFigures, collect, interval_text
 from snellen.tasks.pretraining.evaluation import COLUMNS
 from snellen.tasks.pretraining.record import recipe_of
 from snellen.words import counted
@@ -57,7 +57,7 @@ class PretrainingFigures(RunFigures):
 
     @property
     def measure(self) -> str:
-        """What the share of right images is called."""
+        """The name of the share of right images."""
         return "k-NN top-1"
 
     @property
@@ -67,17 +67,12 @@ class PretrainingFigures(RunFigures):
 
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which its 16-bit images were read."""
-        unlabelled, labelled = self._part_bits
-        return unlabelled if part == "train" else labelled
-
-    @cached_property
-    def _part_bits(self) -> tuple[int | None, int | None]:
-        recipe = recipe_of(self.run)
-        return recipe.data.bits, recipe.labelled.bits
+        bits: int | None = self.fields["data" if part == "train" else "labelled"]["bits"]
+        return bits
 
     @property
     def curves(self) -> Sequence[CurveSpec]:
-        """What is drawn over the epochs."""
+        """The curves over the epochs."""
         return _CURVES
 
     @cached_property
@@ -124,8 +119,7 @@ class PretrainingFigures(RunFigures):
         return [f"to train on it: snellen train RECIPE DATA model.weights={self.run.path} model.backbone={backbone}"]
 
 
-@dataclass(frozen=True)
-class CollectedPretraining(Collected):
+class CollectedPretraining(CollectedClasses):
     """Everything that a report shows."""
 
     @property
@@ -166,7 +160,7 @@ def _probe(run: PretrainingFigures) -> str:
 
 
 def _last(metrics: pd.DataFrame, name: str) -> float | None:
-    """The last value of a column, None where there is none: not every look at the features has every figure."""
+    """The last value of a column, None if there is none: not every evaluation has every figure."""
     if name not in metrics:
         return None
     values = pd.to_numeric(metrics[name]).dropna().tolist()

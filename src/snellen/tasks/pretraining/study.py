@@ -1,4 +1,4 @@
-"""What a study needs from pretraining: it comes before the runs that are compared, and is not compared itself."""
+"""What a study needs from pretraining, which comes before the compared runs and is not compared itself."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
 
 def build_network(recipe: PretrainingRecipe, images: UnlabelledSet) -> None:
-    """Does nothing: its weights are read when it begins, before any other run."""
+    """Does nothing: the weights are read when pretraining begins, before any other run."""
 
 
 def timed(recipe: PretrainingRecipe) -> PretrainingRecipe:
-    """From scratch, without looks at labelled images."""
-    evaluation = recipe.evaluation.model_copy(update={"data": None})
-    model = recipe.model.model_copy(update={"weights": None})
-    return recipe.model_copy(update={"model": model, "evaluation": evaluation, "budget": None})
+    """From scratch, without evaluation on labelled images."""
+    recipe = recipe.with_part("model", weights=None).with_part("evaluation", data=None)
+    return recipe.model_copy(update={"budget": None})
 
 
 def judge(runs: Sequence[RunDirectory]) -> NoReturn:

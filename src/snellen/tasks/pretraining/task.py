@@ -88,7 +88,7 @@ class Pretraining:
 
     @property
     def evaluated_images(self) -> int:
-        """How many images an evaluation uses."""
+        """The number of images in an evaluation."""
         if self._labelled is None:
             return min(_SAMPLED, self._plain.count)
         return self._labelled.known.count + self._labelled.scored.count
@@ -111,7 +111,7 @@ class Pretraining:
         probed = None
         wants_probe = spec.probe == "always" or (spec.probe == "last" and is_last)
         if wants_probe and np.isfinite(known).all() and np.isfinite(features).all():  # else `finite` is False
-            probed = linear_probe(known, labels, features, labelled.classes, self._seed).probabilities
+            probed = linear_probe(known, labels, features, labelled.classes, self._seed)
         if limit is None:
             self._last = _SnapshotImages(features[self._rows], by_knn[self._rows])
         images = len(known) + len(features)

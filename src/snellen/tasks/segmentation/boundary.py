@@ -57,7 +57,7 @@ def _count(bits: Tensor, near_other: Tensor, labels: Tensor, first_class: int, c
 
 
 def _class_bits(edges: Tensor, labels: Tensor, first_class: int, classes: int) -> Tensor:
-    """(B, H, W) integers: bit c is set where a pixel is on the boundary of class first_class + c."""
+    """(B, H, W) integers: bit c is set if a pixel is on the boundary of class first_class + c."""
     dtype = torch.int16 if classes < 16 else torch.int32
     table = torch.zeros(IGNORE + 1, dtype=dtype, device=labels.device)
     table[first_class : first_class + classes] = torch.tensor([1 << index for index in range(classes)], dtype=dtype)

@@ -115,7 +115,7 @@ def check(
     def check_pair(sample: MaskedSample) -> tuple[tuple[int, int], str, NDArray[np.int64]] | UnreadableImageError:
         path = images.root / sample.mask
         try:
-            height, width = decode(images.root / sample.image).shape[1:]
+            height, width = decode(images.root / sample.path).shape[1:]
             counts = np.bincount(decode_mask(path, reading, (height, width)).numpy().ravel(), minlength=IGNORE + 1)
         except UnreadableImageError as error:
             return error
@@ -134,8 +134,8 @@ def check(
             formats[kind] += 1
     train, validation, _ = np.split(pixels, [len(images.train), len(images.train) + len(images.validation)])
     unusable = {entry.path for entry in unreadable}
-    usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.image)} & unusable]
-    sides = [[images.root / sample.image for sample in side] for side in (images.train, images.validation)]
+    usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.path)} & unusable]
+    sides = [[images.root / sample.path for sample in side] for side in (images.train, images.validation)]
     bits, notes = settle_bits(spec.bits, *sides)
     files = [] if out is None else _draw(images, spread(tuple(usable), overlays), spec, bits, out)
     return MaskCheck(
@@ -177,9 +177,9 @@ def _draw(
 ) -> list[Path]:
     files = []
     for sample in samples:
-        image = decode(images.root / sample.image, bits=bits).permute(1, 2, 0).numpy()
+        image = decode(images.root / sample.path, bits=bits).permute(1, 2, 0).numpy()
         mask = decode_mask(images.root / sample.mask, spec.reading(images.classes)).numpy()
-        path = folder / f"{str(PurePosixPath(sample.image).with_suffix('')).replace('/', '__')}.png"
+        path = folder / f"{str(PurePosixPath(sample.path).with_suffix('')).replace('/', '__')}.png"
         with replacing(path) as temporary:
             sheet(image, mask, images.classes).save(temporary, format="PNG")
         files.append(path)

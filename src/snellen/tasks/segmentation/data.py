@@ -19,7 +19,6 @@ from snellen.run.writer import RunWriter
 from snellen.tasks.choice import Choice, for_few_images, median_side, settle, spread
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.setup import say, say_notes, with_absolute_weights
-from snellen.words import counted, images_by_part
 
 _TIMED = 60, 30  # training and scored images for timing steps
 
@@ -34,7 +33,7 @@ def choose(data: Source, overrides: Mapping[str, Any], console: Console) -> tupl
     read_with = {key: value for key, value in overrides.items() if key.startswith(("data.", "hardware."))}
     partial = load_as(SegmentationRecipe, {"task": "segmentation"}, read_with)
     images = read_masked(check_path(data), partial.data)
-    choice = suggest(training_paths(images), gpu=find_device(partial.hardware).type != "cpu")
+    choice = suggest(images.training_files, gpu=find_device(partial.hardware).type != "cpu")
     fields = settle(console, choice, overrides, len(images.train))
     return images, load_as(SegmentationRecipe, choice.name, fields)
 
@@ -77,16 +76,14 @@ def portable(recipe: SegmentationRecipe) -> SegmentationRecipe:
     table = recipe.data.class_table
     if table is None or not Path(table).is_file():
         return recipe
-    data = recipe.data.model_copy(update={"class_table": str(Path(table).resolve())})
-    return recipe.model_copy(update={"data": data})
+    return recipe.with_part("data", class_table=str(Path(table).resolve()))
 
 
 def announce(images: MaskedSet, console: Console) -> None:
     """Prints how many pairs and classes there are, and what is not scored."""
     say(
         console,
-        f"{images_by_part(len(images.train), len(images.validation), len(images.test))} with masks, "
-        f"{counted(len(images.classes), 'class', 'classes')}, ignored: {images.classes.ignored_text} "
+        f"{images.counts}, {images.class_count}, ignored: {images.classes.ignored_text} "
         f"({images.layout}; {images.split})",
     )
     say_notes(console, images.notes)
@@ -96,9 +93,3 @@ def subset(images: MaskedSet, batch_size: int) -> MaskedSet:
     """A few pairs for timing, evenly spread."""
     train, scored = spread(images.train, _TIMED[0]), spread(images.validation, _TIMED[1])
     return dataclasses.replace(images, train=train, validation=scored)
-
-
-def training_paths(images: MaskedSet) -> list[Path]:
-    """The files of the training images, absolute."""
-    root = images.root.resolve()
-    return [root / sample.image for sample in images.train]

@@ -36,6 +36,7 @@ from snellen.tasks.overlap import say_scored
 from snellen.tasks.segmentation.inference import training_sizes
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.record import recipe_of
+from snellen.tasks.segmentation.report.numbers import class_numbers, figure_numbers
 from snellen.tasks.segmentation.task import MaskScores, score_masks
 from snellen.words import counted
 
@@ -96,51 +97,11 @@ class EvaluatedMasks:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        f = self.figures
-
-        def pair(interval: Interval | None) -> list[float] | None:
-            return None if interval is None else [interval.low, interval.high]
-
-        def number(value: float) -> float | None:
-            return None if np.isnan(value) else value
-
         return {
-            "images": f.images,
-            "miou": f.miou,
-            "miou_interval": pair(f.miou_interval),
-            "no_interval": self.why_no_interval or None,
-            "over_the_others": None
-            if f.common is None
-            else {
-                "classes": [self.classes[index] for index in f.common.classes],
-                "miou": f.common.miou,
-                "miou_interval": pair(f.common.miou_interval),
-                "dice": f.common.dice,
-                "dice_interval": pair(f.common.dice_interval),
-                "boundary_f": number(f.common.boundary_f),
-                "boundary_f_interval": pair(f.common.boundary_f_interval),
-            },
-            "pixel_accuracy": f.pixel_accuracy,
-            "pixel_accuracy_interval": pair(f.pixel_accuracy_interval),
-            "dice": f.dice,
-            "dice_interval": pair(f.dice_interval),
-            "boundary_f": number(f.boundary_f),
-            "boundary_f_interval": pair(f.boundary_f_interval),
-            "boundary_tolerance": self.tolerance,
+            **figure_numbers(self.figures, self.classes, self.tolerance),
             "classes": [
-                {
-                    "class": name,
-                    "share": entry.share,
-                    "images": entry.images,
-                    "too_few_images": not entry.enough,
-                    "iou": number(entry.iou),
-                    "iou_interval": pair(entry.iou_interval),
-                    "dice": number(entry.dice),
-                    "recall": number(entry.recall),
-                    "precision": number(entry.precision),
-                    "boundary_f": number(entry.boundary_f),
-                }
-                for name, entry in zip(self.classes, f.classes, strict=True)
+                {"class": name, "share": entry.share, **class_numbers(entry)}
+                for name, entry in zip(self.classes, self.figures.classes, strict=True)
             ],
             "unreadable": self.unreadable,
         }
@@ -154,9 +115,7 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
     """
     recipe = with_data_overrides(recipe_of(run), overrides, "evaluate")
     images = masks_to_score(check_path(data), recipe.data, ClassTable.recorded(run.data))
-    source = f"{data}: {images.layout}; {images.split}"
-    files = [images.root / sample.image for sample in images.validation]
-    say_scored(console, run, recipe, files, source, images.notes, recipe.data.bits)
+    say_scored(console, run, recipe, images, str(data))
     scores, rows, failed = score_pairs(run, recipe, images.root, images.validation, images.classes, console)
     samples = [images.validation[row] for row in rows]
     groups = None
@@ -166,9 +125,9 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
         classes=run.classes,
         figures=mask_figures(counts_of(scores.confusion), scores.boundary, groups),
         scores=scores,
-        paths=[sample.image for sample in samples],
+        paths=[sample.path for sample in samples],
         tolerance=recipe.evaluation.tolerance,
-        unreadable=[f"{error.path}: {error.reason}" for error in failed],
+        unreadable=[error.line for error in failed],
     )
 
 
@@ -181,7 +140,7 @@ def score_test(
     classes = ClassTable.recorded(run.data)
     scores, rows, failed = score_pairs(run, recipe, Path(run.data["root"]), pairs, classes, console)
     arrays = {"confusion": scores.confusion, "boundary": scores.boundary, "rows": np.array(rows, np.int64)}
-    return arrays, [f"{error.path}: {error.reason}" for error in failed]
+    return arrays, [error.line for error in failed]
 
 
 def score_pairs(
@@ -199,7 +158,7 @@ def score_pairs(
     """
     arithmetic = arithmetic_of(run, recipe)
     loaded = load_pairs(
-        [(root / sample.image, root / sample.mask) for sample in samples],
+        [(root / sample.path, root / sample.mask) for sample in samples],
         recipe.data.reading(classes),
         recipe.evaluation.resize,
         False,

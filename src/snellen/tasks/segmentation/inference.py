@@ -116,7 +116,7 @@ class TiledPredictor:
     def predict(
         self, paths: Sequence[Path | ImageInMemory], probabilities: bool = False
     ) -> Iterator[Rows | UnreadableImageError]:
-        """Rows of all images in their order; for one that turns out to be unreadable an error, even after some rows."""
+        """Rows of all images in their order; an error for an image that proves unreadable, even after some rows."""
         with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
             for batch in _ahead(self._batches(self._pieces(pool, paths))):
                 if isinstance(batch, UnreadableImageError):
@@ -238,7 +238,7 @@ def predictor_of(
     """The chosen epoch's network of a segmentation run, with the run's own arithmetic.
 
     bits: of 16-bit images, if they differ from the run's.
-    Raises UserError when the run has no weights or the tiles are impossible.
+    Raises UserError if the run has no weights or the tiles are impossible.
     """
     recipe = recipe_of(run)
     transform = recipe.evaluation
@@ -247,7 +247,7 @@ def predictor_of(
         plan_tiles(tile, tile, tile, overlap, align)
     except ValueError as error:
         raise UserError(
-            f"tile={tile}, overlap={overlap}: wanted an overlap of at most half a tile, both in steps of {align} px."
+            f"tile={tile}, overlap={overlap}: expected an overlap of at most half a tile, both in steps of {align} px."
         ) from error
     arithmetic = arithmetic_of(run, recipe)
     model = load_model(run, "best").to(arithmetic.device)

@@ -17,7 +17,7 @@ from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
 def plain_steps(recipe: SegmentationRecipe, images: MaskedSet, device: torch.device) -> Iterator[int]:
-    """Trains as a tutorial would, with torchvision's loss: cross-entropy, at half weight for an auxiliary head."""
+    """Trains in a standard tutorial way, with torchvision's loss: cross-entropy, half weight for an auxiliary head."""
     from_scratch = recipe.model.model_copy(update={"weights": None})
     network, _ = build_segmenter(from_scratch, len(images.classes), recipe.seed)
 
@@ -44,7 +44,7 @@ class _MaskFiles(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self._both = v2.Compose([*resize, *crop, *flip] or [v2.Identity()])
         self._pixels = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)])
         self._reading = recipe.data.reading(images.classes)
-        self._samples = [(images.root / sample.image, images.root / sample.mask) for sample in images.train]
+        self._samples = [(images.root / sample.path, images.root / sample.mask) for sample in images.train]
 
     def __len__(self) -> int:
         return len(self._samples)

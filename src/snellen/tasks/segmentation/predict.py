@@ -40,7 +40,7 @@ def predict(
     """Writes the files of each image below `out`, by default the folder masks.
 
     `out`/masks.csv lists every image: path, mask (below `out`), height, width, the share of its pixels in each class,
-    and error. Masks beside the images, named like the run's own, are skipped with a note.
+    and error. Masks next to the images, named like those of the run, are skipped with a note.
     """
     out = out or Path("masks")
     options.refuse(["top_k"], f"{run.path}: a segmentation run, whose masks have no")
@@ -103,19 +103,19 @@ def predicted_rows(
 def _without_masks(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], overrides: Mapping[str, Any], console: Console
 ) -> tuple[list[Path | ImageInMemory], int | None]:
-    """The images without the masks beside them, and the bits that 16-bit images are read by."""
+    """The images without the masks next to them, and the bits that 16-bit images are read by."""
     for key in overrides:
         if key not in _DATA_FIELDS:
             raise UserError(
                 f"{key}: predict only reads images. It takes data.bits, and data.image_pattern and data.mask_pattern "
-                "if masks lie beside the images; no other field of the recipe can be changed."
+                "if masks are next to the images; no other field of the recipe can be changed."
             )
     spec = with_data_overrides(recipe_of(run), overrides, "predict").data
     files = [image for image in images if isinstance(image, Path)]
     unmasked, masks = without_masks(files, list(run.samples()["mask"]), spec)
     kept = set(unmasked)
     if masks:
-        say_notes(console, [f"{counted(masks, 'mask')} beside the images skipped, named like the run's own"])
+        say_notes(console, [f"{counted(masks, 'mask')} next to the images skipped, named like those of the run"])
     return [image for image in images if isinstance(image, ImageInMemory) or image in kept], spec.bits
 
 
@@ -132,7 +132,7 @@ def _by_image(
 
 
 def _say_unreadable(error: UnreadableImageError, console: Console) -> None:
-    console.print(f"[yellow]unreadable:[/] {escape(f'{error.path}: {error.reason}')}", highlight=False)
+    console.print(f"[yellow]unreadable:[/] {escape(error.line)}", highlight=False)
 
 
 def _write(events: Iterable[Rows | UnreadableImageError], out: Path, name: str, outputs: Outputs) -> list[object]:

@@ -18,29 +18,31 @@ from torch import Tensor, nn
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import DecodedSet, PairPixels, decode_set
 from snellen.data.masks.feed import MaskFeed
-from snellen.data.masks.sources import MaskedSample, MaskedSet, fewer_masked
+from snellen.data.masks.sources import MaskedSample, MaskedSet
+from snellen.data.split import fewer
 from snellen.engine.mode import Mode
 from snellen.errors import UserError
 from snellen.models.segmenters.build import build_segmenter, check_sizes
 from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
 from snellen.tasks.kind import Facts
-from snellen.tasks.segmentation.data import training_paths
 from snellen.tasks.segmentation.losses import class_weights
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
-from snellen.tasks.segmentation.record import samples_csv
+from snellen.tasks.segmentation.record import SAMPLE_COLUMNS
 from snellen.tasks.segmentation.task import Segmentation
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, plan_tiles
 from snellen.tasks.setup import (
     Prepared,
     begin,
+    common_facts,
+    in_own_depth,
     normalization_of,
+    samples_csv,
     say_notes,
     say_weights,
     set_up,
     snapshot_rows,
     start_of,
-    with_depth,
 )
 from snellen.words import counted, did_you_mean
 
@@ -48,28 +50,17 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclasses.dataclass(frozen=True)
-class PreparedSegmentation(Prepared):
-    """A job, and the results of setting it up. decoded: the usable images."""
-
-    recipe: SegmentationRecipe
-    decoded: DecodedSet
-
-
 def prepare(
     path: Path, recipe: SegmentationRecipe, images: MaskedSet, console: Console, recorded: Recorded | None
-) -> PreparedSegmentation:
+) -> Prepared[SegmentationRecipe, DecodedSet]:
     """Decodes the pairs, builds the network, picks the fastest mode, and fixes the number of epochs.
 
     path: the run directory; nothing is written to it here. recorded: of the run that is resumed, None for a new one.
     Raises UserError for images, masks, weights or settings that cannot work.
     """
     writer, device = RunWriter(path), begin(recipe, recorded)
-    if recorded is None:
-        scored_files = [images.root / sample.image for sample in images.validation]
-        depth = with_depth(recipe.data, training_paths(images), scored_files, console)
-        recipe = recipe.model_copy(update={"data": depth})
-    images = fewer_masked(images, recipe.data.fraction, recipe.seed)
+    recipe = in_own_depth(recipe, images, console, recorded)
+    images = fewer(images, [0] * len(images.train), recipe.data.fraction, recipe.seed)
     classes = images.classes.names
     model, weights = build_segmenter(start_of(recipe.model, recorded), len(classes), recipe.seed)
     say_weights(console, weights)
@@ -110,48 +101,41 @@ def prepare(
         return task, feed(decoded.train, mode.channels_last)
 
     job, timings = set_up(writer, recipe, model, plain, _loss_to_time, build, console, recorded)
-    return PreparedSegmentation(
+    return Prepared(
         job=job,
+        recipe=recipe,
+        images=decoded,
         normalization=normalization,
         weights=weights,
         timings=timings,
         input_size=input_size,
-        recipe=recipe,
-        decoded=decoded,
     )
 
 
-def facts(prepared: PreparedSegmentation, source: str, console: Console) -> Facts:
+def facts(prepared: Prepared[SegmentationRecipe, DecodedSet], source: str, console: Console) -> Facts:
     """The run's data.json and samples.csv; prints the notes from decoding."""
-    decoded = prepared.decoded
+    decoded = prepared.images
     say_notes(console, decoded.notes)
     images = decoded.images
-    parts = {"train": images.train, "validation": images.validation} | ({"test": images.test} if images.test else {})
     pixels = {"train": decoded.train.class_pixels, "validation": decoded.validation.class_pixels}
     data = {
-        "source": source,
-        "root": str(images.root.resolve()),
-        "layout": images.layout,
+        **common_facts(images, images.validation, source, prepared.normalization),
         **images.classes.as_dict(),
-        "counts": {name: len(samples) for name, samples in parts.items()},
+        "counts": {name: len(samples) for name, samples in images.parts.items()},
         "per_class_pixels": {part: counts.sum(0)[:-1].tolist() for part, counts in pixels.items()},
         "ignored_pixels": {part: int(counts[:, -1].sum()) for part, counts in pixels.items()},
         "training_sizes": dataclasses.asdict(decoded.training),
         "split": images.split,
-        "fingerprint": images.fingerprint,
-        "normalization": dataclasses.asdict(prepared.normalization),
         "notes": [*images.notes, *decoded.notes],
-        "left_out": [dataclasses.asdict(entry) for entry in images.left_out],
-        "group": any(sample.group is not None for sample in images.validation),
     }
-    return Facts(samples_csv(parts), data)
+    return Facts(samples_csv(images.parts, SAMPLE_COLUMNS, lambda sample: (sample.mask,)), data)
 
 
-def plain_loop(prepared: PreparedSegmentation) -> Iterator[int]:
+def plain_loop(prepared: Prepared[SegmentationRecipe, DecodedSet]) -> Iterator[int]:
     """See tasks.segmentation.plain."""
     from snellen.tasks.segmentation.plain import plain_steps
 
-    return plain_steps(prepared.recipe, prepared.decoded.images, prepared.job.feed.device)
+    return plain_steps(prepared.recipe, prepared.images.images, prepared.job.feed.device)
 
 
 def _accumulation_notes(recipe: SegmentationRecipe) -> list[str]:
@@ -181,7 +165,7 @@ def _decode(images: MaskedSet, recipe: SegmentationRecipe, console: Console) -> 
             lambda done: bar.update(task, completed=done),
         )
     if len(decoded.images.train) < 2:
-        raise UserError(f"{images.root}: only one training image; wanted at least two.")
+        raise UserError(f"{images.root}: only one training image; expected at least two.")
     if not decoded.validation.class_pixels[:, :-1].any():
         raise UserError(
             f"{images.root}: no pixel of the validation masks is scored. Ignored: {images.classes.ignored_text}."
@@ -198,8 +182,8 @@ def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample], 
         if not rows and recipe.snapshots.absent == "skip":
             absent.append(name)
         elif not rows:
-            stems = [PurePosixPath(sample.image).stem for sample in samples]
-            hint = did_you_mean(name, stems) or f" One of them is '{stems[0]}'."
+            stems = [PurePosixPath(sample.path).stem for sample in samples]
+            hint = did_you_mean(name, stems) or f" One of the images is '{stems[0]}'."
             raise UserError(f"snapshots.names: no validation image is called '{name}'.{hint}")
         named += rows
     if absent:
@@ -215,8 +199,8 @@ def _snapshot_rows(recipe: SegmentationRecipe, samples: Sequence[MaskedSample], 
 
 
 def _names(sample: MaskedSample) -> set[str]:
-    path = PurePosixPath(sample.image)
-    return {sample.image, path.name, path.stem}
+    path = PurePosixPath(sample.path)
+    return {sample.path, path.name, path.stem}
 
 
 def _size(images: Tensor) -> tuple[int, int]:

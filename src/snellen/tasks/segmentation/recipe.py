@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from snellen.data.masks.spec import MaskAugmentationSpec, MaskDataSpec, MaskEvaluationTransformSpec
 from snellen.engine.ema import EmaSpec
@@ -50,7 +50,7 @@ class SegmentationLossSpec(Spec):
     def _has_a_term(cls, terms: dict[Term, float]) -> dict[Term, float]:
         if not any(terms.values()) or min(terms.values()) < 0:
             raise ValueError(
-                "wanted weights of at least 0, and one of them above 0, as in {cross_entropy: 1, dice: 0.5}"
+                "expected weights of at least 0, and one of them above 0, as in {cross_entropy: 1, dice: 0.5}"
             )
         return terms
 
@@ -58,7 +58,7 @@ class SegmentationLossSpec(Spec):
     @classmethod
     def _positive(cls, weights: Literal["balanced"] | dict[str, float] | None) -> object:
         if isinstance(weights, dict) and min(weights.values(), default=1) < 0:
-            raise ValueError("wanted weights of at least 0")
+            raise ValueError("expected weights of at least 0")
         return weights
 
 
@@ -133,12 +133,6 @@ class SegmentationRecipe(CommonRecipe):
     snapshots: MaskSnapshotSpec = Field(
         default_factory=MaskSnapshotSpec, description="When masks of validation images are kept for the report."
     )
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> SegmentationRecipe:
-        if self.accumulation > self.batch_size // 2:
-            raise ValueError(f"accumulation={self.accumulation} leaves parts of one image; at most batch_size / 2")
-        return self
 
     @property
     def trains_head_only(self) -> bool:

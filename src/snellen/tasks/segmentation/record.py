@@ -1,4 +1,4 @@
-"""The results that a segmentation run keeps for each image: every file's writer beside its reader.
+"""The results that a segmentation run keeps for each image: each file's writer next to its reader.
 
     data.json               in addition to what every run has: the class table, see ClassTable.as_dict
     samples.csv             row, split, path, mask, group
@@ -18,16 +18,12 @@ Ignored pixels, 255 in a mask, are excluded from all counts.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.data.masks.sources import MaskedSample
 from snellen.insight.segmentation import by_image
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.models.segmenters.segmenter import Segmenter
@@ -83,17 +79,6 @@ def load_model(run: RunDirectory, which: str) -> Segmenter:
     return load_trained_segmenter(run, recipe_of(run).model, which)
 
 
-def samples_csv(parts: Mapping[str, Sequence[MaskedSample]]) -> str:
-    """samples.csv: a row for each image of each part."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "split", "path", "mask", "group"])
-    pairs = [(split, sample) for split, samples in parts.items() for sample in samples]
-    for row, (split, sample) in enumerate(pairs):
-        writer.writerow([row, split, sample.image, sample.mask, sample.group or ""])
-    return text.getvalue()
-
-
 def write_validation(writer: RunWriter, confusion: NDArray[np.int64], boundary: NDArray[np.int64], epoch: int) -> None:
     """predictions/validation.npz, whose images are all validation images."""
     arrays = {"confusion": confusion, "boundary": boundary, "epoch": np.array(epoch, np.int64)}
@@ -117,7 +102,7 @@ def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
     return samples[["path"]].iloc[scored.rows].assign(**{name: values.round(6) for name, values in figures})
 
 
-def counts_by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
+def by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
     """(scored epochs, N, C, 3) true positive, false positive and false negative pixels.
 
     Memory-mapped, since the file may be large.
@@ -127,11 +112,6 @@ def counts_by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
         if not file.stat().st_size:
             return np.zeros((0, images, len(run.classes), 3), "<u4")
         return np.memmap(file, dtype="<u4", mode="r").reshape(-1, images, len(run.classes), 3)
-
-
-def by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
-    """`counts_by_epoch`."""
-    return counts_by_epoch(run)
 
 
 def write_snapshot(writer: RunWriter, snapshot: MaskSnapshot) -> None:

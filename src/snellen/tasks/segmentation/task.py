@@ -239,11 +239,11 @@ class Segmentation:
         return total_weight(part.target, self._weights) / total_weight(whole.target, self._weights).clamp(min=1e-9)
 
     def after_step(self, model: Segmenter, step: int, total: int) -> None:
-        """Nothing follows a step."""
+        """Does nothing."""
 
     @property
     def evaluated_images(self) -> int:
-        """How many images are scored."""
+        """The number of scored images."""
         return self._validation.count
 
     def evaluate(self, model: Segmenter, autocast: Autocast, limit: int | None = None) -> MaskScores:

@@ -89,7 +89,7 @@ def plan_tiles(height: int, width: int, tile: int, overlap: int, align: int = 32
 
     overlap: px that neighbours share at least. align: tiles start and end at multiples of it, so that the grid of a
     network that halves its input is that of the whole image everywhere; tile is rounded down to such a multiple,
-    and overlap up. Raises ValueError when a side is empty or when more than half of a tile would be overlap.
+    and overlap up. Raises ValueError if a side is empty or if more than half of a tile would be overlap.
     """
     largest, overlap = tile // align * align, math.ceil(overlap / align) * align
     if min(height, width) < 1 or largest < align or not 0 <= overlap <= largest // 2:

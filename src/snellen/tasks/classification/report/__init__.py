@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from snellen.reporting.shared import common_sections
 from snellen.reporting.template import Page, variables_of
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.report.collect import Collected, RunFigures, collect
+from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures, collect
 from snellen.tasks.classification.report.numbers import numbers, rows
-from snellen.tasks.classification.report.sections import context
+from snellen.tasks.classification.report.sections import sections
 
 
 def view(label: str, run: RunDirectory, number: int) -> RunFigures:
@@ -21,13 +22,13 @@ def page(runs: Sequence[RunDirectory]) -> Page:
     return page_of(collect(runs))
 
 
-def page_of(collected: Collected, template: str = "classes.html.j2") -> Page:
+def page_of(collected: CollectedClasses, template: str = "classes.html.j2") -> Page:
     """The page of collected figures."""
     return Page(
         template=template,
         styles=("report.css",),
         scripts=("report.js", "features.js"),
-        variables=variables_of(context(collected)),
+        variables=variables_of(common_sections(collected, collected.runs[0].curves), sections(collected)),
         numbers=numbers(collected),
         rows=rows(collected),
     )

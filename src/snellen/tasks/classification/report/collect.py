@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,21 +12,20 @@ from numpy.typing import NDArray
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.calibration import Calibration, calibration
-from snellen.insight.classification import Figures, figures
+from snellen.insight.classification import ClassFigures, Figures, figures
 from snellen.insight.confusion import Confusion, confusion
-from snellen.insight.differences import Difference
 from snellen.insight.groups import why_no_interval
 from snellen.insight.learning import why_not_learnt
 from snellen.insight.mistakes import Mistake, confident_mistakes
-from snellen.insight.paired import mcnemar, paired_by_group
+from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, percents
 from snellen.insight.separability import Separability, separability
-from snellen.reporting.comparisons import Comparison, comparisons, summary
+from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice
 from snellen.reporting.pictures import thumbnails
-from snellen.reporting.runs import RunView, differing, labels_of, left_aside
-from snellen.reporting.shared import Curve, CurveSpec
+from snellen.reporting.runs import RunView
+from snellen.reporting.shared import CurveSpec, in_both_parts
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.record import ImagePredictions, Snapshot, read_snapshots, recipe_of
 from snellen.tasks.classification.values import ClassValues, class_predictions, class_values
@@ -37,18 +35,7 @@ _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
 _EXAMPLE_CLASSES = 12
 EXAMPLES = 4  # pictures in a row
-_CURVES = (
-    (
-        "top-1",
-        True,
-        [Curve("train_top1", ", training", dashed=True), Curve("validation_top1", ", validation", mark=True)],
-    ),
-    (
-        "loss",
-        False,
-        [Curve("train_loss", ", training", dashed=True), Curve("validation_loss", ", validation", mark=True)],
-    ),
-)
+_CURVES = (in_both_parts("top-1", "top1", percent=True), in_both_parts("loss", "loss"))
 
 
 @dataclass(frozen=True)
@@ -75,25 +62,12 @@ class RunFigures(RunView):
 
     @property
     def measure(self) -> str:
-        """What the share of right images is called."""
+        """The name of the share of right images."""
         return "top-1"
 
     @property
-    def classes_in_loss(self) -> int | None:
-        """All of them."""
-        return len(self.run.classes)
-
-    def bits(self, part: str = "validation") -> int | None:
-        """The bit depth by which its 16-bit images were read."""
-        return self._bits
-
-    @cached_property
-    def _bits(self) -> int | None:
-        return recipe_of(self.run).data.bits
-
-    @property
     def curves(self) -> Sequence[CurveSpec]:
-        """What is drawn over the epochs."""
+        """The curves over the epochs."""
         return _CURVES
 
     @property
@@ -120,7 +94,7 @@ class RunFigures(RunView):
 
     @cached_property
     def values(self) -> ClassValues:
-        """What it is judged by, image by image."""
+        """The values it is judged by, image by image."""
         return class_values(self.run, self.recipe.evaluation.choose)
 
     @cached_property
@@ -130,12 +104,12 @@ class RunFigures(RunView):
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) which images are right, by the values that it is judged by."""
+        """(N,) which images are right, by these values."""
         return self.values.correct
 
     @cached_property
     def kept_correct(self) -> NDArray[np.bool_]:
-        """(N,) which images the kept weights have right."""
+        """(N,) which images the kept weights get right."""
         scored = self.predictions
         return np.asarray(scored.probabilities.argmax(1) == scored.target)
 
@@ -158,6 +132,11 @@ class RunFigures(RunView):
         return figures(scored.probabilities, scored.target, self.groups, self.values.predicted, self.values.correct)
 
     @cached_property
+    def by_class(self) -> dict[str, ClassFigures]:
+        """The figures of each class, by its name; empty before any score."""
+        return {} if self.figures is None else dict(zip(self.run.classes, self.figures.classes, strict=True))
+
+    @cached_property
     def why_not_learnt(self) -> str | None:
         """See insight.learning."""
         if self.figures is None:
@@ -175,7 +154,7 @@ class RunFigures(RunView):
 
     @property
     def why_no_interval(self) -> str | None:
-        """Too few groups of images; None where there are enough."""
+        """Too few groups of images; None if there are enough."""
         return why_no_interval(self.groups)
 
     @cached_property
@@ -204,7 +183,7 @@ class RunFigures(RunView):
 
     @property
     def warnings(self) -> list[str]:
-        """Those of every run, and features that cannot be drawn."""
+        """The warnings of every run, and one on features that cannot be drawn."""
         broken = [s.epoch for s in read_snapshots(self.run) if not np.isfinite(s.features).all()]
         epochs = f"epoch{'s' if len(broken) > 1 else ''} {', '.join(map(str, broken))}"
         return super().warnings + ([f"{self.label}: its features are not finite after {epochs}."] if broken else [])
@@ -229,36 +208,13 @@ class RunFigures(RunView):
         )
 
 
-@dataclass(frozen=True)
-class Collected:
+class CollectedClasses(Collected[RunFigures]):
     """Everything that a report shows."""
-
-    runs: list[RunFigures]
-    comparisons: list[Comparison]
-    differing: list[Difference]
-    same_images: bool
 
     @property
     def measure(self) -> str:
-        """What the share of right images is called."""
+        """The name of the share of right images."""
         return self.runs[0].measure
-
-    @property
-    def scored(self) -> list[RunFigures]:
-        """The runs that have figures."""
-        return [run for run in self.runs if run.figures is not None]
-
-    @property
-    def headline(self) -> list[str]:
-        """The answer, in one sentence or a few."""
-        left_out = left_aside(self.runs)
-        learnt = [run for run in self.scored if not run.not_learnt]
-        if len(self.comparisons) > 1:
-            values = {run.label: run.figures.top1 for run in learnt if run.figures is not None}
-            return summary(values, self.comparisons, self.measure) + left_out
-        if self.comparisons:
-            return [self.comparisons[0].sentence, *left_out]
-        return [run.sentence for run in learnt] + left_out
 
 
 def _sentence(label: str, part: str, figures: Figures) -> str:
@@ -276,24 +232,19 @@ def interval_text(figures: Figures) -> str:
 
 
 def collect(
-    runs: Sequence[RunDirectory], view: type[RunFigures] = RunFigures, together: type[Collected] = Collected
-) -> Collected:
-    """Figures of runs, and their comparisons where they were scored on the same images. view: of each run."""
-    labels = labels_of([view("", run, 0).recipe.name for run in runs], runs)
-    figures = [view(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+    runs: Sequence[RunDirectory],
+    view: type[RunFigures] = RunFigures,
+    together: type[CollectedClasses] = CollectedClasses,
+) -> CollectedClasses:
+    """Figures of runs, and their comparisons if they were scored on the same images. view: of each run."""
+    figures = views(runs, view)
     first = figures[0].samples[["path", "class"]]
     same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
-    return together(figures, _compare(figures) if same else [], differing(figures), same)
+    return together.of(figures, same, _test)
 
 
-def _compare(runs: list[RunFigures]) -> list[Comparison]:
-    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
-    tests = []
-    for a, b in pairs:
-        tests.append(
-            mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
-        )
-    return comparisons(pairs, tests)
+def _test(a: RunFigures, b: RunFigures) -> PairedTest:
+    return mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
 
 
 def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:

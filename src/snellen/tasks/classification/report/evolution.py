@@ -1,4 +1,4 @@
-"""What the page's script needs to show how features move from epoch to epoch."""
+"""The data with which the page's script shows how features move from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from snellen.tasks.classification.report.collect import Evolution, RunFigures
 class EvolutionView:
     """The features of a run over its epochs.
 
-    figures: (k-NN accuracy, silhouette, effective rank) in words for each epoch. neighbours: k. images: how many. data:
-    what the script reads, as JSON. sprite: a sheet of thumbnails, None where an earlier run has it.
+    figures: (k-NN accuracy, silhouette, effective rank) as text for each epoch. neighbours: k. images: number. data:
+    what the script reads, as JSON. sprite: a sheet of thumbnails, None if an earlier run has it.
     """
 
     run: RunFigures
@@ -68,7 +68,7 @@ def evolutions(runs: list[RunFigures]) -> list[EvolutionView]:
 
 
 def _points(evolution: Evolution) -> dict[str, list[list[list[float]]]]:
-    """Positions of all points at each epoch, by projection, in units of a thousandth of the picture's side.
+    """Positions of all points at each epoch, by projection, in thousandths of the picture's side.
 
     All epochs of a run share one frame, so that a move in the picture is a move of the features.
     """

@@ -5,24 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from snellen.insight.calibration import Calibration
-from snellen.insight.paired import PairedTest
-from snellen.reporting.comparisons import comparison_numbers
-from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
-from snellen.tasks.classification.report.collect import Collected, RunFigures
+from snellen.insight.classification import Figures
+from snellen.reporting.runs import ends, finite, run_numbers, table_row
+from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures
 
 
-def numbers(collected: Collected) -> dict[str, Any]:
+def numbers(collected: CollectedClasses) -> dict[str, Any]:
     """All of them."""
-    return {
-        "headline": collected.headline,
-        "runs": [_run_numbers(run) for run in collected.runs],
-        "comparisons": [
-            comparison_numbers(c) | {"only_a": c.test.only_a, "only_b": c.test.only_b}
-            for c in collected.comparisons
-            if isinstance(c.test, PairedTest)
-        ],
-        "differing": differing_numbers(collected.differing),
-    }
+    return collected.numbers(_run_numbers, of_test=("only_a", "only_b"))
 
 
 def _run_numbers(run: RunFigures) -> dict[str, Any]:
@@ -32,18 +22,8 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
     if figures is None or run.confusion is None:
         return numbers
     numbers |= {
-        "images": figures.images,
-        "correct": figures.correct,
-        "no_interval": figures.no_interval,
-        "top1": figures.top1,
-        "top1_interval": ends(figures.top1_interval),
-        "top5": figures.top5,
-        "top5_interval": ends(figures.top5_interval),
-        "balanced_accuracy": figures.balanced,
-        "balanced_accuracy_interval": ends(figures.balanced_interval),
-        "macro_f1": figures.macro_f1,
-        "macro_f1_interval": ends(figures.macro_f1_interval),
-        **({} if run.calibration is None else _calibration_numbers(run.calibration)),
+        **figure_numbers(figures),
+        **({} if run.calibration is None else _reliability(run.calibration)),
         "kept_top1": run.kept_score,
         "confusion": run.confusion.counts.tolist(),
         "classes": [
@@ -71,27 +51,49 @@ def _run_numbers(run: RunFigures) -> dict[str, Any]:
     return numbers
 
 
-def _calibration_numbers(calibration: Calibration) -> dict[str, Any]:
+def figure_numbers(figures: Figures) -> dict[str, Any]:
+    """Figures over all classes, for JSON."""
+    return {
+        "images": figures.images,
+        "correct": figures.correct,
+        "no_interval": figures.no_interval,
+        "top1": figures.top1,
+        "top1_interval": ends(figures.top1_interval),
+        "top5": figures.top5,
+        "top5_interval": ends(figures.top5_interval),
+        "balanced_accuracy": figures.balanced,
+        "balanced_accuracy_interval": ends(figures.balanced_interval),
+        "macro_f1": figures.macro_f1,
+        "macro_f1_interval": ends(figures.macro_f1_interval),
+    }
+
+
+def calibration_numbers(calibration: Calibration) -> dict[str, Any]:
+    """How far the probabilities are from the shares of right images, for JSON."""
     return {
         "l2_calibration_error": calibration.error,
         "l2_calibration_error_interval": ends(calibration.error_interval),
-        "reliability": [
-            {
-                "low": b.low,
-                "high": b.high,
-                "images": b.images,
-                "confidence": b.confidence,
-                "accuracy": b.accuracy,
-                "accuracy_interval": ends(b.accuracy_interval),
-            }
-            for b in calibration.bins
-        ],
         "brier": calibration.brier,
         "negative_log_likelihood": calibration.negative_log_likelihood,
     }
 
 
-def rows(collected: Collected) -> list[dict[str, Any]]:
+def _reliability(calibration: Calibration) -> dict[str, Any]:
+    bins = [
+        {
+            "low": b.low,
+            "high": b.high,
+            "images": b.images,
+            "confidence": b.confidence,
+            "accuracy": b.accuracy,
+            "accuracy_interval": ends(b.accuracy_interval),
+        }
+        for b in calibration.bins
+    ]
+    return calibration_numbers(calibration) | {"reliability": bins}
+
+
+def rows(collected: CollectedClasses) -> list[dict[str, Any]]:
     """One row per run."""
     names = ("top1", "top5", "balanced_accuracy", "macro_f1", "l2_calibration_error")
     return [table_row(run, _run_numbers(run), names) for run in collected.runs]

@@ -44,6 +44,21 @@ class Method(nn.Module):
         return network(first).float(), network(second).float()
 
 
+class ProjectionMethod(Method):
+    """A method whose loss compares the projections of the two views, and needs nothing else."""
+
+    def __init__(self, spec: MethodSpec, backbone: nn.Module, projector: nn.Module, loss: nn.Module) -> None:
+        super().__init__(spec, backbone)
+        self.projector = projector
+        self._loss = loss
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the projections."""
+        projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
+        with in_fp32(first):
+            return self._loss(*projected), torch.cat(projected).detach()
+
+
 def in_fp32(tensor: Tensor) -> AbstractContextManager[None]:
     """Turns autocast off on the device of `tensor`: matrix products of a loss need more precision than bf16."""
     return torch.autocast(tensor.device.type, enabled=False)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from snellen.tasks.pretraining.methods.method import Method, in_fp32
+from snellen.tasks.pretraining.methods.method import ProjectionMethod
 from snellen.tasks.pretraining.methods.spec import SimclrSpec
 
 
-class Simclr(Method):
-    """Backbone and projector with NT-Xent, the paper's eq. 1."""
+class Simclr(ProjectionMethod):
+    """Backbone and projector with NT-Xent, the paper's eq. 1, in nats, at least 0."""
 
     def __init__(self, spec: SimclrSpec, backbone: nn.Module, width: int) -> None:
         from lightly.loss import NTXentLoss
         from lightly.models.modules.heads import SimCLRProjectionHead
 
-        super().__init__(spec, backbone)
-        self.projector = SimCLRProjectionHead(width, spec.hidden, spec.output)
-        self._loss = NTXentLoss(spec.temperature)
-
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """NT-Xent in nats, at least 0, and the projections."""
-        projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
-        with in_fp32(first):
-            return self._loss(*projected), torch.cat(projected).detach()
+        projector = SimCLRProjectionHead(width, spec.hidden, spec.output)
+        super().__init__(spec, backbone, projector, NTXentLoss(spec.temperature))

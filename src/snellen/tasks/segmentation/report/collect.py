@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,14 +13,21 @@ from numpy.typing import NDArray
 from snellen.data.masks.classes import ClassTable
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.confusion import Confusion, ranked
-from snellen.insight.differences import Difference
 from snellen.insight.learning import why_masks_not_learnt
 from snellen.insight.mask_words import measured, over_classes, why_no_interval
 from snellen.insight.proportions import Interval, percents
-from snellen.insight.segmentation import MaskFigures, PairedMasks, by_image, mask_figures, miou, paired_masks
-from snellen.reporting.comparisons import Comparison, comparisons, summary
+from snellen.insight.segmentation import (
+    MaskClassFigures,
+    MaskFigures,
+    PairedMasks,
+    by_image,
+    mask_figures,
+    miou,
+    paired_masks,
+)
+from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice
-from snellen.reporting.runs import RunView, differing, labels_of, left_aside
+from snellen.reporting.runs import RunView
 from snellen.run.directory import RunDirectory
 from snellen.tasks.segmentation.record import MaskPredictions, MaskSnapshot, read_predictions, read_snapshots, recipe_of
 from snellen.tasks.segmentation.values import MaskValues, mask_predictions, mask_values
@@ -37,19 +43,6 @@ class MaskRun(RunView):
         """The resolved recipe."""
         return recipe_of(self.run)
 
-    @property
-    def classes_in_loss(self) -> int | None:
-        """All of them."""
-        return len(self.run.classes)
-
-    def bits(self, part: str = "validation") -> int | None:
-        """The bit depth by which its 16-bit images were read."""
-        return self._bits
-
-    @cached_property
-    def _bits(self) -> int | None:
-        return recipe_of(self.run).data.bits
-
     @cached_property
     def classes(self) -> ClassTable:
         """Its classes, and how masks encode them."""
@@ -62,17 +55,17 @@ class MaskRun(RunView):
 
     @cached_property
     def predictions(self) -> MaskPredictions:
-        """What was counted at the chosen epoch."""
+        """The pixel counts at the chosen epoch."""
         return mask_predictions(self.run)
 
     @cached_property
     def values(self) -> MaskValues:
-        """What it is judged by, image by image."""
+        """The values it is judged by, image by image."""
         return mask_values(self.run, self.recipe.evaluation.choose)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(N, C, 3) true positive, false positive, false negative pixels that figures and tests are made of."""
+        """(N, C, 3) true positive, false positive, false negative pixels, the basis of figures and tests."""
         return self.values.counts
 
     @property
@@ -94,13 +87,18 @@ class MaskRun(RunView):
 
     @cached_property
     def miou_by_image(self) -> NDArray[np.float64]:
-        """(N,) mIoU of each image by itself at the chosen epoch; NaN where nothing of it is scored."""
+        """(N,) mIoU of each single image at the chosen epoch; NaN if nothing of it is scored."""
         return by_image(self.predictions.confusion)[0]
 
     @cached_property
     def validation_miou(self) -> NDArray[np.float64]:
         """The same for the validation images, which snapshots are about."""
         return by_image(read_predictions(self.run, "validation").confusion)[0]
+
+    @cached_property
+    def by_class(self) -> dict[str, MaskClassFigures]:
+        """The figures of each class, by its name; empty before any score."""
+        return {} if self.figures is None else dict(zip(self.run.classes, self.figures.classes, strict=True))
 
     @cached_property
     def why_not_learnt(self) -> str | None:
@@ -116,13 +114,27 @@ class MaskRun(RunView):
         return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
 
     @property
+    def sentence(self) -> str:
+        """The result in a sentence, for a page of this run alone."""
+        figures = self.figures
+        assert figures is not None
+        start = (
+            f"{self.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{self.part} image')}"
+        )
+        accuracy = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
+        if figures.miou_interval is not None:
+            return f"{start}, 95% interval {percents(figures.miou_interval)}; {accuracy}"
+        others = "" if self.over_the_others is None else f"; {self.over_the_others}"
+        return f"{start}, without an interval: {self.why_no_interval}{others}; {accuracy}"
+
+    @property
     def why_no_interval(self) -> str | None:
-        """Why the headline figure has no interval; None where it has one, or where there is no figure."""
+        """Why the headline figure has no interval; None if it has one, or if there is no figure."""
         return None if self.figures is None else why_no_interval(self.figures, self.run.classes)
 
     @property
     def over_the_others(self) -> str | None:
-        """The mIoU over the classes in enough images, where some are not, with these classes' names."""
+        """The mIoU over the classes in enough images, with their names; None if all classes are."""
         common = None if self.figures is None else self.figures.common
         if common is None:
             return None
@@ -131,14 +143,14 @@ class MaskRun(RunView):
 
     @property
     def compared(self) -> tuple[float, Interval | None]:
-        """mIoU over the classes that a test is over, or over all where none are in enough images; its interval."""
+        """mIoU over the classes of a test, or over all if none is in enough images; its interval."""
         assert self.figures is not None
         over = self.figures if self.figures.common is None else self.figures.common
         return over.miou, over.miou_interval
 
     @cached_property
     def confusion(self) -> Confusion | None:
-        """Which classes' pixels are predicted as which."""
+        """The pixels of each class that are predicted as each class."""
         return ranked(self.predictions.confusion.sum(0)) if self.scored else None
 
     @property
@@ -152,18 +164,12 @@ class MaskRun(RunView):
         return self.samples[["path", "mask"]]
 
 
-@dataclass(frozen=True)
-class CollectedMasks:
+class CollectedMasks(Collected[MaskRun]):
     """Everything that a report shows. same_images: whether the runs were scored on the same masks."""
-
-    runs: list[MaskRun]
-    comparisons: list[Comparison]
-    differing: list[Difference]
-    same_images: bool
 
     @property
     def measure(self) -> str:
-        """What is compared: mIoU, with the names of the classes where some are in too few images for a test."""
+        """What is compared: mIoU, with the names of the classes if some are in too few images for a test."""
         partly = [run for run in self.scored if run.figures is not None and run.figures.common is not None]
         if not self.same_images or not partly:
             return "mIoU"
@@ -171,47 +177,13 @@ class CollectedMasks:
         assert partly[0].figures.common is not None
         return f"mIoU over {over_classes(partly[0].figures.common.classes, partly[0].run.classes)}"
 
-    @property
-    def scored(self) -> list[MaskRun]:
-        """The runs that have figures."""
-        return [run for run in self.runs if run.figures is not None]
-
-    @property
-    def headline(self) -> list[str]:
-        """The answer, in one sentence or a few."""
-        left_out = left_aside(self.runs)
-        learnt = [run for run in self.scored if not run.not_learnt]
-        if len(self.comparisons) > 1:
-            values = {run.label: run.compared[0] for run in learnt}
-            return summary(values, self.comparisons, self.measure) + left_out
-        if self.comparisons:
-            return [self.comparisons[0].sentence, *left_out]
-        return [_sentence(run) for run in learnt] + left_out
-
-
-def _sentence(run: MaskRun) -> str:
-    figures = run.figures
-    assert figures is not None
-    start = f"{run.label} reaches a mean IoU of {figures.miou:.1%} on {counted(figures.images, f'{run.part} image')}"
-    accuracy = f"{figures.pixel_accuracy:.1%} of the scored pixels are right."
-    if figures.miou_interval is not None:
-        return f"{start}, 95% interval {percents(figures.miou_interval)}; {accuracy}"
-    others = "" if run.over_the_others is None else f"; {run.over_the_others}"
-    return f"{start}, without an interval: {run.why_no_interval}{others}; {accuracy}"
-
 
 def collect(runs: Sequence[RunDirectory]) -> CollectedMasks:
-    """Figures of runs, and their comparisons where they were scored on the same masks by the same classes."""
-    labels = labels_of([recipe_of(run).name for run in runs], runs)
-    views = [MaskRun(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
-    first = views[0]
-    same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in views[1:])
-    return CollectedMasks(views, _compare(views) if same else [], differing(views), same)
-
-
-def _compare(runs: list[MaskRun]) -> list[Comparison]:
-    pairs = list(itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2))
-    return comparisons(pairs, [_test(a, b) for a, b in pairs])
+    """Figures of runs, and their comparisons if they were scored on the same masks with the same classes."""
+    figures = views(runs, MaskRun)
+    first = figures[0]
+    same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in figures[1:])
+    return CollectedMasks.of(figures, same, _test)
 
 
 def _test(a: MaskRun, b: MaskRun) -> PairedMasks:

@@ -1,4 +1,4 @@
-"""The masks of chosen images at the first, middle and last epoch, beside the truth."""
+"""The masks of chosen images at the first, middle and last epoch, next to the truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snellen.insight.segmentation import by_image
 from snellen.reporting.runs import image_path
 from snellen.tasks.segmentation.record import MaskSnapshot, recipe_of
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
-from snellen.tasks.segmentation.report.masks import Mask, TrueMasks, error_picture, mask_picture, photograph, reduced
+from snellen.tasks.segmentation.report.masks import Mask, TrueMasks, error_picture, mask_picture, reduced, scene
 from snellen.tasks.segmentation.task import confusion_counts
 
 _LONGEST = 480  # px, of a picture's longer side
@@ -26,7 +26,7 @@ _ALWAYS = 3  # images, however large their pictures are
 
 @dataclass(frozen=True)
 class View:
-    """A prediction. score: mIoU of this image, NaN where unknown. labels, errors: data URLs."""
+    """A prediction. score: mIoU of this image, NaN if unknown. labels, errors: data URLs."""
 
     epoch: int
     score: float
@@ -36,7 +36,7 @@ class View:
 
 @dataclass(frozen=True)
 class Line:
-    """What one run predicts of an image at its epochs. score: mIoU of the image at the chosen epoch."""
+    """The predictions of one run for an image, by epoch. score: mIoU of the image at the chosen epoch."""
 
     run: MaskRun
     score: float
@@ -56,12 +56,12 @@ class Scene:
 
     @property
     def columns(self) -> int:
-        """Of predictions."""
+        """The number of columns of predictions."""
         return max(len(line.views) for line in self.lines)
 
     @property
     def weight(self) -> int:
-        """Characters of its pictures."""
+        """The size of its pictures in characters."""
         pictures = [
             self.photo,
             self.truth,
@@ -81,7 +81,7 @@ class MaskEvolution:
 
 
 def evolutions(collected: CollectedMasks) -> list[MaskEvolution]:
-    """Of all runs together where they were scored on the same images, else of each run by itself."""
+    """Of all runs together if they were scored on the same images, else of each run alone."""
     runs = [run for run in collected.scored if run.snapshots]
     groups = [runs] if collected.same_images else [[run] for run in runs]
     room = _ROOM // max(1, len(groups))
@@ -111,7 +111,7 @@ def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
 def choose(kept: Sequence[int], scores: NDArray[np.float64], named: Sequence[int]) -> list[tuple[int, str]]:
     """(row, why it is shown): those that were named, the best, the median and the worst; then the others, best first.
 
-    kept: rows whose masks there are. scores: (N,) of all rows; those that are NaN come last.
+    kept: rows whose masks are stored. scores: (N,) of all rows; those that are NaN come last.
     """
     ranked = sorted(kept, key=lambda row: (math.isnan(scores[row]), -scores[row]))
     finite = [row for row in ranked if math.isfinite(scores[row])]
@@ -153,7 +153,7 @@ def _scene(
         PurePosixPath(path).name,
         why,
         size,
-        photograph(image_path(first.run, first.validation_samples, row), size, first.bits()),
+        scene(image_path(first.run, first.validation_samples, row), size, first.bits()),
         None if truth is None else mask_picture(reduced(truth, _LONGEST), colours),
         lines,
     )

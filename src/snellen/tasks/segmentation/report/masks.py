@@ -13,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.decode import UnreadableImageError
 from snellen.data.masks.classes import IGNORE, ClassTable, Rgb
 from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.overlay import tinted
 from snellen.data.masks.resize import resize_mask
-from snellen.errors import UserError
+from snellen.reporting.pictures import jpeg, photograph
 from snellen.run.directory import RunDirectory
 from snellen.tasks.segmentation.record import recipe_of
 
 Mask = NDArray[np.uint8]
+_QUALITY = 80  # of JPEGs
 WRONG = (220, 38, 127)  # of the error map, over a grey image: stands out for people with any colour vision
 
 
@@ -64,14 +65,10 @@ def error_picture(prediction: Mask, truth: Mask) -> str:
     return _png(wrong.astype(np.uint8), [(0, 0, 0), WRONG], 0)
 
 
-def photograph(path: Path, size: tuple[int, int], bits: int | None) -> str | None:
+def scene(path: Path, size: tuple[int, int], bits: int | None) -> str | None:
     """The image as a JPEG of (height, width); None when the file is gone or unreadable. bits: as in `decode`."""
-    try:
-        pixels = decode(path, min(size), bits=bits)
-    except UserError:
-        return None
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    return _jpeg(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    image = photograph(path, min(size), bits)
+    return None if image is None else jpeg(image.resize(size[::-1], Image.Resampling.BILINEAR), _QUALITY)
 
 
 def overlaid(path: Path, mask: Mask, colours: Sequence[Rgb], longest: int, bits: int | None) -> str | None:
@@ -80,12 +77,10 @@ def overlaid(path: Path, mask: Mask, colours: Sequence[Rgb], longest: int, bits:
     bits: as in `decode`.
     """
     small = reduced(mask, longest)
-    try:
-        pixels = decode(path, longest, bits=bits)
-    except UserError:
+    image = photograph(path, longest, bits)
+    if image is None:
         return None
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).resize(small.shape[::-1])
-    return _jpeg(Image.fromarray(tinted(np.asarray(image), small, colours)))
+    return jpeg(Image.fromarray(tinted(np.asarray(image.resize(small.shape[::-1])), small, colours)), _QUALITY)
 
 
 def _png(values: Mask, palette: Sequence[Sequence[int]], transparent: int) -> str:
@@ -94,9 +89,3 @@ def _png(values: Mask, palette: Sequence[Sequence[int]], transparent: int) -> st
     data = io.BytesIO()
     image.save(data, "PNG", optimize=True, transparency=transparent)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def _jpeg(image: Image.Image) -> str:
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=80, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

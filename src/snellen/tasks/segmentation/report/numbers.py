@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from snellen.insight.segmentation import PairedMasks
-from snellen.reporting.comparisons import comparison_numbers
-from snellen.reporting.runs import differing_numbers, ends, finite, run_numbers, table_row
+from snellen.insight.mask_words import why_no_interval
+from snellen.insight.segmentation import MaskClassFigures, MaskFigures
+from snellen.reporting.runs import ends, finite, run_numbers, table_row
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 
 _OVER_CLASSES = ("miou", "dice", "boundary_f")
@@ -15,17 +16,7 @@ _WITH_INTERVALS = ("miou", "pixel_accuracy", "dice", "boundary_f")
 
 def numbers(collected: CollectedMasks) -> dict[str, Any]:
     """All of them."""
-    return {
-        "headline": collected.headline,
-        "runs": [_run_numbers(run) for run in collected.runs],
-        "comparisons": [
-            comparison_numbers(c)
-            | {key: getattr(c.test, key) for key in ("better_a", "better_b", "measure", "why_no_test")}
-            for c in collected.comparisons
-            if isinstance(c.test, PairedMasks)
-        ],
-        "differing": differing_numbers(collected.differing),
-    }
+    return collected.numbers(_run_numbers, of_test=("better_a", "better_b", "measure", "why_no_test"))
 
 
 def rows(collected: CollectedMasks) -> list[dict[str, Any]]:
@@ -46,25 +37,9 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
     figures = run.figures
     if figures is None or run.confusion is None:
         return shared
-    single: dict[str, Any] = {}
-    for name in _WITH_INTERVALS:
-        single[name] = finite(getattr(figures, name))
-        interval = ends(getattr(figures, f"{name}_interval"))
-        single[f"{name}_interval"] = None if single[name] is None else interval
-    common = figures.common
     return {
         **shared,
-        "images": figures.images,
-        **single,
-        "no_interval": run.why_no_interval,
-        "over_the_others": None
-        if common is None
-        else {
-            "classes": [run.run.classes[number] for number in common.classes],
-            **{name: finite(getattr(common, name)) for name in _OVER_CLASSES},
-            **{f"{name}_interval": ends(getattr(common, f"{name}_interval")) for name in _OVER_CLASSES},
-        },
-        "boundary_tolerance": run.tolerance,
+        **figure_numbers(figures, run.run.classes, run.tolerance),
         "kept_miou": None if run.kept_score is None else finite(run.kept_score),
         "confusion": run.confusion.counts.tolist(),
         "classes": [
@@ -72,11 +47,7 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
                 "class": name,
                 "colour": colour,
                 "share_of_pixels": finite(of_class.share),
-                "images": of_class.images,
-                "too_few_images": not of_class.enough,
-                "iou": finite(of_class.iou),
-                "iou_interval": ends(of_class.iou_interval),
-                **{key: finite(getattr(of_class, key)) for key in ("dice", "recall", "precision", "boundary_f")},
+                **class_numbers(of_class),
             }
             for name, colour, of_class in zip(run.run.classes, run.run.data["colours"], figures.classes, strict=True)
         ],
@@ -84,4 +55,38 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
             {"path": path, "miou": finite(float(value))}
             for path, value in zip(run.samples["path"], run.miou_by_image, strict=True)
         ],
+    }
+
+
+def figure_numbers(figures: MaskFigures, classes: Sequence[str], tolerance: int) -> dict[str, Any]:
+    """Figures over all classes, for JSON. tolerance: of the boundary F-score, in pixels."""
+    single: dict[str, Any] = {}
+    for name in _WITH_INTERVALS:
+        single[name] = finite(getattr(figures, name))
+        interval = ends(getattr(figures, f"{name}_interval"))
+        single[f"{name}_interval"] = None if single[name] is None else interval
+    common = figures.common
+    return {
+        "images": figures.images,
+        **single,
+        "no_interval": why_no_interval(figures, classes),
+        "over_the_others": None
+        if common is None
+        else {
+            "classes": [classes[number] for number in common.classes],
+            **{name: finite(getattr(common, name)) for name in _OVER_CLASSES},
+            **{f"{name}_interval": ends(getattr(common, f"{name}_interval")) for name in _OVER_CLASSES},
+        },
+        "boundary_tolerance": tolerance,
+    }
+
+
+def class_numbers(figures: MaskClassFigures) -> dict[str, Any]:
+    """Figures of one class, for JSON."""
+    return {
+        "images": figures.images,
+        "too_few_images": not figures.enough,
+        "iou": finite(figures.iou),
+        "iou_interval": ends(figures.iou_interval),
+        **{key: finite(getattr(figures, key)) for key in ("dice", "recall", "precision", "boundary_f")},
     }

@@ -1,0 +1,85 @@
+"""The runs of a page: their figures, how they compare, and the answer in a sentence or a few."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Self
+
+import numpy as np
+
+from snellen.insight.differences import Difference
+from snellen.insight.paired import PairedTest
+from snellen.insight.segmentation import PairedMasks
+from snellen.reporting.comparisons import Comparison, comparison_numbers, comparisons, summary
+from snellen.reporting.runs import AnyView, RunView, differing, labels_of, left_aside
+from snellen.run.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Collected(ABC, Generic[AnyView]):
+    """Everything that a report shows. same_images: whether the runs were scored on the same images."""
+
+    runs: list[AnyView]
+    comparisons: list[Comparison]
+    differing: list[Difference]
+    same_images: bool
+
+    @classmethod
+    def of(
+        cls, runs: list[AnyView], same_images: bool, test: Callable[[AnyView, AnyView], PairedTest | PairedMasks]
+    ) -> Self:
+        """Runs with the tests of their pairs, if they were scored on the same images."""
+        return cls(runs, comparisons(runs, test) if same_images else [], differing(runs), same_images)
+
+    @property
+    @abstractmethod
+    def measure(self) -> str:
+        """What is compared."""
+
+    @property
+    def scored(self) -> list[AnyView]:
+        """The runs that have figures."""
+        return [run for run in self.runs if run.scored]
+
+    @property
+    def headline(self) -> list[str]:
+        """The answer, in one sentence or a few."""
+        left_out = left_aside(self.runs)
+        learnt = [run for run in self.scored if not run.not_learnt]
+        if len(self.comparisons) > 1:
+            values = {run.label: run.compared[0] for run in learnt}
+            return summary(values, self.comparisons, self.measure) + left_out
+        if self.comparisons:
+            return [self.comparisons[0].sentence, *left_out]
+        return [run.sentence for run in learnt] + left_out
+
+    def numbers(self, of_run: Callable[[AnyView], dict[str, Any]], of_test: Sequence[str]) -> dict[str, Any]:
+        """All numbers of the page, for JSON. of_run: those of a run. of_test: fields of the comparisons' tests."""
+        return {
+            "headline": self.headline,
+            "runs": [of_run(run) for run in self.runs],
+            "comparisons": [
+                comparison_numbers(c) | {key: getattr(c.test, key) for key in of_test} for c in self.comparisons
+            ],
+            "differing": [asdict(row) for row in self.differing],
+        }
+
+
+def views(runs: Sequence[RunDirectory], view: Callable[[str, RunDirectory, int], AnyView]) -> list[AnyView]:
+    """The figures of each run, under a label that no other has."""
+    labels = labels_of([view("", run, 0).recipe.name for run in runs], runs)
+    return [view(label, run, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+
+
+def reasons_not_learnt(runs: Sequence[RunView]) -> tuple[str, ...]:
+    """Why, for each of the runs that has not learnt."""
+    return tuple(run.why_not_learnt for run in runs if run.why_not_learnt is not None)
+
+
+def mean_of_kept(runs: Sequence[RunView]) -> float | None:
+    """The mean of the kept weights' own scores, if epochs were chosen by them; else None."""
+    if not any(run.of_kept for run in runs):
+        return None
+    return float(np.mean([run.kept_score for run in runs if run.kept_score is not None]))
