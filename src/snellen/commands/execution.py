@@ -11,7 +11,7 @@ from rich.console import Console
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
 from snellen.commands.final_scores import score_test_part, write_predictions
-from snellen.engine.checkpoint import Progress
+from snellen.engine.checkpoint import Checkpoint, Progress
 from snellen.engine.display import Display
 from snellen.engine.environment import describe, peak_memory_mib
 from snellen.engine.few_steps import few_steps_note
@@ -86,27 +86,9 @@ def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
     A run that diverges in reduced precision continues in fp32: again() prepares its job as for a resume. In fp32 it
     ends. Raises UserError for anything that stops a run.
     """
-    path = job.path
     checkpoint, progress = job.begin()
-    write_status("running", job, progress)
-    if not progress.step and not in_study(path):  # a study has notes on its settings
-        note = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
-        say_notes(console, [] if note is None else [note])
-    say(console, f"training {counted(job.recipe.epochs, 'epoch')} of {counted(job.feed.steps, 'step')} into {path}")
-    steps = job.recipe.epochs * job.feed.steps
     try:
-        with (
-            StopRequest() as stop,
-            Display(console, job.recipe.epochs, steps, progress.step) as display,
-            memory_explained(job.recipe, job.feed.device),
-        ):
-            finished = run_loop(job, display, stop, checkpoint, progress)
-        network = job.task.weights(job.scored)
-        job.writer.weights("checkpoints/last.safetensors", network, {"epoch": str(progress.epoch - 1)})
-        write_predictions(Run(path), job.writer, "validation")
-        if finished:  # still "running", so that a run stopped here resumes with the test part
-            write_status("running", job, progress)
-            score_test_part(Run(path), job.writer, console)
+        view = _trained(job, checkpoint, progress, console)
     except DivergedError as error:
         if job.mode.precision != "fp32":
             note = go_back_in_fp32(job.writer, str(error))
@@ -121,16 +103,48 @@ def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
         message = f"{job.path}: the disk is full." if isinstance(error, OSError) else str(error)
         with suppress(UserError):  # a full disk may have no room for this either
             write_status("failed", job, progress, message)
-        raise UserError(f"{message}\nTo resume from the last checkpoint: snellen train --resume {path}") from error
+        raise UserError(f"{message}\nTo resume from the last checkpoint: snellen train --resume {job.path}") from error
+    if view is not None and not in_study(job.path):
+        _report(view, console)
+    return Run(job.path)
+
+
+def _trained(job: Job, checkpoint: Checkpoint, progress: Progress, console: Console) -> RunView | None:
+    """Trains and scores, from the first status to the last, and returns the run's figures; None if it was stopped."""
+    path = job.path
+    write_status("running", job, progress)
+    if not progress.step and not in_study(path):  # a study has notes on its settings
+        note = few_steps_note(job.recipe, int(Run(path).data["counts"]["train"]))
+        say_notes(console, [] if note is None else [note])
+    say(console, f"training {counted(job.recipe.epochs, 'epoch')} of {counted(job.feed.steps, 'step')} into {path}")
+    steps = job.recipe.epochs * job.feed.steps
+    with (
+        StopRequest() as stop,
+        Display(console, job.recipe.epochs, steps, progress.step) as display,
+        memory_explained(job.recipe, job.feed.device),
+    ):
+        finished = run_loop(job, display, stop, checkpoint, progress)
+    network = job.task.weights(job.scored)
+    job.writer.weights("checkpoints/last.safetensors", network, {"epoch": str(progress.epoch - 1)})
+    write_predictions(Run(path), job.writer, "validation")
     if not finished:
         write_status("interrupted", job, progress)
         say(console, f"stopped; to resume: snellen train --resume {path}")
-        return Run(path)
+        return None
+    write_status("running", job, progress)  # so that a run stopped here resumes with the test part
+    score_test_part(Run(path), job.writer, console)
     run = Run(path)
     view = run.kind.report.view(run.recipe.name, run, 0)
     write_status("finished", job, progress, view=view)
-    if not in_study(path):
-        page = run.report()
-        for line in (*closing_lines(view), f"report: {page}", *view.next_commands):
-            say(console, line)
-    return run
+    return view
+
+
+def _report(view: RunView, console: Console) -> None:
+    """Writes the report of a finished run, and prints its headline and the next commands."""
+    path = view.run.path
+    try:
+        page = Run(path).report()
+    except UserError as error:
+        raise UserError(f"{error}\nThe run is finished; to write its report: snellen report {path}") from error
+    for line in (*closing_lines(view), f"report: {page}", *view.next_commands):
+        say(console, line)
