@@ -339,11 +339,16 @@ def _train(command: str, arguments: list[str], out: Path | None, resume: Path | 
 
         run_command = pretrain.pretrain if command == "pretrain" else train.train
         run = run_command(data, recipe, out=out, overrides=overrides)
-    elif arguments or out:
-        raise UserError("--resume RUN takes nothing else: a run resumes with the recipe and data it started with.")
     else:
+        words, overrides = split(arguments)
+        devices = overrides.pop("hardware.devices", None)
+        if words or overrides or out or not isinstance(devices, int | None):
+            raise UserError(
+                "--resume RUN takes nothing else than hardware.devices=N: a run resumes with the recipe and data it "
+                "started with."
+            )
         from snellen.commands.train import resume as run_resume
 
-        run = run_resume(resume)
+        run = run_resume(resume, devices=devices)
     if run.status.state == "interrupted":
         sys.exit(_INTERRUPTED)

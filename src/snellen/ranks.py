@@ -117,3 +117,29 @@ def collected(tensor: Tensor) -> list[torch.Tensor]:
     received = [torch.empty_like(flat) for _ in range(size())]
     distributed.all_gather(received, flat, group=_control)
     return [one[: int(of.prod())].reshape(of.tolist()) for one, of in zip(received, shapes, strict=True)]
+
+
+def dealt(count: int) -> range:
+    """The numbers below `count` that this process works on when they are dealt out in turn."""
+    return range(rank(), count, size())
+
+
+def in_order(pieces: list[Tensor]) -> Tensor:
+    """The rows of all processes from batches that were dealt out in turn, one piece a batch, on the CPU.
+
+    The first process has at least one piece; the pieces differ in their first axis only.
+    """
+    import torch
+
+    if _distributed() is None:
+        return torch.cat(pieces).cpu()
+    axes = int(agreed([float(pieces[0].dim()) if pieces else 0.0])[0])
+    shape = [int(side) for side in agreed([*map(float, pieces[0].shape[1:])] if pieces else [0.0] * (axes - 1))]
+    dtype = _DTYPES[int(agreed([float(_DTYPES.index(str(pieces[0].dtype))) if pieces else 0.0])[0])]
+    mine = torch.cat(pieces) if pieces else torch.empty(0, *shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+    lengths = collected(torch.tensor([len(piece) for piece in pieces], dtype=torch.int64))
+    queues = [iter(torch.split(rows, of.tolist())) for rows, of in zip(collected(mine), lengths, strict=True)]
+    return torch.cat([next(queues[step % size()]) for step in range(sum(len(of) for of in lengths))])
+
+
+_DTYPES = ("torch.float32", "torch.float64", "torch.int64", "torch.uint8", "torch.bool")

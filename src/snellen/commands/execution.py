@@ -19,6 +19,7 @@ from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
 from snellen.engine.loop import train as run_loop
 from snellen.engine.out_of_memory import memory_explained
+from snellen.engine.processes import Processes
 from snellen.errors import DivergedError, UserError
 from snellen.files import FULL
 from snellen.recipe.load import dump
@@ -80,20 +81,25 @@ def write_status(
     job.writer.json("status.json", status.as_dict())
 
 
-def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
+def execute(job: Job, console: Console, again: Callable[[], Job], devices: int | None = None) -> Run:
     """Trains to the end or to Ctrl-C, then writes final scores and, outside of a study, the report.
 
     A run that diverges in reduced precision continues in fp32: again() prepares its job as for a resume. In fp32 it
-    ends. Raises UserError for anything that stops a run.
+    ends. devices: in place of the recipe's. Raises UserError for anything that stops a run.
     """
+    with Processes(devices or job.recipe.hardware.devices) as processes:
+        return _execute(job, processes, console, again)
+
+
+def _execute(job: Job, processes: Processes, console: Console, again: Callable[[], Job]) -> Run:
     checkpoint, progress = job.begin()
     try:
-        view = _trained(job, checkpoint, progress, console)
+        view = _trained(job, processes, checkpoint, progress, console)
     except DivergedError as error:
         if job.mode.precision != "fp32":
             note = go_back_in_fp32(job.writer, str(error))
             console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
-            return execute(again(), console, again)
+            return _execute(again(), processes, console, again)
         message = start_again(str(error), job.recipe)
         write_status("failed", job, progress, message, diverged=True)
         raise UserError(message) from error
@@ -109,7 +115,9 @@ def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
     return Run(job.path)
 
 
-def _trained(job: Job, checkpoint: Checkpoint, progress: Progress, console: Console) -> RunView | None:
+def _trained(
+    job: Job, processes: Processes, checkpoint: Checkpoint, progress: Progress, console: Console
+) -> RunView | None:
     """Trains and scores, from the first status to the last, and returns the run's figures; None if it was stopped."""
     path = job.path
     write_status("running", job, progress)
@@ -122,8 +130,9 @@ def _trained(job: Job, checkpoint: Checkpoint, progress: Progress, console: Cons
         StopRequest() as stop,
         Display(console, job.recipe.epochs, steps, progress.step) as display,
         memory_explained(job.recipe, job.feed.device),
+        processes.connected(job) as together,
     ):
-        finished = run_loop(job, display, stop, checkpoint, progress)
+        finished = run_loop(together, display, stop, checkpoint, progress)
     network = job.task.weights(job.scored)
     job.writer.weights("checkpoints/last.safetensors", network, {"epoch": str(progress.epoch - 1)})
     write_predictions(Run(path), job.writer, "validation")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,13 @@ from rich.console import Console
 
 from snellen.commands.execution import execute, write_start
 from snellen.data.given import check_source
+from snellen.engine.display import Display
+from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
+from snellen.engine.loop import train as train_together
+from snellen.engine.processes import announced, connection, is_follower, join
 from snellen.engine.recipe import CommonRecipe
-from snellen.errors import UserError
+from snellen.errors import DivergedError, UserError
 from snellen.files import as_path
 from snellen.recipe.load import dotted
 from snellen.run.claim import locked, new_run
@@ -73,6 +79,8 @@ def train_by(
     console: Console,
 ) -> Run:
     """The common part of `train` and `pretrain`. command: which of them."""
+    if is_follower():
+        return follow()
     data, fields = check_source(data), dotted(overrides, keywords, recipe_types())
     folder = None if out is None else as_path(out, "out")
     if recipe is None:
@@ -93,20 +101,25 @@ def train_on(kind: AnyKind, images: Any, data: Source, recipe: CommonRecipe, out
         prepared = kind.prepare.prepare(path, recipe, images, console, recorded=None)
         source = absolute(kind.data.keep_source(data, prepared.job.writer))
         write_start(prepared, kind.prepare.facts(prepared, source, console))
-        return execute(prepared.job, console, lambda: _prepare_again(kind, path, images, console))
+        return execute(prepared.job, console, lambda: prepare_again(kind, path, images, console))
 
 
-def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool = False) -> Run:
+def resume(
+    run: str | Path | Run, *, devices: int | None = None, console: Console | None = None, quiet: bool = False
+) -> Run:
     """Resumes a stopped run of any kind from its last checkpoint; the result is that of a run that was never stopped.
 
     Parameters:
         run: a run, or its folder.
+        devices: processes that train it from now on. None: as many as before.
         console: the rich console that progress is printed on. None: standard error.
         quiet: print nothing (no effect if `console` is given).
 
     Returns the run.
     Raises UserError if the run is finished or has diverged, or if its images or its recipe have changed.
     """
+    if is_follower():
+        return follow()
     console = console or Console(stderr=True, quiet=quiet)
     opened = load(run)
     status = opened.status
@@ -118,11 +131,31 @@ def resume(run: str | Path | Run, *, console: Console | None = None, quiet: bool
     with locked(path):
         images = kind.data.read_again(opened, opened.recipe)
         check_unchanged(opened.data, "fingerprint", images.fingerprint)
-        job = _prepare_again(kind, path, images, console)
-        return execute(job, console, lambda: _prepare_again(kind, path, images, console))
+        job = prepare_again(kind, path, images, console)
+        return execute(job, console, lambda: prepare_again(kind, path, images, console), devices)
 
 
-def _prepare_again(kind: AnyKind, path: Path, images: Any, console: Console) -> Job:
+def follow() -> Run:
+    """Trains the run that the first of several processes has set up together with that one. Returns the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to stop
+    quiet = Console(quiet=True)
+    store, path = join(), None
+    for number, path in enumerate(announced(store), start=1):
+        run = Run(path)
+        job = prepare_again(run.kind, path, run.kind.data.read_again(run, run.recipe), quiet)
+        with (
+            connection(store, number, job) as together,
+            StopRequest() as stop,
+            Display(quiet, job.recipe.epochs, 1, 0) as display,
+            suppress(DivergedError),  # the first process goes back to fp32, or ends
+        ):
+            train_together(together, display, stop, *together.begin())
+    if path is None:
+        raise UserError("the first process of this run has ended while it was setting the run up; see its message.")
+    return Run(path)
+
+
+def prepare_again(kind: AnyKind, path: Path, images: Any, console: Console) -> Job:
     """The job of a run to be continued, in the mode that its folder now names."""
     run = Run(path)
     return kind.prepare.prepare(path, run.recipe, images, console, recorded_of(run)).job

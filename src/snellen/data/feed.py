@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.augment.mixing import mix, soft_targets
+from snellen import ranks
+from snellen.data.augment.draws import Draws, PartOfBatch
+from snellen.data.augment.mixing import draw_mixing, soft_targets
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
 from snellen.data.cache import Pixels
@@ -27,12 +29,14 @@ class Batch:
     """The data of one optimiser step, or of one step of an evaluation.
 
     images: (B, 3, S, S) float, normalised, on the training device. target: (B,) int64 in [0, C).
-    soft: (B, C) float32 label distribution after mixing, rows sum to 1; None if nothing was mixed.
+    soft: (B, C) float32 label distribution after mixing, rows sum to 1; None if nothing was mixed. whole: how many
+    images the step has in all processes; None: B.
     """
 
     images: Tensor
     target: Tensor
     soft: Tensor | None = None
+    whole: int | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -85,8 +89,11 @@ class Feed:
         shuffled = order(self.seed, epoch, len(self.targets))
         return produced(make, range(start, self.steps), self.pixels, self.device)
 
-    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """Batches of the evaluation views of all images, or of those in `rows`, in order."""
+    def evaluate(self, rows: NDArray[np.int64] | None = None, dealt: bool = False) -> Iterator[Batch]:
+        """Batches of the evaluation views of all images, or of those in `rows`, in order.
+
+        dealt: only those of this process, see `ranks.dealt`.
+        """
 
         def make(step: int) -> Batch:
             batch_rows = all_rows[step * self.batch_size : (step + 1) * self.batch_size]
@@ -94,21 +101,44 @@ class Feed:
             return self._on_device(self.augmentation.evaluate(views), self.targets[batch_rows])
 
         all_rows = torch.arange(len(self.targets)) if rows is None else torch.from_numpy(rows)
-        return produced(make, range(-(-len(all_rows) // self.batch_size)), self.views, self.device)
+        steps = -(-len(all_rows) // self.batch_size)
+        return produced(make, ranks.dealt(steps) if dealt else range(steps), self.views, self.device)
 
     def _train_batch(self, rows: Tensor, epoch: int, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
-        images = self.augmentation.train(self.pixels.take(rows), generator, epoch=epoch, rows=rows)
-        batch = self._on_device(images, self.targets[rows])
+        generator = self._generator(epoch, step)
+        batch = self._augmented(*part_of_batch(rows, generator), epoch)
         if not (self.mix.mixup or self.mix.cutmix):
-            return batch
-        soft = soft_targets(batch.target, self.classes)
-        images, soft = mix(batch.images, soft, self.mix, generator)
-        return Batch(images, batch.target, soft)
+            return replace(batch, whole=len(rows))
+        images, soft = batch.images, soft_targets(batch.target, self.classes)
+        mixing = draw_mixing(len(rows), images.shape[2], images.shape[3], self.mix, generator)
+        if mixing is not None:
+            partner = mixing.partner[ranks.part(len(rows))]
+            if len(partner) == len(rows):
+                partner = partner.to(self.device)
+                others, other_soft = images[partner], soft[partner]
+            else:  # partners that other processes hold are made here too, by the same random numbers
+                draws = PartOfBatch(self._generator(epoch, step), len(rows), partner)
+                other = self._augmented(rows[partner], draws, epoch)
+                others, other_soft = other.images, soft_targets(other.target, self.classes)
+            images, soft = mixing.blend(images, soft, others, other_soft)
+        return Batch(images, batch.target, soft, len(rows))
+
+    def _generator(self, epoch: int, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
+
+    def _augmented(self, rows: Tensor, draws: Draws, epoch: int) -> Batch:
+        images = self.augmentation.train(self.pixels.take(rows), draws, epoch=epoch, rows=rows)
+        return self._on_device(images, self.targets[rows])
 
     def _on_device(self, images: Tensor, target: Tensor) -> Batch:
         images = on_device(images, self.device, self.channels_last)
         return Batch(images, target.to(self.device, non_blocking=True))
+
+
+def part_of_batch(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Draws]:
+    """Those of a batch's rows, (B,) int64, that this process makes, and the random numbers for them."""
+    mine = torch.arange(len(rows))[ranks.part(len(rows))]
+    return (rows, generator) if len(mine) == len(rows) else (rows[mine], PartOfBatch(generator, len(rows), mine))
 
 
 def part_count(images: int, parts: int) -> int:
@@ -126,9 +156,12 @@ def on_device(images: Tensor, device: torch.device, channels_last: bool) -> Tens
 
 
 def steps_in_epoch(count: int, batch_size: int, drop_last: bool) -> int:
-    """Batches of `count` images. A last batch of one image is dropped: it has no variance for batch-norm."""
+    """Batches of `count` images. A last batch of one image is dropped: it has no variance for batch-norm.
+
+    So is one with fewer images than there are processes.
+    """
     full, rest = divmod(count, batch_size)
-    return max(1, full + (0 if drop_last or rest < 2 else 1))
+    return max(1, full + (0 if drop_last or rest < max(2, ranks.size()) else 1))
 
 
 def order(seed: int, epoch: int, count: int) -> Tensor:

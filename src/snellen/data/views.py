@@ -8,18 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snellen import ranks
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.cache import Pixels
-from snellen.data.feed import on_device, order, produced
+from snellen.data.feed import on_device, order, part_of_batch, produced
 from snellen.randomness import derive
 
 
 @dataclass(frozen=True)
 class ViewBatch:
-    """first, second: (B, 3, S, S) float, normalised, on the training device: two views of the same images."""
+    """first, second: (B, 3, S, S) float, normalised, on the training device: two views of the same images.
+
+    whole: how many images the step has in all processes; None: B.
+    """
 
     first: Tensor
     second: Tensor
+    whole: int | None = None
 
     @property
     def images(self) -> Tensor:
@@ -57,15 +62,16 @@ class ViewFeed:
         """The batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
 
         def make(step: int) -> ViewBatch:
-            rows = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
-            raw = self.pixels.take(rows)
+            whole = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
+            raw = self.pixels.take(whole[ranks.part(len(whole))])
             views = []
             for number in (1, 2):
                 generator = torch.Generator().manual_seed(derive(self.seed, "view", number, epoch, step))
+                rows, draws = part_of_batch(whole, generator)
                 flip_epoch = epoch + number - 1  # alternate_flip gives the second view the other flip
-                view = self.augmentation.train(raw, generator, epoch=flip_epoch, rows=rows)
+                view = self.augmentation.train(raw, draws, epoch=flip_epoch, rows=rows)
                 views.append(on_device(view, self.device, self.channels_last))
-            return ViewBatch(*views)
+            return ViewBatch(views[0], views[1], len(whole))
 
         shuffled = order(self.seed, epoch, len(self.pixels))
         return produced(make, range(start, self.steps), self.pixels, self.device)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def find_device(spec: HardwareSpec) -> torch.device:
     """The device that `spec` names, or the best one available. Raises UserError if the named one is missing."""
     if spec.device == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        # Of several processes on one machine, each has a GPU of its own.
+        index = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", index) if torch.cuda.is_available() else torch.device("cpu")
     device = torch.device(spec.device)
     if device.type == "cuda":
         count = torch.cuda.device_count()
@@ -45,6 +47,8 @@ def prepare_process(spec: HardwareSpec, resumed: bool = False) -> None:
         if spec.threads > cores and not resumed:
             raise UserError(f"hardware.threads={spec.threads}: this machine has {cores} cores; expected 1 to {cores}.")
         torch.set_num_threads(min(spec.threads, cores))
+    elif spec.devices > 1:
+        torch.set_num_threads(max(1, cores // spec.devices))
     # cuBLAS reads this when it creates its first handle; without it, deterministic matrix products are refused.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)

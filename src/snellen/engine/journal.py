@@ -53,8 +53,6 @@ class Journal:
     def __init__(
         self, writer: RunWriter, progress: Progress, train_metric: str, columns: Sequence[str], records: Sequence[str]
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._progress = progress
         self._fields = epoch_fields(train_metric, columns)
         self._records = records
@@ -66,7 +64,7 @@ class Journal:
         if not progress.file_sizes:
             self._row(_STEPS, _STEP_FIELDS)
             self._row(_EPOCHS, self._fields)
-        self._events = SummaryWriter(str(writer.path / "tensorboard"), purge_step=progress.step)
+        self._events = writer.events("tensorboard", progress.step)
         self._pending: list[_Step] = []
         self._flushed_at = time.monotonic()
 
@@ -80,13 +78,14 @@ class Journal:
 
     def step(
         self, loss: Tensor, metric_sum: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
-    ) -> bool:
-        """Queues one step without waiting for the device. Returns whether the sums were brought up to date."""
+    ) -> None:
+        """Queues one step without waiting for the device."""
         self._pending.append(_Step(self._progress.step, loss, metric_sum, images, rate, norm, seconds))
-        if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:
-            return False
-        self.flush()
-        return True
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write the queued steps."""
+        return time.monotonic() - self._flushed_at >= _FLUSH_SECONDS
 
     def flush(self) -> None:
         """Writes the queued steps and adds them to the epoch's sums one by one, so when to flush does not matter."""

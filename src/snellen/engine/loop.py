@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snellen import ranks
 from snellen.engine.checkpoint import Checkpoint, Progress
 from snellen.engine.device import synchronise
 from snellen.engine.display import Display, metric_text
@@ -25,6 +26,7 @@ from snellen.engine.optimizer import build_optimizer, set_momentum
 from snellen.engine.recipe import CommonRecipe
 from snellen.engine.schedule import factor, momentum
 from snellen.errors import DivergedError, UserError
+from snellen.models.synced_norm import synchronise_norms
 from snellen.randomness import derive
 from snellen.run.writer import RunWriter
 
@@ -40,6 +42,10 @@ Autocast = Callable[[], AbstractContextManager[Any]]  # makes the context of a f
 
 class Examples(Protocol):
     """The data of one optimiser step."""
+
+    @property
+    def whole(self) -> int | None:
+        """How many images it has in all processes; None: as many as here."""
 
     def __len__(self) -> int:
         """How many images."""
@@ -115,8 +121,8 @@ class Task(Protocol):
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """The scalar to minimise, and the sum of the training metric over the batch's images."""
 
-    def share(self, part: Any, whole: Any) -> Tensor | float:
-        """The part's share in the mean loss of the whole batch, for gradient accumulation."""
+    def weight(self, batch: Any) -> Tensor | float:
+        """What the mean loss of the batch is a mean over: so much it counts beside the other parts of its step."""
 
     def after_step(self, model: Any, step: int, total: int) -> None:
         """Called after each optimiser step: the `step`-th, counted from 1, of `total`."""
@@ -170,6 +176,8 @@ class Job:
 
     def setup(self) -> tuple[nn.Module, Optimizer]:
         """Network and optimiser as Fabric runs them."""
+        if ranks.size() > 1:
+            synchronise_norms(self.model)
         runner = torch.compile(self.model) if self.mode.compiled else self.model
         trained, optimizer = self.fabric.setup(cast("nn.Module", runner), self.optimizer)
         return trained, optimizer
@@ -198,11 +206,15 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
                 progress.step += 1
                 progress.step_in_epoch += 1
                 progress.seconds_training = before + time.perf_counter() - started
-                if journal.step(loss, metric_sum, len(batch), rate, norm, progress.seconds_training):
+                journal.step(loss, metric_sum, batch.whole or len(batch), rate, norm, progress.seconds_training)
+                # Clocks and signals differ between processes: the first one's count.
+                stopping, saving, reading = ranks.agreed([stop.requested, checkpoint.due, journal.due])
+                if reading:
+                    journal.flush()
                     _show(job, display, progress)
-                if stop.requested or (checkpoint.due and progress.step_in_epoch < steps):
+                if stopping or (saving and progress.step_in_epoch < steps):
                     _save(job, checkpoint, journal, progress)
-                    if stop.requested:
+                    if stopping:
                         return False
                     # The time of the save is not training time.
                     started, before = time.perf_counter(), progress.seconds_training
@@ -222,7 +234,7 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
                 if evaluation.quality > progress.chosen_quality or recipe.evaluation.choose == "last":
                     progress.chosen_epoch, progress.chosen_quality = epoch, evaluation.quality
                     job.task.keep(job.scored, evaluation, epoch)
-            if epoch in snapshot_epochs:
+            if epoch in snapshot_epochs and ranks.is_first():
                 job.task.snapshot(job.scored, job.fabric.autocast, epoch)
             progress.seconds_evaluating += time.perf_counter() - started
 
@@ -231,9 +243,10 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
             progress.begin_epoch(epoch + 1)
             if evaluation is not None and evaluation.fatal:  # before it replaces a good checkpoint
                 raise UserError(evaluation.fatal)
-            if checkpoint.due or stop.requested or epoch == recipe.epochs:
+            stopping, saving = ranks.agreed([stop.requested, checkpoint.due])
+            if saving or stopping or epoch == recipe.epochs:
                 _save(job, checkpoint, journal, progress)
-            if stop.requested and epoch < recipe.epochs:
+            if stopping and epoch < recipe.epochs:
                 return False
     return True
 
@@ -246,7 +259,8 @@ def one_step(
     Returns the batch's mean loss, the sum of the training metric over its images, the learning rate, and the gradient's
     norm if it is clipped.
     """
-    torch.manual_seed(derive(job.recipe.seed, "step", step))  # dropout
+    own = [ranks.rank()] if ranks.rank() else []
+    torch.manual_seed(derive(job.recipe.seed, "step", step, *own))  # dropout
     rate = _set_rate(job, step)
     loss, metric_sum = _gradient(job, trained, batch)
     norm = None
@@ -273,16 +287,31 @@ def _set_rate(job: Job, step: int) -> float:
 
 
 def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Tensor]:
-    """Accumulates the gradient over the parts of a batch. Returns its mean loss and the sum of the training metric."""
+    """Accumulates the gradient over the parts of a batch, which may lie in several processes.
+
+    Returns the mean loss of the whole batch and the sum of the training metric over its images.
+    """
     parts = batch.split(job.recipe.accumulation) if job.recipe.accumulation > 1 else [batch]
+    processes = ranks.size()
+    whole = torch.as_tensor(job.task.weight(batch), dtype=torch.float32, device=job.feed.device)
+    whole = ranks.total(whole).clamp(min=1e-9)
     losses, metric_sums = [], []
-    for part in parts:
-        loss, metric_sum = job.task.loss(trained, part)
-        share = job.task.share(part, batch)
-        job.fabric.backward(loss * share if len(parts) > 1 else loss)
+    for number, part in enumerate(parts, start=1):
+        with _unsynchronised(job, trained, number < len(parts)):
+            loss, metric_sum = job.task.loss(trained, part)
+            share = job.task.weight(part) / whole
+            # The gradients of the processes are averaged, so each gives as many times its share.
+            job.fabric.backward(loss * (share * processes) if len(parts) * processes > 1 else loss)
         losses.append(loss.detach() * share)
         metric_sums.append(metric_sum)
-    return torch.stack(losses).sum(), torch.stack(metric_sums).sum()
+    return ranks.total(torch.stack(losses).sum()), ranks.total(torch.stack(metric_sums).sum())
+
+
+def _unsynchronised(job: Job, trained: nn.Module, wanted: bool) -> AbstractContextManager[Any]:
+    """Gradients stay in their process until the last part of a batch."""
+    if ranks.size() == 1:
+        return nullcontext()
+    return job.fabric.no_backward_sync(cast("Any", trained), enabled=wanted)
 
 
 def _save(job: Job, checkpoint: Checkpoint, journal: Journal, progress: Progress) -> None:

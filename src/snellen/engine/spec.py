@@ -37,6 +37,12 @@ class HardwareSpec(Spec):
     threads: int | None = Field(
         None, ge=1, description="CPU threads for the arithmetic, at most one per core. null: one per core."
     )
+    devices: int = Field(
+        1,
+        ge=1,
+        description="Processes that train one run together, each on a GPU of its own, or on a part of the CPU's cores. "
+        "torchrun and SLURM give their own number.",
+    )
     deterministic: bool = Field(
         True, description="Use only algorithms that give the same bits each time; an exact resume needs this."
     )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from snellen import ranks
 from snellen.files import replacing, write_json, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class RunWriter:
     """Writes the files of one run, each whole or not at all, except append-only ones. Names are relative to `path`.
+
+    Of several processes only the first writes; in the others nothing happens.
 
     Raises UserError, naming the file, if the disk is full or the folder cannot be written.
     """
@@ -26,14 +31,18 @@ class RunWriter:
 
     def text(self, name: str, text: str) -> None:
         """UTF-8 text."""
-        write_text(self.path / name, text)
+        if ranks.is_first():
+            write_text(self.path / name, text)
 
     def json(self, name: str, value: Mapping[str, Any]) -> None:
         """A JSON object; NaN and infinity are refused."""
-        write_json(self.path / name, dict(value))
+        if ranks.is_first():
+            write_json(self.path / name, dict(value))
 
     def arrays(self, name: str, arrays: Mapping[str, NDArray[Any]], compress: bool = False) -> None:
         """An .npz file."""
+        if not ranks.is_first():
+            return
         save: Any = np.savez_compressed if compress else np.savez
         with replacing(self.path / name) as temporary, temporary.open("wb") as file:
             save(file, **arrays)
@@ -42,6 +51,8 @@ class RunWriter:
         """The weights of a network as safetensors, contiguous and on the CPU, so that any tool can read them."""
         from safetensors.torch import save_file
 
+        if not ranks.is_first():
+            return
         tensors: dict[str, Tensor] = {
             key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()
         }
@@ -52,11 +63,15 @@ class RunWriter:
         """Tensors and plain values, readable by torch.load with weights_only=True."""
         import torch
 
+        if not ranks.is_first():
+            return
         with replacing(self.path / name) as temporary, temporary.open("wb") as file:
             torch.save(dict(state), file)  # given a path, it would not say why it failed
 
     def growing(self, name: str, size: int) -> IO[bytes]:
         """An append-only file, truncated to `size` bytes and opened at its end."""
+        if not ranks.is_first():
+            return tempfile.TemporaryFile("ab")
         path = self.path / name
         path.parent.mkdir(exist_ok=True)
         file = path.open("ab")
@@ -66,4 +81,12 @@ class RunWriter:
 
     def remove(self, name: str) -> None:
         """Removes a file if it exists."""
-        (self.path / name).unlink(missing_ok=True)
+        if ranks.is_first():
+            (self.path / name).unlink(missing_ok=True)
+
+    def events(self, name: str, step: int) -> SummaryWriter:
+        """TensorBoard's events in a folder, from optimiser step `step` on."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = str(self.path / name) if ranks.is_first() else tempfile.mkdtemp()
+        return SummaryWriter(folder, purge_step=step)

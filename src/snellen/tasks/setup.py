@@ -30,6 +30,7 @@ from snellen.engine.loop import Job, Source, Task
 from snellen.engine.mode import Loss, Mode, ModeTiming
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.out_of_memory import memory_explained
+from snellen.engine.processes import check_devices
 from snellen.engine.recipe import CommonRecipe, Network, Reading, seconds
 from snellen.errors import UserError
 from snellen.models.weights import PUBLISHED, WeightsReport
@@ -107,7 +108,9 @@ def set_up(
 def begin(recipe: CommonRecipe, recorded: Recorded | None) -> torch.device:
     """Sets threads and determinism of this process. Returns the device."""
     prepare_process(recipe.hardware, resumed=recorded is not None)
-    return find_device(recipe.hardware)
+    device = find_device(recipe.hardware)
+    check_devices(recipe, device)
+    return device
 
 
 def start_of(spec: AnyNetwork, recorded: Recorded | None) -> AnyNetwork:

@@ -77,9 +77,10 @@ def single(batch: MaskBatch, row: int) -> MaskBatch:
     return MaskBatch(batch.images[rows], batch.target[rows], batch.content_size[rows], batch.sizes[rows])
 
 
-def test_shares_go_by_scored_pixels(batch: MaskBatch) -> None:
-    shares = [task(None).share(single(batch, row), batch).item() for row in range(3)]
-    assert shares == pytest.approx([35 / 77, 42 / 77, 0])
+def test_parts_of_a_batch_count_by_their_scored_pixels(batch: MaskBatch) -> None:
+    weights = [task(None).weight(single(batch, row)).item() for row in range(3)]
+    assert weights == [35, 42, 0]
+    assert task(None).weight(batch).item() == 77
 
 
 def test_a_batch_without_a_scored_pixel(batch: MaskBatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from snellen.data.feed import on_device, order, part_count, produced, steps_in_epoch
+from snellen import ranks
+from snellen.data.feed import on_device, order, part_count, part_of_batch, produced, steps_in_epoch
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import PairPixels
 from snellen.randomness import derive
@@ -26,12 +27,14 @@ class MaskBatch:
     images: (B, 3, H, W) float, normalised, on the training device. target: (B, H', W') int64 class numbers there, 255
     where nothing is scored; in training H' = H and W' = W, in evaluation those of the largest mask as stored.
     content_size, sizes: (B, 2) int64 on the CPU, height and width of each image without padding, and of each mask.
+    whole: how many images the step has in all processes; None: B.
     """
 
     images: Tensor
     target: Tensor
     content_size: Tensor
     sizes: Tensor
+    whole: int | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -89,19 +92,21 @@ class MaskFeed:
         """The augmented batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
 
         def make(step: int) -> MaskBatch:
-            rows = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
+            whole = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
             generator = torch.Generator().manual_seed(derive(self.seed, "augmentation", epoch, step))
-            images, labels = self.augmentation.train(self.pixels.gather(rows), generator)
+            rows, draws = part_of_batch(whole, generator)
+            images, labels = self.augmentation.train(self.pixels.gather(rows), draws)
             sizes = torch.tensor(labels.shape[1:]).expand(len(rows), 2)
-            return self._on_device(images, labels, sizes, sizes)
+            return replace(self._on_device(images, labels, sizes, sizes), whole=len(whole))
 
         shuffled = order(self.seed, epoch, self.count)
         return produced(make, range(start, self.steps), self.pixels.images, self.device)
 
-    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[MaskBatch]:
+    def evaluate(self, rows: NDArray[np.int64] | None = None, dealt: bool = False) -> Iterator[MaskBatch]:
         """Batches of the evaluation views of all images, or of those in `rows`, in order, with whole masks.
 
-        An image with a side longer than LARGE pixels is a batch of its own.
+        An image with a side longer than LARGE pixels is a batch of its own. dealt: only those of this process, see
+        `ranks.dealt`.
         """
 
         def make(step: int) -> MaskBatch:
@@ -110,7 +115,8 @@ class MaskFeed:
             return self._on_device(images, raw.masks.pixels[:, 0], raw.images.sizes, raw.masks.sizes)
 
         batches = self.evaluation_batches(rows)
-        return produced(make, range(len(batches)), self.pixels.images, self.device)
+        steps = ranks.dealt(len(batches)) if dealt else range(len(batches))
+        return produced(make, steps, self.pixels.images, self.device)
 
     def evaluation_batches(self, rows: NDArray[np.int64] | None = None) -> list[Tensor]:
         """The rows of each batch that `evaluate` yields."""

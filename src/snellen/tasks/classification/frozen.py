@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from snellen import ranks
 from snellen.data.feed import Batch, Feed, order, steps_in_epoch
 from snellen.data.fingerprint import text_hash
 from snellen.data.split import validation_rows
@@ -57,14 +58,16 @@ class FeatureFeed:
         """The batches of an epoch (counted from 1), from step `start` (counted from 0) on."""
         shuffled = order(self.seed, epoch, self.count).to(self.device)
         for step in range(start, self.steps):
-            yield self._batch(shuffled[step * self.batch_size : (step + 1) * self.batch_size])
+            rows = shuffled[step * self.batch_size : (step + 1) * self.batch_size]
+            yield dataclasses.replace(self._batch(rows[ranks.part(len(rows))]), whole=len(rows))
 
-    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """Batches of all, or of those in `rows`, in order."""
+    def evaluate(self, rows: NDArray[np.int64] | None = None, dealt: bool = False) -> Iterator[Batch]:
+        """Batches of all, or of those in `rows`, in order. dealt: only those of this process."""
         indices = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
         indices = indices.to(self.device)
-        for start in range(0, len(indices), self.batch_size):
-            yield self._batch(indices[start : start + self.batch_size])
+        steps = -(-len(indices) // self.batch_size)
+        for step in ranks.dealt(steps) if dealt else range(steps):
+            yield self._batch(indices[step * self.batch_size : (step + 1) * self.batch_size])
 
     def subset(self, rows: Tensor) -> FeatureFeed:
         """The features of some rows, (n,) int64."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snellen import ranks
 from snellen.data.feed import Batch
 from snellen.engine.display import loss_text
 from snellen.engine.loop import Autocast
@@ -85,13 +86,16 @@ class Scores:
 
 @torch.inference_mode()
 def score(model: Classifier, batches: Iterator[Batch], autocast: Autocast, flip: bool) -> Scores:
-    """Scores of the images of `batches`, in their order. flip: the mean of the logits of an image and its mirror."""
+    """Scores of the images of `batches`, in their order. flip: the mean of the logits of an image and its mirror.
+
+    With several processes, `batches` are those dealt to this one, and the scores are those of all.
+    """
     model.eval()
     logits, targets = [], []
     for batch in batches:
         logits.append(scored_logits(model, batch.images, autocast, flip).cpu())
         targets.append(batch.target.cpu())
-    return Scores(torch.cat(logits), torch.cat(targets))
+    return Scores(ranks.in_order(logits), ranks.in_order(targets))
 
 
 def scored_logits(model: Classifier, images: Tensor, autocast: Autocast, flip: bool) -> Tensor:
@@ -110,8 +114,8 @@ class Scored(Protocol):
     def count(self) -> int:
         """The number of images."""
 
-    def evaluate(self, rows: NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """Batches of all of them, or of those in `rows`, in order."""
+    def evaluate(self, rows: NDArray[np.int64] | None = None, dealt: bool = False) -> Iterator[Batch]:
+        """Batches of all of them, or of those in `rows`, in order. dealt: only those of this process."""
 
 
 class Classification:
@@ -146,9 +150,9 @@ class Classification:
         correct = (logits.detach().argmax(1) == dominant).sum()
         return compute_loss(self._loss, logits, target), correct
 
-    def share(self, part: Batch, whole: Batch) -> float:
-        """By images."""
-        return len(part) / len(whole)
+    def weight(self, batch: Batch) -> float:
+        """Images."""
+        return len(batch)
 
     def after_step(self, model: Classifier, step: int, total: int) -> None:
         """Does nothing."""
@@ -161,7 +165,7 @@ class Classification:
     def evaluate(self, model: Classifier, autocast: Autocast, limit: int | None = None) -> Scores:
         """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
         rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
-        return score(model, self._validation.evaluate(rows), autocast, self._flip)
+        return score(model, self._validation.evaluate(rows, dealt=True), autocast, self._flip)
 
     def weights(self, model: Classifier) -> nn.Module:
         """Backbone and head."""

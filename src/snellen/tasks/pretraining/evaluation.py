@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from snellen import ranks
 from snellen.data.feed import Batch
 from snellen.engine.loop import Autocast
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
@@ -135,7 +136,10 @@ def training_deviation(model: Method, batches: Iterator[Batch], autocast: Autoca
 def extract(
     backbone: nn.Module, batches: Iterator[Batch], autocast: Autocast
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(N, D) pooled features and (N,) targets of the images of `batches`, in their order, in evaluation mode."""
+    """(N, D) pooled features and (N,) targets of the images of `batches`, in their order, in evaluation mode.
+
+    With several processes, `batches` are those dealt to this one, and the features are those of all.
+    """
     backbone.eval()
     features, targets = [], []
     for batch in batches:
@@ -143,4 +147,4 @@ def extract(
             pooled = backbone(batch.images)
         features.append(pooled.float().cpu())
         targets.append(batch.target.cpu())
-    return torch.cat(features).numpy(), torch.cat(targets).numpy()
+    return ranks.in_order(features).numpy(), ranks.in_order(targets).numpy()

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snellen import ranks
 from snellen.data.feed import Feed, order
 from snellen.data.views import ViewBatch
 from snellen.engine.loop import Autocast
@@ -75,11 +76,11 @@ class Pretraining:
     def loss(self, model: nn.Module, batch: ViewBatch) -> tuple[Tensor, Tensor]:
         """The method's loss, a scalar, and the deviation of the projections times the number of images."""
         loss, projections = model(batch.first, batch.second)
-        return loss, projection_deviation(projections) * len(batch)
+        return loss, projection_deviation(ranks.joined(projections)) * len(batch)
 
-    def share(self, part: ViewBatch, whole: ViewBatch) -> float:
-        """By images."""
-        return len(part) / len(whole)
+    def weight(self, batch: ViewBatch) -> float:
+        """Images. The loss is of the whole batch in every process."""
+        return len(batch)
 
     def after_step(self, model: Method, step: int, total: int) -> None:
         """Moves the method's target network."""
@@ -99,13 +100,14 @@ class Pretraining:
         labelled, spec = self._labelled, self._spec
         if labelled is None:
             count = min(_SAMPLED, self._plain.count)
-            features, target = extract(model.backbone, self._plain.evaluate(_first(count, limit)), autocast)
+            features, target = extract(model.backbone, self._plain.evaluate(_first(count, limit), dealt=True), autocast)
             return self._representation(
                 model, autocast, features, by_knn=None, probed=None, target=target, images=len(features)
             )
-        known, labels = extract(model.backbone, labelled.known.evaluate(_first(labelled.known.count, limit)), autocast)
+        references = _first(labelled.known.count, limit)
+        known, labels = extract(model.backbone, labelled.known.evaluate(references, dealt=True), autocast)
         rows = _first(labelled.scored.count, limit)
-        features, target = extract(model.backbone, labelled.scored.evaluate(rows), autocast)
+        features, target = extract(model.backbone, labelled.scored.evaluate(rows, dealt=True), autocast)
         by_knn = knn_probabilities(known, labels, features, labelled.classes, spec.neighbours, spec.temperature)
         is_last = 0 < self._step == self._total and limit is None
         probed = None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snellen import ranks
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
 from snellen.engine.display import loss_text
@@ -88,7 +89,10 @@ class MaskScores:
 def score_masks(
     model: Segmenter, batches: Iterator[MaskBatch], classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
 ) -> MaskScores:
-    """Scores of the images of `batches`, in their order; those larger than a tile, tile by tile."""
+    """Scores of the images of `batches`, in their order; those larger than a tile, tile by tile.
+
+    With several processes, `batches` are those dealt to this one, and the scores are those of all.
+    """
     model.eval()
     confusions: list[Tensor] = []
     boundaries: list[Tensor] = []
@@ -106,8 +110,9 @@ def score_masks(
         confusions.append(confusion_counts(prediction, batch.target, classes))
         boundaries.append(boundary_counts(prediction, batch.target, classes, tolerance))
         losses.append(F.cross_entropy(logits, batch.target, ignore_index=IGNORE, reduction="none").sum(dtype=exact))
-    confusion, boundary = (torch.cat(counts).cpu().numpy() for counts in (confusions, boundaries))
-    return MaskScores(confusion, boundary, float(torch.stack([loss.cpu() for loss in losses]).sum()))
+    confusion, boundary = (ranks.in_order(counts).numpy() for counts in (confusions, boundaries))
+    loss = ranks.in_order([loss.cpu().double().reshape(1) for loss in losses]).sum()
+    return MaskScores(confusion, boundary, float(loss))
 
 
 def _is_scene(batch: MaskBatch) -> bool:
@@ -234,9 +239,9 @@ class Segmentation:
             loss = loss + self._loss.auxiliary * auxiliary_loss
         return loss, _pixel_accuracy(logits.detach(), batch.target) * len(batch)
 
-    def share(self, part: MaskBatch, whole: MaskBatch) -> Tensor:
-        """By the weights of the scored pixels, which the loss is a mean over."""
-        return total_weight(part.target, self._weights) / total_weight(whole.target, self._weights).clamp(min=1e-9)
+    def weight(self, batch: MaskBatch) -> Tensor:
+        """The weights of the scored pixels, which the loss is a mean over."""
+        return total_weight(batch.target, self._weights)
 
     def after_step(self, model: Segmenter, step: int, total: int) -> None:
         """Does nothing."""
@@ -249,7 +254,7 @@ class Segmentation:
     def evaluate(self, model: Segmenter, autocast: Autocast, limit: int | None = None) -> MaskScores:
         """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
         rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
-        batches = self._validation.evaluate(rows)
+        batches = self._validation.evaluate(rows, dealt=True)
         return score_masks(model, batches, self._classes, autocast, self._evaluation)
 
     def weights(self, model: Segmenter) -> nn.Module:

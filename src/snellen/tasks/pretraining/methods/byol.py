@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from snellen import ranks
 from snellen.tasks.pretraining.methods.method import Method, follow, in_fp32, target_of
 from snellen.tasks.pretraining.methods.spec import ByolSpec
 
@@ -34,7 +35,8 @@ class Byol(Method):
         with torch.no_grad():
             target = self.forward_views(nn.Sequential(self.target_backbone, self.target_projector), first, second)
         with in_fp32(first):
-            loss = regression(predicted[0], target[1]) + regression(predicted[1], target[0])
+            (p0, p1), (t0, t1) = map(ranks.joined, predicted), map(ranks.joined, target)
+            loss = regression(p0, t1) + regression(p1, t0)
         return loss, torch.cat(online).detach()
 
     def after_step(self, step: int, total: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from snellen import ranks
 from snellen.tasks.pretraining.methods.method import Method, follow, in_fp32, target_of
 from snellen.tasks.pretraining.methods.spec import DinoSpec
 
@@ -37,7 +38,8 @@ class Dino(Method):
         with torch.no_grad():
             teacher = self.forward_views(nn.Sequential(self.teacher_backbone, self.teacher_projector), first, second)
         with in_fp32(first):
-            return self.loss(list(teacher), list(student)), torch.cat(student).detach()
+            loss = self.loss([*map(ranks.joined, teacher)], [*map(ranks.joined, student)])
+        return loss, torch.cat(student).detach()
 
     def after_step(self, step: int, total: int) -> None:
         """Updates the teacher."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snellen import ranks
 from snellen.tasks.pretraining.methods.spec import MethodSpec
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -19,7 +20,8 @@ class Method(nn.Module):
     """A backbone and the heads that exist only during pretraining.
 
     backbone: images (B, 3, S, S) to pooled features (B, D); the network that is trained by gradient and kept.
-    projector: features to the projections that the loss compares.
+    projector: features to the projections that the loss compares. With several processes, each computes the loss of the
+    whole batch, from what all of them project.
     """
 
     projector: nn.Module
@@ -56,7 +58,7 @@ class ProjectionMethod(Method):
         """The loss, and the projections."""
         projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
         with in_fp32(first):
-            return self._loss(*projected), torch.cat(projected).detach()
+            return self._loss(*map(ranks.joined, projected)), torch.cat(projected).detach()
 
 
 def in_fp32(tensor: Tensor) -> AbstractContextManager[None]:

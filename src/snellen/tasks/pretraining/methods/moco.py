@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from snellen import ranks
 from snellen.tasks.pretraining.methods.method import Method, follow, in_fp32, target_of
 from snellen.tasks.pretraining.methods.spec import MocoSpec
 
 
 class Moco(Method):
-    """Query network, key network, queue. Keys are not shuffled over devices, since there is only one."""
+    """Query network, key network, queue. Batch-norm is over all processes, so keys need no shuffling between them."""
 
     def __init__(self, spec: MocoSpec, backbone: nn.Module, width: int) -> None:
         from lightly.loss import NTXentLoss
@@ -32,7 +33,7 @@ class Moco(Method):
         with torch.no_grad():
             key = self.key_projector(self.key_backbone(second)).float()
         with in_fp32(first):
-            return self.loss(query, key), query.detach()
+            return self.loss(ranks.joined(query), ranks.joined(key)), query.detach()
 
     def after_step(self, step: int, total: int) -> None:
         """Updates the key network."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from snellen import ranks
 from snellen.tasks.pretraining.methods.method import Method, in_fp32
 from snellen.tasks.pretraining.methods.spec import SimsiamSpec
 
@@ -26,5 +27,6 @@ class Simsiam(Method):
         projected = self.forward_views(nn.Sequential(self.backbone, self.projector), first, second)
         predicted = self.forward_views(self.predictor, *projected)
         with in_fp32(first):
-            loss = self._loss(predicted[0], projected[1].detach()) + self._loss(predicted[1], projected[0].detach())
+            (p0, p1), (z0, z1) = map(ranks.joined, predicted), map(ranks.joined, (z.detach() for z in projected))
+            loss = self._loss(p0, z1) + self._loss(p1, z0)
         return loss / 2, torch.cat(projected).detach()
