@@ -124,6 +124,7 @@ class Regression:
     columns = ("validation_r2",)
     records = ("predictions/numbers.f4",)
     measure = "R²"
+    uses_all_parameters = True
 
     def __init__(self, writer: RunWriter, scored: Feed) -> None:
         self._writer, self._scored = writer, scored
@@ -133,8 +134,8 @@ class Regression:
         prediction = model(batch.images).float()[:, 0]
         return F.mse_loss(prediction, batch.target), (prediction.detach() - batch.target).abs().sum()
 
-    def share(self, part: Any, whole: Any) -> float:
-        return len(part) / len(whole)
+    def weight(self, batch: Any) -> float:
+        return len(batch)
 
     def after_step(self, model: Any, done: int, total: int) -> None: ...
 

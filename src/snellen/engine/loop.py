@@ -118,6 +118,10 @@ class Task(Protocol):
     def measure(self) -> str:
         """What the run is scored by: the name of `Evaluation.quality`, such as "top-1"."""
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Whether every trained parameter takes part in the loss."""
+
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """The scalar to minimise, and the sum of the training metric over the batch's images."""
 

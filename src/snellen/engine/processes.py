@@ -172,19 +172,21 @@ def connection(store: Store, number: int, job: Job) -> Iterator[Job]:
     )
     try:
         ranks.connect_control()
-        yield dataclasses.replace(job, fabric=_fabric(job.feed.device, job.mode.precision))
+        yield dataclasses.replace(
+            job, fabric=_fabric(job.feed.device, job.mode.precision, job.task.uses_all_parameters)
+        )
     finally:
         distributed.destroy_process_group()
 
 
-def _fabric(device: torch.device, precision: str) -> Fabric:
+def _fabric(device: torch.device, precision: str, uses_all_parameters: bool) -> Fabric:
     """Fabric with data-parallel training over the connected processes."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-    options: dict[str, Any] = {"broadcast_buffers": False, "find_unused_parameters": True}
+    options: dict[str, Any] = {"broadcast_buffers": False, "find_unused_parameters": not uses_all_parameters}
     fabric = Fabric(
         accelerator=device.type,
         devices=local,

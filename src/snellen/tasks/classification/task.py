@@ -128,6 +128,7 @@ class Classification:
     train_metric = "top1"
     columns = ("validation_loss", "validation_top1", "validation_top5")
     measure = "top-1"
+    uses_all_parameters = True
 
     def __init__(
         self, writer: RunWriter, loss: LossSpec, validation: Scored, flip: bool, rows: NDArray[np.int64], classes: int

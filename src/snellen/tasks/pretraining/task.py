@@ -54,6 +54,7 @@ class Pretraining:
     columns = COLUMNS
     records = (CORRECT,)
     measure = "k-NN top-1"
+    uses_all_parameters = True
 
     def __init__(
         self,

@@ -228,6 +228,11 @@ class Segmentation:
         self._evaluation = evaluation
         self._rows = rows
 
+    @property
+    def uses_all_parameters(self) -> bool:
+        """Not if the loss leaves the auxiliary head out."""
+        return self._loss.auxiliary > 0
+
     def loss(self, model: nn.Module, batch: MaskBatch) -> tuple[Tensor, Tensor]:
         """The loss to minimise, a scalar, and the pixel accuracy of the batch times its number of images."""
         output = model(batch.images)

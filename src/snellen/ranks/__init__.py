@@ -60,9 +60,9 @@ def total(tensor: Tensor) -> Tensor:
     """The sum over all processes; itself in a single one. Its gradient is the sum of the gradients in all processes."""
     if _distributed() is None:
         return tensor
-    from torch.distributed.nn import functional
+    from snellen.ranks.differentiable import Total
 
-    summed: Tensor = functional.all_reduce(tensor)  # type: ignore[no-untyped-call]
+    summed: Tensor = Total.apply(tensor)
     return summed
 
 
@@ -72,20 +72,20 @@ def joined(tensor: Tensor) -> Tensor:
     Its gradient is the sum of the gradients in all processes: if all compute the same loss of it and average their
     gradients, the result is the gradient of that loss.
     """
-    distributed = _distributed()
-    if distributed is None:
+    if _distributed() is None:
         return tensor
     import torch
-    from torch.distributed.nn import functional
+
+    from snellen.ranks.differentiable import Joined
 
     counts = torch.zeros(size(), dtype=torch.int64, device=tensor.device)
     counts[rank()] = len(tensor)
-    distributed.all_reduce(counts)
-    sizes = counts.tolist()
-    missing = max(sizes) - len(tensor)
+    lengths = total(counts).tolist()
+    most = max(lengths)
+    missing = most - len(tensor)
     padded = torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) if missing else tensor
-    pieces = functional.all_gather(padded.contiguous())  # type: ignore[no-untyped-call]
-    return torch.cat([piece[:length] for piece, length in zip(pieces, sizes, strict=True)])
+    rows: Tensor = Joined.apply(padded.contiguous())
+    return torch.cat([piece[:length] for piece, length in zip(torch.split(rows, most), lengths, strict=True)])
 
 
 def agreed(values: list[float]) -> list[float]:
