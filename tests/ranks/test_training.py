@@ -30,7 +30,6 @@ def _classify(images: Path, out: Path, devices: int) -> Run:
     recipe: dict[str, Any] = {
         "epochs": 4,
         "batch_size": BATCH,
-        "accumulation": 2,
         "augmentation": {
             "size": 16,
             "crop": "random",
