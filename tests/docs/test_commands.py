@@ -65,6 +65,10 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen compare docs/studies/cifar10.yaml cifar10": f"{STUDY} fractions=0.5 fewest_steps=0",
         "snellen compare transfer-lite clothing": f"{STUDY} {STEP}",
     },
+    "docs/many-devices.md": {
+        "snellen train finetune-lite photos/": LITE,
+        "torchrun": None,
+    },
     "docs/segmentation.md": {
         "snellen check camvid": "",
         "snellen train segment-lite camvid": LITE_MASKS,
