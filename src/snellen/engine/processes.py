@@ -187,7 +187,7 @@ def _fabric(device: torch.device, precision: str, uses_all_parameters: bool) -> 
     from lightning_fabric.strategies import DDPStrategy
 
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-    options: dict[str, Any] = {"broadcast_buffers": False, "find_unused_parameters": not uses_all_parameters}
+    options: dict[str, Any] = {"forward_sync_buffers": False, "find_unused_parameters": not uses_all_parameters}
     fabric = Fabric(
         accelerator=device.type,
         devices=local,
