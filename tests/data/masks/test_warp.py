@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import functional as tv
 from snellen.data.augment.framing import Mirrored
 from snellen.data.batch import RawBatch
 from snellen.data.cache import pad
+from snellen.data.masks.augment import Warped, Windows, random_windows, warp
 from snellen.data.masks.classes import IGNORE
-from snellen.data.masks.warp import Warped, Windows, random_windows, warp
 
 SIZE = (40, 60)
 

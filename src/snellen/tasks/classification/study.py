@@ -15,10 +15,8 @@ from snellen.reporting.runs import RunView, image_path
 from snellen.reporting.shared import Picture
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.classification.report.collect import RunFigures
-from snellen.tasks.classification.report.evolution import evolutions
-from snellen.tasks.classification.report.sections import class_datasets
-from snellen.tasks.classification.values import class_predictions
+from snellen.tasks.classification.report.collect import RunFigures, class_predictions
+from snellen.tasks.classification.report.sections import class_datasets, evolutions
 from snellen.tasks.kind import Judged, Sections
 
 

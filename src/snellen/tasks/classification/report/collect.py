@@ -13,22 +13,29 @@ from numpy.typing import NDArray
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import ClassFigures, Figures, figures
-from snellen.insight.confusion import Confusion, confusion
+from snellen.insight.confusion import Confusion, Mistake, confident_mistakes, confusion
+from snellen.insight.crossfit import best_by_share, crossfitted
 from snellen.insight.groups import why_no_interval
 from snellen.insight.learning import why_not_learnt
-from snellen.insight.mistakes import Mistake, confident_mistakes
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, percents
 from snellen.insight.separability import Separability, separability
 from snellen.reporting.collected import Collected, views
-from snellen.reporting.headline import EpochChoice
+from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.pictures import thumbnails
 from snellen.reporting.runs import RunView
 from snellen.reporting.shared import CurveSpec, in_both_parts
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.record import ImagePredictions, Snapshot, read_snapshots, recipe_of
-from snellen.tasks.classification.values import ClassValues, class_predictions, class_values
+from snellen.tasks.classification.record import (
+    ImagePredictions,
+    Snapshot,
+    by_epoch,
+    classes_by_epoch,
+    read_predictions,
+    read_snapshots,
+    recipe_of,
+)
 from snellen.words import counted
 
 _FEWEST_FOR_TSNE = 10
@@ -253,3 +260,36 @@ def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:
         return snapshots
     chosen = np.linspace(0, len(snapshots) - 1, _MOST_EPOCHS_SHOWN).round().astype(int)
     return [snapshots[index] for index in chosen]
+
+
+@dataclass(frozen=True)
+class ClassValues:
+    """Values of a classification run.
+
+    correct: (N,). predicted: (N,) int64 in [0, C); None if it was not kept by epoch (runs of an older version): then
+    all figures except top-1 are those of the kept weights.
+    """
+
+    correct: NDArray[np.bool_]
+    predicted: NDArray[np.int64] | None
+    choice: EpochChoice
+
+
+def class_predictions(run: RunDirectory) -> ImagePredictions:
+    """Predictions of the kept weights on `scored_samples`."""
+    return read_predictions(run, scored_part(run))
+
+
+def class_values(run: RunDirectory, choose: str | None) -> ClassValues:
+    """Values of a scored run, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
+    scored = class_predictions(run)
+    of_kept = np.asarray(scored.probabilities.argmax(1))
+    if run.has_test or choose != "best":
+        return ClassValues(of_kept == scored.target, of_kept, EpochChoice(False, False))
+    correct, folds = by_epoch(run), folds_of(run)
+    choice = choice_among(len(correct), folds)
+    if not choice.is_crossfitted:
+        return ClassValues(of_kept == scored.target, of_kept, choice)
+    best, classes = best_by_share(correct, folds), classes_by_epoch(run)
+    predicted = None if classes is None else crossfitted(classes, folds, best).astype(np.int64)
+    return ClassValues(crossfitted(correct, folds, best), predicted, choice)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from snellen.data.masks.classes import ClassTable
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.confusion import Confusion, ranked
+from snellen.insight.crossfit import best_by_miou, crossfitted
 from snellen.insight.learning import why_masks_not_learnt
 from snellen.insight.mask_words import measured, over_classes, why_no_interval
 from snellen.insight.proportions import Interval, percents
@@ -21,16 +22,23 @@ from snellen.insight.segmentation import (
     MaskFigures,
     PairedMasks,
     by_image,
+    counts_of,
     mask_figures,
     miou,
     paired_masks,
 )
 from snellen.reporting.collected import Collected, views
-from snellen.reporting.headline import EpochChoice
+from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.runs import RunView
 from snellen.run.directory import RunDirectory
-from snellen.tasks.segmentation.record import MaskPredictions, MaskSnapshot, read_predictions, read_snapshots, recipe_of
-from snellen.tasks.segmentation.values import MaskValues, mask_predictions, mask_values
+from snellen.tasks.segmentation.record import (
+    MaskPredictions,
+    MaskSnapshot,
+    by_epoch,
+    read_predictions,
+    read_snapshots,
+    recipe_of,
+)
 from snellen.words import counted
 
 
@@ -192,3 +200,28 @@ def _test(a: MaskRun, b: MaskRun) -> PairedMasks:
     present = np.flatnonzero(of_a.any((0, 2)) | of_b.any((0, 2)))
     over = present.tolist() if test.why_no_test else test.classes
     return replace(test, measure=measured(over, present.tolist(), a.run.classes))
+
+
+@dataclass(frozen=True)
+class MaskValues:
+    """Values of a segmentation run. counts: (N, C, 3) true positive, false positive and false negative pixels."""
+
+    counts: NDArray[np.int64]
+    choice: EpochChoice
+
+
+def mask_predictions(run: RunDirectory) -> MaskPredictions:
+    """The pixel counts on `scored_samples` with the kept weights."""
+    return read_predictions(run, scored_part(run))
+
+
+def mask_values(run: RunDirectory, choose: str | None) -> MaskValues:
+    """Values of a scored run, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
+    of_kept = counts_of(mask_predictions(run).confusion)
+    if run.has_test or choose != "best":
+        return MaskValues(of_kept, EpochChoice(False, False))
+    counts, folds = by_epoch(run), folds_of(run)
+    choice = choice_among(len(counts), folds)
+    if not choice.is_crossfitted:
+        return MaskValues(of_kept, choice)
+    return MaskValues(crossfitted(counts, folds, best_by_miou(counts, folds)).astype(np.int64), choice)
