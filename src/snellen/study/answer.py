@@ -9,8 +9,8 @@ from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed
 from snellen.insight.proportions import percents
 from snellen.insight.seeds import OverSeeds
 from snellen.insight.sentence import interval_alone, listed, p_text, points, rounded, signed, signed_range
-from snellen.reporting.comparisons import Trained, unlike
-from snellen.reporting.runs import WHAT_TO_TRY
+from snellen.reporting.comparisons import unlike
+from snellen.reporting.runs import WHAT_TO_TRY, RunView
 from snellen.study.results import Cell, Pair, Results
 from snellen.words import counted
 
@@ -219,13 +219,13 @@ def _besides(best: Cell, beaten: Sequence[Cell]) -> list[str]:
     sentences = [
         f"{best.setting} and {other.setting} differ in more than their recipes: {'; '.join(differences)}."
         for other in beaten
-        if other.kind == best.kind and (differences := unlike(_trained(best), _trained(other)))
+        if other.kind == best.kind and (differences := unlike(_view(best), _view(other)))
     ]
     return sentences[:1]
 
 
-def _trained(cell: Cell) -> Trained:
-    return Trained(cell.setting, cell.first, cell.recipe)
+def _view(cell: Cell) -> RunView:
+    return cell.first.kind.report.view(cell.setting, cell.first, 0)
 
 
 def _worth(results: Results, fraction: float) -> list[str]:

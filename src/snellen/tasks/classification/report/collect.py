@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,6 @@ _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
 _EXAMPLE_CLASSES = 12
 EXAMPLES = 4  # pictures in a row
-_CURVES = (in_both_parts("top-1", "top1", percent=True), in_both_parts("loss", "loss"))
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,18 @@ class Evolution:
 
 @dataclass(frozen=True)
 class RunFigures(RunView):
-    """All figures of one run; None for what a run that stopped early does not have."""
+    """All figures of one run; None for what a run that stopped early does not have. curves: over the epochs."""
+
+    measure: ClassVar[str] = "top-1"
+    curves: ClassVar[Sequence[CurveSpec]] = (
+        in_both_parts("top-1", "top1", percent=True),
+        in_both_parts("loss", "loss"),
+    )
 
     @cached_property
     def recipe(self) -> CommonRecipe:
         """The resolved recipe."""
         return recipe_of(self.run)
-
-    @property
-    def measure(self) -> str:
-        """The name of the share of right images."""
-        return "top-1"
-
-    @property
-    def curves(self) -> Sequence[CurveSpec]:
-        """The curves over the epochs."""
-        return _CURVES
 
     @property
     def more_numbers(self) -> dict[str, Any]:
@@ -96,8 +91,12 @@ class RunFigures(RunView):
     @property
     def sentence(self) -> str:
         """The result in a sentence, for a page of this run alone."""
-        assert self.figures is not None
-        return _sentence(self.label, self.part, self.figures)
+        figures = self.figures
+        assert figures is not None
+        return (
+            f"{self.label} is right on {figures.correct:,} of {counted(figures.images, f'{self.part} image')}: "
+            f"top-1 {figures.top1:.1%}, {interval_text(figures)}."
+        )
 
     @cached_property
     def values(self) -> ClassValues:
@@ -215,22 +214,6 @@ class RunFigures(RunView):
         )
 
 
-class CollectedClasses(Collected[RunFigures]):
-    """Everything that a report shows."""
-
-    @property
-    def measure(self) -> str:
-        """The name of the share of right images."""
-        return self.runs[0].measure
-
-
-def _sentence(label: str, part: str, figures: Figures) -> str:
-    return (
-        f"{label} is right on {figures.correct:,} of {counted(figures.images, f'{part} image')}: "
-        f"top-1 {figures.top1:.1%}, {interval_text(figures)}."
-    )
-
-
 def interval_text(figures: Figures) -> str:
     """The interval of top-1 in words."""
     if figures.top1_interval is None:
@@ -241,8 +224,8 @@ def interval_text(figures: Figures) -> str:
 def collect(
     runs: Sequence[RunDirectory],
     view: type[RunFigures] = RunFigures,
-    together: type[CollectedClasses] = CollectedClasses,
-) -> CollectedClasses:
+    together: type[Collected[RunFigures]] = Collected[RunFigures],
+) -> Collected[RunFigures]:
     """Figures of runs, and their comparisons if they were scored on the same images. view: of each run."""
     figures = views(runs, view)
     first = figures[0].samples[["path", "class"]]

@@ -23,10 +23,11 @@ from snellen.reporting.by_class import (
     datasets,
 )
 from snellen.reporting.charts import Entry
+from snellen.reporting.collected import Collected
 from snellen.reporting.pictures import sprite, thumbnail
 from snellen.reporting.runs import class_names, image_path, listed
 from snellen.reporting.shared import Gallery, Picture
-from snellen.tasks.classification.report.collect import CollectedClasses, Evolution, RunFigures
+from snellen.tasks.classification.report.collect import Evolution, RunFigures
 from snellen.words import counted
 
 _MOST_PICTURES = 16
@@ -59,7 +60,7 @@ class ClassSections:
     all_crossfitted: bool
 
 
-def sections(collected: CollectedClasses) -> ClassSections:
+def sections(collected: Collected[RunFigures]) -> ClassSections:
     """What the template may use in addition to what all pages have."""
     runs, scored = collected.runs, collected.scored
     return ClassSections(
@@ -108,7 +109,7 @@ def _mistakes(run: RunFigures) -> Gallery:
     return Gallery(run.label, run.colour, wrong, pictures, what="mistakes")
 
 
-def _disagreements(collected: CollectedClasses) -> list[Gallery]:
+def _disagreements(collected: Collected[RunFigures]) -> list[Gallery]:
     """For two runs: images that only one gets right by its kept weights, the other's most confident mistakes first."""
     if len(collected.scored) != 2 or not collected.comparisons:
         return []
@@ -163,13 +164,11 @@ def _counts(view: RunFigures) -> list[tuple[str, float, float, float]]:
 class EvolutionView:
     """The features of a run over its epochs.
 
-    figures: (k-NN accuracy, silhouette, effective rank) as text for each epoch. neighbours: k. images: number. data:
-    what the script reads, as JSON. sprite: a sheet of thumbnails, None if an earlier run has it.
+    neighbours: k. images: number. data: what the script reads, as JSON, with the epochs and their figures: (k-NN
+    accuracy, silhouette, effective rank) as text. sprite: a sheet of thumbnails, None if an earlier run has it.
     """
 
     run: RunFigures
-    epochs: list[int]
-    figures: list[list[str]]
     neighbours: int
     images: int
     data: dict[str, Any]
@@ -193,8 +192,6 @@ def evolutions(runs: list[RunFigures]) -> list[EvolutionView]:
         drawn.append(
             EvolutionView(
                 run=run,
-                epochs=evolution.epochs,
-                figures=[_figures(figures) for figures in evolution.separability],
                 neighbours=evolution.separability[0].neighbours,
                 images=len(evolution.rows),
                 data={

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from snellen.data.masks.classes import ClassTable
-from snellen.engine.recipe import CommonRecipe
 from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.crossfit import best_by_miou, crossfitted
 from snellen.insight.learning import why_masks_not_learnt
@@ -31,6 +31,7 @@ from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.runs import RunView
 from snellen.run.directory import RunDirectory
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.record import (
     MaskPredictions,
     MaskSnapshot,
@@ -46,8 +47,10 @@ from snellen.words import counted
 class MaskRun(RunView):
     """All figures of one segmentation run; None for what a run that stopped early does not have."""
 
+    measure: ClassVar[str] = "mIoU"
+
     @cached_property
-    def recipe(self) -> CommonRecipe:
+    def recipe(self) -> SegmentationRecipe:
         """The resolved recipe."""
         return recipe_of(self.run)
 
@@ -119,7 +122,7 @@ class MaskRun(RunView):
     @property
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
         """mIoU over all classes."""
-        return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
+        return None if self.figures is None else (self.measure, self.figures.miou, self.figures.miou_interval)
 
     @property
     def sentence(self) -> str:
@@ -162,11 +165,6 @@ class MaskRun(RunView):
         return ranked(self.predictions.confusion.sum(0)) if self.scored else None
 
     @property
-    def tolerance(self) -> int:
-        """Pixels by which a boundary may be off."""
-        return recipe_of(self.run).evaluation.tolerance
-
-    @property
     def pairs(self) -> pd.DataFrame:
         """Path and mask of each image."""
         return self.samples[["path", "mask"]]
@@ -180,7 +178,7 @@ class CollectedMasks(Collected[MaskRun]):
         """What is compared: mIoU, with the names of the classes if some are in too few images for a test."""
         partly = [run for run in self.scored if run.figures is not None and run.figures.common is not None]
         if not self.same_images or not partly:
-            return "mIoU"
+            return super().measure
         assert partly[0].figures is not None
         assert partly[0].figures.common is not None
         return f"mIoU over {over_classes(partly[0].figures.common.classes, partly[0].run.classes)}"

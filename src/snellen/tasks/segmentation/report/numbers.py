@@ -39,7 +39,7 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
         return shared
     return {
         **shared,
-        **figure_numbers(figures, run.run.classes, run.tolerance),
+        **figure_numbers(figures, run.run.classes, run.recipe.evaluation.tolerance),
         "kept_miou": None if run.kept_score is None else finite(run.kept_score),
         "confusion": run.confusion.counts.tolist(),
         "classes": [

@@ -27,7 +27,7 @@ from snellen.reporting.by_class import (
 from snellen.reporting.charts import Entry
 from snellen.reporting.runs import image_path
 from snellen.reporting.shared import Curve, in_both_parts
-from snellen.tasks.segmentation.record import MaskSnapshot, recipe_of
+from snellen.tasks.segmentation.record import MaskSnapshot
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 from snellen.tasks.segmentation.report.masks import (
     Mask,
@@ -238,7 +238,7 @@ def choose(kept: Sequence[int], scores: NDArray[np.float64], named: Sequence[int
 
 def _named(runs: Sequence[MaskRun]) -> list[int]:
     """Rows of the images that the recipes name."""
-    names = {name for run in runs for name in recipe_of(run.run).snapshots.names}
+    names = {name for run in runs for name in run.recipe.snapshots.names}
     paths = [PurePosixPath(path) for path in runs[0].validation_samples["path"]]
     return [row for row, path in enumerate(paths) if names & {str(path), path.name, path.stem}][:_MOST_NAMED]
 
