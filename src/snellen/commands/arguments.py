@@ -105,9 +105,8 @@ def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
     words: list[str] = []
     pairs: list[str] = []
     for argument in arguments:
-        is_pair = _OVERRIDE.match(argument) and not os.path.exists(
-            argument
-        )  # unlike Path, safe for names of any length
+        # os.path.exists, unlike Path, is safe for names of any length.
+        is_pair = _OVERRIDE.match(argument) and not os.path.exists(argument)
         (pairs if is_pair else words).append(argument)
     for pair in pairs:
         key, _, value = pair.partition("=")

@@ -23,7 +23,7 @@ from snellen.commands.study_runs import (
 from snellen.data.given import check_path
 from snellen.engine.few_steps import few_steps_notes
 from snellen.engine.mode import Mode
-from snellen.engine.recipe import CommonRecipe, seconds
+from snellen.engine.recipe import seconds
 from snellen.engine.relevance import network_key, step_key
 from snellen.errors import UserError
 from snellen.files import as_path
@@ -154,7 +154,8 @@ def _check_weights(plan: Plan, images: Any, download: bool) -> None:
         key = json.dumps([fields["model"], fields["augmentation"]["size"]])
         if not from_pretraining and key not in checked:
             checked.add(key)
-            recipe = run.recipe if download else _without_published(run.recipe)
+            is_built_without = weights in PUBLISHED and not download
+            recipe = run.recipe.with_part("model", weights=None) if is_built_without else run.recipe
             try:
                 kind_of(recipe).study.build_network(recipe, images)
             except UserError as error:
@@ -177,12 +178,6 @@ def _check_backbones(plan: Plan, pretraining: PlannedPretraining) -> None:
                 f"pretraining's {pretrained['backbone']} of width {pretrained['width']:g}. Give both the same: "
                 f"pretraining.changes.model.backbone={model['backbone']}"
             )
-
-
-def _without_published(recipe: CommonRecipe) -> CommonRecipe:
-    if recipe.model.weights not in PUBLISHED:
-        return recipe
-    return recipe.with_part("model", weights=None)
 
 
 def _pretraining_seconds(

@@ -73,15 +73,13 @@ def pixels_of(path: Path | ImageInMemory) -> int:
         return 0
 
 
-def need_rasterio(purpose: str) -> None:
-    """Raises UserError, with the command to install it, if rasterio is missing. purpose: begins the message."""
-    if not has_rasterio():
-        raise UserError(f"{purpose} needs rasterio, which is not installed: pip install 'snellen[geo]'")
-
-
 def _by_parts(path: Path, header: TiffHeader) -> bool:
     if header.georeferenced:
-        need_rasterio(f"{path}: a GeoTIFF, whose georeference would be lost. Keeping it")
+        if not has_rasterio():
+            raise UserError(
+                f"{path}: a GeoTIFF, whose georeference would be lost. Keeping it needs rasterio, which is not "
+                "installed: pip install 'snellen[geo]'"
+            )
         return True
     if header.orientation != 1 or not has_rasterio():
         return False

@@ -113,9 +113,8 @@ def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Modul
             setattr(network, head, None)
     classifier = getattr(network, "classifier", None)
     layers = [] if classifier is None else [m for m in classifier.modules() if isinstance(m, nn.Linear)]
-    if (
-        len(layers) > 1 and name != "maxvit_t"
-    ):  # VGG, AlexNet: their classifier has several layers, for one image size only
+    # VGG, AlexNet: their classifier has several layers, for one image size only.
+    if len(layers) > 1 and name != "maxvit_t":
         return PooledFeatures(network.features)  # type: ignore[arg-type]
     _remove_last_linear(network, name)
     return network

@@ -27,12 +27,8 @@ AnySpec = TypeVar("AnySpec", bound=Spec)
 
 # pydantic inserts the type that it tried among the keys, as in literal['balanced'] or dict[str,float].
 _TRIED_TYPE = re.compile(r"(literal|dict|tuple)\[.*\]$")
-_MAIN_FIELDS = (
-    "backbone",
-    "architecture",
-    "name",
-    "source",
-)  # the field that a single value is meant for, as in model=resnet18
+# The field that a single value is meant for, as in model=resnet18.
+_MAIN_FIELDS = ("backbone", "architecture", "name", "source")
 
 
 def load_as(model: type[AnySpec], source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> AnySpec:

@@ -39,11 +39,11 @@ def answer(results: Results) -> list[Answer]:
 def not_learnt(results: Results) -> list[str]:
     """A warning for each setting with runs that are no better than a constant answer."""
     return [
-        f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.not_learnt)} of "
+        f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.judged.not_learnt)} of "
         f"{counted(len(cell.runs), 'run')}: "
-        f"{cell.not_learnt[0]}. {WHAT_TO_TRY}"
+        f"{cell.judged.not_learnt[0]}. {WHAT_TO_TRY}"
         for cell in results.cells
-        if cell.not_learnt
+        if cell.judged.not_learnt
     ]
 
 
@@ -118,8 +118,8 @@ def outlook(over: OverSeeds, needed: Needed) -> str:
 
 
 def _answer(results: Results, fraction: float) -> Answer:
-    not_learnt_settings = [cell.setting for cell in results.at(fraction) if cell.not_learnt]
-    cells = [cell for cell in results.at(fraction) if not cell.not_learnt]
+    not_learnt_settings = [cell.setting for cell in results.at(fraction) if cell.judged.not_learnt]
+    cells = [cell for cell in results.at(fraction) if not cell.judged.not_learnt]
     if not cells:
         return Answer(f"{listed(not_learnt_settings)}: not learnt, so there is nothing to compare.")
     best = max(cells, key=lambda cell: cell.over.mean)
@@ -177,7 +177,7 @@ def _headline_with(
     figure, highest = f"{best.measure} {best.over.mean:.1%}", f"{best.measure}, {best.over.mean:.1%}"
     losers = _named([cell.setting for cell in beaten], len(cells) - 1, names, most)
     if len(cells) == 1:
-        return f"{share}{name}: {figure} ({seeds.removesuffix(' each')}, {counted(best.images, 'image')})."
+        return f"{share}{name}: {figure} ({seeds.removesuffix(' each')}, {counted(best.judged.images, 'image')})."
     if not level:
         return f"{share}{name} beats {losers}: {figure} ({seeds})."
     if level[0].a.no_interval:
@@ -209,7 +209,8 @@ def _score(best: Cell) -> str:
         interval_text = f"95% interval {percents(interval)}"
     seeds = counted(len(best.runs), "seed")
     return (
-        f"{best.setting} has {best.measure} {over.mean:.1%} over {seeds} on {counted(best.images, 'image')}, with "
+        f"{best.setting} has {best.measure} {over.mean:.1%} over {seeds} on "
+        f"{counted(best.judged.images, 'image')}, with "
         f"{counted(best.labelled_images, 'labelled image')} to train on ({interval_text})."
     )
 

@@ -53,13 +53,9 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class StudyRun:
+class StudyRun(RunFacts):
     """A run of a study, finished or not."""
 
-    setting: str
-    fraction: float
-    seed: int
-    key: str
     path: Path
 
     @property
@@ -101,9 +97,7 @@ class StudyDirectory:
     @cached_property
     def runs(self) -> list[StudyRun]:
         """All planned runs, in the order in which they are trained."""
-        return [
-            StudyRun(run.setting, run.fraction, run.seed, run.key, self.path / run.folder) for run in self.facts.runs
-        ]
+        return [StudyRun(**asdict(run), path=self.path / run.folder) for run in self.facts.runs]
 
     @property
     def finished(self) -> bool:

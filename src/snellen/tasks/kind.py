@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=CommonRecipe)
 R_contra = TypeVar("R_contra", bound=CommonRecipe, contravariant=True)
-R_co = TypeVar("R_co", bound=CommonRecipe, covariant=True)
 I = TypeVar("I")  # noqa: E741
 I_contra = TypeVar("I_contra", contravariant=True)
 
@@ -64,7 +63,7 @@ class Kind(Protocol[R, I]):
     @property
     def prepare(self) -> Prepare[R, I]: ...
     @property
-    def record(self) -> Record[R]: ...
+    def record(self) -> Record: ...
     @property
     def evaluate(self) -> Evaluate: ...
     @property
@@ -128,7 +127,7 @@ class Prepare(Protocol[R_contra, I_contra]):
         """A plain fp32 training loop that does the same work, for benchmarks: the number of images of each step."""
 
 
-class Record(Protocol[R_co]):
+class Record(Protocol):
     """record.py: the files of scored images, and how they are read."""
 
     @property
@@ -138,9 +137,6 @@ class Record(Protocol[R_co]):
     @property
     def EPOCH_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802
         """Columns of epochs.csv in addition to those of every run."""
-
-    def recipe_of(self, run: RunDirectory) -> R_co:
-        """The run's resolved recipe."""
 
     def load_model(self, run: RunDirectory, which: str) -> nn.Module:
         """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""

@@ -180,9 +180,8 @@ def _sampled(images: RawBatch, masks: Tensor, windows: Windows, height: int, wid
         position, within = _source_positions(right, down, centre, window, height, width)
         extent = sizes[part, None, None].flip(3)  # (b, 1, 1, 2), width and height
         inside = ((position >= 0) & (position < extent)).all(3) & within
-        pixel = torch.minimum(
-            position.clamp(min=0.5), extent - 0.5
-        )  # centres of the outermost pixels: the border repeats
+        # Up to the centres of the outermost pixels: the border repeats.
+        pixel = torch.minimum(position.clamp(min=0.5), extent - 0.5)
         grid = pixel * (2 / total) - 1
         pixels[part] = F.grid_sample(images.pixels[part].float(), grid, align_corners=False, padding_mode="border")
         x, y = torch.minimum(position.clamp(min=0), extent - 1).long().unbind(3)

@@ -136,9 +136,8 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
     if not root.is_dir():
         raise UserError(f"{data}: no such folder; expected one with images and masks.")
     pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)
-    note = passed_over_note(
-        root, [name for name in files_below(root) if not name.endswith(".txt")]
-    )  # tables of classes
+    # Files of text are tables of classes.
+    note = passed_over_note(root, [name for name in files_below(root) if not name.endswith(".txt")])
     if pairing is None or not pairing.pairs:
         raise UserError(
             f"{root}: no images with masks; expected folders images/ and masks/ whose files have the same names, or "
