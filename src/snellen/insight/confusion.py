@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +47,15 @@ class Mistake:
     target_confidence: float
 
 
-def confident_mistakes(probabilities: NDArray[np.float32], target: NDArray[np.int64], most: int = 24) -> list[Mistake]:
-    """Wrong predictions, the most confident first. probabilities: (N, C). target: (N,)."""
+def confident_mistakes(
+    probabilities: NDArray[np.float32],
+    target: NDArray[np.int64],
+    most: int = 24,
+    among: NDArray[np.bool_] | Literal[True] = True,
+) -> list[Mistake]:
+    """Wrong predictions, the most confident first. probabilities: (N, C). target: (N,). among: (N,) images, or all."""
     prediction = probabilities.argmax(1)
-    rows = np.flatnonzero(prediction != target)
+    rows = np.flatnonzero((prediction != target) & among)
     rows = rows[np.argsort(-probabilities[rows, prediction[rows]], kind="stable")][:most]
     return [
         Mistake(

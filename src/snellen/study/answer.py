@@ -156,37 +156,28 @@ def _headline(
     words = {setting.name: _in_words(setting.name, setting.description) for setting in results.study.spec.all_settings}
     plain = {name: name for name in words}
     only_best = plain | {best.setting: words[best.setting]}
-    texts = [
-        _headline_with(results, best, cells, beaten, level, names, most)
-        for names, most in ((words, 3), (only_best, 3), (only_best, 1), (plain, 1))
-    ]
-    return next((text for text in texts if len(text) <= _LONGEST), texts[-1])
-
-
-def _headline_with(
-    results: Results,
-    best: Cell,
-    cells: Sequence[Cell],
-    beaten: Sequence[Cell],
-    level: Sequence[Pair],
-    names: dict[str, str],
-    most: int,
-) -> str:
     share = "" if results.fractions == [1.0] else f"With {100 * best.fraction:g}% of the labels, "
-    name, seeds = names[best.setting], _seeds(cells)
+    seeds, others = _seeds(cells), len(cells) - 1
     figure, highest = f"{best.measure} {best.over.mean:.1%}", f"{best.measure}, {best.over.mean:.1%}"
-    losers = _named([cell.setting for cell in beaten], len(cells) - 1, names, most)
-    if len(cells) == 1:
-        return f"{share}{name}: {figure} ({seeds.removesuffix(' each')}, {counted(best.judged.images, 'image')})."
-    if not level:
-        return f"{share}{name} beats {losers}: {figure} ({seeds})."
-    if level[0].a.no_interval:
-        return f"{share}{name} has the highest {highest}, without a verdict: {level[0].a.no_interval} ({seeds})."
-    others = _named([_other(pair, best).setting for pair in level], len(cells) - 1, names, most)
-    if beaten:
-        mixed = f"it beats {losers} and cannot be told apart from {others}"
-        return f"{share}{name} has the highest {highest} ({seeds}): {mixed}."
-    return f"{share}{name} has the highest {highest} ({seeds}), but cannot be told apart from {others}."
+
+    def text(names: dict[str, str], most: int) -> str:
+        name = names[best.setting]
+        losers = _named([cell.setting for cell in beaten], others, names, most)
+        if len(cells) == 1:
+            images = counted(best.judged.images, "image")
+            return f"{share}{name}: {figure} ({seeds.removesuffix(' each')}, {images})."
+        if not level:
+            return f"{share}{name} beats {losers}: {figure} ({seeds})."
+        if level[0].a.no_interval:
+            return f"{share}{name} has the highest {highest}, without a verdict: {level[0].a.no_interval} ({seeds})."
+        rivals = _named([_other(pair, best).setting for pair in level], others, names, most)
+        if beaten:
+            mixed = f"it beats {losers} and cannot be told apart from {rivals}"
+            return f"{share}{name} has the highest {highest} ({seeds}): {mixed}."
+        return f"{share}{name} has the highest {highest} ({seeds}), but cannot be told apart from {rivals}."
+
+    texts = [text(names, most) for names, most in ((words, 3), (only_best, 3), (only_best, 1), (plain, 1))]
+    return next((text for text in texts if len(text) <= _LONGEST), texts[-1])
 
 
 def _in_words(name: str, description: str) -> str:

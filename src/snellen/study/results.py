@@ -196,9 +196,7 @@ def read_results(study: StudyDirectory) -> Results:
         missing += [run.path.name for run in planned if run.state != "finished"]
         runs = {run.seed: Run(run.path) for run in planned if run.state == "finished"}
         if runs:
-            first = next(iter(runs.values()))
-            judged = first.kind.study.judge([*runs.values()])
-            cells.append(Cell(setting, fraction, runs, first.recipe, first.kind.measure, judged))
+            cells.append(_cell(setting, fraction, runs))
     if not cells:
         raise UserError(f"{study.path}: no run of this study is finished yet. The same `snellen compare` resumes it.")
     for cell in cells[1:]:
@@ -225,6 +223,12 @@ def _within(over: OverSeeds) -> OverSeeds:
 def _scored_paths(cell: Cell) -> list[str]:
     paths: list[str] = scored_samples(cell.first)["path"].tolist()
     return paths
+
+
+def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
+    first = next(iter(runs.values()))
+    judged = first.kind.study.judge([*runs.values()])
+    return Cell(setting, fraction, runs, first.recipe, first.kind.measure, judged)
 
 
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:

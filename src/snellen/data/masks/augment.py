@@ -42,10 +42,7 @@ class MaskAugmentation:
         """
         spec = self._spec
         images = RawBatch(self._on_device(raw.images.pixels), raw.images.sizes.cpu(), raw.images.uniform)
-        size = (spec.size, spec.size) if isinstance(spec.size, int) else spec.size
-        windows = random_windows(
-            images.sizes, size, spec.scale, spec.rotation, (spec.flip, spec.vertical_flip), generator
-        )
+        windows = random_windows(images.sizes, spec, generator)
         warped = warp(images, self._on_device(raw.masks.pixels), windows)
         pixels = warped.pixels.mul_(1 / 255)
         if spec.changes_pixels:
@@ -101,29 +98,21 @@ class Warped:
     covered: Tensor | None
 
 
-def random_windows(
-    sizes: Tensor,
-    size: tuple[int, int] | None,
-    scale: tuple[float, float],
-    rotation: float,
-    flips: tuple[float, float],
-    generator: Generator,
-) -> Windows:
+def random_windows(sizes: Tensor, spec: MaskAugmentationSpec, generator: Generator) -> Windows:
     """Windows at random positions of randomly scaled images: torchvision's RandomResize by a factor, and RandomCrop.
 
-    sizes: (B, 2) int64. size: height and width of the window; it lies inside the scaled image, or around it if that
-    is smaller. None: the whole image. scale: of both sides, uniform. rotation: uniform in ± this many degrees. flips:
-    chances of a horizontal and of a vertical flip.
+    sizes: (B, 2) int64. A window lies inside the scaled image, or around it if that is smaller. The scale is uniform,
+    as is the rotation in both directions.
     """
-    count = len(sizes)
+    count, (smallest, largest) = len(sizes), spec.scale
     draws = torch.rand(6, count, generator=generator, dtype=torch.float64)
-    factor = scale[0] + (scale[1] - scale[0]) * draws[0]
+    factor = smallest + (largest - smallest) * draws[0]
     scaled = (sizes * factor[:, None]).round().long().clamp(min=1)
-    window = scaled if size is None else torch.tensor(size).expand(count, 2)
+    window = scaled if spec.size is None else torch.tensor(spec.size).expand(count, 2)
     free = scaled - window  # (B, 2), negative where the window is larger
     corner = (draws[1:3].T * (free.abs() + 1)).floor().long() * free.sign()
-    degrees = (2 * draws[3] - 1) * rotation
-    return Windows(scaled, corner, window, degrees, Mirrored(draws[4] < flips[0], draws[5] < flips[1]))
+    degrees = (2 * draws[3] - 1) * spec.rotation
+    return Windows(scaled, corner, window, degrees, Mirrored(draws[4] < spec.flip, draws[5] < spec.vertical_flip))
 
 
 def warp(images: RawBatch, masks: Tensor, windows: Windows) -> Warped:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from snellen.insight.calibration import Calibration
 from snellen.insight.classification import ClassFigures
+from snellen.insight.confusion import Mistake, confident_mistakes
 from snellen.insight.separability import Separability
 from snellen.reporting import charts
 from snellen.reporting.by_class import (
@@ -102,9 +103,7 @@ def _reliability(run: RunFigures) -> Reliability:
 
 
 def _mistakes(run: RunFigures) -> Gallery:
-    pictures = [
-        _picture(run, m.row, m.prediction, m.confidence, m.target_confidence) for m in run.mistakes[:_MOST_PICTURES]
-    ]
+    pictures = [_picture(run, mistake) for mistake in run.mistakes[:_MOST_PICTURES]]
     wrong = int((~run.kept_correct).sum())
     return Gallery(run.label, run.colour, wrong, pictures, what="mistakes")
 
@@ -115,33 +114,23 @@ def _disagreements(collected: Collected[RunFigures]) -> list[Gallery]:
         return []
     galleries = []
     for winner, loser in (collected.scored, collected.scored[::-1]):
-        probabilities = loser.predictions.probabilities
-        rows = np.flatnonzero(winner.kept_correct & ~loser.kept_correct)
-        order = rows[np.argsort(-probabilities[rows].max(1), kind="stable")][:_MOST_PICTURES]
-        predicted = probabilities.argmax(1)
-        targets = loser.samples["target"].to_numpy()
-        pictures = [
-            _picture(
-                loser,
-                int(row),
-                int(predicted[row]),
-                float(probabilities[row].max()),
-                float(probabilities[row, targets[row]]),
-            )
-            for row in order
-        ]
-        galleries.append(Gallery(f"only {winner.label} is right", winner.colour, len(rows), pictures))
+        count = int((winner.kept_correct & ~loser.kept_correct).sum())
+        scored = loser.predictions
+        mistakes = confident_mistakes(scored.probabilities, scored.target, _MOST_PICTURES, among=winner.kept_correct)
+        pictures = [_picture(loser, mistake) for mistake in mistakes]
+        galleries.append(Gallery(f"only {winner.label} is right", winner.colour, count, pictures))
     return galleries
 
 
-def _picture(run: RunFigures, row: int, prediction: int, confidence: float, target_confidence: float) -> Picture:
+def _picture(run: RunFigures, mistake: Mistake) -> Picture:
+    sample = run.samples.iloc[mistake.row]
     return Picture(
-        picture=thumbnail(image_path(run.run, run.samples, row), run.bits()),
-        path=str(run.samples["path"].iloc[row]),
-        truth=str(run.samples["class"].iloc[row]),
-        predicted=run.run.classes[prediction],
-        confidence=confidence,
-        target_confidence=target_confidence,
+        picture=thumbnail(run.run.image(sample["path"]), run.bits()),
+        path=sample["path"],
+        truth=sample["class"],
+        predicted=run.run.classes[mistake.prediction],
+        confidence=mistake.confidence,
+        target_confidence=mistake.target_confidence,
     )
 
 
