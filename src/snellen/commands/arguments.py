@@ -143,7 +143,7 @@ def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
 
 def study_and_data(words: list[str]) -> tuple[str, str]:
     """STUDY DATA. Raises UserError if there are not two words, or the two are swapped."""
-    from snellen.study.load import STUDIES
+    from snellen.study.spec import STUDIES
 
     if len(words) != 2:
         given = f"given: {' '.join(words)}" if words else "nothing is given"

@@ -13,13 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from snellen.commands.study_runs import (
-    Context,
-    list_images,
-    one_by_one,
-    run_pretraining,
-    side_by_side,
-)
+from snellen.commands.study_runs import Context, list_images, one_by_one, run_pretraining, side_by_side
 from snellen.data.given import check_path
 from snellen.engine.few_steps import few_steps_notes
 from snellen.engine.mode import Mode
@@ -32,9 +26,8 @@ from snellen.recipe.load import dotted
 from snellen.run.claim import locked
 from snellen.studies import Study
 from snellen.study.directory import is_study, state_of, write_study
-from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, PlannedRun, make_plan
-from snellen.study.spec import StudySpec
+from snellen.study.spec import StudySpec, load_study
 from snellen.study.timing import Speed, time_steps
 from snellen.tasks.choice import spread
 from snellen.tasks.kinds import AnyKind, kind_of, recipe_types

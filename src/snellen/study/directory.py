@@ -23,7 +23,7 @@ from snellen.engine.mode import Mode
 from snellen.errors import UserError
 from snellen.files import from_json, write_json, write_text
 from snellen.runs import Run
-from snellen.study.spec import StudySpec
+from snellen.study.spec import StudySpec, load_study
 from snellen.words import counted
 
 if TYPE_CHECKING:
@@ -81,8 +81,6 @@ class StudyDirectory:
     @cached_property
     def spec(self) -> StudySpec:
         """The study as requested."""
-        from snellen.study.load import load_study
-
         return load_study(self.path / "study.yaml")
 
     @cached_property

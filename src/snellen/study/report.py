@@ -40,8 +40,6 @@ class StudyPage:
     run for each setting. moderated: whether settings borrow from others.
     """
 
-    title: str
-    description: str
     results: Results
     sections: Sections
     answers: list[Answer]
@@ -83,8 +81,6 @@ def _page(results: Results) -> Page:
     views = _representatives(results)
     sections = results.cells[0].first.kind.study.sections(views, _MOST_FEATURES)
     context = StudyPage(
-        title=spec.name,
-        description=spec.description,
         results=results,
         sections=sections,
         answers=answer(results),

@@ -43,12 +43,7 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
         "kept_miou": None if run.kept_score is None else finite(run.kept_score),
         "confusion": run.confusion.counts.tolist(),
         "classes": [
-            {
-                "class": name,
-                "colour": colour,
-                "share_of_pixels": finite(of_class.share),
-                **class_numbers(of_class),
-            }
+            {"class": name, "colour": colour, "share_of_pixels": finite(of_class.share), **class_numbers(of_class)}
             for name, colour, of_class in zip(run.run.classes, run.run.data["colours"], figures.classes, strict=True)
         ],
         "per_image": [
