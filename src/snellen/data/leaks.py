@@ -108,11 +108,13 @@ def neighbours_look_alike(root: Path, paths: list[str]) -> bool:
     for first, second in pairs:
         folder = by_folder[first.rpartition("/")[0]]
         other = folder[int(generator.integers(len(folder)))]
-        thumbnails = [_thumbnail(root / path, bits) for path in (first, second, other)]
-        if any(thumbnail is None for thumbnail in thumbnails) or other == first:
+        images = (_thumbnail(root / path, bits) for path in (first, second, other))
+        thumbnails = [image for image in images if image is not None]
+        if len(thumbnails) < 3 or other == first:
             continue
-        near.append(_distance(thumbnails[0], thumbnails[1]))
-        far.append(_distance(thumbnails[0], thumbnails[2]))
+        here, beside, elsewhere = thumbnails
+        near.append(float(np.abs(here - beside).mean()))
+        far.append(float(np.abs(here - elsewhere).mean()))
     return len(near) >= 10 and float(np.median(near)) < _MUCH_NEARER * float(np.median(far))
 
 
@@ -122,9 +124,3 @@ def _thumbnail(path: Path, bits: int) -> NDArray[np.float64] | None:
     except UnreadableImageError:
         return None  # reported when it is decoded
     return np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), dtype=np.float64)
-
-
-def _distance(first: NDArray[np.float64] | None, second: NDArray[np.float64] | None) -> float:
-    assert first is not None
-    assert second is not None
-    return float(np.abs(first - second).mean())

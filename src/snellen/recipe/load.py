@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
@@ -18,9 +19,6 @@ from snellen.recipe.text import RECIPES, parse_yaml
 from snellen.recipe.wording import reworded
 from snellen.spec import Spec
 from snellen.words import did_you_mean, kind_of
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 RecipeSource: TypeAlias = str | Path | Mapping[str, Any] | Spec
 AnySpec = TypeVar("AnySpec", bound=Spec)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields
@@ -16,9 +17,6 @@ from snellen.recipe.text import ShippedFiles, parse_yaml
 from snellen.spec import Spec
 from snellen.tasks.kinds import recipe_types
 from snellen.words import kind_of
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 STUDIES = ShippedFiles(
     "study",

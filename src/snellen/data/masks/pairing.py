@@ -76,10 +76,8 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
     files = [_classified(path) for path in _images_below(root)]
     candidates: _Candidates | None
     if image_pattern is not None or mask_pattern is not None:
-        candidates, layout = (
-            _by_patterns(files, image_pattern, mask_pattern, root),
-            "files paired by the patterns given",
-        )
+        candidates = _by_patterns(files, image_pattern, mask_pattern, root)
+        layout = "files paired by the patterns given"
     elif any(file.role == "mask" for file in files):
         candidates, layout = _by_folders(files), "folders of images and of masks"
     else:
@@ -88,9 +86,7 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
         return None
     images, masks, notes = candidates
     pairing = _matched(images, masks, layout, notes)
-    paired = len(pairing.pairs)
-    has_patterns = image_pattern is not None
-    if not has_patterns and paired < _FEWEST_PAIRED * min(len(images), len(masks)):
+    if image_pattern is None and len(pairing.pairs) < _FEWEST_PAIRED * min(len(images), len(masks)):
         return None
     return _with_sides(_without_unpaired_test(pairing))
 

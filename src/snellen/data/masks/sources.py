@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.leaks import leak_notes
-from snellen.data.listing import LabelledImage, SplitSet, grouped
+from snellen.data.listing import LabelledImage, Source, SplitSet, grouped
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.find_classes import find_classes, given_entries
 from snellen.data.masks.pairing import Pairing, find_pairs
@@ -19,9 +18,6 @@ from snellen.data.split import scored_part, split_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.words import shortened
-
-if TYPE_CHECKING:
-    from snellen.data.listing import Source
 
 _MOST_LISTED = 5
 

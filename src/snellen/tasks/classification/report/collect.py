@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from snellen.engine.recipe import CommonRecipe
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import ClassFigures, Figures, figures
-from snellen.insight.confusion import Confusion, Mistake, confident_mistakes, confusion
+from snellen.insight.confusion import Confusion, confusion
 from snellen.insight.crossfit import best_by_share, crossfitted
 from snellen.insight.groups import why_no_interval
 from snellen.insight.learning import why_not_learnt
@@ -27,15 +27,7 @@ from snellen.reporting.pictures import thumbnails
 from snellen.reporting.runs import RunView
 from snellen.reporting.shared import CurveSpec, in_both_parts
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.record import (
-    ImagePredictions,
-    Snapshot,
-    by_epoch,
-    classes_by_epoch,
-    read_predictions,
-    read_snapshots,
-    recipe_of,
-)
+from snellen.tasks.classification import record
 from snellen.words import counted
 
 _FEWEST_FOR_TSNE = 10
@@ -70,7 +62,7 @@ class RunFigures(RunView):
     @cached_property
     def recipe(self) -> CommonRecipe:
         """The resolved recipe."""
-        return recipe_of(self.run)
+        return record.recipe_of(self.run)
 
     @property
     def more_numbers(self) -> dict[str, Any]:
@@ -104,7 +96,7 @@ class RunFigures(RunView):
         return class_values(self.run, self.recipe.evaluation.choose)
 
     @cached_property
-    def predictions(self) -> ImagePredictions:
+    def predictions(self) -> record.ImagePredictions:
         """The predictions of the kept weights."""
         return class_predictions(self.run)
 
@@ -179,25 +171,17 @@ class RunFigures(RunView):
         scored = self.predictions
         return calibration(scored.probabilities, scored.target, self.groups)
 
-    @cached_property
-    def mistakes(self) -> list[Mistake]:
-        """The most confident mistakes."""
-        if not self.scored:
-            return []
-        scored = self.predictions
-        return confident_mistakes(scored.probabilities, scored.target)
-
     @property
     def warnings(self) -> list[str]:
         """The warnings of every run, and one on features that cannot be drawn."""
-        broken = [s.epoch for s in read_snapshots(self.run) if not np.isfinite(s.features).all()]
+        broken = [s.epoch for s in record.read_snapshots(self.run) if not np.isfinite(s.features).all()]
         epochs = f"epoch{'s' if len(broken) > 1 else ''} {', '.join(map(str, broken))}"
         return super().warnings + ([f"{self.label}: its features are not finite after {epochs}."] if broken else [])
 
     @cached_property
     def evolution(self) -> Evolution | None:
         """Projections of the features."""
-        snapshots = _spread([s for s in read_snapshots(self.run) if np.isfinite(s.features).all()])
+        snapshots = _spread([s for s in record.read_snapshots(self.run) if np.isfinite(s.features).all()])
         if not snapshots:
             return None
         rows = snapshots[-1].rows
@@ -237,7 +221,7 @@ def _test(a: RunFigures, b: RunFigures) -> PairedTest:
     return mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
 
 
-def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:
+def _spread(snapshots: list[record.Snapshot]) -> list[record.Snapshot]:
     """At most six, the first and the last among them."""
     if len(snapshots) <= _MOST_EPOCHS_SHOWN:
         return snapshots
@@ -258,9 +242,9 @@ class ClassValues:
     choice: EpochChoice
 
 
-def class_predictions(run: RunDirectory) -> ImagePredictions:
+def class_predictions(run: RunDirectory) -> record.ImagePredictions:
     """Predictions of the kept weights on `scored_samples`."""
-    return read_predictions(run, scored_part(run))
+    return record.read_predictions(run, scored_part(run))
 
 
 def class_values(run: RunDirectory, choose: str | None) -> ClassValues:
@@ -269,10 +253,10 @@ def class_values(run: RunDirectory, choose: str | None) -> ClassValues:
     of_kept = np.asarray(scored.probabilities.argmax(1))
     if run.has_test or choose != "best":
         return ClassValues(of_kept == scored.target, of_kept, EpochChoice(False, False))
-    correct, folds = by_epoch(run), folds_of(run)
+    correct, folds = record.by_epoch(run), folds_of(run)
     choice = choice_among(len(correct), folds)
     if not choice.is_crossfitted:
         return ClassValues(of_kept == scored.target, of_kept, choice)
-    best, classes = best_by_share(correct, folds), classes_by_epoch(run)
+    best, classes = best_by_share(correct, folds), record.classes_by_epoch(run)
     predicted = None if classes is None else crossfitted(classes, folds, best).astype(np.int64)
     return ClassValues(crossfitted(correct, folds, best), predicted, choice)

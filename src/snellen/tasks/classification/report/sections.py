@@ -13,16 +13,7 @@ from snellen.insight.calibration import Calibration
 from snellen.insight.classification import ClassFigures
 from snellen.insight.confusion import Mistake, confident_mistakes
 from snellen.insight.separability import Separability
-from snellen.reporting import charts
-from snellen.reporting.by_class import (
-    ClassRow,
-    ConfusionView,
-    Dataset,
-    class_chart,
-    class_rows,
-    confusion_view,
-    datasets,
-)
+from snellen.reporting import by_class, charts
 from snellen.reporting.charts import Entry
 from snellen.reporting.collected import Collected
 from snellen.reporting.pictures import sprite, thumbnail
@@ -51,11 +42,11 @@ class ClassSections:
     """
 
     class_chart: tuple[int, Markup] | None
-    class_rows: list[ClassRow[ClassFigures]]
-    confusions: list[ConfusionView[RunFigures]]
+    class_rows: list[by_class.ClassRow[ClassFigures]]
+    confusions: list[by_class.ConfusionView[RunFigures]]
     reliabilities: list[Reliability]
     galleries: list[Gallery]
-    datasets: list[Dataset[RunFigures]]
+    datasets: list[by_class.Dataset[RunFigures]]
     evolutions: list[EvolutionView]
     what_is_kept: str
     all_crossfitted: bool
@@ -65,9 +56,9 @@ def sections(collected: Collected[RunFigures]) -> ClassSections:
     """What the template may use in addition to what all pages have."""
     runs, scored = collected.runs, collected.scored
     return ClassSections(
-        class_chart=class_chart(scored, _recall, "Recall"),
-        class_rows=class_rows([run.by_class for run in scored], lambda figures: figures.support),
-        confusions=[confusion_view(run, run.confusion) for run in scored if run.confusion is not None],
+        class_chart=by_class.class_chart(scored, _recall, "Recall"),
+        class_rows=by_class.class_rows([run.by_class for run in scored], lambda figures: figures.support),
+        confusions=[by_class.confusion_view(run, run.confusion) for run in scored if run.confusion is not None],
         reliabilities=[_reliability(run) for run in scored if run.calibration is not None],
         galleries=[_mistakes(run) for run in scored] + _disagreements(collected),
         datasets=class_datasets(runs),
@@ -103,7 +94,9 @@ def _reliability(run: RunFigures) -> Reliability:
 
 
 def _mistakes(run: RunFigures) -> Gallery:
-    pictures = [_picture(run, mistake) for mistake in run.mistakes[:_MOST_PICTURES]]
+    scored = run.predictions
+    mistakes = confident_mistakes(scored.probabilities, scored.target, _MOST_PICTURES)
+    pictures = [_picture(run, mistake) for mistake in mistakes]
     wrong = int((~run.kept_correct).sum())
     return Gallery(run.label, run.colour, wrong, pictures, what="mistakes")
 
@@ -134,9 +127,9 @@ def _picture(run: RunFigures, mistake: Mistake) -> Picture:
     )
 
 
-def class_datasets(runs: list[RunFigures]) -> list[Dataset[RunFigures]]:
+def class_datasets(runs: list[RunFigures]) -> list[by_class.Dataset[RunFigures]]:
     """Each set of images once, with pictures of its classes and their numbers of images."""
-    return datasets(runs, lambda run: run.examples(), _counts)
+    return by_class.datasets(runs, lambda run: run.examples(), _counts)
 
 
 def _counts(view: RunFigures) -> list[tuple[str, float, float, float]]:

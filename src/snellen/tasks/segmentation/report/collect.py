@@ -31,15 +31,8 @@ from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.runs import RunView
 from snellen.run.directory import RunDirectory
+from snellen.tasks.segmentation import record
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
-from snellen.tasks.segmentation.record import (
-    MaskPredictions,
-    MaskSnapshot,
-    by_epoch,
-    read_predictions,
-    read_snapshots,
-    recipe_of,
-)
 from snellen.words import counted
 
 
@@ -52,7 +45,7 @@ class MaskRun(RunView):
     @cached_property
     def recipe(self) -> SegmentationRecipe:
         """The resolved recipe."""
-        return recipe_of(self.run)
+        return record.recipe_of(self.run)
 
     @cached_property
     def classes(self) -> ClassTable:
@@ -60,12 +53,12 @@ class MaskRun(RunView):
         return ClassTable.recorded(self.run.data)
 
     @cached_property
-    def snapshots(self) -> list[MaskSnapshot]:
+    def snapshots(self) -> list[record.MaskSnapshot]:
         """Predicted masks after several epochs."""
-        return read_snapshots(self.run)
+        return record.read_snapshots(self.run)
 
     @cached_property
-    def predictions(self) -> MaskPredictions:
+    def predictions(self) -> record.MaskPredictions:
         """The pixel counts at the chosen epoch."""
         return mask_predictions(self.run)
 
@@ -97,14 +90,9 @@ class MaskRun(RunView):
         return mask_figures(self.counts, self.predictions.boundary, self.groups)
 
     @cached_property
-    def miou_by_image(self) -> NDArray[np.float64]:
-        """(N,) mIoU of each single image at the chosen epoch; NaN if nothing of it is scored."""
-        return by_image(self.predictions.confusion)[0]
-
-    @cached_property
     def validation_miou(self) -> NDArray[np.float64]:
-        """The same for the validation images, which snapshots are about."""
-        return by_image(read_predictions(self.run, "validation").confusion)[0]
+        """(N,) mIoU of each validation image, which snapshots are about; NaN if nothing of it is scored."""
+        return by_image(record.read_predictions(self.run, "validation").confusion)[0]
 
     @cached_property
     def by_class(self) -> dict[str, MaskClassFigures]:
@@ -208,9 +196,9 @@ class MaskValues:
     choice: EpochChoice
 
 
-def mask_predictions(run: RunDirectory) -> MaskPredictions:
+def mask_predictions(run: RunDirectory) -> record.MaskPredictions:
     """The pixel counts on `scored_samples` with the kept weights."""
-    return read_predictions(run, scored_part(run))
+    return record.read_predictions(run, scored_part(run))
 
 
 def mask_values(run: RunDirectory, choose: str | None) -> MaskValues:
@@ -218,7 +206,7 @@ def mask_values(run: RunDirectory, choose: str | None) -> MaskValues:
     of_kept = counts_of(mask_predictions(run).confusion)
     if run.has_test or choose != "best":
         return MaskValues(of_kept, EpochChoice(False, False))
-    counts, folds = by_epoch(run), folds_of(run)
+    counts, folds = record.by_epoch(run), folds_of(run)
     choice = choice_among(len(counts), folds)
     if not choice.is_crossfitted:
         return MaskValues(of_kept, choice)

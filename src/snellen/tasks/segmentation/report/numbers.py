@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from snellen.insight.mask_words import why_no_interval
-from snellen.insight.segmentation import MaskClassFigures, MaskFigures
+from snellen.insight.segmentation import MaskClassFigures, MaskFigures, by_image
 from snellen.reporting.runs import ends, finite, run_numbers, table_row
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 
@@ -48,7 +48,7 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
         ],
         "per_image": [
             {"path": path, "miou": finite(float(value))}
-            for path, value in zip(run.samples["path"], run.miou_by_image, strict=True)
+            for path, value in zip(run.samples["path"], by_image(run.predictions.confusion)[0], strict=True)
         ],
     }
 

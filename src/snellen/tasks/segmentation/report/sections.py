@@ -15,15 +15,7 @@ from numpy.typing import NDArray
 from snellen.insight.proportions import percents
 from snellen.insight.segmentation import MaskClassFigures, by_image
 from snellen.insight.support import FEWEST_IMAGES
-from snellen.reporting.by_class import (
-    ClassRow,
-    ConfusionView,
-    Dataset,
-    class_chart,
-    class_rows,
-    confusion_view,
-    datasets,
-)
+from snellen.reporting import by_class
 from snellen.reporting.charts import Entry
 from snellen.reporting.runs import image_path
 from snellen.reporting.shared import Curve, in_both_parts
@@ -63,11 +55,11 @@ class MaskSections:
 
     colours: dict[str, str]
     class_chart: tuple[int, Markup] | None
-    class_rows: list[ClassRow[MaskClassFigures]]
+    class_rows: list[by_class.ClassRow[MaskClassFigures]]
     interval_of_class: Callable[[MaskClassFigures], str]
-    confusions: list[ConfusionView[MaskRun]]
+    confusions: list[by_class.ConfusionView[MaskRun]]
     evolutions: list[MaskEvolution]
-    datasets: list[Dataset[MaskRun]]
+    datasets: list[by_class.Dataset[MaskRun]]
     fewest_images: int
 
 
@@ -76,10 +68,12 @@ def sections(collected: CollectedMasks) -> MaskSections:
     runs, scored = collected.runs, collected.scored
     return MaskSections(
         colours=class_colours(runs),
-        class_chart=class_chart(scored, _iou, "IoU"),
-        class_rows=class_rows([run.by_class for run in scored], lambda figures: figures.share),
+        class_chart=by_class.class_chart(scored, _iou, "IoU"),
+        class_rows=by_class.class_rows([run.by_class for run in scored], lambda figures: figures.share),
         interval_of_class=_interval_of_class,
-        confusions=[confusion_view(run, run.confusion, shares=True) for run in scored if run.confusion is not None],
+        confusions=[
+            by_class.confusion_view(run, run.confusion, shares=True) for run in scored if run.confusion is not None
+        ],
         evolutions=evolutions(collected),
         datasets=mask_datasets(runs),
         fewest_images=FEWEST_IMAGES,
@@ -110,9 +104,9 @@ def _interval_of_class(figures: MaskClassFigures) -> str:
     return percents(figures.iou_interval)
 
 
-def mask_datasets(runs: list[MaskRun]) -> list[Dataset[MaskRun]]:
+def mask_datasets(runs: list[MaskRun]) -> list[by_class.Dataset[MaskRun]]:
     """Each set of images once, with pictures under their masks, and the classes' shares of pixels."""
-    return datasets(runs, _examples, _shares)
+    return by_class.datasets(runs, _examples, _shares)
 
 
 def _examples(run: MaskRun) -> list[str]:
