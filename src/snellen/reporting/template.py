@@ -23,8 +23,6 @@ from snellen.words import counted, duration, images_by_part, si
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from snellen.reporting.runs import RunView
-
 
 @dataclass(frozen=True)
 class Page:
@@ -57,10 +55,6 @@ def variables_of(*sections: DataclassInstance) -> dict[str, Any]:
     return {field.name: getattr(part, field.name) for part in sections for field in fields(part)}
 
 
-def _recipe_text(run: RunView) -> str:
-    return yaml.safe_dump(run.fields, sort_keys=False, allow_unicode=True)
-
-
 def _render(page: Page) -> str:
     """The text of a page, with its style sheets and scripts embedded."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -88,7 +82,7 @@ def _render(page: Page) -> str:
     folder = resources.files("snellen.reporting") / "page"
     return environment.get_template(page.template).render(
         rule=RULE,
-        recipe_text=_recipe_text,
+        recipe_text=lambda run: yaml.safe_dump(run.fields, sort_keys=False, allow_unicode=True),
         style="".join((folder / name).read_text(encoding="utf-8") for name in page.styles),
         script="".join((folder / name).read_text(encoding="utf-8") for name in page.scripts),
         date=f"{datetime.now():%d %B %Y}",

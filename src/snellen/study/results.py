@@ -202,8 +202,7 @@ def read_results(study: StudyDirectory) -> Results:
     for cell in cells[1:]:
         if _scored_paths(cell) != _scored_paths(cells[0]):
             raise UserError(f"{cell.first.path}: it was not scored on the same images as the other runs.")
-    expected = expected_by_setting([cell.scores for cell in cells])
-    cells = [dataclasses.replace(cell, expected=prior) for cell, prior in zip(cells, expected, strict=True)]
+    cells = _moderated(cells)
     return Results(study, cells, _pairs(cells), missing)
 
 
@@ -229,6 +228,11 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     first = next(iter(runs.values()))
     judged = first.kind.study.judge([*runs.values()])
     return Cell(setting, fraction, runs, first.recipe, first.kind.measure, judged)
+
+
+def _moderated(cells: list[Cell]) -> list[Cell]:
+    expected = expected_by_setting([cell.scores for cell in cells])
+    return [dataclasses.replace(cell, expected=prior) for cell, prior in zip(cells, expected, strict=True)]
 
 
 def _pairs(cells: Sequence[Cell]) -> list[Pair]:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from snellen.data.listing import IMAGE_SUFFIXES, Side, Unreadable
+from snellen.data.table import SIDES
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.words import counted
@@ -20,11 +21,6 @@ Role = Literal["image", "mask"]
 Part = Literal["train", "validation", "test", ""]
 Key = tuple[str, str]  # the part of the split, and what an image and its mask have in common
 
-_SIDES: dict[str, Part] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("image", "images", "img", "imgs", "input", "inputs", "photos", "rgb", "jpegimages"), "image"),
     **dict.fromkeys(("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "ann", "gt"), "mask"),
@@ -126,12 +122,12 @@ def _folder_meaning(folder: str) -> tuple[Part, Role | None]:
     name = folder.lower()
     if name in _ROLES:
         return "", _ROLES[name]
-    joined = re.fullmatch(rf"({'|'.join(_SIDES)})(annot|masks?|labels?|images?)", name)
+    joined = re.fullmatch(rf"({'|'.join(SIDES)})(annot|masks?|labels?|images?)", name)
     words = list(joined.groups()) if joined else [word for word in re.split(r"[ _.-]", name) if word]
     words = [word for word in words if word not in _FILLERS]
-    parts = [_SIDES[word] for word in words if word in _SIDES]
+    parts = [SIDES[word] for word in words if word in SIDES]
     roles = [_ROLES[word] for word in words if word in _ROLES]
-    if parts and words[0] in _SIDES:
+    if parts and words[0] in SIDES:
         return parts[0], roles[-1] if roles else None  # train, train_50, train_masks
     if roles and len(parts) + len(roles) == len(words):
         return parts[0] if parts else "", roles[-1]  # masks_train, img_dir

@@ -20,16 +20,8 @@ from snellen.reporting.charts import Entry
 from snellen.reporting.runs import image_path
 from snellen.reporting.shared import Curve, in_both_parts
 from snellen.tasks.segmentation.record import MaskSnapshot
+from snellen.tasks.segmentation.report import masks
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
-from snellen.tasks.segmentation.report.masks import (
-    Mask,
-    TrueMasks,
-    error_picture,
-    mask_picture,
-    overlaid,
-    reduced,
-    scene,
-)
 from snellen.tasks.segmentation.task import confusion_counts
 
 _EXAMPLES = 8
@@ -111,13 +103,13 @@ def mask_datasets(runs: list[MaskRun]) -> list[by_class.Dataset[MaskRun]]:
 
 def _examples(run: MaskRun) -> list[str]:
     """Training images, evenly chosen, under their masks."""
-    paths, truths = run.run.part("train")["path"], TrueMasks(run.run)
+    paths, truths = run.run.part("train")["path"], masks.TrueMasks(run.run)
     pictures = []
     for path in paths.iloc[:: max(1, -(-len(paths) // _EXAMPLES))]:
         mask = truths.of(path)
         if mask is None:
             continue
-        picture = overlaid(run.run.image(path), mask, run.classes.colours, _EXAMPLE_SIDE, run.bits("train"))
+        picture = masks.overlaid(run.run.image(path), mask, run.classes.colours, _EXAMPLE_SIDE, run.bits("train"))
         if picture is not None:
             pictures.append(picture)
     return pictures
@@ -204,7 +196,7 @@ def _evolution(runs: list[MaskRun], room: int) -> MaskEvolution | None:
     chosen = choose(sorted(kept), scores, _named(runs))
     if not chosen:
         return None
-    truths = TrueMasks(runs[0].run)
+    truths = masks.TrueMasks(runs[0].run)
     chosen_scenes: list[Scene] = []
     other_scenes: list[Scene] = []
     for row, why in chosen:
@@ -245,7 +237,7 @@ def _three(snapshots: list[MaskSnapshot]) -> list[MaskSnapshot]:
 
 
 def _scene(
-    row: int, why: str, runs: list[MaskRun], snapshots: dict[int, list[MaskSnapshot]], truths: TrueMasks
+    row: int, why: str, runs: list[MaskRun], snapshots: dict[int, list[MaskSnapshot]], truths: masks.TrueMasks
 ) -> Scene:
     first = runs[0]
     path = str(first.validation_samples["path"].iloc[row])
@@ -255,30 +247,30 @@ def _scene(
         Line(run, float(run.validation_miou[row]), [_view(s, row, truth, colours) for s in snapshots[run.number]])
         for run in runs
     ]
-    last = reduced(_mask(snapshots[first.number][-1], row), _LONGEST)
+    last = masks.reduced(_mask(snapshots[first.number][-1], row), _LONGEST)
     size = (int(last.shape[0]), int(last.shape[1]))
     return Scene(
         PurePosixPath(path).name,
         why,
         size,
-        scene(image_path(first.run, first.validation_samples, row), size, first.bits()),
-        None if truth is None else mask_picture(reduced(truth, _LONGEST), colours),
+        masks.scene(image_path(first.run, first.validation_samples, row), size, first.bits()),
+        None if truth is None else masks.mask_picture(masks.reduced(truth, _LONGEST), colours),
         lines,
     )
 
 
-def _view(snapshot: MaskSnapshot, row: int, truth: Mask | None, colours: Sequence[Sequence[int]]) -> View:
+def _view(snapshot: MaskSnapshot, row: int, truth: masks.Mask | None, colours: Sequence[Sequence[int]]) -> View:
     mask = _mask(snapshot, row)
-    small = reduced(mask, _LONGEST)
-    picture = mask_picture(small, colours)
+    small = masks.reduced(mask, _LONGEST)
+    picture = masks.mask_picture(small, colours)
     if truth is None or truth.shape != mask.shape:
         return View(snapshot.epoch, math.nan, picture, None)
     predicted, true = (torch.from_numpy(labels)[None].long() for labels in (mask, truth))
     score = by_image(confusion_counts(predicted, true, len(colours)).numpy())[0][0]
-    return View(snapshot.epoch, float(score), picture, error_picture(small, reduced(truth, _LONGEST)))
+    return View(snapshot.epoch, float(score), picture, masks.error_picture(small, masks.reduced(truth, _LONGEST)))
 
 
-def _mask(snapshot: MaskSnapshot, row: int) -> Mask:
+def _mask(snapshot: MaskSnapshot, row: int) -> masks.Mask:
     index = int(np.flatnonzero(snapshot.rows == row)[0])
     height, width = snapshot.sizes[index]
     return snapshot.masks[index, :height, :width]
