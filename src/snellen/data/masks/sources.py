@@ -57,8 +57,9 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     """
     root, pairing = _pairs(data, spec)
     images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
+    masks = [root / pair.mask for pair in pairing.pairs]
     hashes = content_hashes([root / pair.image for pair in pairing.pairs])
-    mask_hashes = content_hashes([root / pair.mask for pair in pairing.pairs])
+    mask_hashes = content_hashes(masks)
     if len(images) < 2 and pairing.pairs[0].side == "unknown":
         raise UserError(
             f"{root}: only one image with a mask; expected at least two, one for training and one for validation."
@@ -70,7 +71,6 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
         part = "training" if "train" in missing else "validation"
         raise UserError(f"{root}: no {part} images. All images belong to one group, or have the same content.")
     notes += [*leak_notes(images, sides, hashes), *few_masks_notes(sides.count("validation"))]
-    masks = [root / pair.mask for pair in pairing.pairs]
     classes, class_notes = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
     samples = [
         MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairing.pairs, images, strict=True)

@@ -34,7 +34,7 @@ def timed(recipe: Recipe) -> Recipe:
 def judge(runs: Sequence[RunDirectory]) -> Judged:
     """By the images that each run gets right."""
     views = [RunFigures("", run, 0) for run in runs]
-    correct, groups = np.stack([view.correct for view in views]), views[0].groups
+    correct, groups = np.stack([view.values.correct for view in views]), views[0].groups
     return Judged(
         values=by_unit(correct.astype(np.float64), groups),
         correct=correct,

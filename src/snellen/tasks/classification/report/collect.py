@@ -100,11 +100,6 @@ class RunFigures(RunView):
         """The predictions of the kept weights."""
         return class_predictions(self.run)
 
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """(N,) which images are right, by these values."""
-        return self.values.correct
-
     @cached_property
     def kept_correct(self) -> NDArray[np.bool_]:
         """(N,) which images the kept weights get right."""
@@ -218,7 +213,8 @@ def collect(
 
 
 def _test(a: RunFigures, b: RunFigures) -> PairedTest:
-    return mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
+    of_a, of_b = a.values.correct, b.values.correct
+    return mcnemar(of_a, of_b) if a.groups is None else paired_by_group(of_a, of_b, a.groups)
 
 
 def _spread(snapshots: list[record.Snapshot]) -> list[record.Snapshot]:
