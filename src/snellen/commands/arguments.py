@@ -105,9 +105,8 @@ def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
     words: list[str] = []
     pairs: list[str] = []
     for argument in arguments:
-        is_pair = _OVERRIDE.match(argument) and not os.path.exists(
-            argument
-        )  # unlike Path, safe for names of any length
+        # os.path.exists, unlike Path, is safe for names of any length.
+        is_pair = _OVERRIDE.match(argument) and not os.path.exists(argument)
         (pairs if is_pair else words).append(argument)
     for pair in pairs:
         key, _, value = pair.partition("=")
@@ -144,7 +143,7 @@ def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
 
 def study_and_data(words: list[str]) -> tuple[str, str]:
     """STUDY DATA. Raises UserError if there are not two words, or the two are swapped."""
-    from snellen.study.load import STUDIES
+    from snellen.study.spec import STUDIES
 
     if len(words) != 2:
         given = f"given: {' '.join(words)}" if words else "nothing is given"
