@@ -364,6 +364,7 @@ def test_a_deleted_file_can_still_be_read_by_who_uses_it(reader: Reader, folder:
     reader.check(disk, range(20))
     shutil.rmtree(folder)
     assert reader.check(disk, range(20)) == 0
+    assert reader.check(disk, range(20, 40)) == 20
     assert reader.check(DiskCache(LIMIT), range(20)) == 20
 
 

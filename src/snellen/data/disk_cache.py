@@ -9,6 +9,7 @@ forced to disk, and the whole folder may be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import sys
@@ -145,9 +146,11 @@ class DiskCache:
                     return
                 self._is_filling = False
             self._note("keeps no more images", self._full)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.OperationalError) as error:
             self._is_filling = False
             self._note("keeps no more images", error)
+        except sqlite3.Error as error:
+            self._give_up(error)
 
     def _opened(self) -> sqlite3.Connection:
         """A connection to the index, a new one if it is damaged."""
@@ -162,10 +165,12 @@ class DiskCache:
 
     def _give_up(self, error: sqlite3.Error) -> None:
         """Decodes from now on; the next run starts with a new index if this one is damaged."""
-        self._index = None
+        with self._lock:
+            self._index = None
         self._note("is no longer used", error)
         if not isinstance(error, sqlite3.OperationalError):
-            self._discard_index()
+            with contextlib.suppress(OSError):
+                self._discard_index()
 
     def _discard_index(self) -> None:
         for suffix in ("", "-wal", "-shm"):

@@ -71,9 +71,8 @@ class Segments:
         return found
 
     def _begin(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._close()
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._name, self._end = f"{uuid4().hex[:16]}{_SUFFIX}", 0
         self._file = os.open(self._folder / self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._used[self._name] = time.monotonic()
@@ -87,6 +86,8 @@ class Segments:
                 state = path.stat()
                 ages.append((state.st_mtime, state.st_size, path))
         total = sum(size for _, size, _ in ages)
+        if self._name not in {path.name for _, _, path in ages}:
+            self._close()  # what is written to a deleted file is lost
         limit = min(self._limit, (total + shutil.disk_usage(self._folder).free) // 2)
         for _, size, path in sorted(ages):
             if total + wanted <= limit:
@@ -104,6 +105,10 @@ class Segments:
             with contextlib.suppress(OSError):  # a file of another user, or none
                 os.utime(self._folder / name)
 
-    def __del__(self) -> None:
+    def _close(self) -> None:
         if self._file is not None:
             os.close(self._file)
+            self._file = None
+
+    def __del__(self) -> None:
+        self._close()
