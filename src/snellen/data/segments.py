@@ -24,8 +24,8 @@ class Segments:
 
     Each object appends to a file of its own, so that processes do not disturb each other. To make room, the files that
     were used least recently (by their modification time) are deleted, but none that this object has used: on_delete is
-    called with their names. A deleted file stays readable where it is mapped. Processes that write at the same moment may
-    exceed the limit by a sixteenth of a file each. Not thread-safe.
+    called with their names. A deleted file stays readable where it is mapped. Processes that write at the same moment
+    may exceed the limit by a sixteenth of a file each. Not thread-safe.
     """
 
     def __init__(self, folder: Path, limit: int, on_delete: Callable[[str], None]) -> None:
