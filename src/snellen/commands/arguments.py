@@ -24,6 +24,7 @@ _RESUME = "To resume a stopped run: snellen train --resume RUN"
 _OTHER_COMMANDS = {
     **dict.fromkeys(("eval", "score", "test", "val", "validate"), _EVALUATE),
     **dict.fromkeys(("classify", "infer", "inference", "segment"), _PREDICT),
+    **dict.fromkeys(("clean", "clear", "purge"), "Write: snellen cache clear"),
     **dict.fromkeys(("continue", "resume"), _RESUME),
     **dict.fromkeys(("fit", "finetune", "fine-tune"), "Write: snellen train [RECIPE] DATA"),
     **dict.fromkeys(("benchmark", "speed"), "Write: snellen bench train RECIPE DATA"),
@@ -88,7 +89,7 @@ def _hint(name: str, path: str) -> str | None:
 
     if name in RECIPES.names():
         return f"To see this recipe: snellen recipes show {name}. To use it: snellen train {name} DATA"
-    if path.endswith(("recipes", "bench")):
+    if path.endswith(("recipes", "bench", "cache")):
         return None
     if name in _OTHER_COMMANDS:
         return _OTHER_COMMANDS[name]
