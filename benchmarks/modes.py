@@ -27,8 +27,7 @@ from snellen.engine.precision import candidates, choose, variants
 from snellen.engine.spec import HardwareSpec
 from snellen.models.classifier import build_classifier
 from snellen.models.segmenters.build import build_segmenter
-from snellen.models.segmenters.spec import SegmenterSpec
-from snellen.models.spec import ModelSpec
+from snellen.models.spec import ModelSpec, SegmenterSpec
 
 # network: backbone or architecture, image size in px, batch size
 NETWORKS = {

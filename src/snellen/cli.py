@@ -23,8 +23,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 recipes_app = typer.Typer(cls=Commands, help="List the shipped recipes, or show one.", invoke_without_command=True)
+cache_app = typer.Typer(cls=Commands, help="List what is kept outside runs, or clear it.", invoke_without_command=True)
 bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 
 _INTERRUPTED = 130
@@ -310,6 +312,28 @@ def recipes_show(name: Annotated[str, typer.Argument(show_default=False)]) -> No
     from snellen.commands.recipes import recipe_text
 
     print(recipe_text(name), end="")
+
+
+@cache_app.callback()
+def _cache(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from rich.console import Console
+
+        from snellen.commands.cache import cache_table
+
+        Console().print(cache_table())
+
+
+@cache_app.command("clear")
+def cache_clear(
+    parts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PART…]", help="modes, pixels; default all.", show_default=False)
+    ] = None,
+) -> None:
+    """Delete what is kept outside runs. It is measured and decoded anew when it is needed."""
+    from snellen.commands.cache import clear
+
+    print(clear(parts or ()))
 
 
 @bench_app.command("train", cls=FieldsCommand)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and the folder of what is kept outside runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,17 @@ def as_path(value: object, what: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise UserError(f"{what}: expected a path, got {kind_of(value)}.")
     return Path(value)
+
+
+def cache_folder() -> Path:
+    """SNELLEN_CACHE, or snellen in the user's cache folder (XDG_CACHE_HOME, ~/Library/Caches on macOS, ~/.cache)."""
+    own_folder = os.environ.get("SNELLEN_CACHE")
+    if own_folder:
+        return Path(own_folder)
+    caches = os.environ.get("XDG_CACHE_HOME")
+    if caches:
+        return Path(caches) / "snellen"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "snellen"
 
 
 def check_new_file(path: Path, force: bool) -> None:

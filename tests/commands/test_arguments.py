@@ -12,7 +12,7 @@ from tests.commands.test_cli import snellen
 import snellen as package
 from snellen import UserError
 from snellen.recipe.fields import field_paths, nearest_fields
-from snellen.study.load import load_study
+from snellen.study.spec import load_study
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.kinds import load_recipe
 from snellen.tasks.pretraining.recipe import PretrainingRecipe

@@ -72,7 +72,7 @@ def test_geotiff_of_four_bands_shows_the_first_three(tmp_path: Path, scale: int)
     np.testing.assert_array_equal(read_in_windows(path), PIXELS)
     raster = open_raster(path)
     assert raster.georeference is not None
-    assert raster.georeference.profile()["crs"].to_epsg() == 32632
+    assert raster.georeference["crs"].to_epsg() == 32632
 
 
 def test_pixels_without_data_are_known(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen pretrain photos/": PRETRAINING,
         "snellen compare transfer-lite photos/": TRANSFER,
         "snellen train scenes/": LITE_MASKS,
+        "snellen cache": "",
         "make demo": None,
         "make test": None,
         "pip install": None,

@@ -22,6 +22,7 @@ from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import candidates, choose, fastest, variants
 from snellen.engine.spec import HardwareSpec
 from snellen.errors import UserError
+from snellen.files import cache_folder
 from snellen.tasks.classification.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -231,9 +232,9 @@ def test_many_writers_and_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_where_decisions_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SNELLEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert decisions.cache_folder() == tmp_path / "snellen"
+    assert cache_folder() == tmp_path / "snellen"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert decisions.cache_folder().name == "snellen"
+    assert cache_folder().name == "snellen"
 
 
 @pytest.mark.parametrize("name", NAMED_MODES)

@@ -13,9 +13,8 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from snellen.insight.calibration import calibration
 from snellen.insight.classification import figures, top_k_correct
-from snellen.insight.confusion import confusion
+from snellen.insight.confusion import confident_mistakes, confusion
 from snellen.insight.differences import differences
-from snellen.insight.mistakes import confident_mistakes
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.separability import effective_rank, separability
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from snellen.insight.decision import corrected, holm, winner
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.power import images_by_interval, images_needed, smallest_by_interval, smallest_difference
-from snellen.insight.proportions import Interval, possible_accuracy, wilson
+from snellen.insight.proportions import Interval, wilson
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import verdict
 
@@ -135,6 +137,19 @@ def test_power_by_simulation(difference: float, discordance: float) -> None:
         detected += mcnemar(*pair(only_a, only_b, concordant, 0)).p_value < 0.05
     assert detected / 500 == pytest.approx(0.8, abs=0.06)
     assert smallest_difference(images, discordance) == pytest.approx(difference, rel=0.01)
+
+
+def possible_accuracy(value: float, total: int, digits: int = 4) -> bool:
+    """Whether any count of right images out of `total`, rounded to `digits` decimals, gives `value`.
+
+    An accuracy that no count gives was not computed over images; it may be a mean of batch means.
+    """
+    nearest = round(value * total)
+    tolerance = 0.5 * 10**-digits * (1 + 1e-9)
+    return any(
+        0 <= count <= total and math.isclose(count / total, value, rel_tol=0, abs_tol=tolerance)
+        for count in (nearest - 1, nearest, nearest + 1)
+    )
 
 
 COUNTS = {"A": 214, "B": 224, "C": 223, "D": 98, "E": 85}  # right images of 406, from the published accuracies

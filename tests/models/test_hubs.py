@@ -17,8 +17,7 @@ from snellen import UserError, compare
 from snellen.models.backbones import build_backbone
 from snellen.models.hubs import hugging_face, reachable
 from snellen.models.segmenters.build import build_segmenter
-from snellen.models.segmenters.spec import SegmenterSpec
-from snellen.models.spec import BackboneSpec
+from snellen.models.spec import BackboneSpec, SegmenterSpec
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ from snellen.models.segmenters.build import build_segmenter, check_sizes
 from snellen.models.segmenters.fcn import Fcn
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
 from snellen.models.segmenters.smp import architectures
-from snellen.models.segmenters.spec import SegmenterSpec
-from snellen.models.spec import BackboneSpec, ModelSpec
+from snellen.models.spec import BackboneSpec, ModelSpec, SegmenterSpec
 
 CLASSES = 5
 SMALL = "test_resnet"

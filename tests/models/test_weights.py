@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from snellen.errors import UserError
 from snellen.models.classifier import build_classifier, start_backbone
 from snellen.models.segmenters.build import build_segmenter
-from snellen.models.segmenters.spec import SegmenterSpec
-from snellen.models.spec import BackboneSpec, ModelSpec
+from snellen.models.spec import BackboneSpec, ModelSpec, SegmenterSpec
 from snellen.models.weights import misfit
 
 CLASSES = 5

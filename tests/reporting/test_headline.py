@@ -20,8 +20,8 @@ from snellen.insight.crossfit import best_by_miou, best_by_share, crossfitted, p
 from snellen.reporting.closing import closing_lines
 from snellen.study.results import _cell
 from snellen.tasks.classification.record import classes_by_epoch
-from snellen.tasks.classification.values import class_values
-from snellen.tasks.segmentation.values import mask_values
+from snellen.tasks.classification.report.collect import class_values
+from snellen.tasks.segmentation.report.collect import mask_values
 
 LABEL = "from the kept weights, on the images used to choose them"
 

@@ -29,9 +29,9 @@ from snellen.reporting.closing import closing_lines
 from snellen.study.answer import answer, verdict
 from snellen.study.results import Results, _cell, _pairs
 from snellen.study.spec import StudySpec
-from snellen.tasks.segmentation.report.evolution import choose
+from snellen.tasks.segmentation.report.collect import mask_values
 from snellen.tasks.segmentation.report.masks import TrueMasks, mask_picture, reduced
-from snellen.tasks.segmentation.values import mask_values
+from snellen.tasks.segmentation.report.sections import choose
 
 SMALL = {"snapshots.images": 5}
 

@@ -24,8 +24,8 @@ from snellen.study.plan import PlannedRun
 from snellen.study.report import build_study_report
 from snellen.study.results import read_results
 from snellen.study.spec import StudySpec
-from snellen.tasks.classification.values import class_predictions, class_values
-from snellen.tasks.segmentation.values import mask_predictions, mask_values
+from snellen.tasks.classification.report.collect import class_predictions, class_values
+from snellen.tasks.segmentation.report.collect import mask_predictions, mask_values
 
 _VOID = {"meta", "img", "input", "br", "hr", "link"}  # have no end tag
 _HIDDEN = {"script", "style"}

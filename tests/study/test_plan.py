@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from snellen.errors import UserError
-from snellen.study.load import STUDIES, load_study
 from snellen.study.plan import PlannedData, make_plan
+from snellen.study.spec import STUDIES, load_study
 
 PHOTOS = PlannedData("photos", "images", 100)
 BASE: dict[str, Any] = {

@@ -32,6 +32,13 @@ class _Counts:
     recipe: CommonRecipe
     status: Any = field(default_factory=lambda: SimpleNamespace(seconds_training=10.0, epochs_done=5))
 
+    @property
+    def kind(self) -> Any:
+        return SimpleNamespace(report=SimpleNamespace(view=self._view))
+
+    def _view(self, label: str, run: Any, number: int) -> Any:
+        return SimpleNamespace(label=label, recipe=self.recipe, status=self.status)
+
 
 def cells(rights: dict[str, NDArray[np.bool_]], fraction: float = 1.0) -> list[Cell]:
     study_cells = []

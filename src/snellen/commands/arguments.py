@@ -24,6 +24,7 @@ _RESUME = "To resume a stopped run: snellen train --resume RUN"
 _OTHER_COMMANDS = {
     **dict.fromkeys(("eval", "score", "test", "val", "validate"), _EVALUATE),
     **dict.fromkeys(("classify", "infer", "inference", "segment"), _PREDICT),
+    **dict.fromkeys(("clean", "clear", "purge"), "Write: snellen cache clear"),
     **dict.fromkeys(("continue", "resume"), _RESUME),
     **dict.fromkeys(("fit", "finetune", "fine-tune"), "Write: snellen train [RECIPE] DATA"),
     **dict.fromkeys(("benchmark", "speed"), "Write: snellen bench train RECIPE DATA"),
@@ -88,7 +89,7 @@ def _hint(name: str, path: str) -> str | None:
 
     if name in RECIPES.names():
         return f"To see this recipe: snellen recipes show {name}. To use it: snellen train {name} DATA"
-    if path.endswith(("recipes", "bench")):
+    if path.endswith(("recipes", "bench", "cache")):
         return None
     if name in _OTHER_COMMANDS:
         return _OTHER_COMMANDS[name]
@@ -105,9 +106,8 @@ def split(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
     words: list[str] = []
     pairs: list[str] = []
     for argument in arguments:
-        is_pair = _OVERRIDE.match(argument) and not os.path.exists(
-            argument
-        )  # unlike Path, safe for names of any length
+        # os.path.exists, unlike Path, is safe for names of any length.
+        is_pair = _OVERRIDE.match(argument) and not os.path.exists(argument)
         (pairs if is_pair else words).append(argument)
     for pair in pairs:
         key, _, value = pair.partition("=")
@@ -144,7 +144,7 @@ def recipe_and_data(words: list[str], command: str) -> tuple[str | None, str]:
 
 def study_and_data(words: list[str]) -> tuple[str, str]:
     """STUDY DATA. Raises UserError if there are not two words, or the two are swapped."""
-    from snellen.study.load import STUDIES
+    from snellen.study.spec import STUDIES
 
     if len(words) != 2:
         given = f"given: {' '.join(words)}" if words else "nothing is given"

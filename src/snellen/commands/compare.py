@@ -13,17 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from snellen.commands.study_runs import (
-    Context,
-    list_images,
-    one_by_one,
-    run_pretraining,
-    side_by_side,
-)
+from snellen.commands.study_runs import Context, list_images, one_by_one, run_pretraining, side_by_side
 from snellen.data.given import check_path
 from snellen.engine.few_steps import few_steps_notes
 from snellen.engine.mode import Mode
-from snellen.engine.recipe import CommonRecipe, seconds
+from snellen.engine.recipe import seconds
 from snellen.engine.relevance import network_key, step_key
 from snellen.errors import UserError
 from snellen.files import as_path
@@ -32,9 +26,8 @@ from snellen.recipe.load import dotted
 from snellen.run.claim import locked
 from snellen.studies import Study
 from snellen.study.directory import is_study, state_of, write_study
-from snellen.study.load import load_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, PlannedRun, make_plan
-from snellen.study.spec import StudySpec
+from snellen.study.spec import StudySpec, load_study
 from snellen.study.timing import Speed, time_steps
 from snellen.tasks.choice import spread
 from snellen.tasks.kinds import AnyKind, kind_of, recipe_types
@@ -154,7 +147,8 @@ def _check_weights(plan: Plan, images: Any, download: bool) -> None:
         key = json.dumps([fields["model"], fields["augmentation"]["size"]])
         if not from_pretraining and key not in checked:
             checked.add(key)
-            recipe = run.recipe if download else _without_published(run.recipe)
+            is_built_without = weights in PUBLISHED and not download
+            recipe = run.recipe.with_part("model", weights=None) if is_built_without else run.recipe
             try:
                 kind_of(recipe).study.build_network(recipe, images)
             except UserError as error:
@@ -177,12 +171,6 @@ def _check_backbones(plan: Plan, pretraining: PlannedPretraining) -> None:
                 f"pretraining's {pretrained['backbone']} of width {pretrained['width']:g}. Give both the same: "
                 f"pretraining.changes.model.backbone={model['backbone']}"
             )
-
-
-def _without_published(recipe: CommonRecipe) -> CommonRecipe:
-    if recipe.model.weights not in PUBLISHED:
-        return recipe
-    return recipe.with_part("model", weights=None)
 
 
 def _pretraining_seconds(

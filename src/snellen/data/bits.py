@@ -10,5 +10,13 @@ BITS_DESCRIPTION = (
 
 CACHE_DESCRIPTION = (
     "Memory for decoded images (and masks), in MiB, shared by all sets of a run; never more than half of the free "
-    "memory, divided among the runs of `compare --jobs`. Images that do not fit are decoded every time."
+    "memory, divided among the runs of `compare --jobs`. Images that do not fit are read from "
+    "the disk every time, or decoded."
+)
+
+DISK_CACHE_MIB = 16384
+DISK_CACHE_DESCRIPTION = (
+    "Disk space for decoded images (and masks), in MiB, shared by all runs: a second run, or images that do not fit "
+    "into memory, are read from there instead of being decoded. `snellen cache` shows where. Never more than half of "
+    "what the disk has free; what was not used for the longest time is removed first. 0: off."
 )

@@ -14,9 +14,8 @@ from snellen.data.bands import Bands, has_rasterio, tiff_header
 from snellen.data.decode import UnreadableImageError, deep_png_values, opened_image
 from snellen.words import counted
 
-_SUFFIXES = frozenset(
-    {".png", ".tif", ".tiff", ".pgm", ".ppm"}
-)  # other formats have 8 bits, or are read as if they had
+# Other formats have 8 bits, or are read as if they had.
+_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm"})
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, Literal, Protocol, TypeAli
 
 from pydantic import AfterValidator, Field
 
-from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION, DISK_CACHE_DESCRIPTION, DISK_CACHE_MIB
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
@@ -73,6 +73,7 @@ class DataSpec(Spec):
     unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
     cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
+    disk_cache_mib: int = Field(DISK_CACHE_MIB, ge=0, description=DISK_CACHE_DESCRIPTION)
 
 
 @dataclass(frozen=True)

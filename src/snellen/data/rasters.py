@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,26 +17,15 @@ from snellen.errors import UserError
 _LARGE = 64_000_000  # pixels from which a plain TIFF is read in parts if rasterio is installed
 
 
-@dataclass(frozen=True)
-class Georeference:
-    """Where an image lies on Earth, as in rasterio: a coordinate system with an affine transform or control points."""
-
-    crs: Any
-    transform: Any
-    points: tuple[Any, Any]
-
-    def profile(self) -> dict[str, Any]:
-        """Arguments of rasterio.open for a file with the same location and size."""
-        points, points_crs = self.points
-        return {"crs": points_crs, "gcps": points} if points else {"crs": self.crs, "transform": self.transform}
-
-
 class Raster(Protocol):
-    """An open image. georeference: None if the file has none. Thread-safe for reading."""
+    """An open image. Thread-safe for reading.
+
+    georeference: arguments of rasterio.open for a file with the same location; None if the file has none.
+    """
 
     height: int
     width: int
-    georeference: Georeference | None
+    georeference: dict[str, Any] | None
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """A window that lies inside the image, (height, width, 3) RGB."""
@@ -73,15 +61,13 @@ def pixels_of(path: Path | ImageInMemory) -> int:
         return 0
 
 
-def need_rasterio(purpose: str) -> None:
-    """Raises UserError, with the command to install it, if rasterio is missing. purpose: begins the message."""
-    if not has_rasterio():
-        raise UserError(f"{purpose} needs rasterio, which is not installed: pip install 'snellen[geo]'")
-
-
 def _by_parts(path: Path, header: TiffHeader) -> bool:
     if header.georeferenced:
-        need_rasterio(f"{path}: a GeoTIFF, whose georeference would be lost. Keeping it")
+        if not has_rasterio():
+            raise UserError(
+                f"{path}: a GeoTIFF, whose georeference would be lost. Keeping it needs rasterio, which is not "
+                "installed: pip install 'snellen[geo]'"
+            )
         return True
     if header.orientation != 1 or not has_rasterio():
         return False
@@ -102,7 +88,7 @@ def _loaded(path: Path, bits: int | None) -> Image.Image:
 class _Decoded:
     """A decoded image, converted to RGB part by part so that there is only one copy of it in memory."""
 
-    georeference: Georeference | None = None
+    georeference: dict[str, Any] | None = None
 
     def __init__(self, path: Path, image: Image.Image, bits: int | None) -> None:
         self._path, self._image, self._bits = path, image, bits
@@ -130,7 +116,8 @@ class _Windowed:
         self._all_valid = all(MaskFlags.all_valid in flags for flags in file.mask_flag_enums)
         points, crs = file.gcps
         is_unreferenced = file.crs is None and file.transform.is_identity and not points
-        self.georeference = None if is_unreferenced else Georeference(file.crs, file.transform, (points, crs))
+        location = {"crs": crs, "gcps": points} if points else {"crs": file.crs, "transform": file.transform}
+        self.georeference = None if is_unreferenced else location
 
     def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         return self._bands.read(top, left, height, width)

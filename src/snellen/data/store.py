@@ -8,6 +8,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from snellen.data.disk_cache import DiskCache
 from snellen.data.memory import free_memory
 
 JOBS = "SNELLEN_JOBS"
@@ -19,18 +20,19 @@ class CacheBudget:
     """Bytes of decoded images that may be cached: one limit for all sets of a run. Thread-safe.
 
     limit_mib: MiB, and never more than half of the free memory, divided among concurrent runs. parent: a budget that
-    this one is a part of, in place of the free memory.
+    this one is a part of, in place of the free memory. disk: where images are kept between runs; None: nowhere.
     """
 
-    def __init__(self, limit_mib: int, parent: CacheBudget | None = None) -> None:
+    def __init__(self, limit_mib: int, parent: CacheBudget | None = None, disk: DiskCache | None = None) -> None:
         limit = limit_mib * 2**20
         if parent is None:
             limit = min(limit, free_memory() // (2 * max(1, int(os.environ.get(JOBS, "1")))))
         self._left, self._parent, self._lock = limit, parent, Lock()
+        self.disk = disk or DiskCache(0)
 
-    def part(self, limit_mib: int) -> CacheBudget:
+    def part(self, limit_mib: int, disk: DiskCache | None = None) -> CacheBudget:
         """A budget with a limit of its own whose bytes also count towards this one."""
-        return CacheBudget(limit_mib, self)
+        return CacheBudget(limit_mib, self, disk)
 
     @property
     def left(self) -> int:

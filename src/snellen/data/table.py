@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from snellen.data.listing import DataSpec, LabelledImage, Listing, Side
 from snellen.errors import UserError
@@ -19,7 +19,8 @@ _PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "ima
 _LABELS = ("label", "class", "class_name", "category", "target", "species")
 _SPLITS = ("split", "subset", "set", "fold", "partition")
 FRAME = "the DataFrame"  # its name in messages
-_SIDES: dict[str, Side] = {
+Part = Literal["train", "validation", "test"]
+SIDES: dict[str, Part] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -104,10 +105,10 @@ def _root(roots: Sequence[Path], paths: Sequence[str]) -> Path:
 
 def _other_part(table: Path) -> list[str]:
     """A note if a table called train lies next to one called val, which is not read."""
-    if _SIDES.get(table.stem.lower()) != "train":
+    if SIDES.get(table.stem.lower()) != "train":
         return []
     others = [path for path in sorted(table.parent.iterdir()) if path.suffix == table.suffix and path != table]
-    names = [path.name for path in others if _SIDES.get(path.stem.lower()) in {"validation", "test"}]
+    names = [path.name for path in others if SIDES.get(path.stem.lower()) in {"validation", "test"}]
     if not names:
         return []
     return [
@@ -141,7 +142,7 @@ def _column(frame: pd.DataFrame, name: str | None, usual: Sequence[str], key: st
 
 
 def _side(value: str, location: str) -> Side:
-    side = _SIDES.get(value.strip().lower())
+    side = SIDES.get(value.strip().lower())
     if side is None:
         raise UserError(f"{location}: split '{value}' is neither train nor val (or validation, valid, test).")
     return side

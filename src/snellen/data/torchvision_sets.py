@@ -61,7 +61,7 @@ def _write(name: str, folder: Path, downloads: Path, is_exclusive: bool) -> None
             shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=folder.parent))
     try:
-        partial.chmod(_folder_mode(folder.parent))
+        partial.chmod(folder.parent.stat().st_mode & 0o777)  # as any folder there: mkdtemp's are private to one user
         for side in ("train", "val"):
             _write_side(_open(name, side, downloads), partial / side)
         write_text(partial / "complete", "")
@@ -94,11 +94,6 @@ def _exclusive_writer(home: Path, name: str) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _folder_mode(beside: Path) -> int:
-    """The usual mode of a folder created there: those of mkdtemp are private to one user."""
-    return beside.stat().st_mode & 0o777
 
 
 def _open(name: str, side: str, root: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION, DISK_CACHE_DESCRIPTION, DISK_CACHE_MIB
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.folders import split_folders
 from snellen.data.listing import IMAGE_SUFFIXES, Unreadable, images_below
@@ -24,6 +24,7 @@ class UnlabelledSpec(Spec):
     unreadable: Literal["error", "skip"] = Field("error", description="What to do with images that cannot be decoded.")
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
     cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
+    disk_cache_mib: int = Field(DISK_CACHE_MIB, ge=0, description=DISK_CACHE_DESCRIPTION)
 
 
 @dataclass(frozen=True, repr=False)

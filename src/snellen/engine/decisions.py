@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 from snellen.data.fingerprint import text_hash
 from snellen.engine.mode import Mode, ModeTiming
 from snellen.errors import UserError
-from snellen.files import from_json, write_json
+from snellen.files import cache_folder, from_json, write_json
 
 
 @dataclass(frozen=True)
@@ -30,15 +28,9 @@ class Decision:
     measured: list[Any]
 
 
-def cache_folder() -> Path:
-    """SNELLEN_CACHE, or snellen in the user's cache folder (XDG_CACHE_HOME, ~/Library/Caches on macOS, ~/.cache)."""
-    own_folder = os.environ.get("SNELLEN_CACHE")
-    if own_folder:
-        return Path(own_folder)
-    caches = os.environ.get("XDG_CACHE_HOME")
-    if caches:
-        return Path(caches) / "snellen"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "snellen"
+def mode_folder() -> Path:
+    """Where the choices are kept."""
+    return cache_folder() / "modes"
 
 
 def read(key: Mapping[str, Any]) -> Mode | None:
@@ -57,4 +49,4 @@ def write(key: Mapping[str, Any], mode: Mode, timings: Sequence[ModeTiming]) -> 
 
 
 def _file(key: Mapping[str, Any]) -> Path:
-    return cache_folder() / "modes" / f"{text_hash(json.dumps(key, sort_keys=True))[:24]}.json"
+    return mode_folder() / f"{text_hash(json.dumps(key, sort_keys=True))[:24]}.json"

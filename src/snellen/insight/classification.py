@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.groups import class_sums, mean_of_ratios, shares, why_no_interval
-from snellen.insight.groups import share as group_share
+from snellen.insight.groups import class_sums, mean_of_ratios, share, shares, why_no_interval
 from snellen.insight.macro import balanced_interval, macro_f1_interval, worth_balanced, worth_f1
 from snellen.insight.proportions import Interval, ratio, wilson
 
@@ -75,17 +72,15 @@ def figures(
     f1 = np.where(support > 0, ratio(2 * hit, support + predictions_of_class), np.nan)
     if groups is None:
         recalls, of_balanced, of_macro_f1 = _intervals_of_images(counts)
-        share: Callable[[NDArray[np.bool_]], Interval | None] = _wilson
     else:
         recalls, of_balanced, of_macro_f1 = _intervals_of_groups(prediction, target, classes, groups)
-        share = partial(group_share, groups=groups)
     return Figures(
         images=images,
         correct=int(right.sum()),
         top1=float(right.mean()),
-        top1_interval=share(right),
+        top1_interval=share(right, groups),
         top5=None if in_top5 is None else float(in_top5.mean()),
-        top5_interval=None if in_top5 is None else share(in_top5),
+        top5_interval=None if in_top5 is None else share(in_top5, groups),
         balanced=float(np.nanmean(recall)),
         balanced_interval=of_balanced,
         macro_f1=float(np.nanmean(f1)),
@@ -99,10 +94,6 @@ def figures(
 
 
 _Intervals = tuple[list[Interval | None], Interval | None, Interval | None]  # of recalls, balanced, macro F1
-
-
-def _wilson(flags: NDArray[np.bool_]) -> Interval:
-    return wilson(int(flags.sum()), len(flags))
 
 
 def _intervals_of_images(counts: NDArray[np.int64]) -> _Intervals:

@@ -1,8 +1,9 @@
-"""Which classes are mistaken for which."""
+"""Which classes are mistaken for which, and the most confident mistakes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +34,36 @@ def ranked(counts: NDArray[np.int64], most: int = 10) -> Confusion:
     classes = len(counts)
     pairs = [(int(i // classes), int(i % classes), int(wrong.flat[i])) for i in order if wrong.flat[i] > 0]
     return Confusion(counts, pairs)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """row: of the scored images. confidence: probability of the wrong class; target_confidence: of the right one."""
+
+    row: int
+    target: int
+    prediction: int
+    confidence: float
+    target_confidence: float
+
+
+def confident_mistakes(
+    probabilities: NDArray[np.float32],
+    target: NDArray[np.int64],
+    most: int = 24,
+    among: NDArray[np.bool_] | Literal[True] = True,
+) -> list[Mistake]:
+    """Wrong predictions, the most confident first. probabilities: (N, C). target: (N,). among: (N,) images, or all."""
+    prediction = probabilities.argmax(1)
+    rows = np.flatnonzero((prediction != target) & among)
+    rows = rows[np.argsort(-probabilities[rows, prediction[rows]], kind="stable")][:most]
+    return [
+        Mistake(
+            row=int(row),
+            target=int(target[row]),
+            prediction=int(prediction[row]),
+            confidence=float(probabilities[row, prediction[row]]),
+            target_confidence=float(probabilities[row, target[row]]),
+        )
+        for row in rows
+    ]

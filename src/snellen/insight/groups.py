@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.insight.proportions import NORMAL, Interval, score_interval
+from snellen.insight.proportions import NORMAL, Interval, score_interval, wilson
 from snellen.words import counted
 
 Floats = NDArray[np.float64]
@@ -130,8 +130,10 @@ def shares(numerator: Floats, denominator: Floats) -> list[Interval | None]:
     return intervals
 
 
-def share(flags: NDArray[np.bool_], groups: NDArray[np.int64]) -> Interval | None:
-    """95% interval of the share of images that are True. flags: (N,) bool. groups: (N,) int64."""
+def share(flags: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> Interval | None:
+    """95% interval of the share of images that are True; Wilson's for images by themselves. flags, groups: (N,)."""
+    if groups is None:
+        return wilson(int(flags.sum()), len(flags))
     return shares(*np.split(sums_by_unit(np.column_stack([flags, np.ones(len(flags))]), groups), 2, axis=1))[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from snellen.insight.segmentation import MaskFigures
@@ -29,17 +30,13 @@ def measured(classes: Sequence[int], present: Sequence[int], names: Sequence[str
     return "mIoU" if set(present) <= set(classes) else f"mIoU over {over_classes(classes, names)}"
 
 
-def rare_classes(figures: MaskFigures, names: Sequence[str]) -> list[str]:
-    """Names of the classes that occur in truth or prediction, but in the truth of too few images."""
-    return [name for name, c in zip(names, figures.classes, strict=True) if c.iou == c.iou and not c.enough]
-
-
 def why_no_interval(figures: MaskFigures, names: Sequence[str]) -> str | None:
     """Why the means over all classes have no interval, in words; None if they have one."""
     if figures.miou_interval is not None:
         return None
     if figures.why_no_interval is not None:
         return figures.why_no_interval
-    rare = rare_classes(figures, names)
+    # In truth or prediction, so that there is an IoU, but in the truth of too few images.
+    rare = [name for name, c in zip(names, figures.classes, strict=True) if not math.isnan(c.iou) and not c.enough]
     subject = listed(rare) if len(rare) <= _MOST_NAMED else counted(len(rare), "class", "classes")
     return f"{subject} {'is' if len(rare) == 1 else 'are'} in too few images (fewer than {FEWEST_IMAGES})"

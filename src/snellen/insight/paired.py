@@ -70,16 +70,14 @@ def paired_by_group(
     difference = correct_a.astype(np.float64) - correct_b.astype(np.float64)
     interval, p_value = mean_difference(difference, groups) or (None, None)
     only_a, only_b = int((difference > 0).sum()), int((difference < 0).sum())
-    method = "t test between groups"
-    mean = float(difference.mean())
     return PairedTest(
-        difference=mean,
+        difference=float(difference.mean()),
         interval=interval,
         p_value=p_value,
         only_a=only_a,
         only_b=only_b,
         total=len(difference),
-        method=method,
+        method="t test between groups",
         why_no_test=why_no_interval(groups),
         groups=len(np.unique(groups)),
     )

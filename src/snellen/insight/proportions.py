@@ -51,16 +51,3 @@ def score_interval(share: float, images: float, quantile: float = NORMAL) -> Int
     half = math.sqrt(square * (max(0.0, share * (1 - share)) + square / 4))
     low, high = (centre - half) / (1 + square), (centre + half) / (1 + square)
     return Interval(max(0.0, min(share, low)), min(1.0, max(share, high)))  # holds the share, whatever rounding does
-
-
-def possible_accuracy(value: float, total: int, digits: int = 4) -> bool:
-    """Whether any count of right images out of `total`, rounded to `digits` decimals, gives `value`.
-
-    An accuracy that no count gives was not computed over images; it may be a mean of batch means.
-    """
-    nearest = round(value * total)
-    tolerance = 0.5 * 10**-digits * (1 + 1e-9)
-    return any(
-        0 <= count <= total and math.isclose(count / total, value, rel_tol=0, abs_tol=tolerance)
-        for count in (nearest - 1, nearest, nearest + 1)
-    )

@@ -131,10 +131,7 @@ def seed_variance(values: NDArray[np.float64]) -> float:
 
 
 def uncertainty(
-    values: NDArray[np.float64],
-    expected: Prior = NOTHING_KNOWN,
-    least: float = 0.0,
-    degrees: float | None = None,
+    values: NDArray[np.float64], expected: Prior = NOTHING_KNOWN, least: float = 0.0, degrees: float | None = None
 ) -> Uncertainty:
     """The uncertainty of a mean over seeds and images by source, every seed scored on the same images.
 

@@ -145,7 +145,7 @@ def mask_figures(
     by_class = np.stack([iou(total), _dice(total), _boundary_f(edges.sum(0, dtype=np.float64))])
     enough = np.flatnonzero(by_support.enough)
     rare = np.flatnonzero(~np.isnan(by_class[0]) & ~by_support.enough)
-    accuracy, of_means, of_classes = _intervals(counts, edges, groups, by_support, enough)
+    accuracy, of_means, of_classes = _intervals(counts, edges, groups, by_support)
     miou, dice, boundary_f = (float(value) for value in mean_over_classes(by_class))
     means = [float(value) for value in mean_over_classes(by_class[:, enough])]
     no_intervals: list[Interval | None] = [None] * 3
@@ -192,15 +192,12 @@ def mask_figures(
 
 
 def _intervals(
-    counts: AnyCounts,
-    edges: NDArray[np.generic],
-    groups: NDArray[np.int64] | None,
-    by_support: Support,
-    enough: NDArray[np.intp],
+    counts: AnyCounts, edges: NDArray[np.generic], groups: NDArray[np.int64] | None, by_support: Support
 ) -> tuple[Interval | None, list[Interval | None], dict[int, Interval | None]]:
-    """Of pixel accuracy; of mean IoU, Dice, boundary F-score over the classes in `enough`; of the IoU of each."""
+    """Of pixel accuracy; of mean IoU, Dice, boundary F-score over the classes in enough images; of the IoU of each."""
     if by_support.too_few is not None:
         return None, [None] * 3, {}
+    enough = np.flatnonzero(by_support.enough)
     outlined = enough[edges[:, enough, ::2].any((0, 2))]
 
     def statistic(sums: Floats) -> Floats:

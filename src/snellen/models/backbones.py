@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -113,12 +113,31 @@ def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Modul
             setattr(network, head, None)
     classifier = getattr(network, "classifier", None)
     layers = [] if classifier is None else [m for m in classifier.modules() if isinstance(m, nn.Linear)]
-    if (
-        len(layers) > 1 and name != "maxvit_t"
-    ):  # VGG, AlexNet: their classifier has several layers, for one image size only
+    # VGG, AlexNet: their classifier has several layers, for one image size only.
+    if len(layers) > 1 and name != "maxvit_t":
         return PooledFeatures(network.features)  # type: ignore[arg-type]
     _remove_last_linear(network, name)
     return network
+
+
+class OnBackbone(nn.Module):
+    """A network on a backbone, which may be frozen."""
+
+    backbone: nn.Module
+    frozen = False
+
+    def freeze(self) -> None:
+        """Stops training the backbone, including its batch-norm statistics."""
+        self.frozen = True
+        self.backbone.requires_grad_(False)
+        self.backbone.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; a frozen backbone stays in evaluation mode, so that its statistics do not drift."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
 
 
 class PooledFeatures(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.errors import UserError
-from snellen.models.backbones import build_backbone, own_normalization, published_size
+from snellen.models.backbones import OnBackbone, build_backbone, own_normalization, published_size
 from snellen.models.spec import BackboneSpec, HeadSpec, ModelSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
@@ -18,16 +18,15 @@ from snellen.run.directory import RunDirectory
 from snellen.words import first_line
 
 
-class Classifier(nn.Module):
+class Classifier(OnBackbone):
     """backbone: images (B, 3, H, W) to pooled features (B, D); head: features to logits (B, C)."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module, frozen: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.frozen = frozen
         if frozen:
-            backbone.requires_grad_(False)
+            self.freeze()
 
     def features(self, images: Tensor) -> Tensor:
         """(B, D) pooled features, the inputs of the head; features extracted before are returned unchanged."""
@@ -38,13 +37,6 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, C) logits."""
         return cast("Tensor", self.head(self.features(images)))
-
-    def train(self, mode: bool = True) -> Classifier:
-        """Training mode; a frozen backbone stays in evaluation mode, so that its statistics do not drift."""
-        super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
-        return self
 
 
 class _Scaled(nn.Module):

@@ -8,27 +8,17 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 # Names of fields in other tools.
-_ALIASES = {
-    "batch": ("batch_size",),
-    "bs": ("batch_size",),
+_ALIASES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("batch", "bs"), ("batch_size",)),
+    **dict.fromkeys(("image_size", "img_size", "imgsz"), ("augmentation.size", "evaluation.size")),
+    **dict.fromkeys(("learning_rate", "lr0"), ("optimizer.lr",)),
+    **dict.fromkeys(("n_epochs", "num_epochs"), ("epochs",)),
+    **dict.fromkeys(("num_workers", "workers"), ("hardware.threads",)),
+    **dict.fromkeys(("test_size", "val_fraction", "val_share", "val_split"), ("data.validation_share",)),
+    **dict.fromkeys(("validation_fraction", "validation_split"), ("data.validation_share",)),
     "crop_size": ("augmentation.size",),
-    "image_size": ("augmentation.size", "evaluation.size"),
-    "img_size": ("augmentation.size", "evaluation.size"),
-    "imgsz": ("augmentation.size", "evaluation.size"),
-    "learning_rate": ("optimizer.lr",),
-    "lr0": ("optimizer.lr",),
-    "n_epochs": ("epochs",),
-    "num_epochs": ("epochs",),
-    "num_workers": ("hardware.threads",),
     "pretrained": ("model.weights",),
     "scheduler": ("schedule.name",),
-    "test_size": ("data.validation_share",),
-    "val_fraction": ("data.validation_share",),
-    "val_share": ("data.validation_share",),
-    "val_split": ("data.validation_share",),
-    "validation_fraction": ("data.validation_share",),
-    "validation_split": ("data.validation_share",),
-    "workers": ("hardware.threads",),
 }
 _MAX_PATHS = 3  # in one suggestion
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
@@ -19,20 +20,13 @@ from snellen.recipe.wording import reworded
 from snellen.spec import Spec
 from snellen.words import did_you_mean, kind_of
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
 RecipeSource: TypeAlias = str | Path | Mapping[str, Any] | Spec
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
 # pydantic inserts the type that it tried among the keys, as in literal['balanced'] or dict[str,float].
 _TRIED_TYPE = re.compile(r"(literal|dict|tuple)\[.*\]$")
-_MAIN_FIELDS = (
-    "backbone",
-    "architecture",
-    "name",
-    "source",
-)  # the field that a single value is meant for, as in model=resnet18
+# The field that a single value is meant for, as in model=resnet18.
+_MAIN_FIELDS = ("backbone", "architecture", "name", "source")
 
 
 def load_as(model: type[AnySpec], source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> AnySpec:

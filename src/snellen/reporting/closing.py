@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from snellen.insight.proportions import percents
+from snellen.reporting.runs import RunView
 from snellen.words import counted
-
-if TYPE_CHECKING:
-    from snellen.reporting.runs import RunView
 
 
 def closing_lines(view: RunView) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, Self
@@ -18,7 +17,7 @@ from snellen.run.directory import RunDirectory
 
 
 @dataclass(frozen=True)
-class Collected(ABC, Generic[AnyView]):
+class Collected(Generic[AnyView]):
     """Everything that a report shows. same_images: whether the runs were scored on the same images."""
 
     runs: list[AnyView]
@@ -34,9 +33,9 @@ class Collected(ABC, Generic[AnyView]):
         return cls(runs, comparisons(runs, test) if same_images else [], differing(runs), same_images)
 
     @property
-    @abstractmethod
     def measure(self) -> str:
         """What is compared."""
+        return self.runs[0].measure
 
     @property
     def scored(self) -> list[AnyView]:

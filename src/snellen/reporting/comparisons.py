@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snellen.engine.recipe import CommonRecipe
 from snellen.insight.decision import RULE, corrected, winner
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
 from snellen.insight.sentence import listed, verdict
 from snellen.reporting.runs import AnyView, RunView, ends, typeset
-from snellen.run.directory import RunDirectory
 from snellen.words import counted, duration
 
 _LONGER = 1.2  # times the training of another run, from which on it is mentioned
@@ -45,41 +43,28 @@ def comparisons(
     count = sum(p is not None for p in p_values)
     compared = []
     for (a, b), tested, p in zip(pairs, tests, p_values, strict=True):
-        sentence = verdict(a.label, b.label, tested, p, max(1, count), unlike(_trained(a), _trained(b)))
+        sentence = verdict(a.label, b.label, tested, p, max(1, count), unlike(a, b))
         compared.append(Comparison(a.label, b.label, tested, p, typeset(sentence)))
     return compared
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A run with the name used for it in sentences."""
-
-    name: str
-    run: RunDirectory
-    recipe: CommonRecipe
-
-
-def _trained(view: RunView) -> Trained:
-    return Trained(view.label, view.run, view.recipe)
-
-
-def unlike(a: Trained, b: Trained) -> list[str]:
+def unlike(a: RunView, b: RunView) -> list[str]:
     """How two runs differ other than in what is compared: training time, epochs, choice of the epoch, seed."""
     sentences = []
-    times = [trained.run.status.seconds_training for trained in (a, b)]
-    epochs = [trained.run.status.epochs_done for trained in (a, b)]
+    times = [run.status.seconds_training for run in (a, b)]
+    epochs = [run.status.epochs_done for run in (a, b)]
     long, short = (0, 1) if times[0] >= times[1] else (1, 0)
     if min(times) > 0 and times[long] > _LONGER * times[short]:
         ratio = times[long] / times[short]
         ratio_text = f"{100 * (ratio - 1):.0f}% longer" if ratio < 2 else f"{ratio:.1f} times as long"
         in_epochs = "" if epochs[0] == epochs[1] else f", {epochs[long]} epochs against {epochs[short]}"
         times_text = f"{duration(times[long])} against {duration(times[short])}"
-        sentences.append(f"{(a.name, b.name)[long]} trained {ratio_text} ({times_text}{in_epochs})")
+        sentences.append(f"{(a.label, b.label)[long]} trained {ratio_text} ({times_text}{in_epochs})")
     elif epochs[0] != epochs[1]:
-        sentences.append(f"{a.name} trained for {counted(epochs[0], 'epoch')}, {b.name} for {epochs[1]}")
-    rules = [trained.recipe.evaluation.choose for trained in (a, b)]
+        sentences.append(f"{a.label} trained for {counted(epochs[0], 'epoch')}, {b.label} for {epochs[1]}")
+    rules = [run.recipe.evaluation.choose for run in (a, b)]
     if len(set(rules)) > 1:
-        last = a.name if rules[0] == "last" else b.name
+        last = a.label if rules[0] == "last" else b.label
         sentences.append(f"{last} is scored at its last epoch, the other at its best")
     if a.recipe.seed != b.recipe.seed:
         sentences.append(f"their seeds are {a.recipe.seed} and {b.recipe.seed}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -37,8 +37,9 @@ AnyView = TypeVar("AnyView", bound="RunView")
 
 @dataclass(frozen=True)
 class RunView(ABC):
-    """A run in a report. number: of the runs, from 0."""
+    """A run in a report. number: of the runs, from 0. measure: what runs of its task are judged by."""
 
+    measure: ClassVar[str]
     label: str
     run: RunDirectory
     number: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from importlib import resources
@@ -23,8 +22,6 @@ from snellen.words import counted, duration, images_by_part, si
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-    from snellen.reporting.runs import RunView
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,7 @@ class Page:
         Raises UserError if `out` is not an .html file.
         """
         check_name(out)
-        variables = {"rule": RULE, "recipe_text": _recipe_text} | self.variables
-        write_text(out, render(self.template, self.styles, self.scripts, **variables))
+        write_text(out, _render(self))
         write_json(out.with_suffix(".json"), self.numbers)
         write_text(out.with_suffix(".csv"), pd.DataFrame(self.rows).to_csv(index=False))
         return out
@@ -59,12 +55,8 @@ def variables_of(*sections: DataclassInstance) -> dict[str, Any]:
     return {field.name: getattr(part, field.name) for part in sections for field in fields(part)}
 
 
-def _recipe_text(run: RunView) -> str:
-    return yaml.safe_dump(run.fields, sort_keys=False, allow_unicode=True)
-
-
-def render(template: str, styles: Sequence[str], scripts: Sequence[str], **variables: Any) -> str:
-    """A page from a template in the folder page/, with style sheets and scripts of that folder embedded."""
+def _render(page: Page) -> str:
+    """The text of a page, with its style sheets and scripts embedded."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -88,12 +80,14 @@ def render(template: str, styles: Sequence[str], scripts: Sequence[str], **varia
     )
     environment.filters["p"] = lambda p: "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
     folder = resources.files("snellen.reporting") / "page"
-    return environment.get_template(template).render(
-        style="".join((folder / name).read_text(encoding="utf-8") for name in styles),
-        script="".join((folder / name).read_text(encoding="utf-8") for name in scripts),
+    return environment.get_template(page.template).render(
+        rule=RULE,
+        recipe_text=lambda run: yaml.safe_dump(run.fields, sort_keys=False, allow_unicode=True),
+        style="".join((folder / name).read_text(encoding="utf-8") for name in page.styles),
+        script="".join((folder / name).read_text(encoding="utf-8") for name in page.scripts),
         date=f"{datetime.now():%d %B %Y}",
         snellen_version=version("snellen"),
-        **variables,
+        **page.variables,
     )
 
 

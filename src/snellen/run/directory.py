@@ -44,18 +44,7 @@ T = TypeVar("T")
 FORMAT = 2  # of run directories; raised where an older one can no longer be read
 
 # Required keys and columns of each file, so that a damaged file is named when it is read.
-_DATA = (
-    "source",
-    "root",
-    "layout",
-    "classes",
-    "counts",
-    "split",
-    "fingerprint",
-    "normalization",
-    "notes",
-    "left_out",
-)
+_DATA = ("source", "root", "layout", "classes", "counts", "split", "fingerprint", "normalization", "notes", "left_out")
 _SAMPLES = ("row", "split", "path", "group")
 _EPOCHS = ("epoch", "train_loss", "seconds", "images_per_second")
 

@@ -9,8 +9,8 @@ from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed
 from snellen.insight.proportions import percents
 from snellen.insight.seeds import OverSeeds
 from snellen.insight.sentence import interval_alone, listed, p_text, points, rounded, signed, signed_range
-from snellen.reporting.comparisons import Trained, unlike
-from snellen.reporting.runs import WHAT_TO_TRY
+from snellen.reporting.comparisons import unlike
+from snellen.reporting.runs import WHAT_TO_TRY, RunView
 from snellen.study.results import Cell, Pair, Results
 from snellen.words import counted
 
@@ -39,11 +39,11 @@ def answer(results: Results) -> list[Answer]:
 def not_learnt(results: Results) -> list[str]:
     """A warning for each setting with runs that are no better than a constant answer."""
     return [
-        f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.not_learnt)} of "
+        f"{cell.setting}{_part(results, cell)} has not learnt in {len(cell.judged.not_learnt)} of "
         f"{counted(len(cell.runs), 'run')}: "
-        f"{cell.not_learnt[0]}. {WHAT_TO_TRY}"
+        f"{cell.judged.not_learnt[0]}. {WHAT_TO_TRY}"
         for cell in results.cells
-        if cell.not_learnt
+        if cell.judged.not_learnt
     ]
 
 
@@ -118,8 +118,8 @@ def outlook(over: OverSeeds, needed: Needed) -> str:
 
 
 def _answer(results: Results, fraction: float) -> Answer:
-    not_learnt_settings = [cell.setting for cell in results.at(fraction) if cell.not_learnt]
-    cells = [cell for cell in results.at(fraction) if not cell.not_learnt]
+    not_learnt_settings = [cell.setting for cell in results.at(fraction) if cell.judged.not_learnt]
+    cells = [cell for cell in results.at(fraction) if not cell.judged.not_learnt]
     if not cells:
         return Answer(f"{listed(not_learnt_settings)}: not learnt, so there is nothing to compare.")
     best = max(cells, key=lambda cell: cell.over.mean)
@@ -156,37 +156,28 @@ def _headline(
     words = {setting.name: _in_words(setting.name, setting.description) for setting in results.study.spec.all_settings}
     plain = {name: name for name in words}
     only_best = plain | {best.setting: words[best.setting]}
-    texts = [
-        _headline_with(results, best, cells, beaten, level, names, most)
-        for names, most in ((words, 3), (only_best, 3), (only_best, 1), (plain, 1))
-    ]
-    return next((text for text in texts if len(text) <= _LONGEST), texts[-1])
-
-
-def _headline_with(
-    results: Results,
-    best: Cell,
-    cells: Sequence[Cell],
-    beaten: Sequence[Cell],
-    level: Sequence[Pair],
-    names: dict[str, str],
-    most: int,
-) -> str:
     share = "" if results.fractions == [1.0] else f"With {100 * best.fraction:g}% of the labels, "
-    name, seeds = names[best.setting], _seeds(cells)
+    seeds, others = _seeds(cells), len(cells) - 1
     figure, highest = f"{best.measure} {best.over.mean:.1%}", f"{best.measure}, {best.over.mean:.1%}"
-    losers = _named([cell.setting for cell in beaten], len(cells) - 1, names, most)
-    if len(cells) == 1:
-        return f"{share}{name}: {figure} ({seeds.removesuffix(' each')}, {counted(best.images, 'image')})."
-    if not level:
-        return f"{share}{name} beats {losers}: {figure} ({seeds})."
-    if level[0].a.no_interval:
-        return f"{share}{name} has the highest {highest}, without a verdict: {level[0].a.no_interval} ({seeds})."
-    others = _named([_other(pair, best).setting for pair in level], len(cells) - 1, names, most)
-    if beaten:
-        mixed = f"it beats {losers} and cannot be told apart from {others}"
-        return f"{share}{name} has the highest {highest} ({seeds}): {mixed}."
-    return f"{share}{name} has the highest {highest} ({seeds}), but cannot be told apart from {others}."
+
+    def text(names: dict[str, str], most: int) -> str:
+        name = names[best.setting]
+        losers = _named([cell.setting for cell in beaten], others, names, most)
+        if len(cells) == 1:
+            images = counted(best.judged.images, "image")
+            return f"{share}{name}: {figure} ({seeds.removesuffix(' each')}, {images})."
+        if not level:
+            return f"{share}{name} beats {losers}: {figure} ({seeds})."
+        if level[0].a.no_interval:
+            return f"{share}{name} has the highest {highest}, without a verdict: {level[0].a.no_interval} ({seeds})."
+        rivals = _named([_other(pair, best).setting for pair in level], others, names, most)
+        if beaten:
+            mixed = f"it beats {losers} and cannot be told apart from {rivals}"
+            return f"{share}{name} has the highest {highest} ({seeds}): {mixed}."
+        return f"{share}{name} has the highest {highest} ({seeds}), but cannot be told apart from {rivals}."
+
+    texts = [text(names, most) for names, most in ((words, 3), (only_best, 3), (only_best, 1), (plain, 1))]
+    return next((text for text in texts if len(text) <= _LONGEST), texts[-1])
 
 
 def _in_words(name: str, description: str) -> str:
@@ -209,7 +200,8 @@ def _score(best: Cell) -> str:
         interval_text = f"95% interval {percents(interval)}"
     seeds = counted(len(best.runs), "seed")
     return (
-        f"{best.setting} has {best.measure} {over.mean:.1%} over {seeds} on {counted(best.images, 'image')}, with "
+        f"{best.setting} has {best.measure} {over.mean:.1%} over {seeds} on "
+        f"{counted(best.judged.images, 'image')}, with "
         f"{counted(best.labelled_images, 'labelled image')} to train on ({interval_text})."
     )
 
@@ -219,13 +211,13 @@ def _besides(best: Cell, beaten: Sequence[Cell]) -> list[str]:
     sentences = [
         f"{best.setting} and {other.setting} differ in more than their recipes: {'; '.join(differences)}."
         for other in beaten
-        if other.kind == best.kind and (differences := unlike(_trained(best), _trained(other)))
+        if other.kind == best.kind and (differences := unlike(_view(best), _view(other)))
     ]
     return sentences[:1]
 
 
-def _trained(cell: Cell) -> Trained:
-    return Trained(cell.setting, cell.first, cell.recipe)
+def _view(cell: Cell) -> RunView:
+    return cell.first.kind.report.view(cell.setting, cell.first, 0)
 
 
 def _worth(results: Results, fraction: float) -> list[str]:

@@ -23,7 +23,7 @@ from snellen.engine.mode import Mode
 from snellen.errors import UserError
 from snellen.files import from_json, write_json, write_text
 from snellen.runs import Run
-from snellen.study.spec import StudySpec
+from snellen.study.spec import StudySpec, load_study
 from snellen.words import counted
 
 if TYPE_CHECKING:
@@ -53,13 +53,9 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class StudyRun:
+class StudyRun(RunFacts):
     """A run of a study, finished or not."""
 
-    setting: str
-    fraction: float
-    seed: int
-    key: str
     path: Path
 
     @property
@@ -85,8 +81,6 @@ class StudyDirectory:
     @cached_property
     def spec(self) -> StudySpec:
         """The study as requested."""
-        from snellen.study.load import load_study
-
         return load_study(self.path / "study.yaml")
 
     @cached_property
@@ -101,9 +95,7 @@ class StudyDirectory:
     @cached_property
     def runs(self) -> list[StudyRun]:
         """All planned runs, in the order in which they are trained."""
-        return [
-            StudyRun(run.setting, run.fraction, run.seed, run.key, self.path / run.folder) for run in self.facts.runs
-        ]
+        return [StudyRun(**asdict(run), path=self.path / run.folder) for run in self.facts.runs]
 
     @property
     def finished(self) -> bool:

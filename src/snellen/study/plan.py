@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -68,18 +69,17 @@ def make_plan(study: StudySpec, data: PlannedData, out: Path) -> Plan:
     starts = {setting.name: _weights(study, setting, pretraining) for setting in study.chosen}
     seeds = {setting.name: _seeds(study, setting, starts[setting.name], data, out) for setting in study.chosen}
     runs: dict[str, PlannedRun] = {}
-    for seed in dict.fromkeys(seed for of_setting in seeds.values() for seed in of_setting):
-        for fraction in study.fractions:
-            for setting in study.chosen:
-                if seed not in seeds[setting.name]:
-                    continue
-                run = _run(study, setting, fraction, seed, starts[setting.name], data, out)
-                if run.key in runs:
-                    raise UserError(
-                        f"study '{study.name}': settings '{runs[run.key].setting}' and '{setting.name}' are the same "
-                        "run; their recipes do not differ. Change one, or leave it out with only=[…]."
-                    )
-                runs[run.key] = run
+    all_seeds = dict.fromkeys(seed for of_setting in seeds.values() for seed in of_setting)
+    for seed, fraction, setting in itertools.product(all_seeds, study.fractions, study.chosen):
+        if seed not in seeds[setting.name]:
+            continue
+        run = _run(study, setting, fraction, seed, starts[setting.name], data, out)
+        if run.key in runs:
+            raise UserError(
+                f"study '{study.name}': settings '{runs[run.key].setting}' and '{setting.name}' are the same "
+                "run; their recipes do not differ. Change one, or leave it out with only=[…]."
+            )
+        runs[run.key] = run
     tasks = {run.recipe.task: run.setting for run in runs.values()}
     if len(tasks) > 1:
         one, other = tasks.values()

@@ -40,8 +40,6 @@ class StudyPage:
     run for each setting. moderated: whether settings borrow from others.
     """
 
-    title: str
-    description: str
     results: Results
     sections: Sections
     answers: list[Answer]
@@ -83,8 +81,6 @@ def _page(results: Results) -> Page:
     views = _representatives(results)
     sections = results.cells[0].first.kind.study.sections(views, _MOST_FEATURES)
     context = StudyPage(
-        title=spec.name,
-        description=spec.description,
         results=results,
         sections=sections,
         answers=answer(results),
@@ -202,7 +198,7 @@ def _curves(results: Results) -> list[tuple[str, Markup]]:
 def _galleries(results: Results) -> list[Gallery]:
     """The best setting against each of the others, with the most labels: what only one of the two gets right."""
     cells = results.at(results.fractions[-1])
-    if len(cells) < 2 or any(cell.correct is None for cell in cells):
+    if len(cells) < 2 or any(cell.judged.correct is None for cell in cells):
         return []
     best = max(cells, key=lambda cell: cell.over.mean)
     picture = best.first.kind.study.mistake
@@ -223,9 +219,9 @@ def _galleries(results: Results) -> list[Gallery]:
 
 def _only(winner: Cell, loser: Cell) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Images that most seeds of winner get right and most of loser wrong: the clearest first, ties at random."""
-    assert winner.correct is not None
-    assert loser.correct is not None
-    share_right, share_right_of_loser = winner.correct.mean(0), loser.correct.mean(0)
+    assert winner.judged.correct is not None
+    assert loser.judged.correct is not None
+    share_right, share_right_of_loser = winner.judged.correct.mean(0), loser.judged.correct.mean(0)
     rows = np.random.default_rng(0).permutation(np.flatnonzero((share_right > 0.5) & (share_right_of_loser < 0.5)))
     return rows[np.argsort(-(share_right - share_right_of_loser)[rows], kind="stable")]
 

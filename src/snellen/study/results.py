@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
@@ -18,7 +17,7 @@ from snellen.insight.decision import winner
 from snellen.insight.groups import only, share
 from snellen.insight.moderation import NOTHING_KNOWN, Prior
 from snellen.insight.power import FEWEST_SEEDS_TO_PLAN, Needed, needed
-from snellen.insight.proportions import Interval, wilson
+from snellen.insight.proportions import Interval
 from snellen.insight.seeds import OverSeeds
 from snellen.insight.settings import Scores, compare, expected_by_setting, unit_degrees
 from snellen.reporting.headline import scored_samples
@@ -44,21 +43,6 @@ class Cell:
     expected: Prior = NOTHING_KNOWN
 
     @property
-    def correct(self) -> NDArray[np.bool_] | None:
-        """(S, N) which scored images each run gets right; None for masks."""
-        return self.judged.correct
-
-    @property
-    def not_learnt(self) -> tuple[str, ...]:
-        """For each run that has not learnt, why."""
-        return self.judged.not_learnt
-
-    @property
-    def images(self) -> int:
-        """The number of scored images."""
-        return self.judged.images
-
-    @property
     def kind(self) -> str:
         """How much of the network is trained, which determines how much another seed changes the result."""
         return "head only" if self.recipe.trains_head_only else "whole network trained"
@@ -81,10 +65,8 @@ class Cell:
         """95% interval of the mean: for top-1 with one seed, Wilson's. None if there are too few images for one."""
         if self.judged.of_one is not None:
             return self.judged.of_one
-        if len(self.runs) == 1 and self.correct is not None:
-            if self.judged.groups is not None:
-                return share(self.correct[0], self.judged.groups)
-            return wilson(int(self.correct.sum()), self.images)
+        if len(self.runs) == 1 and self.judged.correct is not None:
+            return share(self.judged.correct[0], self.judged.groups)
         interval = self.over.interval
         return None if interval is None else Interval(max(0.0, interval.low), min(1.0, interval.high))
 
@@ -129,7 +111,7 @@ class Cell:
             "fraction": self.fraction,
             "labelled_images": self.labelled_images,
             "seeds": len(self.runs),
-            "images": self.images,
+            "images": self.judged.images,
             "measure": self.measure,
             "mean": self.over.mean,
             "over_classes": self.judged.over_classes,
@@ -137,7 +119,7 @@ class Cell:
             "high": None if self.interval is None else self.interval.high,
             "seed_share": self.seed_share,
             "kept_mean": self.judged.kept,
-            "runs_not_learnt": len(self.not_learnt),
+            "runs_not_learnt": len(self.judged.not_learnt),
             "seconds": self.seconds,
             "parameters": environment.parameters,
             "trainable_parameters": environment.trainable_parameters,
@@ -163,7 +145,7 @@ class Pair:
     @property
     def not_learnt(self) -> list[str]:
         """Which of the two settings have not learnt: a difference from such a setting means nothing."""
-        return [cell.setting for cell in (self.a, self.b) if cell.not_learnt]
+        return [cell.setting for cell in (self.a, self.b) if cell.judged.not_learnt]
 
     @property
     def better(self) -> Cell | None:

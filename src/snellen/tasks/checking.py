@@ -42,30 +42,14 @@ class Files:
 
 
 @dataclass(frozen=True, repr=False)
-class FileCheck(Generic[AnySet]):
-    """files: formats, sizes and faults of the files of a source. images: the index. notes: on 16-bit values."""
+class FileCheck(Files, Generic[AnySet]):
+    """The files of a source. images: the index. notes: on 16-bit values."""
 
-    files: Files
     images: AnySet
     notes: list[str]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
-
-    @property
-    def formats(self) -> dict[str, int]:
-        """The number of files of each kind, such as "JPEG RGB"."""
-        return self.files.formats
-
-    @property
-    def sides(self) -> tuple[int, float, int]:
-        """(smallest, median, largest) of the shorter sides, in pixels."""
-        return self.files.sides
-
-    @property
-    def unreadable(self) -> list[Unreadable]:
-        """Files that cannot be decoded."""
-        return self.files.unreadable
 
 
 def check_files(paths: Sequence[Path], console: Console) -> Files:

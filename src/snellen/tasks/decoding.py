@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from snellen.data.augment.pipeline import evaluation_view, stored_image
 from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec
 from snellen.data.cache import Pixels, load_pixels
 from snellen.data.decode import decode
+from snellen.data.disk_cache import DiskCache, Entry
 from snellen.data.feed import Feed
 from snellen.data.listing import DataSpec, ImageSet, Unreadable
 from snellen.data.store import CacheBudget, PixelStore
@@ -93,17 +94,20 @@ def decode_paths(
     Raises UserError for unreadable ones unless `spec` skips them.
     """
     augmentation, evaluation = recipe.augmentation, recipe.evaluation
+    side, bits = augmentation.stored_side, spec.bits
+    reading = f"stored {side} {augmentation.interpolation} {bits}"
+    view = view_reader(evaluation, bits, budget.disk)
 
-    def stored(path: Path) -> Tensor:
-        return stored_image(decode(path, enough=augmentation.stored_side, bits=spec.bits), augmentation)
+    def stored(path: Path) -> Entry:
+        return Entry(stored_image(decode(path, enough=side, bits=bits), augmentation))
 
-    def view(path: Path) -> Tensor:
-        return evaluation_view(decode(path, bits=spec.bits), evaluation)
+    def stored_or_kept(path: Path) -> Tensor:
+        return budget.disk.fetch(path, reading, stored).pixels
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=len(paths))
         pixels, failed = load_pixels(
-            paths, stored if crops else view, budget, lambda done: bar.update(task, completed=done)
+            paths, stored_or_kept if crops else view, budget, lambda done: bar.update(task, completed=done)
         )
     if failed and spec.unreadable == "error":
         raise unreadable_files(failed, "files")
@@ -115,7 +119,7 @@ def decode_paths(
     if not crops:
         return Decoded(pixels, pixels, rows, left_out)
     readable = [paths[row] for row in rows]
-    is_whole = augmentation.stored_side is None  # whole images are stored: no file has to be read again
+    is_whole = side is None  # whole images are stored: no file has to be read again
     views = Pixels(
         lambda row: evaluation_view(pixels.image(row), evaluation) if is_whole else view(readable[row]),
         [None] * len(readable),
@@ -123,6 +127,16 @@ def decode_paths(
         budget=budget.part(spec.cache_mib // 4),
     )
     return Decoded(pixels, views, rows, left_out)
+
+
+def view_reader(spec: EvaluationTransformSpec, bits: int | None, disk: DiskCache) -> Callable[[Path], Tensor]:
+    """A function that reads an image file as evaluation sees it. bits: as in `decode`."""
+    reading = f"view {spec.size} {spec.resize} {spec.squash} {spec.interpolation} {bits}"
+
+    def view(path: Path) -> Entry:
+        return Entry(evaluation_view(decode(path, bits=bits), spec))
+
+    return lambda path: disk.fetch(path, reading, view).pixels
 
 
 def whiten(backbone: nn.Module, feed: Feed) -> None:

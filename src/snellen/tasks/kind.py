@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=CommonRecipe)
 R_contra = TypeVar("R_contra", bound=CommonRecipe, contravariant=True)
-R_co = TypeVar("R_co", bound=CommonRecipe, covariant=True)
 I = TypeVar("I")  # noqa: E741
 I_contra = TypeVar("I_contra", contravariant=True)
 
@@ -42,39 +41,26 @@ I_contra = TypeVar("I_contra", contravariant=True)
 FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study")
 
 
-class Kind(Protocol[R, I]):
+class Kind(Generic[R, I]):
     """One kind of task. Each file is imported when it is first used.
 
     task: its name in recipes. command: the one that trains it. measure: what its runs are judged by, such as "top-1".
     is_comparable: whether a study can compare its runs. recipe: the type of its recipes.
     """
 
-    @property
-    def task(self) -> str: ...
-    @property
-    def command(self) -> Literal["train", "pretrain"]: ...
-    @property
-    def measure(self) -> str: ...
-    @property
-    def is_comparable(self) -> bool: ...
-    @property
-    def recipe(self) -> type[R]: ...
-    @property
-    def data(self) -> Data[R, I]: ...
-    @property
-    def prepare(self) -> Prepare[R, I]: ...
-    @property
-    def record(self) -> Record[R]: ...
-    @property
-    def evaluate(self) -> Evaluate: ...
-    @property
-    def predict(self) -> Predict: ...
-    @property
-    def check(self) -> Check: ...
-    @property
-    def report(self) -> Report: ...
-    @property
-    def study(self) -> Study[R, I]: ...
+    task: str
+    command: Literal["train", "pretrain"]
+    measure: str
+    is_comparable: bool
+    recipe: type[R]
+    data: Data[R, I]
+    prepare: Prepare[R, I]
+    record: Record
+    evaluate: Evaluate
+    predict: Predict
+    check: Check
+    report: Report
+    study: Study[R, I]
 
 
 class Data(Protocol[R, I]):
@@ -128,7 +114,7 @@ class Prepare(Protocol[R_contra, I_contra]):
         """A plain fp32 training loop that does the same work, for benchmarks: the number of images of each step."""
 
 
-class Record(Protocol[R_co]):
+class Record(Protocol):
     """record.py: the files of scored images, and how they are read."""
 
     @property
@@ -138,9 +124,6 @@ class Record(Protocol[R_co]):
     @property
     def EPOCH_COLUMNS(self) -> tuple[str, ...]:  # noqa: N802
         """Columns of epochs.csv in addition to those of every run."""
-
-    def recipe_of(self, run: RunDirectory) -> R_co:
-        """The run's resolved recipe."""
 
     def load_model(self, run: RunDirectory, which: str) -> nn.Module:
         """The trained network, on the CPU, in evaluation mode. which: "best" (the chosen epoch) or "last"."""

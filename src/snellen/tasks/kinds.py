@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
 from typing import Any, Literal
 
 from snellen.engine.recipe import CommonRecipe
@@ -17,7 +16,7 @@ AnyKind = Kind[Any, Any]
 
 
 @dataclass(frozen=True)
-class TaskFolder:
+class TaskFolder(Kind[Any, Any]):
     """A kind whose files are those of tasks/TASK/, each imported when it is used. See tasks.kind.Kind."""
 
     task: str
@@ -26,17 +25,11 @@ class TaskFolder:
     recipe_type: str
     is_comparable: bool = True
 
-    @property
-    def recipe(self) -> type[CommonRecipe]:
-        return getattr(self._file("recipe"), self.recipe_type)  # type: ignore[no-any-return]
-
     def __getattr__(self, name: str) -> Any:
-        if name not in FILES:
+        if name not in (*FILES, "recipe"):
             raise AttributeError(f"a kind of task has no '{name}'")
-        return self._file(name)
-
-    def _file(self, name: str) -> ModuleType:
-        return import_module(f"snellen.tasks.{self.task}.{name}")
+        file = import_module(f"snellen.tasks.{self.task}.{name}")
+        return getattr(file, self.recipe_type) if name == "recipe" else file
 
 
 DEFAULT: AnyKind = TaskFolder("classification", "train", "top-1", "Recipe")  # of a recipe that names no task

@@ -62,10 +62,7 @@ def overlap_notes(run: RunDirectory, recipe: CommonRecipe, paths: Sequence[Path]
     notes = []
     for part, note in (
         ("train", "the run was trained on {}: the figures are too optimistic"),
-        (
-            "validation",
-            "the run's epoch was chosen on {}: the figures are slightly optimistic (see its report)",
-        ),
+        ("validation", "the run's epoch was chosen on {}: the figures are slightly optimistic (see its report)"),
     ):
         part_hashes = set(content_hashes(candidates[part]))
         count = sum(digest in part_hashes for digest in hashes)

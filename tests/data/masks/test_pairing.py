@@ -183,7 +183,7 @@ def test_scoring_takes_the_validation_part_and_the_runs_classes(tmp_path: Path, 
         ("0", "1", "2", "3"), tuple(display_colour(n) for n in range(4)), values=tuple((n, n) for n in range(4))
     )
     to_score = masks_to_score(tmp_path, MaskDataSpec(), run)
-    assert [sample.image for sample in to_score.validation] == ["val/images/0.png", "val/images/1.png"]
+    assert [sample.path for sample in to_score.validation] == ["val/images/0.png", "val/images/1.png"]
     write("val/masks/0.png", MASK * np.uint8(0))
     write("val/masks/1.png", MASK // np.uint8(2))
     assert masks_to_score(tmp_path, MaskDataSpec(), run).classes.names == ("0", "1", "2", "3")

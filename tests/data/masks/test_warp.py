@@ -16,8 +16,9 @@ from torchvision.transforms.v2 import functional as tv
 from snellen.data.augment.framing import Mirrored
 from snellen.data.batch import RawBatch
 from snellen.data.cache import pad
+from snellen.data.masks.augment import Warped, Windows, random_windows, warp
 from snellen.data.masks.classes import IGNORE
-from snellen.data.masks.warp import Warped, Windows, random_windows, warp
+from snellen.data.masks.spec import MaskAugmentationSpec
 
 SIZE = (40, 60)
 
@@ -56,9 +57,8 @@ def test_masks_stay_aligned_with_images(
     """Where the image says that it came from, there the mask has its class from."""
     mask = labels(*SIZE, seed)
     sizes = torch.tensor([SIZE])
-    parameters = random_windows(
-        sizes, size, (scale, scale), rotation, (float(flip), 0.5), Generator().manual_seed(seed)
-    )
+    spec = MaskAugmentationSpec(size=size, scale=(scale, scale), rotation=rotation, flip=flip, vertical_flip=0.5)
+    parameters = random_windows(sizes, spec, Generator().manual_seed(seed))
     result = warp_one(coordinates(*SIZE), mask, parameters)
     x, y = (result.pixels[0, channel].double() / 4 for channel in (0, 1))
     is_covered = torch.ones_like(x, dtype=torch.bool) if result.covered is None else result.covered[0]
@@ -112,9 +112,8 @@ def test_the_distribution_is_that_of_torchvision(size: tuple[int, int]) -> None:
     for _ in range(count):
         pixels, classes = joint(tv_tensors.Image(image), tv_tensors.Mask(mask))
         expected.append(describe(pixels.float(), classes[0]))
-    parameters = random_windows(
-        torch.tensor([SIZE]).expand(count, 2), size, (0.6, 1.9), 0, (0.3, 0), Generator().manual_seed(0)
-    )
+    spec = MaskAugmentationSpec(size=size, scale=(0.6, 1.9), flip=0.3)
+    parameters = random_windows(torch.tensor([SIZE]).expand(count, 2), spec, Generator().manual_seed(0))
     raw = RawBatch(image.expand(count, -1, -1, -1), torch.tensor([SIZE]).expand(count, 2), True)
     result = warp(raw, mask.expand(count, 1, -1, -1), parameters)
     actual = [describe(*pair) for pair in zip(result.pixels, result.labels, strict=True)]
@@ -139,7 +138,8 @@ def test_each_image_has_its_own_parameters_and_a_batch_changes_none(photograph: 
     images = [photograph[:, :40, :60], photograph[:, 50:100, 10:40]]
     masks = [labels(40, 60), labels(50, 30)]
     raw, raw_masks = pad(images), pad(masks, fill=IGNORE)
-    batch_parameters = random_windows(raw.sizes, None, (0.5, 2.0), 20, (0.5, 0.5), Generator().manual_seed(3))
+    spec = MaskAugmentationSpec(scale=(0.5, 2.0), rotation=20, flip=0.5, vertical_flip=0.5)
+    batch_parameters = random_windows(raw.sizes, spec, Generator().manual_seed(3))
     assert len(batch_parameters.degrees.unique()) == 2
     batch_result = warp(raw, raw_masks.pixels, batch_parameters)
     for row in range(2):

@@ -14,6 +14,7 @@ from torch import Tensor
 from snellen.data.batch import RawBatch
 from snellen.data.cache import Pixels, bounded_map
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.disk_cache import DiskCache, Entry
 from snellen.data.listing import Unreadable
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import MaskReading, decode_mask
@@ -87,7 +88,8 @@ def decode_set(
     on_progress: called with the number of pairs done. Raises UserError for unusable pairs, unless `spec` says to leave
     them out, and if no pair is left.
     """
-    reading, budget = spec.reading(images.classes), CacheBudget(spec.cache_mib)
+    reading = spec.reading(images.classes)
+    budget = CacheBudget(spec.cache_mib, disk=DiskCache(spec.disk_cache_mib))
     loaded: list[Loaded] = []
     before = 0
     for samples, resize, masks_too in (
@@ -150,27 +152,35 @@ def load_pairs(
     image_store, mask_store = PixelStore(budget, len(paths)), PixelStore(budget, len(paths))
     images: list[Tensor | None] = []
     masks: list[Tensor | None] = []
-    counts: list[Tensor] = []
+    counts: list[tuple[int, ...]] = []
     rows: list[int] = []
     failed: list[UnreadableImageError] = []
     sizes: list[tuple[int, int]] = []
     cached_sizes: list[tuple[int, ...]] = []
+    scale = None if resize is None else (resize, training)  # what evaluation_size depends on
+    image_reading, mask_reading = f"scene {scale} {bits}", f"mask {reading} {resize if masks_too else None}"
 
-    def read_image(path: Path) -> tuple[Tensor, tuple[int, int]]:
+    def decoded_image(path: Path) -> Entry:
         image = decode(path, bits=bits)
         size = int(image.shape[1]), int(image.shape[2])
-        return resize_image(image, evaluation_size(size, resize, training)).contiguous(), size
+        return Entry(resize_image(image, evaluation_size(size, resize, training)).contiguous(), size)
 
-    def read_mask(path: Path, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-        mask = decode_mask(path, reading, size)
-        count = _class_pixels(mask, len(reading.table))
-        height, width = mask.shape
-        return resize_mask(mask, resized_size((height, width), resize) if masks_too else (height, width))[None], count
+    def read_image(path: Path) -> Entry:
+        return budget.disk.fetch(path, image_reading, decoded_image)
 
-    def attempt(pair: tuple[Path, Path]) -> tuple[Tensor, tuple[int, int], Tensor, Tensor] | UnreadableImageError:
+    def read_mask(path: Path, size: tuple[int, int]) -> Entry:
+        def decoded_mask(path: Path) -> Entry:
+            mask = decode_mask(path, reading, size)
+            pixels = resize_mask(mask, resized_size(size, resize) if masks_too else size)[None]
+            return Entry(pixels, _class_pixels(mask, len(reading.table)))
+
+        return budget.disk.fetch(path, f"{mask_reading} {size}", decoded_mask)
+
+    def attempt(pair: tuple[Path, Path]) -> tuple[Entry, Entry] | UnreadableImageError:
         try:
-            image, size = read_image(pair[0])
-            return image, size, *read_mask(pair[1], size)
+            image = read_image(pair[0])
+            height, width = image.numbers
+            return image, read_mask(pair[1], (height, width))
         except UnreadableImageError as error:
             return error
 
@@ -179,30 +189,31 @@ def load_pairs(
             if isinstance(result, UnreadableImageError):
                 failed.append(result)
             else:
-                image, size, mask, count = result
-                sizes.append(size)
-                cached_sizes.append(tuple(image.shape[1:]))
-                fits = budget.take(image.nbytes + mask.nbytes)
-                images.append(image_store.put(image) if fits else None)
-                masks.append(mask_store.put(mask) if fits else None)
-                counts.append(count)
+                image, mask = result
+                height, width = image.numbers
+                sizes.append((height, width))
+                cached_sizes.append(tuple(image.pixels.shape[1:]))
+                fits = budget.take(image.pixels.nbytes + mask.pixels.nbytes)
+                images.append(image_store.put(image.pixels) if fits else None)
+                masks.append(mask_store.put(mask.pixels) if fits else None)
+                counts.append(mask.numbers)
                 rows.append(row)
             if on_progress is not None and ((row + 1) % 64 == 0 or row + 1 == len(paths)):
                 on_progress(row + 1)
     usable = [paths[row] for row in rows]
     pixels = PairPixels(
-        Pixels(lambda row: read_image(usable[row][0])[0], images, image_store),
-        Pixels(lambda row: read_mask(usable[row][1], None)[0], masks, mask_store, fill=IGNORE),
-        torch.stack(counts) if counts else torch.zeros(0, len(reading.table) + 1, dtype=torch.int64),
+        Pixels(lambda row: read_image(usable[row][0]).pixels, images, image_store),
+        Pixels(lambda row: read_mask(usable[row][1], sizes[row]).pixels, masks, mask_store, fill=IGNORE),
+        torch.tensor(counts, dtype=torch.int64).reshape(-1, len(reading.table) + 1),
         torch.tensor(cached_sizes, dtype=torch.int64).reshape(-1, 2),
     )
     return Loaded(pixels, rows, failed, sizes)
 
 
-def _class_pixels(mask: Tensor, classes: int) -> Tensor:
-    """(C + 1,) int64: pixels of each class, unscored ones last."""
-    counts = torch.bincount(mask.flatten(), minlength=IGNORE + 1)
-    return torch.cat([counts[:classes], counts[IGNORE:]])
+def _class_pixels(mask: Tensor, classes: int) -> tuple[int, ...]:
+    """(C + 1): pixels of each class, unscored ones last."""
+    counts = torch.bincount(mask.flatten(), minlength=IGNORE + 1).tolist()
+    return (*counts[:classes], *counts[IGNORE:])
 
 
 def _occurrence_notes(images: MaskedSet, train: Tensor, validation: Tensor) -> tuple[str, ...]:

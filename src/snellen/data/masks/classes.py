@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from snellen.errors import UserError
 from snellen.spec import Spec
@@ -99,31 +100,14 @@ class ClassTable:
 
     def as_dict(self) -> dict[str, Any]:
         """For data.json: "classes", "colours" and how masks encode them."""
-        return {
-            "classes": list(self.names),
-            "colours": [list(colour) for colour in self.colours],
-            "coding": self.coding,
-            "values": [list(pair) for pair in self.values],
-            "keys": [[list(colour), label] for colour, label in self.keys],
-            "ignored": list(self.ignored),
-        }
+        fields = asdict(self)
+        return {"classes": fields.pop("names"), **fields}
 
     @classmethod
     def recorded(cls, data: Mapping[str, Any]) -> ClassTable:
         """The table that `as_dict` wrote to data.json."""
-        return cls(
-            names=tuple(data["classes"]),
-            colours=tuple(_rgb(colour) for colour in data["colours"]),
-            coding=data["coding"],
-            values=tuple((value, label) for value, label in data["values"]),
-            keys=tuple((_rgb(colour), label) for colour, label in data["keys"]),
-            ignored=tuple(data["ignored"]),
-        )
-
-
-def _rgb(colour: Sequence[int]) -> Rgb:
-    red, green, blue = colour
-    return red, green, blue
+        fields = {field.name: data[field.name] for field in fields_of(cls) if field.name != "names"}
+        return TypeAdapter(cls).validate_python({"names": data["classes"], **fields})
 
 
 def build_table(entries: Sequence[MaskClass], coding: Coding, source: str) -> ClassTable:

@@ -43,7 +43,7 @@ class _Summary:
     """The contents of several masks. values: of masks without colour. colours: number of pixels by packed colour."""
 
     values: set[int] = field(default_factory=set)
-    colours: dict[int, int] = field(default_factory=dict)
+    colours: Counter[int] = field(default_factory=Counter)
     palettes: dict[int, Rgb] = field(default_factory=dict)
     coloured: Path | None = None  # one that is not grey
     jpeg: Path | None = None
@@ -120,8 +120,7 @@ def _summarise(masks: Sequence[Path]) -> _Summary:
                 summary.coloured = path
             summary.values |= contents.values
             summary.palettes |= contents.palette
-            for colour, count in contents.colours.items():
-                summary.colours[colour] = summary.colours.get(colour, 0) + count
+            summary.colours.update(contents.colours)
     return summary
 
 

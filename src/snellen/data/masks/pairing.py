@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from snellen.data.listing import IMAGE_SUFFIXES, Side, Unreadable
+from snellen.data.table import SIDES
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.words import counted
@@ -20,11 +21,6 @@ Role = Literal["image", "mask"]
 Part = Literal["train", "validation", "test", ""]
 Key = tuple[str, str]  # the part of the split, and what an image and its mask have in common
 
-_SIDES: dict[str, Part] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("image", "images", "img", "imgs", "input", "inputs", "photos", "rgb", "jpegimages"), "image"),
     **dict.fromkeys(("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "ann", "gt"), "mask"),
@@ -76,10 +72,8 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
     files = [_classified(path) for path in _images_below(root)]
     candidates: _Candidates | None
     if image_pattern is not None or mask_pattern is not None:
-        candidates, layout = (
-            _by_patterns(files, image_pattern, mask_pattern, root),
-            "files paired by the patterns given",
-        )
+        candidates = _by_patterns(files, image_pattern, mask_pattern, root)
+        layout = "files paired by the patterns given"
     elif any(file.role == "mask" for file in files):
         candidates, layout = _by_folders(files), "folders of images and of masks"
     else:
@@ -88,9 +82,7 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
         return None
     images, masks, notes = candidates
     pairing = _matched(images, masks, layout, notes)
-    paired = len(pairing.pairs)
-    has_patterns = image_pattern is not None
-    if not has_patterns and paired < _FEWEST_PAIRED * min(len(images), len(masks)):
+    if image_pattern is None and len(pairing.pairs) < _FEWEST_PAIRED * min(len(images), len(masks)):
         return None
     return _with_sides(_without_unpaired_test(pairing))
 
@@ -130,12 +122,12 @@ def _folder_meaning(folder: str) -> tuple[Part, Role | None]:
     name = folder.lower()
     if name in _ROLES:
         return "", _ROLES[name]
-    joined = re.fullmatch(rf"({'|'.join(_SIDES)})(annot|masks?|labels?|images?)", name)
+    joined = re.fullmatch(rf"({'|'.join(SIDES)})(annot|masks?|labels?|images?)", name)
     words = list(joined.groups()) if joined else [word for word in re.split(r"[ _.-]", name) if word]
     words = [word for word in words if word not in _FILLERS]
-    parts = [_SIDES[word] for word in words if word in _SIDES]
+    parts = [SIDES[word] for word in words if word in SIDES]
     roles = [_ROLES[word] for word in words if word in _ROLES]
-    if parts and words[0] in _SIDES:
+    if parts and words[0] in SIDES:
         return parts[0], roles[-1] if roles else None  # train, train_50, train_masks
     if roles and len(parts) + len(roles) == len(words):
         return parts[0] if parts else "", roles[-1]  # masks_train, img_dir

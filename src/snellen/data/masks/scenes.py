@@ -6,7 +6,6 @@ dark water and forest), so that colour alone does not identify it; texture and s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,14 +32,7 @@ class Scene:
     mask: NDArray[np.uint8]
 
 
-def draw_scenes(
-    folder: Path,
-    count: int,
-    size: int = 512,
-    seed: int = 0,
-    validation_share: float = 0.2,
-    on_progress: Callable[[int], None] | None = None,
-) -> None:
+def draw_scenes(folder: Path, count: int, size: int = 512, seed: int = 0, validation_share: float = 0.2) -> None:
     """Writes train/NNNN_sat.jpg and validation/NNNN_sat.jpg, each with NNNN_mask.png next to it.
 
     size: px, at least 32. The first scenes are the training ones; scene n depends on seed and n alone.
@@ -56,8 +48,6 @@ def draw_scenes(
             Image.fromarray(scene.pixels).save(temporary, format="JPEG", quality=quality)
         with replacing(side / f"{number:04d}_mask.png") as temporary:
             Image.fromarray(scene.mask).save(temporary, format="PNG")
-        if on_progress is not None:
-            on_progress(number + 1)
 
 
 def draw_scene(size: int, seed: int) -> Scene:

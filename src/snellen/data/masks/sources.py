@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from snellen.data.fingerprint import combined, content_hashes
 from snellen.data.leaks import leak_notes
-from snellen.data.listing import LabelledImage, SplitSet, grouped
+from snellen.data.listing import LabelledImage, Source, SplitSet, grouped
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.find_classes import find_classes, given_entries
 from snellen.data.masks.pairing import Pairing, find_pairs
@@ -19,9 +18,6 @@ from snellen.data.split import scored_part, split_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.words import shortened
-
-if TYPE_CHECKING:
-    from snellen.data.listing import Source
 
 _MOST_LISTED = 5
 
@@ -61,8 +57,9 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
     """
     root, pairing = _pairs(data, spec)
     images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
+    masks = [root / pair.mask for pair in pairing.pairs]
     hashes = content_hashes([root / pair.image for pair in pairing.pairs])
-    mask_hashes = content_hashes([root / pair.mask for pair in pairing.pairs])
+    mask_hashes = content_hashes(masks)
     if len(images) < 2 and pairing.pairs[0].side == "unknown":
         raise UserError(
             f"{root}: only one image with a mask; expected at least two, one for training and one for validation."
@@ -74,7 +71,6 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
         part = "training" if "train" in missing else "validation"
         raise UserError(f"{root}: no {part} images. All images belong to one group, or have the same content.")
     notes += [*leak_notes(images, sides, hashes), *few_masks_notes(sides.count("validation"))]
-    masks = [root / pair.mask for pair in pairing.pairs]
     classes, class_notes = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
     samples = [
         MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairing.pairs, images, strict=True)
@@ -136,9 +132,8 @@ def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
     if not root.is_dir():
         raise UserError(f"{data}: no such folder; expected one with images and masks.")
     pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)
-    note = passed_over_note(
-        root, [name for name in files_below(root) if not name.endswith(".txt")]
-    )  # tables of classes
+    # Files of text are tables of classes.
+    note = passed_over_note(root, [name for name in files_below(root) if not name.endswith(".txt")])
     if pairing is None or not pairing.pairs:
         raise UserError(
             f"{root}: no images with masks; expected folders images/ and masks/ whose files have the same names, or "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from snellen.data.augment.spec import AppearanceSpec, Pair, check_ordered
-from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION
+from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION, DISK_CACHE_DESCRIPTION, DISK_CACHE_MIB
 from snellen.data.listing import Pattern
 from snellen.data.masks.classes import ClassTable, MaskClass
 from snellen.spec import Spec
@@ -122,6 +122,7 @@ class MaskDataSpec(Spec):
     )
     bits: int | None = Field(None, ge=8, le=16, description=BITS_DESCRIPTION)
     cache_mib: int = Field(8192, ge=0, description=CACHE_DESCRIPTION)
+    disk_cache_mib: int = Field(DISK_CACHE_MIB, ge=0, description=DISK_CACHE_DESCRIPTION)
 
     def reading(self, table: ClassTable) -> MaskReading:
         """How masks of these classes are decoded."""

@@ -17,18 +17,15 @@ def without_masks(paths: Sequence[Path], trained_masks: Sequence[str], spec: Mas
     trained_masks: paths of the masks that the run was trained on. Masks are recognised by data.mask_pattern if it is
     set, else by their ending (0013_mask.png) or their folder (masks/). If all files look like masks, all are returned.
     """
-    images = [path for path in paths if not _is_mask(path, *_naming(trained_masks), spec)]
+    endings = Counter(mask_ending(PurePosixPath(name).stem) for name in trained_masks)
+    ending = endings.most_common(1)[0][0] if endings else None
+    in_folders = any(folder_role(name) == "mask" for name in trained_masks[:1])
+    images = [path for path in paths if not _is_mask(path, ending, in_folders, spec)]
     return (images, len(paths) - len(images)) if images else (list(paths), 0)
 
 
-def _naming(trained_masks: Sequence[str]) -> tuple[str | None, bool]:
-    """The ending that most masks have, and whether they were in folders of masks."""
-    endings = Counter(mask_ending(PurePosixPath(name).stem) for name in trained_masks)
-    ending = endings.most_common(1)[0][0] if endings else None
-    return ending, any(folder_role(name) == "mask" for name in trained_masks[:1])
-
-
 def _is_mask(path: Path, ending: str | None, in_folders: bool, spec: MaskDataSpec) -> bool:
+    """ending: of most masks of the run. in_folders: whether they were in folders of masks."""
     if spec.image_pattern is not None and spec.mask_pattern is not None:
         return not re.fullmatch(spec.image_pattern, path.name) and bool(re.fullmatch(spec.mask_pattern, path.name))
     if ending is not None:

@@ -19,8 +19,7 @@ from snellen.models.segmenters import deeplabv3, smp
 from snellen.models.segmenters.deeplabv3 import DeepLabV3
 from snellen.models.segmenters.fcn import Fcn
 from snellen.models.segmenters.segmenter import Segmenter
-from snellen.models.segmenters.spec import SegmenterSpec
-from snellen.models.spec import BackboneSpec
+from snellen.models.spec import BackboneSpec, SegmenterSpec
 from snellen.models.weights import WeightsReport, fit_weights, load_trained_weights, locate_weights, read_weights
 from snellen.randomness import derive
 from snellen.run.directory import RunDirectory

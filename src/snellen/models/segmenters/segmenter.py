@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from snellen.models.backbones import OnBackbone
 
 
 class SegmenterOutput(NamedTuple):
@@ -16,7 +18,7 @@ class SegmenterOutput(NamedTuple):
     auxiliary: Tensor
 
 
-class Segmenter(nn.Module):
+class Segmenter(OnBackbone):
     """A network that classifies every pixel.
 
     backbone: the encoder, which weights of classifiers and of pretraining fit into. encoder_name: its name as
@@ -25,11 +27,9 @@ class Segmenter(nn.Module):
     sizes are padded at the right and bottom with zeros, which is the mean colour after normalisation.
     """
 
-    backbone: nn.Module
     encoder_name: str | None
     new: tuple[str, ...]
     stride: int
-    frozen = False
 
     @abstractmethod
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -43,16 +43,3 @@ class Segmenter(nn.Module):
         logits, auxiliary = self.heads(padded)
         logits = logits[..., :height, :width]
         return logits if auxiliary is None else SegmenterOutput(logits, auxiliary[..., :height, :width])
-
-    def freeze(self) -> None:
-        """Stops training the backbone, including its batch-norm statistics."""
-        self.frozen = True
-        self.backbone.requires_grad_(False)
-        self.backbone.eval()
-
-    def train(self, mode: bool = True) -> Segmenter:
-        """Training mode; a frozen backbone stays in evaluation mode."""
-        super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
-        return self

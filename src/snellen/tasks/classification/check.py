@@ -40,11 +40,12 @@ class Check(FileCheck[ImageSet]):
         for label, name in enumerate(images.classes):
             table.add_row(escape(name), *(f"{count[label]:,}" for count in counts))
         table.add_row("[bold]all[/]", *(f"[bold]{len(samples):,}[/]" for samples in parts.values()))
+        sizes, *unreadable = self.lines()
         lines = [
             escape(f"{images.root}: {images.layout}; {images.split}"),
-            self.files.lines()[0],
+            sizes,
             *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes)),
-            *self.files.lines()[1:],
+            *unreadable,
         ]
         return Group(table, "", *lines)
 
@@ -62,4 +63,5 @@ def check(
     train, scored, test = (
         [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
     )
-    return Check(check_files([*train, *scored, *test], console), images, settle_bits(spec.bits, train, scored)[1])
+    files, notes = check_files([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)[1]
+    return Check(files.formats, files.sides, files.unreadable, images, notes)

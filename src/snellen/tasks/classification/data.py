@@ -90,10 +90,7 @@ def portable(recipe: Recipe) -> Recipe:
 
 def announce(images: ImageSet, console: Console) -> None:
     """Prints how many images and classes there are."""
-    say(
-        console,
-        f"{images.counts}, {images.class_count} ({images.layout}; {images.split})",
-    )
+    say(console, f"{images.counts}, {images.class_count} ({images.layout}; {images.split})")
     say_notes(console, images.notes)
 
 

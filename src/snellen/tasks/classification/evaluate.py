@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from snellen.data.disk_cache import DiskCache
 from snellen.data.given import name_of
-from snellen.data.listing import Source
+from snellen.data.listing import DataSpec, Source
 from snellen.data.sources import labelled_images
 from snellen.errors import UserError
 from snellen.insight.calibration import Calibration, calibration
@@ -89,7 +90,7 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
     images = labelled_images(data, recipe.data, run.classes)
     say_scored(console, run, recipe, images, name_of(data))
     paths = [images.root / sample.path for sample in images.validation]  # no duplicates: labelled_images removes them
-    scores, rows, unreadable = _score(run, paths, recipe.data.bits, recipe.data.unreadable, console)
+    scores, rows, unreadable = _score(run, paths, recipe.data, console)
     if not rows:
         raise UserError(f"{name_of(data)}: none of its images can be read.")
     samples = [images.validation[row] for row in rows]
@@ -112,24 +113,23 @@ def score_test(
 ) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
     """The arrays of predictions/test.npz but for its epoch, and unreadable images with the reason."""
     paths = [run.image(path) for path in samples["path"]]
-    scores, rows, unreadable = _score(run, paths, None, "skip", console)
+    spec = recipe_of(run).data.model_copy(update={"unreadable": "skip"})
+    scores, rows, unreadable = _score(run, paths, spec, console)
     target = samples["target"].to_numpy(np.int64)[rows]
     return {"probabilities": scores, "target": target, "rows": np.array(rows, np.int64)}, unreadable
 
 
 def _score(
-    run: RunDirectory, paths: Sequence[Path], bits: int | None, unreadable: Literal["error", "skip"], console: Console
+    run: RunDirectory, paths: Sequence[Path], spec: DataSpec, console: Console
 ) -> tuple[NDArray[np.float32], list[int], list[str]]:
-    """The run's probabilities of images, which rows of `paths` these are, and what is wrong with the others.
-
-    unreadable: as in DataSpec.
-    """
+    """The run's probabilities of images, which rows of `paths` these are, and what is wrong with the others."""
     probabilities, rows, left_out = [np.empty((0, len(run.classes)), np.float32)], list[int](), list[str]()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(paths))
-        for batch in Predictor(run, bits).predict(paths):
+        predictor = Predictor(run, spec.bits, DiskCache(spec.disk_cache_mib))
+        for batch in predictor.predict(paths):
             for error in batch.unreadable.values():
-                if unreadable == "error":
+                if spec.unreadable == "error":
                     raise error
                 left_out.append(error.line)
             if batch.rows:

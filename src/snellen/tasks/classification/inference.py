@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.data.augment.pipeline import Augmentation, evaluation_view
-from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.decode import UnreadableImageError
+from snellen.data.disk_cache import DiskCache
 from snellen.data.in_memory import ImageInMemory
 from snellen.run.directory import RunDirectory
 from snellen.tasks.arithmetic import arithmetic_of
 from snellen.tasks.classification.record import load_model, recipe_of
 from snellen.tasks.classification.task import scored_logits
+from snellen.tasks.decoding import view_reader
 
 _AHEAD = 2  # batches decoded in advance
 
@@ -43,12 +45,13 @@ class PredictedBatch:
 class Predictor:
     """The chosen epoch's network of a run, with the run's own preprocessing and arithmetic.
 
-    bits: of 16-bit images, if they differ from the run's.
+    bits: of 16-bit images, if they differ from the run's. disk: where images are kept; None: nowhere.
     """
 
-    def __init__(self, run: RunDirectory, bits: int | None = None) -> None:
+    def __init__(self, run: RunDirectory, bits: int | None = None, disk: DiskCache | None = None) -> None:
         self._recipe = recipe_of(run)
         self._bits = bits or self._recipe.data.bits
+        self._view = view_reader(self._recipe.evaluation, self._bits, disk or DiskCache(0))
         arithmetic = arithmetic_of(run, self._recipe)
         self._augmentation = Augmentation(self._recipe.augmentation, arithmetic.normalization, arithmetic.device)
         self._autocast, self._layout = arithmetic.autocast, arithmetic.mode.memory_format
@@ -57,12 +60,12 @@ class Predictor:
 
     def predict(self, images: Sequence[Path | ImageInMemory]) -> Iterator[PredictedBatch]:
         """Probabilities of the images, in their order, a batch at a time."""
-        bits = self._bits
 
         def attempt(image: Path | ImageInMemory) -> Tensor | UnreadableImageError:
             try:
-                pixels = decode(image, bits=bits) if isinstance(image, Path) else image.decode(bits)
-                return evaluation_view(pixels, self._recipe.evaluation)
+                if isinstance(image, Path):
+                    return self._view(image)
+                return evaluation_view(image.decode(self._bits), self._recipe.evaluation)
             except UnreadableImageError as error:
                 return error
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation
+from snellen.data.disk_cache import DiskCache
 from snellen.data.feed import Feed
 from snellen.data.listing import ImageSet, Sample
 from snellen.data.split import fewer
@@ -61,7 +62,8 @@ def prepare(
     model, weights = build_classifier(spec, len(images.classes), recipe.augmentation.size, recipe.seed)
     say_weights(console, weights)
     check_evaluation_size(model.backbone, spec, recipe.evaluation.size)
-    budget, crops = CacheBudget(recipe.data.cache_mib), not recipe.model.cached
+    budget = CacheBudget(recipe.data.cache_mib, disk=DiskCache(recipe.data.disk_cache_mib))
+    crops = not recipe.model.cached
     images, train, validation = decode_images(images, recipe, recipe.data, budget, console, crops)
     normalization = normalization_of(recipe, weights, train.pixels, recorded)
     augmentation = Augmentation(recipe.augmentation, normalization, device)

@@ -15,10 +15,8 @@ from snellen.reporting.runs import RunView, image_path
 from snellen.reporting.shared import Picture
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.classification.report.collect import RunFigures
-from snellen.tasks.classification.report.evolution import evolutions
-from snellen.tasks.classification.report.sections import class_datasets
-from snellen.tasks.classification.values import class_predictions
+from snellen.tasks.classification.report.collect import RunFigures, class_predictions
+from snellen.tasks.classification.report.sections import class_datasets, evolutions
 from snellen.tasks.kind import Judged, Sections
 
 
@@ -36,7 +34,7 @@ def timed(recipe: Recipe) -> Recipe:
 def judge(runs: Sequence[RunDirectory]) -> Judged:
     """By the images that each run gets right."""
     views = [RunFigures("", run, 0) for run in runs]
-    correct, groups = np.stack([view.correct for view in views]), views[0].groups
+    correct, groups = np.stack([view.values.correct for view in views]), views[0].groups
     return Judged(
         values=by_unit(correct.astype(np.float64), groups),
         correct=correct,

@@ -34,7 +34,7 @@ class UnlabelledCheck(FileCheck[UnlabelledSet]):
         count = counted(len(images.paths), "image")
         return Group(
             f"{escape(str(images.root))}: {count} without labels ({escape(images.layout)})",
-            *self.files.lines(),
+            *self.lines(),
             *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes, self.reason) if note),
             "`snellen pretrain` learns a backbone from all of them; `snellen train` on a few labelled images then "
             "starts from it by model.weights=RUN.",
@@ -49,4 +49,5 @@ def check(
     bits = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data
     paths = [images.root / path for path in images.paths]
-    return UnlabelledCheck(check_files(paths, console), images, settle_bits(spec.bits, paths)[1], why)
+    files, notes = check_files(paths, console), settle_bits(spec.bits, paths)[1]
+    return UnlabelledCheck(files.formats, files.sides, files.unreadable, images, notes, why)

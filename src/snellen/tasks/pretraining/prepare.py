@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
+from snellen.data.disk_cache import DiskCache
 from snellen.data.feed import Feed
 from snellen.data.fingerprint import content_hashes
 from snellen.data.listing import ImageSet, Sample
@@ -85,7 +86,8 @@ def prepare(
         recipe = _with_depth(recipe, images, labelled, console)
     elif labelled is not None:
         check_unchanged(recorded.data, "labelled_fingerprint", labelled.fingerprint)
-    budget = CacheBudget(recipe.data.cache_mib)  # shared with the labelled images
+    disk = DiskCache(recipe.data.disk_cache_mib)
+    budget = CacheBudget(recipe.data.cache_mib, disk=disk)  # shared with the labelled images
     paths = [images.root / name for name in images.paths]
     decoded = decode_paths(paths, recipe, recipe.data, budget, console, crops=True)
     images = dataclasses.replace(
@@ -128,7 +130,7 @@ def prepare(
     method = _build_method(recipe, backbone, width).to(device)
     references = queries = None
     if labelled is not None:
-        share = budget.part(recipe.labelled.cache_mib)
+        share = budget.part(recipe.labelled.cache_mib, DiskCache(recipe.labelled.disk_cache_mib))
         labelled, references, queries = decode_images(
             _limited(labelled, recipe), recipe, recipe.labelled, share, console, crops=False
         )

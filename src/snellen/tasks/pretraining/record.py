@@ -11,26 +11,13 @@ from torch import nn
 from snellen.errors import UserError
 from snellen.recipe.load import read_resolved
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.record import (
-    SAMPLE_COLUMNS,
-    by_epoch,
-    prediction_table,
-    read_predictions,
-    read_snapshots,
-)
+from snellen.tasks.classification.record import SAMPLE_COLUMNS as SAMPLE_COLUMNS
+from snellen.tasks.classification.record import by_epoch as by_epoch
+from snellen.tasks.classification.record import prediction_table as prediction_table
+from snellen.tasks.classification.record import read_predictions as read_predictions
+from snellen.tasks.classification.record import read_snapshots as read_snapshots
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 
-__all__ = [
-    "EPOCH_COLUMNS",
-    "SAMPLE_COLUMNS",
-    "by_epoch",
-    "load_model",
-    "no_classes",
-    "prediction_table",
-    "read_predictions",
-    "read_snapshots",
-    "recipe_of",
-]
 EPOCH_COLUMNS = ("train_projection_deviation", "knn_top1", "probe_top1", "effective_rank", "feature_deviation")
 
 

@@ -5,35 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from snellen.engine.recipe import CommonRecipe
 from snellen.insight.calibration import Calibration
 from snellen.insight.learning import why_features_not_learnt
 from snellen.insight.proportions import percents, wilson
+from snellen.reporting.collected import Collected
 from snellen.reporting.pictures import thumbnails
 from snellen.reporting.shared import Curve, CurveSpec
 from snellen.reporting.template import Page
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.report import page_of
-from snellen.tasks.classification.report.collect import EXAMPLES, CollectedClasses, RunFigures, collect, interval_text
+from snellen.tasks.classification.report.collect import EXAMPLES, RunFigures, collect, interval_text
 from snellen.tasks.pretraining.evaluation import COLUMNS
+from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.pretraining.record import recipe_of
 from snellen.words import counted
 
 _MOST_EXAMPLES = 48
-_CURVES = (
-    ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
-    ("loss", False, [Curve("train_loss", "")]),
-    ("effective rank", False, [Curve("effective_rank", "")]),
-    (
-        "deviation",
-        False,
-        [Curve("train_projection_deviation", ", projections", dashed=True), Curve("feature_deviation", "")],
-    ),
-)
 
 
 def view(label: str, run: RunDirectory, number: int) -> PretrainingFigures:
@@ -50,15 +41,22 @@ def page(runs: Sequence[RunDirectory]) -> Page:
 class PretrainingFigures(RunFigures):
     """All figures of one run, by the votes of nearest neighbours."""
 
+    measure: ClassVar[str] = "k-NN top-1"
+    curves: ClassVar[Sequence[CurveSpec]] = (
+        ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
+        ("loss", False, [Curve("train_loss", "")]),
+        ("effective rank", False, [Curve("effective_rank", "")]),
+        (
+            "deviation",
+            False,
+            [Curve("train_projection_deviation", ", projections", dashed=True), Curve("feature_deviation", "")],
+        ),
+    )
+
     @cached_property
-    def recipe(self) -> CommonRecipe:
+    def recipe(self) -> PretrainingRecipe:
         """The resolved recipe."""
         return recipe_of(self.run)
-
-    @property
-    def measure(self) -> str:
-        """The name of the share of right images."""
-        return "k-NN top-1"
 
     @property
     def classes_in_loss(self) -> int | None:
@@ -67,20 +65,20 @@ class PretrainingFigures(RunFigures):
 
     def bits(self, part: str = "validation") -> int | None:
         """The bit depth by which its 16-bit images were read."""
-        bits: int | None = self.fields["data" if part == "train" else "labelled"]["bits"]
-        return bits
+        return (self.recipe.data if part == "train" else self.recipe.labelled).bits
 
     @property
-    def curves(self) -> Sequence[CurveSpec]:
-        """The curves over the epochs."""
-        return _CURVES
+    def at_start(self) -> float | None:
+        """k-NN top-1 before the first step."""
+        top1: float | None = self.run.data.get("at_start", {}).get("knn_top1")
+        return top1
 
     @cached_property
     def why_not_learnt(self) -> str | None:
         """See insight.learning."""
         if self.figures is None:
             return None
-        return why_features_not_learnt(self.figures.top1, self.run.data["at_start"].get("knn_top1"))
+        return why_features_not_learnt(self.figures.top1, self.at_start)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -103,49 +101,37 @@ class PretrainingFigures(RunFigures):
     @property
     def sentence(self) -> str:
         """The result in a sentence, for a page of this run alone."""
-        return _sentence(self)
+        counts, figures = self.run.data["counts"], self.figures
+        start = f"{self.label} learnt from {counted(counts['train'], 'image')} without labels."
+        if figures is None:
+            return f"{start} No labelled set was given, so its features were not scored."
+        before = "" if self.at_start is None else f"; {self.at_start:.1%} before the first step"
+        return (
+            f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
+            f"{figures.correct:,} of {counted(figures.images, 'validation image')} are right: k-NN top-1 "
+            f"{figures.top1:.1%}, {interval_text(figures)}{before}.{_probe(self)}"
+        )
 
     @property
     def progress(self) -> str:
         """How k-NN top-1 changed from before the first step to the end, in words."""
-        last = _last(self.metrics, "knn_top1")
-        start = self.run.data["at_start"].get("knn_top1")
+        last, start = _last(self.metrics, "knn_top1"), self.at_start
         return "" if last is None or start is None else f"{start:.1%} before its first step, {last:.1%} at the end"
 
     @property
     def next_commands(self) -> list[str]:
         """Commands to use next, once it has finished."""
-        backbone = recipe_of(self.run).model.backbone
+        backbone = self.recipe.model.backbone
         return [f"to train on it: snellen train RECIPE DATA model.weights={self.run.path} model.backbone={backbone}"]
 
 
-class CollectedPretraining(CollectedClasses):
+class CollectedPretraining(Collected[RunFigures]):
     """Everything that a report shows."""
 
     @property
     def headline(self) -> list[str]:
         """As for classifiers; for a single run also what it learnt from, with labels or without."""
         return super().headline if self.comparisons else [run.sentence for run in self.runs]
-
-
-def _sentence(run: PretrainingFigures) -> str:
-    counts = run.run.data["counts"]
-    start = f"{run.label} learnt from {counted(counts['train'], 'image')} without labels."
-    figures = run.figures
-    if figures is None:
-        return f"{start} No labelled set was given, so its features were not scored."
-    return (
-        f"{start} By their nearest neighbours among {counted(counts['known'], 'labelled image')}, "
-        f"{figures.correct:,} of "
-        f"{counted(figures.images, 'validation image')} are right: k-NN top-1 {figures.top1:.1%}, "
-        f"{interval_text(figures)}{_before(run)}."
-        f"{_probe(run)}"
-    )
-
-
-def _before(run: PretrainingFigures) -> str:
-    start = run.run.data.get("at_start", {}).get("knn_top1")
-    return "" if start is None else f"; {start:.1%} before the first step"
 
 
 def _probe(run: PretrainingFigures) -> str:

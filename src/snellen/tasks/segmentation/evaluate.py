@@ -16,6 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from snellen.data.decode import UnreadableImageError
+from snellen.data.disk_cache import DiskCache
 from snellen.data.given import check_path
 from snellen.data.listing import Source
 from snellen.data.masks.augment import MaskAugmentation
@@ -162,7 +163,7 @@ def score_pairs(
         recipe.data.reading(classes),
         recipe.evaluation.resize,
         False,
-        CacheBudget(recipe.data.cache_mib),
+        CacheBudget(recipe.data.cache_mib, disk=DiskCache(recipe.data.disk_cache_mib)),
         training=training_sizes(run),
         bits=recipe.data.bits,
     )

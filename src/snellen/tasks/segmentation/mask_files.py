@@ -138,8 +138,7 @@ class MaskFiles:
         import rasterio
 
         assert self._raster.georeference is not None
-        common = {"width": self._raster.width, "height": self._raster.height, **_TILED}
-        common |= self._raster.georeference.profile()
+        common = {"width": self._raster.width, "height": self._raster.height, **_TILED, **self._raster.georeference}
         self._tiffs: dict[str, DatasetWriter] = {}
         for folder, path in paths.items():
             if folder == "probabilities":

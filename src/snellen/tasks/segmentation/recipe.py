@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from snellen.data.masks.spec import MaskAugmentationSpec, MaskDataSpec, MaskEvaluationTransformSpec
 from snellen.engine.ema import EmaSpec
 from snellen.engine.recipe import CommonRecipe, SnapshotSpec
-from snellen.models.segmenters.spec import SegmenterSpec
+from snellen.models.spec import SegmenterSpec
 from snellen.spec import Spec
 
 Term = Literal["cross_entropy", "poly1", "focal", "dice", "lovasz"]

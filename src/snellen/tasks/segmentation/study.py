@@ -18,8 +18,7 @@ from snellen.run.directory import RunDirectory
 from snellen.tasks.kind import Judged, Sections
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
-from snellen.tasks.segmentation.report.evolution import evolutions
-from snellen.tasks.segmentation.report.sections import class_colours, mask_datasets
+from snellen.tasks.segmentation.report.sections import class_colours, evolutions, mask_datasets
 
 
 def build_network(recipe: SegmentationRecipe, images: MaskedSet) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from snellen.reporting.collected import Collected
 from snellen.reporting.shared import common_sections
 from snellen.reporting.template import Page, variables_of
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures, collect
+from snellen.tasks.classification.report.collect import RunFigures, collect
 from snellen.tasks.classification.report.numbers import numbers, rows
 from snellen.tasks.classification.report.sections import sections
 
@@ -22,7 +23,7 @@ def page(runs: Sequence[RunDirectory]) -> Page:
     return page_of(collect(runs))
 
 
-def page_of(collected: CollectedClasses, template: str = "classes.html.j2") -> Page:
+def page_of(collected: Collected[RunFigures], template: str = "classes.html.j2") -> Page:
     """The page of collected figures."""
     return Page(
         template=template,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,26 @@ from snellen.engine.recipe import CommonRecipe
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import ClassFigures, Figures, figures
 from snellen.insight.confusion import Confusion, confusion
+from snellen.insight.crossfit import best_by_share, crossfitted
 from snellen.insight.groups import why_no_interval
 from snellen.insight.learning import why_not_learnt
-from snellen.insight.mistakes import Mistake, confident_mistakes
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, percents
 from snellen.insight.separability import Separability, separability
 from snellen.reporting.collected import Collected, views
-from snellen.reporting.headline import EpochChoice
+from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.pictures import thumbnails
 from snellen.reporting.runs import RunView
 from snellen.reporting.shared import CurveSpec, in_both_parts
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.record import ImagePredictions, Snapshot, read_snapshots, recipe_of
-from snellen.tasks.classification.values import ClassValues, class_predictions, class_values
+from snellen.tasks.classification import record
 from snellen.words import counted
 
 _FEWEST_FOR_TSNE = 10
 _MOST_EPOCHS_SHOWN = 6
 _EXAMPLE_CLASSES = 12
 EXAMPLES = 4  # pictures in a row
-_CURVES = (in_both_parts("top-1", "top1", percent=True), in_both_parts("loss", "loss"))
 
 
 @dataclass(frozen=True)
@@ -53,22 +51,18 @@ class Evolution:
 
 @dataclass(frozen=True)
 class RunFigures(RunView):
-    """All figures of one run; None for what a run that stopped early does not have."""
+    """All figures of one run; None for what a run that stopped early does not have. curves: over the epochs."""
+
+    measure: ClassVar[str] = "top-1"
+    curves: ClassVar[Sequence[CurveSpec]] = (
+        in_both_parts("top-1", "top1", percent=True),
+        in_both_parts("loss", "loss"),
+    )
 
     @cached_property
     def recipe(self) -> CommonRecipe:
         """The resolved recipe."""
-        return recipe_of(self.run)
-
-    @property
-    def measure(self) -> str:
-        """The name of the share of right images."""
-        return "top-1"
-
-    @property
-    def curves(self) -> Sequence[CurveSpec]:
-        """The curves over the epochs."""
-        return _CURVES
+        return record.recipe_of(self.run)
 
     @property
     def more_numbers(self) -> dict[str, Any]:
@@ -89,8 +83,12 @@ class RunFigures(RunView):
     @property
     def sentence(self) -> str:
         """The result in a sentence, for a page of this run alone."""
-        assert self.figures is not None
-        return _sentence(self.label, self.part, self.figures)
+        figures = self.figures
+        assert figures is not None
+        return (
+            f"{self.label} is right on {figures.correct:,} of {counted(figures.images, f'{self.part} image')}: "
+            f"top-1 {figures.top1:.1%}, {interval_text(figures)}."
+        )
 
     @cached_property
     def values(self) -> ClassValues:
@@ -98,14 +96,9 @@ class RunFigures(RunView):
         return class_values(self.run, self.recipe.evaluation.choose)
 
     @cached_property
-    def predictions(self) -> ImagePredictions:
+    def predictions(self) -> record.ImagePredictions:
         """The predictions of the kept weights."""
         return class_predictions(self.run)
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """(N,) which images are right, by these values."""
-        return self.values.correct
 
     @cached_property
     def kept_correct(self) -> NDArray[np.bool_]:
@@ -173,25 +166,17 @@ class RunFigures(RunView):
         scored = self.predictions
         return calibration(scored.probabilities, scored.target, self.groups)
 
-    @cached_property
-    def mistakes(self) -> list[Mistake]:
-        """The most confident mistakes."""
-        if not self.scored:
-            return []
-        scored = self.predictions
-        return confident_mistakes(scored.probabilities, scored.target)
-
     @property
     def warnings(self) -> list[str]:
         """The warnings of every run, and one on features that cannot be drawn."""
-        broken = [s.epoch for s in read_snapshots(self.run) if not np.isfinite(s.features).all()]
+        broken = [s.epoch for s in record.read_snapshots(self.run) if not np.isfinite(s.features).all()]
         epochs = f"epoch{'s' if len(broken) > 1 else ''} {', '.join(map(str, broken))}"
         return super().warnings + ([f"{self.label}: its features are not finite after {epochs}."] if broken else [])
 
     @cached_property
     def evolution(self) -> Evolution | None:
         """Projections of the features."""
-        snapshots = _spread([s for s in read_snapshots(self.run) if np.isfinite(s.features).all()])
+        snapshots = _spread([s for s in record.read_snapshots(self.run) if np.isfinite(s.features).all()])
         if not snapshots:
             return None
         rows = snapshots[-1].rows
@@ -208,22 +193,6 @@ class RunFigures(RunView):
         )
 
 
-class CollectedClasses(Collected[RunFigures]):
-    """Everything that a report shows."""
-
-    @property
-    def measure(self) -> str:
-        """The name of the share of right images."""
-        return self.runs[0].measure
-
-
-def _sentence(label: str, part: str, figures: Figures) -> str:
-    return (
-        f"{label} is right on {figures.correct:,} of {counted(figures.images, f'{part} image')}: "
-        f"top-1 {figures.top1:.1%}, {interval_text(figures)}."
-    )
-
-
 def interval_text(figures: Figures) -> str:
     """The interval of top-1 in words."""
     if figures.top1_interval is None:
@@ -234,8 +203,8 @@ def interval_text(figures: Figures) -> str:
 def collect(
     runs: Sequence[RunDirectory],
     view: type[RunFigures] = RunFigures,
-    together: type[CollectedClasses] = CollectedClasses,
-) -> CollectedClasses:
+    together: type[Collected[RunFigures]] = Collected[RunFigures],
+) -> Collected[RunFigures]:
     """Figures of runs, and their comparisons if they were scored on the same images. view: of each run."""
     figures = views(runs, view)
     first = figures[0].samples[["path", "class"]]
@@ -244,12 +213,46 @@ def collect(
 
 
 def _test(a: RunFigures, b: RunFigures) -> PairedTest:
-    return mcnemar(a.correct, b.correct) if a.groups is None else paired_by_group(a.correct, b.correct, a.groups)
+    of_a, of_b = a.values.correct, b.values.correct
+    return mcnemar(of_a, of_b) if a.groups is None else paired_by_group(of_a, of_b, a.groups)
 
 
-def _spread(snapshots: list[Snapshot]) -> list[Snapshot]:
+def _spread(snapshots: list[record.Snapshot]) -> list[record.Snapshot]:
     """At most six, the first and the last among them."""
     if len(snapshots) <= _MOST_EPOCHS_SHOWN:
         return snapshots
     chosen = np.linspace(0, len(snapshots) - 1, _MOST_EPOCHS_SHOWN).round().astype(int)
     return [snapshots[index] for index in chosen]
+
+
+@dataclass(frozen=True)
+class ClassValues:
+    """Values of a classification run.
+
+    correct: (N,). predicted: (N,) int64 in [0, C); None if it was not kept by epoch (runs of an older version): then
+    all figures except top-1 are those of the kept weights.
+    """
+
+    correct: NDArray[np.bool_]
+    predicted: NDArray[np.int64] | None
+    choice: EpochChoice
+
+
+def class_predictions(run: RunDirectory) -> record.ImagePredictions:
+    """Predictions of the kept weights on `scored_samples`."""
+    return record.read_predictions(run, scored_part(run))
+
+
+def class_values(run: RunDirectory, choose: str | None) -> ClassValues:
+    """Values of a scored run, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
+    scored = class_predictions(run)
+    of_kept = np.asarray(scored.probabilities.argmax(1))
+    if run.has_test or choose != "best":
+        return ClassValues(of_kept == scored.target, of_kept, EpochChoice(False, False))
+    correct, folds = record.by_epoch(run), folds_of(run)
+    choice = choice_among(len(correct), folds)
+    if not choice.is_crossfitted:
+        return ClassValues(of_kept == scored.target, of_kept, choice)
+    best, classes = best_by_share(correct, folds), record.classes_by_epoch(run)
+    predicted = None if classes is None else crossfitted(classes, folds, best).astype(np.int64)
+    return ClassValues(crossfitted(correct, folds, best), predicted, choice)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from snellen.insight.calibration import Calibration
 from snellen.insight.classification import Figures
+from snellen.reporting.collected import Collected
 from snellen.reporting.runs import ends, finite, run_numbers, table_row
-from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures
+from snellen.tasks.classification.report.collect import RunFigures
 
 
-def numbers(collected: CollectedClasses) -> dict[str, Any]:
+def numbers(collected: Collected[RunFigures]) -> dict[str, Any]:
     """All of them."""
     return collected.numbers(_run_numbers, of_test=("only_a", "only_b"))
 
@@ -79,21 +81,11 @@ def calibration_numbers(calibration: Calibration) -> dict[str, Any]:
 
 
 def _reliability(calibration: Calibration) -> dict[str, Any]:
-    bins = [
-        {
-            "low": b.low,
-            "high": b.high,
-            "images": b.images,
-            "confidence": b.confidence,
-            "accuracy": b.accuracy,
-            "accuracy_interval": ends(b.accuracy_interval),
-        }
-        for b in calibration.bins
-    ]
+    bins = [asdict(b) | {"accuracy_interval": ends(b.accuracy_interval)} for b in calibration.bins]
     return calibration_numbers(calibration) | {"reliability": bins}
 
 
-def rows(collected: CollectedClasses) -> list[dict[str, Any]]:
+def rows(collected: Collected[RunFigures]) -> list[dict[str, Any]]:
     """One row per run."""
     names = ("top1", "top5", "balanced_accuracy", "macro_f1", "l2_calibration_error")
     return [table_row(run, _run_numbers(run), names) for run in collected.runs]

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from snellen.insight.calibration import Calibration
 from snellen.insight.classification import ClassFigures
-from snellen.reporting import charts
-from snellen.reporting.by_class import (
-    ClassRow,
-    ConfusionView,
-    Dataset,
-    class_chart,
-    class_rows,
-    confusion_view,
-    datasets,
-)
+from snellen.insight.confusion import Mistake, confident_mistakes
+from snellen.insight.separability import Separability
+from snellen.reporting import by_class, charts
 from snellen.reporting.charts import Entry
-from snellen.reporting.pictures import thumbnail
-from snellen.reporting.runs import image_path, listed
+from snellen.reporting.collected import Collected
+from snellen.reporting.pictures import sprite, thumbnail
+from snellen.reporting.runs import class_names, image_path, listed
 from snellen.reporting.shared import Gallery, Picture
-from snellen.tasks.classification.report.collect import CollectedClasses, RunFigures
-from snellen.tasks.classification.report.evolution import EvolutionView, evolutions
+from snellen.tasks.classification.report.collect import Evolution, RunFigures
 from snellen.words import counted
 
 _MOST_PICTURES = 16
@@ -47,23 +42,23 @@ class ClassSections:
     """
 
     class_chart: tuple[int, Markup] | None
-    class_rows: list[ClassRow[ClassFigures]]
-    confusions: list[ConfusionView[RunFigures]]
+    class_rows: list[by_class.ClassRow[ClassFigures]]
+    confusions: list[by_class.ConfusionView[RunFigures]]
     reliabilities: list[Reliability]
     galleries: list[Gallery]
-    datasets: list[Dataset[RunFigures]]
+    datasets: list[by_class.Dataset[RunFigures]]
     evolutions: list[EvolutionView]
     what_is_kept: str
     all_crossfitted: bool
 
 
-def sections(collected: CollectedClasses) -> ClassSections:
+def sections(collected: Collected[RunFigures]) -> ClassSections:
     """What the template may use in addition to what all pages have."""
     runs, scored = collected.runs, collected.scored
     return ClassSections(
-        class_chart=class_chart(scored, _recall, "Recall"),
-        class_rows=class_rows([run.by_class for run in scored], lambda figures: figures.support),
-        confusions=[confusion_view(run, run.confusion) for run in scored if run.confusion is not None],
+        class_chart=by_class.class_chart(scored, _recall, "Recall"),
+        class_rows=by_class.class_rows([run.by_class for run in scored], lambda figures: figures.support),
+        confusions=[by_class.confusion_view(run, run.confusion) for run in scored if run.confusion is not None],
         reliabilities=[_reliability(run) for run in scored if run.calibration is not None],
         galleries=[_mistakes(run) for run in scored] + _disagreements(collected),
         datasets=class_datasets(runs),
@@ -99,52 +94,42 @@ def _reliability(run: RunFigures) -> Reliability:
 
 
 def _mistakes(run: RunFigures) -> Gallery:
-    pictures = [
-        _picture(run, m.row, m.prediction, m.confidence, m.target_confidence) for m in run.mistakes[:_MOST_PICTURES]
-    ]
+    scored = run.predictions
+    mistakes = confident_mistakes(scored.probabilities, scored.target, _MOST_PICTURES)
+    pictures = [_picture(run, mistake) for mistake in mistakes]
     wrong = int((~run.kept_correct).sum())
     return Gallery(run.label, run.colour, wrong, pictures, what="mistakes")
 
 
-def _disagreements(collected: CollectedClasses) -> list[Gallery]:
+def _disagreements(collected: Collected[RunFigures]) -> list[Gallery]:
     """For two runs: images that only one gets right by its kept weights, the other's most confident mistakes first."""
     if len(collected.scored) != 2 or not collected.comparisons:
         return []
     galleries = []
     for winner, loser in (collected.scored, collected.scored[::-1]):
-        probabilities = loser.predictions.probabilities
-        rows = np.flatnonzero(winner.kept_correct & ~loser.kept_correct)
-        order = rows[np.argsort(-probabilities[rows].max(1), kind="stable")][:_MOST_PICTURES]
-        predicted = probabilities.argmax(1)
-        targets = loser.samples["target"].to_numpy()
-        pictures = [
-            _picture(
-                loser,
-                int(row),
-                int(predicted[row]),
-                float(probabilities[row].max()),
-                float(probabilities[row, targets[row]]),
-            )
-            for row in order
-        ]
-        galleries.append(Gallery(f"only {winner.label} is right", winner.colour, len(rows), pictures))
+        count = int((winner.kept_correct & ~loser.kept_correct).sum())
+        scored = loser.predictions
+        mistakes = confident_mistakes(scored.probabilities, scored.target, _MOST_PICTURES, among=winner.kept_correct)
+        pictures = [_picture(loser, mistake) for mistake in mistakes]
+        galleries.append(Gallery(f"only {winner.label} is right", winner.colour, count, pictures))
     return galleries
 
 
-def _picture(run: RunFigures, row: int, prediction: int, confidence: float, target_confidence: float) -> Picture:
+def _picture(run: RunFigures, mistake: Mistake) -> Picture:
+    sample = run.samples.iloc[mistake.row]
     return Picture(
-        picture=thumbnail(image_path(run.run, run.samples, row), run.bits()),
-        path=str(run.samples["path"].iloc[row]),
-        truth=str(run.samples["class"].iloc[row]),
-        predicted=run.run.classes[prediction],
-        confidence=confidence,
-        target_confidence=target_confidence,
+        picture=thumbnail(run.run.image(sample["path"]), run.bits()),
+        path=sample["path"],
+        truth=sample["class"],
+        predicted=run.run.classes[mistake.prediction],
+        confidence=mistake.confidence,
+        target_confidence=mistake.target_confidence,
     )
 
 
-def class_datasets(runs: list[RunFigures]) -> list[Dataset[RunFigures]]:
+def class_datasets(runs: list[RunFigures]) -> list[by_class.Dataset[RunFigures]]:
     """Each set of images once, with pictures of its classes and their numbers of images."""
-    return datasets(runs, lambda run: run.examples(), _counts)
+    return by_class.datasets(runs, lambda run: run.examples(), _counts)
 
 
 def _counts(view: RunFigures) -> list[tuple[str, float, float, float]]:
@@ -155,3 +140,77 @@ def _counts(view: RunFigures) -> list[tuple[str, float, float, float]]:
     train, validation = run.data["per_class"]["train"], run.data["per_class"]["validation"]
     largest = max(1, *train)
     return [(name, a, b, a / largest) for name, a, b in zip(run.classes, train, validation, strict=True)]
+
+
+@dataclass(frozen=True)
+class EvolutionView:
+    """The features of a run over its epochs.
+
+    neighbours: k. images: number. data: what the script reads, as JSON, with the epochs and their figures: (k-NN
+    accuracy, silhouette, effective rank) as text. sprite: a sheet of thumbnails, None if an earlier run has it.
+    """
+
+    run: RunFigures
+    neighbours: int
+    images: int
+    data: dict[str, Any]
+    sprite: str | None
+
+
+def evolutions(runs: list[RunFigures]) -> list[EvolutionView]:
+    """Points and figures of each run with snapshots; one sheet of thumbnails serves runs that show the same images."""
+    numbers = {name: number for number, name in enumerate(class_names(runs))}
+    drawn: list[EvolutionView] = []
+    sheets: dict[tuple[str, ...], int] = {}
+    for run in runs:
+        evolution = run.evolution
+        if evolution is None:
+            continue
+        paths = [image_path(run.run, run.validation_samples, int(row)) for row in evolution.rows]
+        key = tuple(str(path) for path in paths)
+        new = key not in sheets
+        sheet = sheets.setdefault(key, len(drawn))
+        labels = np.array([numbers[name] for name in run.run.classes])[evolution.labels]
+        drawn.append(
+            EvolutionView(
+                run=run,
+                neighbours=evolution.separability[0].neighbours,
+                images=len(evolution.rows),
+                data={
+                    "points": _points(evolution),
+                    "epochs": evolution.epochs,
+                    "figures": [_figures(figures) for figures in evolution.separability],
+                    "labels": labels.tolist(),
+                    "correct": evolution.correct.astype(int).tolist(),
+                    "sheet": sheet,
+                    "names": [str(run.validation_samples["path"].iloc[int(row)]) for row in evolution.rows],
+                },
+                sprite=sprite(paths, run.bits()) if new else None,
+            )
+        )
+    return drawn
+
+
+def _points(evolution: Evolution) -> dict[str, list[list[list[float]]]]:
+    """Positions of all points at each epoch, by projection, in thousandths of the picture's side.
+
+    All epochs of a run share one frame, so that a move in the picture is a move of the features.
+    """
+    positions = {}
+    for name, pictures in (("pca", evolution.pca), ("tsne", evolution.tsne)):
+        if not pictures:
+            continue
+        all_points = np.concatenate(pictures)
+        low, high = all_points.min(0), all_points.max(0)
+        side = float((high - low).max()) or 1.0
+        positions[name] = [
+            ((picture - (low + high) / 2) / side * 1000 + 500).round().astype(int).tolist() for picture in pictures
+        ]
+    return positions
+
+
+def _figures(figures: Separability) -> list[str]:
+    """k-NN accuracy, silhouette, effective rank, as shown."""
+    knn = f"{figures.knn:.1%}" if math.isfinite(figures.knn) else "–"
+    silhouette = f"{figures.silhouette:.2f}".replace("-", "−") if math.isfinite(figures.silhouette) else "–"
+    return [knn, silhouette, f"{figures.effective_rank:.1f}"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from snellen.data.masks.classes import ClassTable
-from snellen.engine.recipe import CommonRecipe
 from snellen.insight.confusion import Confusion, ranked
+from snellen.insight.crossfit import best_by_miou, crossfitted
 from snellen.insight.learning import why_masks_not_learnt
 from snellen.insight.mask_words import measured, over_classes, why_no_interval
 from snellen.insight.proportions import Interval, percents
@@ -21,16 +22,17 @@ from snellen.insight.segmentation import (
     MaskFigures,
     PairedMasks,
     by_image,
+    counts_of,
     mask_figures,
     miou,
     paired_masks,
 )
 from snellen.reporting.collected import Collected, views
-from snellen.reporting.headline import EpochChoice
+from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.runs import RunView
 from snellen.run.directory import RunDirectory
-from snellen.tasks.segmentation.record import MaskPredictions, MaskSnapshot, read_predictions, read_snapshots, recipe_of
-from snellen.tasks.segmentation.values import MaskValues, mask_predictions, mask_values
+from snellen.tasks.segmentation import record
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 
 
@@ -38,10 +40,12 @@ from snellen.words import counted
 class MaskRun(RunView):
     """All figures of one segmentation run; None for what a run that stopped early does not have."""
 
+    measure: ClassVar[str] = "mIoU"
+
     @cached_property
-    def recipe(self) -> CommonRecipe:
+    def recipe(self) -> SegmentationRecipe:
         """The resolved recipe."""
-        return recipe_of(self.run)
+        return record.recipe_of(self.run)
 
     @cached_property
     def classes(self) -> ClassTable:
@@ -49,12 +53,12 @@ class MaskRun(RunView):
         return ClassTable.recorded(self.run.data)
 
     @cached_property
-    def snapshots(self) -> list[MaskSnapshot]:
+    def snapshots(self) -> list[record.MaskSnapshot]:
         """Predicted masks after several epochs."""
-        return read_snapshots(self.run)
+        return record.read_snapshots(self.run)
 
     @cached_property
-    def predictions(self) -> MaskPredictions:
+    def predictions(self) -> record.MaskPredictions:
         """The pixel counts at the chosen epoch."""
         return mask_predictions(self.run)
 
@@ -86,14 +90,9 @@ class MaskRun(RunView):
         return mask_figures(self.counts, self.predictions.boundary, self.groups)
 
     @cached_property
-    def miou_by_image(self) -> NDArray[np.float64]:
-        """(N,) mIoU of each single image at the chosen epoch; NaN if nothing of it is scored."""
-        return by_image(self.predictions.confusion)[0]
-
-    @cached_property
     def validation_miou(self) -> NDArray[np.float64]:
-        """The same for the validation images, which snapshots are about."""
-        return by_image(read_predictions(self.run, "validation").confusion)[0]
+        """(N,) mIoU of each validation image, which snapshots are about; NaN if nothing of it is scored."""
+        return by_image(record.read_predictions(self.run, "validation").confusion)[0]
 
     @cached_property
     def by_class(self) -> dict[str, MaskClassFigures]:
@@ -111,7 +110,7 @@ class MaskRun(RunView):
     @property
     def headline_figure(self) -> tuple[str, float, Interval | None] | None:
         """mIoU over all classes."""
-        return None if self.figures is None else ("mIoU", self.figures.miou, self.figures.miou_interval)
+        return None if self.figures is None else (self.measure, self.figures.miou, self.figures.miou_interval)
 
     @property
     def sentence(self) -> str:
@@ -154,11 +153,6 @@ class MaskRun(RunView):
         return ranked(self.predictions.confusion.sum(0)) if self.scored else None
 
     @property
-    def tolerance(self) -> int:
-        """Pixels by which a boundary may be off."""
-        return recipe_of(self.run).evaluation.tolerance
-
-    @property
     def pairs(self) -> pd.DataFrame:
         """Path and mask of each image."""
         return self.samples[["path", "mask"]]
@@ -172,7 +166,7 @@ class CollectedMasks(Collected[MaskRun]):
         """What is compared: mIoU, with the names of the classes if some are in too few images for a test."""
         partly = [run for run in self.scored if run.figures is not None and run.figures.common is not None]
         if not self.same_images or not partly:
-            return "mIoU"
+            return super().measure
         assert partly[0].figures is not None
         assert partly[0].figures.common is not None
         return f"mIoU over {over_classes(partly[0].figures.common.classes, partly[0].run.classes)}"
@@ -192,3 +186,28 @@ def _test(a: MaskRun, b: MaskRun) -> PairedMasks:
     present = np.flatnonzero(of_a.any((0, 2)) | of_b.any((0, 2)))
     over = present.tolist() if test.why_no_test else test.classes
     return replace(test, measure=measured(over, present.tolist(), a.run.classes))
+
+
+@dataclass(frozen=True)
+class MaskValues:
+    """Values of a segmentation run. counts: (N, C, 3) true positive, false positive and false negative pixels."""
+
+    counts: NDArray[np.int64]
+    choice: EpochChoice
+
+
+def mask_predictions(run: RunDirectory) -> record.MaskPredictions:
+    """The pixel counts on `scored_samples` with the kept weights."""
+    return record.read_predictions(run, scored_part(run))
+
+
+def mask_values(run: RunDirectory, choose: str | None) -> MaskValues:
+    """Values of a scored run, in the order of `scored_samples`. choose: the recipe's rule for the kept epoch."""
+    of_kept = counts_of(mask_predictions(run).confusion)
+    if run.has_test or choose != "best":
+        return MaskValues(of_kept, EpochChoice(False, False))
+    counts, folds = record.by_epoch(run), folds_of(run)
+    choice = choice_among(len(counts), folds)
+    if not choice.is_crossfitted:
+        return MaskValues(of_kept, choice)
+    return MaskValues(crossfitted(counts, folds, best_by_miou(counts, folds)).astype(np.int64), choice)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from snellen.insight.mask_words import why_no_interval
-from snellen.insight.segmentation import MaskClassFigures, MaskFigures
+from snellen.insight.segmentation import MaskClassFigures, MaskFigures, by_image
 from snellen.reporting.runs import ends, finite, run_numbers, table_row
 from snellen.tasks.segmentation.report.collect import CollectedMasks, MaskRun
 
@@ -39,21 +39,16 @@ def _run_numbers(run: MaskRun) -> dict[str, Any]:
         return shared
     return {
         **shared,
-        **figure_numbers(figures, run.run.classes, run.tolerance),
+        **figure_numbers(figures, run.run.classes, run.recipe.evaluation.tolerance),
         "kept_miou": None if run.kept_score is None else finite(run.kept_score),
         "confusion": run.confusion.counts.tolist(),
         "classes": [
-            {
-                "class": name,
-                "colour": colour,
-                "share_of_pixels": finite(of_class.share),
-                **class_numbers(of_class),
-            }
+            {"class": name, "colour": colour, "share_of_pixels": finite(of_class.share), **class_numbers(of_class)}
             for name, colour, of_class in zip(run.run.classes, run.run.data["colours"], figures.classes, strict=True)
         ],
         "per_image": [
             {"path": path, "miou": finite(float(value))}
-            for path, value in zip(run.samples["path"], run.miou_by_image, strict=True)
+            for path, value in zip(run.samples["path"], by_image(run.predictions.confusion)[0], strict=True)
         ],
     }
 
