@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 
 from snellen.engine.device import synchronise
-from snellen.engine.loop import Examples, Job, Source, one_step
+from snellen.engine.loop import Job, one_step
+from snellen.engine.task import Examples, Source
 from snellen.errors import UserError
 from snellen.words import duration
 

@@ -27,7 +27,7 @@ _FLUSH_SECONDS = 0.5  # reading a loss waits for the device; twice a second cost
 
 
 def epoch_fields(train_metric: str, columns: Sequence[str]) -> list[str]:
-    """The columns of epochs.csv. train_metric, columns: as in engine.loop.Task."""
+    """The columns of epochs.csv. train_metric, columns: as in engine.task.Task."""
     return [*_EPOCH_FIELDS, f"train_{train_metric}", *columns, "seconds", "images_per_second"]
 
 

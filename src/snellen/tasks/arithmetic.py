@@ -16,12 +16,12 @@ from snellen.data.normalization import Normalization
 from snellen.engine.device import find_device, make_fabric
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
-from snellen.engine.loop import Autocast
 from snellen.engine.mode import Loss, Mode, ModeTiming, Workload
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, check_compiler, choose
 from snellen.engine.recipe import CommonRecipe
 from snellen.engine.spec import HardwareSpec
+from snellen.engine.task import Autocast
 from snellen.run.directory import RunDirectory
 from snellen.words import counted
 

@@ -26,12 +26,13 @@ from snellen.data.unlabelled import UnlabelledSet
 from snellen.engine.budget import epochs_within
 from snellen.engine.device import find_device, make_fabric, prepare_process
 from snellen.engine.ema import build_ema
-from snellen.engine.loop import Job, Source, Task
+from snellen.engine.loop import Job
 from snellen.engine.mode import Loss, Mode, ModeTiming
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.processes import check_devices
 from snellen.engine.recipe import CommonRecipe, Network, Reading, seconds
+from snellen.engine.task import Source, Task
 from snellen.errors import UserError
 from snellen.models.weights import PUBLISHED, WeightsReport
 from snellen.randomness import derive

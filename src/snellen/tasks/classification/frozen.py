@@ -18,7 +18,8 @@ from snellen import ranks
 from snellen.data.feed import Batch, Feed, order, steps_in_epoch
 from snellen.data.fingerprint import text_hash
 from snellen.data.split import validation_rows
-from snellen.engine.loop import Autocast, Job, one_step
+from snellen.engine.loop import Job, one_step
+from snellen.engine.task import Autocast
 from snellen.errors import UserError
 from snellen.models.classifier import Classifier
 from snellen.randomness import derive

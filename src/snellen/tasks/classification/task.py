@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen import ranks
 from snellen.data.feed import Batch
 from snellen.engine.display import loss_text
-from snellen.engine.loop import Autocast
+from snellen.engine.task import Autocast
 from snellen.models.classifier import Classifier
 from snellen.run.writer import RunWriter
 from snellen.tasks.classification.losses import compute_loss

@@ -14,7 +14,7 @@ from torch import nn
 
 from snellen import ranks
 from snellen.data.feed import Batch
-from snellen.engine.loop import Autocast
+from snellen.engine.task import Autocast
 from snellen.tasks.pretraining.methods.method import Method, projection_deviation
 
 COLUMNS = ("feature_deviation", "projection_deviation", "effective_rank", "knn_top1", "probe_top1")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snellen import ranks
 from snellen.data.feed import Feed, order
 from snellen.data.views import ViewBatch
-from snellen.engine.loop import Autocast
+from snellen.engine.task import Autocast
 from snellen.insight.knn import knn_probabilities
 from snellen.insight.linear_probe import linear_probe
 from snellen.insight.separability import effective_rank

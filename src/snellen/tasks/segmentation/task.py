@@ -18,7 +18,7 @@ from snellen import ranks
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.feed import LARGE, MaskBatch, MaskFeed
 from snellen.engine.display import loss_text
-from snellen.engine.loop import Autocast
+from snellen.engine.task import Autocast
 from snellen.insight.segmentation import counts_of, miou
 from snellen.models.segmenters.segmenter import Segmenter, SegmenterOutput
 from snellen.run.writer import RunWriter
