@@ -97,6 +97,12 @@ def test_effective_rank_by_hand() -> None:
         assert np.isnan(effective_rank(np.full((5, 3), wrong, dtype=np.float32)))
 
 
+def test_few_images_that_are_apart_are_their_own_neighbours() -> None:
+    labels = np.repeat(np.arange(3), 4)
+    result = separability(np.eye(3, dtype=np.float32)[labels], labels)
+    assert (result.knn, result.neighbours) == (1.0, 3)
+
+
 def test_separability_against_sklearn() -> None:
     from sklearn.model_selection import LeaveOneOut, cross_val_score
     from sklearn.neighbors import KNeighborsClassifier

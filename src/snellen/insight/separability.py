@@ -32,7 +32,8 @@ def separability(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Se
     from sklearn.metrics import silhouette_score
 
     count, classes = len(features), len(np.unique(labels))
-    neighbours = min(_NEIGHBOURS, count - 1)
+    # Among more neighbours than a class has, an image left out is outvoted by the other classes, however well they lie.
+    neighbours = min(_NEIGHBOURS, max(1, count // max(1, classes) - 1), count - 1)
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, 1e-12)
     silhouette = float("nan")
