@@ -10,9 +10,24 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from snellen.insight.classification import figures
-from snellen.insight.groups import mean_difference, share, sums_by_unit, variance_between, why_no_interval
+from snellen.insight.groups import (
+    group_numbers,
+    mean_difference,
+    share,
+    sums_by_unit,
+    variance_between,
+    why_no_interval,
+)
 from snellen.insight.paired import paired_by_group
 from snellen.insight.sentence import verdict
+
+
+def test_an_image_without_a_group_is_a_group_by_itself() -> None:
+    assert group_numbers([None, "", None]) is None
+    numbers = group_numbers(["a", None, "b", "a", "", "image 1"])
+    assert numbers is not None
+    assert numbers[0] == numbers[3]
+    assert len(set(numbers.tolist())) == 5
 
 
 def by_matrices(right: NDArray[np.bool_], target: NDArray[np.int64], groups: NDArray[np.int64]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ groups, whatever the dependence within a group.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,15 @@ FEWEST = 3  # groups: two have one degree of freedom, a quantile of 12.7 and an 
 _CORRELATION, _WEIGHT = 0.1, 0.1
 _MOST_KURTOSIS = 0.5  # of the mean over the groups; what it would be from one error is a guess
 _LEAST_RATIO = 0.7  # to that variance: sums of groups that are equal by chance are no evidence of more
+
+
+def group_numbers(names: Iterable[str | None]) -> NDArray[np.int64] | None:
+    """(N,) a number for the group of each image; an image without one is a group by itself. None if none has one."""
+    keys = [name or None for name in names]
+    if not any(keys):
+        return None
+    units = [f"group {key}" if key else f"image {row}" for row, key in enumerate(keys)]
+    return np.unique(units, return_inverse=True)[1].astype(np.int64)
 
 
 def why_no_interval(groups: NDArray[np.int64] | None) -> str | None:

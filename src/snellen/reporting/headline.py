@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from snellen.insight.crossfit import partition
+from snellen.insight.groups import group_numbers
 from snellen.run.directory import RunDirectory
 
 
@@ -48,7 +49,7 @@ def groups_of(run: RunDirectory) -> NDArray[np.int64] | None:
     """(N,) group of each of `scored_samples`, None if the data have none."""
     if not run.data["group"]:
         return None
-    return np.asarray(pd.factorize(scored_samples(run)["group"])[0], dtype=np.int64)
+    return group_numbers(scored_samples(run)["group"].fillna(""))
 
 
 def folds_of(run: RunDirectory) -> NDArray[np.int64]:

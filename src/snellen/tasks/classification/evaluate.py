@@ -22,6 +22,7 @@ from snellen.data.sources import labelled_images
 from snellen.errors import UserError
 from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import Figures, figures
+from snellen.insight.groups import group_numbers
 from snellen.insight.proportions import Interval, percents
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import RunDirectory
@@ -95,9 +96,7 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
         raise UserError(f"{name_of(data)}: none of its images can be read.")
     samples = [images.validation[row] for row in rows]
     target = np.array([sample.label for sample in samples], dtype=np.int64)
-    groups = None
-    if all(sample.group for sample in samples):
-        groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1]
+    groups = group_numbers(sample.group for sample in samples)
     return Evaluated(
         classes=run.classes,
         figures=figures(scores, target, groups),

@@ -26,6 +26,7 @@ from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.sources import MaskedSample, masks_to_score
 from snellen.data.store import CacheBudget
 from snellen.errors import UserError
+from snellen.insight.groups import group_numbers
 from snellen.insight.mask_words import over_classes, why_no_interval
 from snellen.insight.proportions import Interval
 from snellen.insight.segmentation import MaskFigures, counts_of, mask_figures
@@ -119,9 +120,7 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
     say_scored(console, run, recipe, images, str(data))
     scores, rows, failed = score_pairs(run, recipe, images.root, images.validation, images.classes, console)
     samples = [images.validation[row] for row in rows]
-    groups = None
-    if any(sample.group is not None for sample in samples):
-        groups = np.unique([str(sample.group) for sample in samples], return_inverse=True)[1].astype(np.int64)
+    groups = group_numbers(sample.group for sample in samples)
     return EvaluatedMasks(
         classes=run.classes,
         figures=mask_figures(counts_of(scores.confusion), scores.boundary, groups),
