@@ -81,13 +81,13 @@ def write_status(
     job.writer.json("status.json", status.as_dict())
 
 
-def execute(job: Job, console: Console, again: Callable[[], Job], devices: int | None = None) -> Run:
+def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
     """Trains to the end or to Ctrl-C, then writes final scores and, outside of a study, the report.
 
     A run that diverges in reduced precision continues in fp32: again() prepares its job as for a resume. In fp32 it
-    ends. devices: in place of the recipe's. Raises UserError for anything that stops a run.
+    ends. Raises UserError for anything that stops a run.
     """
-    with Processes(devices or job.recipe.hardware.devices) as processes:
+    with Processes(job.recipe.hardware.devices) as processes:
         return _execute(job, processes, console, again)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,8 @@ def resume(
     if is_follower():
         return follow()
     console = console or Console(stderr=True, quiet=quiet)
+    if devices is not None and devices < 1:
+        raise UserError(f"hardware.devices={devices}: expected at least 1.")
     opened = load(run)
     status = opened.status
     if status.finished:
@@ -131,8 +134,8 @@ def resume(
     with locked(path):
         images = kind.data.read_again(opened, opened.recipe)
         check_unchanged(opened.data, "fingerprint", images.fingerprint)
-        job = prepare_again(kind, path, images, console)
-        return execute(job, console, lambda: prepare_again(kind, path, images, console), devices)
+        again = partial(prepare_again, kind, path, images, console, devices)
+        return execute(again(), console, again)
 
 
 def follow() -> Run:
@@ -155,7 +158,8 @@ def follow() -> Run:
     return Run(path)
 
 
-def prepare_again(kind: AnyKind, path: Path, images: Any, console: Console) -> Job:
-    """The job of a run to be continued, in the mode that its folder now names."""
+def prepare_again(kind: AnyKind, path: Path, images: Any, console: Console, devices: int | None = None) -> Job:
+    """The job of a run to be continued, in the mode that its folder now names. devices: in place of the recipe's."""
     run = Run(path)
-    return kind.prepare.prepare(path, run.recipe, images, console, recorded_of(run)).job
+    recipe = run.recipe if devices is None else run.recipe.with_part("hardware", devices=devices)
+    return kind.prepare.prepare(path, recipe, images, console, recorded_of(run)).job

@@ -74,7 +74,8 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.close()
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
     def step(
         self, loss: Tensor, metric_sum: Tensor, images: int, rate: float, norm: Tensor | None, seconds: float
@@ -108,8 +109,8 @@ class Journal:
             gradient = "" if step.norm is None else step.norm.item()
             row = [step.number, self._progress.epoch, loss, step.rate, gradient, round(step.seconds, 3)]
             self._row(_STEPS, row)
-            self._events.add_scalar("train/loss", loss, step.number)
-            self._events.add_scalar("train/learning_rate", step.rate, step.number)
+            self._event("train/loss", loss, step.number)
+            self._event("train/learning_rate", step.rate, step.number)
         self._pending.clear()
         self._files[_STEPS].flush()
 
@@ -121,10 +122,11 @@ class Journal:
                 self._files[name].write(array.tobytes())
         for name in self._fields[3:]:
             if values.get(name) is not None:
-                self._events.add_scalar(name.replace("_", "/", 1), values[name], self._progress.step)
+                self._event(name.replace("_", "/", 1), values[name], self._progress.step)
         for file in self._files.values():
             file.flush()
-        self._events.flush()
+        if self._events is not None:
+            self._events.flush()
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each append-only file, flushed to disk; for the checkpoint, which must never claim more."""
@@ -132,6 +134,10 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         return {name: file.tell() for name, file in self._files.items()}
+
+    def _event(self, tag: str, value: float, step: int) -> None:
+        if self._events is not None:
+            self._events.add_scalar(tag, value, step)
 
     def _row(self, name: str, values: list[Any]) -> None:
         line = io.StringIO()

@@ -186,6 +186,10 @@ def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Te
     """
     parts = batch.split(job.recipe.accumulation) if job.recipe.accumulation > 1 else [batch]
     processes = ranks.size()
+    if len(parts) * processes == 1:
+        loss, metric_sum = job.task.loss(trained, batch)
+        job.fabric.backward(loss)
+        return loss.detach(), metric_sum
     whole = torch.as_tensor(job.task.weight(batch), dtype=torch.float32, device=job.feed.device)
     whole = ranks.total(whole).clamp(min=1e-9)
     losses, metric_sums = [], []
@@ -194,7 +198,7 @@ def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Te
             loss, metric_sum = job.task.loss(trained, part)
             share = job.task.weight(part) / whole
             # The gradients of the processes are averaged, so each gives as many times its share.
-            job.fabric.backward(loss * (share * processes) if len(parts) * processes > 1 else loss)
+            job.fabric.backward(loss * (share * processes))
         losses.append(loss.detach() * share)
         metric_sums.append(metric_sum)
     return ranks.total(torch.stack(losses).sum()), ranks.total(torch.stack(metric_sums).sum())

@@ -84,9 +84,8 @@ class RunWriter:
         if ranks.is_first():
             (self.path / name).unlink(missing_ok=True)
 
-    def events(self, name: str, step: int) -> SummaryWriter:
-        """TensorBoard's events in a folder, from optimiser step `step` on."""
+    def events(self, name: str, step: int) -> SummaryWriter | None:
+        """TensorBoard's events in a folder, from optimiser step `step` on; None in processes that write nothing."""
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = str(self.path / name) if ranks.is_first() else tempfile.mkdtemp()
-        return SummaryWriter(folder, purge_step=step)
+        return SummaryWriter(str(self.path / name), purge_step=step) if ranks.is_first() else None
