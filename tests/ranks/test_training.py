@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 from tests.hardware import FP32
+from torch.distributed import Store
 
-from snellen import pretrain, train
+from snellen import UserError, pretrain, train
 from snellen.commands.train import resume
 from snellen.data.masks.scenes import draw_scenes
+from snellen.engine import processes
 from snellen.runs import Run
 
 QUIET = Console(quiet=True)
@@ -154,3 +157,38 @@ def test_a_process_that_dies_ends_the_run_which_resumes_with_two(digits: Path, t
     assert f"snellen train --resume {out}" in said
     assert Run(out).status.state == "failed"
     assert_alike(resume(out, devices=2, console=QUIET), alone)
+
+
+def _fail(digits: Path, out: Path, reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as caught:
+        _classify(digits, out, 2)
+    assert f"snellen train --resume {out}" in str(caught.value)
+    assert Run(out).status.state == "failed"
+
+
+def test_a_process_that_does_not_start_ends_the_run(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_MODULE", "no_such_module")
+    _fail(digits, tmp_path / "run", r"Process 1 of 2 \(from 0\) has ended with exit code 1\.")
+
+
+@pytest.mark.slow
+def test_a_process_that_reads_other_images_ends_the_run(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(digits, images)
+    start = processes.Processes._start
+
+    def start_without_an_image(self: processes.Processes) -> Store:
+        (images / "0" / "0.png").unlink()
+        return start(self)
+
+    monkeypatch.setattr(processes.Processes, "_start", start_without_an_image)
+    _fail(images, tmp_path / "run", r"Process 1 of 2 \(from 0\): .*images have changed")
+
+
+def test_a_run_is_not_resumed_by_no_process(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"hardware\.devices=0: expected at least 1"):
+        resume(tmp_path, devices=0)

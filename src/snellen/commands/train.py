@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from snellen.engine.display import Display
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
 from snellen.engine.loop import train as train_together
-from snellen.engine.processes import announced, connection, is_follower, join
+from snellen.engine.processes import SET_UP, announced, connection, following, is_follower, join
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import DivergedError, UserError
 from snellen.files import as_path
@@ -132,30 +133,40 @@ def resume(
         raise UserError(f"{run}: {status.error}")
     kind, path = opened.kind, opened.path
     with locked(path):
-        images = kind.data.read_again(opened, opened.recipe)
-        check_unchanged(opened.data, "fingerprint", images.fingerprint)
+        images = _images_again(opened)
         again = partial(prepare_again, kind, path, images, console, devices)
         return execute(again(), console, again)
 
 
-def follow() -> Run:
-    """Trains the run that the first of several processes has set up together with that one. Returns the run."""
+def follow(timeout: timedelta = SET_UP) -> Run:
+    """Trains the run that the first of several processes has set up together with that one. Returns the run.
+
+    timeout: how long to wait for the first process to appear.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to stop
     quiet = Console(quiet=True)
-    store, path = join(), None
-    for number, path in enumerate(announced(store), start=1):
-        run = Run(path)
-        job = prepare_again(run.kind, path, run.kind.data.read_again(run, run.recipe), quiet)
-        with (
-            connection(store, number, job) as together,
-            StopRequest() as stop,
-            Display(quiet, job.recipe.epochs, 1, 0) as display,
-            suppress(DivergedError),  # the first process goes back to fp32, or ends
-        ):
-            train_together(together, display, stop, *together.begin())
+    store, path = join(timeout), None
+    with following(store):
+        for number, path in enumerate(announced(store), start=1):
+            run = Run(path)
+            job = prepare_again(run.kind, path, _images_again(run), quiet)
+            with (
+                connection(store, number, job) as together,
+                StopRequest() as stop,
+                Display(quiet, job.recipe.epochs, 1, 0) as display,
+                suppress(DivergedError),  # the first process goes back to fp32, or ends
+            ):
+                train_together(together, display, stop, *together.begin())
     if path is None:
         raise UserError("the first process of this run has ended while it was setting the run up; see its message.")
     return Run(path)
+
+
+def _images_again(run: Run) -> Any:
+    """The images that a run began with. Raises UserError if they have changed."""
+    images = run.kind.data.read_again(run, run.recipe)
+    check_unchanged(run.data, "fingerprint", images.fingerprint)
+    return images
 
 
 def prepare_again(kind: AnyKind, path: Path, images: Any, console: Console, devices: int | None = None) -> Job:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 
 from snellen.commands.train import follow
 from snellen.errors import UserError
 
 if __name__ == "__main__":
     try:
-        follow()
+        follow(timedelta(minutes=1))  # the first process is there already
     except UserError as error:
         sys.exit(f"error: {error}")

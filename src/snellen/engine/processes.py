@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +23,17 @@ from snellen import ranks
 from snellen.engine.loop import Job
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
+from snellen.words import first_line
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.distributed import Store
 
-_SET_UP = timedelta(days=2)  # so long the others wait for the first, which may decode many images
+SET_UP = timedelta(days=2)  # so long the others wait for the first, which may decode many images
 _STEP = timedelta(minutes=10)  # and so long for each other in a step
-_END = 10.0  # seconds for the others to leave by themselves
+_END = timedelta(seconds=10)  # for the others to leave by themselves
 _MODULE = "snellen.commands.worker"
+_FAILED = "failed"  # key of the store: what has ended another process than the first
 
 
 def is_follower() -> bool:
@@ -79,10 +80,11 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         if self._store is not None:
             _announce(self._store, self._trainings, "")
-        deadline = time.monotonic() + _END
+            with suppress(RuntimeError):  # one that was killed does not leave
+                self._store.wait([f"left.{rank}" for rank in range(1, self.size)], _END)
         for child in self._children:
             try:
-                child.wait(max(0.1, deadline - time.monotonic()))
+                child.wait(1)
             except subprocess.TimeoutExpired:
                 child.kill()
         if self._children:
@@ -96,27 +98,27 @@ class Processes:
             yield job
             return
         if self._store is None:
-            if _size_given() == 1:
-                self._start()
-            self._store = join()
+            self._store = join() if _size_given() > 1 else self._start()
         _announce(self._store, self._trainings, str(job.path.resolve()))
         self._trainings += 1
-        with connection(self._store, self._trainings, job) as together:
-            try:
+        try:
+            self._wait_until_ready(self._store)
+            with connection(self._store, self._trainings, job) as together:
                 yield together
-            except RuntimeError as error:
-                gone = self._gone()
-                if gone is None and not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
-                    raise
-                raise UserError(f"{gone or 'Another process of this run has ended, or cannot be reached'}.") from error
+        except RuntimeError as error:
+            time.sleep(0.5)  # a process that was killed is seen a moment later
+            gone = self._gone(self._store)
+            if gone is None and not _is_lost(error):
+                raise
+            raise UserError(gone or "Another process of this run has ended, or cannot be reached.") from error
 
-    def _start(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    def _start(self) -> Store:
+        from torch.distributed import TCPStore
+
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         common = {
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            "MASTER_PORT": str(store.port),
             "WORLD_SIZE": str(self.size),
             "LOCAL_WORLD_SIZE": str(self.size),
         }
@@ -126,22 +128,34 @@ class Processes:
             # A session of its own: Ctrl-C reaches the first process alone, which tells the others.
             command = [sys.executable, "-m", _MODULE]
             self._children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        return _of_this_attempt(store)
 
-    def _gone(self) -> str | None:
-        """Which of the started processes has ended, in words."""
-        time.sleep(0.5)  # a process that was killed is seen a moment later
+    def _wait_until_ready(self, store: Store) -> None:
+        """Returns when all others have read their images. Raises UserError if one of them ends."""
+        keys = [_ready(self._trainings, rank) for rank in range(1, self.size)]
+        while not store.check(keys):
+            gone = self._gone(store)
+            if gone is not None:
+                raise UserError(gone)
+            time.sleep(0.1)
+
+    def _gone(self, store: Store) -> str | None:
+        """Which of the other processes has ended, in words."""
+        if store.check([_FAILED]):
+            return store.get(_FAILED).decode()
         for rank, child in enumerate(self._children, start=1):
             if child.poll() is not None:
-                return f"Process {rank} of {self.size} (from 0) has ended with exit code {child.returncode}"
+                return f"Process {rank} of {self.size} (from 0) has ended with exit code {child.returncode}."
         return None
 
 
 def announced(store: Store) -> Iterator[Path]:
     """The runs that the first process announces to the others; ends when it has finished."""
     for number in range(10**9):
-        store.wait([f"run{number}"], _SET_UP)
+        store.wait([f"run{number}"], SET_UP)
         path = store.get(f"run{number}").decode()
         if not path:
+            store.set(f"left.{os.environ['RANK']}", "")
             return
         yield Path(path)
 
@@ -150,12 +164,63 @@ def _announce(store: Store, number: int, path: str) -> None:
     store.set(f"run{number}", path)
 
 
-def join() -> Store:
-    """What the processes of a run find each other by, from the environment that torchrun sets."""
-    from torch.distributed import rendezvous
+def _ready(number: int, rank: int | str) -> str:
+    return f"ready{number}.{rank}"
 
-    store: Store = next(rendezvous("env://", timeout=_SET_UP))[0]
-    return store
+
+def join(timeout: timedelta = SET_UP) -> Store:
+    """What the processes of a run find each other by, from the environment that torchrun sets.
+
+    timeout: how long to wait for the first process. Raises UserError after that.
+    """
+    from torch.distributed import DistError, TCPStore
+
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if address is None or port is None:
+        raise UserError("MASTER_ADDR and MASTER_PORT: expected the host of the first process and a free port there.")
+    is_elastic = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun's agent holds the store
+    try:
+        store = TCPStore(
+            address,
+            int(port),
+            is_master=not is_elastic and os.environ["RANK"] == "0",
+            timeout=timeout,
+            wait_for_workers=False,
+        )
+    except (DistError, ValueError) as error:
+        reason = first_line(error)
+        raise UserError(f"{address}:{port}: the processes of this run cannot meet there ({reason}).") from error
+    return _of_this_attempt(store)
+
+
+def _of_this_attempt(store: Store) -> Store:
+    """The store without what an attempt that torchrun has restarted has left there."""
+    from torch.distributed import PrefixStore
+
+    return PrefixStore(f"snellen{os.environ.get('TORCHELASTIC_RESTART_COUNT', '')}", store)
+
+
+@contextmanager
+def following(store: Store) -> Iterator[None]:
+    """Around all that another process than the first does. If it fails, the first tells the user why."""
+    try:
+        yield
+    except UserError as error:
+        try:
+            store.set(_FAILED, f"Process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} (from 0): {error}")
+        except RuntimeError:
+            raise error from None
+        raise SystemExit(1) from error
+    except RuntimeError as error:
+        if not _is_lost(error):
+            raise
+        raise UserError("another process of this run has ended, or cannot be reached.") from error
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or "gloo" in str(error)
 
 
 @contextmanager
@@ -163,6 +228,7 @@ def connection(store: Store, number: int, job: Job) -> Iterator[Job]:
     """Connects this process with the others for one training, the `number`-th of the command from 1."""
     from torch import distributed
 
+    store.set(_ready(number, os.environ["RANK"]), "")
     backend = "nccl" if job.feed.device.type == "cuda" else "gloo"
     distributed.init_process_group(
         backend,
