@@ -31,7 +31,7 @@ SGD = {"name": "sgd", "lr": 0.0001}
 BATCH = 16  # 3 does not divide it
 
 
-def _classify(images: Path, out: Path, devices: int) -> Run:
+def _classify(images: Path, out: Path, devices: int, sharded: bool = False) -> Run:
     recipe: dict[str, Any] = {
         "epochs": 4,
         "batch_size": BATCH,
@@ -50,13 +50,13 @@ def _classify(images: Path, out: Path, devices: int) -> Run:
         "loss": {"name": "soft_target", "smoothing": 0.1},
         "optimizer": SGD | {"clip_norm": 1.0},
         "ema": {"decay": 0.9},
-        "hardware": FP32 | {"devices": devices},
+        "hardware": FP32 | {"devices": devices, "sharded": sharded},
         "snapshots": {"images": 4},
     }
     return train(images, recipe, out=out, console=QUIET)
 
 
-def _segment(images: Path, out: Path, devices: int) -> Run:
+def _segment(images: Path, out: Path, devices: int, sharded: bool = False) -> Run:
     recipe = {
         "task": "segmentation",
         "name": "scenes",
@@ -65,13 +65,13 @@ def _segment(images: Path, out: Path, devices: int) -> Run:
         "augmentation": {"size": [96, 96], "resize": None},
         "model": {"architecture": "unet/test_resnet"},
         "optimizer": SGD,
-        "hardware": FP32 | {"devices": devices},
+        "hardware": FP32 | {"devices": devices, "sharded": sharded},
         "snapshots": {"images": 1},
     }
     return train(images, recipe, out=out, console=QUIET)
 
 
-def _pretrain(images: Path, out: Path, devices: int, method: str = "simclr") -> Run:
+def _pretrain(images: Path, out: Path, devices: int, sharded: bool = False, method: str = "simclr") -> Run:
     recipe = {
         "task": "pretraining",
         "name": "views",
@@ -82,7 +82,7 @@ def _pretrain(images: Path, out: Path, devices: int, method: str = "simclr") -> 
         "model": {"backbone": "airnet", "width": 0.125},
         "method": {"name": method, "hidden": 16, "output": 8} | ({"queue": 32} if method == "moco" else {}),
         "optimizer": SGD,
-        "hardware": FP32 | {"devices": devices},
+        "hardware": FP32 | {"devices": devices, "sharded": sharded},
     }
     return pretrain(images, recipe, out=out, console=QUIET)
 
@@ -101,19 +101,20 @@ def assert_alike(run: Run, alone: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "devices"),
+    ("kind", "devices", "sharded"),
     [
-        ("classification", 2),
-        pytest.param("classification", 3, marks=pytest.mark.slow),
+        ("classification", 2, False),
+        pytest.param("classification", 3, False, marks=pytest.mark.slow),
+        pytest.param("classification", 2, True, marks=pytest.mark.slow),
         *(
-            pytest.param(kind, devices, marks=pytest.mark.slow)
+            pytest.param(kind, devices, sharded, marks=pytest.mark.slow)
             for kind in ("segmentation", "pretraining")
-            for devices in (2, 3)
+            for devices, sharded in ((2, False), (3, False), (2, True))
         ),
     ],
 )
-def test_alike(kind: str, devices: int, digits: Path, tmp_path: Path) -> None:
-    start: Callable[[Path, Path, int], Run] = {
+def test_alike(kind: str, devices: int, sharded: bool, digits: Path, tmp_path: Path) -> None:
+    start: Callable[[Path, Path, int, bool], Run] = {
         "classification": _classify,
         "segmentation": _segment,
         "pretraining": _pretrain,
@@ -122,13 +123,13 @@ def test_alike(kind: str, devices: int, digits: Path, tmp_path: Path) -> None:
     if kind == "segmentation":
         images = tmp_path / "scenes"
         draw_scenes(images, 40, size=96, validation_share=0.3)
-    assert_alike(start(images, tmp_path / "together", devices), start(images, tmp_path / "alone", 1))
+    assert_alike(start(images, tmp_path / "together", devices, sharded), start(images, tmp_path / "alone", 1, False))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["byol", "simsiam", "moco", "dino", "barlow_twins", "vicreg"])
 def test_every_method(method: str, digits: Path, tmp_path: Path) -> None:
-    runs = [_pretrain(digits, tmp_path / str(devices), devices, method) for devices in (3, 1)]
+    runs = [_pretrain(digits, tmp_path / str(devices), devices, method=method) for devices in (3, 1)]
     # Barlow Twins sums many small differences, and SimSiam's loss passes through zero.
     np.testing.assert_allclose(runs[0].steps()["loss"][:20], runs[1].steps()["loss"][:20], rtol=5e-5, atol=1e-6)
 
@@ -137,15 +138,19 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.ranks.test_training import _classify
-_classify(Path(sys.argv[1]), Path(sys.argv[2]), 3)
+_classify(Path(sys.argv[1]), Path(sys.argv[2]), 3, sys.argv[3] == "sharded")
 """
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_run_which_resumes_with_two(digits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("devices", "held"), [(2, "whole"), (1, "sharded")])
+def test_a_process_that_dies_ends_the_run_which_resumes_with_fewer(
+    devices: int, held: str, digits: Path, tmp_path: Path
+) -> None:
     alone = _classify(digits, tmp_path / "alone", 1)
     out = tmp_path / "run"
-    first = subprocess.Popen([sys.executable, "-c", SCRIPT, str(digits), str(out)], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", SCRIPT, str(digits), str(out), held]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     steps = out / "steps.csv"
     while not (steps.is_file() and steps.stat().st_size > 100):
         assert first.poll() is None
@@ -156,7 +161,7 @@ def test_a_process_that_dies_ends_the_run_which_resumes_with_two(digits: Path, t
     assert "has ended" in said
     assert f"snellen train --resume {out}" in said
     assert Run(out).status.state == "failed"
-    assert_alike(resume(out, devices=2, console=QUIET), alone)
+    assert_alike(resume(out, devices=devices, console=QUIET), alone)
 
 
 def _fail(digits: Path, out: Path, reason: str) -> None:

@@ -133,8 +133,6 @@ def _trained(
         processes.connected(job) as together,
     ):
         finished = run_loop(together, display, stop, checkpoint, progress)
-    network = job.task.weights(job.scored)
-    job.writer.weights("checkpoints/last.safetensors", network, {"epoch": str(progress.epoch - 1)})
     write_predictions(Run(path), job.writer, "validation")
     if not finished:
         write_status("interrupted", job, progress)

@@ -150,13 +150,14 @@ def follow(timeout: timedelta = SET_UP) -> Run:
         for number, path in enumerate(announced(store), start=1):
             run = Run(path)
             job = prepare_again(run.kind, path, _images_again(run), quiet)
+            start = job.begin()
             with (
                 connection(store, number, job) as together,
                 StopRequest() as stop,
                 Display(quiet, job.recipe.epochs, 1, 0) as display,
                 suppress(DivergedError),  # the first process goes back to fp32, or ends
             ):
-                train_together(together, display, stop, *together.begin())
+                train_together(together, display, stop, *start)
     if path is None:
         raise UserError("the first process of this run has ended while it was setting the run up; see its message.")
     return Run(path)

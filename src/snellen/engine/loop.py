@@ -24,6 +24,7 @@ from snellen.engine.journal import Journal
 from snellen.engine.optimizer import build_optimizer, set_momentum
 from snellen.engine.recipe import CommonRecipe
 from snellen.engine.schedule import factor, momentum
+from snellen.engine.sharding import gathered, is_sharded, unsynchronised
 from snellen.engine.task import Evaluation, Examples, Source, Task
 from snellen.errors import DivergedError, UserError
 from snellen.models.synced_norm import synchronise_norms
@@ -82,10 +83,17 @@ class Job:
 
 
 def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint, progress: Progress) -> bool:
-    """Trains from `progress` to the recipe's last epoch. False if it was stopped earlier.
+    """Trains from `progress` to the recipe's last epoch, and writes the last weights. False if it was stopped earlier.
 
     All randomness is derived from the seed, the epoch and the step, so it does not matter where a run was stopped.
     """
+    finished = _train(job, display, stop, checkpoint, progress)
+    network = job.task.weights(job.scored)
+    job.writer.weights("checkpoints/last.safetensors", network, {"epoch": str(progress.epoch - 1)})
+    return finished
+
+
+def _train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint, progress: Progress) -> bool:
     recipe, steps = job.recipe, job.feed.steps
     trained, optimizer = job.setup()
     snapshot_epochs, scored_epochs = recipe.snapshots.due(recipe.epochs), recipe.scored_epochs()
@@ -119,7 +127,8 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
             evaluation = None
             if epoch in scored_epochs:
                 _check_weights(job, progress)
-                evaluation = job.task.evaluate(job.scored, job.fabric.autocast)
+                with gathered(job.scored):
+                    evaluation = job.task.evaluate(job.scored, job.fabric.autocast)
                 if not evaluation.finite:  # argmax would call every image the first class, and score it
                     raise DivergedError(
                         f"the network's outputs for the scored images are not finite after epoch {epoch}"
@@ -127,8 +136,10 @@ def train(job: Job, display: Display, stop: StopRequest, checkpoint: Checkpoint,
                 if evaluation.quality > progress.chosen_quality or recipe.evaluation.choose == "last":
                     progress.chosen_epoch, progress.chosen_quality = epoch, evaluation.quality
                     job.task.keep(job.scored, evaluation, epoch)
-            if epoch in snapshot_epochs and ranks.is_first():
-                job.task.snapshot(job.scored, job.fabric.autocast, epoch)
+            if epoch in snapshot_epochs:
+                with gathered(job.scored):
+                    if ranks.is_first():
+                        job.task.snapshot(job.scored, job.fabric.autocast, epoch)
             progress.seconds_evaluating += time.perf_counter() - started
 
             _write_epoch(job, journal, display, progress, evaluation)
@@ -206,9 +217,11 @@ def _gradient(job: Job, trained: nn.Module, batch: Examples) -> tuple[Tensor, Te
 
 def _unsynchronised(job: Job, trained: nn.Module, wanted: bool) -> AbstractContextManager[Any]:
     """Gradients stay in their process until the last part of a batch."""
-    if ranks.size() == 1:
+    if ranks.size() == 1 or not wanted:
         return nullcontext()
-    return job.fabric.no_backward_sync(cast("Any", trained), enabled=wanted)
+    if is_sharded(job.model):
+        return unsynchronised(job.model)
+    return job.fabric.no_backward_sync(cast("Any", trained))
 
 
 def _save(job: Job, checkpoint: Checkpoint, journal: Journal, progress: Progress) -> None:
@@ -220,7 +233,7 @@ def _save(job: Job, checkpoint: Checkpoint, journal: Journal, progress: Progress
 
 def _check_weights(job: Job, progress: Progress) -> None:
     weights = [*job.model.parameters(), *job.scored.parameters()]
-    if not torch.stack([tensor.detach().isfinite().all() for tensor in weights]).all():
+    if not ranks.whole(torch.stack([tensor.detach().isfinite().all() for tensor in weights]).all()):
         raise DivergedError(f"weights are not finite after step {progress.step} (epoch {progress.epoch})")
 
 

@@ -22,6 +22,7 @@ import torch
 from snellen import ranks
 from snellen.engine.loop import Job
 from snellen.engine.recipe import CommonRecipe
+from snellen.engine.sharding import shard
 from snellen.errors import UserError
 from snellen.words import first_line
 
@@ -239,6 +240,10 @@ def connection(store: Store, number: int, job: Job) -> Iterator[Job]:
     )
     try:
         ranks.connect_control()
+        if job.recipe.hardware.sharded:
+            shard(job.model, job.optimizer, job.ema)
+            yield job
+            return
         yield dataclasses.replace(
             job, fabric=_fabric(job.feed.device, job.mode.precision, job.task.uses_all_parameters)
         )

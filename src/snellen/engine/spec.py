@@ -43,6 +43,11 @@ class HardwareSpec(Spec):
         description="Processes that train one run together, each on a GPU of its own, or on a part of the CPU's cores. "
         "torchrun and SLURM give their own number.",
     )
+    sharded: bool = Field(
+        False,
+        description="Whether each of several processes holds only a part of the weights, gradients and optimiser state "
+        "(FSDP2), for networks too large for one device.",
+    )
     deterministic: bool = Field(
         True, description="Use only algorithms that give the same bits each time; an exact resume needs this."
     )

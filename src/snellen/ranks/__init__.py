@@ -119,6 +119,15 @@ def collected(tensor: Tensor) -> list[torch.Tensor]:
     return [one[: int(of.prod())].reshape(of.tolist()) for one, of in zip(received, shapes, strict=True)]
 
 
+def whole(tree: Any) -> Any:
+    """A nest of dictionaries and lists in which tensors of which each process holds a part are whole again."""
+    if isinstance(tree, dict):
+        return {key: whole(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [whole(value) for value in tree]
+    return tree.full_tensor() if hasattr(tree, "full_tensor") else tree
+
+
 def dealt(count: int) -> range:
     """The numbers below `count` that this process works on when they are dealt out in turn."""
     return range(rank(), count, size())

@@ -51,11 +51,10 @@ class RunWriter:
         """The weights of a network as safetensors, contiguous and on the CPU, so that any tool can read them."""
         from safetensors.torch import save_file
 
+        state: dict[str, Tensor] = ranks.whole(model.state_dict())
         if not ranks.is_first():
             return
-        tensors: dict[str, Tensor] = {
-            key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()
-        }
+        tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
         with replacing(self.path / name) as temporary:
             save_file(tensors, temporary, metadata)
 
@@ -63,10 +62,11 @@ class RunWriter:
         """Tensors and plain values, readable by torch.load with weights_only=True."""
         import torch
 
+        state = ranks.whole(dict(state))
         if not ranks.is_first():
             return
         with replacing(self.path / name) as temporary, temporary.open("wb") as file:
-            torch.save(dict(state), file)  # given a path, it would not say why it failed
+            torch.save(state, file)  # given a path, it would not say why it failed
 
     def growing(self, name: str, size: int) -> IO[bytes]:
         """An append-only file, truncated to `size` bytes and opened at its end."""
