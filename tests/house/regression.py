@@ -69,7 +69,7 @@ def load_model(run: Any, which: str) -> Any:
 def read(data: Any, recipe: Any) -> Any:
     from pathlib import Path
 
-    paths = list(images_below(Path(data)))
+    paths = [Path(data) / name for name in images_below(Path(data))]
     rows = [Sample(str(path.relative_to(data)), index) for index, path in enumerate(paths)]
     hashes = combined(content_hashes(paths))
     return SimpleNamespace(root=Path(data), train=rows[::2], validation=rows[1::2], fingerprint=hashes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -148,13 +148,13 @@ def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
     count = 0
     total = torch.zeros(3, dtype=torch.int64)
     squares = torch.zeros(3, dtype=torch.int64)
-    levels = torch.arange(256)
-    for row in range(0, len(pixels), step):
-        image = pixels.image(row)
-        histograms = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image])  # (3, 256)
-        total += (histograms * levels).sum(1)
-        squares += (histograms * levels**2).sum(1)
-        count += image[0].numel()
+    levels = torch.arange(256)  # histograms are (3, 256)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for image in bounded_map(pool, pixels.image, range(0, len(pixels), step)):
+            histograms = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image])
+            total += (histograms * levels).sum(1)
+            squares += (histograms * levels**2).sum(1)
+            count += image[0].numel()
     mean = total.double() / count
     variance = squares.double() / count - mean**2
     return _triple(mean / 255), _triple(variance.clamp(min=0).sqrt() / 255)
@@ -166,11 +166,12 @@ def _triple(values: Tensor) -> Triple:
 
 
 def bounded_map(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
-) -> Iterable[Result]:
-    """Like pool.map, but only a few results (decoded images) per thread are held at a time."""
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], held: int | None = None
+) -> Iterator[Result]:
+    """Like pool.map, but only `held` results are held at a time; None: a few per processor."""
     remaining = iter(items)
-    waiting = deque(pool.submit(function, item) for item in islice(remaining, _AHEAD * (os.cpu_count() or 1)))
+    held = held or _AHEAD * (os.cpu_count() or 1)
+    waiting = deque(pool.submit(function, item) for item in islice(remaining, held))
     while waiting:
         yield waiting.popleft().result()
         waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,8 +17,10 @@ from snellen.data.augment.draws import Draws, PartOfBatch
 from snellen.data.augment.mixing import draw_mixing, soft_targets
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
-from snellen.data.cache import Pixels
+from snellen.data.cache import Pixels, bounded_map
 from snellen.randomness import derive
+
+_BATCHES_AHEAD = 3
 
 Item = TypeVar("Item")
 
@@ -171,47 +172,14 @@ def order(seed: int, epoch: int, count: int) -> Tensor:
 
 
 def produced(make: Callable[[int], Item], steps: range, pixels: Pixels, device: torch.device) -> Iterator[Item]:
-    """make(step) for each step, prefetched if that saves time."""
-    # A second thread helps where it hides decoding, or the copy to another device. On the CPU with all pixels in
-    # memory it would only take a core away from the network.
+    """make(step) for each step, some of them ahead if that saves time."""
+    # Other threads help where they hide decoding, or the copy to another device. On the CPU with all pixels in
+    # memory they would only take a core away from the network.
     prefetch = not pixels.complete or device.type != "cpu"
-    batches = (make(step) for step in steps)
-    return ahead(batches) if prefetch else batches
+    return _ahead(make, steps) if prefetch else map(make, steps)
 
 
-def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items, produced by a second thread up to `depth` ahead. Its exceptions are raised here."""
-    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def put(entry: tuple[Item | None, BaseException | None]) -> None:
-        while not stopped.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def produce() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if stopped.is_set():
-                    return
-            put((None, None))
-        except BaseException as error:
-            put((None, error))
-
-    thread = threading.Thread(target=produce, name="snellen-feed", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
+def _ahead(make: Callable[[int], Item], steps: range) -> Iterator[Item]:
+    """Two at a time, so that the images of one batch are decoded while those of another are augmented."""
+    with ThreadPoolExecutor(2, thread_name_prefix="snellen-feed") as pool:
+        yield from bounded_map(pool, make, steps, _BATCHES_AHEAD)

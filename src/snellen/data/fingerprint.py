@@ -5,52 +5,110 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
+from snellen.data.kept_hashes import file_key, find, keep
 from snellen.errors import UserError
+from snellen.words import counted
 
 _SETTLED = 2 * 10**9  # nanoseconds; a file that was changed later may change again with the same time
+_MANY, _MUCH = 100_000, 16 * 2**30  # files and bytes; reading more takes minutes
+_CHUNK = 256  # files a thread works on at a time
+
+Result = TypeVar("Result")
+
+_known: dict[bytes, str] = {}  # in this process
+
+
+def is_large(paths: Sequence[Path]) -> bool:
+    """Whether reading all of these files takes minutes. Raises UserError for a file that is not there."""
+    if len(paths) > _MANY:
+        return True
+    return sum(_in_threads(lambda some: [_state(path).st_size for path in some], paths)) > _MUCH
+
+
+def uncompared_note(count: int) -> str:
+    """A note on images whose contents were not compared."""
+    return (
+        f"{counted(count, 'image')} of which none was read before the start: copies, and damaged files, are found by "
+        "snellen check"
+    )
+
+
+def names_and_sizes(paths: Sequence[Path]) -> list[str]:
+    """What stands for each of many files in place of the hash of its content; no two are equal."""
+    _check_names(paths)
+    return _in_threads(lambda some: [f"{_state(path).st_size} {path}" for path in some], paths)
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file's bytes, in hexadecimal.
+    """SHA-256 of each file's bytes, in hexadecimal; a file is read again only if it has changed in the meantime.
 
     Raises UserError for a file that cannot be read, or whose name is not UTF-8, as the tables of a run need.
     """
+    _check_names(paths)
+    return _in_threads(_hashes, paths)
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, as in `content_hashes`. Raises UserError for a file that cannot be read."""
+    return _hashes([path])[0]
+
+
+def _hashes(paths: Sequence[Path]) -> list[str]:
+    keys = []
+    for path in paths:
+        state = _state(path)
+        is_settled = time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) >= _SETTLED
+        keys.append(file_key(path, state) if is_settled else None)
+    missing = [key for key in keys if key is not None and key not in _known]
+    if missing:
+        _known.update(find(missing))
+    digests, new = [], {}
+    for path, key in zip(paths, keys, strict=True):
+        digest = _known.get(key) if key is not None else None
+        if digest is None:
+            digest = _hash_of_bytes(path)
+            if key is not None:
+                new[key] = digest
+        digests.append(digest)
+    if new:
+        _known.update(new)
+        keep(new)
+    return digests
+
+
+def _check_names(paths: Sequence[Path]) -> None:
     for path in paths:
         try:
             str(path).encode()
         except UnicodeEncodeError:
             name = os.fsencode(path).decode("utf-8", "backslashreplace")
             raise UserError(f"{name}: the name is not UTF-8. Rename it: convmv -r -f latin1 -t utf8 FOLDER") from None
+
+
+def _in_threads(function: Callable[[Sequence[Path]], list[Result]], paths: Sequence[Path]) -> list[Result]:
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(content_hash, paths, chunksize=64))
+        return list(chain.from_iterable(pool.map(function, chunks)))
 
 
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; the file is read again only if it has changed in the meantime.
-
-    Raises UserError for a file that cannot be read.
-    """
+def _state(path: Path) -> os.stat_result:
     try:
-        state = path.stat()
-        if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) < _SETTLED:
-            return _hash_of_bytes(path)
-        return _hash_in_state(str(path), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return os.stat(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-@cache
-def _hash_in_state(path: str, *state: int) -> str:
-    return _hash_of_bytes(Path(path))
-
-
 def _hash_of_bytes(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def text_hash(text: str) -> str:

@@ -120,10 +120,11 @@ def _list_side(
         return _list_flat(root, folder, flat, side, spec)
     images = []
     for sub in folders:
-        paths = list(images_below(sub))
-        if not paths:
+        names = images_below(sub)
+        if not names:
             raise _no_images(sub, "in this class folder. Add some, or remove the folder.")
-        images += [LabelledImage(_relative(path, root), sub.name, side) for path in paths]
+        above = _relative(sub, root)
+        images += [LabelledImage(f"{above}/{name}", sub.name, side) for name in names]
     if flat:
         notes.append(f"left out {counted(len(flat), 'image')} directly in {folder.name}/, outside the class folders")
     _note_others(folder, notes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -187,10 +188,13 @@ class Listing:
     notes: list[str]
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """Image files at any depth, sorted; hidden files and folders and __MACOSX are skipped."""
-    paths = (Path(name) for name in files_below(folder))
-    yield from (folder / path for path in sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES))
+def images_below(folder: Path) -> list[str]:
+    """Image files at any depth, sorted; hidden files and folders and __MACOSX are skipped.
+
+    Paths are relative to the folder, with forward slashes.
+    """
+    names = [name for name in files_below(folder) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+    return sorted(names, key=lambda name: name.split("/"))
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

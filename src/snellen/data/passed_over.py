@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES
 from snellen.data.walk import files_below
@@ -20,7 +21,7 @@ def passed_over_note(folder: Path, names: Iterable[str] | None = None) -> str | 
     names: the files; None: all below the folder. Tables, which contain labels, are not counted.
     """
     names = files_below(folder) if names is None else names
-    suffixes = Counter(PurePosixPath(name).suffix.lower() for name in names)
+    suffixes = Counter(os.path.splitext(name)[1].lower().removesuffix(".") for name in names)
     ignored = [entry for entry in suffixes.items() if entry[0] not in IMAGE_SUFFIXES | TABLE_SUFFIXES]
     ignored.sort(key=lambda entry: (-entry[1], entry[0] or "~"))
     if not ignored:

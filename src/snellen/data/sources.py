@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
-from snellen.data.fingerprint import combined, content_hashes
+from snellen.data.fingerprint import combined, content_hashes, is_large, names_and_sizes, uncompared_note
 from snellen.data.listing import (
     IMAGE_SUFFIXES,
     TABLE_SUFFIXES,
@@ -28,11 +28,12 @@ from snellen.errors import UserError
 from snellen.words import counted, did_you_mean
 
 
-def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> ImageSet:
+def read_images(source: Source, spec: DataSpec, root: Path | None = None, compare: bool = False) -> ImageSet:
     """The labelled images of `source`, split into training and validation, and test if it has such a part.
 
     source: a folder, a table, a DataFrame, or torchvision:NAME. root: what the paths of a table are relative to; None:
-    as `list_table` says. Raises UserError, with the file or folder, if it cannot be used.
+    as `list_table` says. compare: by content, even so many images that come with a split that it takes minutes. Raises
+    UserError, with the file or folder, if it cannot be used.
     """
     from snellen.data.folders import check_names_say_classes
     from snellen.data.leaks import leak_notes
@@ -41,11 +42,15 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None) -> Ima
     listing = _list(source, spec, root)
     check_names_say_classes(listing, spec)
     images, test_notes = _scorable(grouped(listing.images, spec.group))
-    hashes = content_hashes([listing.root / image.path for image in images])
+    files = [listing.root / image.path for image in images]
+    by_content = compare or any(image.side == "unknown" for image in images) or not is_large(files)
+    hashes = content_hashes(files) if by_content else names_and_sizes(files)
     split = split_images(images, hashes, spec.group, spec.validation_share, listing.root)
     sides = split.sides
     _check_sides(images, sides, listing.root, split.is_given)
     notes = [*listing.notes, *test_notes, *split.notes, *leak_notes(images, sides, hashes)]
+    if not by_content:
+        notes.append(uncompared_note(len(images)))
     train = [image.label for image, side in zip(images, sides, strict=True) if side == "train"]
     scored = [image for image, side in zip(images, sides, strict=True) if side == "validation"]
     share = None if split.is_given else spec.validation_share
@@ -124,7 +129,7 @@ def list_images(patterns: Sequence[str | Path]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            matches = list(images_below(path))
+            matches = [path / name for name in images_below(path)]
         elif path.is_file():
             matches = [path]
         else:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION, DISK_CACHE_DESCRIPTION, DISK_CACHE_MIB
-from snellen.data.fingerprint import combined, content_hashes
+from snellen.data.fingerprint import combined, content_hashes, is_large, names_and_sizes, uncompared_note
 from snellen.data.folders import split_folders
 from snellen.data.listing import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.data.passed_over import passed_over_note
@@ -48,11 +48,12 @@ class UnlabelledSet:
         return f"UnlabelledSet({self.root}: {self.layout}): {counted(len(self.paths), 'image')}"
 
 
-def read_unlabelled(source: str | Path) -> UnlabelledSet:
+def read_unlabelled(source: str | Path, compare: bool = False) -> UnlabelledSet:
     """The images below `source`, a folder or torchvision:NAME, or those listed in a .txt file, one path per line.
 
     Of a folder with train/ and val/ (or test/) only train/ is used, so that images which are scored later are not
-    trained on. Raises UserError if there is no such folder or fewer than two images.
+    trained on. compare: by content, even so many images that it takes minutes. Raises UserError if there is no such
+    folder or fewer than two images.
     """
     from snellen.data.torchvision_sets import PREFIX, write_set
 
@@ -70,8 +71,11 @@ def read_unlabelled(source: str | Path) -> UnlabelledSet:
         details = "".join(f" {note}." for note in notes)
         raise UserError(f"{source}: {number} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining needs many.{details}")
     paths = tuple(_relative(image, root) for image in files)
-    hashes = content_hashes(files)
+    by_content = compare or not is_large(files)
+    hashes = content_hashes(files) if by_content else names_and_sizes(files)
     repeated = len(hashes) - len(set(hashes))
+    if not by_content:
+        notes.append(uncompared_note(len(files)))
     if repeated:
         notes.append(f"{counted(repeated, 'image is a copy', 'images are copies')} of another one")
     fingerprint = combined(f"{digest} {name}" for digest, name in zip(hashes, paths, strict=True))
@@ -82,9 +86,13 @@ def _below(path: Path) -> tuple[list[Path], str, list[str]]:
     parts = split_folders(path)
     train, held_out = parts.train, parts.validation
     if train is None or held_out is None:
-        return list(images_below(path)), "images at any depth", _skipped(path)
+        return _files(path), "images at any depth", _skipped(path)
     note = f"only {train.name}/ is used for training; {held_out.name}/ is kept for evaluation"
-    return list(images_below(train)), f"images at any depth of {train.name}/", [note, *_skipped(train)]
+    return _files(train), f"images at any depth of {train.name}/", [note, *_skipped(train)]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [folder / name for name in images_below(folder)]
 
 
 def _skipped(folder: Path) -> list[str]:

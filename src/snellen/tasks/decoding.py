@@ -18,10 +18,11 @@ from snellen.data.cache import Pixels, load_pixels
 from snellen.data.decode import decode
 from snellen.data.disk_cache import DiskCache, Entry
 from snellen.data.feed import Feed
+from snellen.data.fingerprint import is_large
 from snellen.data.listing import DataSpec, ImageSet, Unreadable
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import UnlabelledSpec
-from snellen.data.unreadable import unreadable_files
+from snellen.data.unreadable import UnreadableImageError, unreadable_files
 from snellen.errors import UserError
 from snellen.models.airnet import AirNet
 from snellen.randomness import derive
@@ -51,11 +52,11 @@ def decode_images(
     evaluation.
     """
     sides = images.train, images.validation
+    files = [[images.root / sample.path for sample in samples] for samples in sides]
+    ahead = spec.unreadable == "skip" or not is_large([*files[0], *files[1]])
     decoded = [
-        decode_paths(
-            [images.root / sample.path for sample in samples], recipe, spec, budget, console, crops and not number
-        )
-        for number, samples in enumerate(sides)
+        decode_paths(paths, recipe, spec, budget, console, crops and not number, ahead)
+        for number, paths in enumerate(files)
     ]
     usable = [tuple(samples[row] for row in part.rows) for samples, part in zip(sides, decoded, strict=True)]
     if not usable[0] or not usable[1]:
@@ -88,10 +89,12 @@ def decode_paths(
     budget: CacheBudget,
     console: Console,
     crops: bool,
+    ahead: bool,
 ) -> Decoded:
     """Decodes image files, for crops or as evaluation sees them.
 
-    Raises UserError for unreadable ones unless `spec` skips them.
+    ahead: at once, else as they are needed, so that unreadable ones are found as they are met. Raises UserError for
+    unreadable ones unless `spec` skips them.
     """
     augmentation, evaluation = recipe.augmentation, recipe.evaluation
     side, bits = augmentation.stored_side, spec.bits
@@ -104,15 +107,8 @@ def decode_paths(
     def stored_or_kept(path: Path) -> Tensor:
         return budget.disk.fetch(path, reading, stored).pixels
 
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("decoding", total=len(paths))
-        pixels, failed = load_pixels(
-            paths, stored_or_kept if crops else view, budget, lambda done: bar.update(task, completed=done)
-        )
-    if failed and spec.unreadable == "error":
-        raise unreadable_files(failed, "files")
-    if failed:
-        console.print(f"[yellow]note:[/] {counted(len(failed), 'unreadable image')} left out, listed in data.json")
+    read = stored_or_kept if crops else view
+    pixels, failed = _decoded(paths, read, spec, budget, console) if ahead else (_to_decode(paths, read, budget), [])
     unreadable = {error.path for error in failed}
     rows = [row for row, path in enumerate(paths) if path not in unreadable]
     left_out = tuple(Unreadable(str(error.path), error.reason) for error in failed)
@@ -127,6 +123,29 @@ def decode_paths(
         budget=budget.part(spec.cache_mib // 4),
     )
     return Decoded(pixels, views, rows, left_out)
+
+
+def _to_decode(paths: Sequence[Path], read: Callable[[Path], Tensor], budget: CacheBudget) -> Pixels:
+    unread: list[Tensor | None] = [None] * len(paths)
+    return Pixels(lambda row: read(paths[row]), unread, PixelStore(budget), budget=budget)
+
+
+def _decoded(
+    paths: Sequence[Path],
+    read: Callable[[Path], Tensor],
+    spec: DataSpec | UnlabelledSpec,
+    budget: CacheBudget,
+    console: Console,
+) -> tuple[Pixels, list[UnreadableImageError]]:
+    """The pixels of the readable files, and the errors of the others, which `spec` leaves out or raises."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("decoding", total=len(paths))
+        pixels, failed = load_pixels(paths, read, budget, lambda done: bar.update(task, completed=done))
+    if failed and spec.unreadable == "error":
+        raise unreadable_files(failed, "files")
+    if failed:
+        console.print(f"[yellow]note:[/] {counted(len(failed), 'unreadable image')} left out, listed in data.json")
+    return pixels, failed
 
 
 def view_reader(spec: EvaluationTransformSpec, bits: int | None, disk: DiskCache) -> Callable[[Path], Tensor]:

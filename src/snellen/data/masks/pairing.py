@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from snellen.data.listing import IMAGE_SUFFIXES, Side, Unreadable
+from snellen.data.listing import Side, Unreadable, images_below
 from snellen.data.table import SIDES
-from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.words import counted
 
@@ -69,7 +68,7 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
     image_pattern, mask_pattern: regular expressions on file names, with one pair of parentheses around what an image
     and its mask have in common; both or neither. Raises UserError for patterns without matches.
     """
-    files = [_classified(path) for path in _images_below(root)]
+    files = [_classified(path) for path in sorted(images_below(root))]
     candidates: _Candidates | None
     if image_pattern is not None or mask_pattern is not None:
         candidates = _by_patterns(files, image_pattern, mask_pattern, root)
@@ -85,11 +84,6 @@ def find_pairs(root: Path, image_pattern: str | None, mask_pattern: str | None) 
     if image_pattern is None and len(pairing.pairs) < _FEWEST_PAIRED * min(len(images), len(masks)):
         return None
     return _with_sides(_without_unpaired_test(pairing))
-
-
-def _images_below(root: Path) -> list[str]:
-    """Like `images_below`, but with paths relative to the root, as text."""
-    return sorted(name for name in files_below(root) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
 
 
 def _classified(path: str) -> _File:

@@ -59,7 +59,7 @@ def check(
     spec = load_as(Recipe, {}, overrides).data
     if isinstance(data, str | Path) and Path(data).suffix.lower() == ".txt" and Path(data).is_file():
         raise UnlabelledError("a list of images names no classes")
-    images = read_images(data, spec)
+    images = read_images(data, spec, compare=True)
     train, scored, test = (
         [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
     )

@@ -45,7 +45,7 @@ def check(
     data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
 ) -> UnlabelledCheck:
     """Decodes every image. why: for counting the images as unlabelled. Raises UserError where pretraining would."""
-    images = read_unlabelled(check_path(data))
+    images = read_unlabelled(check_path(data), compare=True)
     bits = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, bits).data
     paths = [images.root / path for path in images.paths]

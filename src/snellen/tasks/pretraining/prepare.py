@@ -16,7 +16,7 @@ from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
 from snellen.data.disk_cache import DiskCache
 from snellen.data.feed import Feed
-from snellen.data.fingerprint import content_hashes
+from snellen.data.fingerprint import content_hashes, is_large
 from snellen.data.listing import ImageSet, Sample
 from snellen.data.sources import read_images
 from snellen.data.split import fewer
@@ -89,7 +89,8 @@ def prepare(
     disk = DiskCache(recipe.data.disk_cache_mib)
     budget = CacheBudget(recipe.data.cache_mib, disk=disk)  # shared with the labelled images
     paths = [images.root / name for name in images.paths]
-    decoded = decode_paths(paths, recipe, recipe.data, budget, console, crops=True)
+    ahead = recipe.data.unreadable == "skip" or not is_large(paths)
+    decoded = decode_paths(paths, recipe, recipe.data, budget, console, crops=True, ahead=ahead)
     images = dataclasses.replace(
         images, paths=tuple(images.paths[row] for row in decoded.rows), left_out=decoded.left_out
     )
@@ -220,7 +221,10 @@ def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
     """A note if scored images are also among the training images: without labels, but seen nevertheless."""
     if labelled is None:
         return []
-    training_hashes = set(content_hashes([images.root / name for name in images.paths]))
+    files = [images.root / name for name in images.paths]
+    if is_large(files):
+        return []
+    training_hashes = set(content_hashes(files))
     scored = content_hashes([labelled.root / sample.path for sample in labelled.validation])
     both = sum(digest in training_hashes for digest in scored)
     if not both:
