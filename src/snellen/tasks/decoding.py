@@ -89,7 +89,7 @@ def decode_paths(
     budget: CacheBudget,
     console: Console,
     crops: bool,
-    ahead: bool,
+    ahead: bool = True,
 ) -> Decoded:
     """Decodes image files, for crops or as evaluation sees them.
 
