@@ -178,13 +178,21 @@ def compare(
         bool, typer.Option("--dry-run", help="Print the plan and its estimated time, and stop.")
     ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Number of parallel runs; default one per GPU.")] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Train the runs on the machines of a Ray cluster: HOST:PORT, auto for the one that this machine "
+            "belongs to, or local to start one here.",
+        ),
+    ] = None,
 ) -> None:
     """Run a study of settings, label shares and seeds, and write its report. The same command resumes it."""
     words, overrides = split(arguments)
     study, data = study_and_data(words)
     from snellen.commands.compare import compare as run_compare
 
-    done = run_compare(study, data, out=out, overrides=overrides, dry_run=dry_run, jobs=jobs)
+    done = run_compare(study, data, out=out, overrides=overrides, dry_run=dry_run, jobs=jobs, ray=ray)
     if done is not None and not done.finished:
         sys.exit(_INTERRUPTED if any(run.state in {"interrupted", "not started"} for run in done.runs) else 1)
 

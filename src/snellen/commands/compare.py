@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from snellen.commands.study_runs import Context, list_images, one_by_one, run_pretraining, side_by_side
+from snellen.commands import cluster
+from snellen.commands.study_runs import (
+    Context,
+    Executor,
+    LocalProcesses,
+    list_images,
+    one_by_one,
+    run_pretraining,
+    side_by_side,
+)
 from snellen.data.given import check_path
 from snellen.engine.few_steps import few_steps_notes
 from snellen.engine.mode import Mode
+from snellen.engine.processes import size_given
 from snellen.engine.recipe import seconds
 from snellen.engine.relevance import network_key, step_key
 from snellen.errors import UserError
@@ -46,6 +57,7 @@ def compare(
     overrides: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     jobs: int | None = None,
+    ray: str | None = None,
     console: Console | None = None,
     quiet: bool = False,
     **fields: Any,
@@ -61,7 +73,10 @@ def compare(
         out: the folder of the study. None: studies/<name>.
         overrides: fields of the study by dotted key, {"changes.epochs": 5}. `fields` take precedence.
         dry_run: only print the plan with its estimated time; None is returned.
-        jobs: number of runs at a time, each in its own process. None: one per GPU.
+        jobs: number of runs at a time, each in its own process. None: as many as there are GPUs for, at least one; with
+            `ray`, as many as there is room for.
+        ray: the address of a Ray cluster whose machines train the runs, "auto" for the one that this machine belongs
+            to, or "local" to start one on this machine. See docs/many-devices.md.
         console: the rich console that progress is printed on. None: standard error.
         quiet: print nothing (no effect if `console` is given).
         fields: fields of the study, seeds=[0, 1] or changes={"epochs": 5}.
@@ -80,6 +95,14 @@ def compare(
     data = check_path(data)
     if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
         raise UserError(f"jobs={jobs}: expected a whole number of at least 1.")
+    if size_given() > 1:
+        raise UserError(
+            f"compare was started in {size_given()} processes (by torchrun or srun), and each would run the study. "
+            "Start it once. To train each run by several processes: changes.hardware.devices=N. To use several "
+            "machines: --ray ADDRESS."
+        )
+    if ray is not None:
+        cluster.check_address(ray)
     spec = load_study(study, dotted(overrides, fields, [*recipe_types(), StudySpec]))
     folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
     # Reports wrong recipes before any image is read.
@@ -100,13 +123,12 @@ def compare(
     if dry_run:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with locked(folder), _executor(ray, jobs, folder, plan, context) as executor:
         write_study(folder, spec, plan, absolute(data), images.fingerprint, modes)
         result = Study(folder)
         if not run_pretraining(plan.pretraining, images, kind, console):
             return _interrupted(result, console)
-        jobs = jobs or max(1, torch.cuda.device_count())
-        if not (one_by_one(plan, context) if jobs == 1 else side_by_side(plan, context, jobs)):
+        if not (one_by_one(plan, context) if executor is None else side_by_side(plan, context, executor)):
             return _interrupted(result, console)
         failed = [run for run in result.runs if run.state != "finished"]
         for run in failed:
@@ -115,6 +137,17 @@ def compare(
             )
         console.print(f"report: {result.report()}", markup=False, highlight=False, soft_wrap=True)
     return result
+
+
+def _executor(
+    ray: str | None, jobs: int | None, folder: Path, plan: Plan, context: Context
+) -> AbstractContextManager[Executor | None]:
+    """Where runs are trained side by side; None: one after the other, in this process."""
+    if ray is not None:
+        return cluster.connected(ray, jobs or len(plan.runs), folder, plan, context)
+    devices = max(run.recipe.hardware.devices for run in plan.runs)
+    jobs = jobs or max(1, torch.cuda.device_count() // devices)
+    return nullcontext(None if jobs == 1 else LocalProcesses(context, jobs))
 
 
 def _check_data_specs(plan: Plan) -> None:

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
@@ -99,52 +99,92 @@ def _train(run: PlannedRun, context: Context) -> Run:
     return train_on(context.kind, context.images, context.data, context.recipe(run), run.path, context.console)
 
 
-def side_by_side(plan: Plan, context: Context, jobs: int) -> bool:
-    """Trains the unfinished runs in `jobs` processes at a time, each on a GPU or on its share of cores and memory.
+class Executor(Protocol):
+    """Where runs are trained side by side, each in a process of its own, `jobs` at a time."""
 
-    Ctrl-C reaches all of them, and each saves its progress. Returns False then.
-    """
+    jobs: int
+
+    def train(self, run: PlannedRun) -> None:
+        """Trains or resumes a run; returns when its process has ended, however it ended."""
+
+    def stop(self) -> None:
+        """Makes the processes save their progress and end."""
+
+
+def side_by_side(plan: Plan, context: Context, executor: Executor) -> bool:
+    """Trains the unfinished runs. Returns False if Ctrl-C has interrupted them; each has saved its progress then."""
     remaining = [run for run in plan.runs if state_of(run.path) != "finished"]
-    slots: SimpleQueue[int] = SimpleQueue()
-    for slot in range(jobs):
-        slots.put(slot)
     stopped = threading.Event()
-    gpus = torch.cuda.device_count()
+    interrupted = False
 
     def work(run: PlannedRun) -> None:
         if stopped.is_set():
             return
-        slot = slots.get()
+        executor.train(run)
+        state = state_of(run.path)
+        if not (stopped.is_set() and state == "not started"):
+            context.console.print(f"{escape(run.path.name)}: {state}", highlight=False)
+
+    with ThreadPoolExecutor(executor.jobs) as pool:
+        futures = [pool.submit(work, run) for run in remaining]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            stopped.set()
+            executor.stop()
+    unstarted = [run for run in remaining if state_of(run.path) == "not started"]
+    if unstarted and not interrupted:
+        raise UserError(f"{unstarted[0].path.name} could not be started; see {log_of(unstarted[0].path)}")
+    return not interrupted and all(state_of(run.path) in {"finished", "failed"} for run in remaining)
+
+
+class LocalProcesses:
+    """Runs on this machine, `jobs` at a time, each on GPUs of its own or on its share of cores and memory."""
+
+    def __init__(self, context: Context, jobs: int) -> None:
+        self.jobs = jobs
+        self._context = context
+        self._gpus = torch.cuda.device_count()
+        self._slots: SimpleQueue[int] = SimpleQueue()
+        for slot in range(jobs):
+            self._slots.put(slot)
+
+    def train(self, run: PlannedRun) -> None:
+        """Trains or resumes a run in a process of its own."""
+        slot = self._slots.get()
         try:
             command = [sys.executable, "-m", "snellen", "train"]
             if state_of(run.path) == "not started":
                 recipe_file = run.path.parent / f"{run.path.name}.yaml"
-                write_text(recipe_file, dump(context.recipe(run)))
-                command += [str(recipe_file), str(context.data), "--out", str(run.path)]
+                write_text(recipe_file, dump(self._context.recipe(run)))
+                command += [str(recipe_file), str(self._context.data), "--out", str(run.path)]
             else:
                 command += ["--resume", str(run.path)]
-            gpu = {"CUDA_VISIBLE_DEVICES": str(slot % gpus)} if gpus else {}
-            shares = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs)), JOBS: str(jobs)}
-            log = run.path.parent / f"{run.path.name}.log"
+            shares = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.jobs)), JOBS: str(self.jobs)}
+            environment = os.environ | shares | self._visible_gpus(slot, run.recipe.hardware.devices)
+            log = log_of(run.path)
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as output:
-                subprocess.run(command, stdout=output, stderr=output, env=os.environ | shares | gpu, check=False)
-            context.console.print(f"{escape(run.path.name)}: {state_of(run.path)}", highlight=False)
+                subprocess.run(command, stdout=output, stderr=output, env=environment, check=False)
         finally:
-            slots.put(slot)
+            self._slots.put(slot)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(work, run) for run in remaining]
-        try:
-            for future in futures:
-                future.result()
-        except KeyboardInterrupt:
-            stopped.set()
-    unstarted = [run for run in remaining if state_of(run.path) == "not started"]
-    if unstarted and not stopped.is_set():
-        log = unstarted[0].path.parent / f"{unstarted[0].path.name}.log"
-        raise UserError(f"{unstarted[0].path.name} could not be started; see {log}")
-    return not stopped.is_set() and all(state_of(run.path) in {"finished", "failed"} for run in remaining)
+    def stop(self) -> None:
+        """Nothing: Ctrl-C has reached the processes too."""
+
+    def _visible_gpus(self, slot: int, devices: int) -> dict[str, str]:
+        if not self._gpus:
+            return {}
+        numbers = [(slot * devices + number) % self._gpus for number in range(devices)]
+        return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, dict.fromkeys(numbers)))}
+
+
+def log_of(run: Path) -> Path:
+    """What a run that is trained in a process of its own prints."""
+    return run.parent / f"{run.name}.log"
 
 
 def list_images(paths: Iterable[Path], file: Path) -> Path:

@@ -33,10 +33,11 @@ def describe(
 ) -> Environment:
     """What a new run is computed with. timings: of the modes. input_size: (height, width) of a scored image."""
     device, network = job.feed.device, job.task.weights(job.model)
+    packages = versions()
     return Environment(
-        snellen=importlib.metadata.version("snellen"),
+        snellen=packages.pop("snellen"),
         python=platform.python_version(),
-        packages={name: importlib.metadata.version(name) for name in _PACKAGES},
+        packages=packages,
         platform=platform.platform(),
         cpu=processor(),
         cores=os.cpu_count(),
@@ -55,6 +56,11 @@ def describe(
         macs=count_macs(network, *input_size),
         weights=InitialWeights(weights.source, weights.loaded, weights.missing, weights.unexpected, weights.mismatched),
     )
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of snellen and of the packages that its results depend on."""
+    return {name: importlib.metadata.version(name) for name in ("snellen", *_PACKAGES)}
 
 
 def arithmetic_unit(device: torch.device) -> dict[str, Any]:

@@ -39,13 +39,14 @@ _FAILED = "failed"  # key of the store: what has ended another process than the 
 
 def is_follower() -> bool:
     """Whether another process of the same run comes before this one and sets it up."""
-    return _size_given() > 1 and int(os.environ["RANK"]) > 0
+    return size_given() > 1 and int(os.environ["RANK"]) > 0
 
 
-def _size_given() -> int:
-    """How many processes torchrun, or the first process, has started; SLURM's variables are read as theirs."""
-    if "WORLD_SIZE" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
-        names = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
+def size_given() -> int:
+    """How many processes torchrun, srun, or the first process, has started; SLURM's variables are read as theirs."""
+    # srun alone sets the number of tasks of its step; SLURM_NTASKS is also set in a batch script, a single process.
+    if "WORLD_SIZE" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        names = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS"}
         os.environ.update({name: os.environ[source] for name, source in names.items()})
         os.environ.setdefault("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", os.environ["WORLD_SIZE"]))
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -53,7 +54,7 @@ def _size_given() -> int:
 
 def check_devices(recipe: CommonRecipe, device: torch.device) -> None:
     """Raises UserError for more processes than images in a batch, or than GPUs on this machine."""
-    given = _size_given()
+    given = size_given()
     count = given if given > 1 else recipe.hardware.devices
     if count > recipe.batch_size:
         raise UserError(
@@ -69,7 +70,7 @@ class Processes:
     """The processes of a run, as the first one sees them. Entered once for a command; stops the others when left."""
 
     def __init__(self, devices: int) -> None:
-        given = _size_given()
+        given = size_given()
         self.size = given if given > 1 else devices
         self._children: list[subprocess.Popen[bytes]] = []
         self._store: Store | None = None
@@ -99,7 +100,7 @@ class Processes:
             yield job
             return
         if self._store is None:
-            self._store = join() if _size_given() > 1 else self._start()
+            self._store = join() if size_given() > 1 else self._start()
         _announce(self._store, self._trainings, str(job.path.resolve()))
         self._trainings += 1
         try:

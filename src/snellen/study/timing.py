@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 
@@ -20,11 +21,12 @@ from snellen.tasks.kinds import kind_of
 
 @dataclass(frozen=True)
 class Speed:
-    """mode: the fastest. train, score: seconds per image for training and for scoring."""
+    """mode: the fastest. train, score: seconds per image for training and for scoring. threads: of the process."""
 
     mode: Mode
     train: float
     score: float
+    threads: int
 
     def seconds(self, recipe: CommonRecipe, train: int, scored: int) -> float:
         """About how long a run of `recipe` takes; decoding is not counted. train, scored: numbers of images."""
@@ -51,4 +53,4 @@ def time_steps(recipe: CommonRecipe, images: Any, console: Console, fixed_mode: 
         with memory_explained(recipe, job.feed.device):
             step = step_seconds(job) / min(recipe.batch_size, len(subset.training_files))
             score = evaluation_seconds(job) / job.task.evaluated_images
-    return Speed(job.mode, step, score)
+    return Speed(job.mode, step, score, torch.get_num_threads())
