@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
+from sklearn.datasets import load_digits
 from tests.hardware import FP32
 from torch.distributed import Store
 
@@ -132,6 +135,49 @@ def test_every_method(method: str, digits: Path, tmp_path: Path) -> None:
     runs = [_pretrain(digits, tmp_path / str(devices), devices, method=method) for devices in (3, 1)]
     # Barlow Twins sums many small differences, and SimSiam's loss passes through zero.
     np.testing.assert_allclose(runs[0].steps()["loss"][:20], runs[1].steps()["loss"][:20], rtol=5e-5, atol=1e-6)
+
+
+def _write_table(folder: Path) -> Path:
+    """A table of 96 training images, 1,001 validation and 53 test images, in groups of five."""
+    data = load_digits()
+    parts = ["train"] * 96 + ["val"] * 1001 + ["test"] * 53
+    rows = ["path,class,split,group"]
+    folder.mkdir()
+    for number, part in enumerate(parts):
+        name = f"{number}.png"
+        Image.fromarray((data.images[number] * (255 / 16)).astype(np.uint8)).resize((16, 16)).save(folder / name)
+        rows.append(f"{name},{data.target[number]},{part},{part}{number // 5}")
+    table = folder / "table.csv"
+    table.write_text("\n".join(rows))
+    return table
+
+
+@pytest.mark.slow
+def test_scores_of_1001_images_are_equal_in_every_count(tmp_path: Path) -> None:
+    table = _write_table(tmp_path / "images")
+    recipe = {
+        "epochs": 1,
+        "batch_size": BATCH,
+        "augmentation": {"size": 16, "crop": "random"},
+        "evaluation": {"size": 16},
+        "model": {"backbone": "airnet", "width": 0.125},
+        "optimizer": SGD | {"lr": 1e-7},
+        "data": {"group": "group"},
+    }
+    runs = [
+        train(table, recipe | {"hardware": FP32 | {"devices": devices}}, out=tmp_path / str(devices), console=QUIET)
+        for devices in (1, 2, 3)
+    ]
+    for run in runs[1:]:
+        for name in ("predictions/validation.csv", "predictions/test.csv", "samples.csv"):
+            ours, alone = (pd.read_csv(one.path / name) for one in (run, runs[0]))
+            columns = [name for name in ours.columns if ours[name].dtype.kind != "f"]
+            pd.testing.assert_frame_equal(ours[columns], alone[columns])
+        assert (run.path / "predictions/correct.u8").read_bytes() == (
+            runs[0].path / "predictions/correct.u8"
+        ).read_bytes()
+        assert (run.status.score, run.status.low) == (runs[0].status.score, runs[0].status.low)
+        assert run.status.images == 53, "the test part"
 
 
 SCRIPT = """
