@@ -50,12 +50,12 @@ def check_new_file(path: Path, force: bool) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path next to `path`; on success it replaces `path`, on failure it is removed.
 
     The content is on disk before the rename, so neither a kill nor a power failure leaves half a file. The file's
-    permissions are those of any new file of the process. Raises UserError if the disk is full or the folder
-    cannot be written.
+    permissions are those of any new file of the process. previous: what the replaced file is renamed to; a kill between
+    the two renames leaves only that one. Raises UserError if the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
@@ -66,6 +66,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(mode & 0o777)  # safetensors makes files that nobody else can read
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         temporary.replace(path)
     except Exception as error:
         number = _error_number(error)

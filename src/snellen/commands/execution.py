@@ -11,7 +11,7 @@ from rich.console import Console
 
 from snellen.commands.divergence import go_back_in_fp32, start_again
 from snellen.commands.final_scores import score_test_part, write_predictions
-from snellen.engine.checkpoint import Checkpoint, Progress
+from snellen.engine.checkpoint import PREVIOUS, Checkpoint, Progress
 from snellen.engine.display import Display
 from snellen.engine.environment import describe, peak_memory_mib
 from snellen.engine.few_steps import few_steps_note
@@ -144,6 +144,7 @@ def _trained(
     score_test_part(Run(path), job.writer, console)
     run = Run(path)
     view = run.kind.report.view(run.recipe.name, run, 0)
+    job.writer.remove(PREVIOUS)  # nothing resumes a finished run
     write_status("finished", job, progress, view=view)
     return view
 

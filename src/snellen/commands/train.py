@@ -13,6 +13,7 @@ from rich.console import Console
 
 from snellen.commands.execution import execute, write_start
 from snellen.data.given import check_source
+from snellen.engine.checkpoint import recover
 from snellen.engine.display import Display
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
@@ -23,10 +24,11 @@ from snellen.errors import DivergedError, UserError
 from snellen.files import as_path
 from snellen.recipe.load import dotted
 from snellen.run.claim import locked, new_run
+from snellen.run.writer import RunWriter
 from snellen.runs import Run, load
 from snellen.tasks.arithmetic import recorded_of
 from snellen.tasks.kinds import AnyKind, kind_of_data, kinds_of, load_for, recipe_types
-from snellen.tasks.setup import absolute, check_unchanged
+from snellen.tasks.setup import absolute, check_unchanged, say_notes
 
 if TYPE_CHECKING:
     from snellen.data.listing import Source
@@ -132,6 +134,8 @@ def resume(
         raise UserError(f"{run}: {status.error}")
     kind, path = opened.kind, opened.path
     with locked(path):
+        note = recover(RunWriter(path))
+        say_notes(console, [] if note is None else [note])
         images = kind.data.read_again(opened, opened.recipe)
         check_unchanged(opened.data, "fingerprint", images.fingerprint)
         again = partial(prepare_again, kind, path, images, console, devices)
