@@ -20,7 +20,8 @@ from snellen.words import kind_of
 
 T = TypeVar("T")
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
+_REFUSED = frozenset({errno.EACCES, errno.EROFS, errno.EPERM, errno.EIO, errno.ESTALE})
 
 
 def as_path(value: object, what: str) -> Path:
@@ -71,14 +72,21 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
         temporary.replace(path)
     except Exception as error:
         number = _error_number(error)
-        if number in FULL:
+        if number in _FULL:
             raise UserError(f"{path}: the disk is full; nothing of this file was kept. Free some space.") from error
-        if number in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}:
+        if number in _REFUSED | {errno.ENOTDIR, errno.EEXIST}:
             raise UserError(f"{path}: cannot be written ({os.strerror(number)}). Choose another folder.") from error
         raise
     finally:
         with suppress(OSError):  # of a folder that is not there or not writable, the first error says more
             temporary.unlink(missing_ok=True)
+
+
+def why_not_written(error: OSError) -> str | None:
+    """What keeps a file from being written, in words; None for any other error."""
+    if error.errno in _FULL:
+        return "the disk is full"
+    return f"cannot be written ({os.strerror(error.errno)})" if error.errno in _REFUSED else None
 
 
 def _error_number(error: BaseException | None) -> int | None:

@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 from tests.hardware import FP32
+from tests.recipes import SCENES, VIEWS
 
 from snellen import pretrain, train
 from snellen.commands.train import resume
@@ -54,30 +55,22 @@ def _classify(images: Path, out: Path, devices: int) -> Run:
 
 
 def _segment(images: Path, out: Path, devices: int) -> Run:
-    recipe = {
-        "task": "segmentation",
-        "name": "scenes",
+    recipe = SCENES | {
         "epochs": 10,
         "batch_size": 14,
         "augmentation": {"size": [96, 96], "resize": None},
-        "model": {"architecture": "unet/test_resnet"},
         "optimizer": SGD,
         "hardware": FP32 | {"devices": devices},
-        "snapshots": {"images": 1},
     }
     return train(images, recipe, out=out, console=QUIET)
 
 
 def _pretrain(images: Path, out: Path, devices: int, method: str = "simclr") -> Run:
-    recipe = {
-        "task": "pretraining",
-        "name": "views",
+    recipe = VIEWS | {
         "epochs": 5,
         "batch_size": BATCH,
-        "augmentation": {"size": 16},
         "evaluation": {"size": 16, "data": str(images), "collapse": "warn"},
-        "model": {"backbone": "airnet", "width": 0.125},
-        "method": {"name": method, "hidden": 16, "output": 8} | ({"queue": 32} if method == "moco" else {}),
+        "method": VIEWS["method"] | {"name": method} | ({"queue": 32} if method == "moco" else {}),
         "optimizer": SGD,
         "hardware": FP32 | {"devices": devices},
     }

@@ -136,8 +136,13 @@ def resume(
     with locked(path):
         note = recover(RunWriter(path))
         say_notes(console, [] if note is None else [note])
-        images = kind.data.read_again(opened, opened.recipe)
-        check_unchanged(opened.data, "fingerprint", images.fingerprint)
+        try:
+            images = kind.data.read_again(opened, opened.recipe)
+            check_unchanged(opened.data, "fingerprint", images.fingerprint)
+        except UserError as error:
+            raise UserError(
+                f"{error}\nNothing of the run was changed. Once its images are restored: snellen train --resume {path}"
+            ) from error
         again = partial(prepare_again, kind, path, images, console, devices)
         return execute(again(), console, again)
 

@@ -42,11 +42,15 @@ def new_run(out: Path | None, name: str) -> Iterator[Path]:
                 file.unlink()
         try:
             yield path
-        except BaseException:
+        except BaseException as error:
             if not (path / "recipe.yaml").is_file():
                 shutil.rmtree(path)
                 if existed:
                     path.mkdir()
+                if isinstance(error, KeyboardInterrupt):
+                    raise KeyboardInterrupt(
+                        "stopped while the run was being set up; nothing was kept. The same command starts it again."
+                    ) from None
             raise
 
 
