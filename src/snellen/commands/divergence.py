@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
+from rich.console import Console
+
+from snellen.engine.capture import capture
 from snellen.engine.checkpoint import BEST, PREVIOUS, kept_epoch, recover, saved_progress
+from snellen.engine.loop import Job
 from snellen.engine.recipe import CommonRecipe
+from snellen.errors import UserError
 from snellen.recipe.load import dump
 from snellen.run.environment import Switch
 from snellen.run.writer import RunWriter
 from snellen.runs import Run
 from snellen.tasks.arithmetic import in_mode
+from snellen.tasks.setup import say
 
 _PREDICTIONS = "predictions/validation.npz"
 
 
+def captured(again: Callable[[], Job], last_step: int, console: Console) -> list[str]:
+    """A sentence on the file in which the step that has diverged was kept; none if it could not be captured.
+
+    again: prepares the job of the run as for a resume. last_step: the last one that was done, counted from 1.
+    """
+    say(console, "looking for the step at which the numbers stopped being finite")
+    try:
+        file = capture(again(), last_step)
+    except (UserError, RuntimeError, OSError):  # a full disk, or no memory for a second network
+        return []
+    return [] if file is None else [f"The state before the step that diverged, and its batch, are kept in {file}."]
+
+
 def start_again(reason: str, recipe: CommonRecipe) -> str:
-    """Advice if fp32 diverges: resuming would only repeat it."""
+    """Advice if fp32 diverges: resuming would only repeat it. reason: in sentences."""
     rate = recipe.optimizer.lr / 10
-    return f"{reason}. Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"
+    return f"{reason} Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"
 
 
 def go_back_in_fp32(writer: RunWriter, reason: str) -> str:

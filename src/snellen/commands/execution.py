@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from snellen.commands.divergence import go_back_in_fp32, start_again
+from snellen.commands.divergence import captured, go_back_in_fp32, start_again
 from snellen.commands.final_scores import score_test_part, write_predictions
 from snellen.engine.checkpoint import PREVIOUS, Checkpoint, Progress
 from snellen.engine.display import Display
@@ -99,11 +99,11 @@ def _execute(job: Job, processes: Processes, console: Console, again: Callable[[
     try:
         view = _trained(job, processes, checkpoint, progress, console)
     except DivergedError as error:
+        kept = captured(again, progress.step, console)
         if job.mode.precision != "fp32":
-            note = go_back_in_fp32(job.writer, str(error))
-            console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+            say_notes(console, [*kept, go_back_in_fp32(job.writer, str(error))])
             return _execute(again(), processes, console, again)
-        message = start_again(str(error), job.recipe)
+        message = start_again(" ".join([f"{error}.", *kept]), job.recipe)
         write_status("failed", job, progress, message, diverged=True)
         raise UserError(message) from error
     except (UserError, OSError) as error:

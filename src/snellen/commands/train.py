@@ -134,8 +134,6 @@ def resume(
         raise UserError(f"{run}: {status.error}")
     kind, path = opened.kind, opened.path
     with locked(path):
-        note = recover(RunWriter(path))
-        say_notes(console, [] if note is None else [note])
         try:
             images = kind.data.read_again(opened, opened.recipe)
             check_unchanged(opened.data, "fingerprint", images.fingerprint)
@@ -143,6 +141,8 @@ def resume(
             raise UserError(
                 f"{error}\nNothing of the run was changed. Once its images are restored: snellen train --resume {path}"
             ) from error
+        note = recover(RunWriter(path))
+        say_notes(console, [] if note is None else [note])
         again = partial(prepare_again, kind, path, images, console, devices)
         return execute(again(), console, again)
 

@@ -91,15 +91,17 @@ class Checkpoint:
     def save(self, progress: Progress) -> None:
         """Replaces last.pt, which becomes previous.pt. Raises UserError if the disk is full; both then stay."""
         start = time.monotonic()
-        state = {
+        self._writer.state(LAST, self.state() | {"progress": asdict(progress)}, PREVIOUS)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - start
+
+    def state(self) -> dict[str, Any]:
+        """What a step starts from: the model, the optimiser, the average of the weights."""
+        return {
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "ema": self._ema.module.state_dict() if self._ema else None,
-            "progress": asdict(progress),
         }
-        self._writer.state(LAST, state, PREVIOUS)
-        self._saved_at = time.monotonic()
-        self._cost = self._saved_at - start
 
     def restore(self, device: torch.device) -> Progress | None:
         """Loads last.pt into model, optimiser and average. None if nothing has been saved yet.
