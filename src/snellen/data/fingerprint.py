@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from snellen.data.stalled import watched
 from snellen.errors import UserError
 
 _SETTLED = 2 * 10**9  # nanoseconds; a file that was changed later may change again with the same time
@@ -50,7 +51,9 @@ def _hash_in_state(path: str, *state: int) -> str:
 
 
 def _hash_of_bytes(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with watched(path):
+        content = path.read_bytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def text_hash(text: str) -> str:
