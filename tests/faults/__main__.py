@@ -38,7 +38,7 @@ def main() -> None:
                 lost[key] += 1
                 print(f"{drawn}: LOST", file=sys.stderr)
                 traceback.print_exc()
-            print(f"\r{number + 1} of {arguments.count}", end="", file=sys.stderr, flush=True)
+            print(f"\r{number + 1} of {arguments.count}  ", end="", file=sys.stderr, flush=True)
     print("\nfault | kind of run | tried | lost")
     for key in sorted(tried):
         print(" | ".join([*key, str(tried[key]), str(lost[key])]))

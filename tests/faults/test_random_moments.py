@@ -12,7 +12,7 @@ from tests.faults import trials
 from tests.faults.trials import Drawn, Fault, Lab, attempt, draw
 
 SEED = 0
-TRIALS = 44  # each fault once for each kind
+TRIALS = 40  # each fault once for each kind
 
 
 @pytest.fixture(scope="module")
