@@ -12,14 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Which mode is the fastest is measured anew in each session, and never in the user's cache folder.
 os.environ["SNELLEN_CACHE"] = tempfile.mkdtemp(prefix="snellen-tests-")
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits, load_sample_image
+from sklearn.datasets import load_sample_image
+from tests.images import write_digits, write_scenes
 from torch import Tensor
 
-from snellen.data.masks.scenes import draw_scenes
 from snellen.engine import budget
 
 
@@ -44,15 +42,7 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders 0, 1, 2 with 40 digits each, 16 x 16 px PNG files."""
-    folder = tmp_path_factory.mktemp("digits")
-    data = load_digits()
-    for label in range(3):
-        for number, row in enumerate(np.flatnonzero(data.target == label)[:40]):
-            path = folder / str(label) / f"{number}.png"
-            path.parent.mkdir(exist_ok=True)
-            pixels = (data.images[row] * (255 / 16)).astype(np.uint8)
-            Image.fromarray(pixels).resize((16, 16)).save(path)
-    return folder
+    return write_digits(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +60,7 @@ def flower() -> Tensor:
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Land-cover scenes of 48 x 48 px: 11 to train on, 5 to score, with masks in the reference's colours and layout."""
-    folder = tmp_path_factory.mktemp("scenes")
-    draw_scenes(folder, 16, size=48, validation_share=0.3)
-    return folder
+    return write_scenes(tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture

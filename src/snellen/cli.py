@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -42,6 +44,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run director
 def main() -> None:
     """Runs the command line; a user's mistake is reported without a traceback, with exit code 2."""
     _silence_readers()
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app(prog_name="snellen")
     except UserError as error:
@@ -53,6 +56,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         sys.stderr.close()
         sys.exit(1)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """SIGTERM does what Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _silence_readers() -> None:

@@ -20,7 +20,8 @@ from snellen.words import kind_of
 
 T = TypeVar("T")
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
+_REFUSED = frozenset({errno.EACCES, errno.EROFS, errno.EPERM, errno.EIO, errno.ESTALE})
 
 
 def as_path(value: object, what: str) -> Path:
@@ -50,12 +51,12 @@ def check_new_file(path: Path, force: bool) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path next to `path`; on success it replaces `path`, on failure it is removed.
 
     The content is on disk before the rename, so neither a kill nor a power failure leaves half a file. The file's
-    permissions are those of any new file of the process. Raises UserError if the disk is full or the folder
-    cannot be written.
+    permissions are those of any new file of the process. previous: what the replaced file is renamed to; a kill between
+    the two renames leaves only that one. Raises UserError if the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
@@ -66,17 +67,26 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(mode & 0o777)  # safetensors makes files that nobody else can read
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         temporary.replace(path)
     except Exception as error:
         number = _error_number(error)
-        if number in FULL:
+        if number in _FULL:
             raise UserError(f"{path}: the disk is full; nothing of this file was kept. Free some space.") from error
-        if number in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}:
+        if number in _REFUSED | {errno.ENOTDIR, errno.EEXIST}:
             raise UserError(f"{path}: cannot be written ({os.strerror(number)}). Choose another folder.") from error
         raise
     finally:
         with suppress(OSError):  # of a folder that is not there or not writable, the first error says more
             temporary.unlink(missing_ok=True)
+
+
+def why_not_written(error: OSError) -> str | None:
+    """What keeps a file from being written, in words; None for any other error."""
+    if error.errno in _FULL:
+        return "the disk is full"
+    return f"cannot be written ({os.strerror(error.errno)})" if error.errno in _REFUSED else None
 
 
 def _error_number(error: BaseException | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,19 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from tests.faults.kinds import CASES
 
 from snellen.commands import execution
 from snellen.commands.compare import compare
+from snellen.commands.pretrain import pretrain
+from snellen.commands.replay import replay
 from snellen.commands.report import report
 from snellen.commands.train import resume, train
 from snellen.engine import budget, loop
-from snellen.engine.checkpoint import Checkpoint
+from snellen.engine.capture import read_capture
+from snellen.engine.checkpoint import Checkpoint, saved_progress
 from snellen.engine.interrupt import StopRequest
+from snellen.engine.loop import weights_are_finite
 from snellen.errors import UserError
 from snellen.runs import Run
 
@@ -196,3 +202,49 @@ def test_a_huge_but_finite_loss_is_printed_and_the_report_written(digits: Path, 
     assert "Lower optimizer.lr, for example optimizer.lr=3" in output.getvalue()
     page = (run.path / "report.html").read_text()
     assert f"training diverged: its final loss is {loss:.2g}" in page.replace("&#43;", "+")
+
+
+def test_the_step_that_diverged_is_kept_and_computed_again(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is read after later steps; what is kept is the state before the first whose numbers are not finite."""
+    monkeypatch.setattr(Checkpoint, "due", property(lambda self: not self._path.is_file()))
+    rate_too_high = {"optimizer": {"name": "sgd", "lr": 3e18, "clip_norm": None}, "schedule": {"name": "constant"}}
+    with pytest.raises(UserError, match=r"are kept in .*diverged\.pt\. Start again with"):
+        train(digits, FP32 | rate_too_high | {"ema": {"decay": 0.9}}, out=tmp_path / "run", console=QUIET)
+    captured = read_capture(tmp_path / "run")
+    assert captured["step"] >= saved_progress(tmp_path / "run").step > 0
+    assert captured["epoch"] == 1
+    assert captured["seed"] == 0
+    assert len(captured["batch"]["images"]) == 32
+    assert all(tensor.isfinite().all() for part in ("model", "ema") for tensor in captured[part].values())
+    job, loss = replay(tmp_path / "run")
+    assert not (loss.isfinite() and weights_are_finite(job))
+    before = [row["loss"] for row in csv.DictReader((tmp_path / "run" / "steps.csv").open())]
+    assert all(np.isfinite(float(value)) for value in before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["segmentation", "pretraining"])
+def test_the_step_is_kept_in_every_task(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    case = CASES[kind]
+    images = request.getfixturevalue(case.images)
+    command = pretrain if kind == "pretraining" else train
+    with pytest.raises(UserError, match=r"diverged\.pt"):
+        command(images, case.recipe(images) | TOO_MUCH, out=tmp_path / "run", console=QUIET)
+    job, loss = replay(tmp_path / "run")
+    assert not (loss.isfinite() and weights_are_finite(job))
+
+
+@pytest.mark.usefixtures("fails_in_bf16")
+def test_the_step_is_kept_in_the_mode_that_diverged(digits: Path, tmp_path: Path) -> None:
+    output = io.StringIO()
+    run = train(digits, RECIPE, out=tmp_path / "run", console=Console(file=output, width=400))
+    assert f"are kept in {run.path / 'diverged.pt'}" in output.getvalue()
+    captured = read_capture(run.path)
+    assert (captured["step"], captured["epoch"], captured["step_in_epoch"]) == (9, 3, 1)
+    job, loss = replay(run)
+    assert job.mode.precision == "bf16"
+    assert loss.isnan()
+    with pytest.raises(UserError, match=r"holds no diverged\.pt"):
+        replay(train(digits, FP32, out=tmp_path / "fp32", console=QUIET))

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from safetensors.torch import load_file
 from tests.hardware import FP32
-from tests.recipes import DIGITS
+from tests.recipes import DIGITS, SCENES, VIEWS
 
 from snellen import pretrain, train
 from snellen.runs import Run
@@ -23,50 +23,34 @@ CLOCKS = ["seconds", "images_per_second"]
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of run. images: the fixture of its data. start: trains it into a folder."""
+    """A kind of run. images: the fixture of its data. recipe: for those images."""
 
     images: str
-    start: Callable[[Path, Path], Run]
+    recipe: Callable[[Path], dict[str, Any]]
+
+    def command(self, images: Path) -> str:
+        """train or pretrain."""
+        return "pretrain" if self.recipe(images).get("task") == "pretraining" else "train"
+
+    def start(self, images: Path, out: Path) -> Run:
+        """Trains it into a folder."""
+        start = pretrain if self.command(images) == "pretrain" else train
+        return start(images, self.recipe(images), out=out, console=QUIET)
 
 
-def _classify(images: Path, out: Path) -> Run:
-    fields: dict[str, Any] = {"epochs": 2, "hardware": FP32, "snapshots": {"images": 3}, "ema": {"decay": 0.9}}
-    return train(images, DIGITS | fields, out=out, console=QUIET)
-
-
-def _segment(images: Path, out: Path) -> Run:
-    recipe = {
-        "task": "segmentation",
-        "name": "scenes",
-        "epochs": 2,
-        "batch_size": 4,
-        "augmentation": {"size": [32, 32], "resize": None},
-        "model": {"architecture": "unet/test_resnet"},
-        "hardware": FP32,
-        "snapshots": {"images": 1},
-    }
-    return train(images, recipe, out=out, console=QUIET)
-
-
-def _pretrain(images: Path, out: Path) -> Run:
-    recipe = {
-        "task": "pretraining",
-        "name": "views",
-        "epochs": 2,
-        "batch_size": 32,
-        "augmentation": {"size": 16},
-        "evaluation": {"size": 16, "data": str(images)},
-        "model": {"backbone": "airnet", "width": 0.125},
-        "method": {"name": "simclr", "hidden": 16, "output": 8},
-        "hardware": FP32,
-    }
-    return pretrain(images, recipe, out=out, console=QUIET)
-
-
+CLASSES: dict[str, Any] = DIGITS | {"hardware": FP32, "snapshots": {"images": 3}, "ema": {"decay": 0.9}}
 CASES = {
-    "classification": Case("digits", _classify),
-    "segmentation": Case("scenes", _segment),
-    "pretraining": Case("digits", _pretrain),
+    "classification": Case("digits", lambda images: CLASSES),
+    "segmentation": Case("scenes", lambda images: SCENES),
+    "pretraining": Case("digits", lambda images: VIEWS | {"evaluation": {"size": 16, "data": str(images)}}),
+}
+
+STUDY: dict[str, Any] = {
+    "name": "rates",
+    "seeds": [0],
+    "fewest_steps": 0,
+    "recipe": CLASSES,
+    "settings": [{"name": "fast"}, {"name": "slow", "changes": {"optimizer.lr": 0.0001}}],
 }
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from tests.hardware import FP32
+from tests.recipes import SCENES, VIEWS
 from torch.distributed import Store
 
 from snellen import UserError, pretrain, train
@@ -60,30 +61,22 @@ def _classify(images: Path, out: Path, devices: int, sharded: bool = False) -> R
 
 
 def _segment(images: Path, out: Path, devices: int, sharded: bool = False) -> Run:
-    recipe = {
-        "task": "segmentation",
-        "name": "scenes",
+    recipe = SCENES | {
         "epochs": 10,
         "batch_size": 14,
         "augmentation": {"size": [96, 96], "resize": None},
-        "model": {"architecture": "unet/test_resnet"},
         "optimizer": SGD,
         "hardware": FP32 | {"devices": devices, "sharded": sharded},
-        "snapshots": {"images": 1},
     }
     return train(images, recipe, out=out, console=QUIET)
 
 
 def _pretrain(images: Path, out: Path, devices: int, sharded: bool = False, method: str = "simclr") -> Run:
-    recipe = {
-        "task": "pretraining",
-        "name": "views",
+    recipe = VIEWS | {
         "epochs": 5,
         "batch_size": BATCH,
-        "augmentation": {"size": 16},
         "evaluation": {"size": 16, "data": str(images), "collapse": "warn"},
-        "model": {"backbone": "airnet", "width": 0.125},
-        "method": {"name": method, "hidden": 16, "output": 8} | ({"queue": 32} if method == "moco" else {}),
+        "method": VIEWS["method"] | {"name": method} | ({"queue": 32} if method == "moco" else {}),
         "optimizer": SGD,
         "hardware": FP32 | {"devices": devices, "sharded": sharded},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,15 @@ _OTHER_COMMANDS = {
 
 
 class Commands(TyperGroup):
-    """A group of commands that answers the command names of other tools with its own."""
+    """A group of commands that answers the command names of other tools with its own, and Ctrl-C with a line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # Typer exits with code 130
+            if ctx.parent is None:
+                print(str(error) or "stopped", file=sys.stderr)
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0] if args else ""

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-import torch
-from safetensors import safe_open
+from rich.console import Console
 
-from snellen.engine.checkpoint import Progress
+from snellen.engine.capture import capture
+from snellen.engine.checkpoint import BEST, PREVIOUS, kept_epoch, recover, saved_progress
+from snellen.engine.loop import Job
 from snellen.engine.recipe import CommonRecipe
+from snellen.errors import UserError
 from snellen.recipe.load import dump
 from snellen.run.environment import Switch
 from snellen.run.writer import RunWriter
 from snellen.runs import Run
 from snellen.tasks.arithmetic import in_mode
+from snellen.tasks.setup import say
 
-_LAST, _BEST, _PREDICTIONS = "checkpoints/last.pt", "checkpoints/best.safetensors", "predictions/validation.npz"
+_PREDICTIONS = "predictions/validation.npz"
+
+
+def captured(again: Callable[[], Job], last_step: int, console: Console) -> list[str]:
+    """A sentence on the file in which the step that has diverged was kept; none if it could not be captured.
+
+    again: prepares the job of the run as for a resume. last_step: the last one that was done, counted from 1.
+    """
+    say(console, "looking for the step at which the numbers stopped being finite")
+    try:
+        file = capture(again(), last_step)
+    except (UserError, RuntimeError, OSError):  # a full disk, or no memory for a second network
+        return []
+    return [] if file is None else [f"The state before the step that diverged, and its batch, are kept in {file}."]
 
 
 def start_again(reason: str, recipe: CommonRecipe) -> str:
-    """Advice if fp32 diverges: resuming would only repeat it."""
+    """Advice if fp32 diverges: resuming would only repeat it. reason: in sentences."""
     rate = recipe.optimizer.lr / 10
-    return f"{reason}. Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"
+    return f"{reason} Start again with a lower optimizer.lr, for example optimizer.lr={rate:.2g}"
 
 
 def go_back_in_fp32(writer: RunWriter, reason: str) -> str:
@@ -35,38 +50,16 @@ def go_back_in_fp32(writer: RunWriter, reason: str) -> str:
     run = Run(writer.path)
     before = run.mode
     after = dataclasses.replace(before, precision="fp32")
-    step = _discard_later_epochs(writer)
-    switches = [*run.environment.switches, Switch(step, str(before), str(after), reason)]
+    damage = recover(writer)
+    progress = saved_progress(writer.path)
+    if kept_epoch(writer.path) != progress.chosen_epoch:
+        for name in (BEST, _PREDICTIONS):
+            writer.remove(name)
+    writer.remove(PREVIOUS)  # the run continues from the last one and says so
+    switches = [*run.environment.switches, Switch(progress.step, str(before), str(after), reason)]
     environment = dataclasses.replace(run.environment, **dataclasses.asdict(after), switches=switches)
     writer.json("environment.json", environment.as_dict())
     writer.text("recipe.yaml", dump(in_mode(run.recipe, after)))
-    start = f"from the checkpoint after step {step}" if step else "from the start"
-    return f"{reason}, in {before}. The run continues in {after}, {start}; its report says so."
-
-
-def _discard_later_epochs(writer: RunWriter) -> int:
-    """Removes an epoch chosen after the checkpoint. Returns the steps done at the checkpoint."""
-    last = writer.path / _LAST
-    progress = Progress()
-    state: dict[str, Any] | None = None
-    if last.is_file():
-        state = torch.load(last, map_location="cpu", weights_only=True)
-        assert state is not None
-        progress = Progress(**state["progress"])
-    if _chosen_epoch(writer.path) == progress.chosen_epoch:
-        return progress.step
-    if state is not None:  # its chosen epoch was overwritten by a later one: the next scored epoch is chosen
-        initial = Progress()
-        progress.chosen_epoch, progress.chosen_quality = initial.chosen_epoch, initial.chosen_quality
-        writer.state(_LAST, state | {"progress": dataclasses.asdict(progress)})
-    for name in (_BEST, _PREDICTIONS):
-        writer.remove(name)
-    return progress.step
-
-
-def _chosen_epoch(path: Path) -> int:
-    """The epoch whose weights are kept; 0 if there are none."""
-    if not (path / _BEST).is_file():
-        return 0
-    with safe_open(path / _BEST, framework="pt") as file:
-        return int((file.metadata() or {}).get("epoch", 0))
+    start = f"from the checkpoint after step {progress.step}" if progress.step else "from the start"
+    note = f"{reason}, in {before}. The run continues in {after}, {start}; its report says so."
+    return note if damage is None else f"{damage} {note}"

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from snellen.commands.divergence import go_back_in_fp32, start_again
+from snellen.commands.divergence import captured, go_back_in_fp32, start_again
 from snellen.commands.final_scores import score_test_part, write_predictions
-from snellen.engine.checkpoint import Checkpoint, Progress
+from snellen.engine.checkpoint import PREVIOUS, Checkpoint, Progress
 from snellen.engine.display import Display
 from snellen.engine.environment import describe, peak_memory_mib
 from snellen.engine.few_steps import few_steps_note
@@ -21,7 +21,7 @@ from snellen.engine.loop import train as run_loop
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.processes import Processes
 from snellen.errors import DivergedError, UserError
-from snellen.files import FULL
+from snellen.files import why_not_written
 from snellen.recipe.load import dump
 from snellen.reporting.closing import closing_lines
 from snellen.reporting.runs import RunView
@@ -87,8 +87,11 @@ def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
     A run that diverges in reduced precision continues in fp32: again() prepares its job as for a resume. In fp32 it
     ends. Raises UserError for anything that stops a run.
     """
-    with Processes(job.recipe.hardware.devices) as processes:
-        return _execute(job, processes, console, again)
+    try:
+        with Processes(job.recipe.hardware.devices) as processes:
+            return _execute(job, processes, console, again)
+    except KeyboardInterrupt:  # before or after training, or twice: the current step is not finished
+        raise KeyboardInterrupt(f"stopped; {_next_command(Run(job.path))}") from None
 
 
 def _execute(job: Job, processes: Processes, console: Console, again: Callable[[], Job]) -> Run:
@@ -96,17 +99,20 @@ def _execute(job: Job, processes: Processes, console: Console, again: Callable[[
     try:
         view = _trained(job, processes, checkpoint, progress, console)
     except DivergedError as error:
+        kept = captured(again, progress.step, console)
         if job.mode.precision != "fp32":
-            note = go_back_in_fp32(job.writer, str(error))
-            console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+            say_notes(console, [*kept, go_back_in_fp32(job.writer, str(error))])
             return _execute(again(), processes, console, again)
-        message = start_again(str(error), job.recipe)
+        message = start_again(" ".join([f"{error}.", *kept]), job.recipe)
         write_status("failed", job, progress, message, diverged=True)
         raise UserError(message) from error
     except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in FULL:
-            raise
-        message = f"{job.path}: the disk is full." if isinstance(error, OSError) else str(error)
+        message = str(error)
+        if isinstance(error, OSError):
+            why = why_not_written(error)
+            if why is None:
+                raise
+            message = f"{job.path}: {why}."
         with suppress(UserError):  # a full disk may have no room for this either
             write_status("failed", job, progress, message)
         raise UserError(f"{message}\nTo resume from the last checkpoint: snellen train --resume {job.path}") from error
@@ -142,8 +148,17 @@ def _trained(
     score_test_part(Run(path), job.writer, console)
     run = Run(path)
     view = run.kind.report.view(run.recipe.name, run, 0)
+    job.writer.remove(PREVIOUS)  # nothing resumes a finished run
     write_status("finished", job, progress, view=view)
     return view
+
+
+def _next_command(run: Run) -> str:
+    if in_study(run.path):
+        return "the same command resumes the study"
+    if run.status.finished:
+        return f"the run is finished; to write its report: snellen report {run.path}"
+    return f"to resume: snellen train --resume {run.path}"
 
 
 def _report(view: RunView, console: Console) -> None:

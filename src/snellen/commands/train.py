@@ -14,6 +14,7 @@ from rich.console import Console
 
 from snellen.commands.execution import execute, write_start
 from snellen.data.given import check_source
+from snellen.engine.checkpoint import recover
 from snellen.engine.display import Display
 from snellen.engine.interrupt import StopRequest
 from snellen.engine.loop import Job
@@ -24,10 +25,11 @@ from snellen.errors import DivergedError, UserError
 from snellen.files import as_path
 from snellen.recipe.load import dotted
 from snellen.run.claim import locked, new_run
+from snellen.run.writer import RunWriter
 from snellen.runs import Run, load
 from snellen.tasks.arithmetic import recorded_of
 from snellen.tasks.kinds import AnyKind, kind_of_data, kinds_of, load_for, recipe_types
-from snellen.tasks.setup import absolute, check_unchanged
+from snellen.tasks.setup import absolute, check_unchanged, say_notes
 
 if TYPE_CHECKING:
     from snellen.data.listing import Source
@@ -133,7 +135,14 @@ def resume(
         raise UserError(f"{run}: {status.error}")
     kind, path = opened.kind, opened.path
     with locked(path):
-        images = _images_again(opened)
+        try:
+            images = _images_again(opened)
+        except UserError as error:
+            raise UserError(
+                f"{error}\nNothing of the run was changed. Once its images are restored: snellen train --resume {path}"
+            ) from error
+        note = recover(RunWriter(path))
+        say_notes(console, [] if note is None else [note])
         again = partial(prepare_again, kind, path, images, console, devices)
         return execute(again(), console, again)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from snellen.data.batch import ImageList, RawBatch
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.normalization import Triple
+from snellen.data.rereading import Rereading, state_of
 from snellen.data.store import CacheBudget, PixelStore
 
 _STATISTICS_IMAGES = 5000
@@ -100,29 +101,32 @@ def load_pixels(
 
     read: returns what is cached of a file, (3, h, w) uint8; None: `decode`, the whole image. on_progress: called with
     the number of images done. Unreadable images are listed and left out of the Pixels; the others keep their order.
+    Images that are decoded again raise UserError if their file has changed.
     """
     read = read or decode
     store = PixelStore(budget, len(paths))
     cached: list[Tensor | None] = []
-    readable: list[Path] = []
+    readable = Rereading()
     unreadable: list[UnreadableImageError] = []
 
-    def attempt(path: Path) -> Tensor | UnreadableImageError:
+    def attempt(path: Path) -> tuple[int, Tensor | UnreadableImageError]:
+        state = state_of(path)
         try:
-            return read(path)
+            return state, read(path)
         except UnreadableImageError as error:
-            return error
+            return state, error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (path, result) in enumerate(zip(paths, bounded_map(pool, attempt, paths), strict=True), start=1):
+        results = zip(paths, bounded_map(pool, attempt, paths), strict=True)
+        for done, (path, (state, result)) in enumerate(results, start=1):
             if isinstance(result, UnreadableImageError):
                 unreadable.append(result)
             else:
                 cached.append(store.put(result) if budget.take(result.nbytes) else None)
-                readable.append(path)
+                readable.add(path, state)
             if on_progress is not None and (done % 256 == 0 or done == len(paths)):
                 on_progress(done)
-    return Pixels(lambda row: read(readable[row]), cached, store), unreadable
+    return Pixels(lambda row: read(readable.path(row)), cached, store), unreadable
 
 
 def pad(images: Sequence[Tensor], fill: int = 0) -> RawBatch:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, RLock
+from typing import IO
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from snellen.data.bands import Bands, TiffHeader, eight_bits, has_rasterio, over_white, tiff_header
 from snellen.data.memory import free_memory
+from snellen.data.stalled import watched
 from snellen.data.unreadable import UnreadableImageError as UnreadableImageError
 from snellen.errors import UserError
 from snellen.words import counted
@@ -90,14 +92,11 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     So does an image that does not fit into memory, or one of more than a billion pixels.
     """
     try:
-        with path.open("rb") as file:
-            file.read(65536)  # so that nothing waits for the disk while Pillow's limit is lifted
-            file.seek(0)
-            with _without_limit(file) as opened:
-                pixels = opened.width * opened.height
-                with _alone if pixels > _LARGE else nullcontext():
-                    _check_size(path, opened)
-                    yield opened
+        with _opened(path) as file, _without_limit(file) as opened:
+            pixels = opened.width * opened.height
+            with _alone if pixels > _LARGE else nullcontext():
+                _check_size(path, opened)
+                yield opened
     except UserError:
         raise
     except UnidentifiedImageError:
@@ -107,6 +106,14 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise UnreadableImageError(path, "no such file") from None
     except Exception as error:  # Pillow's decoders raise many kinds of errors, such as struct.error and OverflowError
         raise UnreadableImageError(path, f"damaged image ({str(error) or type(error).__name__})") from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with watched(path):
+        file = path.open("rb")
+        file.read(65536)  # so that nothing waits for the disk while Pillow's limit is lifted
+        file.seek(0)
+    return file
 
 
 def _without_limit(file: object) -> Image.Image:

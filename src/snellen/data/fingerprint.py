@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from snellen.data.kept_hashes import file_key, find, keep
+from snellen.data.stalled import watched
 from snellen.errors import UserError
 from snellen.words import counted
 
@@ -106,9 +107,11 @@ def _state(path: Path) -> os.stat_result:
 
 def _hash_of_bytes(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with watched(path):
+            content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    return hashlib.sha256(content).hexdigest()
 
 
 def text_hash(text: str) -> str:

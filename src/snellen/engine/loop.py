@@ -231,9 +231,14 @@ def _save(job: Job, checkpoint: Checkpoint, journal: Journal, progress: Progress
     checkpoint.save(progress)
 
 
-def _check_weights(job: Job, progress: Progress) -> None:
+def weights_are_finite(job: Job) -> bool:
+    """Whether all weights are finite, those of the average included."""
     weights = [*job.model.parameters(), *job.scored.parameters()]
-    if not ranks.whole(torch.stack([tensor.detach().isfinite().all() for tensor in weights]).all()):
+    return bool(ranks.whole(torch.stack([tensor.detach().isfinite().all() for tensor in weights]).all()))
+
+
+def _check_weights(job: Job, progress: Progress) -> None:
+    if not weights_are_finite(job):
         raise DivergedError(f"weights are not finite after step {progress.step} (epoch {progress.epoch})")
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from snellen.errors import UserError
 
 _LOCK = ".lock"
+_HALF_WRITTEN = r"\.[\w.-]+\.\d+\.tmp"  # what files.replacing has not finished
 
 # Files that a killed set-up may have left; recipe.yaml is written last and makes the folder a run.
-_SET_UP = re.compile(r"\.lock|samples\.csv|images\.tsv|data\.json|environment\.json|status\.json|\.[\w.]+\.\d+\.tmp")
+_SET_UP = re.compile(rf"\.lock|samples\.csv|images\.tsv|data\.json|environment\.json|status\.json|{_HALF_WRITTEN}")
 
 
 @contextmanager
@@ -41,11 +42,15 @@ def new_run(out: Path | None, name: str) -> Iterator[Path]:
                 file.unlink()
         try:
             yield path
-        except BaseException:
+        except BaseException as error:
             if not (path / "recipe.yaml").is_file():
                 shutil.rmtree(path)
                 if existed:
                     path.mkdir()
+                if isinstance(error, KeyboardInterrupt):
+                    raise KeyboardInterrupt(
+                        "stopped while the run was being set up; nothing was kept. The same command starts it again."
+                    ) from None
             raise
 
 
@@ -73,9 +78,10 @@ def _state(run: Path) -> str | None:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds a run directory for this process. Raises UserError if another process holds it.
+    """Holds a run directory, or a study's, for this process, and removes half-written files that a killed one has left.
 
-    If the file system does not support locks, prints a note and holds nothing.
+    Raises UserError if another process holds it. If the file system does not support locks, prints a note and holds
+    nothing.
     """
     try:
         file = (run / _LOCK).open("w")
@@ -92,9 +98,21 @@ def locked(run: Path) -> Iterator[None]:
                 "make sure that no two processes train this run",
                 file=sys.stderr,
             )
+        else:
+            with suppress(OSError):
+                _remove_half_written(run)
         if not (run / _LOCK).exists():  # the previous holder failed to set up its run and removed the folder
             raise UserError(f"{run}: another process has just released this folder. Try again.")
         yield
+
+
+def _remove_half_written(run: Path) -> None:
+    """Those in the folder and in its subfolders; runs of a study have locks of their own."""
+    subfolders = [folder for folder in run.iterdir() if folder.is_dir() and not (folder / _LOCK).exists()]
+    for folder in (run, *subfolders):
+        for file in folder.iterdir():
+            if re.fullmatch(_HALF_WRITTEN, file.name):
+                file.unlink(missing_ok=True)
 
 
 def is_locked(run: Path) -> bool:

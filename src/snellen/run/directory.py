@@ -9,7 +9,9 @@ status.json             state, epochs and steps done, cost, score: see status.py
 steps.csv               one row per optimiser step
 epochs.csv              one row per epoch
 checkpoints/last.pt     everything an exact resume needs (read with weights_only=True)
+checkpoints/previous.pt the one before, while the run is not finished
 checkpoints/last.safetensors, best.safetensors    the scored weights of the last and of the chosen epoch
+diverged.pt             of a run that diverged: the step at which it did, see engine/capture.py
 predictions/, snapshots/    results for scored images: see record.py of the task
 tensorboard/            TensorBoard events
 report.html             the report

@@ -58,14 +58,18 @@ class RunWriter:
         with replacing(self.path / name) as temporary:
             save_file(tensors, temporary, metadata)
 
-    def state(self, name: str, state: Mapping[str, Any]) -> None:
-        """Tensors and plain values, readable by torch.load with weights_only=True."""
+    def state(self, name: str, state: Mapping[str, Any], previous: str | None = None) -> None:
+        """Tensors and plain values, readable by torch.load with weights_only=True.
+
+        previous: the name that a file which is replaced gets.
+        """
         import torch
 
         state = ranks.whole(dict(state))
         if not ranks.is_first():
             return
-        with replacing(self.path / name) as temporary, temporary.open("wb") as file:
+        keep = None if previous is None else self.path / previous
+        with replacing(self.path / name, keep) as temporary, temporary.open("wb") as file:
             torch.save(state, file)  # given a path, it would not say why it failed
 
     def growing(self, name: str, size: int) -> IO[bytes]:
@@ -78,6 +82,11 @@ class RunWriter:
         file.truncate(size)
         file.seek(0, 2)
         return file
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Renames a file; one of the new name is replaced."""
+        if ranks.is_first():
+            (self.path / name).replace(self.path / new_name)
 
     def remove(self, name: str) -> None:
         """Removes a file if it exists."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from snellen.data.normalization import Normalization
+from snellen.engine.checkpoint import LAST
 from snellen.engine.device import find_device, make_fabric
 from snellen.engine.display import per_second
 from snellen.engine.environment import processor
@@ -45,7 +46,7 @@ def recorded_of(run: RunDirectory) -> Recorded:
     return Recorded(
         Mode.recorded(run.environment),
         Normalization.recorded(run.data["normalization"]),
-        trained=(run.path / "checkpoints" / "last.pt").is_file(),
+        trained=(run.path / LAST).is_file(),
         device=run.environment.device,
         threads=run.environment.threads,
         data=run.data,

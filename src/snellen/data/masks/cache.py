@@ -28,6 +28,7 @@ from snellen.data.masks.resize import (
 )
 from snellen.data.masks.sources import MaskedSet
 from snellen.data.masks.spec import MaskDataSpec
+from snellen.data.rereading import Rereading, state_of
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unreadable import unreadable_files
 from snellen.errors import UserError
@@ -157,6 +158,7 @@ def load_pairs(
     failed: list[UnreadableImageError] = []
     sizes: list[tuple[int, int]] = []
     cached_sizes: list[tuple[int, ...]] = []
+    image_files, mask_files = Rereading(), Rereading()
     scale = None if resize is None else (resize, training)  # what evaluation_size depends on
     image_reading, mask_reading = f"scene {scale} {bits}", f"mask {reading} {resize if masks_too else None}"
 
@@ -176,16 +178,17 @@ def load_pairs(
 
         return budget.disk.fetch(path, f"{mask_reading} {size}", decoded_mask)
 
-    def attempt(pair: tuple[Path, Path]) -> tuple[Entry, Entry] | UnreadableImageError:
+    def attempt(pair: tuple[Path, Path]) -> tuple[tuple[int, int], tuple[Entry, Entry] | UnreadableImageError]:
+        states = state_of(pair[0]), state_of(pair[1])
         try:
             image = read_image(pair[0])
             height, width = image.numbers
-            return image, read_mask(pair[1], (height, width))
+            return states, (image, read_mask(pair[1], (height, width)))
         except UnreadableImageError as error:
-            return error
+            return states, error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for row, result in enumerate(bounded_map(pool, attempt, paths)):
+        for row, (states, result) in enumerate(bounded_map(pool, attempt, paths)):
             if isinstance(result, UnreadableImageError):
                 failed.append(result)
             else:
@@ -198,12 +201,13 @@ def load_pairs(
                 masks.append(mask_store.put(mask.pixels) if fits else None)
                 counts.append(mask.numbers)
                 rows.append(row)
+                for files, path, state in zip((image_files, mask_files), paths[row], states, strict=True):
+                    files.add(path, state)
             if on_progress is not None and ((row + 1) % 64 == 0 or row + 1 == len(paths)):
                 on_progress(row + 1)
-    usable = [paths[row] for row in rows]
     pixels = PairPixels(
-        Pixels(lambda row: read_image(usable[row][0]).pixels, images, image_store),
-        Pixels(lambda row: read_mask(usable[row][1], sizes[row]).pixels, masks, mask_store, fill=IGNORE),
+        Pixels(lambda row: read_image(image_files.path(row)).pixels, images, image_store),
+        Pixels(lambda row: read_mask(mask_files.path(row), sizes[row]).pixels, masks, mask_store, fill=IGNORE),
         torch.tensor(counts, dtype=torch.int64).reshape(-1, len(reading.table) + 1),
         torch.tensor(cached_sizes, dtype=torch.int64).reshape(-1, 2),
     )
