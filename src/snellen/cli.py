@@ -277,6 +277,30 @@ def report(
 
 
 @app.command()
+def shard(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of images in any layout, with or without labels or masks, a table or list of images, or "
+            "torchvision:NAME.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the shards.", show_default=False)],
+    shard_mib: Annotated[int, typer.Option(min=1, help="About how large a tar file gets, in MiB.")] = 256,
+    force: ForceOption = False,
+) -> None:
+    """Write DATA into tar files that all commands take as data, also from https://… or s3://…
+
+    A run on OUT gives the same result as on DATA, to the bit. The webdataset package reads the tar files too.
+    """
+    from snellen.commands.shard import shard as run_shard
+
+    print(run_shard(data, out, shard_mib=shard_mib, force=force))
+
+
+@app.command()
 def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds the runs.")] = Path("runs")) -> None:
     """List runs with state, epochs and score."""
     from rich.console import Console

@@ -17,11 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from snellen.data.shards.path import ShardPath
 from snellen.data.unreadable import UnreadableImageError
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
@@ -97,6 +99,15 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
+def _in_memory(path: ShardPath) -> Any:
+    """A TIFF in shards as rasterio's dataset, with the palette that GDAL may have put next to it."""
+    from rasterio.io import MemoryFile
+
+    folder, beside = uuid4().hex, path.with_name(f"{path.name}.aux.xml")
+    files = [MemoryFile(file.read_bytes(), folder, file.name) for file in (beside, path) if file.exists()]
+    return files[-1].open()
+
+
 def has_rasterio() -> bool:
     """Whether rasterio, an extra, is installed."""
     return find_spec("rasterio") is not None
@@ -138,7 +149,7 @@ class Bands:
 
         self._path, self._header, self._bits, self._lock = path, header, bits, Lock()
         with self._reading():
-            self.file = rasterio.open(path)
+            self.file = rasterio.open(path) if not isinstance(path, ShardPath) else _in_memory(path)
             kind = self.file.dtypes[0]
             if kind not in {"uint8", "uint16", "int16", "uint32", "int32"}:
                 raise UnreadableImageError(path, f"pixels of type {kind}; save it with 8 or 16 bits per channel")

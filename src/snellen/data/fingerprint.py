@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from snellen.data.shards.path import ShardPath
 from snellen.errors import UserError
 
 _SETTLED = 2 * 10**9  # nanoseconds; a file that was changed later may change again with the same time
@@ -35,6 +36,8 @@ def content_hash(path: Path) -> str:
 
     Raises UserError for a file that cannot be read.
     """
+    if isinstance(path, ShardPath) and (digest := path.digest) is not None:
+        return digest
     try:
         state = path.stat()
         if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) < _SETTLED:
