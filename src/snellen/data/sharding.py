@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from snellen.data.folders import check_names_say_classes
 from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Listing, Side, natural
@@ -76,15 +76,22 @@ def plan_shards(source: str | Path) -> ShardPlan:
     if path.is_dir():
         return _of_folder(path)
     if path.suffix.lower() == ".txt" and path.is_file():
-        return _of_list(path, [_Image(_below(path, image), "unknown") for image in listed_images(path)], [])
-    listing = list_source(source, DataSpec())
-    images = [_Image(_below(path, listing.root / image.path), image.side, image.label) for image in listing.images]
-    return _of_list(path, list({image.name: image for image in images}.values()), [])
+        images = [_Image(os.path.relpath(image, path.parent), "unknown") for image in listed_images(path)]
+    else:
+        images = _listed(list_source(source, DataSpec()), path.parent)
+    for image in images:
+        if image.name.startswith("../") or os.path.isabs(image.name):
+            raise UserError(
+                f"{path}: '{image.name}' is not below its folder, so it has no name in shards. Move the table to a "
+                "folder above all its images."
+            )
+    once = list({image.name: image for image in images}.values())
+    return _planned(path.parent, once, [Packed(path.name, path, path.name)], path.name, [])
 
 
 def _of_folder(root: Path) -> ShardPlan:
     names = sorted(files_below(root))
-    everything = [name for name in names if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    everything = [name for name in names if f".{_suffix(name)}" in IMAGE_SUFFIXES]
     if not everything:
         raise UserError(f"{root}: no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     others = [Packed(name, root / name, name) for name in names if _is_kept(name)]
@@ -110,11 +117,14 @@ def _labelled(root: Path) -> tuple[list[_Image], list[str]]:
         check_names_say_classes(listing, DataSpec())
     except UserError as error:
         return [], [f"the shards name no classes: {error}"]
-    return [_Image(_inside(root, listing.root / image.path), image.side, image.label) for image in listing.images], []
+    return _listed(listing, root), []
 
 
-def _of_list(path: Path, images: list[_Image], notes: list[str]) -> ShardPlan:
-    return _planned(path.parent, images, [Packed(path.name, path, path.name)], path.name, notes)
+def _listed(listing: Listing, root: Path) -> list[_Image]:
+    """The images of a listing, with names relative to `root`, plainly written."""
+    folder = os.path.relpath(listing.root, root)
+    names = [os.path.normpath(os.path.join(folder, image.path)) for image in listing.images]
+    return [_Image(name, image.side, image.label) for name, image in zip(names, listing.images, strict=True)]
 
 
 def _planned(root: Path, images: list[_Image], others: list[Packed], entry: str, notes: list[str]) -> ShardPlan:
@@ -134,8 +144,8 @@ def _keys(names: Iterable[str]) -> Iterator[str]:
     """A key for each image: its name without suffix and without further dots, which webdataset takes as one."""
     taken = set[str]()
     for name in names:
-        path = PurePosixPath(name)
-        first = key = (path.parent / path.stem.replace(".", "_")).as_posix()
+        folder, file = os.path.split(name)
+        first = key = os.path.join(folder, os.path.splitext(file)[0].replace(".", "_"))
         count = 1
         while key in taken:
             count += 1
@@ -145,23 +155,8 @@ def _keys(names: Iterable[str]) -> Iterator[str]:
 
 
 def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower().removeprefix(".")
+    return os.path.splitext(name)[1].lower().removeprefix(".")
 
 
 def _is_kept(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in TABLE_SUFFIXES or path.name in FILE_NAMES or name.endswith(_PALETTE)
-
-
-def _below(table: Path, image: Path) -> str:
-    name = _inside(table.parent, image)
-    if name.startswith("../") or os.path.isabs(name):
-        raise UserError(
-            f"{table}: '{image}' is not below the folder of the table, so it has no name in shards. Move the "
-            "table to a folder above all its images."
-        )
-    return name
-
-
-def _inside(root: Path, image: Path) -> str:
-    return os.path.relpath(image.absolute(), root.absolute())
+    return f".{_suffix(name)}" in TABLE_SUFFIXES or os.path.basename(name) in FILE_NAMES or name.endswith(_PALETTE)

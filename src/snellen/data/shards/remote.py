@@ -24,8 +24,9 @@ _FIRST_PAUSE = 0.5  # seconds; doubled after each try
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP's codes of errors that may pass
 # The bases of such errors in aiohttp and botocore; both also have others that are OSErrors.
 _OF_CONNECTION = frozenset({"ClientConnectionError", "ClientPayloadError", "HTTPClientError", "ConnectionError"})
-_BLOCK = 4 * 2**20  # bytes of a request, and of a file of the cache
-_AHEAD = 4  # blocks requested before they are needed, where a shard is read in order
+_BLOCK = 2**20  # bytes of a request, and of a file of the cache
+_AHEAD = 16  # blocks requested before they are needed, where a shard is read in order
+_CONNECTIONS = 8  # at the same time, for blocks that are needed soon
 _GRANTED = 2**30  # bytes written between two looks at the size of the cache
 Result = TypeVar("Result")
 
@@ -75,8 +76,11 @@ class Location:
         return size, " ".join(str(facts[tag]) for tag in tags if tag in facts)
 
     def names(self) -> list[str]:
-        """The names of the files in the folder, sorted."""
-        paths = self._retried("", lambda system, path: system.ls(path, detail=False))
+        """The names of the files in the folder, sorted; none if there is no such folder."""
+        try:
+            paths = self._retried("", lambda system, path: system.ls(path, detail=False))
+        except MissingError:
+            return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def fetch(self, name: str, start: int, length: int) -> bytes:
@@ -92,23 +96,23 @@ class Location:
         for attempt in range(_TRIES):
             try:
                 return call(system, path)
-            except FileNotFoundError:
-                raise MissingError(f"{url}: there is no such file.") from None
-            except PermissionError as error:
-                raise UserError(f"{url}: no permission to read it ({first_line(error)}).") from error
-            except Exception as error:  # aiohttp's, botocore's and the sockets' errors have no common base
+            except Exception as raised:  # aiohttp's, botocore's and the sockets' errors have no common base
+                error = raised.__cause__ if isinstance(raised, FileNotFoundError) and raised.__cause__ else raised
+                code = getattr(error, "status", None)  # fsspec reports every failed look at a file as one missing
+                if isinstance(error, FileNotFoundError) or code == 404:
+                    raise MissingError(f"{url}: there is no such file.") from None
+                if isinstance(error, PermissionError) or code in {401, 403}:
+                    raise UserError(f"{url}: no permission to read it ({first_line(error)}).") from raised
                 passing = _may_pass(error)
-                if getattr(error, "status", None) in {401, 403}:
-                    raise UserError(f"{url}: no permission to read it ({first_line(error)}).") from error
                 if not passing or attempt == _TRIES - 1:
                     tries = f" after {_TRIES} tries" if passing else ""
                     reason = f"{type(error).__name__}: {first_line(error)}"
-                    raise UserError(f"{url}: cannot be read{tries} ({reason}).") from error
+                    raise UserError(f"{url}: cannot be read{tries} ({reason}).") from raised
                 time.sleep(_FIRST_PAUSE * 2**attempt)
         raise AssertionError("unreachable")
 
 
-def _may_pass(error: Exception) -> bool:
+def _may_pass(error: BaseException) -> bool:
     """Whether the next try may succeed: an error of the connection, or a server that is busy or failing."""
     code = getattr(error, "status", None)
     if code is not None:
@@ -137,7 +141,7 @@ class RemoteReader:
         self._locks = [threading.Lock() for _ in range(64)]
         self._granting = threading.Lock()
         self._granted, self._is_filling, self._begin = 0, True, time.time()
-        self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="shards")
+        self._pool = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="shards")
 
     def read(self, shard: int, start: int, length: int) -> bytes:
         """Bytes of a shard."""

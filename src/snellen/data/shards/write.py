@@ -54,12 +54,11 @@ class ShardWriter:
         number, file = self._open[prefix]
         places = []
         for name, content in files:
-            file.write(_header(name, len(content)))
-            self._sizes[number] = file.tell()
-            places.append((number, self._sizes[number]))
-            file.write(content)
-            file.write(b"\0" * (-len(content) % tarfile.BLOCKSIZE))
-        if file.tell() >= self._limit:
+            padding = b"\0" * (-len(content) % tarfile.BLOCKSIZE)
+            start = self._sizes[number] + file.write(_header(name, len(content)))
+            self._sizes[number] = start + file.write(content) + file.write(padding)
+            places.append((number, start))
+        if self._sizes[number] >= self._limit:
             self._close(prefix)
         return places
 
@@ -74,8 +73,7 @@ class ShardWriter:
     def _close(self, prefix: str) -> None:
         number, file = self._open.pop(prefix)
         with file:
-            file.write(b"\0" * 2 * tarfile.BLOCKSIZE)
-            self._sizes[number] = file.tell()
+            self._sizes[number] += file.write(b"\0" * 2 * tarfile.BLOCKSIZE)
         self._syncs.append(self._pool.submit(_sync, self._folder / self._names[number]))
 
 
