@@ -126,6 +126,9 @@ def _files(number: int, shard: Shard, file: BinaryIO) -> Iterator[tuple[str, Mem
                 content = file.read(info.size)
                 member = Member(name, number, info.offset_data, info.size, hashlib.sha256(content).digest())
                 yield name, member, content
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # where tarfile ends as if the file did
+                raise tarfile.ReadError(f"damaged at byte {tar.offset:,}")
     except (tarfile.TarError, RecursionError, ValueError, OverflowError, EOFError) as error:
         raise UserError(f"{shard.name}: not a plain tar file ({first_line(error)}).") from error
 
