@@ -130,8 +130,9 @@ def train(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
             help="RECIPE: a name from `snellen recipes` or a YAML file; without it, snellen picks one and says why. "
-            "DATA: a folder of images in class folders or of images with masks, a CSV or Parquet table, or "
-            "torchvision:NAME. key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
+            "DATA: a folder of images in class folders or of images with masks, a CSV or Parquet table, shards in a "
+            "folder, at https:// or s3://, or torchvision:NAME. key=value: any field of the recipe, such as epochs=20, "
+            "budget=20m or optimizer.lr=0.01.",
         ),
     ] = None,
     out: NewRunOption = None,
@@ -149,8 +150,8 @@ def pretrain(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
             help="RECIPE: a name from `snellen recipes` or a YAML file; without it, snellen picks one. DATA: a folder "
-            "of images at any depth, or torchvision:NAME; no labels are needed. key=value: any field of the recipe, "
-            "such as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
+            "of images at any depth, shards, or torchvision:NAME; no labels are needed. key=value: any field of the "
+            "recipe, such as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
         ),
     ] = None,
     out: NewRunOption = None,
@@ -351,10 +352,11 @@ def _cache(context: typer.Context) -> None:
 @cache_app.command("clear")
 def cache_clear(
     parts: Annotated[
-        list[str] | None, typer.Argument(metavar="[PART…]", help="modes, pixels; default all.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="[PART…]", help="modes, pixels, shards; default all.", show_default=False),
     ] = None,
 ) -> None:
-    """Delete what is kept outside runs. It is measured and decoded anew when it is needed."""
+    """Delete what is kept outside runs. It is measured, decoded and downloaded anew when it is needed."""
     from snellen.commands.cache import clear
 
     print(clear(parts or ()))

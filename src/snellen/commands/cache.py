@@ -1,4 +1,4 @@
-"""Lists and clears what is kept outside runs: measured modes and decoded pixels."""
+"""Lists and clears what is kept outside runs: measured modes, decoded pixels, and parts of remote shards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from snellen.data.disk_cache import pixel_folder
+from snellen.data.shards.remote import shard_folder
 from snellen.engine.decisions import mode_folder
 from snellen.errors import UserError
 from snellen.words import counted, did_you_mean
@@ -18,6 +19,7 @@ from snellen.words import counted, did_you_mean
 _PARTS: dict[str, tuple[Callable[[], Path], str]] = {
     "modes": (mode_folder, "measured modes"),
     "pixels": (pixel_folder, "decoded images"),
+    "shards": (shard_folder, "remote shards, and indices of tar files"),
 }
 
 
