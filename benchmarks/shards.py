@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -25,6 +27,8 @@ from snellen import shard
 from snellen.data.decode import decode
 from snellen.data.listing import images_below
 from snellen.data.shards.sources import data_path
+
+Speeds = dict[str, list[tuple[float, float]]]
 
 
 def main() -> None:
@@ -45,30 +49,34 @@ def main() -> None:
             "cp -r": (copy, lambda: subprocess.run(["cp", "-r", folder, copy], check=True)),
             "shard": (shards, lambda: shard(folder, shards, console=Console(quiet=True))),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in writers}
+        written: Speeds = {name: [] for name in writers}
         for repeat in range(options.repeats):
             for name, (target, write) in list(writers.items())[:: 1 if repeat % 2 else -1]:
                 shutil.rmtree(target, ignore_errors=True)
-                os.sync()
                 if options.cold:
                     drop(files)
-                seconds[name].append(timed(write))
-        table("write", {name: [len(files) / taken for taken in values] for name, values in seconds.items()})
-        speeds: dict[str, list[float]] = {"folder": [], "shards": []}
+                written[name].append(speed(len(files), write))
+        print_table("write", written)
+        decoded: Speeds = {"folder": [], "shards": []}
         for repeat in range(options.repeats):
             for name, root in [("folder", copy), ("shards", data_path(shards))][:: 1 if repeat % 2 else -1]:
                 paths = list(images_below(root))
                 random.Random(repeat).shuffle(paths)
-                speeds[name].append(
-                    min(len(paths), options.read) / timed(lambda paths=paths: read(paths[: options.read]))
-                )
-        table("read", speeds)
+                paths = paths[: options.read]
+                decoded[name].append(speed(len(paths), partial(read, paths)))
+        print_table("read", decoded)
 
 
-def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def speed(files: int, work: Callable[[], object]) -> tuple[float, float]:
+    """Files per second, of the clock and of the processor, child processes included."""
+    clock, processor = time.perf_counter(), processor_seconds()
     work()
-    return time.perf_counter() - start
+    return files / (time.perf_counter() - clock), files / (processor_seconds() - processor)
+
+
+def processor_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def read(paths: Sequence[Path]) -> None:
@@ -83,12 +91,15 @@ def drop(files: Sequence[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def table(what: str, speeds: dict[str, list[float]]) -> None:
-    for name, values in speeds.items():
-        spread = f"{min(values):,.0f} to {max(values):,.0f}, n={len(values)}"
-        print(f"{what:6} {name:8} {median(values):10,.0f} files/s  ({spread})")
-    ratios = [b / a for a, b in zip(*speeds.values(), strict=True)]
-    print(f"{what:6} ratio    {median(ratios):10.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+def print_table(what: str, speeds: Speeds) -> None:
+    """Medians, and the median of the ratios of the measurements that followed each other."""
+    for row, unit in enumerate(("clock", "processor")):
+        for name, values in speeds.items():
+            column = [value[row] for value in values]
+            spread = f"{min(column):,.0f} to {max(column):,.0f}, n={len(column)}"
+            print(f"{what:6} {unit:9} {name:7} {median(column):8,.0f} files/s ({spread})")
+        ratios = [second[row] / first[row] for first, second in zip(*speeds.values(), strict=True)]
+        print(f"{what:6} {unit:9} ratio   {median(ratios):8.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

@@ -288,7 +288,7 @@ def shard(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the shards.", show_default=False)],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="New folder for the shards.", show_default=False)],
     shard_mib: Annotated[int, typer.Option(min=1, help="About how large a tar file gets, in MiB.")] = 256,
     force: ForceOption = False,
 ) -> None:

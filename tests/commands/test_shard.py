@@ -13,7 +13,6 @@ from tests.commands.test_cli import snellen
 from tests.faults.kinds import QUIET
 
 from snellen import UserError, check, shard
-from snellen.commands import shard as command
 from snellen.data.shards.sources import data_path
 from snellen.data.shards.write import ShardWriter
 
@@ -135,7 +134,8 @@ def test_other_folders_are_neither_replaced_nor_filled(digits: Path, tmp_path: P
         shard(tmp_path / "nothing", tmp_path / "out", console=QUIET)
     with pytest.raises(UserError, match=r"data: expected a path, got"):
         shard(3, tmp_path / "out", console=QUIET)  # type: ignore[arg-type]
-    assert command.shard.__module__ == "snellen"
+    with pytest.raises(UserError, match=r"s3://bucket/x: shards are written to a folder"):
+        shard(digits, "s3://bucket/x", console=QUIET)
 
 
 def test_a_table_of_images_elsewhere_is_refused(digits: Path, tmp_path: Path) -> None:

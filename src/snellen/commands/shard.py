@@ -21,6 +21,7 @@ from rich.progress import Progress
 
 from snellen.data.sharding import Packed, ShardPlan, ShardSample, plan_shards
 from snellen.data.shards.index import INDEX, Index, Member, write_index
+from snellen.data.shards.remote import is_url
 from snellen.data.shards.sources import is_shards
 from snellen.data.shards.write import ShardWriter
 from snellen.errors import UserError
@@ -68,6 +69,10 @@ def shard(
     Check of ImageSet(...): 90 training and 30 validation images, 3 classes; 0 unreadable files
     """
     console = console or Console(stderr=True, quiet=quiet)
+    if is_url(out):
+        raise UserError(
+            f"{out}: shards are written to a folder. Then copy it, as in: aws s3 cp --recursive FOLDER {out}"
+        )
     source, out = as_source(data), as_path(out, "out").absolute()
     if shard_mib < 1:
         raise UserError(f"shard_mib={shard_mib}: expected at least 1.")

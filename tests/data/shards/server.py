@@ -57,22 +57,23 @@ def serving(folder: Path) -> Iterator[Server]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            content = file.read_bytes()
+            size = file.stat().st_size
             wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if served.ranges else None
+            start, end = (int(wanted[1]), min(int(wanted[2]) + 1, size)) if wanted else (0, size)
             if wanted:
-                start, end = int(wanted[1]), min(int(wanted[2]) + 1, len(content))
                 self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
-                content = content[start:end]
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
             else:
                 self.send_response(200)
                 self.send_header("Accept-Ranges", "bytes" if served.ranges else "none")
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(end - start))
             self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')
             self.end_headers()
             if with_content:
-                self.wfile.write(content)
-                served.requests.append((self.path, len(content)))
+                with file.open("rb") as opened:
+                    opened.seek(start)
+                    self.wfile.write(opened.read(end - start))
+                served.requests.append((self.path, end - start))
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.url = f"http://127.0.0.1:{server.server_port}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -180,12 +181,18 @@ def _tars(path: Path) -> list[Path]:
     """The tar file, or those of a folder that holds nothing else but texts; none for anything else."""
     if path.suffix.lower() == ".tar" and path.is_file():
         return [path]
-    if not path.is_dir():
+    tars: list[Path] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                suffix = os.path.splitext(entry.name)[1].lower()
+                if suffix == ".tar" and entry.is_file():
+                    tars.append(path / entry.name)
+                elif suffix not in _BESIDE and not entry.name.startswith("."):
+                    return []  # at the first image of a large folder
+    except OSError:  # no folder, or one that cannot be read
         return []
-    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    tars = sorted(entry for entry in entries if entry.suffix.lower() == ".tar" and entry.is_file())
-    others = {entry.suffix.lower() for entry in entries if entry not in tars}
-    return tars if others <= _BESIDE else []
+    return sorted(tars)
 
 
 def _expanded(pattern: str) -> tuple[str, ...]:
