@@ -14,7 +14,7 @@ from tests.faults.kinds import QUIET
 
 from snellen import UserError, check, shard
 from snellen.data.shards.sources import data_path
-from snellen.data.shards.write import ShardWriter
+from snellen.data.shards.write import ShardWriter, _header
 
 
 def members(folder: Path, pattern: str = "*.tar") -> list[str]:
@@ -52,6 +52,14 @@ def test_samples_are_named_as_webdataset_takes_names_apart(digits: Path, tmp_pat
     with tarfile.open(out / "shard-00000.tar") as tar:
         labels = {name: tar.extractfile(name).read() for name in tar.getnames() if name.endswith(".cls")}  # type: ignore[union-attr]
     assert {key[0:3]: label for key, label in labels.items()} == {"b/x": b"0", "c10": b"2", "c2/": b"1"}
+
+
+@pytest.mark.parametrize("name", ["a", "a/b.png", "x" * 100, "x" * 101, "é.png", "d/" * 60 + "x.png", "ab" * 200])
+@pytest.mark.parametrize("size", [0, 1, 4095, 8**11 - 1, 8**11])
+def test_headers_are_those_of_tarfile(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    assert _header(name, size) == info.tobuf(tarfile.PAX_FORMAT)
 
 
 def test_masks_lie_next_to_their_images(scenes: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from snellen.data.folders import check_names_say_classes
 from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Listing, Side, natural
@@ -22,8 +23,7 @@ from snellen.errors import UserError
 _PALETTE = ".aux.xml"  # of a TIFF, next to it
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A file in shards. extension: its name in the tar file, after the sample's key. name: relative to the root."""
 
     extension: str
@@ -31,8 +31,7 @@ class Packed:
     name: str
 
 
-@dataclass(frozen=True)
-class ShardSample:
+class ShardSample(NamedTuple):
     """Files that belong together: an image, and its mask if it has one. label: number of its class, if it has one."""
 
     part: str
@@ -58,8 +57,7 @@ class ShardPlan:
         return len(self.samples)
 
 
-@dataclass(frozen=True)
-class _Image:
+class _Image(NamedTuple):
     name: str
     side: Side
     label: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -25,8 +26,9 @@ class LocalReader:
     """Shards in a folder. Raises UserError for a shard that is missing or has another size than its index says."""
 
     def __init__(self, folder: Path, index: Index) -> None:
-        self._paths = [folder / shard.name for shard in index.shards]
-        for path, shard in zip(self._paths, index.shards, strict=True):
+        paths = [folder / shard.name for shard in index.shards]
+        self._paths = [str(path) for path in paths]
+        for path, shard in zip(paths, index.shards, strict=True):
             size = path.stat().st_size if path.is_file() else None
             if size != shard.size:
                 found = "missing" if size is None else f"{size:,} bytes"
@@ -34,9 +36,11 @@ class LocalReader:
 
     def read(self, shard: int, start: int, length: int) -> bytes:
         """Bytes of a shard."""
-        with self._paths[shard].open("rb") as file:
-            file.seek(start)
-            return file.read(length)
+        with open(self._paths[shard], "rb", buffering=0) as file:
+            content = b""  # of more than 2 GiB, the system gives a part at a time
+            while more := os.pread(file.fileno(), length - len(content), start + len(content)):
+                content += more
+            return content
 
     def forget(self, shard: int, start: int, length: int) -> bool:
         """False: nothing is kept."""

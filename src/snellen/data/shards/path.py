@@ -13,6 +13,10 @@ from snellen.data.shards.opened import Shards
 
 _opened: dict[str, Shards] = {}
 """The shards that this process has opened, by the absolute path of their root."""
+_Place = tuple[Shards, str] | None
+
+
+_opened_count = 0
 
 
 class ShardPath(PosixPath):
@@ -21,14 +25,16 @@ class ShardPath(PosixPath):
     What is derived from it (`/`, parent, with_name) is a ShardPath too. Anywhere else it is an ordinary path.
     """
 
+    _found: tuple[int, _Place] = -1, None
+
     @property
-    def _place(self) -> tuple[Shards, str] | None:
-        """The shards, and the name in them."""
-        text = os.path.abspath(self)
-        for root, shards in _opened.items():
-            if text.startswith(root) and (len(text) == len(root) or text[len(root)] == "/"):
-                return shards, text[len(root) + 1 :]
-        return None
+    def _place(self) -> _Place:
+        """The shards, and the name in them; looked up again after shards were opened."""
+        count, place = self._found
+        if count != _opened_count:
+            place = _looked_up(os.path.abspath(self))
+            self._found = _opened_count, place
+        return place
 
     @property
     def digest(self) -> str | None:
@@ -100,10 +106,19 @@ class ShardPath(PosixPath):
 
 def opened_at(root: Path, shards: Shards) -> ShardPath:
     """The root of shards from now on, as a path. root: absolute, without links."""
+    global _opened_count
     _opened[str(root)] = shards
+    _opened_count += 1
     return ShardPath(root)
 
 
 def is_opened(path: Path) -> bool:
     """Whether a path leads into shards that this process has opened."""
     return ShardPath(path)._place is not None
+
+
+def _looked_up(text: str) -> _Place:
+    for root, shards in _opened.items():
+        if text.startswith(root) and (len(text) == len(root) or text[len(root)] == "/"):
+            return shards, text[len(root) + 1 :]
+    return None

@@ -11,6 +11,8 @@ from typing import BinaryIO
 from snellen.data.shards.index import Shard
 
 _BUFFER = 2**20
+_EMPTY = tarfile.TarInfo("").tobuf(tarfile.PAX_FORMAT)  # of a file without a name or content
+_EMPTY_SUM = int(_EMPTY[148:154], 8)
 
 
 class ShardWriter:
@@ -78,9 +80,22 @@ class ShardWriter:
 
 
 def _header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size = size
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+    """What tarfile writes before a file; put together here for plain names, since that takes a tenth of the time."""
+    encoded = name.encode()
+    if len(encoded) > 100 or not name.isascii() or size >= 8**11:
+        info = tarfile.TarInfo(name)
+        info.size = size
+        return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+    octal = b"%011o" % size
+    checksum = _EMPTY_SUM + sum(encoded) + sum(octal) - 11 * ord("0")
+    return b"%s%s%s%s%06o%s" % (
+        encoded.ljust(100, b"\0"),
+        _EMPTY[100:124],
+        octal,
+        _EMPTY[135:148],
+        checksum,
+        _EMPTY[154:],
+    )
 
 
 def _sync(path: Path) -> None:
