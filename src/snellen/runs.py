@@ -69,7 +69,11 @@ class Run(RunDirectory):
 
     @cached_property
     def _root(self) -> Path:
-        return inside_shards(Path(self.data["root"]))
+        root = Path(self.data["root"])
+        try:
+            return inside_shards(root)
+        except UserError:  # shards that are no longer complete
+            return root
 
     def metrics(self) -> pd.DataFrame:
         """epochs.csv: one row per epoch."""

@@ -123,9 +123,12 @@ def _new_folder(out: Path) -> Iterator[Path]:
             try:
                 yield partial
                 (partial / _LOCK).unlink()
+                replaced = out.with_name(f".{out.name}.replaced")
+                shutil.rmtree(replaced, ignore_errors=True)
                 if out.exists():
-                    shutil.rmtree(out)
+                    out.rename(replaced)
                 partial.rename(out)
+                shutil.rmtree(replaced, ignore_errors=True)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise

@@ -18,6 +18,8 @@ from safetensors.numpy import load_file, save_file
 from tests.faults.kinds import QUIET
 
 from snellen import UserError, shard
+from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.shards import opened
 from snellen.data.shards.index import INDEX, Shard, read_index
 from snellen.data.shards.scan import scan
 from snellen.data.shards.sources import data_path
@@ -162,6 +164,16 @@ def test_an_index_says_where_it_lies_only_in_the_cache(digits: Path, tmp_path: P
     out = _shards(tmp_path, digits)
     (out / "origin.json").write_text('{"base": "http://127.0.0.1:9", "state": ""}')
     assert (data_path(out) / "0" / "1.png").read_bytes() == (digits / "0" / "1.png").read_bytes()
+
+
+def test_a_file_that_does_not_fit_into_memory_is_not_read(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = data_path(_shards(tmp_path, digits))
+    monkeypatch.setattr(opened, "_LARGE", 50)
+    monkeypatch.setattr(opened, "free_memory", lambda: 100)
+    with pytest.raises(UnreadableImageError, match=r"0.1.png: damaged image \(a file of \d+ bytes does not fit"):
+        decode(root / "0" / "1.png")
 
 
 def test_nothing_outside_is_reachable_by_a_path(digits: Path, tmp_path: Path) -> None:

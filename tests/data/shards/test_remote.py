@@ -88,6 +88,10 @@ def test_other_errors_name_the_url(server: Server, failures: list[int], message:
 
 
 def test_no_server_and_no_shards_are_said(server: Server, tmp_path: Path) -> None:
+    unreachable = remote.Location("http://127.0.0.1:9")
+    for tries in ("5 tries", "1 try"):
+        with pytest.raises(UserError, match=rf"http://127.0.0.1:9/x: cannot be read after {tries} \("):
+            unreachable.info("x")
     with pytest.raises(UserError, match=r"http://127.0.0.1:9/x/index.safetensors: cannot be read after 5 tries"):
         read_images("http://127.0.0.1:9/x", DataSpec())
     with pytest.raises(UserError, match=rf"{server.url}/nothing/index.safetensors: there is no such file.*\.tar'"):

@@ -12,6 +12,7 @@ from tests.faults.kinds import CASES, QUIET, assert_same_bits
 from tests.hardware import FP32
 from tests.recipes import DIGITS
 
+import snellen
 from snellen import resume, shard, train
 from snellen.commands import execution
 from snellen.data.decode import decode
@@ -44,6 +45,9 @@ def test_a_run_on_shards_is_the_run_on_the_folder(
     assert on_shards.data == on_folder.data
     pictures = [run.report().read_text(encoding="utf-8").count("data:image") for run in (on_shards, on_folder)]
     assert pictures[0] == pictures[1] > 0
+    for tar in data.glob("*.tar"):
+        tar.unlink()
+    assert snellen.load(on_shards.path).report().is_file()  # without the pictures
 
 
 @pytest.mark.slow

@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from snellen.data.memory import free_memory
 from snellen.data.shards.index import Index
 from snellen.errors import UserError
+
+_LARGE = 2**28  # bytes from which the free memory is looked at
 
 
 class Reader(Protocol):
@@ -88,7 +91,10 @@ class Shards:
     def read(self, row: int) -> bytes:
         """The content of a file. Raises OSError if it is not what the index says, UserError as the reader does."""
         index = self.index
-        place = int(index.shard[row]), int(index.start[row]), int(index.size[row])
+        size = int(index.size[row])
+        if size > _LARGE and size > free_memory() // 2:
+            raise OSError(f"a file of {size:,} bytes does not fit into memory")
+        place = int(index.shard[row]), int(index.start[row]), size
         content = self._reader.read(*place)
         if not self._is_right(row, content) and self._reader.forget(*place):
             content = self._reader.read(*place)

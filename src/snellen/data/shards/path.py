@@ -13,10 +13,8 @@ from snellen.data.shards.opened import Shards
 
 _opened: dict[str, Shards] = {}
 """The shards that this process has opened, by the absolute path of their root."""
+_opened_count = 0  # how often shards were opened
 _Place = tuple[Shards, str] | None
-
-
-_opened_count = 0
 
 
 class ShardPath(PosixPath):

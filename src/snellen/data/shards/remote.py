@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from snellen.errors import UserError
 from snellen.files import cache_folder
-from snellen.words import first_line
+from snellen.words import counted, first_line
 
 PROTOCOLS = ("http", "https", "s3")
 _TRIES = 5
@@ -50,6 +50,7 @@ class Location:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self._tries = _TRIES  # one while the server cannot be reached, or a report would wait for each of its pictures
         protocol = url.partition("://")[0]
         if protocol not in PROTOCOLS or "::" in url:
             raise UserError(f"{url}: expected a URL that begins with {', '.join(f'{name}://' for name in PROTOCOLS)}.")
@@ -93,9 +94,11 @@ class Location:
     def _retried(self, name: str, call: Callable[[Any, str], Result]) -> Result:
         system, path = self._system
         url, path = (f"{self.url}/{name}", f"{path}/{name}") if name else (self.url, path)
-        for attempt in range(_TRIES):
+        for attempt in range(self._tries):
             try:
-                return call(system, path)
+                result = call(system, path)
+                self._tries = _TRIES
+                return result
             except Exception as raised:  # aiohttp's, botocore's and the sockets' errors have no common base
                 error = raised.__cause__ if isinstance(raised, FileNotFoundError) and raised.__cause__ else raised
                 code = getattr(error, "status", None)  # fsspec reports every failed look at a file as one missing
@@ -104,8 +107,9 @@ class Location:
                 if isinstance(error, PermissionError) or code in {401, 403}:
                     raise UserError(f"{url}: no permission to read it ({first_line(error)}).") from raised
                 passing = _may_pass(error)
-                if not passing or attempt == _TRIES - 1:
-                    tries = f" after {_TRIES} tries" if passing else ""
+                if not passing or attempt >= self._tries - 1:
+                    tries = f" after {counted(attempt + 1, 'try', 'tries')}" if passing else ""
+                    self._tries = 1 if passing else self._tries
                     reason = f"{type(error).__name__}: {first_line(error)}"
                     raise UserError(f"{url}: cannot be read{tries} ({reason}).") from raised
                 time.sleep(_FIRST_PAUSE * 2**attempt)

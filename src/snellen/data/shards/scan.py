@@ -16,6 +16,7 @@ from snellen.errors import UserError
 from snellen.words import first_line
 
 _LONGEST_HEADER = 2**20  # bytes; names and attributes are far shorter
+_PIECE = 2**20  # bytes that are read at a time
 _LONGEST_LABEL = 100  # characters; longer texts are captions
 _LABELS = ("cls", "class", "label", "txt", "json")
 _JSON_KEYS = ("cls", "class", "class_name", "label", "category")
@@ -104,7 +105,7 @@ def _samples(number: int, shard: Shard, file: BinaryIO) -> Iterator[_Sample]:
 
 
 def _files(number: int, shard: Shard, file: BinaryIO) -> Iterator[tuple[str, Member, bytes]]:
-    """Name, place and content of each file. Nothing is written anywhere."""
+    """Name, place and first MiB of each file. Nothing is written anywhere."""
     try:
         with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
             end = -1
@@ -123,9 +124,11 @@ def _files(number: int, shard: Shard, file: BinaryIO) -> Iterator[tuple[str, Mem
                     raise tarfile.ReadError(f"'{name}' ends behind the end of the file")
                 end = info.offset_data
                 file.seek(info.offset_data)
-                content = file.read(info.size)
-                member = Member(name, number, info.offset_data, info.size, hashlib.sha256(content).digest())
-                yield name, member, content
+                start, digest = file.read(min(info.size, _PIECE)), hashlib.sha256()
+                digest.update(start)
+                for left in range(info.size - len(start), 0, -_PIECE):
+                    digest.update(file.read(min(left, _PIECE)))
+                yield name, Member(name, number, info.offset_data, info.size, digest.digest()), start
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # where tarfile ends as if the file did
                 raise tarfile.ReadError(f"damaged at byte {tar.offset:,}")

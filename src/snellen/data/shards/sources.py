@@ -96,7 +96,10 @@ def _origin(folder: Path) -> _Origin | None:
     file = folder / _ORIGIN
     if folder.parent != shard_folder().resolve() or not file.is_file():
         return None
-    return from_json(_Origin, file.read_text(encoding="utf-8"))
+    try:
+        return from_json(_Origin, file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: damaged ({error}). To start anew: snellen cache clear shards") from error
 
 
 @cache  # a process asks once whether the files there have changed
