@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snellen.commands.predict import predict
     from snellen.commands.pretrain import pretrain
     from snellen.commands.report import report
+    from snellen.commands.shard import shard
     from snellen.commands.train import resume, train
     from snellen.errors import UserError
     from snellen.runs import Run, load
@@ -34,6 +35,7 @@ _HOMES = {
     "pretrain": "commands.pretrain",
     "report": "commands.report",
     "resume": "commands.train",
+    "shard": "commands.shard",
     "train": "commands.train",
     "Run": "runs",
     "load": "runs",

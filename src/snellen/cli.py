@@ -138,8 +138,9 @@ def train(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
             help="RECIPE: a name from `snellen recipes` or a YAML file; without it, snellen picks one and says why. "
-            "DATA: a folder of images in class folders or of images with masks, a CSV or Parquet table, or "
-            "torchvision:NAME. key=value: any field of the recipe, such as epochs=20, budget=20m or optimizer.lr=0.01.",
+            "DATA: a folder of images in class folders or of images with masks, a CSV or Parquet table, shards in a "
+            "folder, at https:// or s3://, or torchvision:NAME. key=value: any field of the recipe, such as epochs=20, "
+            "budget=20m or optimizer.lr=0.01.",
         ),
     ] = None,
     out: NewRunOption = None,
@@ -157,8 +158,8 @@ def pretrain(
             metavar="[RECIPE] DATA [key=value …]",
             show_default=False,
             help="RECIPE: a name from `snellen recipes` or a YAML file; without it, snellen picks one. DATA: a folder "
-            "of images at any depth, or torchvision:NAME; no labels are needed. key=value: any field of the recipe, "
-            "such as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
+            "of images at any depth, shards, or torchvision:NAME; no labels are needed. key=value: any field of the "
+            "recipe, such as budget=1h, model.backbone=resnet18 or evaluation.data=labelled/.",
         ),
     ] = None,
     out: NewRunOption = None,
@@ -293,6 +294,30 @@ def report(
 
 
 @app.command()
+def shard(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of images in any layout, with or without labels or masks, a table or list of images, or "
+            "torchvision:NAME.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="New folder for the shards.", show_default=False)],
+    shard_mib: Annotated[int, typer.Option(min=1, help="About how large a tar file gets, in MiB.")] = 256,
+    force: ForceOption = False,
+) -> None:
+    """Write DATA into tar files that all commands take as data, also from https://… or s3://…
+
+    A run on OUT gives the same result as on DATA, to the bit. The webdataset package reads the tar files too.
+    """
+    from snellen.commands.shard import shard as run_shard
+
+    print(run_shard(data, out, shard_mib=shard_mib, force=force))
+
+
+@app.command()
 def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds the runs.")] = Path("runs")) -> None:
     """List runs with state, epochs and score."""
     from rich.console import Console
@@ -343,10 +368,11 @@ def _cache(context: typer.Context) -> None:
 @cache_app.command("clear")
 def cache_clear(
     parts: Annotated[
-        list[str] | None, typer.Argument(metavar="[PART…]", help="modes, pixels; default all.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="[PART…]", help="modes, pixels, shards; default all.", show_default=False),
     ] = None,
 ) -> None:
-    """Delete what is kept outside runs. It is measured and decoded anew when it is needed."""
+    """Delete what is kept outside runs. It is measured, decoded and downloaded anew when it is needed."""
     from snellen.commands.cache import clear
 
     print(clear(parts or ()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snellen.data.shards.sources import inside_shards
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
 from snellen.files import as_path
@@ -60,6 +62,18 @@ class Run(RunDirectory):
     def samples(self) -> pd.DataFrame:
         """samples.csv: one row per image."""
         return self._samples(*self.kind.record.SAMPLE_COLUMNS)
+
+    def image(self, sample_path: str) -> Path:
+        """As in RunDirectory; in the shards that the run was trained on, if it was."""
+        return inside_shards(Path(sample_path)) if os.path.isabs(sample_path) else self._root / sample_path
+
+    @cached_property
+    def _root(self) -> Path:
+        root = Path(self.data["root"])
+        try:
+            return inside_shards(root)
+        except UserError:  # shards that are no longer complete
+            return root
 
     def metrics(self) -> pd.DataFrame:
         """epochs.csv: one row per epoch."""

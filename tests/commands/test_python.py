@@ -268,7 +268,7 @@ def test_returned_objects_have_a_short_repr(run: Run, masks: Run, digits: Path, 
 
 AIRNET, train, frame = "airnet-scratch", snellen.train, pd.DataFrame
 WRONG: dict[str, tuple[Callable[[Path, Run, Run], object], str]] = {
-    "data": (lambda p, r, m: train(5), "data: expected a folder, a table or torchvision:NAME, or a DataFrame"),
+    "data": (lambda p, r, m: train(5), "data: expected a folder, a table, shards or torchvision:NAME, or a DataFrame"),
     "no data": (lambda p, r, m: train(None), "got None"),
     "list": (lambda p, r, m: train(["a.png"]), "got a list"),  # type: ignore[arg-type]
     "recipe": (lambda p, r, m: train(p, 5), "recipe: expected a name"),  # type: ignore[arg-type]

@@ -47,6 +47,7 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen pretrain photos/": PRETRAINING,
         "snellen compare transfer-lite photos/": TRANSFER,
         "snellen train scenes/": LITE_MASKS,
+        "snellen shard photos/": "",
         "snellen cache": "",
         "make demo": None,
         "make test": None,
@@ -69,6 +70,13 @@ SHORTER: dict[str, dict[str, str | None]] = {
     "docs/many-devices.md": {
         "snellen train finetune-lite photos/": LITE,
         "torchrun": None,
+    },
+    "docs/shards.md": {
+        "snellen shard photos/": "",
+        "snellen check photos-shards/": "",
+        "snellen train finetune-lite photos-shards/": LITE,
+        "snellen train finetune-lite https://host/photos-shards/": None,
+        "snellen train finetune-lite s3://bucket/photos-shards/": None,
     },
     "docs/segmentation.md": {
         "snellen check camvid": "",

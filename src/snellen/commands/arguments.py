@@ -170,7 +170,7 @@ def _is_name(word: str, names: list[str]) -> bool:
 
 
 def _is_data(word: str) -> bool:
-    return os.path.isdir(word) or word.endswith(_TABLES) or word.startswith("torchvision:")
+    return os.path.isdir(word) or word.endswith(_TABLES) or word.startswith("torchvision:") or "://" in word
 
 
 def _is_backbone(word: str) -> bool:

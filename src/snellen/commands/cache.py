@@ -1,4 +1,4 @@
-"""Lists and clears what is kept outside runs: measured modes, decoded pixels, hashes of files."""
+"""Lists and clears what is kept outside runs: measured modes, decoded pixels, hashes of files, remote shards."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from snellen.data.disk_cache import pixel_folder
 from snellen.data.kept_hashes import hash_folder
+from snellen.data.shards.remote import shard_folder
 from snellen.engine.decisions import mode_folder
 from snellen.errors import UserError
 from snellen.words import counted, did_you_mean
@@ -20,6 +21,7 @@ _PARTS: dict[str, tuple[Callable[[], Path], str]] = {
     "modes": (mode_folder, "measured modes"),
     "pixels": (pixel_folder, "decoded images"),
     "hashes": (hash_folder, "hashes of files"),
+    "shards": (shard_folder, "remote shards, and indices of tar files"),
 }
 
 

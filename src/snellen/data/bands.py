@@ -17,11 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from snellen.data.shards.path import ShardPath
 from snellen.data.unreadable import UnreadableImageError
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
@@ -97,6 +99,15 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
+def _contents(path: ShardPath) -> list[tuple[bytes, Any]]:
+    """A TIFF in shards, last, and the palette that GDAL may have put next to it; as bytes and as a MemoryFile."""
+    from rasterio.io import MemoryFile
+
+    folder, beside = uuid4().hex, path.with_name(f"{path.name}.aux.xml")
+    contents = [(file.name, file.read_bytes()) for file in (beside, path) if file.exists()]
+    return [(content, MemoryFile(content, folder, name)) for name, content in contents]
+
+
 def has_rasterio() -> bool:
     """Whether rasterio, an extra, is installed."""
     return find_spec("rasterio") is not None
@@ -138,7 +149,9 @@ class Bands:
 
         self._path, self._header, self._bits, self._lock = path, header, bits, Lock()
         with self._reading():
-            self.file = rasterio.open(path)
+            # In shards: the bytes, and rasterio's files of them, which must outlive the dataset.
+            self._contents = _contents(path) if isinstance(path, ShardPath) else []
+            self.file = self._contents[-1][1].open() if self._contents else rasterio.open(path)
             kind = self.file.dtypes[0]
             if kind not in {"uint8", "uint16", "int16", "uint32", "int32"}:
                 raise UnreadableImageError(path, f"pixels of type {kind}; save it with 8 or 16 bits per channel")
@@ -198,6 +211,8 @@ class Bands:
         """Closes the file."""
         with self._lock:
             self.file.close()
+            for _, file in self._contents:
+                file.close()
 
     def _bytes(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         stored = self._header.bits

@@ -193,9 +193,9 @@ def deep_png_values(opened: Image.Image, path: Path) -> NDArray[np.uint16] | Non
     """(h, w, channels) of a 16-bit PNG with several channels, alpha last; None for any other image."""
     if not is_deep_png(opened):
         return None
-    from torchvision.io import ImageReadMode, decode_png, read_file
+    from torchvision.io import ImageReadMode, decode_png
 
-    values = decode_png(read_file(str(path)), ImageReadMode.UNCHANGED)
+    values = decode_png(torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8), ImageReadMode.UNCHANGED)
     return np.asarray(values.permute(1, 2, 0).contiguous().numpy(), dtype=np.uint16)
 
 

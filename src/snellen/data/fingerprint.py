@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from snellen.data.kept_hashes import file_key, find, keep
+from snellen.data.shards.path import ShardPath
 from snellen.data.stalled import watched
 from snellen.errors import UserError
 from snellen.words import counted
@@ -40,10 +41,11 @@ def uncompared_note(count: int) -> str:
     )
 
 
-def names_and_sizes(paths: Sequence[Path]) -> list[str]:
-    """What stands for each of many files in place of the hash of its content; no two are equal."""
+def names_and_sizes(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """What stands for each of many files in place of the hash of its content; no two are equal. names: unique ones."""
     _check_names(paths)
-    return _in_threads(lambda some: [f"{_state(path).st_size} {path}" for path in some], paths)
+    sizes = _in_threads(lambda some: [_state(path).st_size for path in some], paths)
+    return [f"{size} {name}" for size, name in zip(sizes, names, strict=True)]
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
@@ -61,17 +63,15 @@ def content_hash(path: Path) -> str:
 
 
 def _hashes(paths: Sequence[Path]) -> list[str]:
-    keys = []
-    for path in paths:
-        state = _state(path)
-        is_settled = time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) >= _SETTLED
-        keys.append(file_key(path, state) if is_settled else None)
+    indexed = [path.digest if isinstance(path, ShardPath) else None for path in paths]
+    keys = [_key(path) if digest is None else None for path, digest in zip(paths, indexed, strict=True)]
     missing = [key for key in keys if key is not None and key not in _known]
     if missing:
         _known.update(find(missing))
     digests, new = [], {}
-    for path, key in zip(paths, keys, strict=True):
-        digest = _known.get(key) if key is not None else None
+    for path, digest, key in zip(paths, indexed, keys, strict=True):
+        if digest is None and key is not None:
+            digest = _known.get(key)
         if digest is None:
             digest = _hash_of_bytes(path)
             if key is not None:
@@ -81,6 +81,13 @@ def _hashes(paths: Sequence[Path]) -> list[str]:
         _known.update(new)
         keep(new)
     return digests
+
+
+def _key(path: Path) -> bytes | None:
+    """The key of a file by which its hash is kept; None if it was changed just now."""
+    state = _state(path)
+    is_settled = time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) >= _SETTLED
+    return file_key(path, state) if is_settled else None
 
 
 def _check_names(paths: Sequence[Path]) -> None:
@@ -100,7 +107,7 @@ def _in_threads(function: Callable[[Sequence[Path]], list[Result]], paths: Seque
 
 def _state(path: Path) -> os.stat_result:
     try:
-        return os.stat(path)
+        return path.stat()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 

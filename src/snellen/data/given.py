@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from snellen.data.listing import Source
 
-_PATHS = "a folder, a table or torchvision:NAME"
+_PATHS = "a folder, a table, shards or torchvision:NAME"
 
 
 def is_frame(data: object) -> TypeGuard[pd.DataFrame]:

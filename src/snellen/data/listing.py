@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION, DISK_CACHE_DESCRIPTION, DISK_CACHE_MIB
+from snellen.data.suffixes import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from snellen.data.suffixes import TABLE_SUFFIXES as TABLE_SUFFIXES
 from snellen.data.walk import files_below
 from snellen.errors import UserError
 from snellen.spec import Spec
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "str | Path | pd.DataFrame"
 """Where labelled images come from: a folder, a table, torchvision:NAME, or a DataFrame of paths and classes."""
-
-
-def _optional_suffixes() -> set[str]:
-    """Formats that depend on what is installed: HEIC needs pillow-heif, AVIF needs Pillow 11.3 or later."""
-    heif = {".heic", ".heif"} if find_spec("pillow_heif") is not None else set()
-    return {".avif"} | heif
-
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"}
-IMAGE_SUFFIXES = frozenset(_SUFFIXES | _optional_suffixes())
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
 
 def _check_pattern(pattern: str) -> str:

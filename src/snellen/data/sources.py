@@ -23,6 +23,7 @@ from snellen.data.listing import (
     images_below,
     natural,
 )
+from snellen.data.shards.sources import data_path
 from snellen.data.split import scored_part, split_images
 from snellen.errors import UserError
 from snellen.words import counted, did_you_mean
@@ -39,12 +40,12 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None, compar
     from snellen.data.leaks import leak_notes
     from snellen.data.sample_size import few_images_notes
 
-    listing = _list(source, spec, root)
+    listing = list_source(source, spec, root)
     check_names_say_classes(listing, spec)
     images, test_notes = _scorable(grouped(listing.images, spec.group))
     files = [listing.root / image.path for image in images]
     by_content = compare or any(image.side == "unknown" for image in images) or not is_large(files)
-    hashes = content_hashes(files) if by_content else names_and_sizes(files)
+    hashes = content_hashes(files) if by_content else names_and_sizes(files, [image.path for image in images])
     split = split_images(images, hashes, spec.group, spec.validation_share, listing.root)
     sides = split.sides
     _check_sides(images, sides, listing.root, split.is_given)
@@ -84,7 +85,7 @@ def labelled_images(source: Source, spec: DataSpec, classes: Sequence[str]) -> I
     """
     from snellen.data.leaks import repeat_notes
 
-    listing = _list(source, spec)
+    listing = list_source(source, spec)
     everything = grouped(listing.images, spec.group)
     scored, split = scored_part(everything)
     by_path: dict[str, LabelledImage] = {}
@@ -127,7 +128,7 @@ def list_images(patterns: Sequence[str | Path]) -> list[Path]:
     """
     images: dict[Path, None] = {}
     for pattern in patterns:
-        path = Path(pattern)
+        path = data_path(pattern)
         if path.is_dir():
             matches = [path / name for name in images_below(path)]
         elif path.is_file():
@@ -141,7 +142,7 @@ def list_images(patterns: Sequence[str | Path]) -> list[Path]:
     return list(images)
 
 
-def _list(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
+def list_source(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
     from snellen.data.folders import list_folder
     from snellen.data.table import list_table
     from snellen.data.torchvision_sets import PREFIX, write_set
@@ -150,7 +151,7 @@ def _list(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
         return list_table(source, spec, root)
     if str(source).startswith(PREFIX):
         return list_folder(write_set(str(source).removeprefix(PREFIX)), spec)
-    path = Path(source)
+    path = data_path(source)
     if not path.exists():
         raise UserError(f"{source}: no such file or folder.{_nearest(path)}")
     if path.is_file():

@@ -121,12 +121,13 @@ def _read(table: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        if table.suffix.lower() == ".parquet":
-            return as_text(pd.read_parquet(table))
-        separator = "\t" if table.suffix.lower() == ".tsv" else None
-        return pd.read_csv(
-            table, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig"
-        )
+        with table.open("rb") as file:
+            if table.suffix.lower() == ".parquet":
+                return as_text(pd.read_parquet(file))
+            separator = "\t" if table.suffix.lower() == ".tsv" else None
+            return pd.read_csv(
+                file, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig"
+            )
     except (ValueError, OSError, UnicodeError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
         raise UserError(f"{table}: not a readable table ({first_line(error)}).") from error
 

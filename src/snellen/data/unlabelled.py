@@ -13,6 +13,7 @@ from snellen.data.fingerprint import combined, content_hashes, is_large, names_a
 from snellen.data.folders import split_folders
 from snellen.data.listing import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.data.passed_over import passed_over_note
+from snellen.data.shards.sources import data_path, inside_shards
 from snellen.errors import UserError
 from snellen.spec import Spec
 from snellen.words import counted
@@ -57,9 +58,9 @@ def read_unlabelled(source: str | Path, compare: bool = False) -> UnlabelledSet:
     """
     from snellen.data.torchvision_sets import PREFIX, write_set
 
-    path = write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else Path(source)
+    path = write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else data_path(source)
     if path.suffix.lower() == ".txt" and path.is_file():
-        root, files, layout, notes = path.parent, _listed(path), f"listed in {path.name}", list[str]()
+        root, files, layout, notes = path.parent, listed_images(path), f"listed in {path.name}", list[str]()
     elif path.is_dir():
         root, (files, layout, notes) = path, _below(path)
     else:
@@ -72,7 +73,7 @@ def read_unlabelled(source: str | Path, compare: bool = False) -> UnlabelledSet:
         raise UserError(f"{source}: {number} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining needs many.{details}")
     paths = tuple(_relative(image, root) for image in files)
     by_content = compare or not is_large(files)
-    hashes = content_hashes(files) if by_content else names_and_sizes(files)
+    hashes = content_hashes(files) if by_content else names_and_sizes(files, paths)
     repeated = len(hashes) - len(set(hashes))
     if not by_content:
         notes.append(uncompared_note(len(files)))
@@ -100,12 +101,13 @@ def _skipped(folder: Path) -> list[str]:
     return [] if note is None else [note]
 
 
-def _listed(file: Path) -> list[Path]:
+def listed_images(file: Path) -> list[Path]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{file}: not a text file in UTF-8. Expected one image path per line.") from None
     images = [file.parent / line.strip() for line in lines if line.strip()]  # absolute paths stay absolute
+    images = [image if image.is_file() else inside_shards(image) for image in images]
     for number, image in enumerate(images, start=1):
         if not image.is_file():
             raise UserError(

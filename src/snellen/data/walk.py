@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from snellen.data.shards.path import ShardPath
+
 
 def files_below(root: Path) -> Iterator[str]:
     """Files at any depth, in no order: paths relative to `root` with forward slashes.
@@ -13,6 +15,9 @@ def files_below(root: Path) -> Iterator[str]:
     Links to files and folders are followed, except to a folder that contains the link, which would never end. Hidden
     files and folders and __MACOSX are skipped, as are unreadable folders.
     """
+    if isinstance(root, ShardPath) and root.entries() is not None:
+        yield from _members_below(root, "")
+        return
     above = frozenset(os.path.realpath(parent) for parent in root.absolute().parents)
     yield from _files_below(str(root), "", above)
 
@@ -36,6 +41,17 @@ def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[st
             yield from _files_below(entry.path, f"{prefix}{entry.name}/", here)
         elif is_file:
             yield prefix + entry.name
+
+
+def _members_below(folder: ShardPath, prefix: str) -> Iterator[str]:
+    """The same for a folder in shards, which has no links."""
+    for name in folder.entries() or ():
+        if name.startswith(".") or name == "__MACOSX/":
+            continue
+        if name.endswith("/"):
+            yield from _members_below(folder / name, prefix + name)
+        else:
+            yield prefix + name
 
 
 def _contains(link: str, folder: str, above: frozenset[str]) -> bool:

@@ -16,6 +16,7 @@ from snellen.insight.differences import flattened
 from snellen.recipe.load import apply_overrides, read_fields
 from snellen.study.spec import SettingSpec, StudySpec
 from snellen.tasks.kinds import kind_named, load_for, load_recipe
+from snellen.tasks.setup import absolute
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _pretraining(study: StudySpec, data: PlannedData, out: Path) -> PlannedPretr
             recipe = recipe.scored_on(data.source)
     except UserError as error:
         raise UserError(f"study '{study.name}', pretraining: {error}") from error
-    identity = "the study's own images" if step.data is None else str(Path(step.data).resolve())
+    identity = "the study's own images" if step.data is None else absolute(step.data)
     key = _key(recipe, identity, data.fingerprint)
     return PlannedPretraining(recipe, step.data, out / f"pretraining-{key}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ def overlap_notes(run: RunDirectory, recipe: CommonRecipe, paths: Sequence[Path]
     Only files of equal size are read. If the run's own images are gone, a note says that nothing can be compared.
     """
     samples = run.samples()
-    sizes = {path: os.path.getsize(path) for path in paths if path.is_file()}
+    sizes = {path: path.stat().st_size for path in paths if path.is_file()}
     scored_sizes = set(sizes.values())
     candidates: dict[str, list[Path]] = {}
     present = 0

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from snellen.engine.optimizer import build_optimizer
 from snellen.engine.recipe import CommonRecipe
+
+
+def pil_image(path: Path) -> Image.Image:
+    """An image as torchvision's default_loader reads it."""
+    with path.open("rb") as file:
+        return Image.open(file).convert("RGB")
 
 
 def plain_loop(

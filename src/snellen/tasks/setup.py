@@ -22,6 +22,7 @@ from snellen.data.cache import Pixels, channel_statistics
 from snellen.data.depth import settle_bits
 from snellen.data.listing import AnySample, SplitSet
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
+from snellen.data.shards.remote import is_url
 from snellen.data.unlabelled import UnlabelledSet
 from snellen.engine.budget import epochs_within
 from snellen.engine.device import find_device, make_fabric, prepare_process
@@ -240,7 +241,8 @@ def with_absolute_weights(recipe: AnyRecipe) -> AnyRecipe:
 
 def absolute(source: str | Path) -> str:
     """A data source in a form that works from any folder."""
-    return str(source) if str(source).startswith("torchvision:") else str(Path(source).resolve())
+    is_path = not (str(source).startswith("torchvision:") or is_url(source))
+    return str(Path(source).resolve()) if is_path else str(source)
 
 
 def check_unchanged(data: Mapping[str, Any], key: str, fingerprint: str) -> None:

@@ -14,6 +14,7 @@ from snellen.data.masks.pairing import Pairing, find_pairs
 from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.passed_over import passed_over_note
 from snellen.data.sample_size import few_masks_notes
+from snellen.data.shards.sources import data_path
 from snellen.data.split import scored_part, split_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError
@@ -45,7 +46,7 @@ def is_masked(data: Source) -> bool:
     """Whether `data` is a folder of images with masks, judging by names alone."""
     if not isinstance(data, str | Path):
         return False
-    root = Path(data)
+    root = data_path(data)
     return root.is_dir() and find_pairs(root, None, None) is not None
 
 
@@ -128,7 +129,7 @@ def masks_to_score(data: str | Path, spec: MaskDataSpec, known: ClassTable) -> M
 
 
 def _pairs(data: str | Path, spec: MaskDataSpec) -> tuple[Path, Pairing]:
-    root = Path(data)
+    root = data_path(data)
     if not root.is_dir():
         raise UserError(f"{data}: no such folder; expected one with images and masks.")
     pairing = find_pairs(root, spec.image_pattern, spec.mask_pattern)

@@ -16,6 +16,7 @@ from snellen.data.depth import settle_bits
 from snellen.data.folders import UnlabelledError
 from snellen.data.given import name_of
 from snellen.data.listing import ImageSet, Source
+from snellen.data.shards.sources import data_path
 from snellen.data.sources import read_images
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
@@ -57,7 +58,8 @@ def check(
     if out is not None:
         raise UserError(f"{name_of(data)}: no images with masks, so there are no overlays to draw. Omit --out.")
     spec = load_as(Recipe, {}, overrides).data
-    if isinstance(data, str | Path) and Path(data).suffix.lower() == ".txt" and Path(data).is_file():
+    path = data_path(data) if isinstance(data, str | Path) else None
+    if path is not None and path.suffix.lower() == ".txt" and path.is_file():
         raise UnlabelledError("a list of images names no classes")
     images = read_images(data, spec, compare=True)
     train, scored, test = (

@@ -10,7 +10,7 @@ from torch import nn
 from snellen.data.listing import ImageSet
 from snellen.models.classifier import build_classifier
 from snellen.tasks.classification.recipe import Recipe
-from snellen.tasks.plain import plain_loop
+from snellen.tasks.plain import pil_image, plain_loop
 
 
 def plain_steps(recipe: Recipe, images: ImageSet, device: torch.device) -> Iterator[int]:
@@ -34,13 +34,11 @@ class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         rotation = [v2.RandomRotation(spec.rotation)] if spec.rotation else []
         scaled = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)]
         self._transform = v2.Compose([*geometry, *rotation, v2.RandomHorizontalFlip(), *scaled])
-        self._samples = [(str(images.root / sample.path), sample.label) for sample in images.train]
+        self._samples = [(images.root / sample.path, sample.label) for sample in images.train]
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
-        from torchvision.datasets.folder import default_loader
-
         path, label = self._samples[row]
-        return self._transform(default_loader(path)), label
+        return self._transform(pil_image(path)), label

@@ -138,7 +138,7 @@ def score_test(
     recipe = with_data_overrides(recipe_of(run), {"data.unreadable": "skip"}, "train")
     pairs = [MaskedSample(row["path"], row["mask"]) for row in samples.to_dict("records")]
     classes = ClassTable.recorded(run.data)
-    scores, rows, failed = score_pairs(run, recipe, Path(run.data["root"]), pairs, classes, console)
+    scores, rows, failed = score_pairs(run, recipe, run.image(""), pairs, classes, console)
     arrays = {"confusion": scores.confusion, "boundary": scores.boundary, "rows": np.array(rows, np.int64)}
     return arrays, [error.line for error in failed]
 

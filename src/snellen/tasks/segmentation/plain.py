@@ -12,7 +12,7 @@ from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.sources import MaskedSet
 from snellen.models.segmenters.build import build_segmenter
 from snellen.models.segmenters.segmenter import SegmenterOutput
-from snellen.tasks.plain import plain_loop
+from snellen.tasks.plain import pil_image, plain_loop
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
 
@@ -51,12 +51,11 @@ class _MaskFiles(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
         from torchvision import tv_tensors
-        from torchvision.datasets.folder import default_loader
         from torchvision.transforms.v2 import functional
 
         image, mask = self._samples[row]
         pixels, labels = self._both(
-            tv_tensors.Image(functional.to_image(default_loader(str(image)))),
+            tv_tensors.Image(functional.to_image(pil_image(image))),
             tv_tensors.Mask(decode_mask(mask, self._reading)),
         )
         return self._pixels(pixels), labels.long()
