@@ -149,6 +149,7 @@ class LocalProcesses:
         self._context = context
         self._gpus = torch.cuda.device_count()
         self._slots: SimpleQueue[int] = SimpleQueue()
+        self._processes: list[subprocess.Popen[bytes]] = []
         for slot in range(jobs):
             self._slots.put(slot)
 
@@ -167,13 +168,18 @@ class LocalProcesses:
             environment = os.environ | shares | self._visible_gpus(slot, run.recipe.hardware.devices)
             log = log_of(run.path)
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a") as output:
-                subprocess.run(command, stdout=output, stderr=output, env=environment, check=False)
+            with (
+                log.open("a") as output,
+                subprocess.Popen(command, stdout=output, stderr=output, env=environment) as process,
+            ):
+                self._processes.append(process)
         finally:
             self._slots.put(slot)
 
     def stop(self) -> None:
-        """Nothing: Ctrl-C has reached the processes too."""
+        """Asks the processes to end: Ctrl-C has reached them too, and asks for no more, but SIGTERM has not."""
+        for process in self._processes:
+            process.terminate()
 
     def _visible_gpus(self, slot: int, devices: int) -> dict[str, str]:
         if not self._gpus:
