@@ -39,11 +39,14 @@ class LocalReader:
 
     def read(self, shard: int, start: int, length: int) -> bytes:
         """Bytes of a shard."""
-        with open(self._paths[shard], "rb", buffering=0) as file:
+        file = os.open(self._paths[shard], os.O_RDONLY)
+        try:
             content = b""  # of more than 2 GiB, the system gives a part at a time
-            while more := os.pread(file.fileno(), length - len(content), start + len(content)):
+            while more := os.pread(file, length - len(content), start + len(content)):
                 content += more
             return content
+        finally:
+            os.close(file)
 
     def forget(self, shard: int, start: int, length: int) -> bool:
         """False: nothing is kept."""
@@ -100,7 +103,8 @@ class Shards:
             content = self._reader.read(*place)
         if not self._is_right(row, content):
             shard = index.shards[place[0]].name
-            raise OSError(f"{self.name}: the content of {shard} has changed since its index was written")
+            hint = "; if the index is new too: snellen cache clear shards" if self._checked else ""
+            raise OSError(f"{self.name}: the content of {shard} has changed since its index was written{hint}")
         return content
 
     def _is_right(self, row: int, content: bytes) -> bool:
