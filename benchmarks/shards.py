@@ -60,7 +60,7 @@ def main() -> None:
         decoded: Speeds = {"folder": [], "shards": []}
         for repeat in range(options.repeats):
             for name, root in [("folder", copy), ("shards", data_path(shards))][:: 1 if repeat % 2 else -1]:
-                paths = list(images_below(root))
+                paths = [root / name for name in images_below(root)]
                 random.Random(repeat).shuffle(paths)
                 paths = paths[: options.read]
                 decoded[name].append(speed(len(paths), partial(read, paths)))

@@ -68,7 +68,7 @@ def bench_train(
         speeds: dict[str, list[float]] = {name: [] for name in loops}
         for number in range(1, _ROUNDS + 1):
             for name, loop in loops.items():
-                speed = _images_per_second(loop(), seconds, job.feed.device)
+                speed = images_per_second(loop(), seconds, job.feed.device)
                 speeds[name].append(speed)
                 console.print(f"round {number}: {name} {per_second(speed)} images/s", highlight=False)
     medians = {name: sorted(values)[_ROUNDS // 2] for name, values in speeds.items()}
@@ -92,7 +92,8 @@ def render(speed: TrainingSpeed) -> RenderableType:
     return Group(table, speed.machine)
 
 
-def _images_per_second(steps: Iterator[int], seconds: float, device: torch.device) -> float:
+def images_per_second(steps: Iterator[int], seconds: float, device: torch.device) -> float:
+    """Of a loop that yields the images of each step, after two steps of warm-up."""
     for _ in range(_WARM_UP):
         next(steps)
     synchronise(device)

@@ -122,7 +122,7 @@ def test_unlabelled_images_are_the_same(digits: Path, tmp_path: Path) -> None:
 
 def test_a_part_of_shards_is_a_folder_of_images(digits: Path, tmp_path: Path) -> None:
     out = shard(digits, tmp_path / "shards", console=QUIET)
-    assert [path.name for path in list_images([out / "1"])] == [path.name for path in images_below(digits / "1")]
+    assert [path.name for path in list_images([out / "1"])] == images_below(digits / "1")
     assert list_images([str(out / "2" / "3.png")])[0].read_bytes() == (digits / "2" / "3.png").read_bytes()
     (tmp_path / "list.txt").write_text(f"{out}/0/0.png\n{out}/0/1.png\n")
     assert len(read_unlabelled(tmp_path / "list.txt").paths) == 2
