@@ -146,6 +146,14 @@ def test_other_folders_are_neither_replaced_nor_filled(digits: Path, tmp_path: P
         shard(digits, "s3://bucket/x", console=QUIET)
 
 
+def test_the_working_folder_is_data_too(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(digits)
+    assert shard(".", tmp_path / "out", console=QUIET) == tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    assert len(data_path("out").entries()) == 3  # type: ignore[attr-defined]
+    assert shard(tmp_path / "out", "again", quiet=True) == tmp_path / "again"
+
+
 def test_a_table_of_images_elsewhere_is_refused(digits: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "images.csv").write_text(f"path,class\n{digits}/0/1.png,x\n{digits}/1/1.png,y\n")

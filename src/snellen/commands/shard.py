@@ -73,7 +73,7 @@ def shard(
         raise UserError(
             f"{out}: shards are written to a folder. Then copy it, as in: aws s3 cp --recursive FOLDER {out}"
         )
-    source, out = as_source(data), as_path(out, "out").absolute()
+    source, out = data if isinstance(data, str) else as_path(data, "data"), as_path(out, "out").absolute()
     if shard_mib < 1:
         raise UserError(f"shard_mib={shard_mib}: expected at least 1.")
     _check_out(source, out, force)
@@ -82,17 +82,9 @@ def shard(
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     with _new_folder(out) as folder:
         index = _write(plan, folder, shard_mib * 2**20, console)
-    size, masks = decimal(sum(shard.size for shard in index.shards)), sum(len(s.files) > 1 for s in plan.samples)
-    masked = f", {masks:,} with masks" if masks else f", {counted(len(plan.classes), 'class', 'classes')}"
-    console.print(
-        f"{counted(plan.images, 'image')}{masked}, in {counted(len(index.shards), 'tar file')}, {size}", highlight=False
-    )
+    size = decimal(sum(shard.size for shard in index.shards))
+    console.print(f"{plan.counts}, in {counted(len(index.shards), 'tar file')}, {size}", highlight=False)
     return out
-
-
-def as_source(data: object) -> str | Path:
-    """The source, unchanged. Raises UserError for anything but a path or a URL."""
-    return data if isinstance(data, str) else as_path(data, "data")
 
 
 def _check_out(source: str | Path, out: Path, force: bool) -> None:
@@ -152,7 +144,7 @@ def _write(plan: ShardPlan, folder: Path, limit: int, console: Console) -> Index
         ShardWriter(folder, limit) as writer,
         Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
-        task = bar.add_task("writing", total=plan.images)
+        task = bar.add_task("writing", total=len(plan.samples))
         for sample, contents in _read_ahead(plan.samples):
             files = [(f"{sample.key}.{packed.extension}", content) for packed, content, _ in contents]
             if sample.label is not None:

@@ -19,6 +19,7 @@ from snellen.data.torchvision_sets import PREFIX, write_set
 from snellen.data.unlabelled import listed_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError
+from snellen.words import counted
 
 _PALETTE = ".aux.xml"  # of a TIFF, next to it
 
@@ -52,9 +53,12 @@ class ShardPlan:
     notes: list[str]
 
     @property
-    def images(self) -> int:
-        """Number of images."""
-        return len(self.samples)
+    def counts(self) -> str:
+        """How many images there are, with how many masks, and of how many classes, in words."""
+        masks = sum(len(sample.files) > 1 for sample in self.samples)
+        masked = f", {masks:,} with masks" if masks else ""
+        labelled = f", {counted(len(self.classes), 'class', 'classes')}" if self.classes else ""
+        return f"{counted(len(self.samples), 'image')}{masked}{labelled}"
 
 
 class _Image(NamedTuple):
@@ -72,7 +76,7 @@ def plan_shards(source: str | Path) -> ShardPlan:
     """
     path = write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else data_path(source)
     if path.is_dir():
-        return _of_folder(path)
+        return _of_folder(path.absolute())  # so that it has a name
     if path.suffix.lower() == ".txt" and path.is_file():
         images = [_Image(os.path.relpath(image, path.parent), "unknown") for image in listed_images(path)]
     else:
@@ -83,8 +87,7 @@ def plan_shards(source: str | Path) -> ShardPlan:
                 f"{path}: '{image.name}' is not below its folder, so it has no name in shards. Move the table to a "
                 "folder above all its images."
             )
-    once = list({image.name: image for image in images}.values())
-    return _planned(path.parent, once, [Packed(path.name, path, path.name)], path.name, [])
+    return _planned(path.parent, images, [Packed(path.name, path, path.name)], path.name, [])
 
 
 def _of_folder(root: Path) -> ShardPlan:
@@ -128,8 +131,9 @@ def _listed(listing: Listing, root: Path) -> list[_Image]:
 def _planned(root: Path, images: list[_Image], others: list[Packed], entry: str, notes: list[str]) -> ShardPlan:
     classes = sorted({image.label for image in images if image.label is not None}, key=natural)
     number = {name: row for row, name in enumerate(classes)}
+    once = {image.name: image for image in images}  # a table may list an image several times
     samples = []
-    for image, key in zip(images, _keys(image.name for image in images), strict=True):
+    for image, key in zip(once.values(), _keys(once), strict=True):
         files = [Packed(_suffix(image.name), root / image.name, image.name)]
         if image.mask is not None:
             files.append(Packed(f"mask.{_suffix(image.mask)}", root / image.mask, image.mask))
