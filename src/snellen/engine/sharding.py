@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snellen import ranks
+
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
 
@@ -43,6 +45,8 @@ def shard(model: nn.Module, optimizer: Optimizer, ema: ModelEmaV3 | None) -> Non
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether each process holds a part of the network only."""
+    if ranks.size() == 1:
+        return False
     from torch.distributed.fsdp import FSDPModule
 
     return isinstance(model, FSDPModule)
