@@ -81,8 +81,8 @@ class Processes:
 
     def __exit__(self, *_: object) -> None:
         if self._store is not None:
-            _announce(self._store, self._trainings, "")
             with suppress(RuntimeError):  # one that was killed does not leave
+                _announce(self._store, self._trainings, "")
                 self._store.wait([f"left.{rank}" for rank in range(1, self.size)], _END)
         for child in self._children:
             try:
