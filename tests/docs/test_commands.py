@@ -69,6 +69,7 @@ SHORTER: dict[str, dict[str, str | None]] = {
     },
     "docs/many-devices.md": {
         "snellen train finetune-lite photos/": LITE,
+        "snellen train finetune-large photos/": None,  # tests/ranks trains sharded
         "torchrun": None,
     },
     "docs/shards.md": {
