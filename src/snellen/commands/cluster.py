@@ -6,6 +6,7 @@ A run whose worker or machine dies is given to another, which resumes it from it
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -69,10 +70,13 @@ def connected(address: str, jobs: int, folder: Path, plan: Plan, context: Contex
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options = {"include_dashboard": False, "object_store_memory": _STORE}
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
         raise UserError(f"--ray {address}: {first_line(error).rstrip('.')}. {_START}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's would end the command at once
     try:
         tasks = RayTasks(ray, jobs, folder, context)
         tasks.check_room(plan)
