@@ -117,6 +117,7 @@ def test_overrides() -> None:
         (["epochs=[1]"], "epochs: expected a whole number"),
         (["drop_last=perhaps"], "drop_last: expected true or false"),
         (["sweep=0.1x"], "sweep: expected a list, such as 1,2"),
+        (["sweep={a: 1}"], "sweep: expected a list, in which '- ' begins each entry"),
         (["optimizer.lr=.inf"], "optimizer.lr: expected a finite number"),
         (["data.validation_share=0.9"], "data.validation_share: expected at most 0.5"),
         (["hardware.device=tpu"], r"hardware.device: expected auto, cpu, mps or cuda \(or cuda:1 …\) \(got 'tpu'\)"),

@@ -41,6 +41,8 @@ def reworded(detail: ErrorDetails) -> str:
     if kind == "union_tag_not_found":
         return "expected a name as well, as in name: …"
     first = kind.partition("_")[0]
+    if first in {"list", "tuple"} and isinstance(detail["input"], dict):
+        return "expected a list, in which '- ' begins each entry, instead of names and values"
     return _WORDS[first] if first in _WORDS else detail["msg"].removeprefix("Value error, ")
 
 
