@@ -20,6 +20,7 @@ from snellen.data.disk_cache import DiskCache, Entry
 from snellen.data.feed import Feed
 from snellen.data.fingerprint import is_large
 from snellen.data.listing import DataSpec, ImageSet, Unreadable
+from snellen.data.rereading import Rereading, state_of
 from snellen.data.store import CacheBudget, PixelStore
 from snellen.data.unlabelled import UnlabelledSpec
 from snellen.data.unreadable import UnreadableImageError, unreadable_files
@@ -126,8 +127,11 @@ def decode_paths(
 
 
 def _to_decode(paths: Sequence[Path], read: Callable[[Path], Tensor], budget: CacheBudget) -> Pixels:
+    files = Rereading()
+    for path in paths:
+        files.add(path, state_of(path))
     unread: list[Tensor | None] = [None] * len(paths)
-    return Pixels(lambda row: read(paths[row]), unread, PixelStore(budget), budget=budget)
+    return Pixels(lambda row: read(files.path(row)), unread, PixelStore(budget), budget=budget)
 
 
 def _decoded(
