@@ -60,7 +60,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
+        temporary.unlink(missing_ok=True)  # a link of that name would be followed
+        temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode & 0o777)  # safetensors makes files that nobody else can read

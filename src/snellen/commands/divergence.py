@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from snellen.engine.checkpoint import Progress
 from snellen.engine.recipe import CommonRecipe
+from snellen.models.weights import load_tensors
 from snellen.recipe.load import dump
 from snellen.run.environment import Switch
 from snellen.run.writer import RunWriter
@@ -50,7 +51,7 @@ def _discard_later_epochs(writer: RunWriter) -> int:
     progress = Progress()
     state: dict[str, Any] | None = None
     if last.is_file():
-        state = torch.load(last, map_location="cpu", weights_only=True)
+        state = load_tensors(last, torch.device("cpu"))
         assert state is not None
         progress = Progress(**state["progress"])
     if _chosen_epoch(writer.path) == progress.chosen_epoch:

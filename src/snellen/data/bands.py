@@ -138,7 +138,7 @@ class Bands:
 
         self._path, self._header, self._bits, self._lock = path, header, bits, Lock()
         with self._reading():
-            self.file = rasterio.open(path)
+            self.file = rasterio.open(path, driver="GTiff")  # others follow links to other files and hosts
             kind = self.file.dtypes[0]
             if kind not in {"uint8", "uint16", "int16", "uint32", "int32"}:
                 raise UnreadableImageError(path, f"pixels of type {kind}; save it with 8 or 16 bits per channel")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 from torch.optim import Optimizer
 
 from snellen.errors import UserError
-from snellen.models.weights import load_all
+from snellen.models.weights import load_all, load_tensors
 from snellen.run.writer import RunWriter
 from snellen.words import first_line
 
@@ -101,7 +102,7 @@ class Checkpoint:
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
-            progress = Progress(**state["progress"])
+            progress = TypeAdapter(Progress).validate_python(state["progress"], strict=True)
         for name, size in progress.file_sizes.items():
             file = self._path.parent.parent / name
             length = file.stat().st_size if file.is_file() else 0
@@ -124,7 +125,7 @@ def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:
 def _reading(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
     """The contents of last.pt. Errors while they are used become a UserError that names the file."""
     try:
-        yield torch.load(path, map_location=device, weights_only=True)
+        yield load_tensors(path, device)
     except Exception as error:
         reason = first_line(error)
         raise UserError(

@@ -75,8 +75,14 @@ def _state(run: Path) -> str | None:
 def locked(run: Path) -> Iterator[None]:
     """Holds a run directory for this process. Raises UserError if another process holds it.
 
-    If the file system does not support locks, prints a note and holds nothing.
+    If the file system does not support locks, prints a note and holds nothing. Nor may it contain symbolic links: a run
+    from elsewhere could have this process write to the files that they point to.
     """
+    link = next((path for path in run.rglob("*") if path.is_symlink()), None)
+    if link is not None:
+        raise UserError(
+            f"{link}: is a symbolic link, and what a run writes stays in its folder. Replace it by its target."
+        )
     try:
         file = (run / _LOCK).open("w")
     except OSError as error:
