@@ -69,7 +69,7 @@ def _read_recipe(folder: Path, name: str) -> None:
         load_study(folder / name)
     elif name == "overrides.txt":
         lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
-        load_recipe("airnet-scratch", load.parse_overrides(lines))
+        load_recipe({"name": "mine", "epochs": 3}, load.parse_overrides(lines))
     else:
         recipe = load_recipe(folder / name)
         (folder / "dumped.yaml").write_text(load.dump(recipe), encoding="utf-8")

@@ -102,7 +102,7 @@ class Checkpoint:
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
-            progress = TypeAdapter(Progress).validate_python(state["progress"], strict=True)
+            progress = TypeAdapter(Progress).validate_python(state["progress"])
         for name, size in progress.file_sizes.items():
             file = self._path.parent.parent / name
             length = file.stat().st_size if file.is_file() else 0
