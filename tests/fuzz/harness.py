@@ -30,6 +30,7 @@ from snellen.errors import UserError
 
 _SECONDS = 5.0
 _MEMORY = 1 << 30  # bytes
+_TRACED = 4  # one in so many files; tracing takes most of the time
 _SHRINKING = 300  # executions for each finding
 _WRITING = {
     "os.rename",
@@ -56,7 +57,8 @@ class Parser:
 
     seeds: sound files by name. read: reads one of them, by name, in a folder that contains them all; the property is
     that it returns or raises UserError. code: modules and functions whose lines are counted. words: that the format
-    gives a meaning. mends: by suffix, what restores checksums, applied to half of the files.
+    gives a meaning. mends: by suffix, what restores checksums, applied to half of the files. unchanged: names of seeds
+    that only have to be there.
     """
 
     seeds: Callable[[], dict[str, bytes]]
@@ -64,6 +66,7 @@ class Parser:
     code: Sequence[ModuleType | FunctionType | type]
     words: Sequence[bytes] = ()
     mends: dict[str, Callable[[bytes], bytes]] = field(default_factory=dict)
+    unchanged: Sequence[str] = ()
 
 
 @dataclass
@@ -91,10 +94,11 @@ class Result:
 def fuzz(parser: Parser, runs: int, seed: int, report: Callable[[str], None] = lambda line: None) -> Result:
     """Reads the seeds, then `runs` changed files."""
     random, seeds = Random(seed), parser.seeds()
-    words, names = list(parser.words), sorted(seeds)
+    words, names = list(parser.words), sorted(seeds.keys() - set(parser.unchanged))
+    lines = _Lines(parser.code)
     findings: dict[str, Finding] = {}
     refused = 0
-    with tempfile.TemporaryDirectory(prefix="snellen-fuzz-") as parent, _Lines(parser.code) as lines:
+    with tempfile.TemporaryDirectory(prefix="snellen-fuzz-") as parent:
         folder = Path(parent) / "folder"
         folder.mkdir()
         for name, content in seeds.items():
@@ -102,7 +106,8 @@ def fuzz(parser: Parser, runs: int, seed: int, report: Callable[[str], None] = l
             (folder / name).write_bytes(content)
         corpus: dict[str, list[bytes]] = {name: [content] for name, content in seeds.items()}
         for name in names:
-            failure = _failure(parser, folder, name, seeds[name])
+            with lines:
+                failure = _failure(parser, folder, name, seeds[name])
             if failure is not None:
                 raise RuntimeError(f"{name} is not sound: {failure[1]}")
         for number in range(runs):
@@ -112,7 +117,8 @@ def fuzz(parser: Parser, runs: int, seed: int, report: Callable[[str], None] = l
             if mend is not None and random.random() < 0.5:
                 content = mend(content)
             before = len(lines.seen)
-            failure = _failure(parser, folder, name, content)
+            with lines if number % _TRACED == 0 else contextlib.nullcontext():
+                failure = _failure(parser, folder, name, content)
             if len(lines.seen) > before:
                 corpus[name].append(content)
             if failure is None:

@@ -76,6 +76,7 @@ def _read_recipe(folder: Path, name: str) -> None:
         assert load_recipe(folder / "dumped.yaml") == recipe
 
 
+LISTED = ("a.png", "b.png", "sub/c.png")
 TABLE = 'path,label,split,group\na.png,cat,train,1\nb.png,dog,val,2\nsub/c.png,cat,test,3\na.png,dog,train,"1, 2"\n'
 
 
@@ -91,14 +92,11 @@ def _tables() -> Files:
         "table.parquet": parquet.getvalue(),
         "dictionary.parquet": dictionary.getvalue(),
     }
-    return tables | dict.fromkeys(("a.png", "b.png", "sub/c.png"), b"")
+    return tables | dict.fromkeys(LISTED, b"")
 
 
 def _read_table(folder: Path, name: str) -> None:
-    if not name.endswith(".png"):
-        table.list_table(
-            folder / name, DataSpec(group="group" if "." not in name[:-4] and name != "table.tsv" else None)
-        )
+    table.list_table(folder / name, DataSpec(group="group"))
 
 
 CLASS_FILES = {
@@ -397,6 +395,14 @@ _NPY = b"'descr' '|O' '<f4' '<i8' 'shape' (3,) (-1,) (1,) () (10000000000000,) '
 _RECIPE_TEXT = [text.read_yaml, text.parse_yaml, text._mapping, text._check_size, load.read_fields, load.validate]
 _RECIPE_FIELDS = [load.parse_overrides, load.apply_overrides, load.explain, load._as_field, load._fields_at]
 _DIRECTORY = [directory.RunDirectory, directory.array_of, directory._require]
+_BANDS = [
+    bands.tiff_header,
+    bands.TiffHeader,
+    bands.Bands.__init__,
+    bands.Bands.read,
+    bands.Bands._bytes,
+    bands.over_white,
+]
 _ZIPS = dict.fromkeys((".pt", ".npz"), with_zip_checksums)
 
 PARSERS = {
@@ -406,10 +412,10 @@ PARSERS = {
         [*_RECIPE_TEXT, *_RECIPE_FIELDS, fields, wording],
         (_YAML + b" " + _FIELDS).split(b" "),
     ),
-    "table": Parser(_tables, _read_table, [table], _CSV.split(b" ")),
+    "table": Parser(_tables, _read_table, [table], _CSV.split(b" "), unchanged=LISTED),
     "classes": Parser(_class_files, _read_classes, [class_files, classes.build_table], _CLASS.split(b" ")),
     "image": Parser(
-        _images, _read_image, [decode, bands], (b"IHDR", b"IDAT", b"tRNS", b"Exif\0\0"), {".png": with_png_checksums}
+        _images, _read_image, [decode, *_BANDS], (b"IHDR", b"IDAT", b"tRNS", b"Exif\0\0"), {".png": with_png_checksums}
     ),
     "mask": Parser(_masks, _read_mask, [mask_decode], (b"IHDR", b"PLTE", b"tRNS"), {".png": with_png_checksums}),
     "run": Parser(
@@ -439,12 +445,14 @@ PARSERS = {
         [checkpoint.Checkpoint.restore, checkpoint.restore_model, checkpoint._reading.__wrapped__],
         _PICKLE.split(b" "),
         _ZIPS,
+        unchanged=("steps.csv",),
     ),
     "disk-cache": Parser(
         _disk_cache_seeds,
         _read_disk_cache,
         [disk_cache.DiskCache, segments.Segments],
         (b'".."', b"[[3, 16, 24], [0, 1, 2]]"),
+        unchanged=("photo.png",),
     ),
     "hashes": Parser(_hashes, _read_hashes, [kept_hashes]),
 }
