@@ -104,7 +104,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)  # which takes milliseconds
 
 
@@ -114,7 +114,8 @@ def from_json(kind: type[T], text: str) -> T:
     Raises ValueError that names what is missing or wrong.
     """
     try:
-        return _adapter(kind).validate_json(text, strict=True)
+        value: T = _adapter(kind).validate_json(text, strict=True)
+        return value
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         key = ".".join(map(str, detail["loc"]))

@@ -445,7 +445,6 @@ PARSERS = {
         [checkpoint.Checkpoint.restore, checkpoint.restore_model, checkpoint._reading.__wrapped__],
         _PICKLE.split(b" "),
         _ZIPS,
-        unchanged=("steps.csv",),
     ),
     "disk-cache": Parser(
         _disk_cache_seeds,

@@ -24,6 +24,7 @@ from snellen.data.decode import UnreadableImageError, decode
 from snellen.engine.checkpoint import Progress
 from snellen.files import write_text
 from snellen.recipe.text import parse_yaml
+from snellen.run import directory
 from snellen.run.claim import locked
 
 
@@ -175,6 +176,16 @@ def test_a_few_bytes_of_parquet_that_stand_for_much_are_refused(
     monkeypatch.setattr(table, "free_memory", lambda: 2**26)
     with pytest.raises(UserError, match=r"bomb\.parquet: 100,000 rows, more than fit into memory"):
         table.list_table(tmp_path / "bomb.parquet", table.DataSpec())
+
+
+def test_a_few_bytes_of_arrays_that_stand_for_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_seeds("run", tmp_path)
+    arrays = PREDICTIONS | {"zeros": np.zeros(1_000_000)}
+    (tmp_path / "predictions/validation.npz").write_bytes(compressed(npz(**arrays)))
+    PARSERS["run"].read(tmp_path, "predictions/validation.npz")
+    monkeypatch.setattr(directory, "_LARGEST_ARRAYS", 1_000_000)
+    with pytest.raises(UserError, match=r"validation\.npz: damaged.*unpacked it has"):
+        PARSERS["run"].read(tmp_path, "predictions/validation.npz")
 
 
 def test_an_image_is_no_program(tmp_path: Path) -> None:

@@ -126,8 +126,12 @@ def _read(table: Path) -> pd.DataFrame:
     try:
         if table.suffix.lower() == ".parquet":
             return _parquet(table)
-        options = {"dtype": str, "keep_default_na": False, "skipinitialspace": True, "encoding": "utf-8-sig"}
-        return as_text(pd.read_csv(table, sep=_separator(table), **options))
+        separator = _separator(table)
+        return as_text(
+            pd.read_csv(
+                table, dtype=str, keep_default_na=False, sep=separator, skipinitialspace=True, encoding="utf-8-sig"
+            )
+        )
     except UserError:
         raise
     except Exception as error:  # whatever a damaged or foreign file makes pandas, csv and pyarrow raise

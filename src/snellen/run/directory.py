@@ -18,6 +18,8 @@ report.html             the report
 from __future__ import annotations
 
 import json
+import os
+import zipfile
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LARGEST_ARRAYS = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # bytes
 FORMAT = 2  # of run directories; raised where an older one can no longer be read
 
 
@@ -192,9 +195,14 @@ class RunDirectory:
 
     @contextmanager
     def arrays(self, name: str) -> Iterator[Mapping[str, NDArray[Any]]]:
-        """The arrays of an .npz file. Raises UserError as `reading`."""
-        with self.reading(name) as file, np.load(file, allow_pickle=False) as arrays:
-            yield arrays
+        """The arrays of an .npz file. Raises UserError as `reading`, also if they take half of the machine's memory."""
+        with self.reading(name) as file:
+            with zipfile.ZipFile(file) as members:
+                size = sum(member.file_size for member in members.infolist())
+            if size > _LARGEST_ARRAYS:
+                raise ValueError(f"unpacked it has {size / 2**30:.1f} GiB")
+            with np.load(file, allow_pickle=False) as arrays:
+                yield arrays
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
