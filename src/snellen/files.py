@@ -10,8 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -61,7 +62,8 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
+        temporary.unlink(missing_ok=True)  # a link of that name would be followed
+        temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode & 0o777)  # safetensors makes files that nobody else can read
@@ -111,13 +113,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # which takes milliseconds
+
+
 def from_json(kind: type[T], text: str) -> T:
     """JSON as a value of a type, such as a dataclass, checked; fields that it does not have are ignored.
 
     Raises ValueError that names what is missing or wrong.
     """
     try:
-        return TypeAdapter(kind).validate_json(text, strict=True)
+        value: T = _adapter(cast("Any", kind)).validate_json(text, strict=True)
+        return value
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         key = ".".join(map(str, detail["loc"]))

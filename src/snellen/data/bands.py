@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -151,7 +152,8 @@ class Bands:
         with self._reading():
             # In shards: the bytes, and rasterio's files of them, which must outlive the dataset.
             self._contents = _contents(path) if isinstance(path, ShardPath) else []
-            self.file = self._contents[-1][1].open() if self._contents else rasterio.open(path)
+            opened = self._contents[-1][1].open if self._contents else partial(rasterio.open, path)
+            self.file = opened(driver="GTiff")  # other drivers follow links to other files and hosts
             kind = self.file.dtypes[0]
             if kind not in {"uint8", "uint16", "int16", "uint32", "int32"}:
                 raise UnreadableImageError(path, f"pixels of type {kind}; save it with 8 or 16 bits per channel")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, RLock
@@ -39,6 +40,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Whatever a file's suffix, its content has one of these: among Pillow's others, EPS is a program for Ghostscript.
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "DIB", "PPM", "MPO", "JPEG2000", "AVIF", "HEIF")
 _opening = Lock()
 _alone = RLock()
 
@@ -121,9 +124,16 @@ def _without_limit(file: object) -> Image.Image:
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file)  # type: ignore[arg-type]
+            return Image.open(file, formats=_formats())  # type: ignore[arg-type]
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of _FORMATS that are installed."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _check_size(path: Path, image: Image.Image) -> None:

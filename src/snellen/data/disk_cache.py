@@ -71,7 +71,7 @@ class DiskCache:
             self._folder = pixel_folder()
             self._folder.mkdir(parents=True, exist_ok=True)
             self._index = self._opened()
-        except (OSError, RuntimeError, sqlite3.Error) as error:  # RuntimeError: there is no home folder
+        except (OSError, RuntimeError, sqlite3.Error, UnicodeDecodeError) as error:  # RuntimeError: no home folder
             self._note("is not used", error)
             return
         self._segments = Segments(self._folder, limit_mib * 2**20, self._forget)
@@ -126,7 +126,7 @@ class DiskCache:
             return None
         except sqlite3.Error as error:
             self._give_up(error)
-        except (OSError, ValueError, TypeError, AttributeError) as error:  # a damaged index may hold any type
+        except Exception as error:  # a damaged index may hold any type and any number
             self._note("has an entry that cannot be read; its image is decoded", error)
         return None
 
@@ -158,7 +158,7 @@ class DiskCache:
             return _connected(self._folder / _INDEX)
         except sqlite3.OperationalError:
             raise  # it cannot be opened or is locked
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._note("has a damaged index and starts anew", error)
             self._discard_index()
             return _connected(self._folder / _INDEX)

@@ -17,6 +17,8 @@ from snellen.files import cache_folder
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS hashes (file BLOB PRIMARY KEY, digest BLOB) WITHOUT ROWID"
 _AT_ONCE = 500  # values in a statement
+# RuntimeError: there is no home folder. UnicodeDecodeError: sqlite quotes damaged bytes in its message.
+_ERRORS = (OSError, RuntimeError, sqlite3.Error, UnicodeDecodeError)
 
 
 def hash_folder() -> Path:
@@ -33,7 +35,7 @@ def file_key(path: Path, state: os.stat_result) -> bytes:
 def find(keys: Sequence[bytes]) -> dict[bytes, str]:
     """The SHA-256, in hexadecimal, of those files that are known."""
     known: dict[bytes, str] = {}
-    with contextlib.suppress(OSError, RuntimeError, sqlite3.Error), _connected() as index:
+    with contextlib.suppress(*_ERRORS), _connected() as index:
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(some))
@@ -44,7 +46,7 @@ def find(keys: Sequence[bytes]) -> dict[bytes, str]:
 
 def keep(digests: Mapping[bytes, str]) -> None:
     """Adds files."""
-    with contextlib.suppress(OSError, RuntimeError, sqlite3.Error), _connected() as index:
+    with contextlib.suppress(*_ERRORS), _connected() as index:
         rows = [(key, bytes.fromhex(digest)) for key, digest in digests.items()]
         index.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?)", rows)
 
@@ -52,7 +54,7 @@ def keep(digests: Mapping[bytes, str]) -> None:
 @contextlib.contextmanager
 def _connected() -> Iterator[sqlite3.Connection]:
     """A connection of its own each time, for threads and processes alike. A damaged file is deleted."""
-    folder = hash_folder()  # RuntimeError: there is no home folder
+    folder = hash_folder()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "index.sqlite"
     connection = sqlite3.connect(file, timeout=60)
@@ -63,7 +65,7 @@ def _connected() -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.OperationalError:
         raise  # locked, full or read-only
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         file.unlink(missing_ok=True)
         raise
     finally:

@@ -57,7 +57,12 @@ class Segments:
         return self._name, start
 
     def mapped(self, name: str, end: int) -> mmap.mmap:
-        """A file as memory, private to this process, of at least `end` bytes. Raises OSError if there is no such."""
+        """A file as memory, private to this process, of at least `end` bytes.
+
+        Raises OSError if there is no such, and ValueError for a name that is not of a file in the folder.
+        """
+        if Path(name).name != name or not name.endswith(_SUFFIX):
+            raise ValueError(f"'{name}' is not the name of a segment")
         self._touch(name)
         found = self._maps.get(name)
         if found is None or len(found) < end:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from snellen.data.listing import DataSpec, LabelledImage, Listing, Side
+from snellen.data.memory import free_memory
 from snellen.errors import UserError
 from snellen.words import counted, did_you_mean, first_line, shortened
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
 _LABELS = ("label", "class", "class_name", "category", "target", "species")
 _SPLITS = ("split", "subset", "set", "fold", "partition")
+_LONGEST_HEADER = 65536  # bytes
+_ROWS = 1024  # of a Parquet file that are unpacked at a time
 FRAME = "the DataFrame"  # its name in messages
 Part = Literal["train", "validation", "test"]
 SIDES: dict[str, Part] = {
@@ -55,7 +58,7 @@ def list_table(table: Path | pd.DataFrame, spec: DataSpec, images: Path | None =
         path, label = row[path_column].strip(), row[label_column].strip()
         if not path or not label:
             raise UserError(f"{location}: the {'path' if not path else 'class'} is empty.")
-        if not (root / path).is_file():
+        if not _is_file(root / path):
             missing.append(f"{location}: '{path}' does not exist (searched in {' and '.join(map(_folder, roots))})")
             continue
         side = _side(row[split_column], location) if split_column else "unknown"
@@ -100,7 +103,14 @@ def _root(roots: Sequence[Path], paths: Sequence[str]) -> Path:
     """The folder with most of the files; the first in case of a tie."""
     if len(roots) == 1:
         return roots[0]
-    return max(roots, key=lambda root: sum((root / path).is_file() for path in paths))
+    return max(roots, key=lambda root: sum(_is_file(root / path) for path in paths))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _other_part(table: Path) -> list[str]:
@@ -121,15 +131,41 @@ def _read(table: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        if table.suffix.lower() == ".parquet":
+            return _parquet(table)
+        separator = _separator(table)
         with table.open("rb") as file:
-            if table.suffix.lower() == ".parquet":
-                return as_text(pd.read_parquet(file))
-            separator = "\t" if table.suffix.lower() == ".tsv" else None
-            return pd.read_csv(
-                file, dtype=str, keep_default_na=False, sep=separator, engine="python", encoding="utf-8-sig"
+            return as_text(
+                pd.read_csv(
+                    file, dtype=str, keep_default_na=False, sep=separator, skipinitialspace=True, encoding="utf-8-sig"
+                )
             )
-    except (ValueError, OSError, UnicodeError, pd.errors.ParserError) as error:  # pyarrow's errors are ValueErrors
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged or foreign file makes pandas, csv and pyarrow raise
         raise UserError(f"{table}: not a readable table ({first_line(error)}).") from error
+
+
+def _separator(table: Path) -> str:
+    """The usual separator that is the most frequent in the header. csv.Sniffer would take minutes for a long one."""
+    with table.open("rb") as file:
+        header = file.readline(_LONGEST_HEADER)
+    return max("\t,;|" if table.suffix.lower() == ".tsv" else ",;\t|", key=lambda mark: header.count(mark.encode()))
+
+
+def _parquet(table: Path) -> pd.DataFrame:
+    """A Parquet file, read in parts: a few bytes of it may stand for more rows than memory holds."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    parts, size, most = [], 0, free_memory() // 4
+    with table.open("rb") as opened, pq.ParquetFile(opened) as file:
+        for batch in file.iter_batches(_ROWS):
+            parts.append(as_text(batch.to_pandas()))
+            size += int(parts[-1].memory_usage(deep=True).sum())
+            if size > most:
+                raise UserError(f"{table}: {file.metadata.num_rows:,} rows, more than fit into memory.")
+        return pd.concat(parts, ignore_index=True) if parts else file.schema_arrow.empty_table().to_pandas()
 
 
 def _column(frame: pd.DataFrame, name: str | None, usual: Sequence[str], key: str, table: str) -> str | None:

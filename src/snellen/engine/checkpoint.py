@@ -11,19 +11,20 @@ from __future__ import annotations
 import math
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.optim import Optimizer
 
 from snellen.errors import UserError
-from snellen.models.weights import load_all
+from snellen.models.weights import load_all, load_tensors
 from snellen.run.writer import RunWriter
 from snellen.words import first_line
 
@@ -117,7 +118,7 @@ class Checkpoint:
             self._optimizer.load_state_dict(state["optimizer"])
             if self._ema:
                 self._ema.module.load_state_dict(state["ema"])
-            progress = Progress(**state["progress"])
+            progress = _progress_of(state)
         if kept_epoch(self._writer.path) != progress.chosen_epoch:
             progress.forget_choice()
         for name, size in progress.file_sizes.items():
@@ -176,7 +177,11 @@ def saved_progress(run: Path) -> Progress:
 
 def _progress_in(path: Path) -> Progress:
     """Without reading the tensors."""
-    return Progress(**torch.load(path, map_location="cpu", mmap=True, weights_only=True)["progress"])
+    return _progress_of(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+
+
+def _progress_of(state: Mapping[str, Any]) -> Progress:
+    return TypeAdapter(Progress).validate_python(state["progress"])
 
 
 def kept_epoch(run: Path) -> int:
@@ -204,7 +209,7 @@ def restore_model(run: Path, model: nn.Module, device: torch.device) -> None:
 def _reading(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
     """The contents of last.pt. Errors while they are used become a UserError that names the file."""
     try:
-        yield torch.load(path, map_location=device, weights_only=True)
+        yield load_tensors(path, device)
     except Exception as error:
         reason = first_line(error)
         raise UserError(

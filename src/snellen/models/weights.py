@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,13 +99,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f"model.weights={path}: not a safetensors file ({error}).") from error
     try:
-        value: Any = torch.load(path, map_location="cpu", weights_only=True)
+        value = load_tensors(path, torch.device("cpu"))
     except Exception as error:  # whatever a damaged or foreign file makes torch raise
         raise UserError(
             f"model.weights={path}: not a file of weights that can be read safely: it contains something other "
             "than tensors, or is damaged. Save the network's state_dict(), or better, a .safetensors file."
         ) from error
     return _unwrapped(value, path)
+
+
+def load_tensors(path: Path, device: torch.device) -> Any:
+    """What torch.save wrote to a file: tensors and plain values; nothing in the file is executed.
+
+    Raises ValueError for a compressed file, which torch never writes and whose size in memory is unknown, and whatever
+    torch raises for other files.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if sum(member.file_size for member in file.infolist()) > path.stat().st_size:
+                raise ValueError("a compressed file")
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def load_trained_weights(model: nn.Module, run: RunDirectory, which: str) -> None:
@@ -240,10 +254,15 @@ def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
             if inner:
                 value = inner[0]
     if isinstance(value, Mapping):
-        tensors = {str(name): tensor for name, tensor in value.items() if isinstance(tensor, Tensor)}
+        tensors = {str(name): tensor for name, tensor in value.items() if _is_plain(tensor)}
         if tensors:
             return tensors
     raise UserError(f"model.weights={path}: it contains no named tensors. Save the network's state_dict().")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether this is a tensor with all its values: a file may hold sparse ones, and ones without (device "meta")."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _best_names(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from snellen.errors import UserError
 from snellen.recipe.fields import nearest_fields, specs_at
-from snellen.recipe.text import RECIPES, parse_yaml
+from snellen.recipe.text import RECIPES, parse_yaml, read_yaml, yaml_value
 from snellen.recipe.wording import reworded
 from snellen.spec import Spec
 from snellen.words import did_you_mean, kind_of
@@ -73,7 +73,7 @@ def read_resolved(path: Path, model: type[AnySpec]) -> AnySpec:
 def resolved_fields(path: Path) -> tuple[dict[str, Any], str]:
     """The fields of the recipe that a run directory holds, and its name for messages."""
     label = f"recipe '{path}'"
-    return parse_yaml(path.read_text(encoding="utf-8"), label), label
+    return parse_yaml(read_yaml(path, label), label), label
 
 
 def validate(
@@ -96,8 +96,8 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
         if not separator or not all(key.strip().split(".")):
             raise UserError(f"override '{argument}': expected key=value, as in optimizer.lr=0.01")
         try:
-            overrides[key.strip()] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError):
+            overrides[key.strip()] = yaml_value(text)
+        except Exception:  # as in parse_yaml
             raise UserError(f"override '{argument}': the value is not valid YAML; quote it if it is text") from None
     return overrides
 

@@ -13,6 +13,8 @@ import yaml
 from snellen.errors import UserError
 from snellen.words import did_you_mean, first_line
 
+_LONGEST = 2**20  # bytes
+
 
 @dataclass(frozen=True)
 class ShippedFiles:
@@ -38,10 +40,7 @@ class ShippedFiles:
         if path.suffix in {".yaml", ".yml"}:
             if not path.is_file():
                 raise UserError(f"{label}: no such file.")
-            try:
-                return path.read_text(encoding="utf-8"), label
-            except UnicodeDecodeError:
-                raise UserError(f"{label}: not a text file in UTF-8.") from None
+            return read_yaml(path, label), label
         names = self.names()
         if str(source) not in names:
             hint = did_you_mean(str(source), names)
@@ -81,6 +80,18 @@ RECIPES = ShippedFiles(
 )
 
 
+def read_yaml(path: Path, label: str) -> str:
+    """The text of a YAML file. Raises UserError for a file of more than a MiB, or not in UTF-8."""
+    with path.open("rb") as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise UserError(f"{label}: more than 1 MiB, far more than a recipe needs.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{label}: not a text file in UTF-8.") from None
+
+
 def headline(text: str) -> str:
     """The first comment line of a recipe, which describes it."""
     first = text.splitlines()[0] if text else ""
@@ -95,7 +106,7 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, list | dict):
+        if isinstance(key, list | dict | set):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a single word", key_node.start_mark)
         if key in keys:
             raise yaml.constructor.ConstructorError(None, None, f"'{key}' is given twice", key_node.start_mark)
@@ -106,15 +117,38 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def yaml_value(text: str) -> Any:
+    """The value of YAML text. Raises YAMLError, and for an unusual tag or number any other exception."""
+    value = yaml.load(text, Loader=_StrictLoader)
+    _check_size(value)
+    return value
+
+
+def _check_size(value: Any) -> None:
+    """Raises ValueError for a value that aliases (*name) make far larger than its text, and for endless ones."""
+    parts, size = [value], 0
+    while parts and size <= 2 * _LONGEST:
+        part = parts.pop()
+        if isinstance(part, dict):
+            parts += [*part, *part.values()]
+        elif isinstance(part, list | tuple | set):
+            parts += part
+        elif isinstance(part, int) and part.bit_length() > 64:
+            raise ValueError("a whole number of more than 64 bits")
+        size += 1 + (len(part) if hasattr(part, "__len__") else 0)
+    if parts:
+        raise ValueError("aliases (*name) make it too large")
+
+
 def parse_yaml(text: str, label: str) -> dict[str, Any]:
     """YAML text as a dictionary with text keys. Raises UserError with the line for anything else."""
     try:
-        value = yaml.load(text, Loader=_StrictLoader)
+        value = yaml_value(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{label},{line}: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # PyYAML raises whatever !!int, !!bool and their like do, as KeyError
         raise UserError(f"{label}: not valid YAML ({first_line(error)})") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(f"{label}: expected 'field: value' lines, as `snellen recipes show vgg13-scratch` prints them")

@@ -80,9 +80,15 @@ def _state(run: Path) -> str | None:
 def locked(run: Path) -> Iterator[None]:
     """Holds a run directory, or a study's, for this process, and removes half-written files that a killed one has left.
 
-    Raises UserError if another process holds it. If the file system does not support locks, prints a note and holds
+    Raises UserError if another process holds it, or if it contains symbolic links: a run from elsewhere could have this
+    process write to the files that they point to. If the file system does not support locks, prints a note and holds
     nothing.
     """
+    link = next((path for path in run.rglob("*") if path.is_symlink()), None)
+    if link is not None:
+        raise UserError(
+            f"{link}: is a symbolic link, and what a run writes stays in its folder. Replace it by its target."
+        )
     try:
         file = (run / _LOCK).open("w")
     except OSError as error:

@@ -20,16 +20,18 @@ report.html             the report
 from __future__ import annotations
 
 import json
+import os
 import zipfile
-import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from snellen.errors import FormatError, UserError
 from snellen.files import as_path, from_json
@@ -43,10 +45,33 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LARGEST_ARRAYS = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # bytes
 FORMAT = 2  # of run directories; raised where an older one can no longer be read
 
-# Required keys and columns of each file, so that a damaged file is named when it is read.
-_DATA = ("source", "root", "layout", "classes", "counts", "split", "fingerprint", "normalization", "notes", "left_out")
+
+class _Normalization(TypedDict):
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
+    std: Annotated[list[float], Field(min_length=3, max_length=3)]
+    source: str
+
+
+@with_config(ConfigDict(extra="allow"))
+class _Data(TypedDict):
+    """What data.json of every task must hold; a task may add to it."""
+
+    source: str
+    root: str
+    layout: str
+    classes: list[str]
+    counts: dict[str, Annotated[int, Field(ge=0)]]
+    split: str
+    fingerprint: str
+    normalization: _Normalization
+    notes: list[str]
+    left_out: list[dict[str, Any]]
+
+
+# Required columns of each file, so that a damaged file is named when it is read.
 _SAMPLES = ("row", "split", "path", "group")
 _EPOCHS = ("epoch", "train_loss", "seconds", "images_per_second")
 
@@ -73,7 +98,7 @@ class RunDirectory:
         file = self.path / "environment.json"
         try:
             environment = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return
         written = environment.get("format", 1) if isinstance(environment, dict) else FORMAT
         if written != FORMAT:
@@ -104,10 +129,7 @@ class RunDirectory:
     @cached_property
     def data(self) -> dict[str, Any]:
         """Class names, counts, fingerprint, normalisation."""
-        data = self._json("data.json", dict[str, Any])
-        with self.reading("data.json"):
-            _require(_DATA, data)
-        return data
+        return dict(self._json("data.json", _Data))
 
     @property
     def status(self) -> Status:
@@ -118,6 +140,10 @@ class RunDirectory:
     def classes(self) -> list[str]:
         """Class names; the index is the class's number."""
         return list(self.data["classes"])
+
+    def count(self, part: str) -> int:
+        """How many images "train", "validation" or "test" has; 0 for a part that the data do not have."""
+        return int(self.data["counts"].get(part, 0))
 
     def samples(self) -> pd.DataFrame:
         """samples.csv: one row per image."""
@@ -166,14 +192,19 @@ class RunDirectory:
 
     def snapshot_files(self) -> list[tuple[int, str]]:
         """(epoch, name) of the snapshot files, by epoch."""
-        names = [file.name for file in self.path.glob("snapshots/epoch_[0-9]*.npz")]
-        return sorted((int(name[len("epoch_") : -len(".npz")]), f"snapshots/{name}") for name in names)
+        epochs = {file.stem.removeprefix("epoch_"): file.name for file in self.path.glob("snapshots/epoch_*.npz")}
+        return sorted((int(epoch), f"snapshots/{name}") for epoch, name in epochs.items() if epoch.isdecimal())
 
     @contextmanager
     def arrays(self, name: str) -> Iterator[Mapping[str, NDArray[Any]]]:
-        """The arrays of an .npz file. Raises UserError as `reading`."""
-        with self.reading(name) as file, np.load(file, allow_pickle=False) as arrays:
-            yield arrays
+        """The arrays of an .npz file. Raises UserError as `reading`, also if they take half of the machine's memory."""
+        with self.reading(name) as file:
+            with zipfile.ZipFile(file) as members:
+                size = sum(member.file_size for member in members.infolist())
+            if size > _LARGEST_ARRAYS:
+                raise ValueError(f"unpacked it has {size / 2**30:.1f} GiB")
+            with np.load(file, allow_pickle=False) as arrays:
+                yield arrays
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
@@ -181,7 +212,9 @@ class RunDirectory:
         file = self._file(name)
         try:
             yield file
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except UserError:
+            raise
+        except Exception as error:  # whatever a damaged or foreign file makes pandas, NumPy and zipfile raise
             reason = first_line(error)
             raise UserError(f"{file}: damaged, or not written by snellen ({reason}). Train the run again.") from error
 
@@ -214,6 +247,25 @@ class RunDirectory:
 
         with self.reading(name) as file:
             return pd.read_csv(file, dtype=dtype, keep_default_na=dtype is None)
+
+
+def array_of(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: Sequence[int | None], kind: str, below: int | None = None
+) -> NDArray[Any]:
+    """An array of an .npz file.
+
+    shape: None stands for any length. kind: NumPy's letter for a kind of numbers, such as "f". below: its values are
+    whole numbers from 0 to less than this. Raises KeyError if there is none, ValueError if it is another array.
+    """
+    array = arrays[name]
+    fits = len(array.shape) == len(shape) and all(
+        expected in {None, length} for length, expected in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in kind:
+        raise ValueError(f"'{name}' has the shape {array.shape} and type {array.dtype}")
+    if below is not None and array.size and not 0 <= array.min() <= array.max() < below:
+        raise ValueError(f"'{name}' has values outside 0 to {below - 1}")
+    return array
 
 
 def _require(names: Sequence[str], present: Container[str]) -> None:

@@ -30,6 +30,7 @@ _IGNORED = ("ignored", "ignore", "void")
 _CHANNELS = (("r", "red"), ("g", "green"), ("b", "blue"))
 _YES = frozenset({"1", "true", "yes", "ignored", "ignore", "x"})
 _NO = frozenset({"", "0", "false", "no", "-"})
+_LONGEST_LINE = 1000  # characters: the time that `_FORMATS` take grows with the square
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 _WORD = r"\S*[^\d\s]\S*"  # a word that is not a number
 _PLAIN_NAME = rf"(?P<name>{_WORD}(?: (?:\S+ )*{_WORD})?)"
@@ -72,16 +73,30 @@ def read_class_file(path: Path) -> list[MaskClass]:
     ]
     if not lines:
         raise UserError(f"{path}: no classes; expected one per line, such as '0 sky' or 'sky,128,0,64'.")
-    header = [word.strip().lower() for word in re.split(r"[,;\t]", lines[0][1])]
-    if set(header) & set(_NAME) and len(header) > 1:
-        return _from_csv(path, lines)
+    for number, line in lines:
+        if len(line) > _LONGEST_LINE:
+            raise UserError(f"{path}, line {number}: {len(line):,} characters; expected a class in a line.")
+    separator = next((mark for mark in ",;\t" if _is_header(lines[0][1], mark)), None)
+    if separator is not None:
+        return _from_csv(path, lines, separator)
     return [_from_line(line, f"{path}, line {number}") for number, line in lines]
 
 
-def _from_csv(path: Path, lines: list[tuple[int, str]]) -> list[MaskClass]:
-    separator = next(mark for mark in ",;\t" if mark in lines[0][1])
-    rows = csv.reader([line for _, line in lines], delimiter=separator, skipinitialspace=True)
-    header = [word.strip().lower() for word in next(rows)]
+def _is_header(line: str, separator: str) -> bool:
+    return separator in line and not set(_NAME).isdisjoint(_header(line, separator))
+
+
+def _header(line: str, separator: str) -> list[str]:
+    return [cell.lower() for cell in _cells(line, separator)]
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    row: list[str] = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+    return [cell.strip() for cell in row]
+
+
+def _from_csv(path: Path, lines: list[tuple[int, str]], separator: str) -> list[MaskClass]:
+    header = _header(lines[0][1], separator)
 
     def column(names: tuple[str, ...]) -> int | None:
         return next((header.index(name) for name in names if name in header), None)
@@ -89,9 +104,9 @@ def _from_csv(path: Path, lines: list[tuple[int, str]]) -> list[MaskClass]:
     name, value, colour, ignored = (column(names) for names in (_NAME, _VALUE, _COLOUR, _IGNORED))
     channels = [column(names) for names in _CHANNELS]
     entries = []
-    for (number, _), row in zip(lines[1:], rows, strict=True):
-        location = f"{path}, line {number}"
-        cells = [cell.strip() for cell in row] + [""] * (len(header) - len(row))
+    for number, line in lines[1:]:
+        location, cells = f"{path}, line {number}", _cells(line, separator)
+        cells += [""] * (len(header) - len(cells))
         flag = "" if ignored is None else cells[ignored].lower()
         if flag not in _YES | _NO:
             raise UserError(f"{location}: ignored='{cells[ignored or 0]}'; expected true or false.")

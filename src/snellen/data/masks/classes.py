@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as fields_of
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from snellen.errors import UserError
 from snellen.spec import Spec
+from snellen.words import first_line
 
 IGNORE = 255
 """The value of unscored pixels in every uint8 mask inside snellen."""
@@ -105,9 +107,12 @@ class ClassTable:
 
     @classmethod
     def recorded(cls, data: Mapping[str, Any]) -> ClassTable:
-        """The table that `as_dict` wrote to data.json."""
-        fields = {field.name: data[field.name] for field in fields_of(cls) if field.name != "names"}
-        return TypeAdapter(cls).validate_python({"names": data["classes"], **fields})
+        """The table that `as_dict` wrote to data.json. Raises UserError if it holds another."""
+        try:
+            fields = {field.name: data[field.name] for field in fields_of(cls) if field.name != "names"}
+            return TypeAdapter(cls).validate_python({"names": data["classes"], **fields})
+        except (KeyError, ValidationError) as error:
+            raise UserError(f"the classes in the run's data.json are damaged ({first_line(error)}).") from error
 
 
 def build_table(entries: Sequence[MaskClass], coding: Coding, source: str) -> ClassTable:
@@ -175,7 +180,8 @@ def _check(entries: Sequence[MaskClass], scored: Sequence[MaskClass], coding: Co
                 f"{source}: the masks hold colours, but class '{uncoloured[0]}' has none. Add its red,green,blue."
             )
     for kind, values in (("name", names), (code_kind, codes)):
-        duplicate = next((value for value in values if values.count(value) > 1), None)  # type: ignore[arg-type]
+        counts = Counter[str | int | Rgb | None](values)
+        duplicate = next((value for value in values if counts[value] > 1), None)
         if duplicate is not None:
             text = duplicate if not isinstance(duplicate, tuple) else rgb_text(duplicate)
             raise UserError(f"{source}: the {kind} {text!r} occurs twice. Each class needs its own.")

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from snellen.data.listing import Sample
 from snellen.models.classifier import Classifier, load_trained
 from snellen.recipe.load import read_resolved
-from snellen.run.directory import RunDirectory
+from snellen.run.directory import RunDirectory, array_of
 from snellen.run.writer import RunWriter
 from snellen.tasks.classification.recipe import Recipe
 
@@ -101,8 +101,12 @@ def read_predictions(run: RunDirectory, part: str) -> ImagePredictions:
     part: "validation" or "test".
     """
     with run.arrays(f"predictions/{part}.npz") as arrays:
-        rows = arrays.get("rows", np.arange(len(arrays["target"])))
-        return ImagePredictions(arrays["probabilities"], arrays["target"], int(arrays["epoch"]), rows)
+        classes, images = len(run.classes), run.count(part)
+        target = array_of(arrays, "target", (None,), "i", below=classes)
+        count = len(target)
+        probabilities = array_of(arrays, "probabilities", (count, classes), "f")
+        rows = array_of({"rows": np.arange(count)} | dict(arrays), "rows", (count,), "i", below=images)
+        return ImagePredictions(probabilities, target, int(array_of(arrays, "epoch", (), "i")), rows)
 
 
 def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
@@ -127,7 +131,7 @@ def records(classes: int) -> tuple[str, str]:
 
 def by_epoch(run: RunDirectory) -> NDArray[np.bool_]:
     """(epochs, N) bool: which validation images were right after each epoch."""
-    images = int(run.data["counts"]["validation"])
+    images = run.count("validation")
     with run.reading(CORRECT) as file:
         return np.fromfile(file, dtype=np.uint8).reshape(-1, images).astype(bool)
 
@@ -140,7 +144,7 @@ def classes_by_epoch(run: RunDirectory) -> NDArray[np.unsignedinteger[Any]] | No
     name, dtype = class_file(len(run.classes))
     if not (run.path / name).is_file():
         return None
-    images = int(run.data["counts"]["validation"])
+    images = run.count("validation")
     with run.reading(name) as file:
         classes = np.fromfile(file, dtype=dtype).reshape(-1, images)
     return classes if len(classes) == len(by_epoch(run)) else None
@@ -161,7 +165,11 @@ def read_snapshots(run: RunDirectory) -> list[Snapshot]:
     snapshots = []
     for epoch, name in run.snapshot_files():
         with run.arrays(name) as arrays:
-            snapshots.append(Snapshot(arrays["features"], arrays["rows"], arrays["probabilities"], epoch))
+            rows = array_of(arrays, "rows", (None,), "i", below=run.count("validation"))
+            features, probabilities = (
+                array_of(arrays, name, (len(rows), None), "f") for name in ("features", "probabilities")
+            )
+            snapshots.append(Snapshot(features, rows, probabilities, epoch))
     return snapshots
 
 

@@ -28,7 +28,7 @@ from snellen.insight.segmentation import by_image
 from snellen.models.segmenters.build import load_trained_segmenter
 from snellen.models.segmenters.segmenter import Segmenter
 from snellen.recipe.load import read_resolved
-from snellen.run.directory import RunDirectory
+from snellen.run.directory import RunDirectory, array_of
 from snellen.run.writer import RunWriter
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 
@@ -91,8 +91,12 @@ def read_predictions(run: RunDirectory, part: str) -> MaskPredictions:
     part: "validation" or "test".
     """
     with run.arrays(f"predictions/{part}.npz") as arrays:
-        rows = arrays.get("rows", np.arange(len(arrays["confusion"])))
-        return MaskPredictions(arrays["confusion"], arrays["boundary"], int(arrays["epoch"]), rows)
+        classes, images = len(run.classes), run.count(part)
+        confusion = array_of(arrays, "confusion", (None, classes, classes), "i")
+        count = len(confusion)
+        boundary = array_of(arrays, "boundary", (count, classes, 4), "i")
+        rows = array_of({"rows": np.arange(count)} | dict(arrays), "rows", (count,), "i", below=images)
+        return MaskPredictions(confusion, boundary, int(array_of(arrays, "epoch", (), "i")), rows)
 
 
 def prediction_table(run: RunDirectory, part: str) -> pd.DataFrame:
@@ -107,7 +111,7 @@ def by_epoch(run: RunDirectory) -> NDArray[np.uint32]:
 
     Memory-mapped, since the file may be large.
     """
-    images = int(run.data["counts"]["validation"])
+    images = run.count("validation")
     with run.reading(COUNTS) as file:
         if not file.stat().st_size:
             return np.zeros((0, images, len(run.classes), 3), "<u4")
@@ -125,5 +129,8 @@ def read_snapshots(run: RunDirectory) -> list[MaskSnapshot]:
     snapshots = []
     for epoch, name in run.snapshot_files():
         with run.arrays(name) as arrays:
-            snapshots.append(MaskSnapshot(arrays["masks"], arrays["sizes"], arrays["rows"], epoch))
+            rows = array_of(arrays, "rows", (None,), "i", below=run.count("validation"))
+            masks = array_of(arrays, "masks", (len(rows), None, None), "u")
+            sizes = array_of(arrays, "sizes", (len(rows), 2), "i", below=max(masks.shape[1:]) + 1)
+            snapshots.append(MaskSnapshot(masks, sizes, rows, epoch))
     return snapshots
