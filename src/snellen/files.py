@@ -114,7 +114,7 @@ def from_json(kind: type[T], text: str) -> T:
     Raises ValueError that names what is missing or wrong.
     """
     try:
-        value: T = _adapter(kind).validate_json(text, strict=True)
+        value: T = _adapter(kind).validate_json(text, strict=True)  # type: ignore[arg-type] # types are hashable
         return value
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
