@@ -117,7 +117,9 @@ def fuzz(parser: Parser, runs: int, seed: int, report: Callable[[str], None] = l
                 findings[failure[0]] = Finding(*failure, name, content)
                 report(f"{number + 1:,}: {failure[0]}")
             if (number + 1) % 10_000 == 0:
-                report(f"{number + 1:,}: {len(lines.seen & lines.all)} of {len(lines.all)} lines, {len(findings)} findings")
+                report(
+                    f"{number + 1:,}: {len(lines.seen & lines.all)} of {len(lines.all)} lines, {len(findings)} findings"
+                )
         for finding in findings.values():
             _shrink(parser, folder, finding, seeds[finding.name])
         if sorted(Path(parent).iterdir()) != [folder]:
