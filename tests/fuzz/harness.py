@@ -28,21 +28,13 @@ from tests.fuzz.mutate import mutated
 
 from snellen.errors import UserError
 
-_SECONDS = 5.0
+_REFUSED = "UserError"
+_SECONDS = 20.0
 _MEMORY = 1 << 30  # bytes
 _TRACED = 4  # one in so many files; tracing takes most of the time
 _SHRINKING = 300  # executions for each finding
-_WRITING = {
-    "os.rename",
-    "os.remove",
-    "os.rmdir",
-    "os.mkdir",
-    "os.link",
-    "os.symlink",
-    "os.chmod",
-    "os.truncate",
-    "os.utime",
-}
+_CALLS = ("rename", "remove", "rmdir", "mkdir", "link", "symlink", "chmod", "truncate", "utime")
+_WRITING = {f"os.{call}" for call in _CALLS}
 _NEVER = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "pickle.find_class"}
 _OPEN_FOR_WRITING = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
 
@@ -100,11 +92,8 @@ def fuzz(parser: Parser, runs: int, seed: int, report: Callable[[str], None] = l
     refused = 0
     with tempfile.TemporaryDirectory(prefix="snellen-fuzz-") as parent:
         folder = Path(parent) / "folder"
-        folder.mkdir()
-        for name, content in seeds.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        corpus: dict[str, list[bytes]] = {name: [content] for name, content in seeds.items()}
+        write_files(folder, seeds)
+        corpus = {name: [content] for name, content in seeds.items()}
         for name in names:
             with lines:
                 failure = _failure(parser, folder, name, seeds[name])
@@ -121,16 +110,16 @@ def fuzz(parser: Parser, runs: int, seed: int, report: Callable[[str], None] = l
                 failure = _failure(parser, folder, name, content)
             if len(lines.seen) > before:
                 corpus[name].append(content)
-            if failure is None:
-                pass
-            elif failure[0] == "UserError":
+            (folder / name).write_bytes(seeds[name])
+            if failure is not None and failure[0] == _REFUSED:
                 refused += 1
-            elif failure[0] not in findings:
+            elif failure is not None and failure[0] not in findings:
                 findings[failure[0]] = Finding(*failure, name, content)
                 report(f"{number + 1:,}: {failure[0]}")
-            (folder / name).write_bytes(seeds[name])
             if (number + 1) % 10_000 == 0:
-                report(f"{number + 1:,}: {len(lines.seen)} of {len(lines.all)} lines, {len(findings)} findings")
+                report(
+                    f"{number + 1:,}: {len(lines.seen & lines.all)} of {len(lines.all)} lines, {len(findings)} findings"
+                )
         for finding in findings.values():
             _shrink(parser, folder, finding, seeds[finding.name])
         if sorted(Path(parent).iterdir()) != [folder]:
@@ -139,16 +128,22 @@ def fuzz(parser: Parser, runs: int, seed: int, report: Callable[[str], None] = l
     return Result(runs, refused, len(lines.seen & lines.all), len(lines.all), list(findings.values()), missed)
 
 
+def write_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Files by their names in the folder, which may lead into folders below it."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
 def _failure(parser: Parser, folder: Path, name: str, content: bytes) -> tuple[str, str] | None:
-    """What reading a file raises: a key and the traceback; None if nothing. "UserError": it was refused."""
+    """What reading a file raises: a key and the traceback, _REFUSED and the message, or None."""
     (folder / name).write_bytes(content)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         with _guarded(folder):
             parser.read(folder, name)
     except UserError as error:
-        str(error).encode()  # can be printed
-        result = "UserError", str(error)
+        result = _REFUSED, str(error)
     except (Exception, _ForbiddenError) as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "/snellen/" in frame.filename] or frames

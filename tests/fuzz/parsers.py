@@ -339,7 +339,7 @@ def _read_disk_cache(folder: Path, name: str) -> None:
     pixels = folder / "cache" / "pixels"
     pixels.mkdir(parents=True, exist_ok=True)
     for file in [*pixels.iterdir(), *pixels.parent.glob("hashes/*")]:
-        file.unlink()
+        file.unlink(missing_ok=True)  # a connection that is closed meanwhile removes some
     segment = json.loads(_disk_cache_seeds()["row.json"])[0]
     shutil.copy(folder / "index.sqlite", pixels)
     shutil.copy(folder / "pixels", pixels / segment)

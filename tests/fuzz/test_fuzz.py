@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.fuzz.harness import Parser, fuzz
+from tests.fuzz.harness import Parser, fuzz, write_files
 from tests.fuzz.parsers import PARSERS
 
 from snellen import UserError
@@ -88,7 +88,7 @@ REFUSED = [
     ("table", "table.csv", b"path,label\n" + 300 * b"a" + b",b"),
     ("classes", "class_dict.csv", b'name,"\nk'),
     ("classes", "labels.csv", b"class;,\n##"),
-    ("classes", "codes.txt", b"a " * 1000),
+    ("classes", "codes.txt", b"0 " + 50_000 * b"1a" + b" 1 2 3 4 5"),  # a minute of backtracking
     ("run", "recipe.yaml", b"\xee"),
     ("run", "data.json", b'{"counts": 3, ' + PARSERS["run"].seeds()["data.json"].replace(b'"counts"', b'"others"')[1:]),
     ("run", "environment.json", 5000 * b"["),
@@ -112,9 +112,7 @@ def test_the_smallest_files_found_are_refused(parser: str, name: str, content: b
 
 
 def write_seeds(parser: str, folder: Path) -> None:
-    for name, content in PARSERS[parser].seeds().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+    write_files(folder, PARSERS[parser].seeds())
 
 
 def test_progress_of_another_type_is_refused(tmp_path: Path) -> None:
