@@ -107,7 +107,16 @@ def _interrupt_the_command(driver: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """As a command does; the workers of pytest-xdist ignore it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 @pytest.mark.parametrize("fault", [_kill_the_worker, _interrupt_the_command, _lose_the_node])
 def test_a_fault_changes_no_bit(
     fault: Callable[[int], None],
