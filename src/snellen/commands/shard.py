@@ -7,11 +7,9 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +17,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import Progress
 
+from snellen.data.bounded import bounded_map
 from snellen.data.sharding import Packed, ShardPlan, ShardSample, plan_shards
 from snellen.data.shards.index import INDEX, Index, Member, write_index
 from snellen.data.shards.remote import is_url
@@ -171,13 +170,10 @@ def _members(contents: _Content, places: list[tuple[int, int]]) -> list[Member]:
 
 def _read_ahead(samples: Sequence[ShardSample]) -> Iterator[tuple[ShardSample, _Content]]:
     """The contents of the samples, in their order, read by a few threads."""
-    batches = (samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH))
+    batches = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        waiting = deque((batch, pool.submit(_contents, batch)) for batch in islice(batches, _AHEAD))
-        while waiting:
-            batch, future = waiting.popleft()
-            yield from zip(batch, future.result(), strict=True)
-            waiting.extend((batch, pool.submit(_contents, batch)) for batch in islice(batches, 1))
+        for batch, contents in zip(batches, bounded_map(pool, _contents, batches, _AHEAD), strict=True):
+            yield from zip(batch, contents, strict=True)
 
 
 def _contents(samples: Sequence[ShardSample]) -> list[_Content]:

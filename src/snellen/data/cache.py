@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from snellen.data.batch import ImageList, RawBatch
+from snellen.data.bounded import bounded_map
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.normalization import Triple
 from snellen.data.rereading import Rereading, state_of
 from snellen.data.store import CacheBudget, PixelStore
 
 _STATISTICS_IMAGES = 5000
-_AHEAD = 4  # results per processor
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Pixels:
@@ -80,6 +75,10 @@ class Pixels:
             if self._budget is not None and self._budget.take(image.nbytes):
                 self._cached[row] = image = self._store.put(image)
         return image
+
+    def one_by_one(self, rows: Sequence[int]) -> Iterator[Tensor]:
+        """The images of rows, in their order; only a few that must be decoded are held at a time."""
+        return map(self.image, rows) if self._pool is None else bounded_map(self._pool, self.image, rows)
 
     def _block_of(self, rows: Tensor) -> RawBatch:
         assert self._block is not None
@@ -153,12 +152,11 @@ def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
     total = torch.zeros(3, dtype=torch.int64)
     squares = torch.zeros(3, dtype=torch.int64)
     levels = torch.arange(256)  # histograms are (3, 256)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for image in bounded_map(pool, pixels.image, range(0, len(pixels), step)):
-            histograms = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image])
-            total += (histograms * levels).sum(1)
-            squares += (histograms * levels**2).sum(1)
-            count += image[0].numel()
+    for image in pixels.one_by_one(range(0, len(pixels), step)):
+        histograms = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image])
+        total += (histograms * levels).sum(1)
+        squares += (histograms * levels**2).sum(1)
+        count += image[0].numel()
     mean = total.double() / count
     variance = squares.double() / count - mean**2
     return _triple(mean / 255), _triple(variance.clamp(min=0).sqrt() / 255)
@@ -167,15 +165,3 @@ def channel_statistics(pixels: Pixels) -> tuple[Triple, Triple]:
 def _triple(values: Tensor) -> Triple:
     red, green, blue = values.tolist()
     return red, green, blue
-
-
-def bounded_map(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], held: int | None = None
-) -> Iterator[Result]:
-    """Like pool.map, but only `held` results are held at a time; None: a few per processor."""
-    remaining = iter(items)
-    held = held or _AHEAD * (os.cpu_count() or 1)
-    waiting = deque(pool.submit(function, item) for item in islice(remaining, held))
-    while waiting:
-        yield waiting.popleft().result()
-        waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))

@@ -17,7 +17,8 @@ from snellen.data.augment.draws import Draws, PartOfBatch
 from snellen.data.augment.mixing import draw_mixing, soft_targets
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
-from snellen.data.cache import Pixels, bounded_map
+from snellen.data.bounded import bounded_map
+from snellen.data.cache import Pixels
 from snellen.randomness import derive
 
 _BATCHES_AHEAD = 3

@@ -13,9 +13,7 @@ from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Listi
 from snellen.data.masks.class_files import FILE_NAMES
 from snellen.data.masks.pairing import find_pairs
 from snellen.data.passed_over import passed_over_note
-from snellen.data.shards.sources import data_path
-from snellen.data.sources import list_source
-from snellen.data.torchvision_sets import PREFIX, write_set
+from snellen.data.sources import list_source, source_path
 from snellen.data.unlabelled import listed_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError
@@ -74,7 +72,7 @@ def plan_shards(source: str | Path) -> ShardPlan:
     Everything that decides how a folder is read is kept: names, tables of images, tables of classes. Raises UserError
     if there are no images, or if a table names images that are not below its folder.
     """
-    path = write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else data_path(source)
+    path = source_path(source)
     if path.is_dir():
         return _of_folder(path.absolute())  # so that it has a name
     if path.suffix.lower() == ".txt" and path.is_file():

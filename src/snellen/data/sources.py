@@ -145,13 +145,10 @@ def list_images(patterns: Sequence[str | Path]) -> list[Path]:
 def list_source(source: Source, spec: DataSpec, root: Path | None = None) -> Listing:
     from snellen.data.folders import list_folder
     from snellen.data.table import list_table
-    from snellen.data.torchvision_sets import PREFIX, write_set
 
     if not isinstance(source, str | Path):
         return list_table(source, spec, root)
-    if str(source).startswith(PREFIX):
-        return list_folder(write_set(str(source).removeprefix(PREFIX)), spec)
-    path = data_path(source)
+    path = source_path(source)
     if not path.exists():
         raise UserError(f"{source}: no such file or folder.{_nearest(path)}")
     if path.is_file():
@@ -159,6 +156,13 @@ def list_source(source: Source, spec: DataSpec, root: Path | None = None) -> Lis
             raise UserError(f"{path}: expected a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
         return list_table(path, spec, root)
     return list_folder(path, spec)
+
+
+def source_path(source: str | Path) -> Path:
+    """The path of a source: as `data_path` says, or the folder of torchvision:NAME, written if it is new."""
+    from snellen.data.torchvision_sets import PREFIX, write_set
+
+    return write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else data_path(source)
 
 
 def _nearest(path: Path) -> str:

@@ -13,7 +13,8 @@ from snellen.data.fingerprint import combined, content_hashes, is_large, names_a
 from snellen.data.folders import split_folders
 from snellen.data.listing import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.data.passed_over import passed_over_note
-from snellen.data.shards.sources import data_path, inside_shards
+from snellen.data.shards.sources import inside_shards
+from snellen.data.sources import source_path
 from snellen.errors import UserError
 from snellen.spec import Spec
 from snellen.words import counted
@@ -56,9 +57,7 @@ def read_unlabelled(source: str | Path, compare: bool = False) -> UnlabelledSet:
     trained on. compare: by content, even so many images that it takes minutes. Raises UserError if there is no such
     folder or fewer than two images.
     """
-    from snellen.data.torchvision_sets import PREFIX, write_set
-
-    path = write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else data_path(source)
+    path = source_path(source)
     if path.suffix.lower() == ".txt" and path.is_file():
         root, files, layout, notes = path.parent, listed_images(path), f"listed in {path.name}", list[str]()
     elif path.is_dir():

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from snellen.engine import loop
+from snellen.engine.checkpoint import Checkpoint
 from snellen.engine.loop import Job
-from snellen.models.weights import load_all
+from snellen.models.weights import load_tensors
 
 DIVERGED = "diverged.pt"
 
@@ -53,10 +54,7 @@ def capture(job: Job, last_step: int) -> Path | None:
 
 def step_again(job: Job, captured: dict[str, Any]) -> Tensor:
     """Computes a captured step on the network of `job`, which is left as the step leaves it. Returns the loss."""
-    load_all(job.model, captured["model"])
-    job.optimizer.load_state_dict(captured["optimizer"])
-    if job.ema:
-        job.ema.module.load_state_dict(captured["ema"])
+    Checkpoint(job.writer, job.model, job.optimizer, job.ema).load(captured)
     job.model.train()
     alike = next(iter(job.feed.train(captured["epoch"], start=captured["step_in_epoch"])))
     fields = {
@@ -69,5 +67,5 @@ def step_again(job: Job, captured: dict[str, Any]) -> Tensor:
 
 def read_capture(run: Path) -> dict[str, Any]:
     """diverged.pt of a run, on the CPU."""
-    captured: dict[str, Any] = torch.load(run / DIVERGED, map_location="cpu", weights_only=True)
+    captured: dict[str, Any] = load_tensors(run / DIVERGED, torch.device("cpu"))
     return captured

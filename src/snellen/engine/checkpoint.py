@@ -104,6 +104,13 @@ class Checkpoint:
             "ema": self._ema.module.state_dict() if self._ema else None,
         }
 
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Sets the model, the optimiser and the average to what `state` gave."""
+        load_all(self._model, state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._ema:
+            self._ema.module.load_state_dict(state["ema"])
+
     def restore(self, device: torch.device) -> Progress | None:
         """Loads last.pt into model, optimiser and average. None if nothing has been saved yet.
 
@@ -114,10 +121,7 @@ class Checkpoint:
         if not self._path.is_file():
             return None
         with _reading(self._path, device) as state:
-            load_all(self._model, state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            if self._ema:
-                self._ema.module.load_state_dict(state["ema"])
+            self.load(state)
             progress = _progress_of(state)
         if kept_epoch(self._writer.path) != progress.chosen_epoch:
             progress.forget_choice()

@@ -54,7 +54,7 @@ def decode_images(
     """
     sides = images.train, images.validation
     files = [[images.root / sample.path for sample in samples] for samples in sides]
-    ahead = spec.unreadable == "skip" or not is_large([*files[0], *files[1]])
+    ahead = decodes_ahead([*files[0], *files[1]], spec)
     decoded = [
         decode_paths(paths, recipe, spec, budget, console, crops and not number, ahead)
         for number, paths in enumerate(files)
@@ -124,6 +124,11 @@ def decode_paths(
         budget=budget.part(spec.cache_mib // 4),
     )
     return Decoded(pixels, views, rows, left_out)
+
+
+def decodes_ahead(paths: Sequence[Path], spec: DataSpec | UnlabelledSpec) -> bool:
+    """Whether all are decoded before the first step: unless that takes minutes, and if `spec` leaves some out."""
+    return spec.unreadable == "skip" or not is_large(paths)
 
 
 def _to_decode(paths: Sequence[Path], read: Callable[[Path], Tensor], budget: CacheBudget) -> Pixels:

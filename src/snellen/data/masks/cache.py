@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from snellen.data.batch import RawBatch
-from snellen.data.cache import Pixels, bounded_map
+from snellen.data.bounded import bounded_map
+from snellen.data.cache import Pixels
 from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.disk_cache import DiskCache, Entry
 from snellen.data.listing import Unreadable

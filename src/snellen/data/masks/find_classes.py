@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.data.cache import bounded_map
+from snellen.data.bounded import bounded_map
 from snellen.data.decode import UnreadableImageError
 from snellen.data.masks.class_files import BUILT_IN, FILE_NAMES, read_class_file
 from snellen.data.masks.classes import (

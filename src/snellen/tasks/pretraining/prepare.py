@@ -32,7 +32,7 @@ from snellen.randomness import derive
 from snellen.run.writer import RunWriter
 from snellen.tasks.arithmetic import Recorded
 from snellen.tasks.classification.record import SAMPLE_COLUMNS, label_cells
-from snellen.tasks.decoding import Decoded, decode_images, decode_paths, whiten
+from snellen.tasks.decoding import Decoded, decode_images, decode_paths, decodes_ahead, whiten
 from snellen.tasks.kind import Facts
 from snellen.tasks.pretraining.methods.build import build_method
 from snellen.tasks.pretraining.methods.method import Method
@@ -89,7 +89,7 @@ def prepare(
     disk = DiskCache(recipe.data.disk_cache_mib)
     budget = CacheBudget(recipe.data.cache_mib, disk=disk)  # shared with the labelled images
     paths = [images.root / name for name in images.paths]
-    ahead = recipe.data.unreadable == "skip" or not is_large(paths)
+    ahead = decodes_ahead(paths, recipe.data)
     decoded = decode_paths(paths, recipe, recipe.data, budget, console, crops=True, ahead=ahead)
     images = dataclasses.replace(
         images, paths=tuple(images.paths[row] for row in decoded.rows), left_out=decoded.left_out
