@@ -13,7 +13,8 @@ from snellen.data.listing import IMAGE_SUFFIXES, TABLE_SUFFIXES, DataSpec, Listi
 from snellen.data.masks.class_files import FILE_NAMES
 from snellen.data.masks.pairing import find_pairs
 from snellen.data.passed_over import passed_over_note
-from snellen.data.sources import list_source, source_path
+from snellen.data.shards.sources import source_path
+from snellen.data.sources import list_source
 from snellen.data.unlabelled import listed_images
 from snellen.data.walk import files_below
 from snellen.errors import UserError

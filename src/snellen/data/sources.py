@@ -23,7 +23,7 @@ from snellen.data.listing import (
     images_below,
     natural,
 )
-from snellen.data.shards.sources import data_path
+from snellen.data.shards.sources import data_path, source_path
 from snellen.data.split import scored_part, split_images
 from snellen.errors import UserError
 from snellen.words import counted, did_you_mean
@@ -156,13 +156,6 @@ def list_source(source: Source, spec: DataSpec, root: Path | None = None) -> Lis
             raise UserError(f"{path}: expected a folder of images, or a table ({', '.join(sorted(TABLE_SUFFIXES))}).")
         return list_table(path, spec, root)
     return list_folder(path, spec)
-
-
-def source_path(source: str | Path) -> Path:
-    """The path of a source: as `data_path` says, or the folder of torchvision:NAME, written if it is new."""
-    from snellen.data.torchvision_sets import PREFIX, write_set
-
-    return write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else data_path(source)
 
 
 def _nearest(path: Path) -> str:

@@ -13,8 +13,7 @@ from snellen.data.fingerprint import combined, content_hashes, is_large, names_a
 from snellen.data.folders import split_folders
 from snellen.data.listing import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.data.passed_over import passed_over_note
-from snellen.data.shards.sources import inside_shards
-from snellen.data.sources import source_path
+from snellen.data.shards.sources import inside_shards, source_path
 from snellen.errors import UserError
 from snellen.spec import Spec
 from snellen.words import counted

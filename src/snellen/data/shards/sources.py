@@ -56,6 +56,13 @@ def data_path(source: str | Path) -> Path:
     return path if path.exists() else inside_shards(path)
 
 
+def source_path(source: str | Path) -> Path:
+    """The path of a source: as `data_path` says, or the folder of torchvision:NAME, written if it is new."""
+    from snellen.data.torchvision_sets import PREFIX, write_set
+
+    return write_set(str(source).removeprefix(PREFIX)) if str(source).startswith(PREFIX) else data_path(source)
+
+
 def inside_shards(path: Path) -> Path:
     """A ShardPath if `path`, or a folder above it, is the root of shards; else `path`. Raises UserError as above."""
     if is_opened(path):
