@@ -58,7 +58,8 @@ def nodes() -> Iterator[Any]:
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = Cluster(initialize_head=True, head_node_args=node | {"temp_dir": folder, "include_dashboard": False})
+        patch.setenv("RAY_TMPDIR", folder)  # of the file with the cluster's address too
+        cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
         cluster.add_node(**node)
         yield cluster
         cluster.shutdown()

@@ -14,6 +14,7 @@ from snellen import Run
 from snellen.commands import execution
 from snellen.commands.pretrain import pretrain
 from snellen.commands.train import resume, train
+from snellen.engine.environment import processor
 from snellen.engine.interrupt import StopRequest
 
 QUIET = Console(quiet=True)
@@ -91,4 +92,6 @@ def test_other_threads_and_another_device_are_reported(kind: str, digits: Path, 
     )
     assert f"OMP_NUM_THREADS={threads + 5}" in output
     output = _resumed(run, device="cuda:0", threads=threads)
-    assert "computed on cuda:0 and resumes on cpu, so its result will not be bit-identical" in output
+    assert "computed on cuda:0 and resumes on cpu, so its result may not be bit-identical" in output
+    output = _resumed(run, device="cpu", cpu="Another CPU")
+    assert f"computed on Another CPU and resumes on {processor()}, so its result may not" in output

@@ -19,7 +19,7 @@ from rich.table import Table
 from snellen.engine.budget import endless, trial_steps
 from snellen.engine.device import synchronise
 from snellen.engine.display import per_second
-from snellen.engine.environment import processor
+from snellen.engine.environment import unit_name
 from snellen.engine.loop import Job
 from snellen.tasks.kinds import load_for
 from snellen.words import counted
@@ -72,7 +72,7 @@ def bench_train(
                 speeds[name].append(speed)
                 console.print(f"round {number}: {name} {per_second(speed)} images/s", highlight=False)
     medians = {name: sorted(values)[_ROUNDS // 2] for name, values in speeds.items()}
-    device = torch.cuda.get_device_name(job.feed.device) if job.feed.device.type == "cuda" else processor()
+    device = unit_name(job.feed.device)
     machine = (
         f"{device}, {counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}, Python "
         f"{platform.python_version()}"

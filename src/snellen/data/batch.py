@@ -15,7 +15,7 @@ class RawBatch:
     """Decoded images of one batch, before any augmentation.
 
     pixels: (B, 3, H, W) uint8, RGB. Image b fills [:, : sizes[b, 0], : sizes[b, 1]]; the rest is zero.
-    sizes: (B, 2) int64 on the same device, height and width of each image in pixels.
+    sizes: (B, 2) int64 on the CPU, height and width of each image in pixels.
     uniform: True when every image fills the whole (H, W); stored so that the device need not be asked.
     """
 
@@ -34,6 +34,13 @@ class ImageList:
     def sizes(self) -> Tensor:
         """(B, 2) int64 on the CPU: height and width of each image in pixels."""
         return torch.tensor([image.shape[1:] for image in self.images]).reshape(-1, 2)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. To a GPU it is copied from page-locked memory, and the caller does not wait for it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Normalizer:

@@ -42,6 +42,7 @@ class Pixels:
         self._block = store.block if self.complete else None
         if self._block is not None:
             self._cached = [None] * len(cached)
+        self._copies: Tensor | list[Tensor] | None = None
         self._pool = None if self.complete else ThreadPoolExecutor(os.cpu_count())
 
     @property
@@ -54,8 +55,20 @@ class Pixels:
     def __len__(self) -> int:
         return len(self._cached)
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether batches are made from copies on another device."""
+        return self._copies is not None
+
+    def copy_to(self, device: torch.device) -> None:
+        """Copies the images, all of them in memory, to a device, for batches."""
+        if self._block is not None:
+            self._copies = self._block.to(device)
+        else:
+            self._copies = [self.image(row).to(device) for row in range(len(self))]
+
     def gather(self, rows: Tensor) -> RawBatch:
-        """The images of `rows`, (B,) int64, as a batch."""
+        """The images of `rows`, (B,) int64, as a batch: on the device that they are copied to, else on the CPU."""
         return self._block_of(rows) if self._block is not None else pad(self._images(rows), self._fill)
 
     def take(self, rows: Tensor) -> RawBatch | ImageList:
@@ -82,11 +95,14 @@ class Pixels:
 
     def _block_of(self, rows: Tensor) -> RawBatch:
         assert self._block is not None
-        pixels = self._block.index_select(0, rows)
+        block = self._copies if isinstance(self._copies, Tensor) else self._block
+        pixels = block.index_select(0, rows.to(block.device))
         return RawBatch(pixels, torch.tensor(pixels.shape[2:]).expand(len(rows), 2), uniform=True)
 
     def _images(self, rows: Tensor) -> list[Tensor]:
         indices = rows.tolist()
+        if isinstance(self._copies, list):
+            return [self._copies[index] for index in indices]
         return list(map(self.image, indices) if self._pool is None else self._pool.map(self.image, indices))
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,13 +15,10 @@ from snellen.data.augment.draws import Draws, PartOfBatch
 from snellen.data.augment.mixing import draw_mixing, soft_targets
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
-from snellen.data.bounded import bounded_map
+from snellen.data.batch import sent
 from snellen.data.cache import Pixels
+from snellen.data.prefetch import produced
 from snellen.randomness import derive
-
-_BATCHES_AHEAD = 3
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class Feed:
             return self._train_batch(shuffled[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
 
         shuffled = order(self.seed, epoch, len(self.targets))
-        return produced(make, range(start, self.steps), self.pixels, self.device)
+        return produced(make, range(start, self.steps), self.device, self.pixels)
 
     def evaluate(self, rows: NDArray[np.int64] | None = None, dealt: bool = False) -> Iterator[Batch]:
         """Batches of the evaluation views of all images, or of those in `rows`, in order.
@@ -104,7 +99,7 @@ class Feed:
 
         all_rows = torch.arange(len(self.targets)) if rows is None else torch.from_numpy(rows)
         steps = -(-len(all_rows) // self.batch_size)
-        return produced(make, ranks.dealt(steps) if dealt else range(steps), self.views, self.device)
+        return produced(make, ranks.dealt(steps) if dealt else range(steps), self.device, self.views)
 
     def _train_batch(self, rows: Tensor, epoch: int, step: int) -> Batch:
         generator = self._generator(epoch, step)
@@ -134,7 +129,7 @@ class Feed:
 
     def _on_device(self, images: Tensor, target: Tensor) -> Batch:
         images = on_device(images, self.device, self.channels_last)
-        return Batch(images, target.to(self.device, non_blocking=True))
+        return Batch(images, sent(target, self.device))
 
 
 def part_of_batch(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Draws]:
@@ -154,7 +149,7 @@ def part_count(images: int, parts: int) -> int:
 def on_device(images: Tensor, device: torch.device, channels_last: bool) -> Tensor:
     """The images on the device and in the memory format that the network expects."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return images.to(device, non_blocking=True).contiguous(memory_format=memory_format)
+    return sent(images, device).contiguous(memory_format=memory_format)
 
 
 def steps_in_epoch(count: int, batch_size: int, drop_last: bool) -> int:
@@ -170,17 +165,3 @@ def order(seed: int, epoch: int, count: int) -> Tensor:
     """(count,) int64: the rows of all images in the order of this epoch, which is counted from 1."""
     generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
     return torch.randperm(count, generator=generator)
-
-
-def produced(make: Callable[[int], Item], steps: range, pixels: Pixels, device: torch.device) -> Iterator[Item]:
-    """make(step) for each step, some of them ahead if that saves time."""
-    # Other threads help where they hide decoding, or the copy to another device. On the CPU with all pixels in
-    # memory they would only take a core away from the network.
-    prefetch = not pixels.complete or device.type != "cpu"
-    return _ahead(make, steps) if prefetch else map(make, steps)
-
-
-def _ahead(make: Callable[[int], Item], steps: range) -> Iterator[Item]:
-    """Two at a time, so that the images of one batch are decoded while those of another are augmented."""
-    with ThreadPoolExecutor(2, thread_name_prefix="snellen-feed") as pool:
-        yield from bounded_map(pool, make, steps, _BATCHES_AHEAD)

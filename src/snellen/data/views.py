@@ -11,7 +11,8 @@ from torch import Tensor
 from snellen import ranks
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.cache import Pixels
-from snellen.data.feed import on_device, order, part_of_batch, produced
+from snellen.data.feed import on_device, order, part_of_batch
+from snellen.data.prefetch import produced
 from snellen.randomness import derive
 
 
@@ -74,4 +75,4 @@ class ViewFeed:
             return ViewBatch(views[0], views[1], len(whole))
 
         shuffled = order(self.seed, epoch, len(self.pixels))
-        return produced(make, range(start, self.steps), self.pixels, self.device)
+        return produced(make, range(start, self.steps), self.device, self.pixels)

@@ -100,6 +100,11 @@ def processor() -> str:
     return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
+def unit_name(device: torch.device) -> str:
+    """The name of the GPU, or of the CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+
+
 def _git() -> Git | None:
     try:
         changes = _git_output("status", "--porcelain", "--untracked-files=no")

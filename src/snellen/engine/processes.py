@@ -81,9 +81,10 @@ class Processes:
 
     def __exit__(self, *_: object) -> None:
         if self._store is not None:
-            with suppress(RuntimeError):  # one that was killed does not leave
+            with suppress(RuntimeError):
                 _announce(self._store, self._trainings, "")
-                self._store.wait([f"left.{rank}" for rank in range(1, self.size)], _END)
+                if self._gone(self._store) is None:  # one that was killed does not leave
+                    self._store.wait([f"left.{rank}" for rank in range(1, self.size)], _END)
         for child in self._children:
             try:
                 child.wait(1)

@@ -16,7 +16,7 @@ from snellen.data.normalization import Normalization
 from snellen.engine.checkpoint import LAST
 from snellen.engine.device import find_device, make_fabric
 from snellen.engine.display import per_second
-from snellen.engine.environment import processor
+from snellen.engine.environment import processor, unit_name
 from snellen.engine.mode import Loss, Mode, ModeTiming, Workload
 from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, check_compiler, choose
@@ -37,6 +37,7 @@ class Recorded:
     normalization: Normalization
     trained: bool  # whether there is a checkpoint, which makes initial weights unnecessary
     device: str
+    unit: str  # the name of the processor or GPU
     threads: int
     data: Mapping[str, Any]
 
@@ -48,6 +49,7 @@ def recorded_of(run: RunDirectory) -> Recorded:
         Normalization.recorded(run.data["normalization"]),
         trained=(run.path / LAST).is_file(),
         device=run.environment.device,
+        unit=run.environment.gpu or run.environment.cpu,
         threads=run.environment.threads,
         data=run.data,
     )
@@ -80,7 +82,7 @@ def settle_mode(
         check_compiler(feed.device)
     if recorded is not None:
         console.print(mode_sentence(Choice(recorded.mode), feed.device), highlight=False, soft_wrap=True)
-        note = why_not_exact(recorded, str(feed.device), torch.get_num_threads())
+        note = why_not_exact(recorded, feed.device, torch.get_num_threads())
         if note:
             console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
         return recorded.mode, ()
@@ -100,14 +102,17 @@ def in_mode(recipe: AnyRecipe, mode: Mode) -> AnyRecipe:
     return recipe.model_copy(update={"hardware": mode.fixed(recipe.hardware)})
 
 
-def why_not_exact(recorded: Recorded, device: str, threads: int) -> str | None:
+def why_not_exact(recorded: Recorded, device: torch.device, threads: int) -> str | None:
     """Why a resumed run will not be bit-identical to an uninterrupted one, and what would make it so; else None."""
-    if device != recorded.device:
+    before, now = recorded.device, str(device)
+    if before == now:
+        before, now = recorded.unit, unit_name(device)
+    if before != now:
         return (
-            f"this run was computed on {recorded.device} and resumes on {device}, so its result will not be "
-            f"bit-identical to that of an uninterrupted run. For that, resume it on a machine with {recorded.device}."
+            f"this run was computed on {before} and resumes on {now}, so its result may not be bit-identical to that "
+            f"of an uninterrupted run. For that, resume it on a machine with {before}."
         )
-    if device == "cpu" and threads != recorded.threads:
+    if device.type == "cpu" and threads != recorded.threads:
         return (
             f"this run was computed with {counted(recorded.threads, 'thread')} and resumes with {threads}, so its "
             "result will not be bit-identical to that of an uninterrupted run. For that, resume it with "

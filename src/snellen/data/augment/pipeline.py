@@ -20,7 +20,7 @@ from snellen.data.augment.geometry import (
 )
 from snellen.data.augment.rotation import rotate
 from snellen.data.augment.spec import AugmentationSpec, EvaluationTransformSpec
-from snellen.data.batch import ImageList, Normalizer, RawBatch
+from snellen.data.batch import ImageList, Normalizer, RawBatch, sent
 from snellen.data.normalization import Normalization
 
 
@@ -85,12 +85,12 @@ class Augmentation:
 
     def evaluate(self, views: Tensor) -> Tensor:
         """(B, 3, S, S) from uint8 views as returned by `evaluation_view`."""
-        return self._normalised(views.to(self._device, non_blocking=True), white=255)
+        return self._normalised(sent(views, self._device), white=255)
 
     def _on_device(self, raw: RawBatch | ImageList) -> RawBatch | ImageList:
         if isinstance(raw, ImageList):
-            return ImageList([image.to(self._device, non_blocking=True) for image in raw.images])
-        return RawBatch(raw.pixels.to(self._device, non_blocking=True), raw.sizes.cpu(), raw.uniform)
+            return ImageList([sent(image, self._device) for image in raw.images])
+        return RawBatch(sent(raw.pixels, self._device), raw.sizes.cpu(), raw.uniform)
 
     def _changed(self, raw: RawBatch | ImageList, draws: Draws) -> RawBatch | ImageList:
         """Changes colours and blurs whole images, one at a time, rounded to whole grey levels again."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from snellen.data.augment.appearance import change_appearance
 from snellen.data.augment.draws import Draws, uniform
 from snellen.data.augment.framing import Mirrored
-from snellen.data.batch import Normalizer, RawBatch
+from snellen.data.batch import Normalizer, RawBatch, sent
 from snellen.data.masks.cache import RawPairs
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.spec import MaskAugmentationSpec, MaskEvaluationTransformSpec
@@ -42,9 +42,9 @@ class MaskAugmentation:
         draws: of this batch only; parameters are drawn on the CPU, so they are the same on every device.
         """
         spec = self._spec
-        images = RawBatch(self._on_device(raw.images.pixels), raw.images.sizes.cpu(), raw.images.uniform)
+        images = RawBatch(sent(raw.images.pixels, self._device), raw.images.sizes.cpu(), raw.images.uniform)
         windows = random_windows(images.sizes, spec, draws)
-        warped = warp(images, self._on_device(raw.masks.pixels), windows)
+        warped = warp(images, sent(raw.masks.pixels, self._device), windows)
         pixels = warped.pixels.mul_(1 / 255)
         if spec.changes_pixels:
             pixels = change_appearance(pixels, spec, draws)
@@ -59,16 +59,13 @@ class MaskAugmentation:
         count, channels, *sides = images.pixels.shape
         height, width = (-(-side // multiple) * multiple for side in sides)
         padded = torch.zeros(count, channels, height, width, device=self._device)
-        normalised = self._normalised(self._on_device(images.pixels), white=255)
+        normalised = self._normalised(sent(images.pixels, self._device), white=255)
         padded[:, :, : sides[0], : sides[1]] = normalised
         if not images.uniform:
             for canvas, (rows, columns) in zip(padded, images.sizes.tolist(), strict=True):
                 canvas[:, rows:] = 0
                 canvas[:, :, columns:] = 0
         return padded
-
-    def _on_device(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self._device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snellen import ranks
-from snellen.data.feed import on_device, order, part_count, part_of_batch, produced, steps_in_epoch
+from snellen.data.batch import sent
+from snellen.data.feed import on_device, order, part_count, part_of_batch, steps_in_epoch
 from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import PairPixels
+from snellen.data.prefetch import produced
 from snellen.randomness import derive
 
 LARGE = 768  # px: images with a longer side are scored tile by tile
@@ -100,7 +102,7 @@ class MaskFeed:
             return replace(self._on_device(images, labels, sizes, sizes), whole=len(whole))
 
         shuffled = order(self.seed, epoch, self.count)
-        return produced(make, range(start, self.steps), self.pixels.images, self.device)
+        return produced(make, range(start, self.steps), self.device, self.pixels.images, self.pixels.masks)
 
     def evaluate(self, rows: NDArray[np.int64] | None = None, dealt: bool = False) -> Iterator[MaskBatch]:
         """Batches of the evaluation views of all images, or of those in `rows`, in order, with whole masks.
@@ -116,7 +118,7 @@ class MaskFeed:
 
         batches = self.evaluation_batches(rows)
         steps = ranks.dealt(len(batches)) if dealt else range(len(batches))
-        return produced(make, steps, self.pixels.images, self.device)
+        return produced(make, steps, self.device, self.pixels.images, self.pixels.masks)
 
     def evaluation_batches(self, rows: NDArray[np.int64] | None = None) -> list[Tensor]:
         """The rows of each batch that `evaluate` yields."""
@@ -129,7 +131,7 @@ class MaskFeed:
 
     def _on_device(self, images: Tensor, labels: Tensor, content_size: Tensor, sizes: Tensor) -> MaskBatch:
         images = on_device(images, self.device, self.channels_last)
-        return MaskBatch(images, labels.to(self.device, non_blocking=True).long(), content_size, sizes)
+        return MaskBatch(images, sent(labels, self.device).long(), content_size, sizes)
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
