@@ -74,7 +74,7 @@ class Options:
         }
 
 
-Row = tuple[str, str, float]
+Row = tuple[str, str, list[float]]  # what, its unit, a value of each round
 """What is measured, its unit, its value."""
 
 
@@ -96,20 +96,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         options = Options(work=Path(work), **parsed)
         for name in rows:
-            table = Table("", "", "of the first", box=None, pad_edge=False)
+            table = Table("", f"median of {parsed['rounds']}", "range", "of the first", box=None, pad_edge=False)
             measured = ROWS[name](options)
-            for what, unit, value in measured:
-                table.add_row(what, f"{value:,.3g} {unit}", f"{value / measured[0][2]:.2f}")
+            for what, unit, values in measured:
+                spread = f"{min(values):,.3g} to {max(values):,.3g}"
+                ratios = [value / first for value, first in zip(values, measured[0][2], strict=True)]
+                table.add_row(what, f"{median(values):,.3g} {unit}", spread, f"{median(ratios):.2f}")
             Console(width=120).print(table, "")
 
 
 def interleaved(loops: Mapping[str, Callable[[], float]], rounds: int, unit: str) -> list[Row]:
-    """Each loop once per round, in turn; the medians."""
+    """Each loop once per round, in turn."""
     values: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds):
         for name, loop in loops.items():
             values[name].append(loop())
-    return [(name, unit, median(column)) for name, column in values.items()]
+    return [(name, unit, column) for name, column in values.items()]
 
 
 def training(options: Options) -> list[Row]:
@@ -125,11 +127,11 @@ def training(options: Options) -> list[Row]:
 
 
 def processes(options: Options) -> list[Row]:
-    """One epoch of a run, with one process and with two, each with its part of the threads."""
+    """An epoch of a fifth of the images, with one process and with two, each with its part of the threads."""
 
     def run(devices: int) -> float:
         out = options.work / f"processes-{devices}-{time.time_ns()}"
-        recipe = options.recipe(epochs=1, snapshots={"images": 0})
+        recipe = options.recipe(epochs=1, snapshots={"images": 0}, data={"fraction": 0.2})
         recipe["hardware"] |= {"devices": devices, "threads": max(1, options.threads // devices)}
         return float(train(options.data, recipe, out=out, console=QUIET).status.images_per_second or 0)
 
@@ -201,8 +203,8 @@ def predict(options: Options) -> list[Row]:
         ],
     }
     loops = {name: _clock(lambda command=command: _python(*command)) for name, command in commands.items()}
-    seconds = interleaved(loops, options.rounds, "s")
-    return [(name, "images/s", count / value) for name, _, value in seconds]
+    measured = interleaved(loops, options.rounds, "s")
+    return [(name, "images/s", [count / seconds for seconds in column]) for name, _, column in measured]
 
 
 ROWS: dict[str, Callable[[Options], list[Row]]] = {
