@@ -2,7 +2,8 @@
 
 Makes COUNT photographs of about 1 kB in ten class folders (distinct contents: a number is appended to each file), then
 times the command in a process of its own, start of Python included, until the first step begins: with train/ and val/
-folders, and for the split by content with an empty cache, and again with the hashes that this has kept.
+folders, and for the split by content with an empty cache, and again with the hashes that this has kept. With --masks,
+half of the files are masks with two classes, and the split is given.
 """
 
 from __future__ import annotations
@@ -31,17 +32,22 @@ loop.one_step = first_step
 sys.argv[0] = "snellen"
 cli.main()
 """
-OPTIONS = ["batch_size=128", "hardware.precision=fp32", "hardware.channels_last=false", "hardware.unfold=false"]
+OPTIONS = ["batch_size=32", "hardware.precision=fp32", "hardware.channels_last=false", "hardware.unfold=false"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", type=int, nargs="*", default=[100_000, 200_000], help="files")
+    parser.add_argument("--masks", action="store_true")
     parser.add_argument("--work", type=Path, help="where to write; default the system's temporary folder")
     options = parser.parse_args()
     for count in options.count:
         with tempfile.TemporaryDirectory(dir=options.work) as folder:
             work = Path(folder)
+            if options.masks:
+                write_masked(work / "scenes", count // 2)
+                print(f"{count:,} files, half of them masks: first step after {masked_seconds(work):.1f} s", flush=True)
+                continue
             write(work / "given", count, parts=("train", "train", "train", "train", "val"))
             print(f"{count:,} files, split given: first step after {seconds(work, 'given'):.1f} s", flush=True)
             write(work / "together", count, parts=("",))
@@ -68,10 +74,36 @@ def write(root: Path, count: int, parts: tuple[str, ...]) -> None:
         (folder / f"{number}.jpg").write_bytes(encoded[number % 10] + str(number).encode())
 
 
-def seconds(work: Path, data: str) -> float:
+def write_masked(root: Path, count: int) -> None:
+    """Small scenes with masks, a fifth of them for validation."""
+    masks = []
+    for rows in (SIDE // 2, SIDE // 4):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[:rows] = 1
+        Image.fromarray(mask).save(root.parent / "mask.png")
+        masks.append((root.parent / "mask.png").read_bytes())
+    Image.fromarray(np.full((SIDE, SIDE, 3), 99, np.uint8)).save(root.parent / "image.jpg")
+    image = (root.parent / "image.jpg").read_bytes()
+    for part in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / part / kind).mkdir(parents=True)
+    (root / "classes.txt").write_text("ground\nsky\n")
+    for number in range(count):
+        part = root / ("val" if number % 5 == 4 else "train")
+        (part / "images" / f"{number}.jpg").write_bytes(image + str(number).encode())
+        (part / "masks" / f"{number}.png").write_bytes(masks[number % 2])
+
+
+def masked_seconds(work: Path) -> float:
+    """As `seconds`, for images with masks."""
+    sizes = [f"augmentation.size=[{SIDE},{SIDE}]", "augmentation.resize=null", "model.weights=null"]
+    return seconds(work, "scenes", "segment-lite", *sizes, "normalization.source=data")
+
+
+def seconds(work: Path, data: str, recipe: str = "airnet-scratch", *changes: str) -> float:
     """The time until the first step, on the clock."""
     out = work / f"run-{time.time_ns()}"
-    command = [sys.executable, "-c", UNTIL_FIRST_STEP, "train", "airnet-scratch", data, "--out", str(out), *OPTIONS]
+    command = [sys.executable, "-c", UNTIL_FIRST_STEP, "train", recipe, data, "--out", str(out), *OPTIONS, *changes]
     environment = os.environ | {"SNELLEN_CACHE": str(work / f"cache-{data}")}
     started = time.perf_counter()
     process = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)

@@ -13,6 +13,9 @@ from snellen import UserError
 from snellen.data import fingerprint, kept_hashes
 from snellen.data.fingerprint import content_hash, content_hashes
 from snellen.data.listing import DataSpec
+from snellen.data.masks import cache
+from snellen.data.masks.sources import read_masked
+from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.sources import read_images
 
 
@@ -100,3 +103,28 @@ def test_many_images_with_a_split_are_not_read_before_training(
         case.start(split_digits, tmp_path / "damaged")
     assert not (tmp_path / "damaged" / "recipe.yaml").exists()
     assert read_images(split_digits, DataSpec()).fingerprint != images.fingerprint
+
+
+@pytest.mark.usefixtures("settled")
+def test_many_pairs_with_a_split_are_decoded_while_training(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few are looked at before, for classes and sizes; only those counts differ in what a run records."""
+    case = CASES["segmentation"]
+    whole = case.start(scenes, tmp_path / "whole")
+    monkeypatch.setattr(fingerprint, "_MANY", 10)
+    monkeypatch.setattr(cache, "_LOOKED_AT", 4)
+    monkeypatch.setenv("SNELLEN_CACHE", str(tmp_path / "cache"))
+    reads = _count_reads(monkeypatch)
+    images = read_masked(scenes, MaskDataSpec())
+    assert not reads
+    assert any("snellen check" in note for note in images.notes)
+    run = case.start(scenes, tmp_path / "run")
+    assert_same_bits(run, whole)
+    assert any("counted in 4 training and 3 validation masks" in note for note in run.data["notes"])
+    victim = scenes / images.train[1].mask
+    content = victim.read_bytes()
+    victim.write_bytes(content[:100])
+    with pytest.raises(UserError, match=victim.name):
+        case.start(scenes, tmp_path / "damaged")
+    victim.write_bytes(content)

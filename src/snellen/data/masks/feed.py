@@ -123,6 +123,7 @@ class MaskFeed:
     def evaluation_batches(self, rows: NDArray[np.int64] | None = None) -> list[Tensor]:
         """The rows of each batch that `evaluate` yields."""
         all_rows = torch.arange(self.count) if rows is None else torch.from_numpy(rows)
+        assert self.pixels.sizes is not None, "training images are not scored"
         large = (self.pixels.sizes[all_rows] > LARGE).any(1)
         edges = (torch.nonzero(large[1:] | large[:-1])[:, 0] + 1).tolist()
         runs = all_rows.tensor_split(edges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from snellen.data.fingerprint import combined, content_hashes
+from snellen.data.fingerprint import combined, content_hashes, is_large, names_and_sizes, uncompared_note
 from snellen.data.leaks import leak_notes
 from snellen.data.listing import LabelledImage, Source, SplitSet, grouped
 from snellen.data.masks.classes import ClassTable
@@ -31,6 +31,11 @@ class MaskedSample:
     mask: str
     group: str | None = None
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """Image and mask."""
+        return self.path, self.mask
+
 
 @dataclass(frozen=True, repr=False)
 class MaskedSet(SplitSet[MaskedSample, ClassTable]):
@@ -50,17 +55,21 @@ def is_masked(data: Source) -> bool:
     return root.is_dir() and find_pairs(root, None, None) is not None
 
 
-def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
+def read_masked(data: str | Path, spec: MaskDataSpec, compare: bool = False) -> MaskedSet:
     """The images and masks of a folder, split into training and validation, and test if it has such a part.
 
-    Raises UserError, with the file or folder, if it cannot be used; files without a partner are left out and
-    listed if `spec` says so.
+    compare: by content, even so many images that come with a split that it takes minutes. Raises UserError, with the
+    file or folder, if it cannot be used; files without a partner are left out and listed if `spec` says so.
     """
     root, pairing = _pairs(data, spec)
     images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
-    masks = [root / pair.mask for pair in pairing.pairs]
-    hashes = content_hashes([root / pair.image for pair in pairing.pairs])
-    mask_hashes = content_hashes(masks)
+    files, masks = [root / pair.image for pair in pairing.pairs], [root / pair.mask for pair in pairing.pairs]
+    by_content = compare or any(pair.side == "unknown" for pair in pairing.pairs) or not is_large([*files, *masks])
+    if by_content:
+        hashes, mask_hashes = content_hashes(files), content_hashes(masks)
+    else:
+        hashes = names_and_sizes(files, [pair.image for pair in pairing.pairs])
+        mask_hashes = names_and_sizes(masks, [pair.mask for pair in pairing.pairs])
     if len(images) < 2 and pairing.pairs[0].side == "unknown":
         raise UserError(
             f"{root}: only one image with a mask; expected at least two, one for training and one for validation."
@@ -72,6 +81,8 @@ def read_masked(data: str | Path, spec: MaskDataSpec) -> MaskedSet:
         part = "training" if "train" in missing else "validation"
         raise UserError(f"{root}: no {part} images. All images belong to one group, or have the same content.")
     notes += [*leak_notes(images, sides, hashes), *few_masks_notes(sides.count("validation"))]
+    if not by_content:
+        notes.append(uncompared_note(len(images)))
     classes, class_notes = find_classes(masks, spec.classes, spec.class_table, table_folders(root))
     samples = [
         MaskedSample(pair.image, pair.mask, image.group) for pair, image in zip(pairing.pairs, images, strict=True)

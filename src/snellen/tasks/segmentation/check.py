@@ -104,7 +104,7 @@ def check(
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder. Choose another for the overlays.")
     spec = load_as(SegmentationRecipe, {"task": "segmentation"}, overrides).data
-    images = read_masked(check_path(data), spec.model_copy(update={"unpaired": "skip"}))
+    images = read_masked(check_path(data), spec.model_copy(update={"unpaired": "skip"}), compare=True)
     samples = [*images.train, *images.validation, *images.test]
     reading = spec.reading(images.classes)
     sizes: Counter[tuple[int, int]] = Counter()

@@ -20,7 +20,7 @@ from snellen.data.disk_cache import DiskCache
 from snellen.data.given import check_path
 from snellen.data.listing import Source
 from snellen.data.masks.augment import MaskAugmentation
-from snellen.data.masks.cache import load_pairs
+from snellen.data.masks.cache import PairFiles, load_pairs
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.feed import MaskFeed
 from snellen.data.masks.sources import MaskedSample, masks_to_score
@@ -157,15 +157,15 @@ def score_pairs(
     cannot be used unless the recipe skips them.
     """
     arithmetic = arithmetic_of(run, recipe)
-    loaded = load_pairs(
+    pairs = PairFiles(
         [(root / sample.path, root / sample.mask) for sample in samples],
         recipe.data.reading(classes),
         recipe.evaluation.resize,
-        False,
-        CacheBudget(recipe.data.cache_mib, disk=DiskCache(recipe.data.disk_cache_mib)),
+        masks_too=False,
         training=training_sizes(run),
         bits=recipe.data.bits,
     )
+    loaded = load_pairs(pairs, CacheBudget(recipe.data.cache_mib, disk=DiskCache(recipe.data.disk_cache_mib)))
     if loaded.failed and recipe.data.unreadable == "error":
         raise loaded.failed[0]
     if not loaded.pixels.class_pixels[:, :-1].any():
