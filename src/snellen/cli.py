@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import warnings
@@ -56,6 +57,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

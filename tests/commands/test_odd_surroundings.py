@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from snellen import UserError, train
-from snellen.cli import app
+from snellen.cli import app, main
 from snellen.engine.device import make_fabric
 from snellen.tasks.kinds import load_recipe
 from snellen.tasks.setup import with_absolute_weights
@@ -37,6 +38,16 @@ def test_a_long_list_of_classes_is_not_a_path(digits: Path, tmp_path: Path) -> N
     result = CliRunner().invoke(app, ["train", str(digits), f"data.classes=[{names}]", "--out", str(tmp_path / "run")])
     assert isinstance(result.exception, UserError)
     assert "class" in str(result.exception)
+
+
+def test_a_name_that_is_too_long_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = 300 * "9"
+    monkeypatch.setattr(sys, "argv", ["snellen", "check", name])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == f"error: {name}: File name too long\n"
 
 
 def test_a_name_that_is_not_text_is_reported_before_anything_is_decoded(digits: Path, tmp_path: Path) -> None:

@@ -89,16 +89,17 @@ def kind_and_size(path: Path) -> tuple[str, int, int]:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
+def opened_image(path: Path, more: int = 0) -> Iterator[Image.Image]:
     """An open image file; anything wrong with it, also while its pixels are read, raises UnreadableImageError.
 
-    So does an image that does not fit into memory, or one of more than a billion pixels.
+    So does an image that does not fit into memory, or one of more than a billion pixels. more: bytes per pixel that the
+    caller needs besides those of decoding it as RGB.
     """
     try:
         with _opened(path) as file, _without_limit(file) as opened:
             pixels = opened.width * opened.height
             with _alone if pixels > _LARGE else nullcontext():
-                _check_size(path, opened)
+                _check_size(path, opened, more)
                 yield opened
     except UserError:
         raise
@@ -136,12 +137,12 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
+def _check_size(path: Path, image: Image.Image, more: int) -> None:
     pixels = image.width * image.height
     size = f"{image.width:,} x {image.height:,} pixels"
     if pixels > _MOST_PIXELS:
         raise UnreadableImageError(path, f"{size}, more than a billion")
-    needed = pixels * _BYTES.get(image.mode, 20)
+    needed = pixels * (_BYTES.get(image.mode, 20) + more)
     if pixels > _LARGE and needed > (free := free_memory() * 3 // 4):
         raise UnreadableImageError(
             path, f"decoding {size} takes {needed / 2**30:.1f} GiB; {free / 2**30:.1f} GiB are available"

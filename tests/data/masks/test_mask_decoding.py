@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from snellen.data import decode
 from snellen.data.decode import UnreadableImageError
 from snellen.data.masks.cache import decode_set
 from snellen.data.masks.classes import IGNORE, LAND_COVER, MaskClass, build_table
@@ -157,6 +158,20 @@ def test_land_cover_is_binarised_but_not_guessed(tmp_path: Path) -> None:
 def test_masks_that_cannot_be_interpreted(tmp_path: Path, image: Image.Image, table: object, message: str) -> None:
     with pytest.raises(UnreadableImageError, match=message):
         decode_mask(save(tmp_path / "a.jpg", image), MaskReading(table))  # type: ignore[arg-type]
+
+
+def test_a_mask_that_takes_more_memory_than_there_is_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes can claim any size; turning values into classes takes more of it than decoding them."""
+    Image.new("L", (300, 200)).save(tmp_path / "mask.png")
+    reading = MaskReading(INDEX)
+    monkeypatch.setattr(decode, "_LARGE", 300 * 200 - 1)
+    monkeypatch.setattr(decode, "free_memory", lambda: 300 * 200 * 48 * 4 // 3)
+    assert decode_mask(tmp_path / "mask.png", reading).shape == (200, 300)
+    monkeypatch.setattr(decode, "free_memory", lambda: 300 * 200 * 47 * 4 // 3)
+    with pytest.raises(UnreadableImageError, match=r"mask\.png: decoding 300 x 200 pixels takes"):
+        decode_mask(tmp_path / "mask.png", reading)
 
 
 def test_fractions_and_damage_are_reported(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.shards import opened
 from snellen.data.shards.index import INDEX, Shard, read_index
 from snellen.data.shards.scan import scan
-from snellen.data.shards.sources import data_path
+from snellen.data.shards.sources import data_path, inside_shards
 from snellen.data.walk import files_below
 
 PIXELS = b"\x89PNG\r\n\x1a\n" + bytes(500)
@@ -223,3 +223,8 @@ def test_any_bytes_in_an_index_are_read_or_refused(data: st.DataObject, tmp_path
     assert (index.start >= 0).all()
     assert (index.start + index.size <= np.array([shard.size for shard in index.shards])[index.shard]).all()
     assert not any(".." in name.split("/") or name.startswith("/") for name in index.names)
+
+
+def test_a_path_that_is_too_long_is_in_no_shards() -> None:
+    path = Path("/" + 300 * "9")
+    assert inside_shards(path) == path

@@ -20,6 +20,7 @@ _JPEG_TOLERANCE = 48
 _BLURRED = 0.1  # share of a JPEG's pixels, at borders of classes, that may match no colour
 _PURE_TOLERANCE = 63
 _MOST_NAMED = 5
+_BYTES = 40  # per pixel, at most, while colours or values become classes
 _BEYOND = 65536  # stands for all values above 16 bits
 
 
@@ -86,7 +87,7 @@ def decode_mask(path: Path, reading: MaskReading, size: tuple[int, int] | None =
 
 def open_mask(path: Path) -> MaskPixels:
     """The pixels of a mask file, upright by its EXIF orientation. Raises UnreadableImageError."""
-    with opened_image(path) as opened:
+    with opened_image(path, more=_BYTES) as opened:
         mode, jpeg = opened.mode, opened.format in {"JPEG", "MPO"}
         image = upright(opened)
         if mode in {"LA", "La"}:

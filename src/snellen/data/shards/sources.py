@@ -74,7 +74,7 @@ def inside_shards(path: Path) -> Path:
 
 def is_shards(folder: Path) -> bool:
     """Whether a folder holds shards with their index."""
-    return (folder / INDEX).is_file()
+    return os.path.isfile(folder / INDEX)  # not its method, which raises OSError for a name that is too long
 
 
 def _in_folder(folder: Path) -> tuple[Path, str]:
