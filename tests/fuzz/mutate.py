@@ -36,8 +36,8 @@ def mutated(content: bytes, others: Sequence[bytes], words: Sequence[bytes], ran
     """One to eight changes of a file. others: to copy parts from. words: that the format gives a meaning."""
     for _ in range(random.choice((1, 1, 1, 2, 2, 4, 8))):
         changes = _TEXT_CHANGES if content.isascii() and b"\0" not in content else _CHANGES
-        content = random.choice(changes)(content, others, words, random)
-    return content[:_LONGEST]
+        content = random.choice(changes)(content, others, words, random)[:_LONGEST]
+    return content
 
 
 Change = Callable[[bytes, Sequence[bytes], Sequence[bytes], Random], bytes]
