@@ -165,7 +165,7 @@ def main() -> None:
         )
         run = train(folder / "data", options.recipe, out=folder / "run", overrides=fields)
         found = hit_share(run, places, options.side)
-        layer = layer_of(cast("Classifier", run.model()), options.size)
+        layer, top1 = layer_of(cast("Classifier", run.model()), options.size), run.status.score or 0
     table = Table(box=None, pad_edge=False)
     for column in (
         "recipe",
@@ -183,7 +183,7 @@ def main() -> None:
         options.recipe,
         layer.name,
         f"{layer.side} x {layer.side}",
-        f"{run.status.score or 0:.1%}",
+        f"{top1:.1%}",
         f"{found.hits} of {found.images}",
         percents(wilson(found.hits, found.images)),
         f"{found.random_hits} of {found.images}",

@@ -74,7 +74,7 @@ def heated(image: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
     share = np.asarray(resized)[..., None]  # (h, w, 1)
     colours = np.stack([np.interp(share[..., 0], _HEAT_AT, channel) for channel in zip(*_HEAT, strict=True)], axis=2)
     grey = np.asarray(image.convert("L").convert("RGB"), dtype=np.float32)
-    opacity = 0.15 + 0.65 * np.sqrt(share)
+    opacity = 0.1 + 0.7 * share**0.75
     return Image.fromarray(((1 - opacity) * grey + opacity * colours).round().astype(np.uint8))
 
 

@@ -11,8 +11,6 @@ from snellen.errors import UserError
 from snellen.models.classifier import Classifier
 from snellen.models.positions import PositionLayer, find_position_layer
 
-METHOD = "LayerCAM"
-
 
 def saliency_maps(
     classifier: Classifier, images: Tensor, classes: Tensor, layer: PositionLayer | None = None
@@ -23,11 +21,11 @@ def saliency_maps(
     classes: (B,) int64, the class whose score is explained. layer: from `layer_of`, for callers with several batches.
 
     Each map has its maximum at 1, unless no position raised the score: then it is 0 everywhere. It is computed on the
-    layer's grid, ReLU(gradient) * features summed over the channels, and placed on the image so that its brightest
-    position lies where its value came from. Raises UserError as `layer_of`. Source: Jiang et al. 2021, LayerCAM (doi
-    10.1109/TIP.2021.3089943), as implemented by torchcam.
+    layer's grid: the features, weighted by the mean gradient of their channel and summed, where positive. It is placed
+    on the image so that its brightest position lies where its value came from. Raises UserError as `layer_of`. Source:
+    Selvaraju et al. 2017, Grad-CAM (arXiv 1610.02391), as implemented by torchcam.
     """
-    from torchcam.methods import LayerCAM
+    from torchcam.methods import GradCAM
 
     layer = layer or layer_of(classifier, images.shape[-1])
     network = copy.deepcopy(classifier).requires_grad_(False)
@@ -35,12 +33,12 @@ def saliency_maps(
     network.backbone.get_submodule(layer.name).register_forward_hook(lambda _, __, output: outputs.append(output))
     with (
         torch.enable_grad(),
-        LayerCAM(network, f"backbone.{layer.name}", reshape_transform=layer.as_grid) as extractor,
+        GradCAM(network, f"backbone.{layer.name}", reshape_transform=layer.as_grid) as extractor,
     ):
         pixels = images.detach().requires_grad_()
         (maps,) = extractor(classes.tolist(), network(pixels), normalized=False, retain_graph=True)  # (B, side, side)
         (gradients,) = extractor.hook_g
-        values = (gradients.relu() * layer.as_grid(outputs[0])).sum(1)
+        values = (gradients.mean((2, 3), keepdim=True) * layer.as_grid(outputs[0])).sum(1)
         maps = layer.on_image(maps, _shifts(values, pixels, layer), images.shape[-1])
     highest = maps.amax((1, 2), keepdim=True)
     return torch.where(highest > 0, maps / highest, 0)
