@@ -101,7 +101,7 @@ def hit_share(run: Run, places: Places, side: int) -> Hits:
     for start in range(0, len(samples), _AT_ONCE):
         part = samples.iloc[start : start + _AT_ONCE]
         images = augmentation.evaluate(torch.stack([decode(run.image(path)) for path in part["path"]]))
-        classes = torch.from_numpy(part["target"].to_numpy(np.int64))
+        classes = torch.tensor(part["target"].tolist())
         maps, random_maps = (saliency_maps(network, images, classes, layer) for network in (classifier, others))
         corners = [places[path] for path in part["path"]]
         hits += count_hits(maps, corners, side)
@@ -189,7 +189,7 @@ def main() -> None:
         f"{found.random_hits} of {found.images}",
         f"{chance:.1%}",
     )
-    console = Console()
+    console = Console(width=120)
     console.print(table)
     console.print(f"mean rank correlation with random weights {found.correlation:.2f}; torch {torch.__version__}")
 

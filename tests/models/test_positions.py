@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from snellen.models.backbones import build_backbone
 from snellen.models.positions import PositionLayer, find_position_layer
@@ -33,7 +36,6 @@ def backbone_of(name: str, size: int) -> nn.Module:
         pytest.param("deit_tiny_distilled_patch16_224", 224, "blocks.10", 14, 16, marks=pytest.mark.slow),
         pytest.param("swin_tiny_patch4_window7_224", 224, "layers", 7, 32, marks=pytest.mark.slow),
         pytest.param("convnext_tiny", 224, "norm_pre", 7, 32, marks=pytest.mark.slow),
-        pytest.param("torchvision/vit_b_16", 224, "encoder.layers.encoder_layer_10", 14, 16, marks=pytest.mark.slow),
     ],
 )
 def test_layers_by_hand(name: str, size: int, layer: str, side: int, pitch: float) -> None:
@@ -41,6 +43,13 @@ def test_layers_by_hand(name: str, size: int, layer: str, side: int, pitch: floa
     assert found is not None
     assert (found.name, found.side, found.pitch) == (layer, side, pitch)
     assert found.first + pitch * (side - 1) / 2 == (size - 1) / 2  # in the middle
+
+
+def test_the_class_token_of_torchvisions_transformer_is_left_out() -> None:
+    network = VisionTransformer(32, patch_size=4, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32)
+    network.heads = nn.Identity()  # type: ignore[assignment]
+    found = find_position_layer(network, 32)
+    assert found == PositionLayer("encoder.layers.encoder_layer_1", 8, leading=1, first=1.5, pitch=4)
 
 
 @given(st.integers(2, 9), st.integers(0, 5), st.data())
@@ -77,9 +86,12 @@ def test_on_the_image_a_position_is_brightest_at_its_centre(
     row, column = (layer.centres(torch.tensor([position])) + shifts)[0].long().tolist()
     assert image[row, column] == pytest.approx(1, abs=1e-5)
     assert image.max() <= 1 + 1e-5
-    for down, right in ((pitch, 0), (-pitch, 0), (0, pitch), (0, -pitch)):
-        if 0 <= row + down < size and 0 <= column + right < size:
-            assert image[row + down, column + right] == pytest.approx(0, abs=1e-5)
+    assert divmod(int(image.argmax()), size) == (row, column)
+    for index_row, index_column in itertools.product(range(-1, side + 1), repeat=2):  # also beyond the outer centres
+        y, x = first + pitch * index_row + shift[0], first + pitch * index_column + shift[1]
+        is_itself = (min(max(index_row, 0), side - 1), min(max(index_column, 0), side - 1)) == divmod(position, side)
+        if 0 <= y < size and 0 <= x < size:
+            assert image[y, x] == pytest.approx(float(is_itself), abs=0.03)
 
 
 class Bypassed(nn.Module):

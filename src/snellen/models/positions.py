@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_SIDES = (7, 4, 2)  # the deepest layer with 7 x 7 positions or more; a network of small images may have fewer
+_SIDES = (5, 3, 2)  # the deepest layer with 5 x 5 positions or more; a network of small images may have fewer
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,18 @@ class PositionLayer:
     def on_image(self, maps: Tensor, shifts: Tensor, size: int) -> Tensor:
         """(B, size, size) from values at each position, (B, side, side): bilinear between the positions' centres.
 
-        Beyond the outer centres it falls to 0 within a pitch. shifts: (B, 2) pixels down and to the right.
+        Beyond the outer centres their values are repeated, less 1% per pitch: a maximum is at a centre. shifts: (B, 2)
+        pixels down and to the right.
         """
         pixels = torch.arange(size, device=maps.device)
         indices = (pixels - self.first - shifts[:, :, None]) / self.pitch  # (B, 2, size)
-        rows, columns = (2 * indices / (self.side - 1) - 1).unbind(1)  # as grid_sample counts
+        inside = indices.clamp(0, self.side - 1)
+        kept_rows, kept_columns = (1 - 0.01 * (indices - inside).abs()).unbind(1)
+        rows, columns = (2 * inside / (self.side - 1) - 1).unbind(1)  # as grid_sample counts
         shape = (len(maps), size, size)
         grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=3)
-        return F.grid_sample(maps[:, None].float(), grid.float(), align_corners=True)[:, 0]
+        resized = F.grid_sample(maps[:, None].float(), grid.float(), padding_mode="border", align_corners=True)[:, 0]
+        return (resized * kept_rows[:, :, None] * kept_columns[:, None, :]).float()
 
 
 def find_position_layer(backbone: nn.Module, size: int) -> PositionLayer | None:

@@ -58,9 +58,13 @@ def test_by_hand() -> None:
     images = cells.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
     maps = saliency_maps(classifier, images, torch.tensor([0, 1]))
     expected = torch.stack([cells[0, 0] + 2 * cells[0, 1] - 3 * cells[0, 2], 4 * cells[1, 2] - cells[1, 0]]).relu()
-    inner = torch.nn.functional.interpolate(expected[:, None], SIZE, mode="bilinear")[:, 0, 2:-2, 2:-2]
-    ratio = (maps[:, 2:-2, 2:-2].sum((1, 2)) / inner.sum((1, 2)))[:, None, None]
-    torch.testing.assert_close(maps[:, 2:-2, 2:-2], ratio * inner, rtol=0, atol=1e-5)
+    resized = torch.nn.functional.interpolate(expected[:, None], SIZE, mode="bilinear")[:, 0]
+    inner = slice(2, -2)  # between the outer positions
+    ratio = maps[:, inner, inner].sum((1, 2)) / resized[:, inner, inner].sum((1, 2))
+    torch.testing.assert_close(
+        maps[:, inner, inner], ratio[:, None, None] * resized[:, inner, inner], rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(maps, ratio[:, None, None] * resized, rtol=0.02, atol=0.02)
 
 
 def test_no_position_raises_a_score_that_all_lower() -> None:
@@ -162,11 +166,13 @@ def test_every_shipped_classifier_can_be_explained(name: str) -> None:
     size = recipe.evaluation.size
     classifier, _ = build_classifier(recipe.model.model_copy(update={"weights": None}), 5, size, 0)
     classifier.eval()
-    maps = saliency_maps(classifier, torch.randn(2, 3, size, size), torch.tensor([0, 4]))
-    assert maps.shape == (2, size, size)
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    maps = saliency_maps(classifier, image.expand(5, -1, -1, -1), torch.arange(5))
+    assert maps.shape == (5, size, size)
     assert maps.min() >= 0
-    assert maps.amax((1, 2)).tolist() == [1, 1]
-    assert layer_of(classifier, size).side >= 7
+    assert set(maps.amax((1, 2)).tolist()) <= {0, 1}  # untrained, a class may have no position in its favour
+    assert maps.any()
+    assert layer_of(classifier, size).side >= 5
 
 
 @pytest.mark.slow
