@@ -174,8 +174,8 @@ def test_evaluate_gives_the_reports_figures(
     code, out = snellen("evaluate", trained_run.path, tmp_path / "scored", "--out", tmp_path / "e.json", capsys=capsys)
     assert code == 0, out
     figures = json.loads((tmp_path / "e.json").read_text())
-    code, out = snellen("evaluate", trained_run.path, tmp_path / "scored", "--json", capsys=capsys)
-    assert json.JSONDecoder().raw_decode(out[out.index("{") :])[0] == figures  # notes on standard error follow
+    _, printed = snellen("evaluate", trained_run.path, tmp_path / "scored", "--json", capsys=capsys)
+    assert json.JSONDecoder().raw_decode(printed)[0] == figures  # notes on standard error follow
     report = json.loads((trained_run.path / "report.json").read_text())["runs"][0]
     for key in ("images", "correct", "top1", "top1_interval", "balanced_accuracy", "macro_f1"):
         assert figures[key] == pytest.approx(report[key])
