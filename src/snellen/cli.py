@@ -6,15 +6,19 @@ import errno
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from snellen.commands.arguments import Commands, FieldsCommand, only, recipe_and_data, split, study_and_data
 from snellen.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 app = typer.Typer(
     name="snellen",
@@ -39,6 +43,7 @@ NewRunOption = Annotated[Path | None, typer.Option(help="New folder for the run;
 ResumeOption = Annotated[
     Path | None, typer.Option(metavar="RUN", help="Resume a stopped run; the result is bit-identical.")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 
 
@@ -239,10 +244,14 @@ def predict(
         int | None, typer.Option(help="Masks: overlap of neighbouring tiles in px; default 128.")
     ] = None,
     force: ForceOption = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print what was written as JSON: where, how many, and for few images the rows."),
+    ] = False,
 ) -> None:
     """Predict the classes of images, or their masks, with a trained run."""
+    from snellen.commands.predict import as_dict, render
     from snellen.commands.predict import predict as run_predict
-    from snellen.commands.predict import render
 
     images, overrides = split(arguments)
     predicted = run_predict(
@@ -257,7 +266,7 @@ def predict(
         overrides=overrides,
         force=force,
     )
-    print(render(predicted))
+    _print(as_dict(predicted), lambda: render(predicted), json)
 
 
 @app.command()
@@ -274,15 +283,14 @@ def evaluate(
     ],
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Score a trained run on new labelled images or masks, with 95% intervals."""
-    from rich.console import Console
-
     from snellen.commands.evaluate import evaluate as run_evaluate
 
     words, overrides = split(arguments)
     evaluated = run_evaluate(run, only(words, "DATA"), out, overrides=overrides, force=force)
-    Console().print(evaluated.render())
+    _print(evaluated.as_dict(), evaluated.render, json)
 
 
 @app.command()
@@ -324,33 +332,47 @@ def shard(
 
 
 @app.command()
-def runs(folder: Annotated[Path, typer.Argument(help="Folder that holds the runs.")] = Path("runs")) -> None:
-    """List runs with state, epochs and score."""
-    from rich.console import Console
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds the runs.")] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help="run, recipe, data, state, epochs, score (best first) or time.")
+    ] = "run",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only runs in this state: running, finished, interrupted, failed, stopped (killed), …"),
+    ] = None,
+    recipe: Annotated[list[str] | None, typer.Option(help="Only runs of this recipe.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Only runs on these images: the name of their folder.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List runs: recipe, data, state, epochs, score with its interval, time, and why a run failed.
 
+    --state, --recipe and --data can be given several times.
+    """
+    from snellen.commands.runs import runs as list_runs
     from snellen.commands.runs import runs_table
 
-    Console().print(runs_table(folder))
+    rows = list_runs(folder, states=state or (), recipes=recipe or (), data=data or (), sort=sort, reverse=reverse)
+    _print([row.as_dict() for row in rows], lambda: runs_table(rows), json)
 
 
 @recipes_app.callback()
-def _recipes(context: typer.Context) -> None:
+def _recipes(context: typer.Context, json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
-        _print_recipes()
+        _print_recipes(json)
 
 
-def _print_recipes() -> None:
-    from rich.console import Console
+def _print_recipes(json: bool) -> None:
+    from snellen.commands.recipes import recipes, recipes_table
 
-    from snellen.commands.recipes import recipes_table
-
-    Console().print(recipes_table())
+    _print(recipes(), recipes_table, json)
 
 
 @recipes_app.command("list", hidden=True)
-def recipes_list() -> None:
+def recipes_list(json: JsonOption = False) -> None:
     """The same as `snellen recipes`."""
-    _print_recipes()
+    _print_recipes(json)
 
 
 @recipes_app.command("show")
@@ -362,13 +384,12 @@ def recipes_show(name: Annotated[str, typer.Argument(show_default=False)]) -> No
 
 
 @cache_app.callback()
-def _cache(context: typer.Context) -> None:
+def _cache(context: typer.Context, json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
-        from rich.console import Console
+        from snellen.commands.cache import cache_table, contents
 
-        from snellen.commands.cache import cache_table
-
-        Console().print(cache_table())
+        parts = contents()
+        _print([part.as_dict() for part in parts], lambda: cache_table(parts), json)
 
 
 @cache_app.command("clear")
@@ -388,9 +409,10 @@ def cache_clear(
 def bench_train(
     arguments: Annotated[list[str], typer.Argument(metavar="RECIPE DATA [key=value …]", show_default=False)],
     seconds: Annotated[float, typer.Option(help="Seconds per measurement.", min=1)] = 20,
+    json: JsonOption = False,
 ) -> None:
     """Compare training speed with the same network on prepared batches and with a plain torchvision loop."""
-    from rich.console import Console
+    from dataclasses import asdict
 
     from snellen.commands.bench import bench_train as run_bench
     from snellen.commands.bench import render
@@ -399,7 +421,21 @@ def bench_train(
     recipe, data = recipe_and_data(words, "snellen bench train")
     if recipe is None:
         raise UserError("bench train takes a recipe and data, as in: snellen bench train vgg13-scratch photos/")
-    Console().print(render(run_bench(recipe, data, seconds=seconds, overrides=overrides)))
+    speed = run_bench(recipe, data, seconds=seconds, overrides=overrides)
+    _print(asdict(speed), lambda: render(speed), json)
+
+
+def _print(value: Any, table: Callable[[], RenderableType], json: bool) -> None:
+    """The value as JSON, or what table() draws; plain text as it is."""
+    from rich.console import Console
+
+    from snellen.files import json_text
+
+    drawn = json_text(value).rstrip() if json else table()
+    if isinstance(drawn, str):
+        print(drawn)
+    else:
+        Console().print(drawn)
 
 
 def _train(command: str, arguments: list[str], out: Path | None, resume: Path | None) -> None:

@@ -129,6 +129,15 @@ def test_predictions_of_few_images_are_printed_and_nothing_is_overwritten(
     (row,) = pd.read_csv(table, dtype=str).to_dict("records")
     first, second = (f"{row[f'class{rank}']} {float(row[f'probability{rank}']):.3f}" for rank in ("", "_2"))
     assert out == f"{image}: {first}, {second}\n1 image predicted, 0 unreadable: {table}\n"
+    arguments = ("predict", trained_run.path, image, "--out", table, "--top-k", 2, "--force", "--json")
+    printed = json.loads(snellen(*arguments, capsys=capsys)[1])
+    assert {key: printed[key] for key in ("path", "predicted", "unreadable")} == {
+        "path": str(table),
+        "predicted": 1,
+        "unreadable": 0,
+    }
+    assert (printed["rows"][0]["class"], printed["rows"][0]["error"]) == (row["class"], "")
+    assert printed["rows"][0]["probability"] == float(row["probability"])
     table.write_text("mine")
     (tmp_path / "folder").mkdir()
     for target, message in ((table, "already exists"), (tmp_path / "folder", "is a folder; expected a file name")):
@@ -165,6 +174,8 @@ def test_evaluate_gives_the_reports_figures(
     code, out = snellen("evaluate", trained_run.path, tmp_path / "scored", "--out", tmp_path / "e.json", capsys=capsys)
     assert code == 0, out
     figures = json.loads((tmp_path / "e.json").read_text())
+    _, printed = snellen("evaluate", trained_run.path, tmp_path / "scored", "--json", capsys=capsys)
+    assert json.JSONDecoder().raw_decode(printed)[0] == figures  # notes on standard error follow
     report = json.loads((trained_run.path / "report.json").read_text())["runs"][0]
     for key in ("images", "correct", "top1", "top1_interval", "balanced_accuracy", "macro_f1"):
         assert figures[key] == pytest.approx(report[key])

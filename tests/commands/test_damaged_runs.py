@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from snellen import UserError, check, compare, evaluate, load, predict, report, train
 from snellen.cli import app
-from snellen.commands.runs import runs_table
+from snellen.commands.runs import runs, runs_table
 from snellen.runs import Run
 from snellen.study.directory import state_of
 
@@ -43,10 +43,10 @@ def text_of(renderable: Any) -> str:
 def test_one_damaged_status_hides_no_other_run(content: str, run: Path) -> None:
     shutil.copytree(run, run.with_name("sound"))
     (run / "status.json").write_text(content)
-    lines = text_of(runs_table(run.parent)).splitlines()
-    assert len(lines) == 3
-    assert "damaged" in lines[1]
-    assert "finished" in lines[2]
+    rows = runs(run.parent)
+    assert [row.state for row in rows] == ["damaged", "finished"]
+    assert "status.json" in rows[0].why
+    assert "finished" in text_of(runs_table(rows))
     if content in {"", '{"state": "fini'}:
         with pytest.raises(UserError, match=r"status\.json: damaged"):
             state_of(run)
@@ -106,7 +106,7 @@ def test_a_missing_column_or_key_is_reported_with_its_file(
     if name in {"samples.csv", "data.json"}:
         with pytest.raises(UserError, match=rf"{name}: damaged"):
             evaluate(run, digits, quiet=True)
-    assert ("damaged" in text_of(runs_table(run.parent))) == (name == "status.json")
+    assert ("damaged" in text_of(runs_table(runs(run.parent)))) == (name == "status.json")
 
 
 def test_a_damaged_file_of_a_study_is_named(finished_run: Run, digits: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_names_are_printed_as_they_are(names: tuple[str, ...], digits: Path, tmp
     run = train(table, RECIPE | {"epochs": 1}, out=tmp_path / "[red] run", console=console)
     assert isinstance(console.file, io.StringIO)
     assert "[red] run" in console.file.getvalue()
-    assert "[red] run" in text_of(runs_table(tmp_path))
+    assert "[red] run" in text_of(runs_table(runs(tmp_path)))
     (tmp_path / "[blue].png").write_bytes(b"no image")
     captured = Console(file=io.StringIO(), width=300)
     predict(run, [tmp_path / "[blue].png", digits / "0" / "0.png"], out=tmp_path / "p.csv", console=captured)
@@ -201,11 +201,11 @@ def test_leftovers_of_a_killed_set_up_are_not_a_run(run: Path) -> None:
         for name in names:
             (leftover / name).write_text("")
     output = io.StringIO()
-    Console(file=output, width=200).print(runs_table(run.parent))
+    Console(file=output, width=200).print(runs_table(runs(run.parent)))
     assert "airnet-scratch" not in output.getvalue()
     assert "finished" in output.getvalue()
     for path in run.iterdir():
         if path.name in {"recipe.yaml", "status.json"}:
             path.unlink()
     with pytest.raises(UserError, match="no runs here"):
-        runs_table(run.parent)
+        runs(run.parent)

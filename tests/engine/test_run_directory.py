@@ -14,7 +14,7 @@ from tests.hardware import KEYS
 
 from snellen import train
 from snellen.commands.report import report as build_report
-from snellen.commands.runs import runs_table
+from snellen.commands.runs import runs, runs_table
 from snellen.errors import UserError
 from snellen.runs import Run
 from snellen.tasks.classification.record import class_file, classes_by_epoch
@@ -94,6 +94,6 @@ def test_a_run_of_an_older_format_is_refused_in_one_sentence(finished_run: Run, 
     file.write_text(json.dumps(environment))
     with pytest.raises(UserError, match=r"a run in format 1, but this version of snellen reads format 2\. Train it"):
         Run(tmp_path / "old")
-    console = Console(file=io.StringIO(), width=120)
-    console.print(runs_table(tmp_path))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(runs_table(runs(tmp_path)))
     assert "of another format" in console.file.getvalue()  # type: ignore[attr-defined]

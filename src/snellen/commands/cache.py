@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.filesize import decimal
 from rich.markup import escape
@@ -25,14 +27,38 @@ _PARTS: dict[str, tuple[Callable[[], Path], str]] = {
 }
 
 
-def cache_table() -> Table:
+@dataclass(frozen=True)
+class Part:
+    """A part of the cache. size: of its files, in bytes."""
+
+    part: str
+    content: str
+    files: int
+    size: int
+    folder: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def contents() -> list[Part]:
+    """What is kept. Raises UserError if there is no home folder."""
+    parts = []
+    for name, (folder, text) in _PARTS.items():
+        path = _found(folder)
+        sizes = _sizes(path)
+        parts.append(Part(name, text, len(sizes), sum(sizes), str(path)))
+    return parts
+
+
+def cache_table(parts: Sequence[Part]) -> Table:
     """One line for each part: what it is, files, size, folder."""
     table = Table(box=None, pad_edge=False)
     for column in ("part", "content", "files", "size", "folder"):
         table.add_column(column, justify="right" if column in {"files", "size"} else "left", overflow="fold")
-    for name, (folder, text) in _PARTS.items():
-        sizes = _sizes(_found(folder))
-        table.add_row(name, text, f"{len(sizes):,}", decimal(sum(sizes)), escape(str(_found(folder))))
+    for part in parts:
+        table.add_row(part.part, part.content, f"{part.files:,}", decimal(part.size), escape(part.folder))
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,19 @@ def predict(
     options = Options(top_k, probabilities, overlays, tile, overlap, dict(overrides or {}), force)
     unique = list(dict.fromkeys(given_images(images)))
     return opened.kind.predict.predict(opened, unique, path, options, console)
+
+
+def as_dict(predicted: Predicted) -> dict[str, Any]:
+    """For JSON: path, predicted, unreadable; for a few images also rows, those of the table by column."""
+    summary = {
+        "path": str(predicted.path),
+        "predicted": predicted.predicted,
+        "unreadable": predicted.unreadable,
+    }
+    if predicted.predicted + predicted.unreadable > _FEW:
+        return summary
+    rows = json.loads(predicted.table().to_json(orient="records", double_precision=15))
+    return summary | {"rows": rows}
 
 
 def render(predicted: Predicted) -> str:

@@ -9,13 +9,18 @@ from snellen.recipe.text import RECIPES, headline
 from snellen.words import did_you_mean
 
 
+def recipes() -> list[dict[str, str]]:
+    """Name and headline of each shipped recipe."""
+    return [{"name": name, "headline": headline(RECIPES.text(name))} for name in RECIPES.names()]
+
+
 def recipes_table() -> Table:
     """One line for each shipped recipe."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
-    for name in RECIPES.names():
-        table.add_row(name, headline(RECIPES.text(name)))
+    for recipe in recipes():
+        table.add_row(recipe["name"], recipe["headline"])
     return table
 
 

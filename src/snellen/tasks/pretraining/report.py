@@ -42,6 +42,7 @@ class PretrainingFigures(RunFigures):
     """All figures of one run, by the votes of nearest neighbours."""
 
     measure: ClassVar[str] = "k-NN top-1"
+    is_classifier: ClassVar[bool] = False
     curves: ClassVar[Sequence[CurveSpec]] = (
         ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
         ("loss", False, [Curve("train_loss", "")]),

@@ -8,6 +8,7 @@ from snellen.reporting.collected import Collected
 from snellen.reporting.shared import common_sections
 from snellen.reporting.template import Page, variables_of
 from snellen.run.directory import RunDirectory
+from snellen.tasks.classification.report import saliency
 from snellen.tasks.classification.report.collect import RunFigures, collect
 from snellen.tasks.classification.report.numbers import numbers, rows
 from snellen.tasks.classification.report.sections import sections
@@ -25,11 +26,12 @@ def page(runs: Sequence[RunDirectory]) -> Page:
 
 def page_of(collected: Collected[RunFigures], template: str = "classes.html.j2") -> Page:
     """The page of collected figures."""
+    looks = saliency.looks_of(collected.scored)
     return Page(
         template=template,
         styles=("report.css",),
         scripts=("report.js", "features.js"),
-        variables=variables_of(common_sections(collected, collected.runs[0].curves), sections(collected)),
-        numbers=numbers(collected),
+        variables=variables_of(common_sections(collected, collected.runs[0].curves), sections(collected, looks)),
+        numbers=numbers(collected) | {"saliency": saliency.numbers(looks)},
         rows=rows(collected),
     )

@@ -54,6 +54,7 @@ class RunFigures(RunView):
     """All figures of one run; None for what a run that stopped early does not have. curves: over the epochs."""
 
     measure: ClassVar[str] = "top-1"
+    is_classifier: ClassVar[bool] = True  # its network, not an evaluation of its features, gave the predictions
     curves: ClassVar[Sequence[CurveSpec]] = (
         in_both_parts("top-1", "top1", percent=True),
         in_both_parts("loss", "loss"),

@@ -20,6 +20,7 @@ from snellen.reporting.pictures import sprite, thumbnail
 from snellen.reporting.runs import class_names, image_path, listed
 from snellen.reporting.shared import Gallery, Picture
 from snellen.tasks.classification.report.collect import Evolution, RunFigures
+from snellen.tasks.classification.report.saliency import Looks
 from snellen.words import counted
 
 _MOST_PICTURES = 16
@@ -46,14 +47,15 @@ class ClassSections:
     confusions: list[by_class.ConfusionView[RunFigures]]
     reliabilities: list[Reliability]
     galleries: list[Gallery]
+    looks: list[Looks]
     datasets: list[by_class.Dataset[RunFigures]]
     evolutions: list[EvolutionView]
     what_is_kept: str
     all_crossfitted: bool
 
 
-def sections(collected: Collected[RunFigures]) -> ClassSections:
-    """What the template may use in addition to what all pages have."""
+def sections(collected: Collected[RunFigures], looks: list[Looks]) -> ClassSections:
+    """What the template may use in addition to what all pages have. looks: saliency maps."""
     runs, scored = collected.runs, collected.scored
     return ClassSections(
         class_chart=by_class.class_chart(scored, _recall, "Recall"),
@@ -61,6 +63,7 @@ def sections(collected: Collected[RunFigures]) -> ClassSections:
         confusions=[by_class.confusion_view(run, run.confusion) for run in scored if run.confusion is not None],
         reliabilities=[_reliability(run) for run in scored if run.calibration is not None],
         galleries=[_mistakes(run) for run in scored] + _disagreements(collected),
+        looks=looks,
         datasets=class_datasets(runs),
         evolutions=evolutions(runs),
         what_is_kept=_what_is_kept(scored),
