@@ -20,6 +20,7 @@ from snellen.data.disk_cache import DiskCache
 from snellen.data.in_memory import ImageInMemory
 from snellen.data.listing import Source
 from snellen.data.normalization import Normalization
+from snellen.errors import UserError
 from snellen.exporting.agreement import Agreement, agreement
 from snellen.exporting.graph import Graph
 from snellen.exporting.network import LOGITS, add_normalisation, assembled, network_graph, with_properties
@@ -186,7 +187,8 @@ def _scores(
     steps = predictor.predict(images)
     batches = list(track(steps, what, console=console, transient=True, disable=not console.is_terminal))
     rows = [row for batch in batches for row in batch.rows]
-    return np.concatenate([batch.probabilities for batch in batches if batch.rows]), rows
+    scored = [batch.probabilities for batch in batches if batch.rows]
+    return np.concatenate(scored) if scored else np.empty((0, 0), np.float32), rows
 
 
 def _calibration(run: RunDirectory, recipe: Recipe) -> Iterator[NDArray[np.float32]]:
@@ -201,16 +203,26 @@ def _calibration(run: RunDirectory, recipe: Recipe) -> Iterator[NDArray[np.float
 
 
 def _change(run: RunDirectory, int8: FilePredictor, fp32: FilePredictor, console: Console) -> Int8Change:
-    """int8 against fp32 on all validation images."""
+    """int8 against fp32 on all validation images. Raises UserError if none can be read."""
     samples = run.part("validation")
     paths = [run.image(path) for path in samples["path"]]
     correct = []
     for predictor, what in ((int8, "scoring in int8"), (fp32, "scoring in fp32")):
         scores, rows = _scores(predictor, paths, what, console)
+        if not rows:
+            raise UserError(
+                f"{run.path}: int8 is judged on the run's validation images, and none of them can be read in "
+                f"{run.data['root']}. Put them back, or export without int8."
+            )
         correct.append(scores.argmax(1) == samples["target"].to_numpy()[rows])
     groups = group_numbers(samples["group"].iloc[rows])
     test = mcnemar(*correct) if groups is None else paired_by_group(correct[0], correct[1], groups)
-    return int8_change(correct[0], correct[1], test, _images_per_second((int8, fp32), evenly(paths, _SPEED_IMAGES)))
+    return int8_change(
+        correct[0],
+        correct[1],
+        test,
+        _images_per_second((int8, fp32), evenly([paths[row] for row in rows], _SPEED_IMAGES)),
+    )
 
 
 def _images_per_second(predictors: Sequence[FilePredictor], paths: Sequence[Path]) -> list[float]:
