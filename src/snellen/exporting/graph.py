@@ -20,7 +20,7 @@ class Graph:
     def __init__(self, prefix: str) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
-        self._prefix = prefix
+        self.prefix = prefix
 
     def add(self, operator: str, *inputs: Value, **attributes: Any) -> str:
         """Adds a node with one output, whose name is returned. Constants among the inputs are stored in the graph."""
@@ -31,9 +31,29 @@ class Graph:
         from onnx import helper
 
         names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
-        results = [f"{self._prefix}{len(self.nodes)}_{number}" for number in range(outputs)]
+        results = [f"{self.prefix}{len(self.nodes)}_{number}" for number in range(outputs)]
         self.nodes.append(helper.make_node(operator, names, results, **attributes))
         return results
+
+    def take(self, other: Graph) -> None:
+        """Adds the nodes and constants of another graph, which uses values of this one."""
+        self.nodes += other.nodes
+        self.constants += other.constants
+
+    def choose(self, condition: Value, true: tuple[Graph, str], false: tuple[Graph, str]) -> str:
+        """One of two values, each computed by its own graph, which may use values of this one and runs only if needed.
+
+        condition: () bool.
+        """
+        from onnx import TensorProto, helper
+
+        branches = {
+            name: helper.make_graph(
+                part.nodes, name, [], [helper.make_tensor_value_info(value, TensorProto.UINT8, None)], part.constants
+            )
+            for name, (part, value) in (("then_branch", true), ("else_branch", false))
+        }
+        return self.add("If", condition, **branches)
 
     def cast(self, value: Value, dtype: type[np.generic]) -> str:
         """The same numbers as another type; fractions are cut off."""
@@ -44,6 +64,6 @@ class Graph:
     def _constant(self, array: NDArray[np.generic]) -> str:
         from onnx import numpy_helper
 
-        name = f"{self._prefix}constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array, name))
         return name

@@ -8,7 +8,9 @@ weights of 8 bits, so each weight is 256 times an upper byte plus a lower one, a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ _ONE = np.float64(1)
 def add_view(graph: Graph, images: str, spec: EvaluationTransformSpec) -> str:
     """(N, 3, S, S) uint8 views of images (N, H, W, 3) uint8: the same as `evaluation_view` of each.
 
-    In strips that are resized to more than 4 megapixels, single values may differ by a grey level.
+    In strips that are resized to more than 4 megapixels, a value in thousands may differ by a grey level.
     """
     shape = graph.add("Shape", images)
     height, width = (graph.add("Gather", shape, np.int64(axis)) for axis in (1, 2))
@@ -39,23 +41,43 @@ def add_view(graph: Graph, images: str, spec: EvaluationTransformSpec) -> str:
     )
     box = graph.add("Slice", images, starts, ends, np.array([1, 2]))
     channels = graph.add("Transpose", box, perm=[0, 3, 1, 2])
-    narrow = _add_resized(graph, channels, across)  # (N, 3, h, S)
-    upright = graph.add("Transpose", narrow, perm=[0, 1, 3, 2])
-    return graph.add("Transpose", _add_resized(graph, upright, down), perm=[0, 1, 3, 2])
+    whole, strip = Graph(f"{graph.prefix}whole_"), Graph(f"{graph.prefix}strip_")
+    views = _add_turned(whole, channels, across, down, _add_resized)
+    if spec.squash:
+        graph.take(whole)
+        return views
+    is_strip = graph.add("Greater", graph.add("Mul", down.scaled, across.scaled), np.int64(_most_resized(spec)))
+    return graph.choose(
+        is_strip, (strip, _add_turned(strip, channels, across, down, _add_resized_strip)), (whole, views)
+    )
+
+
+def _most_resized(spec: EvaluationTransformSpec) -> int:
+    return max(_MOST_RESIZED, 8 * spec.size**2)
+
+
+def _add_turned(
+    graph: Graph, pixels: str, across: _Axis, down: _Axis, resized: Callable[[Graph, str, _Axis], str]
+) -> str:
+    """(N, 3, h, w) uint8 resized along its last axis, then along the one before: (N, 3, S, S)."""
+    narrow = graph.add("Transpose", resized(graph, pixels, across), perm=[0, 1, 3, 2])
+    return graph.add("Transpose", resized(graph, narrow, down), perm=[0, 1, 3, 2])
 
 
 @dataclass(frozen=True)
 class _Axis:
     """One axis of the resize; numbers in the graph, by name, but for size and interpolation.
 
-    size: output lines. corner: the first of them among all lines of the resized image. step: source lines per output
-    line. reach: of the filter in source lines, scale: its inverse for a filter of reach 1 or 2. first, end: the source
-    lines that are needed. length: all of them. shift: the weights are multiples of two to the minus this.
+    size: output lines. length: all source lines. scaled: all lines of the resized image. corner: the first of these
+    that is an output line. step: source lines per output line. reach: of the filter in source lines, scale: its inverse
+    for a filter of reach 1 or 2. first, end: the source lines that are needed. shift: the weights are multiples of two
+    to the minus this.
     """
 
     size: int
     interpolation: Interpolation
     length: str
+    scaled: str
     corner: str
     step: str
     reach: str
@@ -82,7 +104,7 @@ def _add_axis(graph: Graph, length: str, shorter: str, spec: EvaluationTransform
     last = graph.add("Add", corner, np.float64(spec.size - 1))
     first, end = _add_range(graph, corner, last, step, reach, length)
     shift = _add_shift(graph, spec, scaled, length, step, reach, scale)
-    return _Axis(spec.size, spec.interpolation, length, corner, step, reach, scale, first, end, shift)
+    return _Axis(spec.size, spec.interpolation, length, scaled, corner, step, reach, scale, first, end, shift)
 
 
 def _add_range(graph: Graph, line: str, last: str, step: str, reach: str, length: str) -> tuple[str, str]:
@@ -97,7 +119,7 @@ def _add_shift(
     graph: Graph, spec: EvaluationTransformSpec, scaled: str, length: str, step: str, reach: str, scale: str
 ) -> str:
     """The largest power of two, at most 22, by which all weights of the axis, rounded, stay below 2^15: () int64."""
-    most = np.int64(max(_MOST_RESIZED, 8 * spec.size**2) // spec.size)
+    most = np.int64(_most_resized(spec) // spec.size)
     lines = graph.add("Range", np.int64(0), graph.add("Min", scaled, most), np.int64(1))
     lines = graph.cast(graph.add("Unsqueeze", lines, np.array([1])), np.float64)
     centre = graph.add("Mul", graph.add("Add", lines, _HALF), step)
@@ -118,28 +140,31 @@ def _add_weights(
 ) -> str:
     """Shares of source lines in output lines, which sum to 1 along `axis`: float64.
 
-    The filters of torch: a triangle, or Keys' cubic with a = -0.5. inside: 0 for lines beyond the image.
+    inside: 0 for lines beyond the image.
     """
     offset = graph.add("Add", graph.add("Sub", source, centre), _HALF)
-    distance = graph.add("Abs", graph.add("Mul", offset, scale))
-    if interpolation == "bilinear":
-        weights = graph.add("Max", graph.add("Sub", _ONE, distance), np.float64(0))
-    else:
-        near = _add_polynomial(graph, distance, (1.5, -2.5, 0, 1))
-        far = _add_polynomial(graph, distance, (-0.5, 2.5, -4, 2))
-        far = graph.add("Where", graph.add("Less", distance, np.float64(2)), far, np.float64(0))
-        weights = graph.add("Where", graph.add("Less", distance, _ONE), near, far)
+    weights = _add_filter(graph, graph.add("Abs", graph.add("Mul", offset, scale)), interpolation, np.float64)
     if inside is not None:
         weights = graph.add("Mul", weights, inside)
     return graph.add("Div", weights, graph.add("ReduceSum", weights, np.array([axis])))
 
 
-def _add_polynomial(graph: Graph, x: str, coefficients: tuple[float, ...]) -> str:
+def _add_filter(graph: Graph, distance: str, interpolation: Interpolation, dtype: type[np.floating[Any]]) -> str:
+    """The filters of torch, not normalised: a triangle, or Keys' cubic with a = -0.5. dtype: of distance and result."""
+    if interpolation == "bilinear":
+        return graph.add("Max", graph.add("Sub", dtype(1), distance), dtype(0))
+    near = _add_polynomial(graph, distance, [dtype(value) for value in (1.5, -2.5, 0, 1)])
+    far = _add_polynomial(graph, distance, [dtype(value) for value in (-0.5, 2.5, -4, 2)])
+    far = graph.add("Where", graph.add("Less", distance, dtype(2)), far, dtype(0))
+    return graph.add("Where", graph.add("Less", distance, dtype(1)), near, far)
+
+
+def _add_polynomial(graph: Graph, x: str, coefficients: Sequence[np.floating[Any]]) -> str:
     """By Horner's rule, the highest power first."""
-    value = graph.add("Mul", x, np.float64(coefficients[0]))
+    value = graph.add("Mul", x, coefficients[0])
     for coefficient in coefficients[1:-1]:
-        value = graph.add("Mul", graph.add("Add", value, np.float64(coefficient)), x)
-    return graph.add("Add", value, np.float64(coefficients[-1]))
+        value = graph.add("Mul", graph.add("Add", value, coefficient), x)
+    return graph.add("Add", value, coefficients[-1])
 
 
 def _add_resized(graph: Graph, pixels: str, axis: _Axis) -> str:
@@ -178,6 +203,21 @@ def _add_block(graph: Graph, pixels: str, axis: _Axis, start: int, count: int) -
     positive = graph.cast(graph.add("Max", graph.add("Add", total, half), np.int32(0)), np.uint32)
     grey = graph.add("BitShift", positive, graph.cast(axis.shift, np.uint32), direction="RIGHT")
     return graph.cast(graph.add("Min", grey, np.uint32(255)), np.uint8)
+
+
+def _add_resized_strip(graph: Graph, pixels: str, axis: _Axis) -> str:
+    """As `_add_resized`, by the single-precision weights of `resized_by_matrices`, which scoring uses for strips."""
+    length, scaled = (graph.cast(value, np.float32) for value in (axis.length, axis.scaled))
+    step = graph.add("Div", length, scaled)
+    lines = graph.cast(graph.add("Add", axis.corner, np.arange(axis.size) + 0.5), np.float32)
+    centre = graph.add("Mul", lines, step)
+    source = graph.add("Unsqueeze", graph.add("Range", axis.first, axis.end, np.int64(1)), np.array([1]))
+    offset = graph.add("Sub", graph.add("Add", graph.cast(source, np.float32), np.float32(0.5)), centre)
+    distance = graph.add("Abs", graph.add("Div", offset, graph.add("Max", step, np.float32(1))))
+    weights = _add_filter(graph, distance, axis.interpolation, np.float32)
+    weights = graph.add("Div", weights, graph.add("ReduceSum", weights, np.array([0])))
+    sums = graph.add("Round", graph.add("MatMul", graph.cast(pixels, np.float32), weights))
+    return graph.cast(graph.add("Clip", sums, np.float32(0), np.float32(255)), np.uint8)
 
 
 def _vector(graph: Graph, number: str) -> str:
