@@ -85,6 +85,12 @@ def assembled(
         del field[:]
         field.extend(values)
     graph.initializer.extend([*before.constants, *after.constants])
+    # onnxruntime's quantiser adds domains that no node uses, in versions that older runtimes refuse.
+    domains = {node.domain for node in nodes}
+    imports = [entry for entry in network.opset_import if entry.domain in domains]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    model.ir_version = _IR_VERSION
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", "H", "W", 3]))
     graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items())
     return model
