@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from snellen.commands.compare import compare
     from snellen.commands.demo import demo
     from snellen.commands.evaluate import evaluate
+    from snellen.commands.export import export
     from snellen.commands.predict import predict
     from snellen.commands.pretrain import pretrain
     from snellen.commands.report import report
@@ -31,6 +32,7 @@ _HOMES = {
     "compare": "commands.compare",
     "demo": "commands.demo",
     "evaluate": "commands.evaluate",
+    "export": "commands.export",
     "predict": "commands.predict",
     "pretrain": "commands.pretrain",
     "report": "commands.report",

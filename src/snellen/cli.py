@@ -44,6 +44,9 @@ ResumeOption = Annotated[
     Path | None, typer.Option(metavar="RUN", help="Resume a stopped run; the result is bit-identical.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+RunOrFileArgument = Annotated[
+    Path, typer.Argument(metavar="RUN|FILE.onnx", help="A run directory, or a file from export.", show_default=False)
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
 
 
@@ -219,7 +222,7 @@ def compare(
 
 @app.command()
 def predict(
-    run: RunArgument,
+    run: RunOrFileArgument,
     arguments: Annotated[
         list[str],
         typer.Argument(
@@ -249,7 +252,7 @@ def predict(
         typer.Option("--json", help="Print what was written as JSON: where, how many, and for few images the rows."),
     ] = False,
 ) -> None:
-    """Predict the classes of images, or their masks, with a trained run."""
+    """Predict the classes of images, or their masks, with a trained run or an exported file."""
     from snellen.commands.predict import as_dict, render
     from snellen.commands.predict import predict as run_predict
 
@@ -271,7 +274,7 @@ def predict(
 
 @app.command()
 def evaluate(
-    run: RunArgument,
+    run: RunOrFileArgument,
     arguments: Annotated[
         list[str],
         typer.Argument(
@@ -285,12 +288,31 @@ def evaluate(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Score a trained run on new labelled images or masks, with 95% intervals."""
+    """Score a trained run or an exported file on new labelled images or masks, with 95% intervals."""
     from snellen.commands.evaluate import evaluate as run_evaluate
 
     words, overrides = split(arguments)
     evaluated = run_evaluate(run, only(words, "DATA"), out, overrides=overrides, force=force)
     _print(evaluated.as_dict(), evaluated.render, json)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="The file; default NAME.onnx, or NAME.int8.onnx, in the working folder.")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise the network; says what that changes in top-1 and in speed.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing file; write an int8 file that loses more than 1 point.")
+    ] = False,
+) -> None:
+    """Write a trained run as an ONNX file, preprocessing included, if it gives the same answers as the run."""
+    from snellen.commands.export import export as run_export
+
+    print(run_export(run, out, int8=int8, force=force))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from snellen.data.shards.sources import inside_shards
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
+from snellen.exporting.onnx_file import OnnxFile, is_onnx_file
 from snellen.files import as_path
 from snellen.recipe.load import resolved_fields
 from snellen.run.directory import RunDirectory
@@ -149,3 +150,13 @@ def load(run: str | Path | Run) -> Run:
     <class 'snellen.models.classifier.Classifier'>
     """
     return run if isinstance(run, Run) else Run(as_path(run, "run"))
+
+
+def exported_file(run: str | Path | Run) -> OnnxFile | None:
+    """The ONNX file that a caller names in place of a run; None for anything else. Raises UserError as OnnxFile."""
+    return OnnxFile(Path(run)) if not isinstance(run, Run) and is_onnx_file(run) and not Path(run).is_dir() else None
+
+
+def kind_of_file(file: OnnxFile) -> AnyKind:
+    """The kind of the run that a file was exported from."""
+    return kind_named({"task": file.metadata.task}, f"metadata of {file.path}")

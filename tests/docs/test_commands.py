@@ -57,6 +57,7 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen report runs/wide runs/narrow": "",
         "snellen predict runs/wide snellen-demo/digits/3": "",
         "snellen evaluate runs/wide snellen-demo/digits": "",
+        "snellen export runs/wide --out wide.onnx": "",
         "snellen predict snellen-demo/unet snellen-demo/scenes/validation": "",
         "snellen compare label-efficiency photos/": f"{TRANSFER} fractions=0.5,1 fewest_steps=0",
         "snellen compare recipes photos/": f"{STUDY} changes.model.weights=null",
@@ -66,6 +67,11 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen pretrain simclr-small cifar10": PRETRAINING,
         "snellen compare docs/studies/cifar10.yaml cifar10": f"{STUDY} fractions=0.5 fewest_steps=0",
         "snellen compare transfer-lite clothing": f"{STUDY} {STEP}",
+    },
+    "docs/export.md": {
+        "snellen export runs/wide": None,  # typed for the README; its file is used in tests/commands/test_export.py
+        "snellen predict wide.onnx": None,
+        "snellen evaluate wide.onnx": None,
     },
     "docs/many-devices.md": {
         "snellen train finetune-lite photos/": LITE,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from snellen.data.given import check_source
 from snellen.files import as_path, check_new_file, write_json
-from snellen.runs import Run, load
+from snellen.runs import Run, exported_file, kind_of_file, load
 from snellen.tasks.kind import Evaluated
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def evaluate(
     Prints which images are scored, and whether the run was trained on them or its epoch chosen on them.
 
     Parameters:
-        run: a run, or its folder.
+        run: a run, its folder, or an ONNX file that `export` wrote.
         data: as in `train`, in any layout. If the data are split, the validation part is scored.
         out: a JSON file for the figures. None: none is written.
         overrides: `data` fields of the recipe for these images, {"data.unreadable": "skip"}.
@@ -51,11 +51,15 @@ def evaluate(
     True
     """
     console = console or Console(stderr=True, quiet=quiet)
-    opened, data = load(run), check_source(data)
+    data = check_source(data)
     out = None if out is None else as_path(out, "out")
     if out is not None:
         check_new_file(out, force)
-    evaluated = opened.kind.evaluate.evaluate(opened, data, overrides, console)
+    if (file := exported_file(run)) is not None:
+        evaluated = kind_of_file(file).export.evaluate_file(file, data, overrides, console)
+    else:
+        opened = load(run)
+        evaluated = opened.kind.evaluate.evaluate(opened, data, overrides, console)
     if out is not None:
         write_json(out, evaluated.as_dict())
     return evaluated

@@ -13,7 +13,7 @@ from rich.console import Console
 from snellen.data.in_memory import given_images
 from snellen.errors import UserError
 from snellen.files import as_path
-from snellen.runs import Run, load
+from snellen.runs import Run, exported_file, kind_of_file, load
 from snellen.tasks.kind import Options, Predicted
 from snellen.words import counted
 
@@ -41,7 +41,7 @@ def predict(
     """Predicts classes or masks, writes them to files and returns their location. Memory is bounded.
 
     Parameters:
-        run: a run, or its folder.
+        run: a run, its folder, or an ONNX file that `export` wrote.
         images: a file, a folder (searched at any depth), a glob, a PIL image or a numpy array as in `Run.predict`
             (which writes nothing and returns a DataFrame), or a list of these. A file that is listed twice is predicted
             once. An image without a file is called by its position in the list.
@@ -70,12 +70,14 @@ def predict(
     ['path', 'class', 'probability', 'class_2']
     """
     console = console or Console(stderr=True, quiet=quiet)
-    opened = load(run)
     path = None if out is None else as_path(out, "out")
     if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
         raise UserError(f"top_k={top_k}: expected a whole number of at least 1.")
     options = Options(top_k, probabilities, overlays, tile, overlap, dict(overrides or {}), force)
     unique = list(dict.fromkeys(given_images(images)))
+    if (file := exported_file(run)) is not None:
+        return kind_of_file(file).export.predict_file(file, unique, path, options, console)
+    opened = load(run)
     return opened.kind.predict.predict(opened, unique, path, options, console)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,26 @@ def paired_by_group(
         why_no_test=why_no_interval(groups),
         groups=len(np.unique(groups)),
     )
+
+
+def images_to_exclude(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], loss: float) -> int | None:
+    """Images on which `mcnemar`'s interval would exclude that A is worse than B by `loss`, at the shares of these.
+
+    correct_a, correct_b: (N,) as there. loss: of accuracy, above 0. Returns None if A is worse by that much already.
+    """
+    total = len(correct_a)
+    counts = [int(part.sum()) for part in (correct_a & correct_b, correct_a & ~correct_b, correct_b & ~correct_a)]
+    if (counts[1] - counts[2]) / total <= -loss:
+        return None
+
+    def excludes(images: int) -> bool:
+        both, only_a, only_b = (round(count * images / total) for count in counts)
+        return _newcombe(both, only_a, only_b, images).low > -loss
+
+    high = 1
+    while not excludes(high):
+        high *= 2
+    return bisect_left(range(high), True, lo=high // 2, key=excludes)
 
 
 def _newcombe(both: int, only_a: int, only_b: int, total: int) -> Interval:

@@ -49,6 +49,16 @@ def own_normalization(spec: BackboneSpec) -> Normalization | None:
     return Normalization.recorded({"mean": config.mean, "std": config.std, "source": source})
 
 
+def weights_licence(spec: BackboneSpec) -> str | None:
+    """The licence of the published weights that a recipe starts from, as timm records it; None if it is not known."""
+    import timm
+
+    if spec.weights != "imagenet" or spec.backbone == "airnet" or spec.backbone.startswith("torchvision/"):
+        return None
+    config = timm.get_pretrained_cfg(spec.backbone)
+    return None if config is None else config.license
+
+
 def published_size(name: str) -> int | None:
     """The side in pixels of the images that timm's published weights of a backbone were trained on."""
     import timm

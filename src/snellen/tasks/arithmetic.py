@@ -158,3 +158,11 @@ def arithmetic_of(run: RunDirectory, recipe: CommonRecipe) -> Arithmetic:
         mode = dataclasses.replace(mode, precision="fp32", unfolded=False)
     autocast = make_fabric(device, mode.precision).autocast
     return Arithmetic(device, autocast, mode, Normalization.recorded(run.data["normalization"]))
+
+
+def plain_arithmetic(run: RunDirectory) -> Arithmetic:
+    """fp32 on the CPU, which is the same everywhere; and the run's normalisation."""
+    device, mode = torch.device("cpu"), Mode("fp32", channels_last=False, compiled=False)
+    return Arithmetic(
+        device, make_fabric(device, "fp32").autocast, mode, Normalization.recorded(run.data["normalization"])
+    )

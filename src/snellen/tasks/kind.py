@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from snellen.data.in_memory import ImageInMemory
     from snellen.data.listing import Source
+    from snellen.exporting.agreement import Agreement
+    from snellen.exporting.onnx_file import OnnxFile
     from snellen.insight.proportions import Interval
     from snellen.reporting.runs import RunView
     from snellen.reporting.shared import Picture
@@ -38,7 +40,7 @@ I = TypeVar("I")  # noqa: E741
 I_contra = TypeVar("I_contra", contravariant=True)
 
 
-FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study")
+FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study", "export")
 
 
 class Kind(Generic[R, I]):
@@ -61,6 +63,7 @@ class Kind(Generic[R, I]):
     check: Check
     report: Report
     study: Study[R, I]
+    export: Export
 
 
 class Data(Protocol[R, I]):
@@ -271,6 +274,54 @@ class Study(Protocol[R, I_contra]):
 
     def sections(self, views: Sequence[RunView], most: int) -> Sections:
         """The part of the study's page on one run for each setting; pictures of only the first `most`."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of `export`. See `snellen.export`."""
+
+    int8: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """path: the file. agreement: of its fp32 form with the run. int8: what that changes, as text; None for fp32.
+
+    notes: what else to know of the file.
+    """
+
+    path: Path
+    agreement: Agreement
+    int8: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [str(self.path), f"compared with the run: {self.agreement}", *filter(None, [self.int8]), *self.notes]
+        )
+
+
+class Export(Protocol):
+    """export.py: a trained run as a file for other programs, and such a file in place of the run."""
+
+    def export(self, run: RunDirectory, out: Path, options: ExportOptions, console: Console) -> Exported:
+        """Writes the file, if it gives the run's answers. Raises UserError otherwise."""
+
+    def predict_file(
+        self,
+        file: OnnxFile,
+        images: Sequence[Path | ImageInMemory],
+        out: Path | None,
+        options: Options,
+        console: Console,
+    ) -> Predicted:
+        """As Predict.predict, with the network of a file."""
+
+    def evaluate_file(
+        self, file: OnnxFile, data: Source, overrides: Mapping[str, Any] | None, console: Console
+    ) -> Evaluated:
+        """As Evaluate.evaluate, with the network of a file."""
 
 
 @dataclass(frozen=True)

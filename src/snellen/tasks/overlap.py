@@ -19,11 +19,12 @@ from snellen.words import counted
 
 
 def say_scored(
-    console: Console, run: RunDirectory, recipe: CommonRecipe, images: SplitSet[Any, Any], source: str
+    console: Console, run: RunDirectory | None, recipe: CommonRecipe, images: SplitSet[Any, Any], source: str
 ) -> None:
     """Prints which images are scored, those of the validation part, with notes on them.
 
-    recipe: of the run, with the depth by which these images are read. source: their origin, as text.
+    run: that the network was trained in, None if it is not known. recipe: of the run, with the depth by which these
+    images are read. source: their origin, as text.
     """
     paths = images.files(images.validation)
     origin = escape(f"{source}: {images.layout}; {images.split}")
@@ -40,11 +41,13 @@ def say_depth(console: Console, paths: Sequence[Path], bits: int | None) -> None
         say_notes(console, [note])
 
 
-def overlap_notes(run: RunDirectory, recipe: CommonRecipe, paths: Sequence[Path]) -> list[str]:
+def overlap_notes(run: RunDirectory | None, recipe: CommonRecipe, paths: Sequence[Path]) -> list[str]:
     """Notes on images that the run was trained on, or that chose its epoch, recognised by their contents.
 
     Only files of equal size are read. If the run's own images are gone, a note says that nothing can be compared.
     """
+    if run is None:
+        return ["whether the network was trained on these images is unknown: only its run can tell"]
     samples = run.samples()
     sizes = {path: path.stat().st_size for path in paths if path.is_file()}
     scored_sizes = set(sizes.values())

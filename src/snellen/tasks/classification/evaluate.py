@@ -26,7 +26,8 @@ from snellen.insight.groups import group_numbers
 from snellen.insight.proportions import Interval, percents
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.inference import Predictor
+from snellen.tasks.classification.inference import ClassPredictor, Predictor
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.classification.record import recipe_of
 from snellen.tasks.classification.report.numbers import calibration_numbers, figure_numbers
 from snellen.tasks.overlap import say_scored
@@ -88,17 +89,33 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
     Raises UserError for a class that the run does not know, and for unreadable images unless the recipe skips them.
     """
     recipe = with_data_overrides(recipe_of(run), overrides, "evaluate")
-    images = labelled_images(data, recipe.data, run.classes)
+    predictor = Predictor(run, recipe.data.bits, DiskCache(recipe.data.disk_cache_mib))
+    return evaluate_with(predictor, run.classes, run, recipe, data, console)
+
+
+def evaluate_with(
+    predictor: ClassPredictor,
+    classes: list[str],
+    run: RunDirectory | None,
+    recipe: Recipe,
+    data: Source,
+    console: Console,
+) -> Evaluated:
+    """Scores a network on labelled images. run: that it was trained in, None if it is not known. Raises as `evaluate`.
+
+    recipe: with the data fields by which these images are read.
+    """
+    images = labelled_images(data, recipe.data, classes)
     say_scored(console, run, recipe, images, name_of(data))
     paths = [images.root / sample.path for sample in images.validation]  # no duplicates: labelled_images removes them
-    scores, rows, unreadable = _score(run, paths, recipe.data, console)
+    scores, rows, unreadable = _score(predictor, len(classes), paths, recipe.data, console)
     if not rows:
         raise UserError(f"{name_of(data)}: none of its images can be read.")
     samples = [images.validation[row] for row in rows]
     target = np.array([sample.label for sample in samples], dtype=np.int64)
     groups = group_numbers(sample.group for sample in samples)
     return Evaluated(
-        classes=run.classes,
+        classes=classes,
         figures=figures(scores, target, groups),
         calibration=calibration(scores, target, groups),
         probabilities=scores,
@@ -113,19 +130,19 @@ def score_test(
     """The arrays of predictions/test.npz but for its epoch, and unreadable images with the reason."""
     paths = [run.image(path) for path in samples["path"]]
     spec = recipe_of(run).data.model_copy(update={"unreadable": "skip"})
-    scores, rows, unreadable = _score(run, paths, spec, console)
+    predictor = Predictor(run, spec.bits, DiskCache(spec.disk_cache_mib))
+    scores, rows, unreadable = _score(predictor, len(run.classes), paths, spec, console)
     target = samples["target"].to_numpy(np.int64)[rows]
     return {"probabilities": scores, "target": target, "rows": np.array(rows, np.int64)}, unreadable
 
 
 def _score(
-    run: RunDirectory, paths: Sequence[Path], spec: DataSpec, console: Console
+    predictor: ClassPredictor, classes: int, paths: Sequence[Path], spec: DataSpec, console: Console
 ) -> tuple[NDArray[np.float32], list[int], list[str]]:
-    """The run's probabilities of images, which rows of `paths` these are, and what is wrong with the others."""
-    probabilities, rows, left_out = [np.empty((0, len(run.classes)), np.float32)], list[int](), list[str]()
+    """Probabilities of images, (n, classes), which rows of `paths` these are, and what is wrong with the others."""
+    probabilities, rows, left_out = [np.empty((0, classes), np.float32)], list[int](), list[str]()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(paths))
-        predictor = Predictor(run, spec.bits, DiskCache(spec.disk_cache_mib))
         for batch in predictor.predict(paths):
             for error in batch.unreadable.values():
                 if spec.unreadable == "error":

@@ -16,7 +16,8 @@ from snellen.errors import UserError
 from snellen.files import check_new_file, replacing
 from snellen.recipe.load import with_data_overrides
 from snellen.run.directory import RunDirectory
-from snellen.tasks.classification.inference import PredictedBatch, Predictor
+from snellen.tasks.classification.inference import ClassPredictor, PredictedBatch, Predictor
+from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.classification.record import recipe_of
 from snellen.tasks.kind import Options, Predicted
 from snellen.tasks.overlap import say_depth
@@ -28,17 +29,38 @@ def predict(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
 ) -> Predicted:
     """Writes a CSV table: path, class, probability, then class_2, probability_2 … up to top_k, and error."""
-    path = out or Path("predictions.csv")
+    bits = predicted_bits(recipe_of(run), options, run.path)
+    return write_table(Predictor(run, bits), run.classes, bits, images, out, options, console)
+
+
+def predicted_bits(recipe: Recipe, options: Options, source: Path) -> int | None:
+    """The bits that 16-bit images are read by. Raises UserError for options that a classifier does not have.
+
+    source: the run or the file, for messages.
+    """
     mask_options = ("probabilities", "overlays", "tile", "overlap")
-    options.refuse(mask_options, f"{run.path}: a classification run writes a table; it has no")
+    options.refuse(mask_options, f"{source}: a classifier writes a table; it has no")
     for key in options.overrides:
         if key != "data.bits":
             raise UserError(
                 f"{key}: predict only reads images, so data.bits is the only field of the recipe that it takes."
             )
-    bits = with_data_overrides(recipe_of(run), options.overrides, "predict").data.bits
+    return with_data_overrides(recipe, options.overrides, "predict").data.bits
+
+
+def write_table(
+    predictor: ClassPredictor,
+    classes: list[str],
+    bits: int | None,
+    images: Sequence[Path | ImageInMemory],
+    out: Path | None,
+    options: Options,
+    console: Console,
+) -> Predicted:
+    """Writes the table of `predict`."""
+    path = out or Path("predictions.csv")
     check_new_file(path, options.force)
-    top_k = min(_TOP_K if options.top_k is None else options.top_k, len(run.classes))
+    top_k = min(_TOP_K if options.top_k is None else options.top_k, len(classes))
     predicted = unreadable = 0
     with (
         replacing(path) as temporary,
@@ -47,8 +69,8 @@ def predict(
         writer = csv.writer(file, lineterminator="\n")
         runners_up = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("class", "probability")]
         writer.writerow(["path", "class", "probability", *runners_up, "error"])
-        for batch in _batches(run, images, bits, console):
-            writer.writerows(_rows(batch, images, run.classes, top_k))
+        for batch in _batches(predictor, images, bits, console):
+            writer.writerows(_rows(batch, images, classes, top_k))
             predicted += len(batch.rows)
             unreadable += len(batch.unreadable)
     return Predicted(path, predicted, unreadable)
@@ -59,16 +81,16 @@ def predicted_rows(
 ) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
     """Columns image, class, probability, probability_NAME of each class, error; and the cells of each image."""
     columns = ["image", "class", "probability", *(f"probability_{name}" for name in run.classes), "error"]
-    batches = _batches(run, images, recipe_of(run).data.bits, console)
+    bits = recipe_of(run).data.bits
+    batches = _batches(Predictor(run, bits), images, bits, console)
     rows = [row for batch in batches for row in _full_rows(batch, images, run.classes)]
     return columns, dict(zip(images, rows, strict=True))
 
 
 def _batches(
-    run: RunDirectory, images: Sequence[Path | ImageInMemory], bits: int | None, console: Console
+    predictor: ClassPredictor, images: Sequence[Path | ImageInMemory], bits: int | None, console: Console
 ) -> Iterator[PredictedBatch]:
-    """The run's probabilities, with a progress bar; prints notes on 16-bit and unreadable images."""
-    predictor = Predictor(run, bits)
+    """Probabilities, with a progress bar; prints notes on 16-bit and unreadable images."""
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("predicting", total=len(images))

@@ -1,0 +1,66 @@
+"""A trained run as a file that other programs run without snellen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from snellen.errors import UserError
+from snellen.exporting.extras import require
+from snellen.exporting.onnx_file import SUFFIX
+from snellen.files import as_path, check_new_file
+from snellen.runs import Run, load
+from snellen.tasks.kind import Exported, ExportOptions
+
+
+def export(
+    run: str | Path | Run,
+    out: str | Path | None = None,
+    *,
+    int8: bool = False,
+    force: bool = False,
+    console: Console | None = None,
+    quiet: bool = False,
+) -> Exported:
+    """Writes a trained classifier as an ONNX file with its preprocessing: decoded images in, probabilities out.
+
+    Before it is written, the file is compared with the run on up to 1,000 of its validation images and on 200 generated
+    ones of unusual sizes and kinds. It is only written if it gives the same classes, unless the two best are within
+    0.002 of each other, and probabilities that differ by at most 0.001, both in fp32 on the CPU. What was found is in
+    the file's metadata, with the names of the classes and the recipe.
+
+    Parameters:
+        run: a finished run, or its folder.
+        out: the file. None: the name of the run with .onnx, or .int8.onnx, in the working folder.
+        int8: quantise the network, calibrated on training images. The change in top-1 on the validation images is
+            measured; the file is refused if even the better end of its 95% interval loses more than 1 point.
+        force: replace an existing file; with int8, also write a file that would be refused.
+        console: the rich console that progress is printed on. None: standard error.
+        quiet: print nothing (no effect if `console` is given).
+
+    Returns the path of the file and the agreement that was measured.
+    Raises UserError if the run is not finished, if the file does not give the run's answers, or if it would replace
+    another.
+
+    >>> exported = snellen.export("runs/digits", "digits.onnx")
+    >>> exported.agreement.different, exported.agreement.largest < 0.001
+    (0, True)
+    >>> snellen.predict("digits.onnx", "digits/val/2", "from-file.csv").predicted
+    10
+    """
+    opened = load(run)
+    require("onnx", "onnxscript", "onnxruntime", what="export")
+    suffix = f".int8{SUFFIX}" if int8 else SUFFIX
+    path = Path(f"{opened.name}{suffix}") if out is None else as_path(out, "out")
+    if path.suffix != SUFFIX:
+        raise UserError(f"out={path}: expected the name of an ONNX file, such as {path.with_suffix(suffix)}")
+    check_new_file(path, force)
+    status = opened.status
+    if not status.finished:
+        raise UserError(
+            f"{opened.path}: the run is {status.state} after {status.epochs_done} of {status.epochs} epochs; only a "
+            f"finished run is exported. Resume it with: snellen {opened.kind.command} --resume {opened.path}"
+        )
+    console = console or Console(stderr=True, quiet=quiet)
+    return opened.kind.export.export(opened, path, ExportOptions(int8, force), console)

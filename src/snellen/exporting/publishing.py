@@ -1,0 +1,88 @@
+"""What an exported file must show before it is written, and how it is written."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from snellen.errors import UserError
+from snellen.exporting.agreement import LARGEST, Agreement
+from snellen.exporting.metadata import Metadata
+from snellen.exporting.network import OPSET
+from snellen.files import replacing
+from snellen.spec import Spec
+
+MOST_COMPARED = 1000  # validation images
+OLDEST_RUNTIME = "1.16.3"
+IMAGES = "uint8 RGB (N, H, W, 3), upright, decoded to sRGB by the caller; any N, H and W"
+T = TypeVar("T")
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of the items, evenly spread, in their order."""
+    rows = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[row] for row in rows]
+
+
+def present(files: Sequence[Path], root: str, console: Console) -> list[Path]:
+    """The files that exist, at most MOST_COMPARED; a note says if none does. root: where the run found them."""
+    found = [file for file in evenly(files, MOST_COMPARED) if file.is_file()]
+    if not found:
+        console.print(
+            f"[yellow]note:[/] the run's validation images are no longer in {root}: the file is only compared on "
+            "generated images",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return found
+
+
+def refuse_disagreement(out: Path, found: Agreement) -> None:
+    """Raises UserError, with what differs and by how much, unless the file gives the run's answers."""
+    if not found.holds:
+        raise UserError(
+            f"{out}: not written, since the exported network does not give the run's answers: {found}. Expected: no "
+            f"other top-1, and a difference of at most {LARGEST:g}."
+        )
+
+
+def licence_of(weights: str | None, known: str | None) -> tuple[str, str]:
+    """The source of initial weights and their licence, in words. known: the licence of published ones."""
+    if weights is None:
+        return "trained from scratch", "none: trained from scratch"
+    return Path(weights).name, known or "unknown"
+
+
+def metadata_of(
+    recipe: Spec, task: str, classes: list[str], output: str, weights: tuple[str, str], precision: str, found: Agreement
+) -> Metadata:
+    """The metadata of a file. weights: their source and licence. output: the array, in words."""
+    source, licence = weights
+    here = importlib.metadata.version("onnxruntime")
+    return Metadata(
+        task=task,
+        classes=classes,
+        recipe=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        input=IMAGES,
+        output=output,
+        weights=source,
+        licence=licence,
+        opset=OPSET,
+        runtime=f"oldest onnxruntime tried: {OLDEST_RUNTIME}; compared with the run by {here}",
+        calibration="uncalibrated",
+        precision=precision,
+        agreement=found,
+        version=importlib.metadata.version("snellen"),
+    )
+
+
+def write_file(out: Path, content: bytes) -> None:
+    """Writes the file whole or not at all. Raises UserError if the disk is full or the folder cannot be written."""
+    with replacing(out) as temporary:
+        temporary.write_bytes(content)

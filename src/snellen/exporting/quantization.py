@@ -1,0 +1,121 @@
+"""A network in int8, and whether what it loses can be accepted."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.errors import UserError
+from snellen.exporting.network import NORMALISED
+from snellen.insight.paired import PairedTest, images_to_exclude
+from snellen.words import counted
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LOSS = 0.01  # of top-1, that the file is refused for if it is beyond doubt
+_OPERATORS = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "MaxPool", "GlobalAveragePool", "AveragePool"]
+
+
+def quantized(network: ModelProto, batches: Iterable[NDArray[np.float32]]) -> ModelProto:
+    """The network with weights and activations in int8: static, per channel, as QDQ nodes.
+
+    batches: of normalised training images, from which the ranges of the activations are measured. Weights use 7 of the
+    8 bits, since the products of processors without VNNI overflow otherwise.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, batches: Iterator[NDArray[np.float32]]) -> None:
+            self._batches = batches
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {NORMALISED: batch}
+
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with tempfile.TemporaryDirectory(prefix="snellen-int8-") as folder:
+            whole, prepared, result = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "result"))
+            onnx.save(network, whole)
+            quant_pre_process(whole, prepared, skip_symbolic_shape=True)  # which fails where onnx knows the shapes
+            quantize_static(
+                prepared,
+                result,
+                Reader(iter(batches)),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=_OPERATORS,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+            return onnx.load(result)
+    finally:
+        logging.disable(disabled)
+
+
+@dataclass(frozen=True)
+class Int8Change:
+    """What int8 changes. test: int8 against fp32 on the same images. speed: images/s of int8 and of fp32, here.
+
+    needed: images that could exclude a loss of LOSS, None if none could.
+    """
+
+    test: PairedTest
+    speed: tuple[float, float]
+    needed: int | None
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether even the better end of the interval loses more than LOSS."""
+        worst = self.test.difference if self.test.interval is None else self.test.interval.high
+        return worst < -LOSS
+
+    def __str__(self) -> str:
+        test, (fast, slow) = self.test, self.speed
+        interval = test.interval
+        bounds = (
+            f"no interval: {test.why_no_test}"
+            if interval is None
+            else f"95% interval {100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
+        )
+        sentence = (
+            f"int8 changes top-1 by {100 * test.difference:+.2f} points ({bounds}; "
+            f"{counted(test.total, 'validation image')}) and takes {slow / fast:.2f} times the time of fp32 on this "
+            f"machine ({fast:,.0f} against {slow:,.0f} images/s, preprocessing included)"
+        )
+        if interval is not None and interval.low >= -LOSS:
+            return f"{sentence}."
+        advice = (
+            "no number of images would, if the difference is as it looks"
+            if self.needed is None
+            else (f"about {self.needed:,} images could")
+        )
+        return f"{sentence}. These {test.total:,} images cannot exclude a loss of 1 point; {advice}."
+
+
+def refuse_loss(out: Path, change: Int8Change, force: bool) -> None:
+    """Raises UserError if int8 loses too much, unless the file is forced."""
+    if change.is_too_large and not force:
+        raise UserError(
+            f"{out}: not written, since even the better end of the interval loses more than 1 point: {change} To write "
+            "it anyway: --force (in Python: force=True)."
+        )
+
+
+def int8_change(
+    int8: NDArray[np.bool_], fp32: NDArray[np.bool_], test: PairedTest, speed: Sequence[float]
+) -> Int8Change:
+    """int8, fp32: (N,) which images each gets right. test: of the two. speed: as in Int8Change."""
+    return Int8Change(test, (speed[0], speed[1]), images_to_exclude(int8, fp32, LOSS))
