@@ -72,7 +72,6 @@ def test_words_for_help_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
         ("train resnet18 photos", "snellen train photos model.backbone=resnet18"),
         ("val runs/one photos", "snellen evaluate RUN DATA"),
         ("resume runs/one", "snellen train --resume RUN"),
-        ("export runs/one", "snellen.load(RUN).model()"),
         ("photos", "snellen train photos"),
         ("recipes vgg13-scratch", "snellen recipes show vgg13-scratch"),
         ("trian photos", "No such command"),

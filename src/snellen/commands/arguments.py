@@ -32,8 +32,6 @@ _OTHER_COMMANDS = {
     **dict.fromkeys(("list", "ls"), "Write: snellen runs, or snellen recipes"),
     **dict.fromkeys(("models", "presets"), "Write: snellen recipes"),
     **dict.fromkeys(("study", "sweep"), "Write: snellen compare STUDY DATA"),
-    "export": f"There is no export yet. {_RUNS}; its weights are RUN/checkpoints/best.safetensors, and in Python "
-    "snellen.load(RUN).model() is a torch.nn.Module.",
     "version": "Write: snellen --version",
 }
 
