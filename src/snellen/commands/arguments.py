@@ -19,7 +19,6 @@ _OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 _TABLES = (".csv", ".tsv", ".parquet")
 _RECIPES = (".yaml", ".yml")
 _DATA_KEYS = frozenset({"data", "dataset", "images", "path", "source"})
-_RUNS = "A run is used with `snellen predict RUN IMAGES` and `snellen evaluate RUN DATA`"
 _EVALUATE, _PREDICT = "Write: snellen evaluate RUN DATA", "Write: snellen predict RUN IMAGES"
 _RESUME = "To resume a stopped run: snellen train --resume RUN"
 _OTHER_COMMANDS = {
