@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
+import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,16 +22,22 @@ import pandas as pd
 import rasterio
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import save as safetensors_bytes
 from sklearn.datasets import load_sample_image
 from tests.fuzz.harness import Parser
 from tests.fuzz.mutate import with_header_length, with_png_checksums, with_zip_checksums
 from tests.reporting import fake_masks, fake_runs
 
+from snellen import shard
 from snellen.data import bands, decode, disk_cache, kept_hashes, segments, table
 from snellen.data.listing import DataSpec
 from snellen.data.masks import class_files, classes
 from snellen.data.masks import decode as mask_decode
+from snellen.data.shards import index as shard_index
+from snellen.data.shards import opened, scan
+from snellen.data.shards import sources as shard_sources
+from snellen.data.walk import files_below
 from snellen.engine import checkpoint
 from snellen.models import weights
 from snellen.recipe import fields, load, text, wording
@@ -385,8 +392,39 @@ def _read_hashes(folder: Path, name: str) -> None:
     _quietly_cached(folder, use)
 
 
+def _shards() -> Files:
+    """An index with its shard, and a tar file as webdataset writes them, gathered without an index."""
+    with tempfile.TemporaryDirectory() as parent:
+        data, out = Path(parent) / "data", Path(parent) / "out"
+        for label in ("cat", "dog"):
+            (data / label).mkdir(parents=True)
+            PHOTO.save(data / label / "photo.png")
+        shard(data, out, console=Console(quiet=True))
+        files = {file.name: file.read_bytes() for file in out.iterdir()}
+    foreign = io.BytesIO()
+    with tarfile.open(fileobj=foreign, mode="w") as tar:
+        for name, content in (("a.png", _saved(PHOTO, "PNG")), ("a.cls", b"cat"), ("b.json", b'{"label": "dog"}')):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return {**files, "foreign.tar": foreign.getvalue()}
+
+
+def _read_shards(folder: Path, name: str) -> None:
+    if name == "foreign.tar":
+        with (folder / name).open("rb") as file:
+            scan.scan([(shard_index.Shard(name, (folder / name).stat().st_size), file)])
+        return
+    shard_sources._opened.cache_clear()
+    root = shard_sources.data_path(folder)
+    for file in files_below(root):
+        with contextlib.suppress(OSError):  # which says that contents have changed since the index was written
+            (root / file).read_bytes()
+
+
 _YAML = b"!!set !!int !!float !!bool !!timestamp !!binary & * << ? | > - : # [ ] { } null ~ .inf .nan 0x 1:1 2001-1-1"
 _FIELDS = b"task name epochs model optimizer lr data classes method loss settings seeds fractions a: &a *a [*a,*a]"
+_TAR = b'ustar 00000000 ../x /etc/x 77777777777 x g L K 5 2 facts shards entry names [["a.tar",1]] .cls .json'
 _CSV = b'path label split group val test "" , ; \t " \n \r'
 _CLASS = b'name index value colour rgb r g b ignored ignore void true #010203 , ; : \t 0 1 2 " \n # a,b;name'
 _JSON = b'classes counts root train validation null -1 1.5 [] {} "" [[[[ "counts":3 "classes":4 1e999 true format epoch'
@@ -454,4 +492,11 @@ PARSERS = {
         unchanged=("photo.png",),
     ),
     "hashes": Parser(_hashes, _read_hashes, [kept_hashes]),
+    "shards": Parser(
+        _shards,
+        _read_shards,
+        [shard_index, scan, opened],
+        _TAR.split(b" "),
+        {".safetensors": with_header_length},
+    ),
 }
