@@ -20,7 +20,7 @@ from snellen.data.shards.sources import data_path
 from snellen.data.sources import read_images
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import FileCheck, check_files
+from snellen.tasks.checking import FileCheck, check_files, copy_lines, find_copies, set_numbers
 from snellen.tasks.classification.recipe import Recipe
 
 FIELDS: frozenset[str] = frozenset()
@@ -47,8 +47,24 @@ class Check(FileCheck[ImageSet]):
             sizes,
             *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes)),
             *unreadable,
+            *copy_lines(self.copies),
         ]
         return Group(table, "", *lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        images = self.images
+        counts = {part: Counter(sample.label for sample in samples) for part, samples in images.parts.items()}
+        return {
+            **set_numbers(images),
+            "classes": {
+                name: {part: of_part[label] for part, of_part in counts.items()}
+                for label, name in enumerate(images.classes)
+            },
+            "notes": [*images.notes, *self.notes],
+            **self.numbers(),
+            "copies": self.copies.as_dict(),
+        }
 
 
 def check(
@@ -65,5 +81,6 @@ def check(
     train, scored, test = (
         [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
     )
-    files, notes = check_files([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)[1]
-    return Check(files.formats, files.sides, files.unreadable, images, notes)
+    files, (bits, notes) = check_files([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)
+    copies = find_copies(images, bits, console)
+    return Check(files.formats, files.sides, files.unreadable, images, notes, bits, copies)
