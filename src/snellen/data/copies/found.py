@@ -103,11 +103,16 @@ def copies_among(
     return Copies(tuple(_pairs(contents, names, near)), leaked_rows(contents, near))
 
 
-def known_leaks(files: Mapping[str, Sequence[Path]]) -> dict[str, list[int]]:
-    """As `leaked_rows`, by equal files and by the near copies that a check has found before; compares no images."""
+def known_leaks(files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[int]], list[str]]:
+    """As `leaked_rows`, by equal files and by the near copies that a check has found before; compares no images.
+
+    With notes on those that are only near copies.
+    """
     contents = {part: content_hashes(paths) for part, paths in files.items()}
     digests = [digest for of_part in contents.values() for digest in of_part]
-    return leaked_rows(contents, kept.of_any(digests))
+    leaked, exact = leaked_rows(contents, kept.of_any(digests)), leaked_rows(contents, [])
+    notes = [leak_line(part, len(rows)) for part, rows in leaked.items() if len(rows) > len(exact[part])]
+    return leaked, [f"{note}, as snellen check has found; the report gives the score without them" for note in notes]
 
 
 def leaked_rows(contents: Parts, near: Sequence[kept.KeptPair]) -> dict[str, list[int]]:
