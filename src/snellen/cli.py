@@ -119,6 +119,12 @@ def check(
     report: Annotated[
         Path | None, typer.Option(help="HTML file for a page with the copies side by side, and its numbers.")
     ] = None,
+    split_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--split", help="New CSV file for a split that no copies straddle; `snellen train FILE` takes it."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all numbers and pairs as JSON.")] = False,
 ) -> None:
     """Check DATA: classes, counts, sizes, unreadable files, copies, leaks between training and validation.
@@ -132,7 +138,9 @@ def check(
     from snellen.files import json_text
 
     words, overrides = split(arguments)
-    checked = run_check(only(words, "DATA"), out=out, overlays=overlays, report=report, overrides=overrides)
+    checked = run_check(
+        only(words, "DATA"), out=out, overlays=overlays, report=report, split=split_file, overrides=overrides
+    )
     if json:
         print(json_text(checked.as_dict()), end="")
     else:

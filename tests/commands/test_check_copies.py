@@ -11,7 +11,10 @@ from PIL import Image
 from tests.commands.test_check import text
 from tests.data.copies.test_copies import crop, photographs
 
+from snellen import UserError
 from snellen.commands.check import check
+from snellen.data.listing import DataSpec
+from snellen.data.sources import read_images
 from snellen.tasks.classification.check import Check
 
 
@@ -59,6 +62,22 @@ def test_names_in_a_page_are_no_markup(leaky: Path, tmp_path: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert "<b>&copy" not in html
     assert "&lt;b&gt;&amp;copy.png" in html
+
+
+def test_the_split_keeps_copies_together_and_is_taken_by_train(leaky: Path, tmp_path: Path) -> None:
+    table = tmp_path / "split.csv"
+    check(leaky, split=table, quiet=True)
+    images = read_images(table, DataSpec())
+    parts = {Path(sample.path).name: part for part, samples in images.parts.items() for sample in samples}
+    assert len(parts) == 46
+    assert parts["0.png"] == parts["exact.png"]
+    assert parts["1.png"] == parts["near.png"]
+    assert 2 <= len(images.validation) <= 14
+    assert not check(table, quiet=True).copies.leaks
+    with pytest.raises(UserError, match="already exists"):
+        check(leaky, split=table, quiet=True)
+    with pytest.raises(UserError, match="CSV file"):
+        check(leaky, split=tmp_path / "split.txt", quiet=True)
 
 
 def test_the_exit_code_says_whether_parts_share_images(

@@ -247,6 +247,12 @@ class Checked(Protocol):
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
 
+    def split_table(self) -> list[tuple[str, str, str, str]]:
+        """(path, class, split, group) of each image, in a split that no copies straddle.
+
+        Raises UserError for images that a table cannot name.
+        """
+
 
 class Check(Protocol):
     """check.py: a check of a source of images, before any training."""

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from snellen.data.copies.split import split_without_leaks
 from snellen.data.depth import settle_bits
 from snellen.data.folders import UnlabelledError
 from snellen.data.given import name_of
@@ -28,7 +29,9 @@ FIELDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, repr=False)
 class Check(FileCheck[ImageSet]):
-    """What a source of labelled images holds."""
+    """What a source of labelled images holds. validation_share: as in DataSpec."""
+
+    validation_share: float
 
     def render(self) -> RenderableType:
         """As text."""
@@ -66,6 +69,17 @@ class Check(FileCheck[ImageSet]):
             "copies": self.copies.as_dict(),
         }
 
+    def split_table(self) -> list[tuple[str, str, str, str]]:
+        """(path, class, split, group) of each image, in a split that no copies straddle; a group holds its copies."""
+        images = self.images
+        samples = [sample for of_part in images.parts.values() for sample in of_part]
+        names, labels = [sample.path for sample in samples], [images.classes[sample.label] for sample in samples]
+        pairs = [(pair.first, pair.second) for pair in self.copies.pairs]
+        groups = [sample.group for sample in samples]
+        clusters, parts = split_without_leaks(names, labels, groups, pairs, self.validation_share)
+        paths = [file.as_posix() for file in images.files(samples)]
+        return list(zip(paths, labels, parts, clusters, strict=True))
+
 
 def check(
     data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
@@ -83,4 +97,5 @@ def check(
     )
     files, (bits, notes) = check_files([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)
     copies = find_copies(images, bits, console)
-    return Check(files.formats, files.sides, files.unreadable, images, notes, bits, copies)
+    share = spec.validation_share
+    return Check(files.formats, files.sides, files.unreadable, images, notes, bits, copies, share)

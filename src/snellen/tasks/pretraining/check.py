@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -14,6 +14,7 @@ from snellen.data.depth import settle_bits
 from snellen.data.given import check_path
 from snellen.data.listing import Source
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
+from snellen.errors import UserError
 from snellen.recipe.load import load_as
 from snellen.tasks.checking import FileCheck, check_files, copies_between, copy_lines
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
@@ -51,6 +52,10 @@ class UnlabelledCheck(FileCheck[UnlabelledSet]):
             **self.numbers(),
             "copies": self.copies.as_dict(),
         }
+
+    def split_table(self) -> NoReturn:
+        """Not possible."""
+        raise UserError(f"{self.images.root}: images without labels have no split. Omit --split.")
 
 
 def check(

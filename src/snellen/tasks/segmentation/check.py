@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,10 @@ class MaskCheck:
             "unreadable": [asdict(entry) for entry in self.unreadable],
             "copies": self.copies.as_dict(),
         }
+
+    def split_table(self) -> NoReturn:
+        """Not possible."""
+        raise UserError(f"{self.images.root}: a table names no masks, so there is no split to write. Omit --split.")
 
 
 def check(
