@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _FEWEST = 3
-_EXPECTED = 10_000  # candidates that are different pictures, for sets of 5,000 to 20,000
+_EXPECTED = 10_000  # candidates that are different pictures, at most
 _MOST = 4  # times as many candidates are verified
 _REFERENCES = 2_000
 _TRIED = 24  # references that are aligned with a picture
@@ -111,7 +111,7 @@ def near_pairs(pictures: NDArray[np.uint8], progress: Callable[[str], None] = la
 
 def _candidates(small: NDArray[np.uint8], described: list[Descriptors]) -> _Candidates:
     """Pairs with similar descriptors, aligned; of the two pictures of an image, by the nearer one."""
-    expected = min(2 * len(small), max(_EXPECTED, len(small) // 2))
+    expected = min(2 * len(small), _EXPECTED)
     parts, views = [], 0
     for picture, of_picture in zip((WHOLE, CENTRE), described, strict=True):
         radius = radius_for(of_picture.base, of_picture.of_views, expected)
