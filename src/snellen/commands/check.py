@@ -78,7 +78,8 @@ def check(
         write_text(table, _csv(checked.split_table()))
     if page is not None:
         images = checked.images
-        check_page(images.root, repr(images), checked.copies, checked.bits, checked.as_dict()).write(page)
+        text = f"{images.summary}; {images.layout}"
+        check_page(images.root, text, checked.copies, checked.bits, checked.as_dict()).write(page)
     return checked
 
 
