@@ -130,18 +130,31 @@ def check(
     arguments: Annotated[list[str], typer.Argument(metavar="DATA [key=value …]", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder for overlays, if the images have masks.")] = None,
     overlays: Annotated[int, typer.Option(min=1, help="Number of overlays.")] = 12,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML file for a page with the copies side by side, and its numbers.")
+    ] = None,
+    split_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--split", help="New CSV file for a split that no copies straddle; `snellen train FILE` takes it."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all numbers and pairs as JSON.")] = False,
 ) -> None:
-    """Check DATA: classes, counts, sizes, unreadable files, leaks between training and validation.
+    """Check DATA: classes, counts, sizes, unreadable files, copies, leaks between training and validation.
 
-    For images with masks also the share of pixels per class, values of no class, and files without a partner.
+    For images with masks also the share of pixels per class, values of no class, and files without a partner. The exit
+    code is 1 if an image of one part is a copy of an image of another part.
     """
-    from rich.console import Console
-
     from snellen.commands.check import check as run_check
 
     words, overrides = split(arguments)
-    checked = run_check(only(words, "DATA"), out=out, overlays=overlays, overrides=overrides)
-    Console().print(checked.render())
+    checked = run_check(
+        only(words, "DATA"), out=out, overlays=overlays, report=report, split=split_file, overrides=overrides
+    )
+    _print(checked.as_dict(), checked.render, json)
+    if checked.copies.leaks:
+        sys.exit(1)
 
 
 @app.command(cls=FieldsCommand)
@@ -418,7 +431,9 @@ def _cache(context: typer.Context, json: JsonOption = False) -> None:
 def cache_clear(
     parts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PART…]", help="modes, pixels, shards; default all.", show_default=False),
+        typer.Argument(
+            metavar="[PART…]", help="modes, pixels, hashes, copies, shards; default all.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Delete what is kept outside runs. It is measured, decoded and downloaded anew when it is needed."""

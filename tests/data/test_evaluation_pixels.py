@@ -68,7 +68,8 @@ def test_scoring_evaluate_and_predict_see_torchvisions_resize_of_the_file(
     features = Classifier.features
 
     def noting(self: Classifier, images: Tensor) -> Tensor:
-        if not self.training and images.any():  # zeros count the network's operations
+        # Zeros count the network's operations, and gradients are for the report's saliency maps.
+        if not self.training and images.any() and not images.requires_grad:
             views.extend(images.detach().clone())
         return features(self, images)
 

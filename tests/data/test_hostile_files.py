@@ -100,7 +100,7 @@ def test_odd_exif_goes_through_every_command_in_silence(
         with warnings.catch_warnings(record=True) as records:
             warnings.simplefilter("always")
             code, text = snellen(*command, capsys=capsys)
-        assert code == 0, text
+        assert code == 0 or (code == 1 and command[0] == "check"), text  # 1: all are one photograph, turned
         assert "unreadable" not in text.replace("0 unreadable", "")
         messages = [str(entry.message) for entry in records if "PIL" in entry.filename or "rasterio" in entry.filename]
         assert not messages, command[0]

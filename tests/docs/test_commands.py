@@ -78,6 +78,9 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen train finetune-large photos/": None,  # tests/ranks trains sharded
         "torchrun": None,
     },
+    "docs/checking.md": {
+        "snellen check photos --report check.html": None,  # tests/commands/test_check_copies.py does
+    },
     "docs/shards.md": {
         "snellen shard photos/": "",
         "snellen check photos-shards/": "",

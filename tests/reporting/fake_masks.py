@@ -203,6 +203,7 @@ def _data(scenes: Scenes, grouped: bool) -> dict[str, Any]:
         "normalization": {"mean": [0.4] * 3, "std": [0.2] * 3, "source": "measured on the training images"},
         "notes": [],
         "left_out": [],
+        "leaked": {"validation": []},
         "group": grouped,
     }
 

@@ -280,6 +280,7 @@ def _data(images: Images, grouped: bool) -> dict[str, Any]:
         "normalization": {"mean": [mean] * 3, "std": [std] * 3, "source": "measured on the training images"},
         "notes": [],
         "left_out": [],
+        "leaked": {"validation": []},
         "group": grouped,
     }
 

@@ -1,4 +1,4 @@
-"""Lists and clears what is kept outside runs: measured modes, decoded pixels, hashes of files, remote shards."""
+"""Lists and clears what is kept outside runs: modes, decoded pixels, hashes, near copies, remote shards."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from snellen.data.copies.kept import copies_folder
 from snellen.data.disk_cache import pixel_folder
 from snellen.data.kept_hashes import hash_folder
 from snellen.data.shards.remote import shard_folder
@@ -23,6 +24,7 @@ _PARTS: dict[str, tuple[Callable[[], Path], str]] = {
     "modes": (mode_folder, "measured modes"),
     "pixels": (pixel_folder, "decoded images"),
     "hashes": (hash_folder, "hashes of files"),
+    "copies": (copies_folder, "near copies among images"),
     "shards": (shard_folder, "remote shards, and indices of tar files"),
 }
 

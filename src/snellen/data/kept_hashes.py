@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+from snellen.data.kept import AT_ONCE, ERRORS, connected
 from snellen.files import cache_folder
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS hashes (file BLOB PRIMARY KEY, digest BLOB) WITHOUT ROWID"
-_AT_ONCE = 500  # values in a statement
-# RuntimeError: there is no home folder. UnicodeDecodeError: sqlite quotes damaged bytes in its message.
-_ERRORS = (OSError, RuntimeError, sqlite3.Error, UnicodeDecodeError)
 
 
 def hash_folder() -> Path:
@@ -35,9 +32,9 @@ def file_key(path: Path, state: os.stat_result) -> bytes:
 def find(keys: Sequence[bytes]) -> dict[bytes, str]:
     """The SHA-256, in hexadecimal, of those files that are known."""
     known: dict[bytes, str] = {}
-    with contextlib.suppress(*_ERRORS), _connected() as index:
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
+    with contextlib.suppress(*ERRORS), connected(hash_folder(), _SCHEMA) as index:
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
             marks = ", ".join("?" * len(some))
             rows = index.execute(f"SELECT file, digest FROM hashes WHERE file IN ({marks})", some)
             known |= {key: digest.hex() for key, digest in rows if isinstance(digest, bytes) and len(digest) == 32}
@@ -46,27 +43,6 @@ def find(keys: Sequence[bytes]) -> dict[bytes, str]:
 
 def keep(digests: Mapping[bytes, str]) -> None:
     """Adds files."""
-    with contextlib.suppress(*_ERRORS), _connected() as index:
+    with contextlib.suppress(*ERRORS), connected(hash_folder(), _SCHEMA) as index:
         rows = [(key, bytes.fromhex(digest)) for key, digest in digests.items()]
         index.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?)", rows)
-
-
-@contextlib.contextmanager
-def _connected() -> Iterator[sqlite3.Connection]:
-    """A connection of its own each time, for threads and processes alike. A damaged file is deleted."""
-    folder = hash_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "index.sqlite"
-    connection = sqlite3.connect(file, timeout=60)
-    try:
-        connection.execute("PRAGMA synchronous = OFF")  # what a power failure damages is read again
-        with connection:
-            connection.execute(_SCHEMA)
-            yield connection
-    except sqlite3.OperationalError:
-        raise  # locked, full or read-only
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        file.unlink(missing_ok=True)
-        raise
-    finally:
-        connection.close()

@@ -121,7 +121,12 @@ class SplitSet(Generic[AnySample, Classes]):
     test: tuple[AnySample, ...] = ()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.root}: {self.layout}): {self.counts}, {self.class_count}"
+        return f"{type(self).__name__}({self.root}: {self.layout}): {self.summary}"
+
+    @property
+    def summary(self) -> str:
+        """The number of images of each part and of classes, in words."""
+        return f"{self.counts}, {self.class_count}"
 
     @property
     def parts(self) -> dict[str, tuple[AnySample, ...]]:

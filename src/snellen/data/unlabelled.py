@@ -46,7 +46,12 @@ class UnlabelledSet:
         return [root / name for name in self.paths]
 
     def __repr__(self) -> str:
-        return f"UnlabelledSet({self.root}: {self.layout}): {counted(len(self.paths), 'image')}"
+        return f"UnlabelledSet({self.root}: {self.layout}): {self.summary}"
+
+    @property
+    def summary(self) -> str:
+        """The number of images, in words."""
+        return counted(len(self.paths), "image")
 
 
 def read_unlabelled(source: str | Path, compare: bool = False) -> UnlabelledSet:

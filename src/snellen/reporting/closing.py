@@ -25,4 +25,5 @@ def closing_lines(view: RunView) -> list[str]:
     lines = [f"{epoch}: {name} {value:.1%}{images} ({bounds})"]
     if crossfitted:
         lines.append(f"its score on the images used to choose it: {view.kept_score:.1%}")
+    lines += view.leaks
     return [*lines, *(f"warning: {text}" for text in (view.diverged, view.not_learnt) if text is not None)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Self
 
 import numpy as np
@@ -11,26 +12,42 @@ import numpy as np
 from snellen.insight.differences import Difference
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
+from snellen.insight.without_leaked import WithoutLeaked
 from snellen.reporting.comparisons import Comparison, comparison_numbers, comparisons, summary
-from snellen.reporting.runs import AnyView, RunView, differing, labels_of, left_aside
+from snellen.reporting.runs import AnyView, RunView, differing, labels_of, left_aside, typeset
 from snellen.run.directory import RunDirectory
 
 
 @dataclass(frozen=True)
 class Collected(Generic[AnyView]):
-    """Everything that a report shows. same_images: whether the runs were scored on the same images."""
+    """Everything that a report shows.
+
+    same_images: whether the runs were scored on the same images. clean: two runs' labels, and their difference without
+    leaked images, if there are some.
+    """
 
     runs: list[AnyView]
     comparisons: list[Comparison]
     differing: list[Difference]
     same_images: bool
+    clean: list[tuple[str, str, WithoutLeaked]] = field(default_factory=list)
 
     @classmethod
     def of(
-        cls, runs: list[AnyView], same_images: bool, test: Callable[[AnyView, AnyView], PairedTest | PairedMasks]
+        cls,
+        runs: list[AnyView],
+        same_images: bool,
+        test: Callable[[AnyView, AnyView], PairedTest | PairedMasks],
+        without_leaked: Callable[[AnyView, AnyView], WithoutLeaked | None],
     ) -> Self:
-        """Runs with the tests of their pairs, if they were scored on the same images."""
-        return cls(runs, comparisons(runs, test) if same_images else [], differing(runs), same_images)
+        """Runs with the tests of their pairs, if they were scored on the same images.
+
+        without_leaked: the difference of two runs without the leaked images, None if there are none.
+        """
+        pairs = itertools.combinations([run for run in runs if run.scored and not run.not_learnt], 2)
+        differences = [(a.label, b.label, without_leaked(a, b)) for a, b in pairs] if same_images else []
+        clean = [(a, b, difference) for a, b, difference in differences if difference is not None]
+        return cls(runs, comparisons(runs, test) if same_images else [], differing(runs), same_images, clean)
 
     @property
     def measure(self) -> str:
@@ -45,14 +62,15 @@ class Collected(Generic[AnyView]):
     @property
     def headline(self) -> list[str]:
         """The answer, in one sentence or a few."""
-        left_out = left_aside(self.runs)
         learnt = [run for run in self.scored if not run.not_learnt]
+        leaks = [typeset(difference.of_difference(a, b)) for a, b, difference in self.clean]
+        rest = [*(leaks or [sentence for run in self.scored for sentence in run.leaks]), *left_aside(self.runs)]
         if len(self.comparisons) > 1:
             values = {run.label: run.compared[0] for run in learnt}
-            return summary(values, self.comparisons, self.measure) + left_out
+            return [*summary(values, self.comparisons, self.measure), *rest]
         if self.comparisons:
-            return [self.comparisons[0].sentence, *left_out]
-        return [run.sentence for run in learnt] + left_out
+            return [self.comparisons[0].sentence, *rest]
+        return [*(run.sentence for run in learnt), *rest]
 
     def numbers(self, of_run: Callable[[AnyView], dict[str, Any]], of_test: Sequence[str]) -> dict[str, Any]:
         """All numbers of the page, for JSON. of_run: those of a run. of_test: fields of the comparisons' tests."""
@@ -62,6 +80,7 @@ class Collected(Generic[AnyView]):
             "comparisons": [
                 comparison_numbers(c) | {key: getattr(c.test, key) for key in of_test} for c in self.comparisons
             ],
+            "without_leaked": [{"a": a, "b": b, **asdict(difference)} for a, b, difference in self.clean],
             "differing": [asdict(row) for row in self.differing],
         }
 

@@ -52,6 +52,19 @@ def groups_of(run: RunDirectory) -> NDArray[np.int64] | None:
     return group_numbers(scored_samples(run)["group"].fillna(""))
 
 
+def leaked_of(run: RunDirectory) -> NDArray[np.bool_]:
+    """(N,) which of `scored_samples` are copies of images that trained the run, or chose its epoch."""
+    part = scored_part(run)
+    count = len(run.part(part))
+    rows = [row for row in run.data.get("leaked", {}).get(part, []) if row < count]
+    leaked = np.zeros(count, dtype=bool)
+    leaked[rows] = True
+    if part == "validation":
+        return leaked
+    with run.arrays("predictions/test.npz") as arrays:
+        return np.asarray(leaked[arrays["rows"]])
+
+
 def folds_of(run: RunDirectory) -> NDArray[np.int64]:
     """(N,) fold of each of `scored_samples` for cross-fitting."""
     return partition(scored_samples(run)["path"].tolist(), groups_of(run))

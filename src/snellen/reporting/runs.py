@@ -23,7 +23,8 @@ from snellen.insight.differences import Difference, differences
 from snellen.insight.learning import why_diverged
 from snellen.insight.proportions import Interval
 from snellen.insight.sentence import listed
-from snellen.reporting.headline import EpochChoice, groups_of, scored_part, scored_samples
+from snellen.insight.without_leaked import WithoutLeaked
+from snellen.reporting.headline import EpochChoice, groups_of, leaked_of, scored_part, scored_samples
 from snellen.run.directory import RunDirectory
 from snellen.run.status import Status
 from snellen.words import counted
@@ -137,6 +138,25 @@ class RunView(ABC):
     @abstractmethod
     def sentence(self) -> str:
         """The headline figure in a sentence, for a page of this run alone."""
+
+    @cached_property
+    def leaked(self) -> NDArray[np.bool_]:
+        """(N,) which of `samples` are copies of images that trained the run, or chose its epoch."""
+        return leaked_of(self.run)
+
+    @property
+    def without_leaked(self) -> WithoutLeaked | None:
+        """The headline figure without these images; None if there are none, if all are, or before any score."""
+        return None
+
+    @property
+    def leaks(self) -> list[str]:
+        """A sentence on that; empty if no image is known to be leaked."""
+        if not self.scored or not self.leaked.any():
+            return []
+        if self.without_leaked is None:
+            return [f"All scored images of {self.label} are copies of images it was trained on."]
+        return [typeset(self.without_leaked.of_run(self.label, self.measure))]
 
     @property
     def compared(self) -> tuple[float, Interval | None]:
@@ -329,6 +349,7 @@ def run_numbers(run: RunView) -> dict[str, Any]:
         "choice": run.choice,
         "crossfitted": run.epoch_choice is not None and run.epoch_choice.is_crossfitted,
         "not_learnt": run.why_not_learnt,
+        "without_leaked": None if run.without_leaked is None else asdict(run.without_leaked),
         "parameters": run.run.environment.parameters,
         "macs": run.run.environment.macs,
     }

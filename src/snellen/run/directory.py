@@ -2,8 +2,9 @@
 
 recipe.yaml             the resolved recipe, with every field
 environment.json        versions, hardware, git commit, command, the mode and its timings: see environment.py
-data.json               class names, layout, counts, fingerprint, normalisation, files left out; for
-                        pretraining, the evaluation of the features before the first step
+data.json               class names, layout, counts, fingerprint, normalisation, files left out; leaked: rows of
+                        each scored part that are copies of images of an earlier part; for pretraining, the
+                        evaluation of the features before the first step
 samples.csv             row, split ("train" | "validation" | "test"), path, group, and what the task adds
 status.json             state, epochs and steps done, cost, score: see status.py
 steps.csv               one row per optimiser step
@@ -27,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, with_config
@@ -69,6 +70,7 @@ class _Data(TypedDict):
     normalization: _Normalization
     notes: list[str]
     left_out: list[dict[str, Any]]
+    leaked: NotRequired[dict[str, list[Annotated[int, Field(ge=0)]]]]
 
 
 # Required columns of each file, so that a damaged file is named when it is read.

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
+from snellen.data.copies.found import Copies, copies_among
 from snellen.data.decode import UnreadableImageError, decode, kind_and_size
-from snellen.data.listing import Unreadable
+from snellen.data.listing import SplitSet, Unreadable
 from snellen.words import counted
 
 _MOST_LISTED = 20
@@ -40,16 +41,60 @@ class Files:
             *listed_files("unreadable", self.unreadable, "data.unreadable=skip"),
         ]
 
+    def numbers(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "formats": self.formats,
+            "shorter_side": dict(zip(("smallest", "median", "largest"), self.sides, strict=True)),
+            "unreadable": [asdict(entry) for entry in self.unreadable],
+        }
+
 
 @dataclass(frozen=True, repr=False)
 class FileCheck(Files, Generic[AnySet]):
-    """The files of a source. images: the index. notes: on 16-bit values."""
+    """The files of a source.
+
+    images: the index. notes: on 16-bit values. bits: their depth. copies: among the images.
+    """
 
     images: AnySet
     notes: list[str]
+    bits: int | None
+    copies: Copies
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
+
+
+def set_numbers(images: SplitSet[Any, Any]) -> dict[str, Any]:
+    """What every set of images has, for JSON."""
+    return {
+        "root": str(images.root),
+        "layout": images.layout,
+        "split": images.split,
+        "images": {part: len(samples) for part, samples in images.parts.items()},
+    }
+
+
+def find_copies(images: SplitSet[Any, Any], bits: int | None, console: Console) -> Copies:
+    """Copies among the images of all parts. bits: as in `decode`."""
+    files = {part: images.files(samples) for part, samples in images.parts.items()}
+    names = {part: [sample.path for sample in samples] for part, samples in images.parts.items()}
+    return copies_between(files, names, bits, console)
+
+
+def copies_between(
+    files: Mapping[str, Sequence[Path]], names: Mapping[str, Sequence[str]], bits: int | None, console: Console
+) -> Copies:
+    """As `data.copies.found.copies_among`, with a status line."""
+    with console.status("looking for copies") as status:
+        return copies_among(files, names, bits, lambda step: status.update(f"looking for copies: {step}"))
+
+
+def copy_lines(copies: Copies) -> list[str]:
+    """Lines on copies: what spoils a score first, then how many pairs there are, and a few of them."""
+    leaks, lines = len(copies.leaks), [escape(line) for line in copies.lines()]
+    return [*(f"[red]leak:[/] {line}" for line in lines[:leaks]), *lines[leaks:]]
 
 
 def check_files(paths: Sequence[Path], console: Console) -> Files:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from torch import nn
 
+    from snellen.data.copies.found import Copies
     from snellen.data.in_memory import ImageInMemory
-    from snellen.data.listing import Source
+    from snellen.data.listing import Source, SplitSet
+    from snellen.data.unlabelled import UnlabelledSet
     from snellen.exporting.agreement import Agreement
     from snellen.exporting.onnx_file import OnnxFile
     from snellen.insight.proportions import Interval
@@ -230,8 +232,29 @@ class Predict(Protocol):
 class Checked(Protocol):
     """The results of checking a source of images."""
 
+    @property
+    def images(self) -> SplitSet[Any, Any] | UnlabelledSet:
+        """The index."""
+
+    @property
+    def copies(self) -> Copies:
+        """Images that are copies of others."""
+
+    @property
+    def bits(self) -> int | None:
+        """The depth of 16-bit images."""
+
     def render(self) -> RenderableType:
         """As text for people."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+    def split_table(self) -> list[tuple[str, str, str, str]]:
+        """(path, class, split, group) of each image, in a split that no copies straddle.
+
+        Raises UserError for images that a table cannot name.
+        """
 
 
 class Check(Protocol):

@@ -19,7 +19,9 @@ from rich.markup import escape
 from torch import nn
 
 from snellen.data.cache import Pixels, channel_statistics
+from snellen.data.copies.found import known_leaks
 from snellen.data.depth import settle_bits
+from snellen.data.fingerprint import is_large
 from snellen.data.listing import AnySample, SplitSet
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.shards.remote import is_url
@@ -189,6 +191,18 @@ def common_facts(
         "left_out": [dataclasses.asdict(entry) for entry in images.left_out],
         "group": any(sample.group is not None for sample in scored),
     }
+
+
+def leaked_images(images: SplitSet[Any, Any], console: Console) -> dict[str, list[int]]:
+    """The rows of each scored part that are copies of images of an earlier part, as far as is known; prints notes.
+
+    Near copies are known if `snellen check` was run on these images; nothing is known of so many that none was read.
+    """
+    if is_large([path for samples in images.parts.values() for path in images.files(samples)]):
+        return {}
+    leaked, notes = known_leaks({part: images.files(samples) for part, samples in images.parts.items()})
+    say_notes(console, notes)
+    return leaked
 
 
 def samples_csv(

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from snellen.data.copies.split import split_without_leaks
 from snellen.data.depth import settle_bits
 from snellen.data.folders import UnlabelledError
 from snellen.data.given import name_of
@@ -20,7 +21,7 @@ from snellen.data.shards.sources import data_path
 from snellen.data.sources import read_images
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import FileCheck, check_files
+from snellen.tasks.checking import FileCheck, check_files, copy_lines, find_copies, set_numbers
 from snellen.tasks.classification.recipe import Recipe
 
 FIELDS: frozenset[str] = frozenset()
@@ -28,7 +29,9 @@ FIELDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, repr=False)
 class Check(FileCheck[ImageSet]):
-    """What a source of labelled images holds."""
+    """What a source of labelled images holds. validation_share: as in DataSpec."""
+
+    validation_share: float
 
     def render(self) -> RenderableType:
         """As text."""
@@ -47,8 +50,35 @@ class Check(FileCheck[ImageSet]):
             sizes,
             *(f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes)),
             *unreadable,
+            *copy_lines(self.copies),
         ]
         return Group(table, "", *lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        images = self.images
+        counts = {part: Counter(sample.label for sample in samples) for part, samples in images.parts.items()}
+        return {
+            **set_numbers(images),
+            "classes": {
+                name: {part: of_part[label] for part, of_part in counts.items()}
+                for label, name in enumerate(images.classes)
+            },
+            "notes": [*images.notes, *self.notes],
+            **self.numbers(),
+            "copies": self.copies.as_dict(),
+        }
+
+    def split_table(self) -> list[tuple[str, str, str, str]]:
+        """(path, class, split, group) of each image, in a split that no copies straddle; a group holds its copies."""
+        images = self.images
+        samples = [sample for of_part in images.parts.values() for sample in of_part]
+        names, labels = [sample.path for sample in samples], [images.classes[sample.label] for sample in samples]
+        pairs = [(pair.first, pair.second) for pair in self.copies.pairs]
+        groups = [sample.group for sample in samples]
+        clusters, parts = split_without_leaks(names, labels, groups, pairs, self.validation_share)
+        paths = [file.as_posix() for file in images.files(samples)]
+        return list(zip(paths, labels, parts, clusters, strict=True))
 
 
 def check(
@@ -65,5 +95,7 @@ def check(
     train, scored, test = (
         [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
     )
-    files, notes = check_files([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)[1]
-    return Check(files.formats, files.sides, files.unreadable, images, notes)
+    files, (bits, notes) = check_files([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)
+    copies = find_copies(images, bits, console)
+    share = spec.validation_share
+    return Check(files.formats, files.sides, files.unreadable, images, notes, bits, copies, share)

@@ -35,6 +35,7 @@ from snellen.tasks.setup import (
     begin,
     common_facts,
     in_own_depth,
+    leaked_images,
     normalization_of,
     samples_csv,
     say_weights,
@@ -141,6 +142,7 @@ def facts(prepared: Prepared[Recipe, ImageSet], source: str, console: Console) -
         "counts": {name: len(values) for name, values in labels.items()},
         "per_class": {name: np.bincount(values, minlength=count).tolist() for name, values in labels.items()},
         "split": images.split,
+        "leaked": leaked_images(images, console),
     }
     return Facts(samples_csv(images.parts, SAMPLE_COLUMNS, lambda sample: label_cells(sample, images.classes)), data)
 

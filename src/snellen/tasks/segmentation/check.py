@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from snellen.data.copies.found import Copies
 from snellen.data.decode import UnreadableImageError, decode, opened_image
 from snellen.data.depth import settle_bits
 from snellen.data.given import check_path
@@ -29,7 +30,7 @@ from snellen.data.masks.spec import MaskDataSpec
 from snellen.errors import UserError
 from snellen.files import replacing
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import listed_files
+from snellen.tasks.checking import copy_lines, find_copies, listed_files, set_numbers
 from snellen.tasks.choice import spread
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
@@ -44,7 +45,7 @@ class MaskCheck:
 
     train, validation: (C + 1,) int64, pixels of each class, the unscored ones last. train_masks, validation_masks:
     (C + 1,) int64, masks that have such pixels. unreadable: pairs that cannot be used, and why. overlays: the files
-    drawn. notes: on the values of 16-bit images.
+    drawn. notes: on the values of 16-bit images. bits: their depth. copies: among the images, whatever their masks.
     """
 
     images: MaskedSet
@@ -57,6 +58,8 @@ class MaskCheck:
     unreadable: list[Unreadable]
     overlays: list[Path]
     notes: list[str]
+    bits: int | None
+    copies: Copies
 
     def __repr__(self) -> str:
         return f"MaskCheck of {self.images!r}; {counted(len(self.unreadable), 'pair')} that cannot be used"
@@ -88,9 +91,38 @@ class MaskCheck:
         text += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes, *_missing(self))]
         text += listed_files("unpaired", images.left_out, "data.unpaired=skip")
         text += listed_files("unusable", self.unreadable, "data.unreadable=skip")
+        text += copy_lines(self.copies)
         if self.overlays:
             text.append(escape(f"{counted(len(self.overlays), 'overlay')} drawn in {self.overlays[0].parent}"))
         return Group(table, "", *text)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        images = self.images
+        counts = {
+            "training_pixels": self.train,
+            "training_masks": self.train_masks,
+            "validation_pixels": self.validation,
+            "validation_masks": self.validation_masks,
+        }
+        return {
+            **set_numbers(images),
+            "classes": {
+                name: {key: int(values[label]) for key, values in counts.items()}
+                for label, name in enumerate(images.classes.names)
+            },
+            "ignored": {key: int(values[-1]) for key, values in counts.items()},
+            "sizes": [{"width": w, "height": h, "pairs": number} for (w, h), number in self.sizes.items()],
+            "formats": self.formats,
+            "notes": [*images.notes, *self.notes, *_missing(self)],
+            "unpaired": [asdict(entry) for entry in images.left_out],
+            "unreadable": [asdict(entry) for entry in self.unreadable],
+            "copies": self.copies.as_dict(),
+        }
+
+    def split_table(self) -> NoReturn:
+        """Not possible."""
+        raise UserError(f"{self.images.root}: a table names no masks, so there is no split to write. Omit --split.")
 
 
 def check(
@@ -149,6 +181,8 @@ def check(
         unreadable=unreadable,
         overlays=files,
         notes=notes,
+        bits=bits,
+        copies=find_copies(images, bits, console),
     )
 
 

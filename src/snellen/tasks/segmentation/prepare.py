@@ -36,6 +36,7 @@ from snellen.tasks.setup import (
     begin,
     common_facts,
     in_own_depth,
+    leaked_images,
     normalization_of,
     samples_csv,
     say_notes,
@@ -126,6 +127,7 @@ def facts(prepared: Prepared[SegmentationRecipe, DecodedSet], source: str, conso
         "ignored_pixels": {part: int(counts[:, -1].sum()) for part, counts in pixels.items()},
         "training_sizes": dataclasses.asdict(decoded.training),
         "split": images.split,
+        "leaked": leaked_images(images, console),
         "notes": [*images.notes, *decoded.notes],
     }
     return Facts(samples_csv(images.parts, SAMPLE_COLUMNS, lambda sample: (sample.mask,)), data)

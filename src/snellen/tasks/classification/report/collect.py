@@ -15,12 +15,13 @@ from snellen.insight.calibration import Calibration, calibration
 from snellen.insight.classification import ClassFigures, Figures, figures
 from snellen.insight.confusion import Confusion, confusion
 from snellen.insight.crossfit import best_by_share, crossfitted
-from snellen.insight.groups import why_no_interval
+from snellen.insight.groups import share, why_no_interval
 from snellen.insight.learning import why_not_learnt
 from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, percents
 from snellen.insight.separability import Separability, separability
+from snellen.insight.without_leaked import WithoutLeaked, share_of, without_leaked
 from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.pictures import thumbnails
@@ -152,6 +153,16 @@ class RunFigures(RunView):
         return why_no_interval(self.groups)
 
     @cached_property
+    def without_leaked(self) -> WithoutLeaked | None:
+        """Top-1 without leaked images."""
+        if not self.scored or not self.leaked.any() or self.leaked.all():
+            return None
+        clean, correct = ~self.leaked, self.values.correct
+        interval = share(correct[clean], None if self.groups is None else self.groups[clean])
+        counts = np.column_stack([correct, np.ones(len(correct))])
+        return without_leaked(counts, self.leaked, share_of, interval, self.groups)
+
+    @cached_property
     def confusion(self) -> Confusion | None:
         """Which classes are predicted as which."""
         if not self.scored:
@@ -210,12 +221,26 @@ def collect(
     figures = views(runs, view)
     first = figures[0].samples[["path", "class"]]
     same = all(first.equals(other.samples[["path", "class"]]) for other in figures[1:])
-    return together.of(figures, same, _test)
+    return together.of(figures, same, _test, _without_leaked)
 
 
 def _test(a: RunFigures, b: RunFigures) -> PairedTest:
     of_a, of_b = a.values.correct, b.values.correct
     return mcnemar(of_a, of_b) if a.groups is None else paired_by_group(of_a, of_b, a.groups)
+
+
+def _without_leaked(a: RunFigures, b: RunFigures) -> WithoutLeaked | None:
+    leaked = a.leaked | b.leaked
+    if not leaked.any() or leaked.all():
+        return None
+    of_a, of_b, groups = a.values.correct, b.values.correct, a.groups
+    clean = (
+        mcnemar(of_a[~leaked], of_b[~leaked])
+        if groups is None
+        else paired_by_group(of_a[~leaked], of_b[~leaked], groups[~leaked])
+    )
+    difference = np.column_stack([of_a.astype(float) - of_b, np.ones(len(of_a))])
+    return without_leaked(difference, leaked, share_of, clean.interval, groups)
 
 
 def _spread(snapshots: list[record.Snapshot]) -> list[record.Snapshot]:

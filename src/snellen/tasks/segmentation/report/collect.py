@@ -23,10 +23,13 @@ from snellen.insight.segmentation import (
     PairedMasks,
     by_image,
     counts_of,
+    iou,
     mask_figures,
+    mean_over_classes,
     miou,
     paired_masks,
 )
+from snellen.insight.without_leaked import WithoutLeaked, without_leaked
 from snellen.reporting.collected import Collected, views
 from snellen.reporting.headline import EpochChoice, choice_among, folds_of, scored_part
 from snellen.reporting.runs import RunView
@@ -148,6 +151,17 @@ class MaskRun(RunView):
         return over.miou, over.miou_interval
 
     @cached_property
+    def without_leaked(self) -> WithoutLeaked | None:
+        """mIoU over all classes without leaked images."""
+        if self.figures is None or not self.leaked.any() or self.leaked.all():
+            return None
+        clean, common = ~self.leaked, self.figures.common
+        groups = None if self.groups is None else self.groups[clean]
+        of_clean = mask_figures(self.counts[clean], self.predictions.boundary[clean], groups)
+        interval = of_clean.miou_interval if common is None else None
+        return without_leaked(self.counts, self.leaked, _miou_of_sums, interval, self.groups)
+
+    @cached_property
     def confusion(self) -> Confusion | None:
         """The pixels of each class that are predicted as each class."""
         return ranked(self.predictions.confusion.sum(0)) if self.scored else None
@@ -177,7 +191,7 @@ def collect(runs: Sequence[RunDirectory]) -> CollectedMasks:
     figures = views(runs, MaskRun)
     first = figures[0]
     same = all(first.pairs.equals(other.pairs) and first.run.classes == other.run.classes for other in figures[1:])
-    return CollectedMasks.of(figures, same, _test)
+    return CollectedMasks.of(figures, same, _test, _without_leaked)
 
 
 def _test(a: MaskRun, b: MaskRun) -> PairedMasks:
@@ -186,6 +200,25 @@ def _test(a: MaskRun, b: MaskRun) -> PairedMasks:
     present = np.flatnonzero(of_a.any((0, 2)) | of_b.any((0, 2)))
     over = present.tolist() if test.why_no_test else test.classes
     return replace(test, measure=measured(over, present.tolist(), a.run.classes))
+
+
+def _without_leaked(a: MaskRun, b: MaskRun) -> WithoutLeaked | None:
+    leaked = a.leaked | b.leaked
+    if not leaked.any() or leaked.all():
+        return None
+    of_a, of_b, groups = a.counts, b.counts, a.groups
+    test = paired_masks(of_a[~leaked], of_b[~leaked], None if groups is None else groups[~leaked])
+    classes = list(test.classes) or list(range(of_a.shape[1]))
+    both = np.stack([of_a, of_b], axis=1)[:, :, classes]  # (N, 2, C, 3)
+    return without_leaked(both, leaked, _difference_of_sums, test.interval, groups)
+
+
+def _miou_of_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    return mean_over_classes(iou(sums))
+
+
+def _difference_of_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    return _miou_of_sums(sums[:, 0]) - _miou_of_sums(sums[:, 1])
 
 
 @dataclass(frozen=True)
