@@ -1,0 +1,23 @@
+"""Means over bins as matrix products are torch's adaptive pooling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from snellen.exporting.pooling import BinMeans, replace_adaptive_pooling
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 6), (7, 13), (24, 31)])
+def test_means_are_those_of_torch(size: tuple[int, int]) -> None:
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    for bins in ((1, 3), (2, 2), (6, 6), (6, 4)):
+        torch.testing.assert_close(BinMeans(*bins)(images), nn.AdaptiveAvgPool2d(bins)(images), atol=1e-6, rtol=1e-5)
+
+
+def test_global_means_stay() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.AdaptiveAvgPool2d((2, 3)), nn.AdaptiveAvgPool2d(6)))
+    replace_adaptive_pooling(model)
+    kinds = [type(layer).__name__ for layer in model.modules() if not isinstance(layer, nn.Sequential)]
+    assert kinds == ["AdaptiveAvgPool2d", "BinMeans", "BinMeans"]
