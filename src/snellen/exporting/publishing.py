@@ -68,15 +68,16 @@ def metadata_of(
     precision: str,
     found: Agreement | MaskAgreement,
     data: dict[str, Any] | None = None,
+    images: str = IMAGES,
 ) -> Metadata:
-    """The metadata of a file. weights: their source and licence. output: the array, in words. data: see Metadata."""
+    """The metadata of a file. weights: their source and licence. images, output: in words. data: as in Metadata."""
     source, licence = weights
     here = importlib.metadata.version("onnxruntime")
     return Metadata(
         task=task,
         classes=classes,
         recipe=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        input=IMAGES,
+        input=images,
         output=output,
         weights=source,
         licence=licence,

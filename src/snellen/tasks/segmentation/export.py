@@ -25,11 +25,11 @@ from snellen.data.masks.resize import TrainingSizes
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.exporting.agreement import MASK_IMAGES, MaskAgreement, mask_agreement
+from snellen.exporting.any_size import replace_layers
 from snellen.exporting.graph import Graph, Value
 from snellen.exporting.network import LOGITS, add_normalisation, assembled, network_graph, with_properties
 from snellen.exporting.odd_images import images_of
 from snellen.exporting.onnx_file import INPUT, SIZE, OnnxFile, open_session, run_session
-from snellen.exporting.pooling import replace_adaptive_pooling
 from snellen.exporting.publishing import evenly, licence_of, metadata_of, present, refuse_disagreement, write_file
 from snellen.models.segmenters.segmenter import Segmenter
 from snellen.recipe.load import validate, with_data_overrides
@@ -53,6 +53,11 @@ SCORES = "scores"
 _MASK_NAMES = 20  # kept, from which masks next to images are recognised
 _SIZES = ((128, 128), (131, 257), (300, 410), (513, 300), (160, 700), (400, 530))  # of generated images
 _SMALL_TILE = 256  # px, that generated images are cut into
+_IMAGES = (
+    f"{INPUT}: uint8 RGB (N, H, W, 3), upright, decoded to sRGB and resized by the caller as the recipe's "
+    "evaluation says; "
+    f"{SIZE} (optional): int64 (2,), height and width that they are padded to at least"
+)
 _PIXELS = Normalization((0.0, 0.0, 0.0), (1 / 255,) * 3, "none: pixels as they are")
 
 Run = Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.float32]]
@@ -86,7 +91,7 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
     table = {key: value for key, value in ClassTable.recorded(run.data).as_dict().items() if key != "classes"}
     masks = evenly(list(run.samples()["mask"]), _MASK_NAMES)
     data = table | {"training_sizes": run.data.get("training_sizes"), "masks": masks}
-    metadata = metadata_of(recipe, recipe.task, run.classes, output, weights, "fp32", found, data)
+    metadata = metadata_of(recipe, recipe.task, run.classes, output, weights, "fp32", found, data, _IMAGES)
     write_file(out, with_properties(whole, metadata.properties()))
     return Exported(out, found)
 
@@ -179,7 +184,7 @@ class _Main(nn.Module):
     def __init__(self, model: Segmenter) -> None:
         super().__init__()
         self._model = model
-        replace_adaptive_pooling(self)
+        replace_layers(self)
 
     def forward(self, images: Tensor) -> Tensor:
         return self._model.heads(images)[0]
