@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from snellen.data.normalization import Normalization
 from snellen.engine.device import synchronise
-from snellen.tasks.segmentation.inference import OVERLAP, TILE, Network, Rows, TiledPredictor
+from snellen.tasks.segmentation.inference import OVERLAP, TILE, Network, NetworkScoring, Rows, TiledPredictor
 from snellen.tasks.segmentation.mask_files import MaskFiles, Outputs
 from snellen.tasks.segmentation.tiling import plan_tiles
 
@@ -71,7 +71,7 @@ def elapsed(start: Seconds) -> Seconds:
 def predict(network: Network, classes: int, path: Path, out: Path, device: torch.device) -> Seconds:
     """Seconds from image file to mask files."""
     start = now()
-    events = TiledPredictor(network, classes, NORMALIZATION, device).predict([path])
+    events = TiledPredictor(NetworkScoring(network, NORMALIZATION, device), classes, device).predict([path])
     first = next(events)
     assert isinstance(first, Rows)
     outputs = Outputs([(index, index, index) for index in range(classes)])

@@ -72,6 +72,9 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen export runs/wide": None,  # typed for the README; its file is used in tests/commands/test_export.py
         "snellen predict wide.onnx": None,
         "snellen evaluate wide.onnx": None,
+        "snellen export runs/scenes": None,  # as in tests/commands/test_export_masks.py
+        "snellen predict scenes.onnx": None,
+        "snellen evaluate scenes.onnx": None,
     },
     "docs/many-devices.md": {
         "snellen train finetune-lite photos/": LITE,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snellen import UserError
-from snellen.exporting.agreement import agreement
+from snellen.exporting.agreement import agreement, mask_agreement
 from snellen.exporting.publishing import evenly, refuse_disagreement
 from snellen.exporting.quantization import int8_change, refuse_loss
 from snellen.insight.paired import images_to_exclude, mcnemar
@@ -33,6 +33,18 @@ def test_what_does_not_agree_is_refused(row: int, values: list[float]) -> None:
     file[row] = values
     with pytest.raises(UserError, match=r"a\.onnx: not written.*largest difference of a probability"):
         refuse_disagreement(Path("a.onnx"), agreement(RUN, file, odd=0))
+
+
+def test_masks_may_differ_in_one_pixel_of_ten_thousand() -> None:
+    masks = [np.zeros((100, 150), np.uint8), np.zeros((50, 100), np.uint8)]
+    changed = [mask.copy() for mask in masks]
+    changed[1][:2, 0] = 1
+    found = mask_agreement(zip(masks, changed, strict=True), odd=1)
+    assert (found.images, found.odd, found.pixels, found.different, found.worst) == (1, 1, 20_000, 2, 2 / 5000)
+    refuse_disagreement(Path("a.onnx"), found)
+    changed[0][99, 149] = 1
+    with pytest.raises(UserError, match=r"another class in 3 of 20,000 pixels; at most 0\.04% of an image.*0\.01%"):
+        refuse_disagreement(Path("a.onnx"), mask_agreement(zip(masks, changed, strict=True), odd=1))
 
 
 def test_evenly_spread() -> None:

@@ -23,18 +23,23 @@ def export(
     console: Console | None = None,
     quiet: bool = False,
 ) -> Exported:
-    """Writes a trained classifier as an ONNX file with its preprocessing: decoded images in, probabilities out.
+    """Writes a trained network as an ONNX file with its preprocessing: decoded images in, probabilities out.
+
+    For a segmentation run: images or tiles at the network's own scale in, logits of each pixel out. Resizing, tiles and
+    blending stay outside; `predict` and `evaluate` do them for the file as for the run.
 
     Before it is written, the file is compared with the run on up to 1,000 of its validation images and on 200 generated
     ones of unusual sizes and kinds. It is only written if it gives the same classes, unless the two best are within
-    0.002 of each other, and probabilities that differ by at most 0.001, both in fp32 on the CPU. What was found is in
-    the file's metadata, with the names of the classes and the recipe.
+    0.002 of each other, and probabilities that differ by at most 0.001, both in fp32 on the CPU. Masks are compared
+    on up to 50 validation images and 6 generated ones, of which at least 99.99% of the pixels must have the same class.
+    What was found is in the file's metadata, with the names of the classes and the recipe.
 
     Parameters:
         run: a finished run, or its folder.
         out: the file. None: the name of the run with .onnx, or .int8.onnx, in the working folder.
-        int8: quantise the network, calibrated on training images. The change in top-1 on the validation images is
-            measured; the file is refused if even the better end of its 95% interval loses more than 1 point.
+        int8: for classifiers, quantise the network, calibrated on training images. The change in top-1 on the
+            validation images is measured; the file is refused if even the better end of its 95% interval loses more
+            than 1 point.
         force: replace an existing file; with int8, also write a file that would be refused.
         console: the rich console that progress is printed on. None: standard error.
         quiet: print nothing (no effect if `console` is given).

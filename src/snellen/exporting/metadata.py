@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from snellen.errors import UserError
-from snellen.exporting.agreement import Agreement
+from snellen.exporting.agreement import Agreement, MaskAgreement
 
 FORMAT = "1"
 PREFIX = "snellen."
@@ -25,7 +25,8 @@ class Metadata:
     output: the arrays, in words. weights, licence: the source of the initial weights, and their licence if it is known.
     opset: of the graph. runtime: the oldest onnxruntime that such a file was tried with, and the one that compared this
     file. calibration: "uncalibrated", or the temperature that divides the logits. precision: fp32, or int8 and what it
-    changes. agreement: of the fp32 file with the run. version: of snellen.
+    changes. agreement: of the fp32 file with the run. data: what else of the run's data.json the task needs. version:
+    of snellen.
     """
 
     task: str
@@ -39,7 +40,8 @@ class Metadata:
     runtime: str
     calibration: str
     precision: str
-    agreement: Agreement
+    agreement: Agreement | MaskAgreement
+    data: dict[str, Any]
     version: str
 
     def properties(self) -> dict[str, str]:

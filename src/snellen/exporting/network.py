@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from snellen.exporting.onnx_file import INPUT
 from snellen.words import first_line
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, TensorProto
 
 OPSET = 18
 _IR_VERSION = 8  # of opset 18: newer ones shut out older runtimes, for nothing that these graphs use
@@ -27,8 +27,10 @@ _LARGEST = 2**31 - 2**20  # bytes of a protobuf file, less room for the preproce
 NORMALISED, LOGITS = "normalised", "logits"
 
 
-def network_graph(model: nn.Module, example: Tensor) -> ModelProto:
+def network_graph(model: nn.Module, example: Tensor, multiple: int | None = None) -> ModelProto:
     """The network as an ONNX model from NORMALISED, (B, …) as the example, to LOGITS; B may be any number.
+
+    multiple: height and width may be any multiples of it; None: they are those of the example.
 
     model: on the CPU, in evaluation mode. Raises UserError if torch cannot translate it, or if it is larger than a file
     may be.
@@ -44,7 +46,7 @@ def network_graph(model: nn.Module, example: Tensor) -> ModelProto:
                 dynamo=True,
                 input_names=[NORMALISED],
                 output_names=[LOGITS],
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                dynamic_shapes=(_dynamic_shape(multiple),),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -52,6 +54,15 @@ def network_graph(model: nn.Module, example: Tensor) -> ModelProto:
         raise UserError(f"this network cannot be written as ONNX: {first_line(error)}") from error
     assert program is not None
     return _without_traces(program.model_proto)
+
+
+def _dynamic_shape(multiple: int | None) -> dict[int, Any]:
+    dim = torch.export.Dim
+    if multiple is None:
+        return {0: dim.DYNAMIC}
+    if multiple == 1:
+        return dict.fromkeys((0, 2, 3), dim.DYNAMIC)
+    return {0: dim("images", min=1), 2: multiple * dim("rows", min=1), 3: multiple * dim("columns", min=1)}
 
 
 def add_normalisation(graph: Graph, views: str, normalization: Normalization) -> str:
@@ -69,10 +80,12 @@ def assembled(
     network: ModelProto,
     after: Graph,
     outputs: Mapping[str, tuple[int, Sequence[str | int]]],
+    optional: Sequence[TensorProto] = (),
 ) -> ModelProto:
     """One model of images: nodes before the network, the network, and nodes from its LOGITS to the outputs.
 
     normalised: what `before` passes to the network. outputs: ONNX's element type and the shape of each.
+    optional: inputs beside the images, with the values that they have if they are left out.
     """
     from onnx import ModelProto, TensorProto, helper
 
@@ -92,6 +105,8 @@ def assembled(
     model.opset_import.extend(imports)
     model.ir_version = _IR_VERSION
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", "H", "W", 3]))
+    graph.input.extend(helper.make_tensor_value_info(value.name, value.data_type, value.dims) for value in optional)
+    graph.initializer.extend(optional)  # the values of inputs that the caller leaves out
     graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items())
     return model
 

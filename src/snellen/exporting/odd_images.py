@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from PIL import Image
 
@@ -17,13 +19,19 @@ def odd_images(count: int = 200) -> list[Image.Image]:
 
     The same ones at every call. The largest size comes once, others in turn.
     """
-    images = []
+    sizes = []
     for number in range(count):
-        generator = np.random.default_rng(number)
         height, width = _SIZES[number % len(_SIZES)] if number < len(_SIZES) else _SIZES[number % (len(_SIZES) - 1)]
-        image = _drawn(generator, height, width)
-        images.append(image.convert(("RGB", "L", "CMYK", "P", "RGBA", "1")[(number // 5) % 6]))
-    return images
+        sizes.append((height, width))
+    return images_of(sizes)
+
+
+def images_of(sizes: Iterable[tuple[int, int]]) -> list[Image.Image]:
+    """Drawn images of these heights and widths, of five in turn of one kind, as `odd_images`."""
+    return [
+        _drawn(np.random.default_rng(number), *size).convert(("RGB", "L", "CMYK", "P", "RGBA", "1")[(number // 5) % 6])
+        for number, size in enumerate(sizes)
+    ]
 
 
 def _drawn(generator: np.random.Generator, height: int, width: int) -> Image.Image:

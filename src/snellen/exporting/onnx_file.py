@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SUFFIX = ".onnx"
-INPUT = "images"
+INPUT, SIZE = "images", "size"
 
 
 def is_onnx_file(path: object) -> bool:
@@ -63,6 +63,10 @@ class OnnxFile:
         """The first output for images (N, H, W, 3) uint8. May be called from several threads at once."""
         return run_session(self._session, images)
 
+    def session(self, threads: int) -> InferenceSession:
+        """A session that uses so many threads for each call."""
+        return open_session(self.path.read_bytes(), threads)
+
 
 def open_session(model: bytes, threads: int = 1) -> InferenceSession:
     """An onnxruntime session on the CPU. threads: of each call; calls from several threads run side by side."""
@@ -74,7 +78,10 @@ def open_session(model: bytes, threads: int = 1) -> InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run_session(session: InferenceSession, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The first output of a session for images (N, H, W, 3) uint8."""
-    result: NDArray[np.float32] = session.run(None, {INPUT: images})[0]
+def run_session(
+    session: InferenceSession, images: NDArray[np.uint8], size: tuple[int, int] | None = None
+) -> NDArray[np.float32]:
+    """The first output of a session for images (N, H, W, 3) uint8. size: its optional input of that name."""
+    more = {} if size is None else {SIZE: np.array(size)}
+    result: NDArray[np.float32] = session.run(None, {INPUT: images, **more})[0]
     return result

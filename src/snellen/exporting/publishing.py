@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 from rich.console import Console
 
 from snellen.errors import UserError
-from snellen.exporting.agreement import LARGEST, Agreement
+from snellen.exporting.agreement import Agreement, AnyAgreement, MaskAgreement
 from snellen.exporting.metadata import Metadata
 from snellen.exporting.network import OPSET
 from snellen.files import replacing
@@ -30,9 +30,9 @@ def evenly(items: Sequence[T], most: int) -> list[T]:
     return [items[row] for row in rows]
 
 
-def present(files: Sequence[Path], root: str, console: Console) -> list[Path]:
-    """The files that exist, at most MOST_COMPARED; a note says if none does. root: where the run found them."""
-    found = [file for file in evenly(files, MOST_COMPARED) if file.is_file()]
+def present(files: Sequence[Path], root: str, console: Console, most: int = MOST_COMPARED) -> list[Path]:
+    """The files that exist, of at most `most`; a note says if none does. root: where the run found them."""
+    found = [file for file in evenly(files, most) if file.is_file()]
     if not found:
         console.print(
             f"[yellow]note:[/] the run's validation images are no longer in {root}: the file is only compared on "
@@ -43,12 +43,12 @@ def present(files: Sequence[Path], root: str, console: Console) -> list[Path]:
     return found
 
 
-def refuse_disagreement(out: Path, found: Agreement) -> None:
+def refuse_disagreement(out: Path, found: AnyAgreement) -> None:
     """Raises UserError, with what differs and by how much, unless the file gives the run's answers."""
     if not found.holds:
         raise UserError(
-            f"{out}: not written, since the exported network does not give the run's answers: {found}. Expected: no "
-            f"other top-1, and a difference of at most {LARGEST:g}."
+            f"{out}: not written, since the exported network does not give the run's answers: {found}. "
+            f"Expected: {found.expected}."
         )
 
 
@@ -60,16 +60,24 @@ def licence_of(weights: str | None, known: str | None) -> tuple[str, str]:
 
 
 def metadata_of(
-    recipe: Spec, task: str, classes: list[str], output: str, weights: tuple[str, str], precision: str, found: Agreement
+    recipe: Spec,
+    task: str,
+    classes: list[str],
+    output: str,
+    weights: tuple[str, str],
+    precision: str,
+    found: Agreement | MaskAgreement,
+    data: dict[str, Any] | None = None,
+    images: str = IMAGES,
 ) -> Metadata:
-    """The metadata of a file. weights: their source and licence. output: the array, in words."""
+    """The metadata of a file. weights: their source and licence. images, output: in words. data: as in Metadata."""
     source, licence = weights
     here = importlib.metadata.version("onnxruntime")
     return Metadata(
         task=task,
         classes=classes,
         recipe=yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        input=IMAGES,
+        input=images,
         output=output,
         weights=source,
         licence=licence,
@@ -78,6 +86,7 @@ def metadata_of(
         calibration="uncalibrated",
         precision=precision,
         agreement=found,
+        data=data or {},
         version=importlib.metadata.version("snellen"),
     )
 

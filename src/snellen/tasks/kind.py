@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from snellen.data.in_memory import ImageInMemory
     from snellen.data.listing import Source, SplitSet
     from snellen.data.unlabelled import UnlabelledSet
-    from snellen.exporting.agreement import Agreement
+    from snellen.exporting.agreement import Agreement, MaskAgreement
     from snellen.exporting.onnx_file import OnnxFile
     from snellen.insight.proportions import Interval
     from snellen.reporting.runs import RunView
@@ -315,7 +315,7 @@ class Exported:
     """
 
     path: Path
-    agreement: Agreement
+    agreement: Agreement | MaskAgreement
     int8: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from snellen.data.masks.feed import MaskBatch
 from snellen.models.segmenters.segmenter import Segmenter
 from snellen.tasks.segmentation.losses import compute_segmentation_loss
 from snellen.tasks.segmentation.recipe import SegmentationEvaluationSpec, SegmentationLossSpec
-from snellen.tasks.segmentation.task import Segmentation, most_probable, score_masks
+from snellen.tasks.segmentation.task import Segmentation, most_probable, network_logits, score_masks
 
 CLASSES = 3
 
@@ -106,7 +106,12 @@ def test_scores_are_at_the_resolution_of_each_mask() -> None:
     for canvas, (height, width) in zip(target, sizes.tolist(), strict=True):
         canvas[:height, :width] = torch.randint(0, CLASSES, (height, width))
     batch = MaskBatch(images, target, content_sizes, sizes)
-    scores = score_masks(model, iter([batch]), CLASSES, nullcontext, SegmentationEvaluationSpec(flip=True, tolerance=2))
+    scores = score_masks(
+        network_logits(model, nullcontext, flip=True),
+        iter([batch]),
+        CLASSES,
+        SegmentationEvaluationSpec(flip=True, tolerance=2),
+    )
     loss = 0.0
     for row in range(2):
         (h, w), (height, width) = content_sizes[row].tolist(), sizes[row].tolist()
@@ -154,12 +159,12 @@ def test_scoring_a_scene_in_tiles_equals_scoring_it_whole(
     for mask, mask_size in ((target, size), (target[:, : content_size[0], : content_size[1]], content_size)):
         batch = MaskBatch(padded, mask, torch.tensor([content_size]), torch.tensor([mask_size]))
         spec = SegmentationEvaluationSpec(flip=flip, tolerance=3)
-        expected = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
+        expected = score_masks(network_logits(model, nullcontext, spec.flip), iter([batch]), CLASSES, spec)
         with monkeypatch.context() as patch:
             patch.setattr("snellen.tasks.segmentation.task.LARGE", 96)
             patch.setattr("snellen.tasks.segmentation.task.TILE", 96)
             patch.setattr("snellen.tasks.segmentation.task.OVERLAP", 32)
-            tiled = score_masks(model, iter([batch]), CLASSES, nullcontext, spec)
+            tiled = score_masks(network_logits(model, nullcontext, spec.flip), iter([batch]), CLASSES, spec)
         assert np.abs(expected.confusion - tiled.confusion).sum() <= 4  # pixels on a tie
         assert np.abs(expected.boundary - tiled.boundary).sum() <= 12
         assert tiled.loss == pytest.approx(expected.loss, rel=1e-4)

@@ -23,7 +23,7 @@ from snellen.data.decode import UnreadableImageError, decode
 from snellen.data.masks.resize import Resize, TrainingSizes, evaluation_size, resized_size
 from snellen.data.masks.spec import MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
-from snellen.tasks.segmentation.inference import Rows, TiledPredictor
+from snellen.tasks.segmentation.inference import NetworkScoring, Rows, TiledPredictor
 from snellen.tasks.segmentation.mask_files import MaskFiles, Outputs, output_names, refuse_overwriting
 
 NORMALIZATION = Normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "given")
@@ -48,8 +48,12 @@ def images(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def scoring(network: nn.Module) -> NetworkScoring:
+    return NetworkScoring(network, NORMALIZATION, torch.device("cpu"))
+
+
 def predictor(network: nn.Module) -> TiledPredictor:
-    return TiledPredictor(network, 5, NORMALIZATION, torch.device("cpu"), tile=96, overlap=32)
+    return TiledPredictor(scoring(network), 5, torch.device("cpu"), tile=96, overlap=32)
 
 
 @torch.inference_mode()
@@ -102,7 +106,7 @@ def test_a_resized_image_is_scored_at_its_own_size(
     """By torchvision's resize and torch's interpolation, in several bands."""
     monkeypatch.setattr("snellen.tasks.segmentation.rescaled._BAND_SCORES", 5 * 130 * 70)
     transform, cpu = MaskEvaluationTransformSpec(resize=(128, 96)), torch.device("cpu")
-    resized = TiledPredictor(network, 5, NORMALIZATION, cpu, tile=96, overlap=32, transform=transform)
+    resized = TiledPredictor(scoring(network), 5, cpu, tile=96, overlap=32, transform=transform)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))
     image = resize_by_torchvision(decode(images[2]), [128, 96], antialias=True)
     logits = nn.functional.interpolate(network(((image.float() / 255 - mean) / std)[None]), (200, 130), mode="bilinear")
@@ -142,7 +146,7 @@ def test_a_scene_is_predicted_in_tiles_at_the_learnt_scale(
     training = TrainingSizes.of([(48, 72), (48, 72), (48, 70), (40, 72)])
     transform = MaskEvaluationTransformSpec(resize=resize)
     predictor = TiledPredictor(
-        *(network, 5, NORMALIZATION, torch.device("cpu")), tile=96, overlap=32, transform=transform, training=training
+        *(scoring(network), 5, torch.device("cpu")), tile=96, overlap=32, transform=transform, training=training
     )
     _, probabilities = joined(predictor.predict([tmp_path / "scene.tif"], probabilities=True))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (NORMALIZATION.mean, NORMALIZATION.std))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -23,7 +24,9 @@ from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.cache import PairFiles, load_pairs
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.feed import MaskFeed
+from snellen.data.masks.resize import TrainingSizes
 from snellen.data.masks.sources import MaskedSample, masks_to_score
+from snellen.data.normalization import Normalization
 from snellen.data.store import CacheBudget
 from snellen.errors import UserError
 from snellen.insight.groups import group_numbers
@@ -39,7 +42,7 @@ from snellen.tasks.segmentation.inference import training_sizes
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.record import recipe_of
 from snellen.tasks.segmentation.report.numbers import class_numbers, figure_numbers
-from snellen.tasks.segmentation.task import MaskScores, score_masks
+from snellen.tasks.segmentation.task import Logits, MaskScores, network_logits, score_masks
 from snellen.words import counted
 
 
@@ -109,6 +112,20 @@ class EvaluatedMasks:
         }
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """A trained network, as images with masks are scored with it.
+
+    logits_of: the network, which takes images on `device` that are normalised so. training: sizes of its images.
+    """
+
+    logits_of: Logits
+    normalization: Normalization
+    device: torch.device
+    channels_last: bool
+    training: TrainingSizes | None
+
+
 def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | None, console: Console) -> EvaluatedMasks:
     """Scores the run's chosen epoch on images with masks, as its own validation was: at the masks' resolution.
 
@@ -116,13 +133,29 @@ def evaluate(run: RunDirectory, data: Source, overrides: Mapping[str, Any] | Non
     pairs that cannot be used unless the run's recipe skips them.
     """
     recipe = with_data_overrides(recipe_of(run), overrides, "evaluate")
-    images = masks_to_score(check_path(data), recipe.data, ClassTable.recorded(run.data))
+    return evaluate_with(_scorer(run, recipe), ClassTable.recorded(run.data), run, recipe, data, console)
+
+
+def evaluate_with(
+    scorer: Scorer,
+    classes: ClassTable,
+    run: RunDirectory | None,
+    recipe: SegmentationRecipe,
+    data: Source,
+    console: Console,
+) -> EvaluatedMasks:
+    """Scores a network on images with masks. Raises as `evaluate`.
+
+    run: that the network was trained in, None if it is not known. recipe: with the data fields by which these images
+    are read.
+    """
+    images = masks_to_score(check_path(data), recipe.data, classes)
     say_scored(console, run, recipe, images, str(data))
-    scores, rows, failed = score_pairs(run, recipe, images.root, images.validation, images.classes, console)
+    scores, rows, failed = score_pairs(scorer, recipe, images.root, images.validation, images.classes, console)
     samples = [images.validation[row] for row in rows]
     groups = group_numbers(sample.group for sample in samples)
     return EvaluatedMasks(
-        classes=run.classes,
+        classes=list(classes.names),
         figures=mask_figures(counts_of(scores.confusion), scores.boundary, groups),
         scores=scores,
         paths=[sample.path for sample in samples],
@@ -138,31 +171,43 @@ def score_test(
     recipe = with_data_overrides(recipe_of(run), {"data.unreadable": "skip"}, "train")
     pairs = [MaskedSample(row["path"], row["mask"]) for row in samples.to_dict("records")]
     classes = ClassTable.recorded(run.data)
-    scores, rows, failed = score_pairs(run, recipe, run.image(""), pairs, classes, console)
+    scores, rows, failed = score_pairs(_scorer(run, recipe), recipe, run.image(""), pairs, classes, console)
     arrays = {"confusion": scores.confusion, "boundary": scores.boundary, "rows": np.array(rows, np.int64)}
     return arrays, [error.line for error in failed]
 
 
+def _scorer(run: RunDirectory, recipe: SegmentationRecipe) -> Scorer:
+    arithmetic = arithmetic_of(run, recipe)
+    model = load_trained_segmenter(run, recipe.model).to(arithmetic.device)
+    arithmetic.mode.apply(model)
+    return Scorer(
+        network_logits(model, arithmetic.autocast, recipe.evaluation.flip),
+        arithmetic.normalization,
+        arithmetic.device,
+        arithmetic.mode.channels_last,
+        training_sizes(run.data),
+    )
+
+
 def score_pairs(
-    run: RunDirectory,
+    scorer: Scorer,
     recipe: SegmentationRecipe,
     root: Path,
     samples: Sequence[MaskedSample],
     classes: ClassTable,
     console: Console,
 ) -> tuple[MaskScores, list[int], list[UnreadableImageError]]:
-    """Scores of the chosen epoch's network, the indices of the scored `samples`, and errors for the others.
+    """Scores of a network, the indices of the scored `samples`, and errors for the others.
 
     The paths of samples are relative to `root`. Raises UserError if no pixel is scored, and for pairs that
     cannot be used unless the recipe skips them.
     """
-    arithmetic = arithmetic_of(run, recipe)
     pairs = PairFiles(
         [(root / sample.path, root / sample.mask) for sample in samples],
         recipe.data.reading(classes),
         recipe.evaluation.resize,
         masks_too=False,
-        training=training_sizes(run),
+        training=scorer.training,
         bits=recipe.data.bits,
     )
     loaded = load_pairs(pairs, CacheBudget(recipe.data.cache_mib, disk=DiskCache(recipe.data.disk_cache_mib)))
@@ -170,21 +215,19 @@ def score_pairs(
         raise loaded.failed[0]
     if not loaded.pixels.class_pixels[:, :-1].any():
         raise UserError(f"{root}: no pixel of its masks is scored. Ignored: {classes.ignored_text}.")
-    augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, arithmetic.normalization, arithmetic.device)
+    augmentation = MaskAugmentation(recipe.augmentation, recipe.evaluation, scorer.normalization, scorer.device)
     feed = MaskFeed(
         pixels=loaded.pixels,
         augmentation=augmentation,
         batch_size=recipe.batch_size,
         drop_last=False,
         seed=recipe.seed,
-        device=arithmetic.device,
-        channels_last=arithmetic.mode.channels_last,
+        device=scorer.device,
+        channels_last=scorer.channels_last,
     )
-    model = load_trained_segmenter(run, recipe.model).to(arithmetic.device)
-    arithmetic.mode.apply(model)
     total, quiet = len(feed.evaluation_batches()), not console.is_terminal
     batches = track(feed.evaluate(), "scoring", total, console=console, transient=True, disable=quiet)
-    scores = score_masks(model, iter(batches), len(run.classes), arithmetic.autocast, recipe.evaluation)
+    scores = score_masks(scorer.logits_of, iter(batches), len(classes), recipe.evaluation)
     return scores, loaded.rows, loaded.failed
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from snellen.data.normalization import Normalization
 from snellen.data.rasters import Raster, open_raster, pixels_of
 from snellen.errors import UserError
 from snellen.run.directory import RunDirectory
-from snellen.tasks.arithmetic import arithmetic_of
+from snellen.tasks.arithmetic import Arithmetic, arithmetic_of
 from snellen.tasks.segmentation.record import load_model, recipe_of
 from snellen.tasks.segmentation.rescaled import Stretcher, read_resized
 from snellen.tasks.segmentation.task import mask_logits
@@ -32,6 +32,8 @@ from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Blo
 
 Network = Callable[[Tensor], Tensor]
 """Normalised images (B, 3, h, w) float32 to logits (B, C, h, w)."""
+Scoring = Callable[[Sequence[NDArray[np.uint8]], tuple[int, int]], Tensor]
+"""Tiles, (h, w, 3) uint8 each, padded with the mean colour to (height, width): logits (B, C, height, width)."""
 
 _SMALL = 4_000_000  # pixels up to which an image is decoded in advance, and resized as a whole
 _BATCH_PIXELS = {"cuda": 8_000_000, "cpu": 600_000}  # in a batch of tiles
@@ -81,11 +83,38 @@ class _Piece:
     pixels: NDArray[np.uint8]
 
 
+class NetworkScoring:
+    """Logits of tiles by a torch network. network: on `device`, in evaluation mode. layout: of its input."""
+
+    def __init__(
+        self,
+        network: Network,
+        normalization: Normalization,
+        device: torch.device,
+        layout: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self._network, self._device, self._layout = network, device, layout
+        self._mean, self._std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
+        )
+
+    def __call__(self, tiles: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> Tensor:
+        """See Scoring."""
+        pixels = torch.zeros(len(tiles), *size, 3, dtype=torch.uint8)
+        for canvas, tile in zip(pixels, tiles, strict=True):
+            canvas[: tile.shape[0], : tile.shape[1]] = torch.from_numpy(tile)
+        images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(self._mean).div_(self._std)
+        for canvas, tile in zip(images, tiles, strict=True):
+            canvas[:, tile.shape[0] :] = 0
+            canvas[:, :, tile.shape[1] :] = 0
+        return self._network(images.contiguous(memory_format=self._layout))
+
+
 class TiledPredictor:
     """Runs a network over images by overlapping tiles, several tiles at once, reading ahead while it computes.
 
     Held in memory: the image as stored in its file (GeoTIFF and large TIFF: nothing), the open rows of tiles, a few
-    tiles. network: on `device`, in evaluation mode. classes: C. tile, overlap: px, see `plan_tiles`; an image that
+    tiles. score: the network, with logits on `device`. classes: C. tile, overlap: px, see `plan_tiles`; an image that
     fits into one tile goes through whole. transform, training: the size that images are brought to, see
     `evaluation_size` (scores are then stretched back to the image's size), and the multiple of pixels that they are
     padded to with the mean colour.
@@ -93,25 +122,19 @@ class TiledPredictor:
 
     def __init__(
         self,
-        network: Network,
+        score: Scoring,
         classes: int,
-        normalization: Normalization,
         device: torch.device,
         *,
         tile: int = TILE,
         overlap: int = OVERLAP,
         transform: MaskEvaluationTransformSpec | None = None,
         training: TrainingSizes | None = None,
-        layout: torch.memory_format = torch.contiguous_format,
         bits: int | None = None,
     ) -> None:
-        self._network, self._classes, self._device, self._layout = network, classes, device, layout
-        self._bits = bits
+        self._score, self._classes, self._device, self._bits = score, classes, device, bits
         self._tile, self._overlap, self._transform = tile, overlap, transform or MaskEvaluationTransformSpec()
         self._training = training
-        self._mean, self._std = (
-            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
-        )
 
     def predict(
         self, paths: Sequence[Path | ImageInMemory], probabilities: bool = False
@@ -122,7 +145,8 @@ class TiledPredictor:
                 if isinstance(batch, UnreadableImageError):
                     yield batch
                     continue
-                for piece, scores in zip(batch, self._scores(batch), strict=True):
+                logits = self._score([piece.pixels for piece in batch], batch[0].image.plan.size)
+                for piece, scores in zip(batch, logits, strict=True):
                     image = piece.image
                     if image.blender is None:
                         image.blender = Blender(image.plan, self._classes, self._device)
@@ -186,18 +210,6 @@ class TiledPredictor:
         pixels = min(_BATCH_PIXELS.get(self._device.type, _BATCH_PIXELS["cpu"]), _BATCH_SCORES // self._classes)
         return max(1, pixels // (size[0] * size[1]))
 
-    def _scores(self, batch: list[_Piece]) -> Tensor:
-        """(B, C, height, width) logits of tiles of one size."""
-        height, width = batch[0].image.plan.size
-        pixels = torch.zeros(len(batch), height, width, 3, dtype=torch.uint8)
-        for canvas, piece in zip(pixels, batch, strict=True):
-            canvas[: piece.tile.height, : piece.tile.width] = torch.from_numpy(piece.pixels)
-        images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(self._mean).div_(self._std)
-        for canvas, piece in zip(images, batch, strict=True):
-            canvas[:, piece.tile.height :] = 0
-            canvas[:, :, piece.tile.width :] = 0
-        return self._network(images.contiguous(memory_format=self._layout))
-
     def _rows(self, image: _Image, block: Block, probabilities: bool) -> Iterator[Rows]:
         """The rows that a block completes, at the image's own size."""
         if image.stretcher is None:
@@ -233,23 +245,21 @@ def _part(pixels: NDArray[np.uint8], top: int, left: int, height: int, width: in
 
 
 def predictor_of(
-    run: RunDirectory, tile: int = TILE, overlap: int = OVERLAP, bits: int | None = None
+    run: RunDirectory,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    bits: int | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> TiledPredictor:
-    """The chosen epoch's network of a segmentation run, with the run's own arithmetic.
+    """The chosen epoch's network of a segmentation run, with the run's own arithmetic or another.
 
     bits: of 16-bit images, if they differ from the run's.
     Raises UserError if the run has no weights or the tiles are impossible.
     """
     recipe = recipe_of(run)
     transform = recipe.evaluation
-    align = math.lcm(ALIGN, transform.multiple)
-    try:
-        plan_tiles(tile, tile, tile, overlap, align)
-    except ValueError as error:
-        raise UserError(
-            f"tile={tile}, overlap={overlap}: expected an overlap of at most half a tile, both in steps of {align} px."
-        ) from error
-    arithmetic = arithmetic_of(run, recipe)
+    check_tiles(tile, overlap, transform)
+    arithmetic = arithmetic or arithmetic_of(run, recipe)
     model = load_model(run, "best").to(arithmetic.device)
     arithmetic.mode.apply(model)
 
@@ -257,22 +267,31 @@ def predictor_of(
         return mask_logits(model, images, arithmetic.autocast, transform.flip)
 
     return TiledPredictor(
-        network,
+        NetworkScoring(network, arithmetic.normalization, arithmetic.device, arithmetic.mode.memory_format),
         len(run.classes),
-        arithmetic.normalization,
         arithmetic.device,
         tile=tile,
         overlap=overlap,
         transform=transform,
-        training=training_sizes(run),
-        layout=arithmetic.mode.memory_format,
+        training=training_sizes(run.data),
         bits=bits or recipe.data.bits,
     )
 
 
-def training_sizes(run: RunDirectory) -> TrainingSizes | None:
-    """Sizes of the training images of a segmentation run; None for runs that did not record them."""
-    sizes = run.data.get("training_sizes")
+def check_tiles(tile: int, overlap: int, transform: MaskEvaluationTransformSpec) -> None:
+    """Raises UserError for tiles that are impossible."""
+    align = math.lcm(ALIGN, transform.multiple)
+    try:
+        plan_tiles(tile, tile, tile, overlap, align)
+    except ValueError as error:
+        raise UserError(
+            f"tile={tile}, overlap={overlap}: expected an overlap of at most half a tile, both in steps of {align} px."
+        ) from error
+
+
+def training_sizes(data: Mapping[str, Any]) -> TrainingSizes | None:
+    """Sizes of the training images of a segmentation run; None for runs that did not record them. data: data.json."""
+    sizes = data.get("training_sizes")
     if sizes is None:
         return None
     median, largest = ((int(height), int(width)) for height, width in (sizes["median"], sizes["largest"]))

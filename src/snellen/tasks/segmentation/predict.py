@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from snellen.tasks.kind import Options, Predicted
 from snellen.tasks.overlap import say_depth
 from snellen.tasks.segmentation.inference import Rows, TiledPredictor, predictor_of
 from snellen.tasks.segmentation.mask_files import MaskFiles, Outputs, output_names, refuse_overwriting, valid_labels
+from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.segmentation.record import recipe_of
 from snellen.tasks.segmentation.tiling import OVERLAP, TILE
 from snellen.tasks.setup import say_notes
@@ -34,8 +36,30 @@ from snellen.words import counted
 _DATA_FIELDS = ("data.bits", "data.image_pattern", "data.mask_pattern")
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What predicting needs of a run, or of a file in place of it.
+
+    source: the run or the file, for messages. masks: paths of masks that it was trained with. predictor: of tile,
+    overlap and the bits of 16-bit images.
+    """
+
+    source: Path
+    recipe: SegmentationRecipe
+    classes: ClassTable
+    masks: Sequence[str]
+    predictor: Callable[[int, int, int | None], TiledPredictor]
+
+
 def predict(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
+) -> Predicted:
+    """Writes the files of each image below `out`, as `write_masks`."""
+    return write_masks(_trained(run), images, out, options, console)
+
+
+def write_masks(
+    trained: Trained, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
 ) -> Predicted:
     """Writes the files of each image below `out`, by default the folder masks.
 
@@ -43,12 +67,12 @@ def predict(
     and error. Masks next to the images, named like those of the run, are skipped with a note.
     """
     out = out or Path("masks")
-    options.refuse(["top_k"], f"{run.path}: a segmentation run, whose masks have no")
-    images, bits = _without_masks(run, images, options.overrides, console)
+    options.refuse(["top_k"], f"{trained.source}: its predictions are masks, which have no")
+    images, bits = _without_masks(trained, images, options.overrides, console)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; masks are written into a folder. Choose another --out.")
     check_new_file(out / "masks.csv", options.force)
-    colours = ClassTable.recorded(run.data).colours
+    colours = trained.classes.colours
     outputs = Outputs(colours, options.probabilities, options.overlays)
     paths = [path_of(image) for image in images]
     names = dict(zip(paths, output_names(paths), strict=True))
@@ -59,7 +83,7 @@ def predict(
         check_new_file(file, options.force)
     tile = TILE if options.tile is None else options.tile
     overlap = OVERLAP if options.overlap is None else options.overlap
-    predictor = predictor_of(run, tile, overlap, bits)
+    predictor = trained.predictor(tile, overlap, bits)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     table: list[list[object]] = []
     unreadable = 0
@@ -72,7 +96,7 @@ def predict(
             _say_unreadable(error, console)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([["path", "mask", "height", "width", *run.classes, "error"], *table])
+    writer.writerows([["path", "mask", "height", "width", *trained.classes.names, "error"], *table])
     write_text(out / "masks.csv", text.getvalue())
     return Predicted(out, len(paths) - unreadable, unreadable)
 
@@ -81,7 +105,7 @@ def predicted_rows(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], console: Console
 ) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
     """Columns image, mask, error; for each image its path or position, and (H, W) uint8, each pixel's class or 255."""
-    images, bits = _without_masks(run, images, {}, console)
+    images, bits = _without_masks(_trained(run), images, {}, console)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     rows: dict[Path | ImageInMemory, Sequence[object]] = {}
     for image, events in _by_image(predictor_of(run), images, console, probabilities=False):
@@ -100,8 +124,15 @@ def predicted_rows(
     return ["image", "mask", "error"], rows
 
 
+def _trained(run: RunDirectory) -> Trained:
+    def predictor(tile: int, overlap: int, bits: int | None) -> TiledPredictor:
+        return predictor_of(run, tile, overlap, bits)
+
+    return Trained(run.path, recipe_of(run), ClassTable.recorded(run.data), list(run.samples()["mask"]), predictor)
+
+
 def _without_masks(
-    run: RunDirectory, images: Sequence[Path | ImageInMemory], overrides: Mapping[str, Any], console: Console
+    trained: Trained, images: Sequence[Path | ImageInMemory], overrides: Mapping[str, Any], console: Console
 ) -> tuple[list[Path | ImageInMemory], int | None]:
     """The images without the masks next to them, and the bits that 16-bit images are read by."""
     for key in overrides:
@@ -110,9 +141,9 @@ def _without_masks(
                 f"{key}: predict only reads images. It takes data.bits, and data.image_pattern and data.mask_pattern "
                 "if masks are next to the images; no other field of the recipe can be changed."
             )
-    spec = with_data_overrides(recipe_of(run), overrides, "predict").data
+    spec = with_data_overrides(trained.recipe, overrides, "predict").data
     files = [image for image in images if isinstance(image, Path)]
-    unmasked, masks = without_masks(files, list(run.samples()["mask"]), spec)
+    unmasked, masks = without_masks(files, trained.masks, spec)
     kept = set(unmasked)
     if masks:
         say_notes(console, [f"{counted(masks, 'mask')} next to the images skipped, named like those of the run"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -28,6 +28,9 @@ from snellen.tasks.segmentation.recipe import SegmentationEvaluationSpec, Segmen
 from snellen.tasks.segmentation.record import COUNTS, MaskSnapshot, write_snapshot, write_validation
 from snellen.tasks.segmentation.rescaled import Stretcher
 from snellen.tasks.segmentation.tiling import ALIGN, OVERLAP, TILE, Blender, Block, plan_tiles
+
+Logits = Callable[[Tensor, Tensor], Tensor]
+"""Padded images (B, 3, H, W) float32 and their (B, 2) heights and widths without padding to logits (B, C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +90,23 @@ class MaskScores:
 
 @torch.inference_mode()
 def score_masks(
-    model: Segmenter, batches: Iterator[MaskBatch], classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
+    logits_of: Logits, batches: Iterator[MaskBatch], classes: int, spec: SegmentationEvaluationSpec
 ) -> MaskScores:
     """Scores of the images of `batches`, in their order; those larger than a tile, tile by tile.
 
     With several processes, `batches` are those dealt to this one, and the scores are those of all.
     """
-    model.eval()
     confusions: list[Tensor] = []
     boundaries: list[Tensor] = []
     losses: list[Tensor] = []
-    tolerance, flip = spec.tolerance, spec.flip
+    tolerance = spec.tolerance
     for batch in batches:
         if _is_scene(batch):
-            scores = _score_scene(batch, _scene_bands(model, batch, classes, autocast, spec), classes, tolerance)
+            scores = _score_scene(batch, _scene_bands(logits_of, batch, classes, spec), classes, tolerance)
             for results, score in zip((confusions, boundaries, losses), scores, strict=True):
                 results.append(score)
             continue
-        logits = batch.at_target(mask_logits(model, batch.images, autocast, flip))  # (B, C, H', W')
+        logits = batch.at_target(logits_of(batch.images, batch.content_size))  # (B, C, H', W')
         exact = sum_dtype(logits.device)
         prediction = most_probable(logits)
         confusions.append(confusion_counts(prediction, batch.target, classes))
@@ -120,7 +122,7 @@ def _is_scene(batch: MaskBatch) -> bool:
 
 
 def _scene_bands(
-    model: Segmenter, batch: MaskBatch, classes: int, autocast: Autocast, spec: SegmentationEvaluationSpec
+    logits_of: Logits, batch: MaskBatch, classes: int, spec: SegmentationEvaluationSpec
 ) -> Iterator[Block]:
     """Logits of one large image at the size of its mask, from top to bottom, with the same tiles as `predict`."""
     (height, width), size = batch.content_size[0].tolist(), batch.sizes[0].tolist()
@@ -133,7 +135,7 @@ def _scene_bands(
         part = batch.images[:, :, tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
         image[:, :, : tile.height, : tile.width] = part
         image = image.contiguous(memory_format=layout or torch.contiguous_format)
-        yield from stretcher.add(blender.add(mask_logits(model, image, autocast, spec.flip)[0]))
+        yield from stretcher.add(blender.add(logits_of(image, torch.tensor([[tile.height, tile.width]]))[0]))
 
 
 def _score_scene(
@@ -161,6 +163,12 @@ def _score_scene(
         inside = slice(top - first, bottom - first)
         boundary += boundary_counts(prediction[:, context], target[:, context], classes, tolerance, inside)
     return confusion, boundary, loss
+
+
+def network_logits(model: Segmenter, autocast: Autocast, flip: bool) -> Logits:
+    """`mask_logits` of a network, which is left in evaluation mode."""
+    model.eval()
+    return lambda images, _: mask_logits(model, images, autocast, flip)
 
 
 def mask_logits(model: Segmenter, images: Tensor, autocast: Autocast, flip: bool) -> Tensor:
@@ -260,7 +268,8 @@ class Segmentation:
         """Scores on the validation images, or on the first `limit`; `model` is left in evaluation mode."""
         rows = None if limit is None else np.arange(min(limit, self.evaluated_images))
         batches = self._validation.evaluate(rows, dealt=True)
-        return score_masks(model, batches, self._classes, autocast, self._evaluation)
+        logits_of = network_logits(model, autocast, self._evaluation.flip)
+        return score_masks(logits_of, batches, self._classes, self._evaluation)
 
     def weights(self, model: Segmenter) -> nn.Module:
         """All of it."""
@@ -274,15 +283,14 @@ class Segmentation:
     @torch.inference_mode()
     def snapshot(self, model: Segmenter, autocast: Autocast, epoch: int) -> None:
         """Writes predicted masks of the chosen validation images, at the sizes of their true masks."""
-        model.eval()
+        logits_of = network_logits(model, autocast, self._evaluation.flip)
         predicted: list[NDArray[np.uint8]] = []
         for batch in self._validation.evaluate(self._rows):
             if _is_scene(batch):
-                bands = _scene_bands(model, batch, self._classes, autocast, self._evaluation)
+                bands = _scene_bands(logits_of, batch, self._classes, self._evaluation)
                 masks = torch.cat([most_probable(band.scores[None]).byte() for band in bands], dim=1)
             else:
-                logits = mask_logits(model, batch.images, autocast, self._evaluation.flip)
-                masks = most_probable(batch.at_target(logits))
+                masks = most_probable(batch.at_target(logits_of(batch.images, batch.content_size)))
             for mask, (height, width) in zip(masks.byte().cpu().numpy(), batch.sizes.tolist(), strict=True):
                 predicted.append(mask[:height, :width])
         sizes = np.array([mask.shape for mask in predicted], np.int64)
