@@ -86,6 +86,7 @@ REFUSED = [
     ("recipe", "overrides.txt", b"epochs=!!float ''"),
     ("table", "table.csv", b"path,label,\na"),
     ("table", "table.csv", b"path,label\n" + 300 * b"a" + b",b"),
+    ("table", "table.csv", b"path,label" + 60_000 * b",x" + b"\n" + 60_000 * b"a,"),  # minutes
     ("classes", "class_dict.csv", b'name,"\nk'),
     ("classes", "labels.csv", b"class;,\n##"),
     ("classes", "codes.txt", b"0 " + 50_000 * b"1a" + b" 1 2 3 4 5"),  # a minute of backtracking

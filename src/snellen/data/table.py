@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")
 _LABELS = ("label", "class", "class_name", "category", "target", "species")
 _SPLITS = ("split", "subset", "set", "fold", "partition")
+_MOST_COLUMNS = 2000
 _LONGEST_HEADER = 65536  # bytes
 _ROWS = 1024  # of a Parquet file that are unpacked at a time
 FRAME = "the DataFrame"  # its name in messages
@@ -148,11 +149,17 @@ def _read(table: Path) -> pd.DataFrame:
 
 def _separator(table: Path) -> str:
     """The usual separator that is the most frequent in the header. csv.Sniffer would take minutes for a long one."""
-    if table.suffix.lower() == ".tsv":
-        return "\t"
     with table.open("rb") as file:
         header = file.readline(_LONGEST_HEADER)
-    return max(",;\t|", key=lambda mark: header.count(mark.encode()))
+    marks = "\t" if table.suffix.lower() == ".tsv" else ",;\t|"
+    mark = max(marks, key=lambda mark: header.count(mark.encode()))
+    _check_columns(table, header.count(mark.encode()) + 1)
+    return mark
+
+
+def _check_columns(table: Path, count: int) -> None:
+    if count > _MOST_COLUMNS:  # pandas would take minutes
+        raise UserError(f"{table}: {count:,} columns; expected one of paths, one of classes, and a few others.")
 
 
 def _parquet(table: Path) -> pd.DataFrame:
@@ -162,6 +169,7 @@ def _parquet(table: Path) -> pd.DataFrame:
 
     parts, size, most = [], 0, free_memory() // 4
     with table.open("rb") as opened, pq.ParquetFile(opened) as file:
+        _check_columns(table, len(file.schema_arrow.names))
         for batch in file.iter_batches(_ROWS):
             parts.append(as_text(batch.to_pandas()))
             size += int(parts[-1].memory_usage(deep=True).sum())
