@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snellen.commands.predict import predict
     from snellen.commands.pretrain import pretrain
     from snellen.commands.report import report
+    from snellen.commands.serve import serve
     from snellen.commands.shard import shard
     from snellen.commands.train import resume, train
     from snellen.errors import UserError
@@ -37,6 +38,7 @@ _HOMES = {
     "pretrain": "commands.pretrain",
     "report": "commands.report",
     "resume": "commands.train",
+    "serve": "commands.serve",
     "shard": "commands.shard",
     "train": "commands.train",
     "Run": "runs",

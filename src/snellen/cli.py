@@ -329,6 +329,41 @@ def export(
 
 
 @app.command()
+def serve(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A file from export.", show_default=False)],
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need --token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="SNELLEN_TOKEN", show_envvar=True, help="What requests must send as Bearer token."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="A site whose pages may call the interface; can be given several times.")
+    ] = None,
+    max_upload: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 20_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image.")] = 50_000_000,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, and for its answer.")] = 30,
+) -> None:
+    """Serve an exported classifier: a page to try it with, and an HTTP interface. Ctrl-C stops."""
+    from snellen.commands.serve import serve as run_serve
+
+    run_serve(
+        file,
+        host=host,
+        port=port,
+        token=token,
+        allow_origin=allow_origin or (),
+        max_upload=max_upload,
+        max_pixels=max_pixels,
+        max_queue=max_queue,
+        timeout=timeout,
+    )
+
+
+@app.command()
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN…", help="One or more runs, or a study.", show_default=False)

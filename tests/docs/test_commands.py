@@ -76,6 +76,9 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen predict scenes.onnx": None,
         "snellen evaluate scenes.onnx": None,
     },
+    "docs/serve.md": {
+        "snellen serve wide.onnx": None,  # tests/serving starts it
+    },
     "docs/many-devices.md": {
         "snellen train finetune-lite photos/": LITE,
         "snellen train finetune-large photos/": None,  # tests/ranks trains sharded

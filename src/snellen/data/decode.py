@@ -8,13 +8,11 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, RLock
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from snellen.data.bands import Bands, TiffHeader, eight_bits, has_rasterio, over_white, tiff_header
 from snellen.data.memory import free_memory
@@ -22,6 +20,9 @@ from snellen.data.stalled import watched
 from snellen.data.unreadable import UnreadableImageError as UnreadableImageError
 from snellen.errors import UserError
 from snellen.words import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 if find_spec("pillow_heif") is not None:
     from pillow_heif import register_heif_opener
@@ -56,6 +57,8 @@ def decode(path: Path, shorter: int | None = None, enough: int | None = None, bi
     composited over white. A TIFF is read by the rule of data/bands.py, which may need rasterio. Raises
     UnreadableImageError for anything that cannot be decoded completely.
     """
+    import torch  # here, so that files are served without it
+
     header = tiff_header(path)
     if header is not None and header.by_bands and (has_rasterio() or not header.by_pillow):
         image = _from_bands(path, header, bits or 16)
@@ -204,6 +207,7 @@ def deep_png_values(opened: Image.Image, path: Path) -> NDArray[np.uint16] | Non
     """(h, w, channels) of a 16-bit PNG with several channels, alpha last; None for any other image."""
     if not is_deep_png(opened):
         return None
+    import torch
     from torchvision.io import ImageReadMode, decode_png
 
     values = decode_png(torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8), ImageReadMode.UNCHANGED)

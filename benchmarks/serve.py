@@ -1,0 +1,131 @@
+"""Speed of `snellen serve FILE.onnx`: start to the first answer, and clients against a loop in one process.
+
+The loop decodes the same JPEG bytes and runs the same file in as many threads as the server has. Rounds
+in turn, medians.
+
+    python benchmarks/serve.py FILE.onnx --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from snellen.exporting.onnx_file import OnnxFile
+from snellen.serving.pictures import decoded
+
+
+def photograph(seed: int, width: int = 640, height: int = 480) -> bytes:
+    """A JPEG of smooth noise, about as hard to decode as a photograph."""
+    small = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(content, "JPEG", quality=90)
+    return content.getvalue()
+
+
+def start(file: Path) -> tuple[subprocess.Popen[str], int]:
+    """A server, and its port."""
+    command = [sys.executable, "-m", "snellen", "serve", str(file), "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    return server, int(server.stderr.readline().split("http://127.0.0.1:")[1].split("/")[0])
+
+
+def ask(connection: http.client.HTTPConnection, content: bytes) -> float:
+    """Seconds from the request to its answer."""
+    began = time.perf_counter()
+    connection.request("POST", "/predict", content)
+    response = connection.getresponse()
+    response.read()
+    assert response.status == 200
+    return time.perf_counter() - began
+
+
+def first_answer(file: Path, content: bytes) -> float:
+    """Seconds from the command to its first answer."""
+    began = time.perf_counter()
+    server, port = start(file)
+    try:
+        ask(http.client.HTTPConnection("127.0.0.1", port), content)
+        return time.perf_counter() - began
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def served(port: int, images: list[bytes], clients: int) -> tuple[float, list[float]]:
+    """Images per second, and the seconds of each."""
+
+    def client(number: int) -> list[float]:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        return [ask(connection, content) for content in images[number::clients]]
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        seconds = [value for values in pool.map(client, range(clients)) for value in values]
+    return len(images) / (time.perf_counter() - began), seconds
+
+
+def looped(file: OnnxFile, images: list[bytes], threads: int) -> float:
+    """Images per second without a server."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda content: file.run(decoded(content, 10**8)[None]), images))
+    return len(images) / (time.perf_counter() - began)
+
+
+def batched(file: OnnxFile, content: bytes, size: int, count: int) -> float:
+    """Images per second of one thread with `size` images per call, without decoding."""
+    images = np.repeat(decoded(content, 10**8)[None], size, axis=0)
+    began = time.perf_counter()
+    for _ in range(count // size):
+        file.run(images)
+    return count // size * size / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--clients", type=int, default=8)
+    arguments = parser.parse_args()
+    images = [photograph(seed) for seed in range(arguments.images)]
+    starts = [first_answer(arguments.file, images[0]) for _ in range(arguments.rounds)]
+    print(f"start to first answer: median {np.median(starts):.2f} s, longest {max(starts):.2f} s, n={len(starts)}")
+    file = OnnxFile(arguments.file)
+    server, port = start(arguments.file)
+    try:
+        served(port, images[:16], arguments.clients)
+        rounds = [
+            (looped(file, images, os.cpu_count() or 1), *served(port, images, arguments.clients))
+            for _ in range(arguments.rounds)
+        ]
+    finally:
+        server.terminate()
+        server.wait()
+    loop, rate = (np.median([row[column] for row in rounds]) for column in (0, 1))
+    shares = [row[1] / row[0] for row in rounds]
+    p50, p99 = np.percentile([value for row in rounds for value in row[2]], [50, 99])
+    print(f"loop {loop:.1f} images/s, {arguments.clients} clients {rate:.1f} images/s, n={len(rounds)} rounds")
+    print(f"share of the loop: median {np.median(shares):.2f}, from {min(shares):.2f} to {max(shares):.2f}")
+    print(
+        f"latency p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms ({p99 / p50:.1f} times), n={len(rounds) * len(images)}"
+    )
+    for size in (1, 4, 8):
+        speed = np.median([batched(file, images[0], size, 32) for _ in range(arguments.rounds)])
+        print(f"one thread, {size} per call: {speed:.1f} images/s, n={arguments.rounds}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""`snellen serve`: right answers for images, sentences for everything else."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from rich.console import Console
+from starlette.testclient import TestClient
+
+from snellen import UserError, serve
+from snellen.exporting.agreement import Agreement
+from snellen.exporting.metadata import Metadata
+from snellen.exporting.onnx_file import OnnxFile
+from snellen.serving.app import make_app
+from snellen.serving.limits import Limits
+
+QUIET = Console(quiet=True)
+LIMITS = Limits(upload=100_000, pixels=1_000_000, queue=2, seconds=5)
+BASE = "http://127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose probabilities are the shares of red, green and blue in an image."""
+    path = tmp_path_factory.mktemp("served") / "colours.onnx"
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])
+    shares = helper.make_tensor_value_info("shares", TensorProto.FLOAT, ["N", 3])
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+        helper.make_node("Add", ["means", "little"], ["positive"]),
+        helper.make_node("ReduceSum", ["positive", "last"], ["sum"]),
+        helper.make_node("Div", ["positive", "sum"], ["shares"]),
+    ]
+    constants = [
+        helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("last", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("little", TensorProto.FLOAT, [], [1e-6]),
+    ]
+    graph = helper.make_graph(nodes, "colours", [images], [shares], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    texts = dict.fromkeys(("recipe", "input", "output", "weights", "licence", "runtime", "precision", "version"), "-")
+    metadata = Metadata(
+        task="any",
+        classes=["red", "green", "blue"],
+        opset=18,
+        calibration="uncalibrated",
+        agreement=Agreement(1, 0, 0, 0, 0, 0.0),
+        **texts,
+    )
+    helper.set_model_props(model, metadata.properties())
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def client(file: Path) -> Iterator[TestClient]:
+    with TestClient(make_app(OnnxFile(file), LIMITS), base_url=BASE, raise_server_exceptions=True) as client:
+        yield client
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format, **options)
+    return content.getvalue()
+
+
+GREEN = encoded(Image.new("RGB", (8, 6), (0, 200, 50)))
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises many pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def zipped() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("../../evil.png", GREEN)
+    return content.getvalue()
+
+
+def form(content: bytes, name: str = "x.png") -> dict[str, object]:
+    boundary = b'--b\r\nContent-Disposition: form-data; name="image"; filename="' + name.encode() + b'"\r\n\r\n'
+    return {
+        "content": boundary + content + b"\r\n--b--\r\n",
+        "headers": {"Content-Type": "multipart/form-data; boundary=b"},
+    }
+
+
+def test_an_image_is_classified_as_a_body_and_in_a_form(client: TestClient) -> None:
+    for request in ({"content": GREEN}, {"files": {"image": ("../a.png", GREEN)}}, form(GREEN)):
+        response = client.post("/predict", **request)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert (answer["width"], answer["height"], answer["calibration"]) == (8, 6, "uncalibrated")
+        assert [entry["name"] for entry in answer["classes"]] == ["green", "blue", "red"]
+        assert [entry["probability"] for entry in answer["classes"]] == pytest.approx([0.8, 0.2, 0], abs=1e-5)
+    assert len(client.post("/predict?top=1", content=GREEN).json()["classes"]) == 1
+
+
+def test_images_are_upright_and_composited_over_white(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(Image.new("RGB", (8, 6), (250, 0, 0)), "JPEG", exif=exif)
+    answer = client.post("/predict", content=turned).json()
+    assert (answer["width"], answer["height"], answer["classes"][0]["name"]) == (6, 8, "red")
+    clear = encoded(Image.new("RGBA", (4, 4), (250, 0, 0, 0)))
+    shares = [entry["probability"] for entry in client.post("/predict", content=clear).json()["classes"]]
+    assert shares == pytest.approx([1 / 3] * 3)
+
+
+JPEG = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)), "JPEG")
+BAD: list[tuple[str, str, dict[str, object], int]] = [
+    ("no body", "/predict", {}, 400),
+    ("text", "/predict", {"content": b"hello"}, 415),
+    ("HTML", "/predict", {"content": b"<html><script>1</script></html>"}, 415),
+    ("SVG", "/predict", {"content": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}, 415),
+    ("PDF", "/predict", {"content": b"%PDF-1.7\n"}, 415),
+    ("EPS", "/predict", {"content": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, 415),
+    ("pickle", "/predict", {"content": b"\x80\x04K\x01."}, 415),
+    ("TIFF", "/predict", {"content": encoded(Image.new("RGB", (4, 4)), "TIFF")}, 415),
+    ("ZIP", "/predict", {"content": zipped()}, 415),
+    ("ZIP in PNG", "/predict", {"content": GREEN[:8] + zipped()}, 415),
+    ("ZIP in a PNG's pixels", "/predict", {"content": GREEN[:41] + zipped() + GREEN[60:]}, 400),
+    ("zeros", "/predict", {"content": bytes(5000)}, 415),
+    ("start of a JPEG", "/predict", {"content": b"\xff\xd8\xff"}, 415),
+    ("truncated JPEG", "/predict", {"content": JPEG[:-2000]}, 400),
+    ("truncated PNG", "/predict", {"content": GREEN[:50]}, 400),
+    ("50,000 x 50,000", "/predict", {"content": png_of(50_000, 50_000)}, 413),
+    ("just too many pixels", "/predict", {"content": png_of(1000, 1001)}, 413),
+    ("promised pixels are missing", "/predict", {"content": png_of(900, 900)}, 400),
+    ("16 bits", "/predict", {"content": encoded(Image.fromarray(np.zeros((4, 4), np.uint16)))}, 415),
+    ("too large", "/predict", {"content": bytes(100_001)}, 413),
+    ("too large, in parts", "/predict", {"content": iter([bytes(60_000)] * 2)}, 413),
+    ("form with text", "/predict", {"files": {"image": ("a.png", b"hello")}}, 415),
+    ("form without a file", "/predict", {"files": {"image": (None, "text")}}, 400),
+    ("form without a boundary", "/predict", {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
+    ("cut form", "/predict", {"content": b"--b\r\nContent", "headers": form(b"")["headers"]}, 400),
+    ("two files", "/predict", {"files": [("a", ("a.png", GREEN)), ("b", ("b.png", GREEN))]}, 400),
+    ("top=0", "/predict?top=0", {"content": GREEN}, 400),
+    ("top=²", "/predict?top=²", {"content": GREEN}, 400),
+    ("path", "/predict/..%2f..%2fetc/passwd", {"content": GREEN}, 404),
+    ("another path", "/%2e%2e/%2e%2e/etc/passwd", {"content": GREEN}, 404),
+    ("method of a page", "/health", {"content": GREEN}, 405),
+    ("another host", "/predict", {"content": GREEN, "headers": {"Host": "evil.example"}}, 400),
+]
+
+
+@pytest.mark.parametrize(("path", "request_", "status"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+def test_a_bad_request_is_refused_with_a_sentence(
+    path: str, request_: dict[str, object], status: int, client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = client.post(path, **request_)
+    assert response.status_code == status, response.text
+    sentence = response.text if "Invalid host" in response.text else response.json()["error"]
+    assert " " in sentence
+    assert "Traceback" not in response.text + caplog.text
+    assert client.post("/predict", content=GREEN).status_code == 200
+
+
+def test_a_token_is_needed_where_one_is_set(file: Path) -> None:
+    token = "0123456789abcdef"
+    with TestClient(make_app(OnnxFile(file), LIMITS, token), base_url="http://example.org") as client:
+        for header in ({}, {"Authorization": token}, {"Authorization": "Bearer 0123456789abcdeF"}):
+            for response in (client.post("/predict", content=GREEN, headers=header), client.get("/openapi.json")):
+                assert response.status_code == 401
+                assert "Authorization: Bearer" in response.json()["error"]
+        assert client.get("/").status_code == client.get("/health").status_code == 200
+        allowed = {"Authorization": f"Bearer {token}"}
+        assert client.post("/predict", content=GREEN, headers=allowed).status_code == 200
+        assert client.get("/openapi.json", headers=allowed).json()["security"] == [{"token": []}]
+
+
+def test_other_sites_may_call_only_if_they_are_named(file: Path) -> None:
+    for allowed in ([], ["https://a.example"]):
+        with TestClient(make_app(OnnxFile(file), LIMITS, None, allowed), base_url=BASE) as client:
+            for origin in ("https://a.example", "https://b.example"):
+                response = client.post("/predict", content=GREEN, headers={"Origin": origin})
+                expected = origin if origin in allowed else None
+                assert response.headers.get("access-control-allow-origin") == expected
+
+
+def test_a_full_queue_is_said(file: Path) -> None:
+    limits = Limits(upload=100_000, pixels=1_000_000, queue=0, seconds=5)
+    with TestClient(make_app(OnnxFile(file), limits), base_url=BASE) as client:
+        response = client.post("/predict", content=GREEN)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+def test_the_description_and_the_page_name_only_what_exists(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["info"]["title"] == "colours.onnx"
+    assert client.get("/health").json() == {"status": "ok"}
+    for path, methods in document["paths"].items():
+        for method in methods:
+            assert client.request(method, path).status_code not in {404, 405}
+    page = client.get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+
+
+def test_what_cannot_be_served(file: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port} of 127\.0\.0\.1: .*in use.*--port 0"):
+            serve(file, port=port, console=QUIET)
+    with pytest.raises(UserError, match="Give a token"):
+        serve(file, host="0.0.0.0", console=QUIET)
+    with pytest.raises(UserError, match="16 or more"):
+        serve(file, token="short", console=QUIET)
+    with pytest.raises(UserError, match=r"snellen export .*run --out run\.onnx"):
+        serve(tmp_path / "run", console=QUIET)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_answers_after_slow_and_broken_connections_and_stops(file: Path, stop: signal.Signals) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "snellen", "serve", str(file), "--port", "0", "--timeout", "1"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    try:
+        said = []
+        while not (said and "; Ctrl-C stops" in said[-1]):
+            said.append(server.stderr.readline())
+            assert said[-1], "".join(said)
+        assert not any(line.split("|")[-1].strip() == "torch" for line in said)
+        port = int(said[-1].split("http://127.0.0.1:")[1].split("/")[0])
+        start = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nabc"
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.sendall(start)
+            assert b" 408 " in slow.recv(1000)
+        with socket.create_connection(("127.0.0.1", port)) as half:
+            half.sendall(start)
+            half.shutdown(socket.SHUT_WR)
+            half.recv(1000)
+        with socket.create_connection(("127.0.0.1", port)) as large:
+            large.sendall(start.replace(b"100", b"100000000"))
+            assert b" 413 " in large.recv(1000)
+        with socket.create_connection(("127.0.0.1", port)) as wrong:
+            wrong.sendall(start.replace(b"100", b"many"))
+            assert b" 400 " in wrong.recv(1000)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/predict", GREEN) as response:
+            assert json.load(response)["classes"][0]["name"] == "green"
+        server.send_signal(stop)
+        rest = server.communicate(timeout=60)[1]
+        assert server.returncode == 130
+        assert "Traceback" not in rest
+    finally:
+        server.kill()
+        server.wait()
