@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from snellen.insight.proportions import Interval
 from snellen.insight.without_leaked import share_of, without_leaked
 
 
@@ -26,6 +27,22 @@ def test_a_case_by_hand() -> None:
     assert "13.3 points less" in result.of_run("narrow", "top-1")
     assert without_leaked(counts(correct), leaked & False, share_of, None) is None
     assert without_leaked(counts(correct), leaked | True, share_of, None) is None
+
+
+def test_a_difference_by_hand() -> None:
+    """7 of 10 against 4 of 10; without the 4 leaked ones, which only the first has right, 3 of 6 against 4 of 6."""
+    a = np.array([1, 1, 1, 1, 1, 1, 1, 0, 0, 0])
+    b = np.array([0, 0, 0, 0, 1, 1, 0, 1, 1, 0])
+    difference = np.column_stack([a - b, np.ones(10)])
+    result = without_leaked(difference, np.arange(10) < 4, share_of, Interval(-0.6, 0.3))
+    assert result is not None
+    change = result.change_interval
+    assert change.low < -1 / 6 - 0.3 < change.high
+    assert result.of_difference("narrow", "wide") == (
+        "Without the 4 leaked images, wide is ahead of narrow by 16.7 points (95% interval −60.0 to +30.0) in "
+        f"narrow − wide; the difference changes by −46.7 points (95% interval −{-100 * change.low:.1f} to "
+        f"−{-100 * change.high:.1f}, by resampling images)."
+    )
 
 
 def test_the_interval_covers_the_true_change() -> None:

@@ -6,44 +6,50 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from tests.commands.test_check_copies import leaky as leaky
 from tests.hardware import KEYS
+from tests.reporting.fake_runs import Plan, write_images, write_run
 from tests.reporting.test_build import FAST, text_of
 
-from snellen import check, report, train
+from snellen import Run, check, report, train
 
 
-@pytest.mark.slow  # trains twice
+@pytest.mark.slow  # trains
 def test_a_checked_set_has_its_score_without_the_leaked_images(leaky: Path, tmp_path: Path) -> None:
     checked = check(leaky, quiet=True)
     assert checked.copies.leaked == {"validation": [4, 9]}
     said = io.StringIO()
     fields = FAST | KEYS | {"epochs": 1, "model.width": 0.0625}
-    runs = [
-        train(
-            leaky,
-            "airnet-scratch",
-            out=tmp_path / name,
-            console=Console(file=said, width=300),
-            overrides=fields | {"name": name, "seed": seed},
-        )
-        for seed, name in enumerate(("one", "two"))
-    ]
+    run = train(leaky, "airnet-scratch", out=tmp_path / "run", console=Console(file=said, width=300), overrides=fields)
     assert "2 validation images are copies of training images" in said.getvalue()
-    for run in runs:
-        assert run.data["leaked"] == {"validation": [4, 9]}
-    page = report(runs[0], tmp_path / "one.html")
+    assert run.data["leaked"] == {"validation": [4, 9]}
+    page = report(run, tmp_path / "one.html")
     numbers = json.loads(page.with_suffix(".json").read_text())["runs"][0]["without_leaked"]
-    correct = runs[0].predictions()["correct"].to_numpy()
+    correct = run.predictions()["correct"].to_numpy()
     clean = [value for row, value in enumerate(correct) if row not in (4, 9)]
     assert numbers["value"] == pytest.approx(sum(clean) / 8)
     assert numbers["change"] == pytest.approx(sum(clean) / 8 - correct.mean())
     assert "Without the 2 leaked images" in text_of(page)
-    both = report(runs, tmp_path / "both.html")
-    difference = json.loads(both.with_suffix(".json").read_text())["without_leaked"]
-    other = runs[1].predictions()["correct"].to_numpy()
-    if difference:  # runs that have not learnt are not compared
-        expected = sum(a - b for row, (a, b) in enumerate(zip(correct, other, strict=True)) if row not in (4, 9)) / 8
-        assert difference[0]["value"] == pytest.approx(expected)
+
+
+def test_a_comparison_has_its_difference_without_the_images_leaked_in_either_run(tmp_path: Path) -> None:
+    images, runs, rows = write_images(tmp_path / "images", 10, 40), [], ([0, 5, 17], [5, 40])
+    for name, epochs, leaked in zip(("long", "short"), (12, 4), rows, strict=True):
+        path = write_run(tmp_path / name, images, Plan(name, epochs, overrides={"evaluation.choose": "last"})).path
+        data = json.loads((path / "data.json").read_text())
+        (path / "data.json").write_text(json.dumps(data | {"leaked": {"validation": leaked}}))
+        runs.append(Run(path))
+    page = report(runs, tmp_path / "both.html")
+    (numbers,) = json.loads(page.with_suffix(".json").read_text())["without_leaked"]
+    long, short = (run.predictions()["correct"].to_numpy().astype(float) for run in runs)
+    clean = ~np.isin(np.arange(len(long)), [0, 5, 17, 40])
+    value = (long - short)[clean].mean()
+    assert (numbers["leaked"], numbers["images"]) == (4, clean.sum())
+    assert numbers["value"] == pytest.approx(value)
+    assert numbers["change"] == pytest.approx(value - (long - short).mean())
+    assert numbers["interval"]["low"] < value < numbers["interval"]["high"]
+    ahead = f"Without the 4 leaked images, long is ahead of short by {100 * value:.1f} points"
+    assert ahead in text_of(page)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from snellen.insight.groups import sums_by_unit
 from snellen.insight.proportions import Interval, percents
-from snellen.insight.sentence import points, signed_range
+from snellen.insight.sentence import points, signed, signed_range
 from snellen.words import counted
 
 Floats = NDArray[np.float64]
@@ -53,7 +53,7 @@ class WithoutLeaked:
         ahead, behind = (a, b) if self.value >= 0 else (b, a)
         return (
             f"Without the {counted(self.leaked, 'leaked image')}, {ahead} is ahead of {behind} by {points(self.value)}"
-            f"{bounds} in {a} − {b}; the difference changes by {points(self.change)} (95% interval "
+            f"{bounds} in {a} − {b}; the difference changes by {signed(self.change)} points (95% interval "
             f"{signed_range(self.change_interval)}, by resampling images)."
         )
 
