@@ -1,4 +1,4 @@
-"""python -m tests.faults N [--seed S] [--first F] [--only WHAT]: N faults at moments that the seed draws, and their losses."""
+"""python -m tests.faults N [--seed S] [--first F] [--only WHAT]: N faults at moments drawn by the seed, counted."""
 
 from __future__ import annotations
 
