@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import torch.multiprocessing as mp
 
 def in_processes(function: Callable[..., Any], count: int, *arguments: Any) -> list[Any]:
     """function(*arguments), of tensors on the CPU, in each of `count` processes: what they return, by rank."""
+    # Not by a fork of this process: that hangs where other tests have left threads behind.
+    set_forkserver_preload(["torch", "snellen.engine.sharding", "snellen.ranks"])
     with tempfile.TemporaryDirectory() as folder:
-        mp.start_processes(_run, (function, count, Path(folder), arguments), nprocs=count, start_method="fork")
+        mp.start_processes(_run, (function, count, Path(folder), arguments), nprocs=count, start_method="forkserver")
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 

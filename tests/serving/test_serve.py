@@ -62,6 +62,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         opset=18,
         calibration="uncalibrated",
         agreement=Agreement(1, 0, 0, 0, 0, 0.0),
+        data={},
         **texts,
     )
     helper.set_model_props(model, metadata.properties())
