@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from snellen import UserError
+from snellen.data.spread import spread
 from snellen.exporting.agreement import agreement, mask_agreement
-from snellen.exporting.publishing import evenly, refuse_disagreement
+from snellen.exporting.publishing import refuse_disagreement
 from snellen.exporting.quantization import int8_change, refuse_loss
 from snellen.insight.paired import images_to_exclude, mcnemar
 
@@ -48,9 +49,9 @@ def test_masks_may_differ_in_one_pixel_of_ten_thousand() -> None:
 
 
 def test_evenly_spread() -> None:
-    assert evenly(range(10), 4) == [0, 3, 6, 9]
-    assert evenly(range(3), 4) == [0, 1, 2]
-    assert evenly([], 4) == []
+    assert list(spread(range(10), 4)) == [0, 3, 6, 9]
+    assert list(spread(range(3), 4)) == [0, 1, 2]
+    assert list(spread([], 4)) == []
 
 
 def correct(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

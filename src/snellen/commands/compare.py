@@ -25,6 +25,7 @@ from snellen.commands.study_runs import (
     side_by_side,
 )
 from snellen.data.given import check_path
+from snellen.data.spread import spread
 from snellen.engine.few_steps import few_steps_notes
 from snellen.engine.mode import Mode
 from snellen.engine.processes import size_given
@@ -40,7 +41,6 @@ from snellen.study.directory import is_study, state_of, write_study
 from snellen.study.plan import Plan, PlannedData, PlannedPretraining, PlannedRun, make_plan
 from snellen.study.spec import StudySpec, load_study
 from snellen.study.timing import Speed, time_steps
-from snellen.tasks.choice import spread
 from snellen.tasks.kinds import AnyKind, kind_of, recipe_types
 from snellen.tasks.setup import absolute, say_notes
 from snellen.words import counted, duration

@@ -57,6 +57,11 @@ def content_hashes(paths: Sequence[Path]) -> list[str]:
     return _in_threads(_hashes, paths)
 
 
+def identities(paths: Sequence[Path], names: Sequence[str], by_content: bool) -> list[str]:
+    """`content_hashes`, or `names_and_sizes` where the contents are not to be read. Raises UserError as these."""
+    return content_hashes(paths) if by_content else names_and_sizes(paths, names)
+
+
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, as in `content_hashes`. Raises UserError for a file that cannot be read."""
     return _hashes([path])[0]

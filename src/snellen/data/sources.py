@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
-from snellen.data.fingerprint import combined, content_hashes, is_large, names_and_sizes, uncompared_note
+from snellen.data.fingerprint import combined, content_hashes, identities, is_large, uncompared_note
 from snellen.data.listing import (
     IMAGE_SUFFIXES,
     TABLE_SUFFIXES,
@@ -45,7 +45,7 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None, compar
     images, test_notes = _scorable(grouped(listing.images, spec.group))
     files = [listing.root / image.path for image in images]
     by_content = compare or any(image.side == "unknown" for image in images) or not is_large(files)
-    hashes = content_hashes(files) if by_content else names_and_sizes(files, [image.path for image in images])
+    hashes = identities(files, [image.path for image in images], by_content)
     split = split_images(images, hashes, spec.group, spec.validation_share, listing.root)
     sides = split.sides
     _check_sides(images, sides, listing.root, split.is_given)

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from snellen.data.bits import BITS_DESCRIPTION, CACHE_DESCRIPTION, DISK_CACHE_DESCRIPTION, DISK_CACHE_MIB
-from snellen.data.fingerprint import combined, content_hashes, is_large, names_and_sizes, uncompared_note
+from snellen.data.fingerprint import combined, identities, is_large, uncompared_note
 from snellen.data.folders import split_folders
 from snellen.data.listing import IMAGE_SUFFIXES, Unreadable, images_below
 from snellen.data.passed_over import passed_over_note
@@ -76,7 +76,7 @@ def read_unlabelled(source: str | Path, compare: bool = False) -> UnlabelledSet:
         raise UserError(f"{source}: {number} ({', '.join(sorted(IMAGE_SUFFIXES))}). Pretraining needs many.{details}")
     paths = tuple(_relative(image, root) for image in files)
     by_content = compare or not is_large(files)
-    hashes = content_hashes(files) if by_content else names_and_sizes(files, paths)
+    hashes = identities(files, paths, by_content)
     repeated = len(hashes) - len(set(hashes))
     if not by_content:
         notes.append(uncompared_note(len(files)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import yaml
 from rich.console import Console
 
+from snellen.data.spread import spread
 from snellen.errors import UserError
 from snellen.exporting.agreement import Agreement, AnyAgreement, MaskAgreement
 from snellen.exporting.metadata import Metadata
@@ -21,18 +21,11 @@ from snellen.spec import Spec
 MOST_COMPARED = 1000  # validation images
 OLDEST_RUNTIME = "1.16.3"
 IMAGES = "uint8 RGB (N, H, W, 3), upright, decoded to sRGB by the caller; any N, H and W"
-T = TypeVar("T")
-
-
-def evenly(items: Sequence[T], most: int) -> list[T]:
-    """At most so many of the items, evenly spread, in their order."""
-    rows = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
-    return [items[row] for row in rows]
 
 
 def present(files: Sequence[Path], root: str, console: Console, most: int = MOST_COMPARED) -> list[Path]:
     """The files that exist, of at most `most`; a note says if none does. root: where the run found them."""
-    found = [file for file in evenly(files, most) if file.is_file()]
+    found = [file for file in spread(files, most) if file.is_file()]
     if not found:
         console.print(
             f"[yellow]note:[/] the run's validation images are no longer in {root}: the file is only compared on "

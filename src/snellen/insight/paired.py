@@ -61,6 +61,11 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> Paire
     return PairedTest((only_a - only_b) / total, interval, p_value, only_a, only_b, total, "McNemar, exact mid-p")
 
 
+def paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> PairedTest:
+    """`mcnemar`, or `paired_by_group` for images in groups. groups: (N,) int64, None if images are not grouped."""
+    return mcnemar(correct_a, correct_b) if groups is None else paired_by_group(correct_a, correct_b, groups)
+
+
 def paired_by_group(
     correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], groups: NDArray[np.int64]
 ) -> PairedTest:

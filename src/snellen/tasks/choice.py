@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from snellen.data.decode import UnreadableImageError, kind_and_size
@@ -17,7 +16,6 @@ from snellen.engine.recipe import CommonRecipe
 from snellen.tasks.setup import say
 from snellen.words import counted
 
-AnySample = TypeVar("AnySample")
 SMALL_SIDE = 64
 _SAMPLED = 200  # images whose size is read
 FEWEST_STEPS = {
@@ -86,10 +84,3 @@ def _value_text(value: object) -> str:
     if value is None:
         return "null"
     return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def spread(samples: tuple[AnySample, ...], limit: int) -> tuple[AnySample, ...]:
-    """At most `limit` of the samples, evenly spaced."""
-    if len(samples) <= limit:
-        return samples
-    return tuple(samples[row] for row in np.linspace(0, len(samples) - 1, limit).round().astype(int))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from snellen.data.fingerprint import combined, content_hashes, is_large, names_and_sizes, uncompared_note
+from snellen.data.fingerprint import combined, content_hashes, identities, is_large, uncompared_note
 from snellen.data.leaks import leak_notes
 from snellen.data.listing import LabelledImage, Source, SplitSet, grouped
 from snellen.data.masks.classes import ClassTable
@@ -65,11 +65,8 @@ def read_masked(data: str | Path, spec: MaskDataSpec, compare: bool = False) -> 
     images = grouped([LabelledImage(pair.image, "", pair.side) for pair in pairing.pairs], spec.group)
     files, masks = [root / pair.image for pair in pairing.pairs], [root / pair.mask for pair in pairing.pairs]
     by_content = compare or any(pair.side == "unknown" for pair in pairing.pairs) or not is_large([*files, *masks])
-    if by_content:
-        hashes, mask_hashes = content_hashes(files), content_hashes(masks)
-    else:
-        hashes = names_and_sizes(files, [pair.image for pair in pairing.pairs])
-        mask_hashes = names_and_sizes(masks, [pair.mask for pair in pairing.pairs])
+    hashes = identities(files, [pair.image for pair in pairing.pairs], by_content)
+    mask_hashes = identities(masks, [pair.mask for pair in pairing.pairs], by_content)
     if len(images) < 2 and pairing.pairs[0].side == "unknown":
         raise UserError(
             f"{root}: only one image with a mask; expected at least two, one for training and one for validation."

@@ -13,13 +13,14 @@ from rich.console import Console
 from snellen.data.listing import ImageSet, Source
 from snellen.data.masks.sources import is_masked
 from snellen.data.sources import read_images
+from snellen.data.spread import spread
 from snellen.data.table import as_text
 from snellen.engine.device import find_device
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory
 from snellen.run.writer import RunWriter
-from snellen.tasks.choice import SMALL_SIDE, Choice, for_few_images, median_side, settle, spread
+from snellen.tasks.choice import SMALL_SIDE, Choice, for_few_images, median_side, settle
 from snellen.tasks.classification.recipe import Recipe
 from snellen.tasks.setup import say, say_notes, with_absolute_weights
 

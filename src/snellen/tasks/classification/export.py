@@ -20,6 +20,7 @@ from snellen.data.disk_cache import DiskCache
 from snellen.data.in_memory import ImageInMemory
 from snellen.data.listing import Source
 from snellen.data.normalization import Normalization
+from snellen.data.spread import spread
 from snellen.errors import UserError
 from snellen.exporting.agreement import Agreement, agreement
 from snellen.exporting.graph import Graph
@@ -28,7 +29,6 @@ from snellen.exporting.odd_images import odd_images
 from snellen.exporting.onnx_file import INPUT, OnnxFile, open_session, run_session
 from snellen.exporting.preprocessing import add_view
 from snellen.exporting.publishing import (
-    evenly,
     licence_of,
     metadata_of,
     present,
@@ -37,7 +37,7 @@ from snellen.exporting.publishing import (
 )
 from snellen.exporting.quantization import Int8Change, int8_change, quantized, refuse_loss
 from snellen.insight.groups import group_numbers
-from snellen.insight.paired import mcnemar, paired_by_group
+from snellen.insight.paired import paired
 from snellen.models.backbones import weights_licence
 from snellen.recipe.load import validate, with_data_overrides
 from snellen.recipe.text import parse_yaml
@@ -196,7 +196,7 @@ def _calibration(run: RunDirectory, recipe: Recipe) -> Iterator[NDArray[np.float
     view = view_reader(recipe.evaluation, recipe.data.bits, DiskCache(0))
     arithmetic = plain_arithmetic(run)
     augmentation = Augmentation(recipe.augmentation, arithmetic.normalization, arithmetic.device)
-    paths = evenly([run.image(path) for path in run.part("train")["path"]], _CALIBRATION_IMAGES)
+    paths = spread([run.image(path) for path in run.part("train")["path"]], _CALIBRATION_IMAGES)
     for start in range(0, len(paths), _CALIBRATION_BATCH):
         views = torch.stack([view(path) for path in paths[start : start + _CALIBRATION_BATCH]])
         yield augmentation.evaluate(views).numpy()
@@ -216,12 +216,12 @@ def _change(run: RunDirectory, int8: FilePredictor, fp32: FilePredictor, console
             )
         correct.append(scores.argmax(1) == samples["target"].to_numpy()[rows])
     groups = group_numbers(samples["group"].iloc[rows])
-    test = mcnemar(*correct) if groups is None else paired_by_group(correct[0], correct[1], groups)
+    test = paired(correct[0], correct[1], groups)
     return int8_change(
         correct[0],
         correct[1],
         test,
-        _images_per_second((int8, fp32), evenly([paths[row] for row in rows], _SPEED_IMAGES)),
+        _images_per_second((int8, fp32), spread([paths[row] for row in rows], _SPEED_IMAGES)),
     )
 
 

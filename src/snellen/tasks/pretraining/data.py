@@ -12,11 +12,12 @@ from rich.console import Console
 
 from snellen.data.given import check_path
 from snellen.data.listing import Source
+from snellen.data.spread import spread
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory
 from snellen.run.writer import RunWriter
-from snellen.tasks.choice import FEWEST_STEPS, SMALL_SIDE, Choice, median_side, settle, spread
+from snellen.tasks.choice import FEWEST_STEPS, SMALL_SIDE, Choice, median_side, settle
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.tasks.setup import absolute, say, say_notes, with_absolute_weights
 from snellen.words import counted

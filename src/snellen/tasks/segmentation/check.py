@@ -27,11 +27,11 @@ from snellen.data.masks.decode import decode_mask
 from snellen.data.masks.overlay import sheet
 from snellen.data.masks.sources import MaskedSample, MaskedSet, read_masked
 from snellen.data.masks.spec import MaskDataSpec
+from snellen.data.spread import spread
 from snellen.errors import UserError
 from snellen.files import replacing
 from snellen.recipe.load import load_as
 from snellen.tasks.checking import copy_lines, find_copies, listed_files, set_numbers
-from snellen.tasks.choice import spread
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 

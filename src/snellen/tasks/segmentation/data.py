@@ -12,11 +12,12 @@ from rich.console import Console
 from snellen.data.given import check_path
 from snellen.data.listing import Source
 from snellen.data.masks.sources import MaskedSet, is_masked, read_masked
+from snellen.data.spread import spread
 from snellen.engine.device import find_device
 from snellen.recipe.load import load_as
 from snellen.run.directory import RunDirectory
 from snellen.run.writer import RunWriter
-from snellen.tasks.choice import Choice, for_few_images, median_side, settle, spread
+from snellen.tasks.choice import Choice, for_few_images, median_side, settle
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.tasks.setup import say, say_notes, with_absolute_weights
 

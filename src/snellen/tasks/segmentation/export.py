@@ -23,6 +23,7 @@ from snellen.data.listing import Source
 from snellen.data.masks.classes import ClassTable
 from snellen.data.masks.resize import TrainingSizes
 from snellen.data.normalization import Normalization
+from snellen.data.spread import spread
 from snellen.errors import UserError
 from snellen.exporting.agreement import MASK_IMAGES, MaskAgreement, mask_agreement
 from snellen.exporting.any_size import replace_layers
@@ -30,7 +31,7 @@ from snellen.exporting.graph import Graph, Value
 from snellen.exporting.network import LOGITS, add_normalisation, assembled, network_graph, with_properties
 from snellen.exporting.odd_images import images_of
 from snellen.exporting.onnx_file import INPUT, SIZE, OnnxFile, open_session, run_session
-from snellen.exporting.publishing import evenly, licence_of, metadata_of, present, refuse_disagreement, write_file
+from snellen.exporting.publishing import licence_of, metadata_of, present, refuse_disagreement, write_file
 from snellen.models.segmenters.segmenter import Segmenter
 from snellen.recipe.load import validate, with_data_overrides
 from snellen.recipe.text import parse_yaml
@@ -89,7 +90,7 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
     )
     weights = licence_of(recipe.model.weights, None)
     table = {key: value for key, value in ClassTable.recorded(run.data).as_dict().items() if key != "classes"}
-    masks = evenly(list(run.samples()["mask"]), _MASK_NAMES)
+    masks = list(spread(list(run.samples()["mask"]), _MASK_NAMES))
     data = table | {"training_sizes": run.data.get("training_sizes"), "masks": masks}
     metadata = metadata_of(recipe, recipe.task, run.classes, output, weights, "fp32", found, data, _IMAGES)
     write_file(out, with_properties(whole, metadata.properties()))

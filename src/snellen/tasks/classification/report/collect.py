@@ -17,7 +17,7 @@ from snellen.insight.confusion import Confusion, confusion
 from snellen.insight.crossfit import best_by_share, crossfitted
 from snellen.insight.groups import share, why_no_interval
 from snellen.insight.learning import why_not_learnt
-from snellen.insight.paired import PairedTest, mcnemar, paired_by_group
+from snellen.insight.paired import PairedTest, paired
 from snellen.insight.projection import pca_by_epoch, tsne_by_epoch
 from snellen.insight.proportions import Interval, percents
 from snellen.insight.separability import Separability, separability
@@ -226,7 +226,7 @@ def collect(
 
 def _test(a: RunFigures, b: RunFigures) -> PairedTest:
     of_a, of_b = a.values.correct, b.values.correct
-    return mcnemar(of_a, of_b) if a.groups is None else paired_by_group(of_a, of_b, a.groups)
+    return paired(of_a, of_b, a.groups)
 
 
 def _without_leaked(a: RunFigures, b: RunFigures) -> WithoutLeaked | None:
@@ -234,11 +234,7 @@ def _without_leaked(a: RunFigures, b: RunFigures) -> WithoutLeaked | None:
     if not leaked.any() or leaked.all():
         return None
     of_a, of_b, groups = a.values.correct, b.values.correct, a.groups
-    clean = (
-        mcnemar(of_a[~leaked], of_b[~leaked])
-        if groups is None
-        else paired_by_group(of_a[~leaked], of_b[~leaked], groups[~leaked])
-    )
+    clean = paired(of_a[~leaked], of_b[~leaked], None if groups is None else groups[~leaked])
     difference = np.column_stack([of_a.astype(float) - of_b, np.ones(len(of_a))])
     return without_leaked(difference, leaked, share_of, clean.interval, groups)
 
