@@ -39,10 +39,24 @@ def test_a_difference_by_hand() -> None:
     change = result.change_interval
     assert change.low < -1 / 6 - 0.3 < change.high
     assert result.of_difference("narrow", "wide") == (
-        "Without the 4 leaked images, wide is ahead of narrow by 16.7 points (95% interval −60.0 to +30.0) in "
-        f"narrow − wide; the difference changes by −46.7 points (95% interval −{-100 * change.low:.1f} to "
+        "Without the 4 leaked images, wide is ahead of narrow by 16.7 points (95% interval of narrow − wide: "
+        f"−60.0 to +30.0); the difference changes by −46.7 points (95% interval −{-100 * change.low:.1f} to "
         f"−{-100 * change.high:.1f}, by resampling images)."
     )
+
+
+def test_two_runs_that_are_level_without_them_score_the_same() -> None:
+    """3 of 6 each without the leaked ones, which only the first has right."""
+    a, b = np.array([1, 1, 1, 1, 1, 1, 1, 0, 0, 0]), np.array([0, 0, 0, 0, 1, 1, 0, 1, 0, 0])
+    difference = np.column_stack([a - b, np.ones(10)])
+    result = without_leaked(difference, np.arange(10) < 4, share_of, Interval(-0.4, 0.4))
+    assert result is not None
+    assert result.value == 0
+    start = (
+        "Without the 4 leaked images, narrow and wide score the same (95% interval of narrow − wide: −40.0 to +40.0);"
+    )
+    assert result.of_difference("narrow", "wide").startswith(start)
+    assert "ahead" not in result.of_difference("narrow", "wide")
 
 
 def test_the_interval_covers_the_true_change() -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from tests.commands.test_check_copies import leaky as leaky
 from tests.hardware import KEYS
-from tests.reporting.fake_runs import Plan, write_images, write_run
+from tests.reporting.fake_runs import Plan, write_images, write_pretraining_run, write_run
 from tests.reporting.test_build import FAST, text_of
 
 from snellen import Run, check, report, train
@@ -53,3 +53,30 @@ def test_a_comparison_has_its_difference_without_the_images_leaked_in_either_run
     assert numbers["interval"]["low"] < value < numbers["interval"]["high"]
     ahead = f"Without the 4 leaked images, long is ahead of short by {100 * value:.1f} points"
     assert ahead in text_of(page)
+
+
+def test_a_page_of_many_runs_has_a_sentence_for_each_run_with_leaks(tmp_path: Path) -> None:
+    images, runs = write_images(tmp_path / "images", 10, 30), []
+    for number in range(5):
+        path = write_run(tmp_path / f"net{number}", images, Plan(f"net{number}", 3, seed=number)).path
+        data = json.loads((path / "data.json").read_text())
+        (path / "data.json").write_text(json.dumps(data | {"leaked": {"validation": [0, 5][: 2 * (number < 4)]}}))
+        runs.append(Run(path))
+    page = report(runs, tmp_path / "many.html")
+    numbers = json.loads(page.with_suffix(".json").read_text())
+    sentences = [sentence for sentence in numbers["headline"] if "leaked" in sentence]
+    assert [f"net{number} scores" in sentence for number, sentence in enumerate(sentences)] == [True] * 4
+    assert len(numbers["without_leaked"]) == 10, "the differences of all pairs are in the file"
+
+
+def test_a_pretraining_run_has_its_figure_without_copies_of_images_known_with_labels(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 10, 30)
+    run = write_pretraining_run(tmp_path / "features", images, Plan("features", 3))
+    data = json.loads((run.path / "data.json").read_text())
+    (run.path / "data.json").write_text(json.dumps(data | {"leaked": {"validation": [0, 1, 2]}}))
+    page = report(Run(run.path), tmp_path / "page.html")
+    value = run.predictions()["correct"].to_numpy()[3:].mean()
+    start = (
+        "Without the 3 leaked images, copies of images it was trained on or knows with their labels, features scores"
+    )
+    assert f"{start} k-NN top-1 {value:.1%}" in text_of(page)

@@ -106,7 +106,7 @@ class SplitSet(Generic[AnySample, Classes]):
 
     layout, split: how they were found and split, in words. notes: for people. left_out: files that are not used, and
     why. fingerprint: a hash of the split, path and content of every image, and of what is to be learnt. test: scored
-    once, by the finished run.
+    once, by the finished run. by_content: whether the contents of all files were read, and not only names and sizes.
     """
 
     root: Path
@@ -119,6 +119,7 @@ class SplitSet(Generic[AnySample, Classes]):
     left_out: tuple[Unreadable, ...]
     fingerprint: str
     test: tuple[AnySample, ...] = ()
+    by_content: bool = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.root}: {self.layout}): {self.summary}"

@@ -74,6 +74,7 @@ def read_images(source: Source, spec: DataSpec, root: Path | None = None, compar
         left_out=(),
         fingerprint=fingerprint,
         test=tuple(samples["test"]),
+        by_content=by_content,
     )
 
 

@@ -38,6 +38,7 @@ class UnlabelledSet:
     notes: tuple[str, ...]
     left_out: tuple[Unreadable, ...]
     fingerprint: str
+    by_content: bool = True
 
     @property
     def training_files(self) -> list[Path]:
@@ -83,7 +84,7 @@ def read_unlabelled(source: str | Path, compare: bool = False) -> UnlabelledSet:
     if repeated:
         notes.append(f"{counted(repeated, 'image is a copy', 'images are copies')} of another one")
     fingerprint = combined(f"{digest} {name}" for digest, name in zip(hashes, paths, strict=True))
-    return UnlabelledSet(root, layout, paths, tuple(notes), (), fingerprint)
+    return UnlabelledSet(root, layout, paths, tuple(notes), (), fingerprint, by_content)
 
 
 def _below(path: Path) -> tuple[list[Path], str, list[str]]:

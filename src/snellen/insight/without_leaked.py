@@ -39,22 +39,23 @@ class WithoutLeaked:
             f"{signed_range(self.change_interval)}, by resampling images)"
         )
 
-    def of_run(self, label: str, measure: str) -> str:
-        """The sentence on a run."""
+    def of_run(self, label: str, measure: str, seen_before: str = "images it was trained on") -> str:
+        """The sentence on a run. seen_before: what the leaked images are copies of."""
         bounds = "" if self.interval is None else f" (95% interval {percents(self.interval)})"
         return (
-            f"Without the {counted(self.leaked, 'leaked image')}, copies of images it was trained on, {label} scores "
+            f"Without the {counted(self.leaked, 'leaked image')}, copies of {seen_before}, {label} scores "
             f"{measure} {self.value:.1%}{bounds}, {self.change_text}."
         )
 
     def of_difference(self, a: str, b: str) -> str:
         """The sentence on the difference of two runs."""
-        bounds = "" if self.interval is None else f" (95% interval {signed_range(self.interval)})"
+        bounds = "" if self.interval is None else f" (95% interval of {a} − {b}: {signed_range(self.interval)})"
         ahead, behind = (a, b) if self.value >= 0 else (b, a)
+        size = points(self.value)
+        claim = f"{a} and {b} score the same" if size == points(0) else f"{ahead} is ahead of {behind} by {size}"
         return (
-            f"Without the {counted(self.leaked, 'leaked image')}, {ahead} is ahead of {behind} by {points(self.value)}"
-            f"{bounds} in {a} − {b}; the difference changes by {signed(self.change)} points (95% interval "
-            f"{signed_range(self.change_interval)}, by resampling images)."
+            f"Without the {counted(self.leaked, 'leaked image')}, {claim}{bounds}; the difference changes by "
+            f"{signed(self.change)} points (95% interval {signed_range(self.change_interval)}, by resampling images)."
         )
 
 

@@ -63,14 +63,20 @@ class Collected(Generic[AnyView]):
     def headline(self) -> list[str]:
         """The answer, in one sentence or a few."""
         learnt = [run for run in self.scored if not run.not_learnt]
-        leaks = [typeset(difference.of_difference(a, b)) for a, b, difference in self.clean]
-        rest = [*(leaks or [sentence for run in self.scored for sentence in run.leaks]), *left_aside(self.runs)]
+        rest = [*self._leaks, *left_aside(self.runs)]
         if len(self.comparisons) > 1:
             values = {run.label: run.compared[0] for run in learnt}
             return [*summary(values, self.comparisons, self.measure), *rest]
         if self.comparisons:
             return [self.comparisons[0].sentence, *rest]
         return [*(run.sentence for run in learnt), *rest]
+
+    @property
+    def _leaks(self) -> list[str]:
+        """The difference without leaked images if it is of two runs, else a sentence on each run that has some."""
+        if len(self.clean) == 1:
+            return [typeset(difference.of_difference(a, b)) for a, b, difference in self.clean]
+        return [sentence for run in self.scored for sentence in run.leaks]
 
     def numbers(self, of_run: Callable[[AnyView], dict[str, Any]], of_test: Sequence[str]) -> dict[str, Any]:
         """All numbers of the page, for JSON. of_run: those of a run. of_test: fields of the comparisons' tests."""

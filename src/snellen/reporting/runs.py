@@ -38,9 +38,13 @@ AnyView = TypeVar("AnyView", bound="RunView")
 
 @dataclass(frozen=True)
 class RunView(ABC):
-    """A run in a report. number: of the runs, from 0. measure: what runs of its task are judged by."""
+    """A run in a report. number: of the runs, from 0. measure: what runs of its task are judged by.
+
+    seen_before: the images whose copies are leaked, in words.
+    """
 
     measure: ClassVar[str]
+    seen_before: ClassVar[str] = "images it was trained on"
     label: str
     run: RunDirectory
     number: int
@@ -155,8 +159,8 @@ class RunView(ABC):
         if not self.scored or not self.leaked.any():
             return []
         if self.without_leaked is None:
-            return [f"All scored images of {self.label} are copies of images it was trained on."]
-        return [typeset(self.without_leaked.of_run(self.label, self.measure))]
+            return [f"All scored images of {self.label} are copies of {self.seen_before}."]
+        return [typeset(self.without_leaked.of_run(self.label, self.measure, self.seen_before))]
 
     @property
     def compared(self) -> tuple[float, Interval | None]:

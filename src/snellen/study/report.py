@@ -23,6 +23,7 @@ from snellen.reporting.template import Page, check_name, variables_of
 from snellen.runs import Run
 from snellen.study.answer import Answer, answer, not_learnt, verdict
 from snellen.study.directory import StudyDirectory
+from snellen.study.leaks import WithoutLeaks, without_leaks
 from snellen.study.results import Cell, Pair, Results, read_results
 from snellen.tasks.kind import Sections
 from snellen.words import counted, time_axis
@@ -36,8 +37,9 @@ class StudyPage:
     """What study.html.j2 uses, besides the variables of the kind's `sections`.
 
     seeds: how many, in words. unpaired: whether some pairs are not paired by seed. key_colours and descriptions: by
-    setting. difference_charts: (share of the labels, chart). curves: (caption, chart). names: of the classes. views: a
-    run for each setting. moderated: whether settings borrow from others.
+    setting. difference_charts: (share of the labels, chart). leaks: results without leaked images, if there are some.
+    curves: (caption, chart). names: of the classes. views: a run for each setting. moderated: whether settings borrow
+    from others.
     """
 
     results: Results
@@ -54,6 +56,7 @@ class StudyPage:
     means_chart: Markup
     difference_charts: list[tuple[str, Markup]]
     verdicts: list[str]
+    leaks: WithoutLeaks | None
     moderated: bool
     curves: list[tuple[str, Markup]]
     names: list[str]
@@ -78,7 +81,7 @@ def build_study_report(study: StudyDirectory, out: Path) -> Path:
 
 def _page(results: Results) -> Page:
     spec = results.study.spec
-    views = _representatives(results)
+    views, leaks = _representatives(results), without_leaks(results)
     sections = results.cells[0].first.kind.study.sections(views, _MOST_FEATURES)
     context = StudyPage(
         results=results,
@@ -95,6 +98,7 @@ def _page(results: Results) -> Page:
         means_chart=_means(results),
         difference_charts=_difference_charts(results),
         verdicts=[verdict(pair) for pair in results.pairs],
+        leaks=leaks,
         moderated=any(cell.expected.degrees for cell in results.cells),
         curves=_curves(results),
         names=class_names(views),
@@ -111,7 +115,7 @@ def _page(results: Results) -> Page:
         styles=("report.css", *sections.styles),
         scripts=("report.js", *sections.scripts),
         variables=variables_of(context) | sections.variables,
-        numbers=_numbers(results),
+        numbers=_numbers(results) | {"without_leaked": None if leaks is None else leaks.as_dict()},
         rows=[cell.as_dict() for cell in results.cells],
     )
 

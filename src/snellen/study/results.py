@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from snellen.engine.recipe import CommonRecipe
 from snellen.errors import UserError
@@ -24,6 +25,8 @@ from snellen.reporting.headline import scored_samples
 from snellen.runs import Run
 from snellen.study.directory import StudyDirectory
 from snellen.tasks.kind import Judged
+
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,13 @@ class Pair:
         decision = 0 if self.not_learnt else winner(self.over.mean, self.p_holm)
         return {1: self.a, -1: self.b}.get(decision)
 
+    @property
+    def verdict(self) -> str:
+        """The name of the better setting, or why there is none, in words."""
+        if self.better is not None:
+            return self.better.setting
+        return "not learnt" if self.not_learnt else self.a.no_interval or "cannot be told apart"
+
 
 @dataclass(frozen=True)
 class Results:
@@ -228,6 +238,19 @@ def _cell(setting: str, fraction: float, runs: dict[int, Run]) -> Cell:
     first = next(iter(runs.values()))
     judged = first.kind.study.judge([*runs.values()])
     return Cell(setting, fraction, runs, first.recipe, first.kind.measure, judged)
+
+
+def judged_without(study: StudyDirectory, cells: Sequence[Cell], left_out: Mapping[float, Bools]) -> Results:
+    """The results of a study without some of its scored images: priors, tests and corrections are those of the others.
+
+    left_out: (N,) for each share of the labels, not all of its images.
+    """
+    cells = [
+        dataclasses.replace(cell, judged=cell.first.kind.study.judge([*cell.runs.values()], left_out[cell.fraction]))
+        for cell in cells
+    ]
+    cells = _moderated(cells)
+    return Results(study, cells, _pairs(cells), [])
 
 
 def _moderated(cells: list[Cell]) -> list[Cell]:

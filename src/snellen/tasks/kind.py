@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from snellen.exporting.agreement import Agreement, MaskAgreement
     from snellen.exporting.onnx_file import OnnxFile
     from snellen.insight.proportions import Interval
+    from snellen.insight.without_leaked import WithoutLeaked
     from snellen.reporting.runs import RunView
     from snellen.reporting.shared import Picture
     from snellen.reporting.template import Page
@@ -289,8 +290,16 @@ class Study(Protocol[R, I_contra]):
     def timed(self, recipe: R) -> R:
         """The recipe whose steps are timed: with the passes through the network that its run makes."""
 
-    def judge(self, runs: Sequence[RunDirectory]) -> Judged:
-        """The values of runs that differ in their seed."""
+    def judge(self, runs: Sequence[RunDirectory], left_out: NDArray[np.bool_] | None = None) -> Judged:
+        """The values of runs that differ in their seed. left_out: (N,) scored images that do not count."""
+
+    def score_without_leaked(
+        self, runs: Sequence[RunDirectory], leaked: NDArray[np.bool_], interval: Interval | None
+    ) -> WithoutLeaked | None:
+        """The mean measure of runs that differ in their seed, without (N,) `leaked` ones of the scored images.
+
+        interval: of that mean, from its own method. None if no image is leaked, or all are.
+        """
 
     def mistake(self, runs: Sequence[RunDirectory], row: int) -> Picture:
         """A picture of a scored image that most of these runs get wrong, with its class and their prediction."""

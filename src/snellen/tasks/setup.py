@@ -21,7 +21,6 @@ from torch import nn
 from snellen.data.cache import Pixels, channel_statistics
 from snellen.data.copies.found import known_leaks
 from snellen.data.depth import settle_bits
-from snellen.data.fingerprint import is_large
 from snellen.data.listing import AnySample, SplitSet
 from snellen.data.normalization import Normalization, NormalizationSpec, floor_deviation
 from snellen.data.shards.remote import is_url
@@ -198,7 +197,7 @@ def leaked_images(images: SplitSet[Any, Any], console: Console) -> dict[str, lis
 
     Near copies are known if `snellen check` was run on these images; nothing is known of so many that none was read.
     """
-    if is_large([path for samples in images.parts.values() for path in images.files(samples)]):
+    if not images.by_content:
         return {}
     leaked, notes = known_leaks({part: images.files(samples) for part, samples in images.parts.items()})
     say_notes(console, notes)

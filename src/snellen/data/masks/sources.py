@@ -98,6 +98,7 @@ def read_masked(data: str | Path, spec: MaskDataSpec, compare: bool = False) -> 
         notes=(*notes, *class_notes),
         left_out=pairing.unpaired,
         test=tuple(sample for sample, side in zip(samples, sides, strict=True) if side == "test"),
+        by_content=by_content,
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snellen.data.listing import ImageSet
+from snellen.insight.proportions import Interval
 from snellen.insight.settings import by_unit
+from snellen.insight.without_leaked import WithoutLeaked, share_of, without_leaked
 from snellen.models.classifier import build_classifier
 from snellen.reporting.collected import mean_of_kept, reasons_not_learnt
 from snellen.reporting.pictures import thumbnail
@@ -31,10 +34,12 @@ def timed(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"budget": None, "sweep": ()})
 
 
-def judge(runs: Sequence[RunDirectory]) -> Judged:
+def judge(runs: Sequence[RunDirectory], left_out: NDArray[np.bool_] | None = None) -> Judged:
     """By the images that each run gets right."""
     views = [RunFigures("", run, 0) for run in runs]
     correct, groups = np.stack([view.values.correct for view in views]), views[0].groups
+    if left_out is not None:
+        correct, groups = correct[:, ~left_out], None if groups is None else groups[~left_out]
     return Judged(
         values=by_unit(correct.astype(np.float64), groups),
         correct=correct,
@@ -43,6 +48,16 @@ def judge(runs: Sequence[RunDirectory]) -> Judged:
         not_learnt=reasons_not_learnt(views),
         kept=mean_of_kept(views),
     )
+
+
+def score_without_leaked(
+    runs: Sequence[RunDirectory], leaked: NDArray[np.bool_], interval: Interval | None
+) -> WithoutLeaked | None:
+    """The mean top-1 of the runs."""
+    views = [RunFigures("", run, 0) for run in runs]
+    correct = np.stack([view.values.correct for view in views]).mean(0)
+    counts = np.column_stack([correct, np.ones(len(correct))])
+    return without_leaked(counts, leaked, share_of, interval, views[0].groups)
 
 
 def mistake(runs: Sequence[RunDirectory], row: int) -> Picture:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.augment.spec import MixSpec
+from snellen.data.copies.found import known_leaks
 from snellen.data.disk_cache import DiskCache
 from snellen.data.feed import Feed
-from snellen.data.fingerprint import content_hashes, is_large
+from snellen.data.fingerprint import content_hashes
 from snellen.data.listing import ImageSet, Sample
 from snellen.data.sources import read_images
 from snellen.data.split import fewer
@@ -184,6 +185,7 @@ def facts(prepared: PreparedPretraining, source: str, console: Console) -> Facts
         "left_out": [
             dataclasses.asdict(entry) for entry in (*images.left_out, *(() if labelled is None else labelled.left_out))
         ],
+        "leaked": _leaked(images, labelled, console),
         "at_start": _evaluate_at_start(prepared, console),
     }
     return Facts(_samples(images, labelled), data)
@@ -221,10 +223,9 @@ def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
     """A note if scored images are also among the training images: without labels, but seen nevertheless."""
     if labelled is None:
         return []
-    files = [images.root / name for name in images.paths]
-    if is_large(files):
+    if not images.by_content:
         return []
-    training_hashes = set(content_hashes(files))
+    training_hashes = set(content_hashes(images.training_files))
     scored = content_hashes([labelled.root / sample.path for sample in labelled.validation])
     both = sum(digest in training_hashes for digest in scored)
     if not both:
@@ -233,6 +234,16 @@ def _overlap(images: UnlabelledSet, labelled: ImageSet | None) -> list[str]:
         f"{both:,} of {counted(len(scored), 'scored image')} {'is' if both == 1 else 'are'} also trained on "
         f"(without their labels)"
     ]
+
+
+def _leaked(images: UnlabelledSet, labelled: ImageSet | None, console: Console) -> dict[str, list[int]]:
+    """As `setup.leaked_images`: scored images that are copies of training images, or of images known with labels."""
+    if labelled is None or not (images.by_content and labelled.by_content):
+        return {}
+    scored = labelled.files(labelled.validation)
+    leaked, notes = known_leaks({"train": images.training_files + labelled.training_files, "validation": scored})
+    say_notes(console, notes)
+    return leaked
 
 
 def _with_depth(

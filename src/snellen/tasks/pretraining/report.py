@@ -42,6 +42,7 @@ class PretrainingFigures(RunFigures):
     """All figures of one run, by the votes of nearest neighbours."""
 
     measure: ClassVar[str] = "k-NN top-1"
+    seen_before: ClassVar[str] = "images it was trained on or knows with their labels"
     is_classifier: ClassVar[bool] = False
     curves: ClassVar[Sequence[CurveSpec]] = (
         ("k-NN top-1", True, [Curve("knn_top1", ""), Curve("probe_top1", ", linear probe", dashed=True)]),
@@ -132,7 +133,9 @@ class CollectedPretraining(Collected[RunFigures]):
     @property
     def headline(self) -> list[str]:
         """As for classifiers; for a single run also what it learnt from, with labels or without."""
-        return super().headline if self.comparisons else [run.sentence for run in self.runs]
+        if self.comparisons:
+            return super().headline
+        return [*(run.sentence for run in self.runs), *(sentence for run in self.runs for sentence in run.leaks)]
 
 
 def _probe(run: PretrainingFigures) -> str:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from snellen.data.unlabelled import UnlabelledSet
+from snellen.insight.proportions import Interval
 from snellen.reporting.runs import RunView
 from snellen.run.directory import RunDirectory
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
@@ -21,7 +25,14 @@ def timed(recipe: PretrainingRecipe) -> PretrainingRecipe:
     return recipe.model_copy(update={"budget": None})
 
 
-def judge(runs: Sequence[RunDirectory]) -> NoReturn:
+def judge(runs: Sequence[RunDirectory], left_out: NDArray[np.bool_] | None = None) -> NoReturn:
+    """Its runs are in no study."""
+    raise NotImplementedError("a study compares no pretraining runs")
+
+
+def score_without_leaked(
+    runs: Sequence[RunDirectory], leaked: NDArray[np.bool_], interval: Interval | None
+) -> NoReturn:
     """Its runs are in no study."""
     raise NotImplementedError("a study compares no pretraining runs")
 
