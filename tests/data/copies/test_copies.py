@@ -14,7 +14,8 @@ from snellen.data.copies.align import Pairs, align
 from snellen.data.copies.hamming import bit_counts, near
 from snellen.data.copies.kept import KeptPair
 from snellen.data.copies.search import near_pairs
-from snellen.data.copies.small import WHOLE, reduced, small_pictures
+from snellen.data.copies.small import CENTRE, WHOLE, reduced, small_pictures
+from snellen.data.copies.views import describe_copy
 from snellen.insight.chance_pairs import dimension, expected_nearer, significant
 
 SIDE = 64  # px of the photographs
@@ -56,6 +57,34 @@ def test_copies_are_found_and_nothing_else() -> None:
     assert all(source[first] == source[second] for first, second in pairs)
     for number, way in enumerate(COPIES):
         assert sum((row, 60 + 5 * number + row) in pairs for row in range(5)) >= 4, way
+
+
+def test_copies_are_described_by_what_was_done_to_them() -> None:
+    """Also if the pair was found by a view that shows something else, such as a rotated one of a cropped copy."""
+    words = {"half": "same view", "darker": "same view", "brighter": "same view", "mirrored": "mirrored"}
+    words |= {"cropped": "cropped", "rotated": "rotated"}
+    ways = COPIES | {"brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.5)}
+    originals = photographs(120, seed=4)
+    copies = [(way, row, ways[way](originals[row])) for number, way in enumerate(words) for row in range(number, 60, 6)]
+    pictures = np.stack([small_pictures(np.asarray(image)) for image in (*originals, *(copy for _, _, copy in copies))])
+    described = {(pair.first, pair.second): pair.words for pair in near_pairs(pictures)}
+    given = [(way, described.get((row, 120 + number))) for number, (way, row, _) in enumerate(copies)]
+    assert sum(text is not None for _, text in given) >= 50
+    assert [(way, text) for way, text in given if text not in (None, words[way])] == []
+
+
+def test_an_alignment_in_words() -> None:
+    def text(picture: int, angle: float, scale: float, mirror: int = 1, shift: float = 0.0) -> str:
+        cosine, sine = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
+        return describe_copy(
+            picture, np.array([[mirror * cosine, -sine, shift], [mirror * sine, cosine, 0]], "float32")
+        )
+
+    assert text(WHOLE, 0, 1) == text(CENTRE, 0, 1.01) == "same view"
+    assert text(WHOLE, 0, 0.8) == text(WHOLE, 0, 1, shift=0.1) == text(CENTRE, 0.5, 0.8, shift=-0.2) == "cropped"
+    assert text(WHOLE, 0, 1, mirror=-1) == "mirrored"
+    assert text(WHOLE, 0, 0.9, mirror=-1) == "mirrored, cropped"
+    assert text(CENTRE, 12, 0.7) == text(CENTRE, -25, 1) == "rotated"
 
 
 def test_different_images_and_blank_ones_are_no_pairs() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from snellen.data.kept import AT_ONCE, ERRORS, connected
 from snellen.files import cache_folder
 
-_VERSION = 1  # to be increased when other pairs would be found
+_VERSION = 2  # to be increased when other pairs would be found, or other words for them
 _SCHEMA = (
     f"CREATE TABLE IF NOT EXISTS sets{_VERSION} (contents BLOB PRIMARY KEY) WITHOUT ROWID",
     f"CREATE TABLE IF NOT EXISTS pairs{_VERSION} (contents BLOB, first TEXT, second TEXT, distance REAL, "

@@ -13,6 +13,7 @@ from snellen.data.copies.align import Pairs, align
 from snellen.data.copies.descriptors import Descriptors, describe
 from snellen.data.copies.hamming import bit_counts, near, radius_for
 from snellen.data.copies.small import CENTRE, SIDE, WHOLE, is_flat, reduced
+from snellen.data.copies.views import describe_copy
 from snellen.insight.chance_pairs import dimension, expected_nearer, significant
 
 if TYPE_CHECKING:
@@ -46,12 +47,11 @@ class NearPair:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """first < second, each pair once. distance: on the small pictures, or on the large ones. view: of all views."""
+    """first < second, each pair once. distance, matrices: by the alignment of the small pictures, or the large ones."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     distance: NDArray[np.float64]
-    view: NDArray[np.int64]
     picture: NDArray[np.int64]
     seen: NDArray[np.int64]
     matrices: NDArray[np.float32]
@@ -95,7 +95,6 @@ def near_pairs(pictures: NDArray[np.uint8], progress: Callable[[str], None] = la
     for side in (candidates.first, candidates.second):
         of_side = neighbours[np.searchsorted(images, side)]
         expected = np.maximum(expected, expected_nearer(candidates.distance, of_side, power, density))
-    words = [view.words for of_picture in described for view in of_picture.views]
     chosen = np.flatnonzero(significant(expected, len(rows)))
     return [
         NearPair(
@@ -103,7 +102,7 @@ def near_pairs(pictures: NDArray[np.uint8], progress: Callable[[str], None] = la
             int(rows[candidates.second[pair]]),
             float(candidates.distance[pair]),
             float(expected[pair]),
-            words[candidates.view[pair]],
+            describe_copy(int(candidates.picture[pair]), candidates.matrices[pair]),
         )
         for pair in chosen[np.lexsort((candidates.distance[chosen], expected[chosen]))]
     ]
@@ -112,7 +111,7 @@ def near_pairs(pictures: NDArray[np.uint8], progress: Callable[[str], None] = la
 def _candidates(small: NDArray[np.uint8], described: list[Descriptors]) -> _Candidates:
     """Pairs with similar descriptors, aligned; of the two pictures of an image, by the nearer one."""
     expected = min(2 * len(small), _EXPECTED)
-    parts, views = [], 0
+    parts = []
     for picture, of_picture in zip((WHOLE, CENTRE), described, strict=True):
         radius = radius_for(of_picture.base, of_picture.of_views, expected)
         near_ones = near(of_picture.base, of_picture.of_views, radius, _MOST * expected)
@@ -120,9 +119,7 @@ def _candidates(small: NDArray[np.uint8], described: list[Descriptors]) -> _Cand
         other = near_ones.first + near_ones.second - near_ones.seen
         distance, matrices = align(small, Pairs(picture, near_ones.seen, other, matrices))
         pictures = np.full(len(other), picture)
-        columns = (near_ones.first, near_ones.second, distance, near_ones.view + views, pictures, near_ones.seen)
-        parts.append((*columns, matrices))
-        views += len(of_picture.views)
+        parts.append((near_ones.first, near_ones.second, distance, pictures, near_ones.seen, matrices))
     both = _Candidates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     both = both.only(np.lexsort((both.distance, both.second, both.first)))
     is_new = np.append(True, (np.diff(both.first) != 0) | (np.diff(both.second) != 0))
@@ -130,15 +127,16 @@ def _candidates(small: NDArray[np.uint8], described: list[Descriptors]) -> _Cand
 
 
 def _refined(candidates: _Candidates, large: NDArray[np.uint8]) -> _Candidates:
-    """Candidates with their distances on the large pictures."""
+    """Candidates as aligned on the large pictures."""
     if large.shape[-1] == SIDE:
         return candidates
-    distance = np.ones(len(candidates.first))
+    distance, matrices = np.ones(len(candidates.first)), candidates.matrices.copy()
     for picture in (WHOLE, CENTRE):
         rows = np.flatnonzero(candidates.picture == picture)
         some = candidates.only(rows)
-        distance[rows], _ = align(large, Pairs(picture, some.seen, some.first + some.second - some.seen, some.matrices))
-    return replace(candidates, distance=distance)
+        pairs = Pairs(picture, some.seen, some.first + some.second - some.seen, some.matrices)
+        distance[rows], matrices[rows] = align(large, pairs)
+    return replace(candidates, distance=distance, matrices=matrices)
 
 
 def _matrices(described: Descriptors) -> NDArray[np.float32]:
