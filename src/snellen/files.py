@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -49,6 +50,20 @@ def check_new_file(path: Path, force: bool) -> None:
         raise UserError(f"{path}: is a folder; expected a file name, such as {path / 'NAME'}.")
     if path.exists() and not force:
         raise UserError(f"{path}: already exists. To replace it: --force (in Python: force=True), or choose another.")
+
+
+def lock(file: IO[str], held: str) -> str | None:
+    """Locks an open file for this process until it is closed; returns why not if the file system does not support it.
+
+    Raises UserError, which says `held`, if another process has locked it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(held) from None
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 @contextmanager

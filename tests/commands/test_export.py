@@ -18,7 +18,6 @@ from tests.recipes import DIGITS
 
 import snellen
 from snellen import Run, UserError
-from snellen.tasks.classification import export as export_module
 
 QUIET = Console(quiet=True)
 
@@ -73,14 +72,20 @@ def test_the_file_names_no_path_of_this_machine(file: Path) -> None:
     assert str(Path(snellen.__file__).parents[1]).encode() not in file.read_bytes()
 
 
-@pytest.mark.slow
-def test_a_file_that_disagrees_is_not_written(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def wrong_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another normalisation than the run's is what a wrong preprocessing looks like."""
 
     def wrong(graph: object, views: str, normalization: object) -> str:
         return str(graph.cast(views, np.float32))  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(export_module, "add_normalisation", wrong)
+    for task in ("classification", "segmentation"):
+        monkeypatch.setattr(f"snellen.tasks.{task}.export.add_normalisation", wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("wrong_normalisation")
+def test_a_file_that_disagrees_is_not_written(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.onnx: not written.*another top-1 in \d+ of.*Expected"):
         snellen.export(run, tmp_path / "x.onnx", console=QUIET)
     assert list(tmp_path.iterdir()) == []

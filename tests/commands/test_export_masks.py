@@ -11,19 +11,15 @@ import onnxruntime
 import pytest
 from PIL import Image
 from rich.console import Console
+from tests.commands.test_export import wrong_normalisation as wrong_normalisation
+from tests.commands.test_predict_masks import scenes as scenes
 from tests.recipes import SCENES
-from tests.reporting.fake_masks import Scenes, draw_scenes
+from tests.reporting.fake_masks import Scenes
 
 import snellen
 from snellen import Run, UserError
-from snellen.tasks.segmentation import export as export_module
 
 QUIET = Console(quiet=True)
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
-    return draw_scenes(tmp_path_factory.mktemp("scenes"), 12, (45, 70))
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +96,8 @@ def test_int8_is_refused(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_that_disagrees_is_not_written(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another normalisation than the run's is what a wrong preprocessing looks like."""
-
-    def wrong(graph: object, views: str, normalization: object) -> str:
-        return str(graph.cast(views, np.float32))  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(export_module, "add_normalisation", wrong)
+@pytest.mark.usefixtures("wrong_normalisation")
+def test_a_file_that_disagrees_is_not_written(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.onnx: not written.*another class in [\d,]+ of.*Expected: at most 0\.01%"):
         snellen.export(run, tmp_path / "x.onnx", console=QUIET)
     assert list(tmp_path.iterdir()) == []

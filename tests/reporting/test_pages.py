@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.reporting.fake_masks import MaskPlan, Scenes, draw_scenes, write_mask_run
 from tests.reporting.fake_runs import Images, Plan, write_images, write_pretraining_run, write_run
+from tests.reporting.test_masks import scenes as scenes
 
 from snellen import Run, report
 from snellen.insight.classification import figures
@@ -147,11 +148,6 @@ def study_page(folder: Path, recipe: str, fractions: Sequence[float], write: Cal
     spec = StudySpec.model_validate(fields | {"fractions": fractions, "seeds": 1})
     study = write_study(folder, spec, StudyPlan(None, tuple(runs)), "images", "", {})
     return parsed(build_study_report(study, folder / "report.html"))
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
-    return draw_scenes(tmp_path_factory.mktemp("scenes"), 54, (48, 64))
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,13 +16,13 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from snellen.data.bounded import bounded_map
-from snellen.data.sharding import Packed, ShardPlan, ShardSample, plan_shards
+from snellen.data.shard_plan import Packed, ShardPlan, ShardSample, plan_shards
 from snellen.data.shards.index import INDEX, Index, Member, write_index
 from snellen.data.shards.remote import is_url
 from snellen.data.shards.sources import is_shards
 from snellen.data.shards.write import ShardWriter
 from snellen.errors import UserError
-from snellen.files import as_path
+from snellen.files import as_path, lock
 from snellen.words import counted, first_line
 
 _LOCK = ".lock"
@@ -106,8 +104,8 @@ def _new_folder(out: Path) -> Iterator[Path]:
     partial = out.with_name(f".{out.name}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        with (partial / _LOCK).open("w") as lock:
-            _claim(lock.fileno(), out)
+        with (partial / _LOCK).open("w") as file:
+            lock(file, f"{out}: another process is writing these shards.")  # on a file system without locks, nothing
             for leftover in partial.iterdir():
                 if leftover.name != _LOCK:
                     leftover.unlink()
@@ -125,16 +123,6 @@ def _new_folder(out: Path) -> Iterator[Path]:
                 raise
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}).") from error
-
-
-def _claim(lock: int, out: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{out}: another process is writing these shards.") from None
-    except OSError as error:
-        if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:  # a file system without locks
-            raise
 
 
 def _write(plan: ShardPlan, folder: Path, limit: int, console: Console) -> Index:

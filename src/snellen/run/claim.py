@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from snellen.errors import UserError
+from snellen.files import lock
 
 _LOCK = ".lock"
 _HALF_WRITTEN = r"\.[\w.-]+\.\d+\.tmp"  # what files.replacing has not finished
@@ -94,19 +95,15 @@ def locked(run: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{run}: cannot be written ({error.strerror}).") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{run}: another process is training this run.") from None
-        except OSError as error:
-            print(
-                f"note: {run}: files cannot be locked here ({error.strerror}); "
-                "make sure that no two processes train this run",
-                file=sys.stderr,
-            )
-        else:
+        why_not = lock(file, f"{run}: another process is training this run.")
+        if why_not is None:
             with suppress(OSError):
                 _remove_half_written(run)
+        else:
+            print(
+                f"note: {run}: files cannot be locked here ({why_not}); make sure that no two processes train this run",
+                file=sys.stderr,
+            )
         if not (run / _LOCK).exists():  # the previous holder failed to set up its run and removed the folder
             raise UserError(f"{run}: another process has just released this folder. Try again.")
         yield

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -22,7 +22,7 @@ from snellen.engine.out_of_memory import memory_explained
 from snellen.engine.precision import Choice, check_compiler, choose
 from snellen.engine.recipe import CommonRecipe
 from snellen.engine.spec import HardwareSpec
-from snellen.engine.task import Autocast
+from snellen.engine.task import Autocast, Source
 from snellen.run.directory import RunDirectory
 from snellen.words import counted
 
@@ -55,23 +55,8 @@ def recorded_of(run: RunDirectory) -> Recorded:
     )
 
 
-class Timed(Protocol):
-    """A feed whose batches a mode is timed on."""
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch."""
-
-    @property
-    def device(self) -> torch.device:
-        """The device that they are on."""
-
-    def train(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The batches of an epoch."""
-
-
 def settle_mode(
-    recipe: CommonRecipe, model: nn.Module, feed: Timed, loss: Loss, console: Console, recorded: Recorded | None
+    recipe: CommonRecipe, model: nn.Module, feed: Source, loss: Loss, console: Console, recorded: Recorded | None
 ) -> tuple[Mode, Sequence[ModeTiming]]:
     """Chooses and prints the mode of a run: its own if it is resumed, else the fastest. Also returns the timings.
 

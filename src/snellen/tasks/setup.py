@@ -39,7 +39,7 @@ from snellen.errors import UserError
 from snellen.models.weights import PUBLISHED, WeightsReport
 from snellen.randomness import derive
 from snellen.run.writer import RunWriter
-from snellen.tasks.arithmetic import Recorded, Timed, in_mode, settle_mode
+from snellen.tasks.arithmetic import Recorded, in_mode, settle_mode
 from snellen.words import counted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def set_up(
     writer: RunWriter,
     recipe: AnyRecipe,
     network: nn.Module,
-    feed: Timed,
+    feed: Source,
     loss: Loss,
     build: Callable[[AnyRecipe, Mode, Fabric], tuple[Task, Source]],
     console: Console,
