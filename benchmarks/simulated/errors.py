@@ -51,6 +51,27 @@ def _draw(
     }
 
 
+def _draw_collapsed(generator: Generator, measure: str, images: int, classes: int, exceptions: float) -> Measures:
+    """A classifier that nearly always predicts one class, 0, and misses an image of it, or recognises one of class 1.
+
+    exceptions: the expected number of such images, all of one of the two kinds.
+    """
+    per_class = images // classes
+    target, chance = np.repeat(np.arange(classes), per_class), exceptions / per_class
+    recalls, kind = np.eye(classes)[0], int(generator.integers(2))
+    recalls[kind] += chance if kind else -chance
+    is_exception = (target == kind) & (generator.random(len(target)) < chance)
+    result = figures(np.eye(classes, dtype=np.float32)[is_exception.astype(int)], target)
+    if measure == "balanced":
+        truth, interval = float(recalls.mean()), result.balanced_interval
+    else:
+        answers = np.zeros(classes)
+        answers[:2] = classes - chance, chance  # in units of per_class
+        truth, interval = float((2 * recalls / (1 + answers)).mean()), result.macro_f1_interval
+    assert interval is not None
+    return {"covers": float(interval.low <= truth <= interval.high), "width": interval.high - interval.low}
+
+
 _AVERAGE = {"covers": Band(0.94), "zero width": Band(high=0.0)}
 _NOWHERE = {"covers": Band(0.90), "zero width": Band(high=0.0)}
 _USUAL = {"covers": Band(0.94, 0.97)}
@@ -72,4 +93,18 @@ CELLS = [
     )
     for classes, balanced in (((2, True),) if measure == "top-1" else ((2, True), (2, False), (10, True), (10, False)))
     for accuracy in accuracies
+]
+CELLS += [
+    Cell(
+        f"one class predicted, {measure}",
+        f"{images} images, {classes} classes, {exceptions} exceptions expected",
+        partial(_draw_collapsed, measure=measure, images=images, classes=classes, exceptions=exceptions),
+        {"covers": Band(0.90)},
+        300 if (images, classes, exceptions) == (5000, 2, 1) else 0,
+    )
+    for measure in ("balanced", "macro F1")
+    for images in (50, 400, 5000)
+    for classes in (2, 10)
+    for exceptions in (0.5, 1, 2, 3, 6)
+    if exceptions < images / classes
 ]

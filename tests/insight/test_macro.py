@@ -46,6 +46,23 @@ def test_balanced_accuracy_by_hand() -> None:
     assert bounds(balanced_interval(np.array([[9, 1], [8, 32]]))) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("classes", "images"), [(2, 25), (2, 2500), (10, 40), (10, 500)])
+def test_one_class_predicted_for_all_images(classes: int, images: int) -> None:
+    """Such a sample is not rare, 1 in 10, if an image of a class is an exception with probability 1 - 0.1^(1 / n).
+
+    The balanced accuracy is then off 1 / C by that / C. Half the interval is 1.96 √2 / N for N images, near the rule
+    of three.
+    """
+    confusion = np.zeros((classes, classes), np.int64)
+    confusion[:, 0] = images
+    interval = balanced_interval(confusion)
+    off = (1 - 0.1 ** (1 / images)) / classes
+    assert interval.low < 1 / classes - off
+    assert interval.high > 1 / classes + off
+    if images > 100:
+        assert interval.high - interval.low == pytest.approx(2 * 1.96 * math.sqrt(2) / (classes * images), rel=0.05)
+
+
 def test_macro_f1_has_the_variance_of_the_delta_method() -> None:
     """Against derivatives by finite differences, for so many images that what is added for few does not matter."""
     confusion = np.array([[7000, 2000, 1000], [500, 3000, 500], [200, 300, 1500]])

@@ -16,23 +16,29 @@ from snellen.insight.proportions import Interval, score_interval
 Floats = NDArray[np.float64]
 
 _ERRORS = 2.0  # what the number of images that all are as likely to be wrong counts for
-_MANY = 40  # wrong images, or right ones, beyond which it counts for less
+_MANY = 40  # images on which the variance rests, beyond which it counts for less
 
 
 def balanced_interval(confusion: NDArray[np.int64]) -> Interval:
     """95% interval of the mean recall. confusion: (C, C) images by [truth, prediction]; classes without one left out.
 
     The variance is the mean over the classes of r (1 - r) / (n - 1), with r a recall and n its images, divided by the
-    number of classes; a class of one image gets that of the mean.
+    number of classes; a class of one image gets that of the mean. Only images that differ from most of their class say
+    anything about it: if one class is always predicted, there are none.
     """
     support = confusion.sum(1)
     present = support > 0
-    total = support[present].astype(np.float64)
-    recall = np.diagonal(confusion)[present] / total
+    total, right = support[present].astype(np.float64), np.diagonal(confusion)[present]
+    recall = right / total
     mean = float(recall.mean())
     alone = mean * (1 - mean)
     variances = np.where(total > 1, recall * (1 - recall) / np.maximum(1, total - 1), alone)
-    return _moderated(mean, float(variances.sum()) / len(total) ** 2, worth_balanced(total), confusion)
+    return _moderated(
+        mean,
+        float(variances.sum()) / len(total) ** 2,
+        worth_balanced(total),
+        float(np.minimum(right, total - right).sum()),
+    )
 
 
 def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
@@ -53,7 +59,9 @@ def macro_f1_interval(confusion: NDArray[np.int64]) -> Interval:
     pseudo = np.full(confusion.shape, (1 - accuracy) / max(1, len(support) - 1))
     np.fill_diagonal(pseudo, accuracy)
     variance = float(((confusion + pseudo * present[:, None]) * effect**2).sum()) / count**2
-    return _moderated(float(f1[present].mean()), variance, worth_f1(support[present]), confusion)
+    right = float(np.trace(confusion))
+    fewer = min(right, float(support.sum()) - right)
+    return _moderated(float(f1[present].mean()), variance, worth_f1(support[present]), fewer)
 
 
 def worth_balanced(support: Floats) -> float:
@@ -74,8 +82,7 @@ def worth_f1(support: Floats) -> float:
     return float(len(support) * (support * cost).sum() / (support * cost**2).sum())
 
 
-def _moderated(mean: float, variance: float, worth: float, confusion: NDArray[np.int64]) -> Interval:
-    right = int(np.trace(confusion))
-    fewer = min(right, int(confusion.sum()) - right)
+def _moderated(mean: float, variance: float, worth: float, fewer: float) -> Interval:
+    """fewer: how many images the variance rests on, wrong ones or right ones."""
     prior = _ERRORS / worth * min(1.0, _MANY / max(1, fewer))
     return score_interval(mean, (mean * (1 - mean) + prior) / (variance + prior / worth))

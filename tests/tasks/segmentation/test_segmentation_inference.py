@@ -19,9 +19,11 @@ from torchvision.transforms.v2.functional import resize as resize_by_torchvision
 
 from snellen import UserError
 from snellen.data import rasters
+from snellen.data.batch import RawBatch
 from snellen.data.decode import UnreadableImageError, decode
+from snellen.data.masks.augment import MaskAugmentation
 from snellen.data.masks.resize import Resize, TrainingSizes, evaluation_size, resized_size
-from snellen.data.masks.spec import MaskEvaluationTransformSpec
+from snellen.data.masks.spec import MaskAugmentationSpec, MaskEvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.tasks.segmentation.inference import NetworkScoring, Rows, TiledPredictor
 from snellen.tasks.segmentation.mask_files import MaskFiles, Outputs, output_names, refuse_overwriting
@@ -64,6 +66,26 @@ def whole_image_scores(network: nn.Module, path: Path) -> NDArray[np.float32]:
     height, width = image.shape[1:]
     padded = nn.functional.pad(image, (0, -width % 32, 0, -height % 32))
     return np.asarray(network(padded[None])[0, :, :height, :width])
+
+
+def test_tiles_are_normalised_as_validation_images_are() -> None:
+    """Bit for bit, with the padding."""
+    seen = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return images
+
+    generator = np.random.default_rng(0)
+    tiles = [generator.integers(0, 256, (height, 30, 3), np.uint8) for height in (40, 33)]
+    scoring(network)(tiles, (64, 32))  # type: ignore[arg-type]
+    pixels = torch.zeros(2, 3, 40, 30, dtype=torch.uint8)
+    for canvas, tile in zip(pixels, tiles, strict=True):
+        canvas[:, : len(tile)] = torch.from_numpy(tile).permute(2, 0, 1)
+    spec = MaskEvaluationTransformSpec(multiple=32)
+    augmentation = MaskAugmentation(MaskAugmentationSpec(), spec, NORMALIZATION, torch.device("cpu"))
+    batch = RawBatch(pixels, torch.tensor([[40, 30], [33, 30]]), uniform=False)
+    assert torch.equal(seen[0], augmentation.evaluate(batch))
 
 
 def joined(parts: Iterable[Rows | UnreadableImageError]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:

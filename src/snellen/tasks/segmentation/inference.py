@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snellen.data.batch import Normalizer
 from snellen.data.decode import UnreadableImageError
 from snellen.data.in_memory import ImageInMemory, path_of
 from snellen.data.masks.resize import TrainingSizes, evaluation_size, resize_image
@@ -94,16 +95,14 @@ class NetworkScoring:
         layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self._network, self._device, self._layout = network, device, layout
-        self._mean, self._std = (
-            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (normalization.mean, normalization.std)
-        )
+        self._normalised = Normalizer(normalization, device)
 
     def __call__(self, tiles: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> Tensor:
         """See Scoring."""
         pixels = torch.zeros(len(tiles), *size, 3, dtype=torch.uint8)
         for canvas, tile in zip(pixels, tiles, strict=True):
             canvas[: tile.shape[0], : tile.shape[1]] = torch.from_numpy(tile)
-        images = pixels.to(self._device).permute(0, 3, 1, 2).float().div_(255).sub_(self._mean).div_(self._std)
+        images = self._normalised(pixels.to(self._device).permute(0, 3, 1, 2), white=255)
         for canvas, tile in zip(images, tiles, strict=True):
             canvas[:, tile.shape[0] :] = 0
             canvas[:, :, tile.shape[1] :] = 0
