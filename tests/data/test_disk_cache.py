@@ -427,3 +427,18 @@ def test_an_index_that_may_not_be_written(reader: Reader, folder: Path, capfd: p
 def test_zero_keeps_nothing(reader: Reader, folder: Path) -> None:
     assert reader.check(DiskCache(0), range(5)) == reader.check(DiskCache(0), range(5)) == 5
     assert not folder.exists()
+
+
+def test_a_file_that_is_cut_while_it_is_mapped_is_not_used_again(tmp_path: Path, folder: Path) -> None:
+    """The process would end (SIGBUS) if it read what is missing."""
+    part = segments.Segments(folder, LIMIT * 2**20, lambda name: None)
+    place = part.append(memoryview(bytes(range(256)) * 64))
+    assert place is not None
+    name, length = place[0], 256 * 64
+    assert part.mapped(name, length)[-1] == 255
+    os.truncate(folder / name, 5000)
+    with pytest.raises(OSError, match="shorter than 16384 bytes"):
+        part.mapped(name, length)
+    assert part.mapped(name, 5000)[4999] == 4999 % 256
+    (folder / name).unlink()
+    assert part.mapped(name, 5000)[0] == 0, "a deleted file stays readable"

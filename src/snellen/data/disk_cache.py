@@ -32,7 +32,7 @@ from snellen.data.segments import Segments
 from snellen.errors import UserError
 from snellen.files import cache_folder
 
-_READER = 1  # to be increased when snellen reads or resizes pixels differently
+_READER = 1  # to be increased when snellen reads or resizes pixels differently; tests/data/test_reader.py notices
 _INDEX = "index.sqlite"
 _SCHEMA = """CREATE TABLE IF NOT EXISTS entries (
     key BLOB PRIMARY KEY, segment TEXT, start INTEGER, length INTEGER, checksum INTEGER, facts TEXT

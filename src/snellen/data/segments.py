@@ -24,8 +24,10 @@ class Segments:
 
     Each object appends to a file of its own, so that processes do not disturb each other. To make room, the files that
     were used least recently (by their modification time) are deleted, but none that this object has used: on_delete is
-    called with their names. A deleted file stays readable where it is mapped. Processes that write at the same moment
-    may exceed the limit by a sixteenth of a file each. Not thread-safe.
+    called with their names. A deleted file stays readable where it is mapped. Nothing here shortens a file; what does
+    while it is mapped ends all processes that read what is missing (SIGBUS). The length is looked at before each use,
+    so this concerns only pixels that a process already holds. Processes that write at the same moment may exceed the
+    limit by a sixteenth of a file each. Not thread-safe.
     """
 
     def __init__(self, folder: Path, limit: int, on_delete: Callable[[str], None]) -> None:
@@ -65,10 +67,12 @@ class Segments:
             raise ValueError(f"'{name}' is not the name of a segment")
         self._touch(name)
         found = self._maps.get(name)
-        if found is None or len(found) < end:
+        if found is not None and len(found) >= end:
+            with contextlib.suppress(FileNotFoundError):  # deleted to make room: what is mapped stays
+                _check_length((self._folder / name).stat(), name, end)
+        else:
             with (self._folder / name).open("rb") as file:
-                if os.fstat(file.fileno()).st_size < end:
-                    raise OSError(f"{name}: shorter than {end} bytes")
+                _check_length(os.fstat(file.fileno()), name, end)
                 found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             self._maps.pop(name, None)
             if len(self._maps) >= _MOST_MAPPED:
@@ -118,3 +122,8 @@ class Segments:
 
     def __del__(self) -> None:
         self._close()
+
+
+def _check_length(state: os.stat_result, name: str, end: int) -> None:
+    if state.st_size < end:
+        raise OSError(f"{name}: shorter than {end} bytes")
