@@ -151,6 +151,8 @@ def test_masks_have_their_miou_without_leaked_images(tmp_path: Path) -> None:
         assert score.without.value == pytest.approx(np.mean(values))
         assert score.without.change == pytest.approx(np.mean(values) - np.mean(on_all))
         assert score.without.value == pytest.approx(score.cell.over.mean)
-    assert found.scores[1].without.interval == mask_figures(by_run[0][others]).miou_interval
+    expected = mask_figures(by_run[0][others]).miou_interval
+    assert expected is not None
+    assert found.scores[1].without.interval == expected
     page = build_study_report(study, tmp_path / "study.html")
     assert found.headline in text_of(page)
