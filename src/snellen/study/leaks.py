@@ -76,13 +76,14 @@ class WithoutLeaks:
 
     @property
     def _verdicts(self) -> str:
-        if not self.pairs:
+        compared = sum(not pair.before.not_learnt for pair in self.pairs)
+        if not compared:
             return ""
-        if len(self.pairs) == 1:
+        if compared == 1:
             return f", and the verdict {'changes' if self.changed else 'stays the same'}"
         if not self.changed:
-            return f", and none of {len(self.pairs)} verdicts changes"
-        return f", and {len(self.changed)} of {len(self.pairs)} verdicts {'change' if self.changed[1:] else 'changes'}"
+            return f", and none of {compared} verdicts changes"
+        return f", and {len(self.changed)} of {compared} verdicts {'change' if self.changed[1:] else 'changes'}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
