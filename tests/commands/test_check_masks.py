@@ -65,3 +65,24 @@ def test_an_overlay_is_between_image_and_class() -> None:
     assert overlay[4, 8].tolist() == coloured(mask, [(200, 0, 50)])[4, 8].tolist()  # a border
     grey = coloured(mask, [(200, 0, 50)])[mask == 255]
     assert (grey.max(1) == grey.min(1)).all()
+
+
+def test_masks_that_do_not_fit_are_named_and_shown(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    draw_scenes(data, 24, size=160, seed=5, validation_share=0.25)
+    files = sorted((data / "train").glob("*_mask.png"))
+    aside, uniform = files[3], files[7]
+    mask = np.asarray(Image.open(aside))
+    Image.fromarray(np.roll(mask, (6, -4), axis=(0, 1))).save(aside)
+    Image.new("RGB", (160, 160), tuple(mask[0, 0])).save(uniform)
+    result = check(data, report=tmp_path / "page.html")
+    assert isinstance(result, MaskCheck)
+    name = f"train/{aside.name}"
+    assert [result.fits.masks[misfit.row] for misfit in result.fits.found.moved] == [name]
+    assert result.uniform == [f"train/{uniform.name}"]
+    assert f"mask: {name}: fits better 6 px up and 4 px right" in text(result)
+    assert f"1 mask of one class only: train/{uniform.name}" in text(result)
+    assert result.as_dict()["mask_fits"]["moved"][0]["down"] == -6
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "fits better 6 px up and 4 px right" in page
+    assert page.count('alt="train/') == 2  # as it is, and moved

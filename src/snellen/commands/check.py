@@ -79,7 +79,9 @@ def check(
     if page is not None:
         images = checked.images
         text = f"{images.summary}; {images.layout}"
-        check_page(images.root, text, checked.copies, checked.bits, checked.as_dict()).write(page)
+        check_page(images.root, text, checked.copies, checked.bits, checked.as_dict(), checked.mask_section()).write(
+            page
+        )
     return checked
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snellen.data.copies.found import Copies, Copy
+from snellen.reporting.misfits import MisfitSection
 from snellen.reporting.pictures import jpeg, photograph
 from snellen.reporting.template import Page, variables_of
 
@@ -38,9 +39,17 @@ class CheckPage:
     across: list[PairOfPictures]
     within: list[PairOfPictures]
     pairs: int
+    misfits: MisfitSection | None
 
 
-def check_page(root: Path, text: str, copies: Copies, bits: int | None, numbers: Mapping[str, Any]) -> Page:
+def check_page(
+    root: Path,
+    text: str,
+    copies: Copies,
+    bits: int | None,
+    numbers: Mapping[str, Any],
+    misfits: MisfitSection | None = None,
+) -> Page:
     """The page of a checked set of images. root: of their paths. text: what the set is. numbers: all, for JSON."""
     pictured = [
         PairOfPictures(pair, (_picture(root / pair.first, bits), _picture(root / pair.second, bits)))
@@ -58,6 +67,7 @@ def check_page(root: Path, text: str, copies: Copies, bits: int | None, numbers:
         across=[entry for entry in pictured if entry.pair.is_leak],
         within=[entry for entry in pictured if not entry.pair.is_leak],
         pairs=len(copies.pairs),
+        misfits=misfits,
     )
     rows = [asdict(pair) | dict(zip(("first_part", "second_part"), pair.parts, strict=True)) for pair in copies.pairs]
     return Page(

@@ -65,6 +65,9 @@ class FileCheck(Files, Generic[AnySet]):
     def __repr__(self) -> str:
         return f"{type(self).__name__} of {self.images!r}; {counted(len(self.unreadable), 'unreadable file')}"
 
+    def mask_section(self) -> None:
+        """No masks, no section."""
+
 
 def set_numbers(images: SplitSet[Any, Any]) -> dict[str, Any]:
     """What every set of images has, for JSON."""

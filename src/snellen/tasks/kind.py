@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from snellen.exporting.onnx_file import OnnxFile
     from snellen.insight.proportions import Interval
     from snellen.insight.without_leaked import WithoutLeaked
+    from snellen.reporting.misfits import MisfitSection
     from snellen.reporting.runs import RunView
     from snellen.reporting.shared import Picture
     from snellen.reporting.template import Page
@@ -250,6 +251,9 @@ class Checked(Protocol):
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
+
+    def mask_section(self) -> MisfitSection | None:
+        """How masks fit their images, for a page; None for images without masks."""
 
     def split_table(self) -> list[tuple[str, str, str, str]]:
         """(path, class, split, group) of each image, in a split that no copies straddle.

@@ -12,6 +12,7 @@ from snellen.data.masks.classes import IGNORE, ClassTable, Rgb
 
 _SMALLEST_PANEL = 256  # px
 _LINE = 22  # px per line of the legend
+_OUTLINE = (255, 235, 60)
 _HATCH = 6  # px from one stripe to the next in unscored areas
 _LETTER = 7.2  # px per letter of the legend, approximately
 
@@ -51,6 +52,24 @@ def tinted(
     lookup[: len(colours)] = np.array(colours).reshape(-1, 3)
     alpha = np.where(mask == IGNORE, 0, opacity)[..., None]
     return np.round((1 - alpha) * image + alpha * lookup[mask]).astype(np.uint8)
+
+
+def outlined(image: Image.Image, mask: NDArray[np.uint8], down: int = 0, right: int = 0) -> Image.Image:
+    """An image with the borders of its mask, moved by some pixels of the mask, as yellow lines.
+
+    mask: (H, W), as large as the image or larger.
+    """
+    rows, columns = (
+        np.clip(np.arange(side) - move, 0, side - 1) for side, move in zip(mask.shape, (down, right), strict=True)
+    )
+    moved = mask[rows][:, columns]
+    border = np.zeros(mask.shape, dtype=np.uint8)
+    border[:, 1:] |= moved[:, 1:] != moved[:, :-1]
+    border[1:] |= moved[1:] != moved[:-1]
+    lines = Image.fromarray(border * 255).resize(image.size, Image.Resampling.BOX)
+    result = image.copy()
+    result.paste(_OUTLINE, mask=lines.point(lambda value: min(255, 3 * value)))
+    return result
 
 
 def sheet(image: NDArray[np.uint8], mask: NDArray[np.uint8], table: ClassTable) -> Image.Image:

@@ -24,18 +24,22 @@ from snellen.data.given import check_path
 from snellen.data.listing import Source, Unreadable
 from snellen.data.masks.classes import IGNORE
 from snellen.data.masks.decode import decode_mask
+from snellen.data.masks.fit import Fit, fit
 from snellen.data.masks.overlay import sheet
 from snellen.data.masks.sources import MaskedSample, MaskedSet, read_masked
 from snellen.data.masks.spec import MaskDataSpec
 from snellen.data.spread import spread
 from snellen.errors import UserError
 from snellen.files import replacing
+from snellen.insight.misfits import find_misfits
 from snellen.recipe.load import load_as
+from snellen.reporting.misfits import MaskFits, MisfitSection, misfit_section
 from snellen.tasks.checking import copy_lines, find_copies, listed_files, set_numbers
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 
 _MOST_SIZES = 4
+_MOST_NAMED = 5
 FIELDS = frozenset({"data.image_pattern", "data.mask_pattern"})  # only images with masks have them
 
 
@@ -46,6 +50,8 @@ class MaskCheck:
     train, validation: (C + 1,) int64, pixels of each class, the unscored ones last. train_masks, validation_masks:
     (C + 1,) int64, masks that have such pixels. unreadable: pairs that cannot be used, and why. overlays: the files
     drawn. notes: on the values of 16-bit images. bits: their depth. copies: among the images, whatever their masks.
+    unscored, uniform: masks without a scored pixel, and with one class only. fits: of masks on their
+    images' edges. spec: how masks are read.
     """
 
     images: MaskedSet
@@ -60,6 +66,10 @@ class MaskCheck:
     notes: list[str]
     bits: int | None
     copies: Copies
+    unscored: list[str]
+    uniform: list[str]
+    fits: MaskFits
+    spec: MaskDataSpec
 
     def __repr__(self) -> str:
         return f"MaskCheck of {self.images!r}; {counted(len(self.unreadable), 'pair')} that cannot be used"
@@ -89,6 +99,7 @@ class MaskCheck:
         ]
         text = [escape(line) for line in lines]
         text += [f"[yellow]note:[/] {escape(note)}" for note in (*images.notes, *self.notes, *_missing(self))]
+        text += [*map(escape, self._sameness()), *self.fits.lines()]
         text += listed_files("unpaired", images.left_out, "data.unpaired=skip")
         text += listed_files("unusable", self.unreadable, "data.unreadable=skip")
         text += copy_lines(self.copies)
@@ -117,8 +128,35 @@ class MaskCheck:
             "notes": [*images.notes, *self.notes, *_missing(self)],
             "unpaired": [asdict(entry) for entry in images.left_out],
             "unreadable": [asdict(entry) for entry in self.unreadable],
+            "unscored_masks": self.unscored,
+            "masks_of_one_class": self.uniform,
+            "mask_fits": self.fits.as_dict(),
             "copies": self.copies.as_dict(),
         }
+
+    def mask_section(self) -> MisfitSection:
+        """How the masks fit their images, with pictures of those that do not."""
+        root, reading = self.images.root, self.spec.reading(self.images.classes)
+        image_of = {sample.mask: root / sample.path for sample in self._samples}
+
+        def mask_of(row: int) -> NDArray[np.uint8]:
+            name = self.fits.masks[row]
+            size = decode(image_of[name]).shape[1:]
+            return decode_mask(root / name, reading, (size[0], size[1])).numpy()
+
+        return misfit_section(self.fits, lambda row: image_of[self.fits.masks[row]], mask_of, self.bits)
+
+    @property
+    def _samples(self) -> list[MaskedSample]:
+        return [*self.images.train, *self.images.validation, *self.images.test]
+
+    def _sameness(self) -> list[str]:
+        lines = []
+        for names, what in ((self.unscored, "without a scored pixel"), (self.uniform, "of one class only")):
+            if names:
+                more = ", …" if len(names) > _MOST_NAMED else ""
+                lines.append(f"{counted(len(names), 'mask')} {what}: {', '.join(names[:_MOST_NAMED])}{more}")
+        return lines
 
     def split_table(self) -> NoReturn:
         """Not possible."""
@@ -143,17 +181,23 @@ def check(
     formats: Counter[str] = Counter()
     unreadable: list[Unreadable] = []
     pixels = np.zeros((len(samples), len(images.classes) + 1), dtype=np.int64)
+    fits: dict[int, Fit] = {}
+    sides = [[images.root / sample.path for sample in side] for side in (images.train, images.validation)]
+    bits, notes = settle_bits(spec.bits, *sides)
 
-    def check_pair(sample: MaskedSample) -> tuple[tuple[int, int], str, NDArray[np.int64]] | UnreadableImageError:
+    def check_pair(sample: MaskedSample) -> _Pair | UnreadableImageError:
         path = images.root / sample.mask
         try:
-            height, width = decode(images.root / sample.path).shape[1:]
-            counts = np.bincount(decode_mask(path, reading, (height, width)).numpy().ravel(), minlength=IGNORE + 1)
+            image = decode(images.root / sample.path, bits=bits)
+            height, width = image.shape[1:]
+            mask = decode_mask(path, reading, (height, width))
         except UnreadableImageError as error:
             return error
+        counts = np.bincount(mask.numpy().ravel(), minlength=IGNORE + 1)
         with opened_image(path) as opened:
             kind = f"{opened.format} {opened.mode}"
-        return (width, height), kind, np.append(counts[: len(images.classes)], counts[IGNORE])
+        counts = np.append(counts[: len(images.classes)], counts[IGNORE])
+        return _Pair((width, height), kind, counts, fit(image, mask))
 
     with ThreadPoolExecutor() as pool:
         results = pool.map(check_pair, samples)
@@ -161,14 +205,15 @@ def check(
             if isinstance(result, UnreadableImageError):
                 unreadable.append(Unreadable(str(result.path), result.reason))
                 continue
-            size, kind, pixels[row] = result
-            sizes[size] += 1
-            formats[kind] += 1
+            sizes[result.size] += 1
+            formats[result.kind] += 1
+            pixels[row] = result.pixels
+            if result.fit is not None:
+                fits[row] = result.fit
     train, validation, _ = np.split(pixels, [len(images.train), len(images.train) + len(images.validation)])
     unusable = {entry.path for entry in unreadable}
     usable = [s for s in samples if not {str(images.root / s.mask), str(images.root / s.path)} & unusable]
-    sides = [[images.root / sample.path for sample in side] for side in (images.train, images.validation)]
-    bits, notes = settle_bits(spec.bits, *sides)
+    scored, decoded = pixels[:, :-1] > 0, pixels.sum(1) > 0
     files = [] if out is None else _draw(images, spread(tuple(usable), overlays), spec, bits, out)
     return MaskCheck(
         images=images,
@@ -183,7 +228,21 @@ def check(
         notes=notes,
         bits=bits,
         copies=find_copies(images, bits, console),
+        unscored=[sample.mask for sample, has_none in zip(samples, decoded & ~scored.any(1), strict=True) if has_none],
+        uniform=[sample.mask for sample, has_one in zip(samples, scored.sum(1) == 1, strict=True) if has_one],
+        fits=MaskFits(tuple(sample.mask for sample in samples), find_misfits(fits)),
+        spec=spec,
     )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An image and its mask. size: (width, height). kind: of the mask's file. pixels: (C + 1,), as in MaskCheck."""
+
+    size: tuple[int, int]
+    kind: str
+    pixels: NDArray[np.int64]
+    fit: Fit | None
 
 
 def _row(check: MaskCheck, label: int, totals: tuple[int, int]) -> list[str]:
