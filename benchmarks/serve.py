@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from snellen.serving.pictures import decoded
 
 from snellen.exporting.onnx_file import OnnxFile
-from snellen.serving.pictures import decoded
 
 
 def photograph(seed: int, width: int = 640, height: int = 480) -> bytes:

@@ -330,7 +330,9 @@ def export(
 
 @app.command()
 def serve(
-    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A file from export.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|FILE.onnx", help="A finished run, or a file from export.", show_default=False)
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need --token.")] = (
         "127.0.0.1"
     ),
@@ -347,11 +349,11 @@ def serve(
     max_queue: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 32,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, and for its answer.")] = 30,
 ) -> None:
-    """Serve an exported classifier: a page to try it with, and an HTTP interface. Ctrl-C stops."""
+    """Serve a trained network: a page to try it with, and an HTTP interface. Ctrl-C stops."""
     from snellen.commands.serve import serve as run_serve
 
     run_serve(
-        file,
+        run,
         host=host,
         port=port,
         token=token,

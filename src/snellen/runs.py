@@ -76,6 +76,15 @@ class Run(RunDirectory):
         except UserError:  # shards that are no longer complete
             return root
 
+    def require_finished(self, done: str) -> None:
+        """Raises UserError, with the command that resumes it, unless the run is finished. done: what was asked for."""
+        status = self.status
+        if not status.finished:
+            raise UserError(
+                f"{self.path}: the run is {status.state} after {status.epochs_done} of {status.epochs} epochs; only a "
+                f"finished run is {done}. Resume it with: snellen {self.kind.command} --resume {self.path}"
+            )
+
     def metrics(self) -> pd.DataFrame:
         """epochs.csv: one row per epoch."""
         return self._metrics(*self.kind.record.EPOCH_COLUMNS)

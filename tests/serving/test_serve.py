@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import urllib.request
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
+from benchmarks.bad_requests import BAD, GREEN, encoded, png_of
 from onnx import TensorProto, helper
 from PIL import Image
 from rich.console import Console
@@ -29,6 +25,7 @@ from snellen.exporting.metadata import Metadata
 from snellen.exporting.onnx_file import OnnxFile
 from snellen.serving.app import make_app
 from snellen.serving.limits import Limits
+from snellen.tasks.classification.serve import serve_file
 
 QUIET = Console(quiet=True)
 LIMITS = Limits(upload=100_000, pixels=1_000_000, queue=2, seconds=5)
@@ -39,6 +36,11 @@ BASE = "http://127.0.0.1"
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose probabilities are the shares of red, green and blue in an image."""
     path = tmp_path_factory.mktemp("served") / "colours.onnx"
+    write_colours(path)
+    return path
+
+
+def write_colours(path: Path) -> None:
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])
     shares = helper.make_tensor_value_info("shares", TensorProto.FLOAT, ["N", 3])
     nodes = [
@@ -57,7 +59,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     texts = dict.fromkeys(("recipe", "input", "output", "weights", "licence", "runtime", "precision", "version"), "-")
     metadata = Metadata(
-        task="any",
+        task="classification",
         classes=["red", "green", "blue"],
         opset=18,
         calibration="uncalibrated",
@@ -67,39 +69,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     helper.set_model_props(model, metadata.properties())
     onnx.save(model, path)
-    return path
 
 
 @pytest.fixture
 def client(file: Path) -> Iterator[TestClient]:
-    with TestClient(make_app(OnnxFile(file), LIMITS), base_url=BASE, raise_server_exceptions=True) as client:
+    with TestClient(
+        make_app(serve_file(OnnxFile(file)), LIMITS), base_url=BASE, raise_server_exceptions=True
+    ) as client:
         yield client
-
-
-def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
-    content = io.BytesIO()
-    image.save(content, format, **options)
-    return content.getvalue()
-
-
-GREEN = encoded(Image.new("RGB", (8, 6), (0, 200, 50)))
-
-
-def png_of(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header promises many pixels."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-
-
-def zipped() -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("../../evil.png", GREEN)
-    return content.getvalue()
 
 
 def form(content: bytes, name: str = "x.png") -> dict[str, object]:
@@ -132,58 +109,36 @@ def test_images_are_upright_and_composited_over_white(client: TestClient) -> Non
     assert shares == pytest.approx([1 / 3] * 3)
 
 
-JPEG = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)), "JPEG")
-BAD: list[tuple[str, str, dict[str, object], int]] = [
-    ("no body", "/predict", {}, 400),
-    ("text", "/predict", {"content": b"hello"}, 415),
-    ("HTML", "/predict", {"content": b"<html><script>1</script></html>"}, 415),
-    ("SVG", "/predict", {"content": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}, 415),
-    ("PDF", "/predict", {"content": b"%PDF-1.7\n"}, 415),
-    ("EPS", "/predict", {"content": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, 415),
-    ("pickle", "/predict", {"content": b"\x80\x04K\x01."}, 415),
-    ("TIFF", "/predict", {"content": encoded(Image.new("RGB", (4, 4)), "TIFF")}, 415),
-    ("ZIP", "/predict", {"content": zipped()}, 415),
-    ("ZIP in PNG", "/predict", {"content": GREEN[:8] + zipped()}, 415),
-    ("ZIP in a PNG's pixels", "/predict", {"content": GREEN[:41] + zipped() + GREEN[60:]}, 400),
-    ("zeros", "/predict", {"content": bytes(5000)}, 415),
-    ("start of a JPEG", "/predict", {"content": b"\xff\xd8\xff"}, 415),
-    ("truncated JPEG", "/predict", {"content": JPEG[:-2000]}, 400),
-    ("truncated PNG", "/predict", {"content": GREEN[:50]}, 400),
-    ("50,000 x 50,000", "/predict", {"content": png_of(50_000, 50_000)}, 413),
-    ("just too many pixels", "/predict", {"content": png_of(1000, 1001)}, 413),
-    ("promised pixels are missing", "/predict", {"content": png_of(900, 900)}, 400),
-    ("16 bits", "/predict", {"content": encoded(Image.fromarray(np.zeros((4, 4), np.uint16)))}, 415),
-    ("too large", "/predict", {"content": bytes(100_001)}, 413),
-    ("too large, in parts", "/predict", {"content": iter([bytes(60_000)] * 2)}, 413),
-    ("form with text", "/predict", {"files": {"image": ("a.png", b"hello")}}, 415),
-    ("form without a file", "/predict", {"files": {"image": (None, "text")}}, 400),
-    ("form without a boundary", "/predict", {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400),
-    ("cut form", "/predict", {"content": b"--b\r\nContent", "headers": form(b"")["headers"]}, 400),
-    ("two files", "/predict", {"files": [("a", ("a.png", GREEN)), ("b", ("b.png", GREEN))]}, 400),
-    ("top=0", "/predict?top=0", {"content": GREEN}, 400),
-    ("top=²", "/predict?top=²", {"content": GREEN}, 400),
-    ("path", "/predict/..%2f..%2fetc/passwd", {"content": GREEN}, 404),
-    ("another path", "/%2e%2e/%2e%2e/etc/passwd", {"content": GREEN}, 404),
-    ("method of a page", "/health", {"content": GREEN}, 405),
-    ("another host", "/predict", {"content": GREEN, "headers": {"Host": "evil.example"}}, 400),
-]
-
-
-@pytest.mark.parametrize(("path", "request_", "status"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "body", "status"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD]
+)
 def test_a_bad_request_is_refused_with_a_sentence(
-    path: str, request_: dict[str, object], status: int, client: TestClient, caplog: pytest.LogCaptureFixture
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    body: bytes,
+    status: int,
+    client: TestClient,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    response = client.post(path, **request_)
-    assert response.status_code == status, response.text
+    response = client.request(method, target, content=body, headers=headers)
+    assert response.status_code == (404 if target.startswith("/saliency") else status), response.text
     sentence = response.text if "Invalid host" in response.text else response.json()["error"]
     assert " " in sentence
     assert "Traceback" not in response.text + caplog.text
     assert client.post("/predict", content=GREEN).status_code == 200
 
 
+def test_more_than_the_limits_is_refused(client: TestClient) -> None:
+    for content in (bytes(100_001), iter([bytes(60_000)] * 2), png_of(1000, 1001)):
+        response = client.post("/predict", content=content)
+        assert response.status_code == 413, response.text
+        assert client.post("/predict", content=GREEN).status_code == 200
+
+
 def test_a_token_is_needed_where_one_is_set(file: Path) -> None:
     token = "0123456789abcdef"
-    with TestClient(make_app(OnnxFile(file), LIMITS, token), base_url="http://example.org") as client:
+    with TestClient(make_app(serve_file(OnnxFile(file)), LIMITS, token), base_url="http://example.org") as client:
         for header in ({}, {"Authorization": token}, {"Authorization": "Bearer 0123456789abcdeF"}):
             for response in (client.post("/predict", content=GREEN, headers=header), client.get("/openapi.json")):
                 assert response.status_code == 401
@@ -196,7 +151,7 @@ def test_a_token_is_needed_where_one_is_set(file: Path) -> None:
 
 def test_other_sites_may_call_only_if_they_are_named(file: Path) -> None:
     for allowed in ([], ["https://a.example"]):
-        with TestClient(make_app(OnnxFile(file), LIMITS, None, allowed), base_url=BASE) as client:
+        with TestClient(make_app(serve_file(OnnxFile(file)), LIMITS, None, allowed), base_url=BASE) as client:
             for origin in ("https://a.example", "https://b.example"):
                 response = client.post("/predict", content=GREEN, headers={"Origin": origin})
                 expected = origin if origin in allowed else None
@@ -205,7 +160,7 @@ def test_other_sites_may_call_only_if_they_are_named(file: Path) -> None:
 
 def test_a_full_queue_is_said(file: Path) -> None:
     limits = Limits(upload=100_000, pixels=1_000_000, queue=0, seconds=5)
-    with TestClient(make_app(OnnxFile(file), limits), base_url=BASE) as client:
+    with TestClient(make_app(serve_file(OnnxFile(file)), limits), base_url=BASE) as client:
         response = client.post("/predict", content=GREEN)
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
 
@@ -217,10 +172,14 @@ def test_the_description_and_the_page_name_only_what_exists(client: TestClient) 
     for path, methods in document["paths"].items():
         for method in methods:
             assert client.request(method, path).status_code not in {404, 405}
-    page = client.get("/")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert "http://" not in page.text
-    assert "https://" not in page.text
+    for address in ("/", "/page.css", "/page.js"):
+        page = client.get(address)
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "://" not in page.text
+    model = client.get("/model").json()
+    assert (model["title"], model["classes"], model["samples"]) == ("colours.onnx", ["red", "green", "blue"], [])
+    assert not model["saliency"]
+    assert "serve the run itself" in model["why_no_saliency"]
 
 
 def test_what_cannot_be_served(file: Path, tmp_path: Path) -> None:
@@ -232,8 +191,8 @@ def test_what_cannot_be_served(file: Path, tmp_path: Path) -> None:
         serve(file, host="0.0.0.0", console=QUIET)
     with pytest.raises(UserError, match="16 or more"):
         serve(file, token="short", console=QUIET)
-    with pytest.raises(UserError, match=r"snellen export .*run --out run\.onnx"):
-        serve(tmp_path / "run", console=QUIET)
+    with pytest.raises(UserError, match=r"run: no such folder|run: not a run directory"):
+        serve(tmp_path / "run", port=0, console=QUIET)
 
 
 @pytest.mark.slow

@@ -61,11 +61,6 @@ def export(
     if path.suffix != SUFFIX:
         raise UserError(f"out={path}: expected the name of an ONNX file, such as {path.with_suffix(suffix)}")
     check_new_file(path, force)
-    status = opened.status
-    if not status.finished:
-        raise UserError(
-            f"{opened.path}: the run is {status.state} after {status.epochs_done} of {status.epochs} epochs; only a "
-            f"finished run is exported. Resume it with: snellen {opened.kind.command} --resume {opened.path}"
-        )
+    opened.require_finished("exported")
     console = console or Console(stderr=True, quiet=quiet)
     return opened.kind.export.export(opened, path, ExportOptions(int8, force), console)

@@ -1,26 +1,32 @@
-"""An exported file behind a page and an HTTP interface."""
+"""A network behind a page and an HTTP interface."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
 from snellen.errors import UserError
 from snellen.exporting.extras import require
-from snellen.exporting.onnx_file import OnnxFile, is_onnx_file
+from snellen.runs import Run, exported_file, kind_of_file, load
 from snellen.serving.limits import Limits
+from snellen.serving.samples import Samples
+from snellen.tasks.served import Served
 from snellen.words import counted
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _MOST_PIXELS = 170_000_000  # Pillow refuses to open files of more than 178 megapixels
 
 
 def serve(
-    file: str | Path,
+    run: str | Path | Run,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -33,10 +39,13 @@ def serve(
     console: Console | None = None,
     quiet: bool = False,
 ) -> None:
-    """Serves an exported classifier: a page to try it with, and an HTTP interface. Returns when it is stopped.
+    """Serves a trained network: a page to try it with, and an HTTP interface. Returns when it is stopped.
+
+    A run also offers its validation images, if they are still where it was trained, and shows where a classifier
+    looked.
 
     Parameters:
-        file: an ONNX file that `export` wrote.
+        run: a finished run, its folder, or an ONNX file that `export` wrote.
         host: the address to listen on. Any other than this machine's own needs a token.
         port: 0: a free one, which is printed.
         token: what requests must send as `Authorization: Bearer TOKEN`; at least 16 characters.
@@ -48,19 +57,25 @@ def serve(
         console: the rich console that the address is printed on. None: standard error.
         quiet: print nothing (no effect if `console` is given).
 
-    Raises UserError if the file is no exported classifier, if the port is taken, or for a host without a token.
+    Raises UserError if the run is not finished, for a file that `export` did not write, if the port is taken, or for a
+    host without a token.
     """
-    require("starlette", "uvicorn", "python_multipart", "onnxruntime", what="serve", extra="serve")
+    require("starlette", "uvicorn", "python_multipart", what="serve", extra="serve")
     _check_access(host, token, max_pixels)
-    opened = _opened(Path(file))
     limits = Limits(max_upload, max_pixels, max_queue, timeout)
-    listening = _listening(host, port)
-    address = f"[{host}]" if ":" in host else host
-    url = f"http://{address}:{listening.getsockname()[1]}/" + ("" if token is None else "#token=TOKEN")
-    console = console or Console(stderr=True, quiet=quiet)
-    classes = counted(len(opened.metadata.classes), "class", "classes")
-    console.print(f"{opened.path} ({classes}) at {url}; Ctrl-C stops", markup=False, highlight=False, soft_wrap=True)
-    _run(opened, limits, token, allow_origin, listening)
+    listening = _listening(host, port)  # first: loading a network takes longer
+    with listening:
+        from snellen.serving.app import make_app
+
+        served, samples = _loaded(run)
+        address = f"[{host}]" if ":" in host else host
+        url = f"http://{address}:{listening.getsockname()[1]}/" + ("" if token is None else "#token=TOKEN")
+        console = console or Console(stderr=True, quiet=quiet)
+        classes = counted(len(served.classes), "class", "classes")
+        line = f"{served.title} ({classes}) at {url}; Ctrl-C stops"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        app = make_app(served, limits, token, allow_origin, samples)
+        _run(app, limits, listening)
 
 
 def _check_access(host: str, token: str | None, max_pixels: int) -> None:
@@ -77,16 +92,17 @@ def _check_access(host: str, token: str | None, max_pixels: int) -> None:
         raise UserError(f"max_pixels={max_pixels}: expected at most {_MOST_PIXELS:,}")
 
 
-def _opened(path: Path) -> OnnxFile:
-    """A file that classifies; its first prediction, which takes longer than others, is done."""
-    if not is_onnx_file(path) or path.is_dir():
-        raise UserError(
-            f"{path}: expected an ONNX file. To serve a run, export it: snellen export {path} --out {path.name}.onnx"
-        )
-    file = OnnxFile(path)
-    if file.run(np.zeros((1, 64, 64, 3), np.uint8)).ndim != 2:
-        raise UserError(f"{path}: its output is not one probability per class; only classifiers are served.")
-    return file
+def _loaded(run: str | Path | Run) -> tuple[Served, Samples]:
+    """A network whose first answer, which takes longer than others, is done; and images to try it with."""
+    if (file := exported_file(run)) is not None:
+        served, samples = kind_of_file(file).serve.serve_file(file), Samples()
+    else:
+        opened = load(run)
+        opened.require_finished("served")
+        served = opened.kind.serve.serve_run(opened)
+        samples = Samples.of(opened, served.bits)
+    served.answers([served.read(np.zeros((64, 64, 3), np.uint8))], lambda: True)
+    return served, samples
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -100,17 +116,17 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _run(
-    file: OnnxFile, limits: Limits, token: str | None, allowed_origins: Sequence[str], listening: socket.socket
-) -> None:
+def _run(app: Starlette, limits: Limits, listening: socket.socket) -> None:
     """Until SIGINT or SIGTERM, which are raised again after the requests under way have been answered."""
     import uvicorn
 
-    from snellen.serving.app import make_app
+    from snellen.serving.protocol import limited
 
     config = uvicorn.Config(
-        make_app(file, limits, token, allowed_origins),
-        log_level="warning",
+        app,
+        http=limited(limits.seconds),
+        ws="none",
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,

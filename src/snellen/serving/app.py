@@ -1,48 +1,62 @@
-"""The HTTP interface of an exported classifier, and the page that uses it."""
+"""The HTTP interface of a network, and the page that uses it."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import os
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+import io
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from snellen.exporting.onnx_file import OnnxFile
+from snellen.serving.body import image_of
 from snellen.serving.description import description
 from snellen.serving.limits import Limits, RefusedError
-from snellen.serving.pictures import decoded
+from snellen.serving.queue import JobQueue
+from snellen.serving.samples import Samples
+from snellen.serving.upload import Upload
+from snellen.tasks.served import Answer, Explanation, Served
 
 _LOCAL_NAMES = ["127.0.0.1", "localhost", "[::1]"]  # another site's name that points here (DNS rebinding) is refused
 _POLICY = (
-    "default-src 'none'; img-src blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "default-src 'none'; img-src blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_TOP = 5
+_ASSETS = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+_PNG = "image/png"
 
 
 def make_app(
-    file: OnnxFile, limits: Limits, token: str | None = None, allowed_origins: Sequence[str] = ()
+    served: Served,
+    limits: Limits,
+    token: str | None = None,
+    allowed_origins: Sequence[str] = (),
+    samples: Samples | None = None,
 ) -> Starlette:
     """An ASGI application. token: what `Authorization: Bearer` must name; None: requests must be to this machine.
 
-    allowed_origins: sites whose pages may call it (CORS).
+    allowed_origins: sites whose pages may call it (CORS). samples: images to try it with.
     """
-    service = _Service(file, limits, token)
+    service = _Service(served, limits, token, samples or Samples())
     middleware = [] if token is not None else [Middleware(TrustedHostMiddleware, allowed_hosts=_LOCAL_NAMES)]
     if allowed_origins:
         cors = Middleware(
@@ -54,46 +68,103 @@ def make_app(
         middleware.insert(0, cors)
     return Starlette(
         routes=[
-            Route("/", _page),
+            *(Route(path, partial(_asset, name, media)) for path, (name, media) in _ASSETS.items()),
             Route("/health", _health),
             Route("/openapi.json", service.describe),
+            Route("/model", service.model),
             Route("/predict", service.predict, methods=["POST"]),
+            Route("/saliency", service.saliency, methods=["POST"]),
+            Route("/samples/{number:int}", service.sample),
+            Route("/samples/{number:int}/picture", service.picture),
         ],
         middleware=middleware,
-        exception_handlers={RefusedError: _refusal, HTTPException: _http_error},
+        exception_handlers={RefusedError: _refusal, HTTPException: _http_error, Exception: _failure},
         lifespan=service.lifespan,
     )
 
 
 class _Service:
-    """One exported file and its threads. Each decodes an image and computes its classes, so that cores are shared by
-    requests and not by the parts of one."""
+    """One network, its queue, and what may be asked of it."""
 
-    def __init__(self, file: OnnxFile, limits: Limits, token: str | None) -> None:
-        self._file, self._limits, self._token = file, limits, token
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="predict")
+    def __init__(self, served: Served, limits: Limits, token: str | None, samples: Samples) -> None:
+        self._served, self._limits, self._token, self._samples = served, limits, token, samples
+        self._queue = JobQueue(served.most_together, served.at_once)
         self._requests = 0
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         yield
-        self._threads.shutdown(cancel_futures=True)
+        self._queue.close()
 
     async def describe(self, request: Request) -> Response:
         self._check_token(request)
-        return JSONResponse(description(self._file, self._limits, needs_token=self._token is not None))
+        needs_token = self._token is not None
+        return JSONResponse(description(self._served, self._limits, needs_token, len(self._samples.paths)))
+
+    async def model(self, request: Request) -> Response:
+        self._check_token(request)
+        served = self._served
+        return JSONResponse(
+            {
+                "title": served.title,
+                "classes": served.classes,
+                "measure": served.measure,
+                "calibration": served.calibration,
+                "saliency": served.explain is not None,
+                "why_no_saliency": served.why_not_explained,
+                "samples": self._samples.listed(),
+            }
+        )
 
     async def predict(self, request: Request) -> Response:
         self._check_token(request)
-        if self._requests >= self._limits.queue:
-            raise RefusedError(503, "Too many requests are waiting. Try again in a moment.")
-        self._requests += 1
-        try:
+        with self._one_of_the_queue():
             top = _top(request)
-            content = await self._received(request)
-            return JSONResponse(await self._answered(content, top))
-        finally:
-            self._requests -= 1
+            content = await image_of(request, self._limits)
+            answer, upright = await self._answered(content, self._served.answers)
+            assert isinstance(answer, Answer)
+        if answer.mask is not None and _wants_png(request):
+            return Response(answer.mask, media_type=_PNG)
+        fields = {"height": upright[0], "width": upright[1], "calibration": self._served.calibration, **answer.fields}
+        fields["classes"] = fields["classes"][: top or self._served.top]
+        if answer.mask is not None:
+            fields["mask"] = b64encode(answer.mask).decode()
+        return JSONResponse({key: value for key, value in fields.items() if value is not None})
+
+    async def saliency(self, request: Request) -> Response:
+        self._check_token(request)
+        explain, name = self._served.explain, request.query_params.get("class")
+        if explain is None:
+            raise RefusedError(404, self._served.why_not_explained)
+        if name is not None and name not in self._served.classes:
+            raise RefusedError(400, "class is none of this network's classes; /model lists them.")
+        with self._one_of_the_queue():
+            content = await image_of(request, self._limits)
+            explanation, _ = await self._answered(content, lambda images, _: [explain(images[0], name)])
+        if _wants_png(request):
+            return Response(_png(_grey(explanation)), media_type=_PNG)
+        return JSONResponse(
+            {
+                "class": explanation.name,
+                "layer": explanation.layer,
+                "positions": explanation.positions,
+                "correlation": explanation.correlation,
+                "view": b64encode(_png(explanation.view)).decode(),
+                "map": b64encode(_png(_grey(explanation))).decode(),
+            }
+        )
+
+    async def sample(self, request: Request) -> Response:
+        self._check_token(request)
+        number = request.path_params["number"]
+        content, media = await self._within(self._queue.call(lambda: self._samples.file(number, self._limits)))
+        return Response(content, media_type=media, headers={"X-Content-Type-Options": "nosniff"})
+
+    async def picture(self, request: Request) -> Response:
+        self._check_token(request)
+        number = request.path_params["number"]
+        content = await self._within(self._queue.call(lambda: self._samples.picture(number)))
+        return Response(content, media_type="image/jpeg", headers={"X-Content-Type-Options": "nosniff"})
 
     def _check_token(self, request: Request) -> None:
         if self._token is None:
@@ -102,86 +173,67 @@ class _Service:
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
             raise RefusedError(401, "The token is missing or wrong. Send it as: Authorization: Bearer TOKEN")
 
-    async def _received(self, request: Request) -> bytes:
+    @contextmanager
+    def _one_of_the_queue(self) -> Any:
+        if self._requests >= self._limits.queue:
+            raise RefusedError(503, "Too many requests are waiting. Try again in a moment.")
+        self._requests += 1
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                body = await _body(request, self._limits.upload)
-                content = await _uploaded(request, body) if _is_form(request) else body
-        except TimeoutError:
-            raise RefusedError(408, f"The image did not arrive within {self._limits.seconds:g} seconds.") from None
-        except ClientDisconnect:
-            raise RefusedError(400, "The connection was closed before the image had arrived.") from None
-        if not content:
-            raise RefusedError(400, "The request has no image. Send one as the body, or as a file in a form.")
-        return content
+            yield
+        finally:
+            self._requests -= 1
 
-    async def _answered(self, content: bytes, top: int) -> dict[str, Any]:
-        computing = asyncio.get_running_loop().run_in_executor(self._threads, self._classify, content, top)
+    async def _answered(self, content: bytes, compute: Callable[..., Any]) -> tuple[Any, tuple[int, int]]:
+        """The answer for an image, and its height and width."""
+        upload, shape = Upload(content, self._limits.pixels), [(0, 0)]
+
+        def read() -> Any:
+            pixels = upload.pixels()
+            shape[0] = pixels.shape[0], pixels.shape[1]
+            return self._served.read(pixels)
+
+        answer = await self._within(self._queue.add(read, upload.size, compute))
+        return answer, shape[0]
+
+    async def _within(self, computing: Future[Any]) -> Any:
         try:
-            return await asyncio.wait_for(computing, self._limits.seconds)
+            return await asyncio.wait_for(asyncio.wrap_future(computing), self._limits.seconds)
         except TimeoutError:
             raise RefusedError(503, f"There was no answer within {self._limits.seconds:g} seconds.") from None
 
-    def _classify(self, content: bytes, top: int) -> dict[str, Any]:
-        image = decoded(content, self._limits.pixels)
-        probabilities = self._file.run(image[None])[0]
-        metadata = self._file.metadata
-        best = np.argsort(-probabilities, kind="stable")[:top]
-        return {
-            "width": image.shape[1],
-            "height": image.shape[0],
-            "calibration": metadata.calibration,
-            "classes": [{"name": metadata.classes[i], "probability": float(probabilities[i])} for i in best],
-        }
 
-
-def _top(request: Request) -> int:
-    text = request.query_params.get("top", str(_TOP))
+def _top(request: Request) -> int | None:
+    text = request.query_params.get("top")
+    if text is None:
+        return None
     if not (text.isascii() and text.isdigit() and int(text[:9]) >= 1 and len(text) < 9):
         raise RefusedError(400, "top is not a number of classes. Expected a whole number from 1 on.")
     return int(text)
 
 
-async def _body(request: Request, most: int) -> bytes:
-    refusal = RefusedError(413, f"The file is too large; at most {most / 1e6:g} MB are accepted.")
-    if int(request.headers.get("content-length", "0")) > most:  # the server has checked that it is a number
-        raise refusal
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise refusal
-    return bytes(body)
+def _wants_png(request: Request) -> bool:
+    return request.headers.get("accept", "").partition(";")[0].strip().lower() == _PNG
 
 
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+def _grey(explanation: Explanation) -> Any:
+    return np.round(255 * explanation.heat).astype(np.uint8)
 
 
-async def _uploaded(request: Request, body: bytes) -> bytes:
-    """The one file of a form."""
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield body
-        yield b""
-
-    try:
-        form = await MultiPartParser(request.headers, chunks(), max_files=1, max_fields=10).parse()  # type: ignore[arg-type]
-    except (MultiPartException, KeyError, ValueError):  # KeyError: no boundary
-        raise RefusedError(400, "The form is damaged. Expected multipart/form-data with one file.") from None
-    try:
-        for value in form.values():
-            if not isinstance(value, str):
-                return await value.read()
-        return b""
-    finally:
-        await form.close()
+def _png(pixels: Any) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
 
 
-async def _page(request: Request) -> Response:
-    page = files("snellen.serving").joinpath("page.html").read_text(encoding="utf-8")
-    headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-    return HTMLResponse(page, headers=headers)
+async def _asset(name: str, media: str, request: Request) -> Response:
+    content = files("snellen.serving").joinpath(name).read_text(encoding="utf-8")
+    headers = {
+        "Content-Security-Policy": _POLICY,
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(content, media_type=media, headers=headers)
 
 
 async def _health(request: Request) -> Response:
@@ -196,6 +248,14 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    sentences = {404: "There is no such address. /openapi.json lists those that exist.", 405: "Use POST."}
+    sentences = {
+        404: "There is no such address. /openapi.json lists those that exist.",
+        405: f"This address does not take {request.method} requests. /openapi.json lists what it takes.",
+    }
     sentence = sentences.get(error.status_code, f"{error.detail}.")
     return JSONResponse({"error": sentence}, error.status_code, error.headers)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    """A bug, whose traceback the server prints."""
+    return JSONResponse({"error": "The server failed on this request; its log says why."}, 500)

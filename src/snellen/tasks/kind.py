@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from snellen.run.directory import RunDirectory
     from snellen.run.writer import RunWriter
     from snellen.tasks.arithmetic import Recorded
+    from snellen.tasks.served import Served
     from snellen.tasks.setup import Prepared
 
 R = TypeVar("R", bound=CommonRecipe)
@@ -44,7 +45,7 @@ I = TypeVar("I")  # noqa: E741
 I_contra = TypeVar("I_contra", contravariant=True)
 
 
-FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study", "export")
+FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study", "export", "serve")
 
 
 class Kind(Generic[R, I]):
@@ -68,6 +69,7 @@ class Kind(Generic[R, I]):
     report: Report
     study: Study[R, I]
     export: Export
+    serve: Serve
 
 
 class Data(Protocol[R, I]):
@@ -358,6 +360,16 @@ class Export(Protocol):
         self, file: OnnxFile, data: Source, overrides: Mapping[str, Any] | None, console: Console
     ) -> Evaluated:
         """As Evaluate.evaluate, with the network of a file."""
+
+
+class Serve(Protocol):
+    """serve.py: a trained run, or a file in place of it, that answers requests."""
+
+    def serve_run(self, run: RunDirectory) -> Served:
+        """The chosen epoch's network of a run, with the run's own arithmetic."""
+
+    def serve_file(self, file: OnnxFile) -> Served:
+        """The network of a file."""
 
 
 @dataclass(frozen=True)

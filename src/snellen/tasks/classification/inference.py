@@ -71,6 +71,7 @@ class Predictor:
         arithmetic = arithmetic or arithmetic_of(run, self._recipe)
         self._augmentation = Augmentation(self._recipe.augmentation, arithmetic.normalization, arithmetic.device)
         self._autocast, self._layout = arithmetic.autocast, arithmetic.mode.memory_format
+        self.device = arithmetic.device
         self._model = load_model(run, "best").to(arithmetic.device)
         arithmetic.mode.apply(self._model)
 
@@ -85,14 +86,18 @@ class Predictor:
         return map(self._predict, read_ahead(images, view, self._recipe.batch_size))
 
     def _predict(self, decoded: Mapping[int, Tensor | UnreadableImageError]) -> PredictedBatch:
-        readable = {row: image for row, image in decoded.items() if isinstance(image, Tensor)}
+        readable = [image for image in decoded.values() if isinstance(image, Tensor)]
         if not readable:
             return predicted_batch(decoded)
+        return predicted_batch(decoded, self.probabilities(torch.stack(readable)))
+
+    def probabilities(self, views: Tensor) -> NDArray[np.float32]:
+        """(n, C) of (n, 3, S, S) uint8 views, as `evaluation_view` returns them."""
         with torch.inference_mode():
-            images = self._augmentation.evaluate(torch.stack(list(readable.values())))
-            images = images.contiguous(memory_format=self._layout)
+            images = self._augmentation.evaluate(views).contiguous(memory_format=self._layout)
             logits = scored_logits(self._model, images, self._autocast, self._recipe.evaluation.flip)
-        return predicted_batch(decoded, logits.softmax(1).cpu().numpy())
+        result: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
+        return result
 
 
 def read_ahead(

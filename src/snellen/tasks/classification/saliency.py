@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snellen.data.augment.pipeline import Augmentation
 from snellen.errors import UserError
 from snellen.models.classifier import Classifier
 from snellen.models.positions import PositionLayer, find_position_layer
+from snellen.run.directory import RunDirectory
+from snellen.tasks.arithmetic import arithmetic_of
+from snellen.tasks.classification.record import load_model, recipe_of
+
+_AT_ONCE = 4  # images, which bounds the memory
+
+
+class Explainer:
+    """Maps by the chosen epoch's network of a run, beside those of random weights. Raises UserError as `layer_of`."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        recipe = recipe_of(run)
+        arithmetic = arithmetic_of(run, recipe)
+        self._augmentation = Augmentation(recipe.augmentation, arithmetic.normalization, arithmetic.device)
+        trained = load_model(run, "best")
+        self._networks = [network.to(arithmetic.device) for network in (trained, randomised(trained, recipe.seed))]
+        self.layer = layer_of(self._networks[0], recipe.evaluation.size)
+
+    def maps(self, views: Tensor, classes: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(n, S, S) maps of the trained network and of the random one, see `saliency_maps`.
+
+        views: (n, 3, S, S) uint8, as `evaluation_view` returns them. classes: of each, the class that is explained.
+        """
+        maps: list[list[Tensor]] = [[], []]
+        for start in range(0, len(views), _AT_ONCE):
+            images = self._augmentation.evaluate(views[start : start + _AT_ONCE])
+            target = torch.tensor(classes[start : start + _AT_ONCE])
+            for network, done in zip(self._networks, maps, strict=True):
+                done.append(saliency_maps(network, images, target, self.layer).cpu())
+        of_trained, of_random = (torch.cat(done).numpy() for done in maps)
+        return of_trained, of_random
 
 
 def saliency_maps(

@@ -26,13 +26,14 @@ def predict_file(
     file: OnnxFile, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
 ) -> NoReturn:
     """Raises UserError: there are no such files."""
-    raise _no_file(file)
+    raise no_file(file)
 
 
 def evaluate_file(file: OnnxFile, data: Source, overrides: Mapping[str, Any] | None, console: Console) -> NoReturn:
     """Raises UserError: there are no such files."""
-    raise _no_file(file)
+    raise no_file(file)
 
 
-def _no_file(file: OnnxFile) -> UserError:
+def no_file(file: OnnxFile) -> UserError:
+    """The error for a file whose metadata names this task."""
     return UserError(f"{file.path}: its metadata names the task {file.metadata.task}, which has no classes to predict.")

@@ -99,6 +99,11 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
 
 def predict_file(file: OnnxFile, images: Images, out: Path | None, options: Options, console: Console) -> Predicted:
     """The masks that `predict` writes, with the network of a file."""
+    return write_masks(trained_of_file(file), images, out, options, console)
+
+
+def trained_of_file(file: OnnxFile) -> Trained:
+    """What predicting needs of a file. Raises UserError if it is not one of a segmenter."""
     recipe, facts = recipe_of_file(file), _Facts.of(file)
 
     def predictor(tile: int, overlap: int, bits: int | None) -> TiledPredictor:
@@ -106,8 +111,7 @@ def predict_file(file: OnnxFile, images: Images, out: Path | None, options: Opti
         classes = len(facts.classes)
         return _predictor(_run_of(file), classes, recipe, facts.training, tile, overlap, bits or recipe.data.bits)
 
-    trained = Trained(file.path, recipe, facts.classes, facts.masks, predictor)
-    return write_masks(trained, images, out, options, console)
+    return Trained(file.path, recipe, facts.classes, facts.masks, predictor)
 
 
 def evaluate_file(

@@ -55,7 +55,7 @@ def predict(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], out: Path | None, options: Options, console: Console
 ) -> Predicted:
     """Writes the files of each image below `out`, as `write_masks`."""
-    return write_masks(_trained(run), images, out, options, console)
+    return write_masks(trained_of(run), images, out, options, console)
 
 
 def write_masks(
@@ -105,7 +105,7 @@ def predicted_rows(
     run: RunDirectory, images: Sequence[Path | ImageInMemory], console: Console
 ) -> tuple[list[str], Mapping[Path | ImageInMemory, Sequence[object]]]:
     """Columns image, mask, error; for each image its path or position, and (H, W) uint8, each pixel's class or 255."""
-    images, bits = _without_masks(_trained(run), images, {}, console)
+    images, bits = _without_masks(trained_of(run), images, {}, console)
     say_depth(console, [image for image in images if isinstance(image, Path)], bits)
     rows: dict[Path | ImageInMemory, Sequence[object]] = {}
     for image, events in _by_image(predictor_of(run), images, console, probabilities=False):
@@ -124,7 +124,9 @@ def predicted_rows(
     return ["image", "mask", "error"], rows
 
 
-def _trained(run: RunDirectory) -> Trained:
+def trained_of(run: RunDirectory) -> Trained:
+    """What predicting needs of a run."""
+
     def predictor(tile: int, overlap: int, bits: int | None) -> TiledPredictor:
         return predictor_of(run, tile, overlap, bits)
 

@@ -11,22 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.data.augment.pipeline import Augmentation
 from snellen.data.disk_cache import DiskCache
 from snellen.errors import UserError
 from snellen.insight.confusion import Mistake, confident_mistakes
 from snellen.insight.saliency import rank_correlations
-from snellen.models.positions import PositionLayer
 from snellen.reporting.pictures import heated, jpeg, panel
-from snellen.tasks.arithmetic import arithmetic_of
-from snellen.tasks.classification.record import load_model, recipe_of
+from snellen.tasks.classification.record import recipe_of
 from snellen.tasks.classification.report.collect import RunFigures
-from snellen.tasks.classification.saliency import layer_of, randomised, saliency_maps
+from snellen.tasks.classification.saliency import Explainer
 from snellen.tasks.decoding import view_reader
 from snellen.words import first_line
 
 _MOST_PICTURES = 12  # on a page: each costs two passes forward and backward
-_AT_ONCE = 4  # images, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -101,12 +97,13 @@ def _looks(run: RunFigures, most: int) -> Looks | None:
     if not mistakes:
         return None
     try:
-        maps, others, layer = _maps(run, views, [mistake.prediction for mistake in mistakes])
+        explainer = Explainer(run.run)
+        maps, others = explainer.maps(torch.stack(views), [mistake.prediction for mistake in mistakes])
     except (UserError, RuntimeError) as error:  # a backbone that cannot be explained does not cost the report
         return Looks(run, count, [], "", 0, why_not=first_line(error))
     correlations = rank_correlations(maps, others)
     looks = [_look(run, *parts) for parts in zip(mistakes, views, maps, correlations, strict=True)]
-    return Looks(run, count, looks, layer.name, layer.side)
+    return Looks(run, count, looks, explainer.layer.name, explainer.layer.side)
 
 
 def _readable(run: RunFigures, mistakes: Sequence[Mistake]) -> tuple[list[Mistake], list[Tensor]]:
@@ -120,26 +117,6 @@ def _readable(run: RunFigures, mistakes: Sequence[Mistake]) -> tuple[list[Mistak
         except UserError:  # gone, or no longer an image
             continue
     return kept, views
-
-
-def _maps(
-    run: RunFigures, views: Sequence[Tensor], classes: Sequence[int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], PositionLayer]:
-    """(n, S, S) maps of the kept weights, and of random ones; the layer they are of."""
-    recipe = recipe_of(run.run)
-    arithmetic = arithmetic_of(run.run, recipe)
-    augmentation = Augmentation(recipe.augmentation, arithmetic.normalization, arithmetic.device)
-    trained = load_model(run.run, "best")
-    networks = [network.to(arithmetic.device) for network in (trained, randomised(trained, recipe.seed))]
-    layer = layer_of(networks[0], views[0].shape[-1])
-    maps: list[list[Tensor]] = [[], []]
-    for start in range(0, len(views), _AT_ONCE):
-        images = augmentation.evaluate(torch.stack(list(views[start : start + _AT_ONCE])))
-        target = torch.tensor(classes[start : start + _AT_ONCE])
-        for network, done in zip(networks, maps, strict=True):
-            done.append(saliency_maps(network, images, target, layer).cpu())
-    of_trained, of_random = (torch.cat(done).numpy() for done in maps)
-    return of_trained, of_random, layer
 
 
 def _look(
