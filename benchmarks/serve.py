@@ -1,16 +1,16 @@
 """Speed of `snellen serve FILE.onnx`: start to the first answer, and clients against a loop in one process.
 
-The loop decodes the same JPEG bytes and runs the same file in as many threads as the server has. Rounds
-in turn, medians.
+The loop decodes the same bytes and runs the same file in as many threads as the server has, one image at a
+time. Rounds in turn, medians and ranges. The same for a run, whose loop is that of its exported file.
 
-    python benchmarks/serve.py FILE.onnx --rounds 5
+    python benchmarks/serve.py FILE.onnx photos/ --rounds 5
+    python benchmarks/serve.py FILE.onnx photos/ --served RUN
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import io
 import os
 import subprocess
 import sys
@@ -19,18 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from snellen.serving.pictures import decoded
+from numpy.typing import NDArray
 
+from snellen.data.spread import spread
 from snellen.exporting.onnx_file import OnnxFile
+from snellen.serving.upload import Upload
 
 
-def photograph(seed: int, width: int = 640, height: int = 480) -> bytes:
-    """A JPEG of smooth noise, about as hard to decode as a photograph."""
-    small = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(content, "JPEG", quality=90)
-    return content.getvalue()
+def photographs(folder: Path, most: int) -> list[bytes]:
+    """The bytes of that many files below a folder, evenly spread."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    return [file.read_bytes() for file in spread(files, most)]
+
+
+def decoded(content: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8."""
+    return Upload(content, 10**8).pixels()
 
 
 def start(file: Path) -> tuple[subprocess.Popen[str], int]:
@@ -80,13 +84,13 @@ def looped(file: OnnxFile, images: list[bytes], threads: int) -> float:
     """Images per second without a server."""
     began = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda content: file.run(decoded(content, 10**8)[None]), images))
+        list(pool.map(lambda content: file.run(decoded(content)[None]), images))
     return len(images) / (time.perf_counter() - began)
 
 
 def batched(file: OnnxFile, content: bytes, size: int, count: int) -> float:
     """Images per second of one thread with `size` images per call, without decoding."""
-    images = np.repeat(decoded(content, 10**8)[None], size, axis=0)
+    images = np.repeat(decoded(content)[None], size, axis=0)
     began = time.perf_counter()
     for _ in range(count // size):
         file.run(images)
@@ -95,16 +99,22 @@ def batched(file: OnnxFile, content: bytes, size: int, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="a classifier's exported file")
+    parser.add_argument("photos", type=Path, help="a folder of photographs, at any depth")
+    parser.add_argument("--served", type=Path, help="what is served in place of the file, such as its run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--clients", type=int, default=8)
     arguments = parser.parse_args()
-    images = [photograph(seed) for seed in range(arguments.images)]
-    starts = [first_answer(arguments.file, images[0]) for _ in range(arguments.rounds)]
+    images = photographs(arguments.photos, arguments.images)
+    sizes = [decoded(content).shape[:2] for content in images]
+    megapixels = np.mean([height * width for height, width in sizes]) / 1e6
+    print(f"{len(images)} photographs of {len(set(sizes))} sizes, {megapixels:.2f} megapixels")
+    source = arguments.served or arguments.file
+    starts = [first_answer(source, images[0]) for _ in range(arguments.rounds)]
     print(f"start to first answer: median {np.median(starts):.2f} s, longest {max(starts):.2f} s, n={len(starts)}")
     file = OnnxFile(arguments.file)
-    server, port = start(arguments.file)
+    server, port = start(source)
     try:
         served(port, images[:16], arguments.clients)
         rounds = [
@@ -117,12 +127,15 @@ def main() -> None:
     loop, rate = (np.median([row[column] for row in rounds]) for column in (0, 1))
     shares = [row[1] / row[0] for row in rounds]
     p50, p99 = np.percentile([value for row in rounds for value in row[2]], [50, 99])
-    print(f"loop {loop:.1f} images/s, {arguments.clients} clients {rate:.1f} images/s, n={len(rounds)} rounds")
+    ranges = [f"{min(values):.1f} to {max(values):.1f}" for values in zip(*(row[:2] for row in rounds), strict=True)]
+    print(f"loop {loop:.1f} images/s ({ranges[0]}), n={len(rounds)} rounds")
+    print(f"{arguments.clients} clients {rate:.1f} images/s ({ranges[1]}), in turns with the loop")
     print(f"share of the loop: median {np.median(shares):.2f}, from {min(shares):.2f} to {max(shares):.2f}")
     print(
         f"latency p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms ({p99 / p50:.1f} times), n={len(rounds) * len(images)}"
     )
     for size in (1, 4, 8):
+        file.run(np.repeat(decoded(images[0])[None], size, axis=0))
         speed = np.median([batched(file, images[0], size, 32) for _ in range(arguments.rounds)])
         print(f"one thread, {size} per call: {speed:.1f} images/s, n={arguments.rounds}")
 

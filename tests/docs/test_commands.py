@@ -77,7 +77,8 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen evaluate scenes.onnx": None,
     },
     "docs/serve.md": {
-        "snellen serve wide.onnx": None,  # tests/serving starts it
+        "snellen serve runs/wide": None,  # tests/serving starts servers
+        "snellen serve wide.onnx": None,
     },
     "docs/many-devices.md": {
         "snellen train finetune-lite photos/": LITE,

@@ -37,9 +37,18 @@ def serving(*arguments: object) -> Iterator[str]:
 
 
 class Page:
-    """The page of a server in a browser, of width x height px."""
+    """The page of a server in a browser, of width x height px. address: what follows its URL."""
 
-    def __init__(self, url: str, profile: Path, width: int, height: int, dark: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        profile: Path,
+        width: int,
+        height: int,
+        dark: bool = False,
+        address: str = "",
+        is_refused: bool = False,
+    ) -> None:
         pytest.importorskip("selenium")
         chromium, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
         if chromium is None or driver is None:
@@ -67,8 +76,8 @@ class Page:
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._cdp("Emulation.setEmulatedMedia", {"features": scheme})
         self.requests()  # of the page before
-        self.browser.get(url)
-        self.until("document.title !== 'snellen'")
+        self.browser.get(url + address)
+        self.until("!find('error').hidden" if is_refused else "document.title !== 'snellen'")
 
     def close(self) -> None:
         self.browser.quit()
@@ -83,6 +92,12 @@ class Page:
 
     def click(self, name: str) -> None:
         self.browser.find_element("id", name).click()
+
+    def slide(self, name: str, key: str, times: int) -> None:
+        """Presses a key on a slider."""
+        from selenium.webdriver.common.keys import Keys
+
+        self.browser.find_element("id", name).send_keys(times * str(getattr(Keys, key)))
 
     def script(self, expression: str) -> object:
         return self.browser.execute_script(f"return {expression}")

@@ -16,9 +16,6 @@ from benchmarks.bad_requests import GREEN, encoded
 from PIL import Image
 from rich.console import Console
 from starlette.testclient import TestClient
-from tests.images import write_digits
-from tests.recipes import DIGITS, SCENES
-from tests.reporting.fake_masks import Scenes, draw_scenes
 
 import snellen
 from snellen import Run, UserError, serve
@@ -26,26 +23,10 @@ from snellen.commands.serve import _loaded
 from snellen.serving.app import make_app
 from snellen.serving.limits import Limits
 from snellen.tasks.classification.saliency import Explainer
+from snellen.tasks.segmentation import serve as segmentation_serve
 
 QUIET = Console(quiet=True)
 LIMITS = Limits(upload=2_000_000, pixels=2_000_000, queue=4, seconds=120)
-
-
-@pytest.fixture(scope="module")
-def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("run")
-    return snellen.train(write_digits(folder / "digits"), DIGITS | {"epochs": 2}, out=folder / "run", console=QUIET)
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
-    return draw_scenes(tmp_path_factory.mktemp("scenes"), 12, (45, 70))
-
-
-@pytest.fixture(scope="module")
-def scenes_run(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    out = tmp_path_factory.mktemp("runs") / "scenes"
-    return snellen.train(scenes.root, SCENES | {"epochs": 1}, out=out, console=QUIET)
 
 
 @contextmanager
@@ -150,10 +131,12 @@ def test_samples_that_no_browser_shows_are_sent_as_png(scenes_run: Run, tmp_path
         samples.file(1, Limits(upload=10))
 
 
-def check_mask(client: TestClient, run: Run, content: bytes) -> None:
-    """The mask is that of `Run.predict`, in its colours."""
+def check_mask(client: TestClient, run: Run, content: bytes, out: Path) -> None:
+    """The mask is that of `predict` in tiles of 64 px, in its colours."""
     image = Image.open(io.BytesIO(content))
-    expected = run.predict(image, quiet=True)["mask"].iloc[0]
+    snellen.predict(run, image, out, tile=64, overlap=32, force=True, quiet=True)
+    (index,) = (out / "index").iterdir()
+    expected = np.asarray(Image.open(index))
     answer = client.post("/predict", content=content).json()
     assert (answer["height"], answer["width"]) == expected.shape
     png = Image.open(io.BytesIO(b64decode(answer["mask"])))
@@ -171,30 +154,34 @@ def check_mask(client: TestClient, run: Run, content: bytes) -> None:
     assert alone.content == b64decode(answer["mask"])
 
 
-def test_a_segmenter_gives_the_masks_of_predict(scenes_run: Run, tmp_path: Path) -> None:
-    file = snellen.export(scenes_run, tmp_path / "scenes.onnx", console=QUIET).path
+@pytest.mark.parametrize("exported", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_segmenter_gives_the_masks_of_predict(
+    exported: bool, scenes_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation_serve, "TILE", 64)
+    monkeypatch.setattr(segmentation_serve, "OVERLAP", 32)
     small = scenes_run.image(scenes_run.part("validation")["path"].iloc[0]).read_bytes()
     odd = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (1, 9, 3), np.uint8)))
     noise = np.random.default_rng(1).integers(0, 256, (9, 11, 3), np.uint8)
-    large = encoded(Image.fromarray(noise).resize((1100, 900)))  # 2 x 2 tiles
-    for source in (scenes_run, file):
-        with served(source) as client:
-            for content in (small, odd, large):
-                check_mask(client, scenes_run, content)
-            assert len(client.post("/predict?top=1", content=small).json()["classes"]) == 1
-            model = client.get("/model").json()
-            assert (model["measure"], model["saliency"], model["calibration"]) == ("share", False, None)
-            assert len(model["samples"]) == (scenes_run.count("validation") if source is scenes_run else 0)
-            refused = client.post("/saliency", content=small)
-            assert (refused.status_code, " " in refused.json()["error"]) == (404, True)
-            assert client.get("/openapi.json").json()["paths"].keys() >= {"/predict", "/model", "/health"}
+    large = encoded(Image.fromarray(noise).resize((130, 100)))
+    source = snellen.export(scenes_run, tmp_path / "scenes.onnx", console=QUIET).path if exported else scenes_run
+    with served(source) as client:
+        for content in (small, odd, large):
+            check_mask(client, scenes_run, content, tmp_path / "masks")
+        assert len(client.post("/predict?top=1", content=small).json()["classes"]) == 1
+        model = client.get("/model").json()
+        assert (model["measure"], model["saliency"], model["calibration"]) == ("share", False, None)
+        assert len(model["samples"]) == (0 if exported else scenes_run.count("validation"))
+        refused = client.post("/saliency", content=small)
+        assert (refused.status_code, " " in refused.json()["error"]) == (404, True)
+        assert client.get("/openapi.json").json()["paths"].keys() >= {"/predict", "/model", "/health"}
 
 
 def test_what_cannot_be_served_is_said(digits_run: Run, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(digits_run.path, copy)
     status = json.loads((copy / "status.json").read_text())
-    (copy / "status.json").write_text(json.dumps(status | {"state": "stopped", "epochs_done": 1}))
+    (copy / "status.json").write_text(json.dumps(status | {"state": "interrupted", "epochs_done": 1}))
     with pytest.raises(UserError, match=r"only a finished run is served\. Resume it with: snellen train --resume"):
         serve(copy, port=0, console=QUIET)
     (copy / "status.json").write_text(json.dumps(status))

@@ -157,7 +157,7 @@ async function explain() {
     find("look").hidden = true;
     find("back").hidden = false;
     const correlation = result.correlation === null
-      ? "The map, or that of random weights, is the same everywhere."
+      ? "There is no correlation with the map of random weights: one of the two maps is the same everywhere."
       : `Its correlation with the map of random weights is ${result.correlation.toFixed(2)}: near 0 if it comes from what ` +
         "the network has learnt, near 1 if any network would show it.";
     find("explanation").replaceChildren(
