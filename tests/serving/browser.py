@@ -122,13 +122,22 @@ class Page:
         """Copies an image, and pastes it with the keyboard."""
         permissions = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": self.url.rstrip("/")}
         self._cdp("Browser.grantPermissions", permissions)
-        self.browser.execute_async_script(
+        self._cdp("Emulation.setFocusEmulationEnabled", {"enabled": True})
+        copied = self.browser.execute_async_script(
             """const [text, done] = arguments, item = new ClipboardItem({"image/png": fromBase64(text)});
-            navigator.clipboard.write([item]).then(() => done(), (error) => done(error));""",
+            navigator.clipboard.write([item]).then(() => done("copied"), (error) => done(String(error)));""",
             base64.b64encode(png).decode(),
         )
+        assert copied == "copied", copied
         before = self.script("latest")
-        key = {"type": "keyDown", "key": "v", "code": "KeyV", "modifiers": 2, "commands": ["paste"]}
+        key = {
+            "type": "keyDown",
+            "key": "v",
+            "code": "KeyV",
+            "windowsVirtualKeyCode": 86,
+            "modifiers": 2,
+            "commands": ["paste"],
+        }
         self._cdp("Input.dispatchKeyEvent", key)
         self._cdp("Input.dispatchKeyEvent", {**key, "type": "keyUp", "commands": []})
         self.until(f"latest > {before}")

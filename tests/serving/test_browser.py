@@ -11,6 +11,7 @@ import pytest
 from benchmarks.bad_requests import JPEG, encoded
 from PIL import Image
 from tests.serving.browser import Page, serving
+from tests.serving.test_serve import write_colours
 from torch import Tensor
 
 import snellen
@@ -20,22 +21,32 @@ pytestmark = pytest.mark.slow
 SCREENS = [(1280, 900, False), (1280, 900, True), (390, 844, False), (390, 844, True)]
 
 
+@pytest.fixture(scope="module")
+def classifier(digits_run: Run) -> Iterator[str]:
+    with serving(digits_run.path) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def segmenter(scenes_run: Run) -> Iterator[str]:
+    with serving(scenes_run.path) as url:
+        yield url
+
+
 @contextmanager
 def opened(
-    run: Run | Path, tmp_path: Path, width: int = 1280, height: int = 900, dark: bool = False, address: str = ""
+    url: str, tmp_path: Path, width: int = 1280, height: int = 900, dark: bool = False, address: str = ""
 ) -> Iterator[Page]:
-    """Its page, which must ask nobody else for anything and complain of nothing."""
-    arguments = ["--token", address.removeprefix("#token=")] if address else []
-    with serving(run.path if isinstance(run, Run) else run, *arguments) as url:
-        page = Page(url, tmp_path / "profile", width, height, dark, address)
-        try:
-            yield page
-            assert page.complaints() == []
-            strangers = [sent for sent in page.requests() if not sent.startswith((url, f"blob:{url}", "data:,"))]
-            assert strangers == []
-            assert page.script("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
-        finally:
-            page.close()
+    """A server's page, which must ask nobody else for anything and complain of nothing."""
+    page = Page(url, tmp_path / "profile", width, height, dark, address)
+    try:
+        yield page
+        assert page.complaints() == []
+        strangers = [sent for sent in page.requests() if not sent.startswith((url, f"blob:{url}", "data:,"))]
+        assert strangers == []
+        assert page.script("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+    finally:
+        page.close()
 
 
 @pytest.fixture
@@ -54,9 +65,16 @@ def damaged(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("width", "height", "dark"), SCREENS)
 def test_a_classifier(
-    width: int, height: int, dark: bool, digits_run: Run, photo: Path, damaged: Path, tmp_path: Path
+    width: int,
+    height: int,
+    dark: bool,
+    classifier: str,
+    digits_run: Run,
+    photo: Path,
+    damaged: Path,
+    tmp_path: Path,
 ) -> None:
-    with opened(digits_run, tmp_path, width, height, dark) as page:
+    with opened(classifier, tmp_path, width, height, dark) as page:
         assert page.text("title") == digits_run.name
         assert not page.is_shown("why")
         page.drop(photo)
@@ -94,8 +112,10 @@ def test_a_classifier(
 
 
 @pytest.mark.parametrize(("width", "height", "dark"), SCREENS[::3])
-def test_a_segmenter(width: int, height: int, dark: bool, scenes_run: Run, photo: Path, tmp_path: Path) -> None:
-    with opened(scenes_run, tmp_path, width, height, dark) as page:
+def test_a_segmenter(
+    width: int, height: int, dark: bool, segmenter: str, scenes_run: Run, photo: Path, tmp_path: Path
+) -> None:
+    with opened(segmenter, tmp_path, width, height, dark) as page:
         assert "made for classifiers" in page.text("why")
         page.drop(photo)
         page.until("find('overlay').naturalWidth === 640")
@@ -120,7 +140,7 @@ def test_a_segmenter(width: int, height: int, dark: bool, scenes_run: Run, photo
 def test_pasted_with_a_token_to_a_file(digits_run: Run, photo: Path, tmp_path: Path) -> None:
     file = snellen.export(digits_run, tmp_path / "digits.onnx", quiet=True).path
     token = "0123456789abcdef"
-    with opened(file, tmp_path, address=f"#token={token}") as page:
+    with serving(file, "--token", token) as url, opened(url, tmp_path, address=f"#token={token}") as page:
         assert "serve the run itself" in page.text("why")
         assert not page.is_shown("samples")
         page.paste(encoded(Image.open(photo)))
@@ -131,11 +151,11 @@ def test_pasted_with_a_token_to_a_file(digits_run: Run, photo: Path, tmp_path: P
         assert "not an image that can be read" in page.text("error")
 
 
-def test_without_its_token_the_page_says_so(digits_run: Run, tmp_path: Path) -> None:
-    with serving(digits_run.path, "--token", "0123456789abcdef") as url:
+def test_without_its_token_the_page_says_so(tmp_path: Path) -> None:
+    write_colours(tmp_path / "colours.onnx")
+    with serving(tmp_path / "colours.onnx", "--token", "0123456789abcdef") as url:
         page = Page(url, tmp_path / "profile", 390, 844, is_refused=True)
         try:
-            page.until("!find('error').hidden")
             assert "token is missing or wrong" in page.text("error")
         finally:
             page.close()

@@ -186,9 +186,17 @@ def test_what_cannot_be_served_is_said(digits_run: Run, tmp_path: Path) -> None:
         serve(copy, port=0, console=QUIET)
     (copy / "status.json").write_text(json.dumps(status))
     data = json.loads((copy / "data.json").read_text())
-    (copy / "data.json").write_text(json.dumps(data | {"classes": [*data["classes"], "another"]}))
-    with pytest.raises(UserError, match=r"best\.safetensors"):
-        serve(copy, port=0, console=QUIET)
+    for classes, message in (
+        ([*data["classes"], "another"], r"best\.safetensors: does not fit"),
+        (
+            data["classes"][:2],
+            "data.json: class 2 was '2' when the run was trained .* and now no class has this number",
+        ),
+        (["0", "one", "2"], "data.json: class 1 was '1' when the run was trained .* and now it is called 'one'"),
+    ):
+        (copy / "data.json").write_text(json.dumps(data | {"classes": classes}))
+        with pytest.raises(UserError, match=message):
+            serve(copy, port=0, console=QUIET)
     (tmp_path / "other.onnx").write_bytes(b"not a network")
     with pytest.raises(UserError, match=r"other\.onnx: not an ONNX file"):
         serve(tmp_path / "other.onnx", port=0, console=QUIET)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.data.listing import Sample
+from snellen.errors import UserError
 from snellen.models.classifier import Classifier, load_trained
 from snellen.recipe.load import read_resolved
 from snellen.run.directory import RunDirectory, array_of
@@ -65,6 +66,19 @@ class Snapshot:
     rows: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     epoch: int
+
+
+def check_classes(run: RunDirectory) -> None:
+    """Raises UserError if the names of the classes are no longer those that the run was trained with."""
+    trained = run.samples()[["target", "class"]].drop_duplicates()
+    for number, name in zip(trained["target"], trained["class"], strict=True):
+        listed = run.classes[number] if number < len(run.classes) else None
+        if listed != name:
+            now = "no class has this number" if listed is None else f"it is called '{listed}'"
+            raise UserError(
+                f"{run.path / 'data.json'}: class {number} was '{name}' when the run was trained (samples.csv), and "
+                f"now {now}. Restore data.json, or train the run again."
+            )
 
 
 def recipe_of(run: RunDirectory) -> Recipe:

@@ -49,14 +49,15 @@ def serve_file(file: OnnxFile) -> Served:
 
 
 def serve_run(run: RunDirectory) -> Served:
-    """The chosen epoch's network of a run, with the run's own arithmetic."""
+    """The chosen epoch's network of a run, with the run's own arithmetic. Raises UserError if its classes changed."""
     import torch
 
     from snellen.data.augment.pipeline import evaluation_view
     from snellen.tasks.classification.inference import Predictor
-    from snellen.tasks.classification.record import recipe_of
+    from snellen.tasks.classification.record import check_classes, recipe_of
     from snellen.tasks.classification.saliency import Explainer
 
+    check_classes(run)
     predictor, recipe = Predictor(run), recipe_of(run)
     try:
         explain, why_not = partial(_explanation, Explainer(run), predictor, run.classes), ""
