@@ -55,16 +55,17 @@ def ask(connection: http.client.HTTPConnection, content: bytes) -> float:
     return time.perf_counter() - began
 
 
-def first_answer(file: Path, content: bytes) -> float:
-    """Seconds from the command to its first answer."""
+def first_answer(file: Path, content: bytes) -> tuple[float, float]:
+    """Seconds from the command to its first answer, and of processor time until it has stopped after that."""
     began = time.perf_counter()
     server, port = start(file)
     try:
         ask(http.client.HTTPConnection("127.0.0.1", port), content)
-        return time.perf_counter() - began
+        seconds = time.perf_counter() - began
     finally:
         server.terminate()
-        server.wait()
+        _, _, usage = os.wait4(server.pid, 0)
+    return seconds, usage.ru_utime + usage.ru_stime
 
 
 def served(port: int, images: list[bytes], clients: int) -> tuple[float, list[float]]:
@@ -112,7 +113,8 @@ def main() -> None:
     print(f"{len(images)} photographs of {len(set(sizes))} sizes, {megapixels:.2f} megapixels")
     source = arguments.served or arguments.file
     starts = [first_answer(source, images[0]) for _ in range(arguments.rounds)]
-    print(f"start to first answer: median {np.median(starts):.2f} s, longest {max(starts):.2f} s, n={len(starts)}")
+    for what, values in zip(("seconds", "seconds of processor time"), zip(*starts, strict=True), strict=True):
+        print(f"to the first answer: median {np.median(values):.2f} {what}, most {max(values):.2f}, n={len(values)}")
     file = OnnxFile(arguments.file)
     server, port = start(source)
     try:

@@ -132,6 +132,9 @@ def test_a_refused_body_is_taken_for_a_while_only(app: Any, loop: asyncio.Abstra
         (GOOD.replace(b"\r\n\r\n", b"\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", 1), b"200"),
         (HEAD.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked") + b"zz\r\n", b"400"),
         (HEAD.replace(b"Content-Length: 100", b"Content-Length: many"), b"400"),
+        (HEAD.replace(b"Content-Length: 100", b"Content-Length: " + 5000 * b"9"), b"400"),
+        (HEAD.replace(b"POST /predict", b"GET /samples/" + 5000 * b"9"), b"404"),
+        (HEAD.replace(b"/predict", b"/predict?top=" + 5000 * b"9"), b"400"),
         (HEAD.replace(b"POST /predict", b"GET /health") + 100 * b"x", b"200"),
     ],
 )

@@ -74,8 +74,8 @@ def make_app(
             Route("/model", service.model),
             Route("/predict", service.predict, methods=["POST"]),
             Route("/saliency", service.saliency, methods=["POST"]),
-            Route("/samples/{number:int}", service.sample),
-            Route("/samples/{number:int}/picture", service.picture),
+            Route("/samples/{number}", service.sample),
+            Route("/samples/{number}/picture", service.picture),
         ],
         middleware=middleware,
         exception_handlers={RefusedError: _refusal, HTTPException: _http_error, Exception: _failure},
@@ -156,13 +156,13 @@ class _Service:
 
     async def sample(self, request: Request) -> Response:
         self._check_token(request)
-        number = request.path_params["number"]
+        number = _number(request)
         content, media = await self._within(self._queue.call(lambda: self._samples.file(number, self._limits)))
         return Response(content, media_type=media, headers={"X-Content-Type-Options": "nosniff"})
 
     async def picture(self, request: Request) -> Response:
         self._check_token(request)
-        number = request.path_params["number"]
+        number = _number(request)
         content = await self._within(self._queue.call(lambda: self._samples.picture(number)))
         return Response(content, media_type="image/jpeg", headers={"X-Content-Type-Options": "nosniff"})
 
@@ -206,9 +206,20 @@ def _top(request: Request) -> int | None:
     text = request.query_params.get("top")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and int(text[:9]) >= 1 and len(text) < 9):
+    if not _is_number(text) or int(text) < 1:
         raise RefusedError(400, "top is not a number of classes. Expected a whole number from 1 on.")
     return int(text)
+
+
+def _number(request: Request) -> int:
+    text = request.path_params["number"]
+    if not _is_number(text):
+        raise RefusedError(404, "That is not the number of a sample; /model lists them.")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 9  # Python refuses to convert thousands of digits
 
 
 def _wants_png(request: Request) -> bool:
