@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import contextlib
 import io
 import json
 import os
-import re
 import shutil
 import sqlite3
 import tarfile
@@ -30,9 +27,8 @@ from safetensors.torch import save as safetensors_bytes
 from sklearn.datasets import load_sample_image
 from tests.fuzz.harness import Parser
 from tests.fuzz.mutate import with_header_length, with_png_checksums, with_zip_checksums
+from tests.fuzz.requests import REQUEST, UPLOAD
 from tests.reporting import fake_masks, fake_runs
-from tests.serving.stub import stub
-from tests.serving.wire import exchange
 
 from snellen import shard
 from snellen.data import bands, decode, disk_cache, kept_hashes, segments, table
@@ -44,17 +40,11 @@ from snellen.data.shards import opened, scan
 from snellen.data.shards import sources as shard_sources
 from snellen.data.walk import files_below
 from snellen.engine import checkpoint
-from snellen.errors import UserError
 from snellen.models import weights
 from snellen.recipe import fields, load, text, wording
 from snellen.run import directory
 from snellen.run.writer import RunWriter
 from snellen.runs import Run
-from snellen.serving import app, body, upload
-from snellen.serving import protocol as serving_protocol
-from snellen.serving.app import make_app
-from snellen.serving.limits import Limits
-from snellen.serving.samples import Samples
 from snellen.study.spec import load_study
 from snellen.tasks.classification import record
 from snellen.tasks.kinds import kind_named, load_recipe, validated
@@ -440,11 +430,6 @@ _CSV = b'path label split group val test "" , ; \t " \n \r'
 _CLASS = b'name index value colour rgb r g b ignored ignore void true #010203 , ; : \t 0 1 2 " \n # a,b;name'
 _JSON = b'classes counts root train validation null -1 1.5 [] {} "" [[[[ "counts":3 "classes":4 1e999 true format epoch'
 _PICKLE = b"c__builtin__\neval\n cos\nsystem\n R . ctorch\n_utils _rebuild_tensor_v2 FloatStorage cpu"
-_HTTP = (
-    b"GET POST HEAD OPTIONS HTTP/1.0 HTTP/2.0 Host: Content-Length: Transfer-Encoding: chunked Connection: close "
-    b"keep-alive upgrade Expect: 100-continue Accept: image/png Authorization: Bearer Content-Type: "
-    b"multipart/form-data; boundary= filename= \r\n \r\n\r\n --b --b--"
-)
 _NPY = b"'descr' '|O' '<f4' '<i8' 'shape' (3,) (-1,) (1,) () (10000000000000,) 'fortran_order' True epoch.npy rows.npy"
 _RECIPE_TEXT = [text.read_yaml, text.parse_yaml, text._mapping, text._check_size, load.read_fields, load.validate]
 _RECIPE_FIELDS = [load.parse_overrides, load.apply_overrides, load.explain, load._as_field, load._fields_at]
@@ -458,69 +443,6 @@ _BANDS = [
     bands.over_white,
 ]
 _ZIPS = dict.fromkeys((".pt", ".npz"), with_zip_checksums)
-
-
-def _uploads() -> Files:
-    formats = {"JPEG": {}, "PNG": {}, "WEBP": {}, "GIF": {}, "BMP": {}}
-    return {f"photo.{kind.lower()}": _as_file(PHOTO, kind) for kind in formats} | {
-        "alpha.png": _as_file(PHOTO.convert("RGBA"), "PNG"),
-        "palette.png": _as_file(PHOTO.convert("P"), "PNG"),
-    }
-
-
-def _as_file(image: Image.Image, kind: str) -> bytes:
-    content = io.BytesIO()
-    image.save(content, kind)
-    return content.getvalue()
-
-
-def _read_upload(folder: Path, name: str) -> None:
-    pixels = upload.Upload((folder / name).read_bytes(), 1_000_000).pixels()
-    assert pixels.ndim == 3
-    assert pixels.shape[2] == 3
-    assert pixels.size <= 3_000_000
-
-
-def _requests() -> Files:
-    _server()  # before anything is watched
-    png, host = _as_file(PHOTO, "PNG"), b"Host: 127.0.0.1\r\n"
-    form = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\n' + png + b"\r\n--b--\r\n"
-    sized = b"POST %s HTTP/1.1\r\n" + host + b"Content-Length: %d\r\n%s\r\n%s"
-    pieces = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (png[:100], png[100:]))
-    get = b"GET %s HTTP/1.1\r\n" + host + b"\r\n"
-    return {
-        "body": sized % (b"/predict?top=2", len(png), b"", png),
-        "form": sized % (b"/predict", len(form), b"Content-Type: multipart/form-data; boundary=b\r\n", form),
-        "chunks": b"POST /predict HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n",
-        "saliency": sized % (b"/saliency?class=green", len(png), b"Accept: image/png\r\n", png),
-        "map": sized % (b"/saliency", len(png), b"", png),
-        "expecting": sized % (b"/predict", len(png), b"Expect: 100-continue\r\nConnection: close\r\n", png),
-        "several": get % b"/model" + get % b"/samples/0/picture" + get % b"/openapi.json" + get % b"/samples/0",
-        "page": get % b"/" + sized % (b"/predict", len(png), b"", png) + get % b"/page.js",
-    }
-
-
-@cache
-def _server() -> tuple[Any, asyncio.AbstractEventLoop]:
-    file = Path(tempfile.mkdtemp(prefix="snellen-sample-")) / "sample.png"
-    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
-    file.write_bytes(_as_file(PHOTO, "PNG"))
-    limits = Limits(upload=100_000, pixels=1_000_000, queue=4, seconds=10)
-    application = make_app(stub(), limits, samples=Samples((file,), ("china",)))
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    return application, loop
-
-
-def _read_request(folder: Path, name: str) -> None:
-    """Raises UserError for what the server refuses; exchange raises RuntimeError for a bug."""
-    application, loop = _server()
-    content = (folder / name).read_bytes()
-    half = len(content) // 2
-    sent = exchange(application, [content[:half], content[half:]], loop)
-    refused = [status for status in re.findall(rb"HTTP/1\.1 (\d{3})", sent) if status >= b"300"]
-    if refused or not sent:
-        raise UserError(f"refused: {refused}")
 
 
 PARSERS = {
@@ -550,12 +472,8 @@ PARSERS = {
         (_JSON + b" " + _NPY).split(b" "),
         _ZIPS | {".safetensors": with_header_length},
     ),
-    "upload": Parser(
-        _uploads, _read_upload, [upload], (b"IHDR", b"IDAT", b"tRNS", b"Exif\0\0"), {".png": with_png_checksums}
-    ),
-    "request": Parser(
-        _requests, _read_request, [app, body, serving_protocol], (_HTTP + b" /predict /samples/0 %2f ../").split(b" ")
-    ),
+    "upload": UPLOAD,
+    "request": REQUEST,
     "weights": Parser(
         _weights,
         _read_weights,

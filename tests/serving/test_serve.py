@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from rich.console import Console
 from starlette.testclient import TestClient
+from tests.serving.stub import stub
 
 from snellen import UserError, serve
 from snellen.exporting.agreement import Agreement
@@ -127,6 +128,16 @@ def test_a_bad_request_is_refused_with_a_sentence(
     assert " " in sentence
     assert "Traceback" not in response.text + caplog.text
     assert client.post("/predict", content=GREEN).status_code == 200
+
+
+def test_a_bad_request_to_explain_is_refused_where_there_is_saliency() -> None:
+    with TestClient(make_app(stub(), LIMITS), base_url=BASE) as client:
+        for name, method, target, headers, body, status in BAD:
+            if target.startswith("/saliency"):
+                response = client.request(method, target, content=body, headers=headers)
+                assert (response.status_code, " " in response.json()["error"]) == (status, True), name
+        answer = client.post("/saliency?class=blue", content=GREEN).json()
+        assert (answer["class"], answer["positions"], answer["correlation"]) == ("blue", 48, None)
 
 
 def test_more_than_the_limits_is_refused(client: TestClient) -> None:
