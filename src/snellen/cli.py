@@ -139,18 +139,38 @@ def check(
             "--split", help="New CSV file for a split that no copies straddle; `snellen train FILE` takes it."
         ),
     ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|BACKBONE",
+            help="Check the labels too, by features of a run or of a backbone; model.weights=FILE: its weights.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="New CSV file of all labels, the most suspect first; correct it, and `snellen train FILE` takes it."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all numbers and pairs as JSON.")] = False,
 ) -> None:
-    """Check DATA: classes, counts, sizes, unreadable files, copies, leaks between training and validation.
+    """Check DATA: classes, counts, sizes, unreadable files, copies, leaks between training and validation, labels.
 
     For images with masks also the share of pixels per class, values of no class, and files without a partner. The exit
-    code is 1 if an image of one part is a copy of an image of another part.
+    code is 1 if an image of one part is a copy of an image of another part; suspect labels do not change it.
     """
     from snellen.commands.check import check as run_check
 
     words, overrides = split(arguments)
     checked = run_check(
-        only(words, "DATA"), out=out, overlays=overlays, report=report, split=split_file, overrides=overrides
+        only(words, "DATA"),
+        out=out,
+        overlays=overlays,
+        report=report,
+        split=split_file,
+        features=features,
+        labels=labels,
+        overrides=overrides,
     )
     _print(checked.as_dict(), checked.render, json)
     if checked.copies.leaks:

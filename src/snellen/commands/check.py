@@ -31,6 +31,8 @@ def check(
     overlays: int = 12,
     report: str | Path | None = None,
     split: str | Path | None = None,
+    features: str | Path | None = None,
+    labels: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     console: Console | None = None,
     quiet: bool = False,
@@ -46,7 +48,11 @@ def check(
         overlays: how many of these to draw.
         report: an .html file for a page with the copies side by side; the numbers are written next to it.
         split: a new .csv file for a split that no copies straddle: path, class, split, group; `train` takes it.
-        overrides: fields of the recipe that say how images are read, {"data.group": …}.
+        features: the folder of a run, or the name of a backbone, whose features tell which labels are suspect. None:
+            labels are not checked.
+        labels: a new .csv file for all labels, the most suspect first; with their classes corrected, `train` takes it.
+        overrides: fields of the recipe that say how images are read, {"data.group": …}; for a backbone also
+            "model.weights" (a file; None: ImageNet's from its hub) and "evaluation.size".
         console: the rich console that progress is shown on. None: standard error.
         quiet: show no progress (no effect if `console` is given).
 
@@ -62,30 +68,40 @@ def check(
     console = console or Console(stderr=True, quiet=quiet)
     data, fields = check_source(data), dotted(overrides, {}, [])
     folder, page = (None if path is None else as_path(path, name) for path, name in ((out, "out"), (report, "report")))
-    table = None if split is None else as_path(split, "split")
+    table, label_table = _new_table(split, "split", "a split"), _new_table(labels, "labels", "a table of labels")
+    if label_table is not None and features is None:
+        raise UserError(f"{label_table}: labels are checked by features. Add --features RUN or BACKBONE.")
     if page is not None:
         check_name(page)
-    if table is not None:
-        if table.suffix.lower() != ".csv":
-            raise UserError(f"{table}: a split is a CSV file. Choose a name such as {table.with_suffix('.csv').name}.")
-        check_new_file(table, force=False)
     try:
-        checked = kind_of_data(data, fields).check.check(data, fields, folder, overlays, console, "")
+        checked = kind_of_data(data, fields).check.check(data, fields, folder, overlays, console, "", features)
     except UnlabelledError as error:
         unlabelled = kinds_of("pretrain")[0]
-        checked = unlabelled.check.check(data, fields, folder, overlays, console, str(error))
+        checked = unlabelled.check.check(data, fields, folder, overlays, console, str(error), features)
     if table is not None:
-        write_text(table, _csv(checked.split_table()))
+        write_text(table, _csv([("path", "class", "split", "group"), *checked.split_table()]))
+    if label_table is not None and checked.suspects is not None:
+        write_text(label_table, _csv(checked.suspects.table(checked.images.root)))
     if page is not None:
         images = checked.images
         text = f"{images.summary}; {images.layout}"
-        check_page(images.root, text, checked.copies, checked.bits, checked.as_dict(), checked.mask_section()).write(
-            page
-        )
+        numbers, masks = checked.as_dict(), checked.mask_section()
+        check_page(images.root, text, checked.copies, checked.bits, numbers, masks, checked.suspects).write(page)
     return checked
 
 
-def _csv(rows: Sequence[tuple[str, str, str, str]]) -> str:
+def _new_table(path: str | Path | None, option: str, what: str) -> Path | None:
+    """The path of a CSV file to be written. Raises UserError if it is none, or is there already."""
+    if path is None:
+        return None
+    table = as_path(path, option)
+    if table.suffix.lower() != ".csv":
+        raise UserError(f"{table}: {what} is a CSV file. Choose a name such as {table.with_suffix('.csv').name}.")
+    check_new_file(table, force=False)
+    return table
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("path", "class", "split", "group"), *rows])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -14,7 +14,7 @@ import json
 import sqlite3
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -89,6 +89,27 @@ class DiskCache:
         if key is not None and self._key(path, reading) == key:  # else the file has changed in the meantime
             self._write(key, entry)
         return entry
+
+    def fetch_many(
+        self, paths: Sequence[Path], reading: str, read: Callable[[Sequence[int]], Iterator[tuple[int, Entry]]]
+    ) -> Iterator[tuple[int, Entry]]:
+        """As `fetch`, where files are read in batches: (row, entry) of each, those that are kept first.
+
+        read: yields the entries of the rows that it is given, and may leave some out.
+        """
+        keys = [self._key(path, reading) for path in paths]
+        missing = []
+        for row, key in enumerate(keys):
+            entry = None if key is None else self._read(key)
+            if entry is None:
+                missing.append(row)
+            else:
+                yield row, entry
+        for row, entry in read(missing) if missing else ():
+            key = keys[row]
+            if key is not None and self._key(paths[row], reading) == key:
+                self._write(key, entry)
+            yield row, entry
 
     def _key(self, path: Path, reading: str) -> bytes | None:
         if self._index is None:

@@ -11,6 +11,7 @@ from typing import Any
 from snellen.data.copies.found import Copies, Copy
 from snellen.reporting.misfits import MisfitSection
 from snellen.reporting.pictures import jpeg, photograph
+from snellen.reporting.suspects import Suspects, SuspectSection, suspect_section
 from snellen.reporting.template import Page, variables_of
 
 _MOST = 300  # pairs with pictures
@@ -40,6 +41,7 @@ class CheckPage:
     within: list[PairOfPictures]
     pairs: int
     misfits: MisfitSection | None
+    labels: SuspectSection | None
 
 
 def check_page(
@@ -49,6 +51,7 @@ def check_page(
     bits: int | None,
     numbers: Mapping[str, Any],
     misfits: MisfitSection | None = None,
+    suspects: Suspects | None = None,
 ) -> Page:
     """The page of a checked set of images. root: of their paths. text: what the set is. numbers: all, for JSON."""
     pictured = [
@@ -68,6 +71,7 @@ def check_page(
         within=[entry for entry in pictured if not entry.pair.is_leak],
         pairs=len(copies.pairs),
         misfits=misfits,
+        labels=None if suspects is None else suspect_section(root, suspects, bits),
     )
     rows = [asdict(pair) | dict(zip(("first_part", "second_part"), pair.parts, strict=True)) for pair in copies.pairs]
     return Page(

@@ -16,7 +16,9 @@ from rich.progress import track
 
 from snellen.data.copies.found import Copies, copies_among
 from snellen.data.decode import UnreadableImageError, decode, kind_and_size
-from snellen.data.listing import SplitSet, Unreadable
+from snellen.data.given import name_of
+from snellen.data.listing import Source, SplitSet, Unreadable
+from snellen.errors import UserError
 from snellen.words import counted
 
 _MOST_LISTED = 20
@@ -92,6 +94,12 @@ def copies_between(
     """As `data.copies.found.copies_among`, with a status line."""
     with console.status("looking for copies") as status:
         return copies_among(files, names, bits, lambda step: status.update(f"looking for copies: {step}"))
+
+
+def refuse_features(features: str | Path | None, data: Source) -> None:
+    """Raises UserError if labels are to be checked where images have none of their own."""
+    if features is not None:
+        raise UserError(f"{name_of(data)}: only images with a class each have labels that features can check. Omit it.")
 
 
 def copy_lines(copies: Copies) -> list[str]:

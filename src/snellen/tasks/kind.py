@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from snellen.reporting.misfits import MisfitSection
     from snellen.reporting.runs import RunView
     from snellen.reporting.shared import Picture
+    from snellen.reporting.suspects import Suspects
     from snellen.reporting.template import Page
     from snellen.run.directory import RunDirectory
     from snellen.run.writer import RunWriter
@@ -248,6 +249,10 @@ class Checked(Protocol):
     def bits(self) -> int | None:
         """The depth of 16-bit images."""
 
+    @property
+    def suspects(self) -> Suspects | None:
+        """Labels that are probably wrong; None if they were not checked."""
+
     def render(self) -> RenderableType:
         """As text for people."""
 
@@ -272,9 +277,20 @@ class Check(Protocol):
         """Fields of a recipe that only this kind has: whoever sets one has such images."""
 
     def check(
-        self, data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str
+        self,
+        data: Source,
+        overrides: Mapping[str, Any],
+        out: Path | None,
+        overlays: int,
+        console: Console,
+        why: str,
+        features: str | Path | None,
     ) -> Checked:
-        """Reads and decodes every image. out: a folder for that many overlays. why: the reason for this kind."""
+        """Reads and decodes every image. out: a folder for that many overlays. why: the reason for this kind.
+
+        features: a run or a backbone whose features tell which labels are suspect; None: labels are not checked.
+        Raises UserError for features if images have no labels of their own.
+        """
 
 
 class Report(Protocol):

@@ -48,6 +48,26 @@ def overlap_notes(run: RunDirectory | None, recipe: CommonRecipe, paths: Sequenc
     """
     if run is None:
         return ["whether the network was trained on these images is unknown: only its run can tell"]
+    counts = shared_images(run, paths)
+    if counts is None:
+        return [f"the run's own images are no longer in {run.data['root']}: whether it was trained on these is unknown"]
+    notes = []
+    for part, note in (
+        ("train", "the run was trained on {}: the figures are too optimistic"),
+        ("validation", "the run's epoch was chosen on {}: the figures are slightly optimistic (see its report)"),
+    ):
+        count = counts[part]
+        is_relevant = part == "train" or recipe.evaluation.choose == "best"
+        if count and is_relevant:
+            notes.append(note.format(some_of_these(count, len(paths))))
+    return notes
+
+
+def shared_images(run: RunDirectory, paths: Sequence[Path]) -> dict[str, int] | None:
+    """How many of these files a run was trained on and validated on, by contents; None if its own images are gone.
+
+    Only files of equal size are read.
+    """
     samples = run.samples()
     sizes = {path: path.stat().st_size for path in paths if path.is_file()}
     scored_sizes = set(sizes.values())
@@ -59,21 +79,17 @@ def overlap_notes(run: RunDirectory | None, recipe: CommonRecipe, paths: Sequenc
         present += len(files)
         candidates[part] = [file for file in files if file.stat().st_size in scored_sizes]
     if not present:
-        return [f"the run's own images are no longer in {run.data['root']}: whether it was trained on these is unknown"]
+        return None
     hashes = content_hashes(list(sizes))
-    notes = []
-    for part, note in (
-        ("train", "the run was trained on {}: the figures are too optimistic"),
-        ("validation", "the run's epoch was chosen on {}: the figures are slightly optimistic (see its report)"),
-    ):
-        part_hashes = set(content_hashes(candidates[part]))
-        count = sum(digest in part_hashes for digest in hashes)
-        is_relevant = part == "train" or recipe.evaluation.choose == "best"
-        if count and is_relevant:
-            images = (
-                ("these images" if count > 1 else "this image")
-                if count == len(paths)
-                else f"{count:,} of these {len(paths):,} images"
-            )
-            notes.append(note.format(images))
-    return notes
+    counts = {}
+    for part, files in candidates.items():
+        of_part = set(content_hashes(files))
+        counts[part] = sum(digest in of_part for digest in hashes)
+    return counts
+
+
+def some_of_these(count: int, total: int) -> str:
+    """How many of some images, in words."""
+    if count == total:
+        return "these images" if count > 1 else "this image"
+    return f"{count:,} of these {total:,} images"

@@ -20,6 +20,13 @@ def split_without_leaks(
     images for validation. Images that a chain of copies or a common group connects are a cluster, called by the name of
     its first image, and stay together; otherwise the split is that by groups (see `data.split`).
     """
+    clusters = clusters_of(names, groups, pairs)
+    scored, _ = validation_rows(labels, [""] * len(names), clusters, share)
+    return clusters, ["val" if row in scored else "train" for row in range(len(names))]
+
+
+def clusters_of(names: Sequence[str], groups: Sequence[str | None], pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """The cluster of each image, as in `split_without_leaks`; pairs with other names are left out."""
     parent = {name: name for name in names}
 
     def root(name: str) -> str:
@@ -32,11 +39,10 @@ def split_without_leaks(
         parent[high] = low
 
     for first, second in pairs:
-        unite(first, second)
+        if first in parent and second in parent:
+            unite(first, second)
     first_of: dict[str, str] = {}
     for name, group in zip(names, groups, strict=True):
         if group is not None:
             unite(first_of.setdefault(group, name), name)
-    clusters = [root(name) for name in names]
-    scored, _ = validation_rows(labels, [""] * len(names), clusters, share)
-    return clusters, ["val" if row in scored else "train" for row in range(len(names))]
+    return [root(name) for name in names]

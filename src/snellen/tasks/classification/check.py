@@ -14,6 +14,7 @@ from rich.table import Table
 
 from snellen.data.copies.split import split_without_leaks
 from snellen.data.depth import settle_bits
+from snellen.data.disk_cache import DiskCache
 from snellen.data.folders import UnlabelledError
 from snellen.data.given import name_of
 from snellen.data.listing import ImageSet, Source
@@ -21,17 +22,21 @@ from snellen.data.shards.sources import data_path
 from snellen.data.sources import read_images
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
+from snellen.reporting.suspects import Suspects
 from snellen.tasks.checking import FileCheck, check_files, copy_lines, find_copies, set_numbers
+from snellen.tasks.classification.features import open_features
 from snellen.tasks.classification.recipe import Recipe
+from snellen.tasks.classification.suspects import find_suspects
 
 FIELDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, repr=False)
 class Check(FileCheck[ImageSet]):
-    """What a source of labelled images holds. validation_share: as in DataSpec."""
+    """What a source of labelled images holds. validation_share: as in DataSpec. suspects: None if not looked for."""
 
     validation_share: float
+    suspects: Suspects | None
 
     def render(self) -> RenderableType:
         """As text."""
@@ -52,7 +57,7 @@ class Check(FileCheck[ImageSet]):
             *unreadable,
             *copy_lines(self.copies),
         ]
-        return Group(table, "", *lines)
+        return Group(table, "", *lines, *([] if self.suspects is None else [self.suspects.render()]))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -67,6 +72,7 @@ class Check(FileCheck[ImageSet]):
             "notes": [*images.notes, *self.notes],
             **self.numbers(),
             "copies": self.copies.as_dict(),
+            **({} if self.suspects is None else {"labels": self.suspects.as_dict()}),
         }
 
     def split_table(self) -> list[tuple[str, str, str, str]]:
@@ -82,7 +88,13 @@ class Check(FileCheck[ImageSet]):
 
 
 def check(
-    data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
+    data: Source,
+    overrides: Mapping[str, Any],
+    out: Path | None,
+    overlays: int,
+    console: Console,
+    why: str = "",
+    features: str | Path | None = None,
 ) -> Check:
     """Decodes every image. Raises UserError where training would, and UnlabelledError for images without labels."""
     if out is not None:
@@ -92,10 +104,23 @@ def check(
     if path is not None and path.suffix.lower() == ".txt" and path.is_file():
         raise UnlabelledError("a list of images names no classes")
     images = read_images(data, spec, compare=True)
+    source = None if features is None else open_features(features, overrides)
     train, scored, test = (
         [images.root / sample.path for sample in side] for side in (images.train, images.validation, images.test)
     )
     files, (bits, notes) = check_files([*train, *scored, *test], console), settle_bits(spec.bits, train, scored)
     copies = find_copies(images, bits, console)
-    share = spec.validation_share
-    return Check(files.formats, files.sides, files.unreadable, images, notes, bits, copies, share)
+    suspects = None
+    if source is not None:
+        suspects = find_suspects(images, copies, source, bits, DiskCache(spec.disk_cache_mib), console)
+    return Check(
+        formats=files.formats,
+        sides=files.sides,
+        unreadable=files.unreadable,
+        images=images,
+        notes=notes,
+        bits=bits,
+        copies=copies,
+        validation_share=spec.validation_share,
+        suspects=suspects,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -16,7 +16,7 @@ from snellen.data.listing import Source
 from snellen.data.unlabelled import UnlabelledSet, read_unlabelled
 from snellen.errors import UserError
 from snellen.recipe.load import load_as
-from snellen.tasks.checking import FileCheck, check_files, copies_between, copy_lines
+from snellen.tasks.checking import FileCheck, check_files, copies_between, copy_lines, refuse_features
 from snellen.tasks.pretraining.recipe import PretrainingRecipe
 from snellen.words import counted
 
@@ -28,6 +28,7 @@ class UnlabelledCheck(FileCheck[UnlabelledSet]):
     """What a source of images without labels holds. reason: why they count as unlabelled."""
 
     reason: str
+    suspects: ClassVar[None] = None
 
     def render(self) -> RenderableType:
         """As text."""
@@ -59,9 +60,16 @@ class UnlabelledCheck(FileCheck[UnlabelledSet]):
 
 
 def check(
-    data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
+    data: Source,
+    overrides: Mapping[str, Any],
+    out: Path | None,
+    overlays: int,
+    console: Console,
+    why: str = "",
+    features: str | Path | None = None,
 ) -> UnlabelledCheck:
     """Decodes every image. why: for counting the images as unlabelled. Raises UserError where pretraining would."""
+    refuse_features(features, data)
     images = read_unlabelled(check_path(data), compare=True)
     reading = {key: value for key, value in overrides.items() if key == "data.bits"}
     spec = load_as(PretrainingRecipe, {"task": "pretraining"}, reading).data

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from snellen.files import replacing
 from snellen.insight.misfits import find_misfits
 from snellen.recipe.load import load_as
 from snellen.reporting.misfits import MaskFits, MisfitSection, misfit_section
-from snellen.tasks.checking import copy_lines, find_copies, listed_files, set_numbers
+from snellen.tasks.checking import copy_lines, find_copies, listed_files, refuse_features, set_numbers
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
 from snellen.words import counted
 
@@ -70,6 +70,7 @@ class MaskCheck:
     uniform: list[str]
     fits: MaskFits
     spec: MaskDataSpec
+    suspects: ClassVar[None] = None
 
     def __repr__(self) -> str:
         return f"MaskCheck of {self.images!r}; {counted(len(self.unreadable), 'pair')} that cannot be used"
@@ -164,13 +165,20 @@ class MaskCheck:
 
 
 def check(
-    data: Source, overrides: Mapping[str, Any], out: Path | None, overlays: int, console: Console, why: str = ""
+    data: Source,
+    overrides: Mapping[str, Any],
+    out: Path | None,
+    overlays: int,
+    console: Console,
+    why: str = "",
+    features: str | Path | None = None,
 ) -> MaskCheck:
     """Reads and decodes every pair of `data`, as training would.
 
     out: a folder for `overlays` overlays, evenly spaced over the pairs. Raises UserError where training would, except
     for files without a partner and for pairs that cannot be used, which are listed.
     """
+    refuse_features(features, data)
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"{out}: not a folder. Choose another for the overlays.")
     spec = load_as(SegmentationRecipe, {"task": "segmentation"}, overrides).data
