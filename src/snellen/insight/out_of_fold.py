@@ -27,16 +27,16 @@ _DOUBTFUL = 0.1  # of the likeliest class's probability: an image whose label ha
 def assign_folds(labels: Labels, groups: Labels, seed: int) -> Labels:
     """(N,) the fold of each image, at most 5 of them; images of a group share one.
 
-    labels, groups: (N,) from 0. Each group, in a random order and the largest first, goes to the fold that has the
+    labels, groups: (N,) from 0. Each group, the largest first and else in a random order, goes to the fold that has the
     fewest images of its most frequent class, so that the folds are alike in their classes.
     """
-    order = np.random.default_rng(seed).permutation(groups.max() + 1)
     sizes = np.bincount(groups)
-    order = order[np.argsort(-sizes[order], kind="stable")]
     pairs, counts = np.unique(np.stack([groups, labels], 1), axis=0, return_counts=True)
     by_count = np.argsort(counts, kind="stable")
     main = np.zeros(len(sizes), np.int64)
     main[pairs[by_count, 0]] = pairs[by_count, 1]  # of a group's classes the most frequent is written last
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    order = order[np.lexsort((main[order], -sizes[order]))]
     number = min(FOLDS, len(sizes))
     of_class = [[0] * number for _ in range(int(labels.max()) + 1)]
     of_all = [0] * number

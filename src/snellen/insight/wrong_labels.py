@@ -14,7 +14,7 @@ from snellen.insight.proportions import Interval
 Floats = NDArray[np.float64]
 
 _MOST = 0.5  # share of wrong labels; with more, the probe would have learnt the wrong ones
-_GRID = (0.0, *np.geomspace(1e-4, _MOST, 40).tolist())
+_GRID = (0.0, *np.geomspace(1e-3, _MOST, 14).tolist())
 _DROP = 3.841 / 2  # of the log-likelihood at the ends of a 95% interval: chi-squared with one degree of freedom
 _BOUNDS = ((-20.0, 30.0), (0.0, 30.0))  # of the curve's height and slope
 
@@ -53,6 +53,8 @@ def wrong_share(
     best = np.clip(probabilities.max(1).astype(np.float64), 1e-9, 1 - 1e-9)
     sure = np.log(best) - np.log1p(-best)
     agrees = probabilities.argmax(1) == labels
+    if agrees.mean() <= 1 / classes:
+        return WrongShare(0.0, Interval(0.0, _MOST))  # no better than chance: it could as well be the labels
     spread = max(float(sure.std()), 1e-6)
     curve = _Curve((sure - sure.mean()) / spread, agrees, classes)
     start = np.array([2.0, 1.0])
