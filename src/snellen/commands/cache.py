@@ -22,7 +22,7 @@ from snellen.words import counted, did_you_mean
 
 _PARTS: dict[str, tuple[Callable[[], Path], str]] = {
     "modes": (mode_folder, "measured modes"),
-    "pixels": (pixel_folder, "decoded images"),
+    "pixels": (pixel_folder, "decoded images, and features"),
     "hashes": (hash_folder, "hashes of files"),
     "copies": (copies_folder, "near copies among images"),
     "shards": (shard_folder, "remote shards, and indices of tar files"),
