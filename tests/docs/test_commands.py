@@ -87,7 +87,7 @@ SHORTER: dict[str, dict[str, str | None]] = {
     },
     "docs/checking.md": {
         "snellen check photos --report check.html": None,  # tests/commands/test_check_copies.py does
-        "snellen check photos --features resnet50": None,  # tests/commands/test_check_labels.py does, with weights of its own
+        "snellen check photos --features resnet50": None,  # tests/commands/test_check_labels.py does
     },
     "docs/shards.md": {
         "snellen shard photos/": "",
