@@ -10,13 +10,17 @@ from torch.nn import functional as F
 def replace_layers(model: nn.Module) -> None:
     """Replaces averages over bins, but not global ones, and TensorFlow's padding by layers that compute the same.
 
-    Each convolution with such padding must see sides that are multiples of its stride.
+    pspnet's blocks are replaced whole, since they also enlarge the averages. Each convolution with such padding must see
+    sides that are multiples of its stride.
     """
+    from segmentation_models_pytorch.decoders.pspnet.decoder import PSPBlock
     from timm.layers import Conv2dSame
 
     for parent in list(model.modules()):
         for name, layer in parent.named_children():
-            if isinstance(layer, nn.AdaptiveAvgPool2d):
+            if isinstance(layer, PSPBlock):
+                setattr(parent, name, PyramidLevel(layer.pool_size, layer.pool[1]))
+            elif isinstance(layer, nn.AdaptiveAvgPool2d):
                 rows, columns = layer.output_size if isinstance(layer.output_size, tuple) else (layer.output_size,) * 2
                 if rows is not None and columns is not None and rows * columns > 1:
                     setattr(parent, name, BinMeans(rows, columns))
@@ -58,6 +62,31 @@ class BinMeans(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         down, across = _shares(images.shape[2], self.rows), _shares(images.shape[3], self.columns)
         return down @ images @ across.T
+
+
+class PyramidLevel(nn.Module):
+    """As smp's PSPBlock: means of bins x bins parts of the map, through a convolution, enlarged to the map's size.
+
+    (B, C, H, W) to (B, c, H, W). The enlargement is linear with aligned corners.
+    """
+
+    def __init__(self, bins: int, conv: nn.Module) -> None:
+        super().__init__()
+        self.bins, self.conv = bins, conv
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        down, across = _shares(height, self.bins), _shares(width, self.bins)
+        means = self.conv(down @ images @ across.T)
+        return _enlarging(self.bins, height) @ means @ _enlarging(self.bins, width).T
+
+
+def _enlarging(bins: int, length: int) -> Tensor:
+    """(length, bins) share of each bin in each line: linear interpolation, the first and last lines being bins."""
+    last = torch.full((1,), length) - 1
+    position = torch.arange(length).float() * ((bins - 1) / last.clamp(min=1).float())
+    distance = (position[:, None] - torch.arange(bins).float()).abs()
+    return (1 - distance).clamp(min=0)
 
 
 def _shares(length: int, bins: int) -> Tensor:
