@@ -333,19 +333,22 @@ def evaluate(
 def export(
     run: RunArgument,
     out: Annotated[
-        Path | None, typer.Option(help="The file; default NAME.onnx, or NAME.int8.onnx, in the working folder.")
+        Path | None, typer.Option(help="The file; default NAME.onnx, NAME.int8.onnx or NAME.pt2 in the working folder.")
     ] = None,
+    format: Annotated[
+        str, typer.Option(help="onnx, which runs with onnxruntime, or torch: a torch.export program.")
+    ] = "onnx",
     int8: Annotated[
-        bool, typer.Option("--int8", help="Quantise the network; says what that changes in top-1 and in speed.")
+        bool, typer.Option("--int8", help="Quantise the network; says what that changes in top-1 or mIoU and in speed.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing file; write an int8 file that loses more than 1 point.")
     ] = False,
 ) -> None:
-    """Write a trained run as an ONNX file, preprocessing included, if it gives the same answers as the run."""
+    """Write a trained run as one file, preprocessing included, if it gives the same answers as the run."""
     from snellen.commands.export import export as run_export
 
-    print(run_export(run, out, int8=int8, force=force))
+    print(run_export(run, out, format=format, int8=int8, force=force))
 
 
 @app.command()

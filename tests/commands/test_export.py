@@ -165,8 +165,16 @@ def test_runs_that_cannot_be_exported(run: Run, tmp_path: Path) -> None:
     (copy / "data.json").write_text(json.dumps(data | {"classes": [*run.classes, "3"]}))
     with pytest.raises(UserError, match=r"the layer head.*in the file and"):
         snellen.export(copy, tmp_path / "x.onnx", console=QUIET)
-    with pytest.raises(UserError, match=r"expected the name of an ONNX file"):
+    with pytest.raises(UserError, match=r"x\.pt: expected a name that ends in \.onnx, such as .*x\.onnx"):
         snellen.export(run, tmp_path / "x.pt", console=QUIET)
+    with pytest.raises(UserError, match=r"x\.onnx: expected a name that ends in \.pt2"):
+        snellen.export(run, tmp_path / "x.onnx", format="torch", console=QUIET)
+    with pytest.raises(UserError, match=r"format='pickle': expected onnx or torch"):
+        snellen.export(run, tmp_path / "x.onnx", format="pickle", console=QUIET)
+    with pytest.raises(UserError, match=r"int8 is only written as ONNX"):
+        snellen.export(run, tmp_path / "x.pt2", format="torch", int8=True, console=QUIET)
     (tmp_path / "x.onnx").touch()
     with pytest.raises(UserError, match=r"already exists"):
         snellen.export(run, tmp_path / "x.onnx", console=QUIET)
+    with pytest.raises(UserError, match=r"y\.onnx: cannot be written into .*x\.onnx"):
+        snellen.export(run, tmp_path / "x.onnx" / "y.onnx", console=QUIET)

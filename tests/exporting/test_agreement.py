@@ -12,7 +12,7 @@ from snellen import UserError
 from snellen.data.spread import spread
 from snellen.exporting.agreement import agreement, mask_agreement
 from snellen.exporting.publishing import refuse_disagreement
-from snellen.exporting.quantization import int8_change, refuse_loss
+from snellen.exporting.quantization import LOSS, Int8Change, refuse_loss
 from snellen.insight.paired import images_to_exclude, mcnemar
 
 RUN = np.array([[0.7, 0.2, 0.1], [0.5, 0.499, 0.001], [0.1, 0.3, 0.6], [0.3, 0.4, 0.3]], np.float32)
@@ -84,7 +84,7 @@ def test_int8_is_refused_only_beyond_doubt() -> None:
         ((9000, 3, 3, 994), False, r"changes top-1 by \+0.00 points \(95% interval -0.0\d to \+0.0\d; 10,000"),
     ):
         pair = correct(*counts)
-        change = int8_change(*pair, mcnemar(*pair), (200.0, 100.0))
+        change = Int8Change(mcnemar(*pair), "top-1", (200.0, 100.0), images_to_exclude(*pair, LOSS))
         assert change.is_too_large == refused
         assert re.search(words, str(change)), str(change)
         assert "0.50 times the time" in str(change)

@@ -27,6 +27,7 @@ from safetensors.torch import save as safetensors_bytes
 from sklearn.datasets import load_sample_image
 from tests.fuzz.harness import Parser
 from tests.fuzz.mutate import with_header_length, with_png_checksums, with_zip_checksums
+from tests.fuzz.onnx_files import onnx_files, read_onnx_file
 from tests.fuzz.requests import REQUEST, UPLOAD
 from tests.reporting import fake_masks, fake_runs
 
@@ -40,6 +41,9 @@ from snellen.data.shards import opened, scan
 from snellen.data.shards import sources as shard_sources
 from snellen.data.walk import files_below
 from snellen.engine import checkpoint
+from snellen.exporting import wire
+from snellen.exporting.metadata import Metadata
+from snellen.exporting.onnx_file import OnnxFile
 from snellen.models import weights
 from snellen.recipe import fields, load, text, wording
 from snellen.run import directory
@@ -442,6 +446,9 @@ _BANDS = [
     bands.Bands._bytes,
     bands.over_white,
 ]
+_ONNX = (
+    b"snellen.format snellen.classes snellen.task snellen.recipe snellen.data images Slice Loop location com.microsoft"
+)
 _ZIPS = dict.fromkeys((".pt", ".npz"), with_zip_checksums)
 
 
@@ -495,6 +502,7 @@ PARSERS = {
         (b'".."', b"[[3, 16, 24], [0, 1, 2]]"),
         unchanged=("photo.png",),
     ),
+    "onnx": Parser(onnx_files, read_onnx_file, [wire, Metadata, OnnxFile], _ONNX.split(b" ")),
     "hashes": Parser(_hashes, _read_hashes, [kept_hashes]),
     "shards": Parser(
         _shards,

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
 from snellen.errors import UserError
 from snellen.exporting.extras import require
-from snellen.exporting.onnx_file import SUFFIX
+from snellen.exporting.onnx_file import SUFFIX as ONNX
 from snellen.files import as_path, check_new_file
 from snellen.runs import Run, load
-from snellen.tasks.kind import Exported, ExportOptions
+from snellen.tasks.kind import Exported, ExportOptions, Format
+
+_SUFFIXES = {"onnx": ONNX, "torch": ".pt2"}
 
 
 def export(
     run: str | Path | Run,
     out: str | Path | None = None,
     *,
+    format: str = "onnx",
     int8: bool = False,
     force: bool = False,
     console: Console | None = None,
     quiet: bool = False,
 ) -> Exported:
-    """Writes a trained network as an ONNX file with its preprocessing: decoded images in, probabilities out.
+    """Writes a trained network as one file with its preprocessing: decoded images in, probabilities out.
 
     For a segmentation run: images or tiles at the network's own scale in, logits of each pixel out. Resizing, tiles and
     blending stay outside; `predict` and `evaluate` do them for the file as for the run.
@@ -36,10 +40,12 @@ def export(
 
     Parameters:
         run: a finished run, or its folder.
-        out: the file. None: the name of the run with .onnx, or .int8.onnx, in the working folder.
-        int8: for classifiers, quantise the network, calibrated on training images. The change in top-1 on the
-            validation images is measured; the file is refused if even the better end of its 95% interval loses more
-            than 1 point.
+        out: the file. None: the name of the run with .onnx, .int8.onnx or .pt2, in the working folder.
+        format: "onnx", which runs with onnxruntime, and which `predict`, `evaluate` and `serve` take; or "torch", a
+            program of torch.export, which runs with torch.
+        int8: quantise the network, calibrated on training images. The change in top-1 or mIoU on the validation images
+            is measured; the file is refused if even the better end of its 95% interval loses more than 1 point. Only
+            as ONNX.
         force: replace an existing file; with int8, also write a file that would be refused.
         console: the rich console that progress is printed on. None: standard error.
         quiet: print nothing (no effect if `console` is given).
@@ -55,12 +61,18 @@ def export(
     10
     """
     opened = load(run)
-    require("onnx", "onnxscript", "onnxruntime", what="export")
-    suffix = f".int8{SUFFIX}" if int8 else SUFFIX
+    if format not in _SUFFIXES:
+        raise UserError(f"format={format!r}: expected {' or '.join(_SUFFIXES)}")
+    if format == "torch" and int8:
+        raise UserError("int8 is only written as ONNX: leave out format=torch, or int8.")
+    if format == "onnx":
+        require("onnx", "onnxscript", "onnxruntime", what="export")
+    ending = _SUFFIXES[format]
+    suffix = f".int8{ending}" if int8 else ending
     path = Path(f"{opened.name}{suffix}") if out is None else as_path(out, "out")
-    if path.suffix != SUFFIX:
-        raise UserError(f"out={path}: expected the name of an ONNX file, such as {path.with_suffix(suffix)}")
+    if path.suffix != ending:
+        raise UserError(f"out={path}: expected a name that ends in {ending}, such as {path.with_suffix(suffix)}")
     check_new_file(path, force)
     opened.require_finished("exported")
     console = console or Console(stderr=True, quiet=quiet)
-    return opened.kind.export.export(opened, path, ExportOptions(int8, force), console)
+    return opened.kind.export.export(opened, path, ExportOptions(cast("Format", format), int8, force), console)

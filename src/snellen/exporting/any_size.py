@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def replace_layers(model: nn.Module) -> None:
     """Replaces averages over bins, but not global ones, and TensorFlow's padding by layers that compute the same.
 
-    pspnet's blocks are replaced whole, since they also enlarge the averages. Each convolution with such padding must see
-    sides that are multiples of its stride.
+    pspnet's blocks are replaced whole, since they also enlarge the averages. Each convolution with such padding must
+    see sides that are multiples of its stride.
     """
     from segmentation_models_pytorch.decoders.pspnet.decoder import PSPBlock
     from timm.layers import Conv2dSame
@@ -77,7 +77,7 @@ class PyramidLevel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         down, across = _shares(height, self.bins), _shares(width, self.bins)
-        means = self.conv(down @ images @ across.T)
+        means: Tensor = self.conv(down @ images @ across.T)
         return _enlarging(self.bins, height) @ means @ _enlarging(self.bins, width).T
 
 

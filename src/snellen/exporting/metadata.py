@@ -23,10 +23,10 @@ class Metadata:
 
     task: of the recipe. classes: their names; the index is the class's number. recipe: all its fields, as YAML. input,
     output: the arrays, in words. weights, licence: the source of the initial weights, and their licence if it is known.
-    opset: of the graph. runtime: the oldest onnxruntime that such a file was tried with, and the one that compared this
-    file. calibration: "uncalibrated", or the temperature that divides the logits. precision: fp32, or int8 and what it
-    changes. agreement: of the fp32 file with the run. data: what else of the run's data.json the task needs. version:
-    of snellen.
+    opset: of an ONNX graph. runtime: the oldest onnxruntime that such a file was tried with, and the one that compared
+    this file; or the torch that did. calibration: "uncalibrated", or the temperature that divides the logits.
+    precision: fp32, or int8 and what it changes. agreement: of the fp32 file with the run. data: what else of the run's
+    data.json the task needs. version: of snellen.
     """
 
     task: str
@@ -36,7 +36,7 @@ class Metadata:
     output: str
     weights: str
     licence: str
-    opset: int
+    opset: int | None
     runtime: str
     calibration: str
     precision: str

@@ -39,7 +39,7 @@ def network_graph(model: nn.Module, example: Tensor, multiple: int | None = None
     if size > _LARGEST:
         raise UserError(f"a network of {size / 2**30:.1f} GiB: an ONNX file in one part holds less than 2 GiB.")
     try:
-        with _quietly(), torch.no_grad():
+        with quietly(), torch.no_grad():
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -133,7 +133,7 @@ def _without_traces(model: ModelProto) -> ModelProto:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Hides the exporter's remarks on its own workings."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from snellen.data.augment.framing import MOST_RESIZED
 from snellen.data.augment.spec import EvaluationTransformSpec, Interpolation
 from snellen.exporting.graph import Graph
 
 _BLOCK = 32  # output lines per product, each with only the source lines below them
 _MOST_BLOCKS = 16
-# As in data/augment/framing.py: above, only the needed lines are computed, and count for the scale of the weights.
-_MOST_RESIZED = 2**22
 _REACH = {"bilinear": 1, "bicubic": 2}  # of the filter, in output pixels when reducing
 _HALF = np.float64(0.5)
 _ONE = np.float64(1)
@@ -53,7 +52,8 @@ def add_view(graph: Graph, images: str, spec: EvaluationTransformSpec) -> str:
 
 
 def _most_resized(spec: EvaluationTransformSpec) -> int:
-    return max(_MOST_RESIZED, 8 * spec.size**2)
+    """Above it, only the needed lines are computed, and count for the scale of the weights."""
+    return max(MOST_RESIZED, 8 * spec.size**2)
 
 
 def _add_turned(

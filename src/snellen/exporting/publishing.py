@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 import yaml
 from rich.console import Console
+from torch import nn
 
 from snellen.data.spread import spread
 from snellen.errors import UserError
@@ -36,6 +40,17 @@ def present(files: Sequence[Path], root: str, console: Console, most: int = MOST
     return found
 
 
+def check_room(out: Path, model: nn.Module) -> None:
+    """Raises UserError if a file of the network's weights cannot be written, before it takes minutes to compare it."""
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{out}: cannot be written into {folder}. Choose another folder.")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    if shutil.disk_usage(folder).free < size:
+        mib = size / 2**20
+        raise UserError(f"{out}: the disk is full; the file needs about {mib:,.0f} MiB. Free some space.")
+
+
 def refuse_disagreement(out: Path, found: AnyAgreement) -> None:
     """Raises UserError, with what differs and by how much, unless the file gives the run's answers."""
     if not found.holds:
@@ -56,16 +71,22 @@ def metadata_of(
     recipe: Spec,
     task: str,
     classes: list[str],
+    *,
     output: str,
     weights: tuple[str, str],
     precision: str,
     found: Agreement | MaskAgreement,
+    format: Literal["onnx", "torch"],
     data: dict[str, Any] | None = None,
     images: str = IMAGES,
 ) -> Metadata:
     """The metadata of a file. weights: their source and licence. images, output: in words. data: as in Metadata."""
     source, licence = weights
-    here = importlib.metadata.version("onnxruntime")
+    if format == "torch":
+        opset, runtime = None, f"torch {torch.__version__}, which wrote it and compared it with the run"
+    else:
+        opset, here = OPSET, importlib.metadata.version("onnxruntime")
+        runtime = f"oldest onnxruntime tried: {OLDEST_RUNTIME}; compared with the run by {here}"
     return Metadata(
         task=task,
         classes=classes,
@@ -74,8 +95,8 @@ def metadata_of(
         output=output,
         weights=source,
         licence=licence,
-        opset=OPSET,
-        runtime=f"oldest onnxruntime tried: {OLDEST_RUNTIME}; compared with the run by {here}",
+        opset=opset,
+        runtime=runtime,
         calibration="uncalibrated",
         precision=precision,
         agreement=found,

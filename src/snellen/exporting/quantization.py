@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.errors import UserError
-from snellen.exporting.network import NORMALISED
-from snellen.insight.paired import PairedTest, images_to_exclude
+from snellen.exporting.network import NORMALISED, quietly
+from snellen.insight.paired import PairedTest
+from snellen.insight.segmentation import PairedMasks
 from snellen.words import counted
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-LOSS = 0.01  # of top-1, that the file is refused for if it is beyond doubt
+LOSS = 0.01  # of top-1 or mIoU, that the file is refused for if it is beyond doubt
+_SPEED_SECONDS, _FEWEST_ROUNDS = 2.0, 3
 _OPERATORS = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "MaxPool", "GlobalAveragePool", "AveragePool"]
 
 
@@ -42,10 +44,8 @@ def quantized(network: ModelProto, batches: Iterable[NDArray[np.float32]]) -> Mo
             batch = next(self._batches, None)
             return None if batch is None else {NORMALISED: batch}
 
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
     try:
-        with tempfile.TemporaryDirectory(prefix="snellen-int8-") as folder:
+        with quietly(), tempfile.TemporaryDirectory(prefix="snellen-int8-") as folder:
             whole, prepared, result = (Path(folder) / f"{name}.onnx" for name in ("whole", "prepared", "result"))
             onnx.save(network, whole)
             quant_pre_process(whole, prepared, skip_symbolic_shape=True)  # which fails where onnx knows the shapes
@@ -61,18 +61,21 @@ def quantized(network: ModelProto, batches: Iterable[NDArray[np.float32]]) -> Mo
                 weight_type=QuantType.QInt8,
             )
             return onnx.load(result)
-    finally:
-        logging.disable(disabled)
+    except OSError as error:
+        raise UserError(
+            f"{tempfile.gettempdir()}: cannot be written for the work on int8 ({error.strerror})."
+        ) from error
 
 
 @dataclass(frozen=True)
 class Int8Change:
-    """What int8 changes. test: int8 against fp32 on the same images. speed: images/s of int8 and of fp32, here.
+    """What int8 changes. test: int8 against fp32 on the same images. measure: such as "top-1", that it compares.
 
-    needed: images that could exclude a loss of LOSS, None if none could.
+    speed: images/s of int8 and of fp32, here. needed: images that could exclude a loss of LOSS, None if none could.
     """
 
-    test: PairedTest
+    test: PairedTest | PairedMasks
+    measure: str
     speed: tuple[float, float]
     needed: int | None
 
@@ -91,18 +94,24 @@ class Int8Change:
             else f"95% interval {100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
         )
         sentence = (
-            f"int8 changes top-1 by {100 * test.difference:+.2f} points ({bounds}; "
+            f"int8 changes {self.measure} by {100 * test.difference:+.2f} points ({bounds}; "
             f"{counted(test.total, 'validation image')}) and takes {slow / fast:.2f} times the time of fp32 on this "
-            f"machine ({fast:,.0f} against {slow:,.0f} images/s, preprocessing included)"
+            f"machine ({_rate(fast)} against {_rate(slow)} images/s, preprocessing included)"
         )
         if interval is not None and interval.low >= -LOSS:
             return f"{sentence}."
-        advice = (
-            "no number of images would, if the difference is as it looks"
-            if self.needed is None
-            else (f"about {self.needed:,} images could")
-        )
-        return f"{sentence}. These {test.total:,} images cannot exclude a loss of 1 point; {advice}."
+        if interval is None:
+            advice = "without an interval it is not known how many could"
+        elif self.needed is None:
+            advice = "no number of images would, if the difference is as it looks"
+        else:
+            advice = f"about {self.needed:,} images could"
+        these = "This 1 image" if test.total == 1 else f"These {test.total:,} images"
+        return f"{sentence}. {these} cannot exclude a loss of 1 point; {advice}."
+
+
+def _rate(images: float) -> str:
+    return f"{images:,.0f}" if images >= 10 else f"{images:.2g}"
 
 
 def refuse_loss(out: Path, change: Int8Change, force: bool) -> None:
@@ -114,8 +123,18 @@ def refuse_loss(out: Path, change: Int8Change, force: bool) -> None:
         )
 
 
-def int8_change(
-    int8: NDArray[np.bool_], fp32: NDArray[np.bool_], test: PairedTest, speed: Sequence[float]
-) -> Int8Change:
-    """int8, fp32: (N,) which images each gets right. test: of the two. speed: as in Int8Change."""
-    return Int8Change(test, (speed[0], speed[1]), images_to_exclude(int8, fp32, LOSS))
+def images_per_second(
+    int8: Callable[[NDArray[np.uint8]], object],
+    fp32: Callable[[NDArray[np.uint8]], object],
+    images: Sequence[NDArray[np.uint8]],
+) -> tuple[float, float]:
+    """The median speed of each, one decoded image (1, H, W, 3) at a time, measured in turns."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    end = time.perf_counter() + _SPEED_SECONDS
+    while time.perf_counter() < end or len(seconds[1]) < _FEWEST_ROUNDS:
+        for run, times in zip((int8, fp32), seconds, strict=True):
+            start = time.perf_counter()
+            for image in images:
+                run(image)
+            times.append((time.perf_counter() - start) / len(images))
+    return 1 / float(np.median(seconds[0])), 1 / float(np.median(seconds[1]))

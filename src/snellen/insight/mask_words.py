@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from snellen.insight.segmentation import MaskFigures
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.insight.segmentation import AnyCounts, MaskFigures, PairedMasks, paired_masks
 from snellen.insight.sentence import listed
 from snellen.insight.support import FEWEST_IMAGES
 from snellen.words import counted
@@ -28,6 +32,15 @@ def over_classes(classes: Sequence[int], names: Sequence[str]) -> str:
 def measured(classes: Sequence[int], present: Sequence[int], names: Sequence[str]) -> str:
     """What is compared: "mIoU", with the classes that it covers if others are present too."""
     return "mIoU" if set(present) <= set(classes) else f"mIoU over {over_classes(classes, names)}"
+
+
+def named_test(
+    counts_a: AnyCounts, counts_b: AnyCounts, groups: NDArray[np.int64] | None, names: Sequence[str]
+) -> PairedMasks:
+    """`paired_masks`, with its measure in words. names: of the classes."""
+    test = paired_masks(counts_a, counts_b, groups)
+    present = np.flatnonzero(counts_a.any((0, 2)) | counts_b.any((0, 2))).tolist()
+    return replace(test, measure=measured(present if test.why_no_test else test.classes, present, names))
 
 
 def why_no_interval(figures: MaskFigures, names: Sequence[str]) -> str | None:

@@ -90,6 +90,17 @@ def images_by_interval(difference: float, interval: Interval, images: int, units
     return math.ceil(images * (smallest_by_interval(interval, units, alpha) / difference) ** 2)
 
 
+def images_to_exclude_by_interval(difference: float, interval: Interval, images: int, loss: float) -> int | None:
+    """Images on which a symmetric interval would exclude a loss, at the observed difference and spread.
+
+    interval: of the difference on `images` images; its width falls with the root of their number. loss: above 0.
+    Returns None if the difference is a loss of that size already. See paired.images_to_exclude for McNemar's interval.
+    """
+    if difference <= -loss:
+        return None
+    return math.ceil(images * ((interval.high - interval.low) / 2 / (difference + loss)) ** 2)
+
+
 def smallest_by_interval(interval: Interval, units: int, alpha: float = LEVEL) -> float:
     """The smallest true difference that a t-test at `alpha` finds with a power of 80%.
 

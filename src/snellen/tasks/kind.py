@@ -46,6 +46,9 @@ I = TypeVar("I")  # noqa: E741
 I_contra = TypeVar("I_contra", contravariant=True)
 
 
+Format = Literal["onnx", "torch"]
+"""Of exported files."""
+
 FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study", "export", "serve")
 
 
@@ -334,6 +337,7 @@ class Study(Protocol[R, I_contra]):
 class ExportOptions:
     """The options of `export`. See `snellen.export`."""
 
+    format: Format = "onnx"
     int8: bool = False
     force: bool = False
 

@@ -23,7 +23,7 @@ from snellen.data.cache import pad
 _GATHER_UP_TO = 64  # px: on the CPU, one gather is faster for smaller views, a loop of block copies for larger ones
 _BLOCK_BYTES = 2**28
 # px that an image is resized to for one view, or 8 times the view; above, only the needed lines are computed
-_MOST_RESIZED = 2**22
+MOST_RESIZED = 2**22
 _MOST_PADDED = 2  # on devices other than the CPU: padded bytes of a batch per byte of its images
 
 
@@ -112,7 +112,7 @@ def _one_by_one(
     for row, (canvas, image, (box, scaled, corner, axes)) in enumerate(zip(out, images, plan, strict=True)):
         top, left, height, width = box
         tile = image[:, top : top + height, left : left + width]
-        if scaled != [height, width] and scaled[0] * scaled[1] > max(_MOST_RESIZED, 8 * size**2):
+        if scaled != [height, width] and scaled[0] * scaled[1] > max(MOST_RESIZED, 8 * size**2):
             one = slice(row, row + 1)  # enlarging a strip of 6,000 x 1 px to 224 px would take 900 MB
             from_box = views.of(one).from_box()
             flip = None if mirrored is None else mirrored.of(one)

@@ -1,8 +1,7 @@
-"""A trained classifier as an ONNX file with its preprocessing, and such a file in place of a run."""
+"""A trained classifier as a file with its preprocessing, and such a file in place of a run."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from snellen.data.augment.pipeline import Augmentation
 from snellen.data.decode import decode
@@ -29,15 +29,17 @@ from snellen.exporting.odd_images import odd_images
 from snellen.exporting.onnx_file import INPUT, OnnxFile, open_session, run_session
 from snellen.exporting.preprocessing import add_view
 from snellen.exporting.publishing import (
+    check_room,
     licence_of,
     metadata_of,
     present,
     refuse_disagreement,
     write_file,
 )
-from snellen.exporting.quantization import Int8Change, int8_change, quantized, refuse_loss
+from snellen.exporting.quantization import LOSS, Int8Change, images_per_second, quantized, refuse_loss
+from snellen.exporting.torch_file import DYNAMIC, Normalised, Views, program_bytes, program_of, running
 from snellen.insight.groups import group_numbers
-from snellen.insight.paired import paired
+from snellen.insight.paired import images_to_exclude, paired
 from snellen.models.backbones import weights_licence
 from snellen.recipe.load import validate, with_data_overrides
 from snellen.recipe.text import parse_yaml
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
 PROBABILITIES = "probabilities"
 _BATCH = 64  # images whose probabilities are collected at once; each goes through the network alone
 _CALIBRATION_IMAGES, _CALIBRATION_BATCH = 256, 16
-_SPEED_IMAGES, _SPEED_SECONDS = 16, 2.0
+_SPEED_IMAGES = 16
 
 Images = Sequence[Path | ImageInMemory]
 
@@ -74,12 +76,21 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
     Raises UserError, and writes nothing, if it does not give the run's answers in fp32, or if int8 loses too much.
     """
     recipe = recipe_of(run)
-    side = recipe.evaluation.size
+    model = _Scored(load_model(run, "best"), recipe.evaluation.flip).eval()
+    if options.format == "torch":
+        with console.status("writing the network with torch.export"):
+            program = _program(model, run, recipe)
+            file = FilePredictor(running(program), recipe.data.bits)
+        check_room(out, model)
+        found = _compared(run, recipe, file, console)
+        refuse_disagreement(out, found)
+        write_file(out, program_bytes(program, _properties(run, recipe, found, options, "fp32")))
+        return Exported(out, found)
     with console.status("writing the network as ONNX"):
-        model = _Scored(load_model(run, "best"), recipe.evaluation.flip)
-        network = network_graph(model.eval(), torch.zeros(2, 3, side, side))
+        network = network_graph(model, torch.zeros(2, 3, recipe.evaluation.size, recipe.evaluation.size))
         whole = with_preprocessing(network, run, recipe)
     fp32 = FilePredictor.of(whole, recipe.data.bits)
+    check_room(out, model)
     found = _compared(run, recipe, fp32, console)
     refuse_disagreement(out, found)
     change = None
@@ -89,22 +100,36 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
         change = _change(run, FilePredictor.of(whole, recipe.data.bits), fp32, console)
         refuse_loss(out, change, options.force)
     precision = "fp32" if change is None else f"int8. {change}"
-    weights = licence_of(recipe.model.weights, weights_licence(recipe.model))
-    output = f"{PROBABILITIES}: float32 (N, {len(run.classes)}), rows sum to 1, in the order of the classes"
-    metadata = metadata_of(recipe, recipe.task, run.classes, output, weights, precision, found)
-    write_file(out, with_properties(whole, metadata.properties()))
+    write_file(out, with_properties(whole, _properties(run, recipe, found, options, precision)))
     return Exported(out, found, None if change is None else str(change))
+
+
+def _properties(
+    run: RunDirectory, recipe: Recipe, found: Agreement, options: ExportOptions, precision: str
+) -> dict[str, str]:
+    return metadata_of(
+        recipe,
+        recipe.task,
+        run.classes,
+        output=f"{PROBABILITIES}: float32 (N, {len(run.classes)}), rows sum to 1, in the order of the classes",
+        weights=licence_of(recipe.model.weights, weights_licence(recipe.model)),
+        precision=precision,
+        found=found,
+        format=options.format,
+    ).properties()
 
 
 def predict_file(file: OnnxFile, images: Images, out: Path | None, options: Options, console: Console) -> Predicted:
     """The table that `predict` writes, with the network of a file."""
     bits = predicted_bits(recipe_of_file(file), options, file.path)
+    file.session()
     return write_table(FilePredictor(file.run, bits), file.metadata.classes, bits, images, out, options, console)
 
 
 def evaluate_file(file: OnnxFile, data: Source, overrides: Mapping[str, Any] | None, console: Console) -> Evaluated:
     """The figures of `evaluate`, with the network of a file. Raises as `evaluate`."""
     recipe = with_data_overrides(recipe_of_file(file), overrides, "evaluate")
+    file.session()
     predictor = FilePredictor(file.run, recipe.data.bits)
     return evaluate_with(predictor, file.metadata.classes, None, recipe, data, console)
 
@@ -156,6 +181,14 @@ def with_preprocessing(network: ModelProto, run: RunDirectory, recipe: Recipe) -
     shape: list[str | int] = ["N", len(run.classes)]
     outputs = {PROBABILITIES: (int(TensorProto.FLOAT), shape)}
     return assembled(before, normalised, network, after, outputs)
+
+
+def _program(model: nn.Module, run: RunDirectory, recipe: Recipe) -> ExportedProgram:
+    """The same in torch."""
+    normalised = Normalised(Normalization.recorded(run.data["normalization"]))
+    whole = nn.Sequential(Views(recipe.evaluation), normalised, model, nn.Softmax(1)).eval()
+    examples = torch.zeros(2, recipe.evaluation.size + 3, recipe.evaluation.size + 5, 3, dtype=torch.uint8)
+    return program_of(whole, (examples,), (dict.fromkeys((0, 1, 2), DYNAMIC),))
 
 
 class _Scored(nn.Module):
@@ -217,23 +250,6 @@ def _change(run: RunDirectory, int8: FilePredictor, fp32: FilePredictor, console
         correct.append(scores.argmax(1) == samples["target"].to_numpy()[rows])
     groups = group_numbers(samples["group"].iloc[rows])
     test = paired(correct[0], correct[1], groups)
-    return int8_change(
-        correct[0],
-        correct[1],
-        test,
-        _images_per_second((int8, fp32), spread([paths[row] for row in rows], _SPEED_IMAGES)),
-    )
-
-
-def _images_per_second(predictors: Sequence[FilePredictor], paths: Sequence[Path]) -> list[float]:
-    """The median speed of each, one decoded image at a time on one core, measured in turns."""
-    images = [whole_image(path, None)[None] for path in paths]
-    seconds: list[list[float]] = [[] for _ in predictors]
-    end = time.perf_counter() + _SPEED_SECONDS
-    while time.perf_counter() < end:
-        for predictor, times in zip(predictors, seconds, strict=True):
-            start = time.perf_counter()
-            for image in images:
-                predictor.run(image)
-            times.append((time.perf_counter() - start) / len(images))
-    return [1 / float(np.median(times)) for times in seconds]
+    images = [whole_image(paths[row], None)[None] for row in spread(rows, _SPEED_IMAGES)]
+    speed = images_per_second(int8.run, fp32.run, images)
+    return Int8Change(test, "top-1", speed, images_to_exclude(correct[0], correct[1], LOSS))

@@ -1,10 +1,9 @@
-"""A trained segmenter as an ONNX file with its preprocessing, and such a file in place of a run."""
+"""A trained segmenter as a file with its preprocessing, and such a file in place of a run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
 from snellen.data.decode import UnreadableImageError
 from snellen.data.in_memory import ImageInMemory
@@ -26,19 +25,27 @@ from snellen.data.normalization import Normalization
 from snellen.data.spread import spread
 from snellen.errors import UserError
 from snellen.exporting.agreement import MASK_IMAGES, MaskAgreement, mask_agreement
-from snellen.exporting.any_size import replace_layers
-from snellen.exporting.graph import Graph, Value
-from snellen.exporting.network import LOGITS, add_normalisation, assembled, network_graph, with_properties
+from snellen.exporting.network import with_properties
 from snellen.exporting.odd_images import images_of
 from snellen.exporting.onnx_file import INPUT, SIZE, OnnxFile, open_session, run_session
-from snellen.exporting.publishing import licence_of, metadata_of, present, refuse_disagreement, write_file
-from snellen.models.segmenters.segmenter import Segmenter
+from snellen.exporting.publishing import (
+    check_room,
+    licence_of,
+    metadata_of,
+    present,
+    refuse_disagreement,
+    write_file,
+)
+from snellen.exporting.quantization import Int8Change, quantized, refuse_loss
+from snellen.exporting.torch_file import program_bytes, running
 from snellen.recipe.load import validate, with_data_overrides
 from snellen.recipe.text import parse_yaml
 from snellen.run.directory import RunDirectory
 from snellen.tasks.arithmetic import plain_arithmetic
 from snellen.tasks.kind import Exported, ExportOptions, Options, Predicted
+from snellen.tasks.segmentation import int8
 from snellen.tasks.segmentation.evaluate import EvaluatedMasks, Scorer, evaluate_with
+from snellen.tasks.segmentation.exported_network import SCORES, segmenter_graph, segmenter_program, with_preprocessing
 from snellen.tasks.segmentation.inference import TiledPredictor, check_tiles, predictor_of, training_sizes
 from snellen.tasks.segmentation.predict import Trained, write_masks
 from snellen.tasks.segmentation.recipe import SegmentationRecipe
@@ -48,17 +55,13 @@ from snellen.words import first_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from onnxruntime import InferenceSession
 
-SCORES = "scores"
 _MASK_NAMES = 20  # kept, from which masks next to images are recognised
 _SIZES = ((128, 128), (131, 257), (300, 410), (513, 300), (160, 700), (400, 530))  # of generated images
 _SMALL_TILE = 256  # px, that generated images are cut into
-_IMAGES = (
-    f"{INPUT}: uint8 RGB (N, H, W, 3), upright, decoded to sRGB and resized by the caller as the recipe's "
-    "evaluation says; "
-    f"{SIZE} (optional): int64 (2,), height and width that they are padded to at least"
-)
+_TILES = "uint8 RGB (N, H, W, 3), upright, decoded to sRGB and resized by the caller as the recipe's evaluation says"
+_ONNX_INPUT = f"{INPUT}: {_TILES}; {SIZE} (optional): int64 (2,), height and width that they are padded to at least"
+_TORCH_INPUT = f"{INPUT}: {_TILES}; height, width: ints, that they are padded to at least"
 _PIXELS = Normalization((0.0, 0.0, 0.0), (1 / 255,) * 3, "none: pixels as they are")
 
 Run = Callable[[NDArray[np.uint8], tuple[int, int]], NDArray[np.float32]]
@@ -70,31 +73,61 @@ _Masks = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 def export(run: RunDirectory, out: Path, options: ExportOptions, console: Console) -> Exported:
     """Writes the chosen epoch's network with its preprocessing: tiles in, logits out.
 
-    Raises UserError, and writes nothing, if it does not give the run's masks.
+    Raises UserError, and writes nothing, if it does not give the run's masks in fp32, or if int8 loses too much.
     """
-    if options.int8:
-        raise UserError(
-            f"{run.path}: a segmentation run; int8 is only offered for classifiers, whose change in top-1 is measured. "
-            "Export without int8."
-        )
-    recipe = recipe_of(run)
+    recipe, model = recipe_of(run), load_model(run, "best")
+    failure = f"{out}: not written, since {recipe.model.architecture} cannot be run as exported"
+    if options.format == "torch":
+        with console.status("writing the network with torch.export"):
+            program = segmenter_program(model, run, recipe)
+            module = running(program)
+        check_room(out, model)
+        found = _compared(run, recipe, _explained(lambda images, size: module(images, *size), failure), console)
+        refuse_disagreement(out, found)
+        properties = _properties(run, recipe, found, options, "fp32")
+        write_file(out, program_bytes(program, properties))
+        return Exported(out, found)
     with console.status("writing the network as ONNX"):
-        whole = with_preprocessing(load_model(run, "best"), run, recipe)
-    content = whole.SerializeToString()
-    failure = f"{out}: not written, since onnxruntime cannot run {recipe.model.architecture} as exported"
-    found = _compared(run, recipe, _runner(lambda threads: open_session(content, threads), failure), console)
+        network = segmenter_graph(model)
+        whole = with_preprocessing(network, model.stride, run, recipe)
+    fp32 = _session_of(whole, failure)
+    check_room(out, model)
+    found = _compared(run, recipe, fp32, console)
     refuse_disagreement(out, found)
+    change = None
+    if options.int8:
+        with console.status("measuring the ranges of int8"):
+            in_int8 = quantized(network, int8.calibration(run, recipe, model.stride))
+            whole = with_preprocessing(in_int8, model.stride, run, recipe)
+        change = _change(run, recipe, _session_of(whole, failure), fp32, console)
+        refuse_loss(out, change, options.force)
+    precision = "fp32" if change is None else f"int8. {change}"
+    properties = _properties(run, recipe, found, options, precision)
+    write_file(out, with_properties(whole, properties))
+    return Exported(out, found, None if change is None else str(change))
+
+
+def _properties(
+    run: RunDirectory, recipe: SegmentationRecipe, found: MaskAgreement, options: ExportOptions, precision: str
+) -> dict[str, str]:
     output = (
         f"{SCORES}: float32 (N, {len(run.classes)}, H, W), logits of each pixel in the order of the classes; the "
         "largest is the predicted class"
     )
-    weights = licence_of(recipe.model.weights, None)
     table = {key: value for key, value in ClassTable.recorded(run.data).as_dict().items() if key != "classes"}
     masks = list(spread(list(run.samples()["mask"]), _MASK_NAMES))
-    data = table | {"training_sizes": run.data.get("training_sizes"), "masks": masks}
-    metadata = metadata_of(recipe, recipe.task, run.classes, output, weights, "fp32", found, data, _IMAGES)
-    write_file(out, with_properties(whole, metadata.properties()))
-    return Exported(out, found)
+    return metadata_of(
+        recipe,
+        recipe.task,
+        run.classes,
+        images=_TORCH_INPUT if options.format == "torch" else _ONNX_INPUT,
+        output=output,
+        weights=licence_of(recipe.model.weights, None),
+        precision=precision,
+        found=found,
+        data=table | {"training_sizes": run.data.get("training_sizes"), "masks": masks},
+        format=options.format,
+    ).properties()
 
 
 def predict_file(file: OnnxFile, images: Images, out: Path | None, options: Options, console: Console) -> Predicted:
@@ -119,14 +152,8 @@ def evaluate_file(
 ) -> EvaluatedMasks:
     """The figures of `evaluate`, with the network of a file. Raises as `evaluate`."""
     recipe = with_data_overrides(recipe_of_file(file), overrides, "evaluate")
-    facts, score = _Facts.of(file), FileScoring(_run_of(file))
-
-    def logits_of(images: Tensor, sizes: Tensor) -> Tensor:
-        pixels = images.round().byte().permute(0, 2, 3, 1).numpy()
-        tiles = [tile[:height, :width] for tile, (height, width) in zip(pixels, sizes.tolist(), strict=True)]
-        return score(tiles, (images.shape[2], images.shape[3]))
-
-    scorer = Scorer(logits_of, _PIXELS, torch.device("cpu"), channels_last=False, training=facts.training)
+    facts = _Facts.of(file)
+    scorer = _scorer(_run_of(file), facts.training)
     return evaluate_with(scorer, facts.classes, None, recipe, data, console)
 
 
@@ -149,70 +176,6 @@ class FileScoring:
         for canvas, part in zip(padded, scores, strict=True):
             canvas[:, : part.shape[1], : part.shape[2]] = part
         return padded
-
-
-def with_preprocessing(model: Segmenter, run: RunDirectory, recipe: SegmentationRecipe) -> ModelProto:
-    """The network with what comes before and after it: tiles (N, H, W, 3) uint8 to scores (N, C, H, W).
-
-    They are padded to the recipe's multiple, and at least to the height and width in the optional input SIZE: the tiles
-    at the edges of a scene are padded further than small images.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    side = 4 * max(model.stride, ALIGN)
-    network = network_graph(_Main(model).eval(), torch.zeros(2, 3, side, side + model.stride), model.stride)
-    before, after = Graph("before_"), Graph("after_")
-    normalised = add_normalisation(
-        before,
-        before.add("Transpose", INPUT, perm=[0, 3, 1, 2]),
-        Normalization.recorded(run.data["normalization"]),
-    )
-    views = _add_padding(before, normalised, recipe.evaluation.multiple, SIZE)
-    if recipe.evaluation.flip:
-        views = before.add("Concat", views, _add_mirrored(before, views), axis=0)
-    images = _add_padding(before, views, model.stride, np.zeros(2, np.int64))
-    logits = _add_cropped(after, LOGITS, views)
-    if recipe.evaluation.flip:
-        first, second = after.add_several(2, "Split", logits, axis=0, num_outputs=2)
-        both = after.add("Add", first, _add_mirrored(after, second))
-        logits = after.add("Mul", both, np.float32(0.5))
-    cropped = _add_cropped(after, logits, normalised)
-    after.nodes.append(helper.make_node("Identity", [cropped], [SCORES]))
-    shape: list[str | int] = ["N", len(run.classes), "H", "W"]
-    size = numpy_helper.from_array(np.zeros(2, np.int64), SIZE)
-    return assembled(before, images, network, after, {SCORES: (int(TensorProto.FLOAT), shape)}, [size])
-
-
-class _Main(nn.Module):
-    """The main head: images whose sides are multiples of the stride, to logits."""
-
-    def __init__(self, model: Segmenter) -> None:
-        super().__init__()
-        self._model = model
-        replace_layers(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self._model.heads(images)[0]
-
-
-def _add_padding(graph: Graph, images: str, multiple: int, least: Value) -> str:
-    """(N, 3, h, w) padded at the right and bottom with zeros, the mean, to multiples and at least to (2,) sides."""
-    sides = graph.add("Slice", graph.add("Shape", images), np.array([2]), np.array([4]))
-    beyond = graph.add("Mod", graph.add("Neg", sides), np.array([multiple]))  # with the sign of the divisor
-    missing = graph.add("Sub", graph.add("Max", graph.add("Add", sides, beyond), least), sides)
-    return graph.add("Pad", images, graph.add("Concat", np.zeros(6, np.int64), missing, axis=0), np.float32(0))
-
-
-def _add_cropped(graph: Graph, logits: str, images: str) -> str:
-    """(N, C, H, W) logits without what lies beyond the images."""
-    sides = graph.add("Slice", graph.add("Shape", images), np.array([2]), np.array([4]))
-    return graph.add("Slice", logits, np.array([0, 0]), sides, np.array([2, 3]))
-
-
-def _add_mirrored(graph: Graph, images: str) -> str:
-    """(N, C, H, W) with its columns from right to left."""
-    last, before_first = np.array([-1]), np.array([np.iinfo(np.int64).min])
-    return graph.add("Slice", images, last, before_first, np.array([3]), np.array([-1]))
 
 
 def _compared(run: RunDirectory, recipe: SegmentationRecipe, file: Run, console: Console) -> MaskAgreement:
@@ -266,28 +229,53 @@ def _predictor(
     )
 
 
+def _scorer(run: Run, training: TrainingSizes | None) -> Scorer:
+    score = FileScoring(run)
+
+    def logits_of(images: Tensor, sizes: Tensor) -> Tensor:
+        pixels = images.round().byte().permute(0, 2, 3, 1).numpy()
+        tiles = [tile[:height, :width] for tile, (height, width) in zip(pixels, sizes.tolist(), strict=True)]
+        return score(tiles, (images.shape[2], images.shape[3]))
+
+    return Scorer(logits_of, _PIXELS, torch.device("cpu"), channels_last=False, training=training)
+
+
+def _change(run: RunDirectory, recipe: SegmentationRecipe, in_int8: Run, fp32: Run, console: Console) -> Int8Change:
+    training = training_sizes(run.data)
+    first, second = ((_scorer(part, training), _of_images(part)) for part in (in_int8, fp32))
+    return int8.change(run, recipe, first, second, console)
+
+
+def _of_images(run: Run) -> Callable[[NDArray[np.uint8]], object]:
+    return lambda images: run(images, (0, 0))
+
+
 def _run_of(file: OnnxFile) -> Run:
-    return _runner(file.session, f"{file.path}: onnxruntime cannot run it")
+    """With the threads that torch would use."""
+    threads = torch.get_num_threads()
+    file.session(threads)
+    return lambda images, size: file.run(images, size, threads)
 
 
-def _runner(open_with: Callable[[int], InferenceSession], failure: str) -> Run:
-    """A session that uses the threads that torch would. failure: the start of the message if onnxruntime fails."""
+def _session_of(model: ModelProto, failure: str) -> Run:
+    """Of a model that is not yet a file. failure: the start of the message if onnxruntime fails."""
+    try:
+        session = open_session(model.SerializeToString(), torch.get_num_threads())
+    except Exception as error:  # onnxruntime has an exception type for each of its failures
+        raise UserError(f"{failure} ({first_line(error)}).") from error
+    return _explained(lambda images, size: run_session(session, images, size), failure)
 
-    @contextmanager
-    def explained() -> Iterator[None]:
+
+def _explained(run: Run, failure: str) -> Run:
+    """failure: the start of the message if the network fails."""
+
+    def explained(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
         try:
-            yield
-        except Exception as error:  # onnxruntime has an exception type for each of its failures
+            return run(images, size)
+        except Exception as error:  # torch and onnxruntime raise what their parts raise
             raise UserError(f"{failure} ({first_line(error)}).") from error
 
-    with explained():
-        session = open_with(torch.get_num_threads())
-
-    def run(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-        with explained():
-            return run_session(session, images, size)
-
-    return run
+    return explained
 
 
 @dataclass(frozen=True)

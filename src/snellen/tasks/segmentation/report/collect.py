@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from snellen.data.masks.classes import ClassTable
 from snellen.insight.confusion import Confusion, ranked
 from snellen.insight.crossfit import best_by_miou, crossfitted
 from snellen.insight.learning import why_masks_not_learnt
-from snellen.insight.mask_words import measured, over_classes, why_no_interval
+from snellen.insight.mask_words import named_test, over_classes, why_no_interval
 from snellen.insight.proportions import Interval, percents
 from snellen.insight.segmentation import (
     MaskClassFigures,
@@ -195,11 +195,7 @@ def collect(runs: Sequence[RunDirectory]) -> CollectedMasks:
 
 
 def _test(a: MaskRun, b: MaskRun) -> PairedMasks:
-    of_a, of_b = a.counts, b.counts
-    test = paired_masks(of_a, of_b, a.groups)
-    present = np.flatnonzero(of_a.any((0, 2)) | of_b.any((0, 2)))
-    over = present.tolist() if test.why_no_test else test.classes
-    return replace(test, measure=measured(over, present.tolist(), a.run.classes))
+    return named_test(a.counts, b.counts, a.groups, a.run.classes)
 
 
 def _without_leaked(a: MaskRun, b: MaskRun) -> WithoutLeaked | None:
