@@ -1,17 +1,26 @@
-"""Speed of exported files: the preprocessing in the graph against Pillow and NumPy, and int8 against fp32.
+"""Exported files: their agreement with the run, their answers in an old onnxruntime, and their speed.
 
 Preprocessing is timed from the bytes of a JPEG to normalised pixels of 224 px, decoding included on both sides; the
 network is left out. Pillow resizes with the same filter to nearly the same pixels. One core, rounds in turn, medians.
 
     python benchmarks/export.py                                   # preprocessing, 0.5 and 12 megapixels
     python benchmarks/export.py --files fp32.onnx int8.onnx --size 480 640
+    python benchmarks/export.py --agreement runs/a runs/b         # each as ONNX, in int8 and as a torch.export program
+    python benchmarks/export.py --files a.onnx b.onnx --old-runtime onnxruntime==1.16.3 numpy==1.24.2
+
+The last creates an environment with these versions (pip needs a Python that they support) and compares the outputs for
+images of 1 x 1 to 6,000 px with those of the onnxruntime that is installed here.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import platform
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +33,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+import snellen
 from snellen.data.augment.spec import EvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.exporting.graph import Graph
@@ -125,15 +135,77 @@ def files(paths: Sequence[Path], size: tuple[int, int], rounds: int) -> Table:
     return table
 
 
+def agreement(runs: Sequence[Path], console: Console) -> None:
+    """What `snellen export` says of each run, in each format."""
+    for run in runs:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, options in (("onnx", {}), ("int8.onnx", {"int8": True}), ("pt2", {"format": "torch"})):
+                start = time.perf_counter()
+                try:
+                    said = str(snellen.export(run, Path(folder) / f"a.{name}", quiet=True, **options))  # type: ignore[arg-type]
+                except snellen.UserError as error:
+                    said = f"refused: {error}"
+                seconds = time.perf_counter() - start
+                console.print(f"{run.name}, {name} ({seconds:.0f} s): {said}", highlight=False, soft_wrap=True)
+
+
+_OTHER = """
+import sys, numpy, onnxruntime
+images = numpy.load(sys.argv[1])
+for path in sys.argv[3:]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    results = {name: session.run(None, {"images": images[name]})[0] for name in images.files}
+    numpy.savez(f"{sys.argv[2]}/{path.split('/')[-1]}.npz", **results)
+print(onnxruntime.__version__, numpy.__version__, sys.version.split()[0])
+"""
+_SHAPES = ((1, 1, 1), (2, 1, 7), (3, 90, 333), (1, 224, 224), (2, 352, 470), (1, 480, 640), (1, 60, 6000), (1, 6000, 2))
+
+
+def in_old_runtime(paths: Sequence[Path], packages: Sequence[str], console: Console) -> Table:
+    """The outputs of files in an environment of its own against those here."""
+    table = Table(title=f"{', '.join(packages)} against onnxruntime {onnxruntime.__version__}, {len(_SHAPES)} shapes")
+    for column in ("file", "outputs", "largest difference", "another class"):
+        table.add_column(column, justify="left" if column == "file" else "right")
+    with tempfile.TemporaryDirectory() as folder:
+        generator, root = np.random.default_rng(0), Path(folder)
+        shapes = {
+            f"{number}": generator.integers(0, 256, (*shape, 3), np.uint8) for number, shape in enumerate(_SHAPES)
+        }
+        np.savez(root / "images.npz", **shapes)  # type: ignore[arg-type]
+        subprocess.run([sys.executable, "-m", "venv", root / "env"], check=True)
+        python = root / "env/bin/python"
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        arguments = [root / "images.npz", root, *[path.absolute() for path in paths]]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            [python, "-c", _OTHER, *arguments], check=True, capture_output=True, text=True, env=environment
+        )
+        console.print(f"onnxruntime, NumPy, Python there: {done.stdout.strip()}", highlight=False)
+        for path in paths:
+            there, file = np.load(root / f"{path.name}.npz"), OnnxFile(path)
+            here = {name: file.run(images) for name, images in shapes.items()}
+            apart = max(float(np.abs(there[name] - here[name]).max()) for name in here)
+            changed = sum(int((there[name].argmax(1) != here[name].argmax(1)).sum()) for name in here)
+            count = sum(here[name].argmax(1).size for name in here)
+            table.add_row(path.name, f"{count:,}", f"{apart:.1e}", f"{changed:,}")
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=Path, nargs="+", default=[], help="exported files")
     parser.add_argument("--size", type=int, nargs=2, default=[480, 640], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--agreement", type=Path, nargs="+", default=[], help="finished runs")
+    parser.add_argument("--old-runtime", nargs="+", default=[], help="packages, such as onnxruntime==1.16.3")
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     console = Console()
     console.print(f"onnxruntime {onnxruntime.__version__}, Pillow {PIL.__version__}, {platform.machine()}, 1 thread")
-    if options.files:
+    if options.agreement:
+        agreement(options.agreement, console)
+    elif options.old_runtime:
+        console.print(in_old_runtime(options.files, options.old_runtime, console))
+    elif options.files:
         console.print(files(options.files, tuple(options.size), options.rounds))
     else:
         console.print(preprocessing(options.rounds))

@@ -158,7 +158,15 @@ def load(run: str | Path | Run) -> Run:
     >>> type(run.model())  # the trained network, a torch.nn.Module
     <class 'snellen.models.classifier.Classifier'>
     """
-    return run if isinstance(run, Run) else Run(as_path(run, "run"))
+    if isinstance(run, Run):
+        return run
+    path = as_path(run, "run")
+    if path.suffix == ".pt2" and path.is_file():
+        raise UserError(
+            f"{path}: a program of torch.export, which snellen does not open, since loading one can run any code. For "
+            "this, export the run as ONNX: snellen export RUN"
+        )
+    return Run(path)
 
 
 def exported_file(run: str | Path | Run) -> OnnxFile | None:

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pandas as pd
 import pytest
+import torch
 from onnx import TensorProto, helper
 from PIL import Image
 from rich.console import Console
@@ -18,6 +19,7 @@ from tests.recipes import DIGITS
 
 import snellen
 from snellen import Run, UserError
+from snellen.exporting.agreement import Agreement
 
 QUIET = Console(quiet=True)
 
@@ -79,8 +81,8 @@ def wrong_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(graph: object, views: str, normalization: object) -> str:
         return str(graph.cast(views, np.float32))  # type: ignore[attr-defined]
 
-    for task in ("classification", "segmentation"):
-        monkeypatch.setattr(f"snellen.tasks.{task}.export.add_normalisation", wrong)
+    for module in ("classification.export", "segmentation.exported_network"):
+        monkeypatch.setattr(f"snellen.tasks.{module}.add_normalisation", wrong)
 
 
 @pytest.mark.slow
@@ -104,6 +106,28 @@ def test_int8_says_what_it_changes(run: Run, tmp_path: Path) -> None:
     assert properties["snellen.precision"] == f"int8. {exported.int8}"
     frame = snellen.predict(exported.path, np.zeros((20, 20, 3), np.uint8), tmp_path / "x.csv", console=QUIET).table()
     assert frame["probability"].iloc[0] <= 1
+
+
+@pytest.mark.slow
+def test_a_torch_program_gives_the_answers_of_the_run(run: Run, tmp_path: Path) -> None:
+    exported = snellen.export(run, tmp_path / "x.pt2", format="torch", console=QUIET)
+    assert (exported.agreement.different, exported.agreement.odd) == (0, 200)
+    assert isinstance(exported.agreement, Agreement)
+    assert exported.agreement.largest < 1e-4
+    metadata = dict.fromkeys(("snellen.classes", "snellen.task", "snellen.agreement", "snellen.opset"), "")
+    network = torch.export.load(tmp_path / "x.pt2", extra_files=metadata).module()
+    assert json.loads(metadata["snellen.classes"]) == run.classes
+    assert json.loads(metadata["snellen.agreement"])["odd"] == 200
+    assert metadata["snellen.opset"] == "null"
+    for count, height, width in ((3, 16, 16), (1, 90, 41), (2, 7, 200), (1, 1, 1)):
+        images = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
+        with torch.inference_mode():
+            probabilities = network(torch.from_numpy(images)).numpy()
+        frame = run.predict(images, quiet=True)
+        np.testing.assert_allclose(probabilities, frame[[f"probability_{name}" for name in run.classes]], atol=1e-5)
+    assert str(Path(snellen.__file__).parents[1]).encode() not in (tmp_path / "x.pt2").read_bytes()
+    with pytest.raises(UserError, match=r"x\.pt2: a program of torch.*ONNX"):
+        snellen.predict(tmp_path / "x.pt2", images, tmp_path / "x.csv", console=QUIET)
 
 
 def plain_file(path: Path, properties: dict[str, str], name: str = "images") -> Path:

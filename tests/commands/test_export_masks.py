@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 from tests.commands.test_export import wrong_normalisation as wrong_normalisation
@@ -18,6 +20,9 @@ from tests.reporting.fake_masks import Scenes
 
 import snellen
 from snellen import Run, UserError
+from snellen.exporting.agreement import MaskAgreement
+from snellen.insight.mask_words import named_test
+from snellen.insight.segmentation import counts_of
 
 QUIET = Console(quiet=True)
 
@@ -90,9 +95,41 @@ def test_damaged_metadata_are_named(file: Path, scenes: Scenes, tmp_path: Path) 
             snellen.predict(tmp_path / f"{number}.onnx", scenes.root, tmp_path / "out", console=QUIET)
 
 
-def test_int8_is_refused(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="int8 is only offered for classifiers"):
-        snellen.export(run, tmp_path / "x.onnx", int8=True, console=QUIET)
+@pytest.mark.slow
+def test_int8_says_what_it_changes(run: Run, scenes: Scenes, tmp_path: Path) -> None:
+    exported = snellen.export(run, tmp_path / "x.onnx", int8=True, force=True, console=QUIET)
+    assert exported.int8 is not None
+    model = onnx.load(exported.path)
+    assert "DequantizeLinear" in {node.op_type for node in model.graph.node}
+    precision = {entry.key: entry.value for entry in model.metadata_props}["snellen.precision"]
+    assert precision == f"int8. {exported.int8}"
+    # The change that it names is the one that scoring the same images with the file and with the run gives.
+    counts = [
+        counts_of(snellen.evaluate(source, scenes.root, console=QUIET).scores.confusion)
+        for source in (exported.path, run)
+    ]
+    test = named_test(*counts, None, run.classes)
+    named = re.match(
+        r"int8 changes (mIoU.*) by ([+-][\d.]+) points \(.*; 4 validation images\) and takes", exported.int8
+    )
+    assert named is not None, exported.int8
+    assert named[1] == test.measure
+    assert float(named[2]) == pytest.approx(100 * test.difference, abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_torch_program_gives_the_masks_of_the_run(run: Run, tmp_path: Path) -> None:
+    exported = snellen.export(run, tmp_path / "x.pt2", format="torch", console=QUIET)
+    assert isinstance(exported.agreement, MaskAgreement)
+    assert exported.agreement.different <= 1e-5 * exported.agreement.pixels
+    network = torch.export.load(tmp_path / "x.pt2").module()
+    for count, height, width in ((2, 45, 70), (1, 1, 9), (3, 64, 32), (1, 24, 48)):
+        images = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
+        with torch.inference_mode():
+            scores = network(torch.from_numpy(images), 0, 0)
+        assert scores.shape == (count, len(run.classes), height, width)
+        masks = np.stack(run.predict(images, quiet=True)["mask"].tolist())
+        assert (scores.argmax(1).numpy() == masks).mean() > 0.999
 
 
 @pytest.mark.slow

@@ -14,6 +14,9 @@ from snellen.exporting.agreement import agreement, mask_agreement
 from snellen.exporting.publishing import refuse_disagreement
 from snellen.exporting.quantization import LOSS, Int8Change, refuse_loss
 from snellen.insight.paired import images_to_exclude, mcnemar
+from snellen.insight.power import images_to_exclude_by_interval
+from snellen.insight.proportions import Interval
+from snellen.insight.segmentation import paired_masks
 
 RUN = np.array([[0.7, 0.2, 0.1], [0.5, 0.499, 0.001], [0.1, 0.3, 0.6], [0.3, 0.4, 0.3]], np.float32)
 
@@ -92,3 +95,25 @@ def test_int8_is_refused_only_beyond_doubt() -> None:
             with pytest.raises(UserError, match=r"more than 1 point.*--force"):
                 refuse_loss(Path("a.onnx"), change, force=False)
         refuse_loss(Path("a.onnx"), change, force=refused)
+
+
+@pytest.mark.parametrize(("difference", "half"), [(0.0, 0.03), (-0.004, 0.02), (0.01, 0.05)])
+def test_the_images_that_could_exclude_a_loss_of_miou_do(difference: float, half: float) -> None:
+    """A mean's interval shrinks with the root of the number of images."""
+    interval = Interval(difference - half, difference + half)
+    needed = images_to_exclude_by_interval(difference, interval, 101, 0.01)
+    assert needed is not None
+    for images, excludes in ((needed, True), (needed - 2, False)):
+        assert (difference - half * (101 / images) ** 0.5 >= -0.01) == excludes
+    assert images_to_exclude_by_interval(-0.01, interval, 101, 0.01) is None
+
+
+def test_int8_of_masks_without_an_interval_says_so() -> None:
+    counts = np.array([[[50, 5, 5], [40, 5, 5]]] * 2)
+    change = Int8Change(paired_masks(counts, counts), "mIoU", (2.0, 1.0), None)
+    assert not change.is_too_large
+    assert re.search(
+        r"int8 changes mIoU by [+]0.00 points \(no interval: .*; 2 validation images\).*These 2 images cannot exclude "
+        r"a loss of 1 point; without an interval it is not known how many could[.]$",
+        str(change),
+    ), str(change)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.metadata
 import os
+import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,5 +110,20 @@ def metadata_of(
 
 def write_file(out: Path, content: bytes) -> None:
     """Writes the file whole or not at all. Raises UserError if the disk is full or the folder cannot be written."""
+    _remove_half_written(out)
     with replacing(out) as temporary:
         temporary.write_bytes(content)
+
+
+def _remove_half_written(out: Path) -> None:
+    """Removes what an export to the same file left behind when it was killed."""
+    for file in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+        process = re.search(r"\.(\d+)\.\d+\.tmp$", file.name)
+        try:
+            if process is not None and int(process[1]) > 0:
+                os.kill(int(process[1]), 0)  # asks whether it runs
+        except (ProcessLookupError, OverflowError):
+            with suppress(OSError):
+                file.unlink()
+        except OSError:
+            continue
