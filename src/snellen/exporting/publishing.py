@@ -43,12 +43,13 @@ def present(files: Sequence[Path], root: str, console: Console, most: int = MOST
     return found
 
 
-def check_room(out: Path, model: nn.Module) -> None:
+def check_room(out: Path, model: nn.Module, int8: bool) -> None:
     """Raises UserError if a file of the network's weights cannot be written, before it takes minutes to compare it."""
     folder = next(parent for parent in out.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"{out}: cannot be written into {folder}. Choose another folder.")
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    size = size // 4 if int8 else size
     if shutil.disk_usage(folder).free < size:
         mib = size / 2**20
         raise UserError(f"{out}: the disk is full; the file needs about {mib:,.0f} MiB. Free some space.")

@@ -77,11 +77,11 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
     """
     recipe = recipe_of(run)
     model = _Scored(load_model(run, "best"), recipe.evaluation.flip).eval()
+    check_room(out, model, options.int8)
     if options.format == "torch":
         with console.status("writing the network with torch.export"):
             program = _program(model, run, recipe)
             file = FilePredictor(running(program), recipe.data.bits)
-        check_room(out, model)
         found = _compared(run, recipe, file, console)
         refuse_disagreement(out, found)
         write_file(out, program_bytes(program, _properties(run, recipe, found, options, "fp32")))
@@ -90,7 +90,6 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
         network = network_graph(model, torch.zeros(2, 3, recipe.evaluation.size, recipe.evaluation.size))
         whole = with_preprocessing(network, run, recipe)
     fp32 = FilePredictor.of(whole, recipe.data.bits)
-    check_room(out, model)
     found = _compared(run, recipe, fp32, console)
     refuse_disagreement(out, found)
     change = None

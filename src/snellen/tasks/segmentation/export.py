@@ -76,12 +76,12 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
     Raises UserError, and writes nothing, if it does not give the run's masks in fp32, or if int8 loses too much.
     """
     recipe, model = recipe_of(run), load_model(run, "best")
+    check_room(out, model, options.int8)
     failure = f"{out}: not written, since {recipe.model.architecture} cannot be run as exported"
     if options.format == "torch":
         with console.status("writing the network with torch.export"):
             program = segmenter_program(model, run, recipe)
             module = running(program)
-        check_room(out, model)
         found = _compared(run, recipe, _explained(lambda images, size: module(images, *size), failure), console)
         refuse_disagreement(out, found)
         properties = _properties(run, recipe, found, options, "fp32")
@@ -91,7 +91,6 @@ def export(run: RunDirectory, out: Path, options: ExportOptions, console: Consol
         network = segmenter_graph(model)
         whole = with_preprocessing(network, model.stride, run, recipe)
     fp32 = _session_of(whole, failure)
-    check_room(out, model)
     found = _compared(run, recipe, fp32, console)
     refuse_disagreement(out, found)
     change = None
