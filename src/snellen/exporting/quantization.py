@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from snellen.errors import UserError
 from snellen.exporting.network import NORMALISED, quietly
+from snellen.files import why_not_written
 from snellen.insight.paired import PairedTest
 from snellen.insight.segmentation import PairedMasks
-from snellen.words import counted
+from snellen.words import counted, first_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,7 +31,7 @@ def quantized(network: ModelProto, batches: Iterable[NDArray[np.float32]]) -> Mo
     """The network with weights and activations in int8: static, per channel, as QDQ nodes.
 
     batches: of normalised training images, from which the ranges of the activations are measured. Weights use 7 of the
-    8 bits, since the products of processors without VNNI overflow otherwise.
+    8 bits, since the products of processors without VNNI overflow otherwise. Raises UserError if that fails.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -61,10 +62,15 @@ def quantized(network: ModelProto, batches: Iterable[NDArray[np.float32]]) -> Mo
                 weight_type=QuantType.QInt8,
             )
             return onnx.load(result)
-    except OSError as error:
-        raise UserError(
-            f"{tempfile.gettempdir()}: cannot be written for the work on int8 ({error.strerror})."
-        ) from error
+    except UserError:  # of the batches
+        raise
+    except Exception as error:  # the quantiser raises what its parts raise
+        why = why_not_written(error) if isinstance(error, OSError) else None
+        if why is not None:
+            raise UserError(
+                f"{tempfile.gettempdir()}: {why}; quantising needs room for copies of the network."
+            ) from error
+        raise UserError(f"this network cannot be quantised: {first_line(error)}") from error
 
 
 @dataclass(frozen=True)
