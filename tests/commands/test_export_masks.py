@@ -87,7 +87,9 @@ def test_a_network_that_onnxruntime_cannot_run_is_named(file: Path, scenes: Scen
 
 def test_damaged_metadata_are_named(file: Path, scenes: Scenes, tmp_path: Path) -> None:
     model = onnx.load(file)
-    for number, text in enumerate(("{}", "[]", '{"masks": 3}')):
+    (data,) = [json.loads(entry.value) for entry in model.metadata_props if entry.key == "snellen.data"]
+    endless = json.dumps(data | {"training_sizes": data["training_sizes"] | {"median": [float("inf"), 9]}})
+    for number, text in enumerate(("{}", "[]", '{"masks": 3}', endless)):
         properties = {entry.key: entry.value for entry in model.metadata_props}
         onnx.helper.set_model_props(model, properties | {"snellen.data": text})
         onnx.save(model, tmp_path / f"{number}.onnx")

@@ -291,5 +291,5 @@ class _Facts:
         try:
             table = ClassTable.recorded({**data, "classes": file.metadata.classes})
             return cls(table, training_sizes(data), [str(name) for name in data["masks"]])
-        except (UserError, KeyError, TypeError, ValueError) as error:
+        except (UserError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{file.path}: its metadata snellen.data is damaged. Export the run again.") from error
