@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -49,11 +50,11 @@ def align(pictures: NDArray[np.uint8], pairs: Pairs) -> tuple[NDArray[np.float64
     def aligned(start: int) -> tuple[NDArray[np.float64], Floats]:
         batch = slice(start, start + _BATCH)
         rows, first = (pairs.seen[batch], pairs.other[batch]), pairs.matrices[batch]
-        source, target = (smooth(pictures[row, pairs.picture]) for row in rows)
+        source, target = (_of_rows(smooth, pictures, row, pairs.picture) for row in rows)
         matrices = first
         for points in steps:
             matrices = _stepped(matrices, first, source, target.reshape(len(target), -1), pairs.picture, points)
-        source, target = (details(pictures[row, pairs.picture]) for row in rows)
+        source, target = (_of_rows(details, pictures, row, pairs.picture) for row in rows)
         before, after = (_distance(source, target, views, pairs.picture) for views in (first, matrices))
         return np.minimum(before, after), np.where((after < before)[:, None, None], matrices, first)
 
@@ -63,6 +64,28 @@ def align(pictures: NDArray[np.uint8], pairs: Pairs) -> tuple[NDArray[np.float64
         return np.empty(0), pairs.matrices
     distances, matrices = zip(*batches, strict=True)
     return np.concatenate(distances), np.concatenate(matrices)
+
+
+def _of_rows(
+    function: Callable[[NDArray[np.uint8]], Floats], pictures: NDArray[np.uint8], rows: NDArray[np.int64], picture: int
+) -> Floats:
+    """(N, S, S): a function of the pictures of some rows. Most batches have a few pictures many times."""
+    unique, inverse = np.unique(rows, return_inverse=True)
+    return function(pictures[unique, picture])[inverse]
+
+
+def _values(source: Floats, matrices: Floats) -> tuple[Floats, Floats]:
+    """(N, S²) each, as of `_sampled`, without derivatives and several times faster: all values of the view; 1 inside
+    the picture, else 0. source: (N, S, S)."""
+    import torch
+    from torch.nn.functional import grid_sample
+
+    at = np.asarray(matrices @ grid(source.shape[-1]), dtype=np.float32)  # (N, 2, S²)
+    inside = (np.abs(at) <= 1).all(1).astype(np.float32)
+    places = torch.from_numpy(np.ascontiguousarray(at.transpose(0, 2, 1)))[:, None]  # (N, 1, S², 2)
+    with torch.inference_mode():
+        values = grid_sample(torch.from_numpy(source)[:, None], places, padding_mode="border", align_corners=False)
+    return np.asarray(values[:, 0, 0].numpy()), np.asarray(inside)
 
 
 def _sampled(source: Floats, matrices: Floats, points: Points) -> tuple[Floats, Floats, Floats, Floats]:
@@ -85,7 +108,7 @@ def _sampled(source: Floats, matrices: Floats, points: Points) -> tuple[Floats, 
 def _distance(source: Floats, target: Floats, matrices: Floats, picture: int) -> NDArray[np.float64]:
     """(N,) 1 for too small an overlap. source, target: (N, S, S)."""
     side, target = source.shape[-1], target.reshape(len(target), -1)
-    values, _, _, inside = _sampled(source, matrices, np.arange(side * side))
+    values, inside = _values(source, matrices)
     used, total = weights(picture, side) * inside, weights(picture, side).sum()
     overlap = used.sum(1)
     share = used / np.maximum(overlap, 1)[:, None]

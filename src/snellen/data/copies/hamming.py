@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ _BITS = 64
 _ALL_PAIRS = 3_000_000_000  # comparisons up to which every pair is compared
 _BANDS = 24
 _EXPANDED = 1 << 20  # comparisons at a time and thread
+_SQUARE = 1 << 18  # the same if all pairs are compared: what stays in a processor's cache
 _QUERIES = 1 << 16
 
 
@@ -58,18 +59,45 @@ def near(base: NDArray[np.uint64], of_views: NDArray[np.uint64], radius: int, mo
     """
     count = len(base)
     width = 0 if of_views.size * count <= _ALL_PAIRS else int(np.log2(count))
-    generator = np.random.default_rng(0)
-    bands = [np.sort(generator.choice(_BITS, width, replace=False)) for _ in range(_BANDS if width else 1)]
     best, new = np.empty((0, 2), dtype=np.int64), list[NDArray[np.int64]]()
     blocks = [(view, start) for view in range(len(of_views)) for start in range(0, count, _QUERIES)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for band in bands:
-            for pairs in pool.map(partial(_matches, _Table.of(base, band), of_views, radius), blocks):
+        for matches in _searches(base, of_views, radius, width):
+            for pairs in pool.map(matches, blocks):
                 new.append(pairs)
                 if sum(map(len, new)) > most:
                     best, new = _nearest(np.concatenate([best, *new]), most), []
     best = _nearest(np.concatenate([best, *new]), most)
     return _unpacked(best, count, len(of_views))
+
+
+def _searches(
+    base: NDArray[np.uint64], of_views: NDArray[np.uint64], radius: int, width: int
+) -> Iterator[Callable[[tuple[int, int]], NDArray[np.int64]]]:
+    """Functions from a block of rows to pairs. width: bits in which pairs must agree; 0: all pairs are compared."""
+    if not width:
+        yield partial(_all_matches, base, of_views, radius)
+        return
+    generator = np.random.default_rng(0)
+    for band in [np.sort(generator.choice(_BITS, width, replace=False)) for _ in range(_BANDS)]:
+        yield partial(_matches, _Table.of(base, band), of_views, radius)
+
+
+def _all_matches(
+    base: NDArray[np.uint64], of_views: NDArray[np.uint64], radius: int, block: tuple[int, int]
+) -> NDArray[np.int64]:
+    """(m, 2) packed pairs of one view of some rows with any row. block: the view, the first row."""
+    view, first = block
+    count, result = len(base), list[NDArray[np.int64]]()
+    step = max(1, _SQUARE // count)
+    for start in range(first, min(first + _QUERIES, count), step):
+        distance = bit_counts(of_views[view, start : start + step, None] ^ base)
+        query, other = np.nonzero(distance <= radius)
+        seen = start + query
+        differ = seen != other
+        packed = _packed(seen[differ], other[differ], view, distance[query, other][differ], count, len(of_views))
+        result.append(packed)
+    return np.concatenate(result) if result else np.empty((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
