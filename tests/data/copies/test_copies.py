@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from snellen.data.copies import found, kept
-from snellen.data.copies.align import Pairs, align
+from snellen.data.copies.align import Pairs, _sampled, _values, align
 from snellen.data.copies.hamming import bit_counts, near
 from snellen.data.copies.kept import KeptPair
 from snellen.data.copies.search import near_pairs
@@ -141,6 +141,17 @@ def test_the_alignment_finds_a_shift() -> None:
     distance, matrices = align(pictures, Pairs(WHOLE, np.array([0]), np.array([1]), start))
     assert matrices[0, :, 2] == pytest.approx([3 / 20, -2 / 20], abs=0.02)  # the window's half side is 20 px
     assert distance[0] < 0.35
+
+
+def test_both_ways_to_sample_a_view_agree() -> None:
+    """The one with derivatives and the one without, also where the view leaves the picture."""
+    source = np.random.default_rng(0).random((5, 32, 32), dtype=np.float32)
+    matrices = np.random.default_rng(1).uniform(-1, 1, (5, 2, 3)).astype(np.float32)
+    with_slopes, _, _, inside = _sampled(source, matrices, np.arange(32 * 32))
+    values, also_inside = _values(source, matrices)
+    assert values == pytest.approx(with_slopes, abs=2e-3)  # the first stops 0.001 px before the border
+    assert (inside == also_inside).mean() > 0.999
+    assert 0 < inside.mean() < 1
 
 
 def test_large_pictures_are_reduced_to_the_small_ones() -> None:
