@@ -43,6 +43,7 @@ from snellen.study.spec import StudySpec, load_study
 from snellen.study.timing import Speed, time_steps
 from snellen.tasks.kinds import AnyKind, kind_of, recipe_types
 from snellen.tasks.setup import absolute, say_notes
+from snellen.tracking.tracked import check_trackers
 from snellen.words import counted, duration
 
 _LISTED = 600  # images that a pretraining is timed on
@@ -106,7 +107,9 @@ def compare(
     spec = load_study(study, dotted(overrides, fields, [*recipe_types(), StudySpec]))
     folder = as_path(out, "out") if out is not None else Path("studies") / spec.name
     # Reports wrong recipes before any image is read.
-    first_recipe = make_plan(spec, PlannedData(absolute(data), "", 0), folder).runs[0].recipe
+    outline = make_plan(spec, PlannedData(absolute(data), "", 0), folder)
+    first_recipe = outline.runs[0].recipe
+    check_trackers(_trackers_of(outline))
     kind = kind_of(first_recipe)
     images = kind.data.read(data, first_recipe)
     plan = make_plan(spec, PlannedData(absolute(data), images.fingerprint, len(images.train)), folder)
@@ -137,6 +140,11 @@ def compare(
             )
         console.print(f"report: {result.report()}", markup=False, highlight=False, soft_wrap=True)
     return result
+
+
+def _trackers_of(plan: Plan) -> list[str]:
+    recipes = [run.recipe for run in plan.runs] + ([] if plan.pretraining is None else [plan.pretraining.recipe])
+    return sorted({name for recipe in recipes for name in recipe.trackers})
 
 
 def _executor(

@@ -27,9 +27,11 @@ from snellen.reporting.closing import closing_lines
 from snellen.reporting.runs import RunView
 from snellen.run.status import State, Status
 from snellen.runs import Run
-from snellen.study.directory import in_study
+from snellen.study.directory import in_study, study_of
 from snellen.tasks.kind import Facts
 from snellen.tasks.setup import Prepared, say, say_notes
+from snellen.tracking.tracked import tracked
+from snellen.tracking.tracker import Subject
 from snellen.words import counted
 
 
@@ -88,10 +90,31 @@ def execute(job: Job, console: Console, again: Callable[[], Job]) -> Run:
     ends. Raises UserError for anything that stops a run.
     """
     try:
-        with Processes(job.recipe.hardware.devices) as processes:
+        with (
+            Processes(job.recipe.hardware.devices) as processes,
+            tracked(job.path, job.recipe.trackers, lambda: _subject(job), console),
+        ):
             return _execute(job, processes, console, again)
     except KeyboardInterrupt:  # before or after training, or twice: the current step is not finished
         raise KeyboardInterrupt(f"stopped; {_next_command(Run(job.path))}") from None
+
+
+def _subject(job: Job) -> Subject:
+    """The run, as trackers show it."""
+    run, study = Run(job.path), study_of(job.path)
+    return Subject(
+        name=run.name,
+        study=None if study is None else study.resolve().name,
+        fields=job.recipe.model_dump(mode="json"),
+        facts={
+            "version": run.environment.snellen,
+            "task": job.recipe.task,
+            "recipe": job.recipe.name,
+            "measure": job.task.measure,
+            "images": run.data["fingerprint"],
+            "folder": str(job.path.resolve()),
+        },
+    )
 
 
 def _execute(job: Job, processes: Processes, console: Console, again: Callable[[], Job]) -> Run:

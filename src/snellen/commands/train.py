@@ -30,6 +30,7 @@ from snellen.runs import Run, load
 from snellen.tasks.arithmetic import recorded_of
 from snellen.tasks.kinds import AnyKind, kind_of_data, kinds_of, load_for, recipe_types
 from snellen.tasks.setup import absolute, check_unchanged, say_notes
+from snellen.tracking.tracked import check_trackers
 
 if TYPE_CHECKING:
     from snellen.data.listing import Source
@@ -93,12 +94,14 @@ def train_by(
         images, loaded = kind.data.choose(data, fields, console)
     else:
         kind, loaded = load_for(command, recipe, fields)
+        check_trackers(loaded.trackers)  # before images are read, which may take minutes
         images = kind.data.read(data, loaded)
     return train_on(kind, images, data, loaded, folder, console)
 
 
 def train_on(kind: AnyKind, images: Any, data: Source, recipe: CommonRecipe, out: Path | None, console: Console) -> Run:
     """`train` with images that were already read from `data`."""
+    check_trackers(recipe.trackers)
     recipe = kind.data.portable(recipe)
     kind.data.announce(images, console)
     with new_run(out, recipe.name) as path:
@@ -133,6 +136,7 @@ def resume(
         raise UserError(f"{run}: this run is finished (epoch {status.epochs_done}); there is nothing to resume.")
     if status.diverged:
         raise UserError(f"{run}: {status.error}")
+    check_trackers(opened.recipe.trackers)
     kind, path = opened.kind, opened.path
     with locked(path):
         try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from snellen.data.normalization import NormalizationSpec
 from snellen.engine.ema import EmaSpec
@@ -147,6 +147,19 @@ class CommonRecipe(Spec):
     snapshots: SnapshotSpec = Field(
         default_factory=SnapshotSpec, description="When features of validation images are kept for the report."
     )
+
+    trackers: tuple[Literal["mlflow", "wandb"], ...] = Field(
+        (),
+        description="Where a run is also recorded, beside TensorBoard: mlflow, wandb or both, by the addresses in their "
+        "own environment variables.",
+    )
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _split_trackers(cls, value: object) -> object:
+        """From the command line they come as text: trackers=mlflow,wandb."""
+        names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+        return list(dict.fromkeys(names)) if isinstance(names, list) else names
 
     @model_validator(mode="after")
     def _momentum_can_cycle(self) -> CommonRecipe:

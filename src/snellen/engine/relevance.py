@@ -11,7 +11,7 @@ from snellen.engine.recipe import CommonRecipe
 from snellen.recipe.load import apply_overrides
 
 # By dotted key, with a value that stands for all. Arithmetic is compared as measured, not as requested.
-_NO_RESULT: dict[str, Any] = {"name": "", "data.cache_mib": 0, "data.disk_cache_mib": 0, "hardware": {}}
+_NO_RESULT: dict[str, Any] = {"name": "", "data.cache_mib": 0, "data.disk_cache_mib": 0, "hardware": {}, "trackers": []}
 _NO_STEP: dict[str, Any] = {
     "name": "",
     "seed": 0,
@@ -25,9 +25,10 @@ _NO_STEP: dict[str, Any] = {
     "model.weights": None,
     "model.cached": False,
     "optimizer.lr": 1.0,
+    "trackers": [],
 }
 # Differences between two runs that reports do not list: a budget shows in the epochs, a mode in what was measured.
-_UNLISTED = ("name", "data.cache_mib", "data.disk_cache_mib", "budget", "hardware.threads", "hardware.remeasure")
+_UNLISTED = ("name", "data.cache_mib", "data.disk_cache_mib", "budget", "hardware.threads", "hardware.remeasure", "trackers")
 _MODE = ("hardware.precision", "hardware.channels_last", "hardware.compile", "hardware.unfold")
 
 

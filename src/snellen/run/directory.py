@@ -15,6 +15,7 @@ checkpoints/last.safetensors, best.safetensors    the scored weights of the last
 diverged.pt             of a run that diverged: the step at which it did, see engine/capture.py
 predictions/, snapshots/    results for scored images: see record.py of the task
 tensorboard/            TensorBoard events
+trackers/               where other trackers keep the run: see tracking/tracked.py
 report.html             the report
 """
 

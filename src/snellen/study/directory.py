@@ -128,6 +128,13 @@ def in_study(run: Path) -> bool:
     return folder.name == "runs" and is_study(folder.parent)
 
 
+def study_of(run: Path) -> Path | None:
+    """The study that a run's folder belongs to, as one of its runs or as its pretraining; None if there is none."""
+    folder = run.resolve().parent
+    study = folder.parent if folder.name == "runs" else folder
+    return study if is_study(study) else None
+
+
 def write_study(
     path: Path, spec: StudySpec, plan: Plan, source: str, fingerprint: str, modes: dict[str, Mode]
 ) -> StudyDirectory:
