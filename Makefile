@@ -15,7 +15,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist loadfile
 
-test-all: $(VENV)/.installed-dev
+test-all: $(VENV)/.installed-trackers
 	$(BIN)/pytest -n auto --dist loadfile -m slow
 	$(BIN)/pytest -m ray
 
@@ -26,6 +26,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.installed-trackers: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[mlflow,wandb]'
 	touch $@
 
 clean:

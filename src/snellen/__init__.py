@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from snellen.commands.export import export
     from snellen.commands.predict import predict
     from snellen.commands.pretrain import pretrain
+    from snellen.commands.push import push
     from snellen.commands.report import report
     from snellen.commands.serve import serve
     from snellen.commands.shard import shard
     from snellen.commands.train import resume, train
     from snellen.errors import UserError
     from snellen.runs import Run, load
+    from snellen.sharing.loading import load_model
     from snellen.studies import Study
     from snellen.tasks.classification.recipe import Recipe
     from snellen.tasks.kinds import load_recipe
@@ -36,6 +38,7 @@ _HOMES = {
     "export": "commands.export",
     "predict": "commands.predict",
     "pretrain": "commands.pretrain",
+    "push": "commands.push",
     "report": "commands.report",
     "resume": "commands.train",
     "serve": "commands.serve",
@@ -43,6 +46,7 @@ _HOMES = {
     "train": "commands.train",
     "Run": "runs",
     "load": "runs",
+    "load_model": "sharing.loading",
     "Study": "studies",
     "UserError": "errors",
     "load_recipe": "tasks.kinds",

@@ -352,6 +352,37 @@ def export(
 
 
 @app.command()
+def push(
+    run: RunArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|hf:OWNER/NAME",
+            help="New folder, or a repository of the Hugging Face hub.",
+            show_default=False,
+        ),
+    ],
+    licence: Annotated[
+        str, typer.Option("--licence", "--license", help="Of the model, such as apache-2.0.")
+    ] = "unknown",
+    data_licence: Annotated[
+        str, typer.Option("--data-licence", "--data-license", help="Of the images, such as CC-BY-4.0.")
+    ] = "unknown",
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="With an ONNX file, as export writes it.")] = True,
+    private: Annotated[bool, typer.Option("--private", help="hf: a new repository is private.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a folder that push has written; hf: add to an existing repository.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a finished run as a model hub wants it: weights, configuration, ONNX file and a card with the figures."""
+    from snellen.commands.push import push as run_push
+
+    pushed = run_push(run, to, licence=licence, data_licence=data_licence, onnx=onnx, private=private, force=force)
+    _print(pushed.as_dict(), pushed.render, json)
+
+
+@app.command()
 def serve(
     run: Annotated[
         Path, typer.Argument(metavar="RUN|FILE.onnx", help="A finished run, or a file from export.", show_default=False)

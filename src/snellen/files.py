@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from snellen.words import kind_of
 T = TypeVar("T")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: more than the system lets one file hold
+_LOCK = ".lock"
 _REFUSED = frozenset({errno.EACCES, errno.EROFS, errno.EPERM, errno.EIO, errno.ESTALE})
 
 
@@ -97,6 +99,37 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # of a folder that is not there or not writable, the first error says more
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yields a hidden folder beside `out`, for files, that becomes `out`; on failure it is removed.
+
+    What a killed process has left is removed too. A folder that is there already is replaced.
+    Raises UserError if the disk is full or cannot be written, or if another process writes the same folder.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        with (partial / _LOCK).open("w") as file:
+            lock(file, f"{out}: another process is writing it.")  # on a file system without locks, nothing
+            for leftover in partial.iterdir():
+                if leftover.name != _LOCK:
+                    leftover.unlink()
+            try:
+                yield partial
+                (partial / _LOCK).unlink()
+                replaced = out.with_name(f".{out.name}.replaced")
+                shutil.rmtree(replaced, ignore_errors=True)
+                if out.exists():
+                    out.rename(replaced)
+                partial.rename(out)
+                shutil.rmtree(replaced, ignore_errors=True)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}).") from error
 
 
 def why_not_written(error: OSError) -> str | None:

@@ -123,7 +123,7 @@ def test_what_a_killed_process_left_is_removed(digits: Path, tmp_path: Path) -> 
     (partial / ".lock").touch()
     with (partial / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match=r"another process is writing these shards"):
+        with pytest.raises(UserError, match=r"another process is writing it"):
             shard(digits, tmp_path / "out", console=QUIET)
     out = shard(digits, tmp_path / "out", console=QUIET)
     assert {path.name for path in out.iterdir()} == {"shard-00000.tar", "index.safetensors"}

@@ -58,6 +58,7 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen predict runs/wide snellen-demo/digits/3": "",
         "snellen evaluate runs/wide snellen-demo/digits": "",
         "snellen export runs/wide --out wide.onnx": "",
+        "snellen push runs/wide --to shared/wide": "",
         "snellen predict snellen-demo/unet snellen-demo/scenes/validation": "",
         "snellen compare label-efficiency photos/": f"{TRANSFER} fractions=0.5,1 fewest_steps=0",
         "snellen compare recipes photos/": f"{STUDY} changes.model.weights=null",
@@ -75,6 +76,16 @@ SHORTER: dict[str, dict[str, str | None]] = {
         "snellen export runs/scenes": None,  # as in tests/commands/test_export_masks.py
         "snellen predict scenes.onnx": None,
         "snellen evaluate scenes.onnx": None,
+    },
+    "docs/sharing.md": {
+        "snellen push runs/wide --to shared/wide": None,  # as on the README
+        "snellen push runs/wide --to hf:OWNER/NAME": None,  # tests/sharing has a stand-in for the hub
+    },
+    "docs/trackers.md": {
+        "pip install": None,
+        "snellen train airnet-scratch photos/ trackers=mlflow": None,  # tests/tracking/test_real_trackers.py does
+        "WANDB_MODE=offline": None,
+        "snellen compare transfer-lite photos/ changes.trackers": None,
     },
     "docs/serve.md": {
         "snellen serve runs/wide": None,  # tests/serving starts servers

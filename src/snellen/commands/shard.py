@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -22,10 +20,9 @@ from snellen.data.shards.remote import is_url
 from snellen.data.shards.sources import is_shards
 from snellen.data.shards.write import ShardWriter
 from snellen.errors import UserError
-from snellen.files import as_path, lock
+from snellen.files import as_path, new_folder
 from snellen.words import counted, first_line
 
-_LOCK = ".lock"
 _OTHERS = "others"  # the tar file of tables, which is no part of what webdataset reads
 _BATCH = 8  # samples read by a thread at a time
 _AHEAD = 8  # batches in memory
@@ -77,7 +74,7 @@ def shard(
     plan = plan_shards(source)
     for note in plan.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         index = _write(plan, folder, shard_mib * 2**20, console)
     size = decimal(sum(shard.size for shard in index.shards))
     console.print(f"{plan.counts}, in {counted(len(index.shards), 'tar file')}, {size}", highlight=False)
@@ -93,36 +90,6 @@ def _check_out(source: str | Path, out: Path, force: bool) -> None:
         raise UserError(f"{out}: already exists, and is not a folder of shards. Choose another.")
     if not force:
         raise UserError(f"{out}: already exists. To replace it: --force (in Python: force=True), or choose another.")
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Yields a hidden folder beside `out` that becomes `out`; on failure it is removed, what a killed process left too.
-
-    Raises UserError if the disk is full or cannot be written, or if another process writes the same shards.
-    """
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        with (partial / _LOCK).open("w") as file:
-            lock(file, f"{out}: another process is writing these shards.")  # on a file system without locks, nothing
-            for leftover in partial.iterdir():
-                if leftover.name != _LOCK:
-                    leftover.unlink()
-            try:
-                yield partial
-                (partial / _LOCK).unlink()
-                replaced = out.with_name(f".{out.name}.replaced")
-                shutil.rmtree(replaced, ignore_errors=True)
-                if out.exists():
-                    out.rename(replaced)
-                partial.rename(out)
-                shutil.rmtree(replaced, ignore_errors=True)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}).") from error
 
 
 def _write(plan: ShardPlan, folder: Path, limit: int, console: Console) -> Index:

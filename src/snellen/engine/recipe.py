@@ -150,8 +150,8 @@ class CommonRecipe(Spec):
 
     trackers: tuple[Literal["mlflow", "wandb"], ...] = Field(
         (),
-        description="Where a run is also recorded, beside TensorBoard: mlflow, wandb or both, by the addresses in their "
-        "own environment variables.",
+        description="Where a run is also recorded, beside TensorBoard: mlflow, wandb or both, at the addresses in "
+        "their own environment variables.",
     )
 
     @field_validator("trackers", mode="before")

@@ -28,7 +28,15 @@ _NO_STEP: dict[str, Any] = {
     "trackers": [],
 }
 # Differences between two runs that reports do not list: a budget shows in the epochs, a mode in what was measured.
-_UNLISTED = ("name", "data.cache_mib", "data.disk_cache_mib", "budget", "hardware.threads", "hardware.remeasure", "trackers")
+_UNLISTED = (
+    "name",
+    "data.cache_mib",
+    "data.disk_cache_mib",
+    "budget",
+    "hardware.threads",
+    "hardware.remeasure",
+    "trackers",
+)
 _MODE = ("hardware.precision", "hardware.channels_last", "hardware.compile", "hardware.unfold")
 
 

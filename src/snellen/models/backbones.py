@@ -79,10 +79,9 @@ def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
         )
     if not timm.is_model(spec.backbone):
         _unknown(spec.backbone, [*timm.list_models(), "airnet"])
-    options: dict[str, Any] = {"drop_path_rate": spec.drop_path} if spec.drop_path else {}
-    config = timm.get_pretrained_cfg(spec.backbone)
-    if config is not None and config.fixed_input_size:
-        options["img_size"] = size
+    options = size_option(spec.backbone, size)
+    if spec.drop_path:
+        options["drop_path_rate"] = spec.drop_path
     try:
         with hugging_face() if download else nullcontext():
             backbone: nn.Module = timm.create_model(spec.backbone, pretrained=download, num_classes=0, **options)
@@ -91,6 +90,14 @@ def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
             _download_failed(spec.backbone, error)
         raise UserError(f"model.backbone={spec.backbone}: timm cannot build it for {size} px ({error}).") from error
     return backbone
+
+
+def size_option(name: str, size: int) -> dict[str, Any]:
+    """What timm must be told to build a backbone for images of this side in pixels; empty if it takes any."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return {"img_size": size} if config is not None and config.fixed_input_size else {}
 
 
 def _from_torchvision(spec: BackboneSpec, size: int, download: bool) -> nn.Module:

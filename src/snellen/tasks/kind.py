@@ -49,7 +49,7 @@ I_contra = TypeVar("I_contra", contravariant=True)
 Format = Literal["onnx", "torch"]
 """Of exported files."""
 
-FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study", "export", "serve")
+FILES = ("data", "prepare", "record", "evaluate", "predict", "check", "report", "study", "export", "serve", "share")
 
 
 class Kind(Generic[R, I]):
@@ -74,6 +74,7 @@ class Kind(Generic[R, I]):
     study: Study[R, I]
     export: Export
     serve: Serve
+    share: Share[R]
 
 
 class Data(Protocol[R, I]):
@@ -390,6 +391,61 @@ class Serve(Protocol):
 
     def serve_file(self, file: OnnxFile) -> Served:
         """The network of a file."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A trained network in timm's own form, on the CPU, in evaluation mode. options: that build it, beside its name."""
+
+    network: nn.Module
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What others are given of a run.
+
+    network: of the chosen epoch, on the CPU, in evaluation mode. native: the same for timm, None if timm has no such
+    network. backbone: its name. evaluation: how its images are prepared, for JSON. weights: the source of its initial
+    weights and their licence, in words.
+    """
+
+    network: nn.Module
+    native: Native | None
+    backbone: str
+    evaluation: dict[str, Any]
+    weights: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure on a model's card. kind: its name where models are compared. interval: 95%, None if it has none."""
+
+    name: str
+    kind: str
+    value: float
+    interval: Interval | None
+
+
+class Share(Protocol[R_contra]):
+    """share.py: a trained run as others load it."""
+
+    @property
+    def PIPELINE(self) -> str:  # noqa: N802
+        """What its networks do, by the name that model hubs have for it."""
+
+    @property
+    def HAS_ONNX(self) -> bool:  # noqa: N802
+        """Whether its runs can be exported."""
+
+    def shared(self, run: RunDirectory) -> Shared:
+        """What others are given of a finished run."""
+
+    def empty_network(self, recipe: R_contra, classes: int) -> nn.Module:
+        """The network whose weights `shared` gives, before they are loaded, on the CPU."""
+
+    def figures(self, view: Any) -> list[Figure]:
+        """The figures of the run's card, the one that it is judged by first; empty without scored images."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ class ToMlflow:
                 raise ElsewhereError(f"its run is in {entry.store}, and MLFLOW_TRACKING_URI is now {store}")
             self._run = entry.run
             self._client.update_run(self._run, status="RUNNING")
-            done = max((int(point.step) for point in self._client.get_metric_history(self._run, _EVERY_EPOCH)), default=0)
+            done = max(
+                (int(point.step) for point in self._client.get_metric_history(self._run, _EVERY_EPOCH)), default=0
+            )
         return Entry(self._run, store), done, f"run {self._run} of the experiment {name} in {store}"
 
     def write(self, rows: Sequence[Row]) -> None:

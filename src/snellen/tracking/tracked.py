@@ -1,6 +1,6 @@
 """Trackers beside a run: each reads epochs.csv from a thread of its own, so none can hold the run up or stop it.
 
-    trackers/NAME.json    where the tracker keeps the run, and the last epoch that was handed to it
+trackers/NAME.json    where the tracker keeps the run, and the last epoch that was handed to it
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class _Feeder(threading.Thread):
         if self._given_up.is_set():
             return
         self._given_up.set()
-        reason = str(error) if isinstance(error, ElsewhereError) else f"{type(error).__name__}: {first_line(error)}"
+        in_words = isinstance(error, ElsewhereError | UserError | TimeoutError)
+        reason = first_line(error) if in_words else f"{type(error).__name__}: {first_line(error)}"
         self._console.print(
             f"[yellow]warning:[/] {self._tracker_name} does not record this run any further "
             f"({escape(reason.rstrip('.'))}); the run goes on, and its figures are in {escape(str(self._path))}.",
