@@ -93,7 +93,8 @@ def _values(field: FieldInfo) -> str:
             return " or ".join(of(argument) for argument in arguments)
         if origin is tuple:
             if arguments[-1] is Ellipsis:
-                return f"list of {of(arguments[0])}s"
+                inner = of(arguments[0])
+                return f"list of {inner}" if inner.startswith("`") else f"list of {inner}s"
             return f"{len(arguments)} numbers"
         if origin is dict:
             return f"{of(arguments[1])}s by name" + (f": {of(arguments[0])}" if arguments[0] is not str else "")

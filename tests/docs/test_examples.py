@@ -19,7 +19,10 @@ import snellen
 from snellen.data.masks.scenes import draw_scenes
 
 # The examples continue one another: later ones use the runs of earlier ones.
-FUNCTIONS = ["check", "shard", "train", "pretrain", "compare", "load", "predict", "evaluate", "export", "report"]
+FUNCTIONS = [
+    *("check", "shard", "train", "pretrain", "compare", "load", "predict", "evaluate", "export", "report"),
+    *("push", "load_model"),
+]
 
 VIEWS = {"batch_size": 32, "augmentation.size": 16, "evaluation.size": 16, "model.width": 0.125, "snapshots.images": 0}
 SMALL: dict[str, Any] = VIEWS | KEYS

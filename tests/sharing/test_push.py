@@ -64,7 +64,7 @@ def test_timm_gives_the_logits_of_the_run(resnet: Run, tmp_path: Path) -> None:
     # What training itself has recorded.
     np.testing.assert_allclose(logits.softmax(1).numpy(), resnet.validation().probabilities, atol=1e-5)
     data = timm.data.resolve_data_config({}, model=model)
-    assert data["input_size"] == (3, 32, 32)
+    assert list(data["input_size"]) == [3, 32, 32]
     assert data["crop_pct"] == 32 / 36
     assert data["interpolation"] == "bicubic"
     assert list(data["mean"]) == resnet.data["normalization"]["mean"]

@@ -14,6 +14,7 @@ from tests.tracking.test_tracked import RECIPE, StopLater, rows_by_hand
 from snellen import Run, UserError, compare, train
 from snellen.commands import execution
 from snellen.commands.train import resume
+from snellen.tracking import to_wandb, tracked
 
 pytestmark = pytest.mark.slow
 STUDY: dict[str, Any] = {
@@ -22,6 +23,13 @@ STUDY: dict[str, Any] = {
     "fewest_steps": 0,
     "settings": [{"name": "a"}, {"name": "b", "changes": {"optimizer.lr": 0.01}}],
 }
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, too, everything is written before it is read back."""
+    monkeypatch.setattr(tracked, "_LAST_SECONDS", 600.0)
+    monkeypatch.setattr(to_wandb, "_FINISH_SECONDS", 600.0)
 
 
 def stopped_and_resumed(tracker: str, digits: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Run:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -62,7 +63,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         return made
 
     monkeypatch.setattr(tracked, "_TRACKERS", {"mlflow": start})
-    monkeypatch.setattr(tracked, "find_spec", lambda name: object())
+    monkeypatch.setattr(tracked, "find_spec", lambda name: SimpleNamespace(origin="here"))
     monkeypatch.setattr(tracked, "_SECONDS_BETWEEN_LOOKS", 0.01)
     return made
 
@@ -186,10 +187,21 @@ def test_a_tracker_that_is_missing_is_named_before_anything_is_written(
     message = r"trackers=mlflow: mlflow is not installed: pip install 'snellen\[mlflow\]'"
     with pytest.raises(UserError, match=message):
         train(digits, RECIPE, out=tmp_path / "run", quiet=True)
-    study = {"name": "one", "seeds": [0], "recipe": RECIPE, "settings": [{"name": "a"}, {"name": "b"}]}
+    settings = [{"name": "a"}, {"name": "b", "changes": {"optimizer.lr": 0.01}}]
+    study = {"name": "two", "seeds": [0], "recipe": RECIPE, "settings": settings}
     with pytest.raises(UserError, match=message):
         compare(study, digits, out=tmp_path / "study", quiet=True)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_called_like_a_tracker_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb makes such a folder in the working folder, where Python looks for packages too."""
+    (tmp_path / "no_such_tracker").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="no_such_tracker is not installed"):
+        tracked.check_trackers(["no_such_tracker"])
 
 
 def test_runs_of_a_study_are_grouped_by_it(recorder: Recorder, digits: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ _OTHER_COMMANDS = {
     **dict.fromkeys(("list", "ls"), "Write: snellen runs, or snellen recipes"),
     **dict.fromkeys(("models", "presets"), "Write: snellen recipes"),
     **dict.fromkeys(("study", "sweep"), "Write: snellen compare STUDY DATA"),
+    **dict.fromkeys(("publish", "share", "upload"), "Write: snellen push RUN --to FOLDER"),
     "version": "Write: snellen --version",
 }
 

@@ -31,7 +31,7 @@ def build_backbone(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
         raise UserError(f"model.width={spec.width}: only airnet has a width; {spec.backbone} has fixed channels.")
     if spec.backbone.startswith("torchvision/"):
         return _from_torchvision(spec, size, download)
-    return _from_timm(spec, size, download)
+    return from_timm(spec, size, download)
 
 
 def own_normalization(spec: BackboneSpec) -> Normalization | None:
@@ -69,7 +69,8 @@ def published_size(name: str) -> int | None:
     return None if config is None else int(config.input_size[-1])
 
 
-def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
+def from_timm(spec: BackboneSpec, size: int, download: bool, classes: int = 0) -> nn.Module:
+    """timm's network; with classes, timm's own classifier is on top. size, download: as in build_backbone."""
     import timm
 
     if spec.backbone.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
@@ -84,7 +85,7 @@ def _from_timm(spec: BackboneSpec, size: int, download: bool) -> nn.Module:
         options["drop_path_rate"] = spec.drop_path
     try:
         with hugging_face() if download else nullcontext():
-            backbone: nn.Module = timm.create_model(spec.backbone, pretrained=download, num_classes=0, **options)
+            backbone: nn.Module = timm.create_model(spec.backbone, pretrained=download, num_classes=classes, **options)
     except Exception as error:  # timm raises what its hubs and model builders raise
         if download:
             _download_failed(spec.backbone, error)

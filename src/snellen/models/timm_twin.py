@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snellen.models.backbones import size_option
+from snellen.models.backbones import from_timm, size_option
 from snellen.models.classifier import Classifier
 from snellen.models.spec import BackboneSpec
 
@@ -25,10 +25,7 @@ def timm_twin(
     """
     if spec.backbone == "airnet" or spec.backbone.startswith("torchvision/"):
         return None
-    import timm
-
-    options = size_option(spec.backbone, size)
-    network: Any = timm.create_model(spec.backbone, pretrained=False, num_classes=classes, **options).eval()
+    network = from_timm(spec, size, download=False, classes=classes).eval()
     weights = trained.state_dict()
     if isinstance(trained, Classifier):
         named = _named_as_timm(trained, network, scale)
@@ -41,7 +38,7 @@ def timm_twin(
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         same = (network(images) - trained(images)).abs().max() <= LARGEST
-    return (network, options) if same else None
+    return (network, size_option(spec.backbone, size)) if same else None
 
 
 def _named_as_timm(trained: Classifier, network: Any, scale: float) -> dict[str, Tensor] | None:

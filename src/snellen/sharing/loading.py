@@ -30,8 +30,6 @@ def load_model(folder: str | Path) -> nn.Module:
 
     Raises UserError if it is no such folder, or is damaged.
 
-    >>> snellen.push("runs/digits", "shared/digits", onnx=False).native
-    False
     >>> type(snellen.load_model("shared/digits"))
     <class 'snellen.models.classifier.Classifier'>
     """
@@ -48,15 +46,7 @@ def load_model(folder: str | Path) -> nn.Module:
         raise UserError(f"{file}: not written by snellen push ({reason}).") from error
     label = f"recipe in '{file}'"
     kind, recipe = kind_named(fields, label), validated(fields, label)
-    if ours.get("native"):
-        import timm
-
-        try:
-            native: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        except Exception as error:  # timm raises what its model builders raise
-            raise UserError(f"{folder}: timm cannot load it ({error}).") from error
-        return native.eval()
-    network = kind.share.empty_network(recipe, classes)
+    network: nn.Module = kind.share.empty_network(recipe, classes, bool(ours.get("native")))
     try:
         load_all(network, read_weights(folder / WEIGHTS))
     except ValueError as error:

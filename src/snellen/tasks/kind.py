@@ -441,8 +441,8 @@ class Share(Protocol[R_contra]):
     def shared(self, run: RunDirectory) -> Shared:
         """What others are given of a finished run."""
 
-    def empty_network(self, recipe: R_contra, classes: int) -> nn.Module:
-        """The network whose weights `shared` gives, before they are loaded, on the CPU."""
+    def empty_network(self, recipe: R_contra, classes: int, native: bool) -> nn.Module:
+        """The network whose weights `shared` gives, before they are loaded, on the CPU. native: in timm's form."""
 
     def figures(self, view: Any) -> list[Figure]:
         """The figures of the run's card, the one that it is judged by first; empty without scored images."""

@@ -44,7 +44,8 @@ _TRACKERS: Mapping[str, Callable[[], Tracker]] = {"mlflow": _mlflow, "wandb": _w
 def check_trackers(names: Sequence[str]) -> None:
     """Raises UserError if a tracker is not installed, or could only start by asking the user something."""
     for name in names:
-        if find_spec(name) is None:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:  # a folder of that name, such as wandb's own wandb/, is no package
             raise UserError(f"trackers={name}: {name} is not installed: pip install 'snellen[{name}]'")
     if "wandb" in names:
         from snellen.tracking.to_wandb import check_login

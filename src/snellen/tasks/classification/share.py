@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from snellen.exporting.publishing import licence_of
-from snellen.models.backbones import weights_licence
-from snellen.models.classifier import Classifier, build_classifier
+from snellen.models.backbones import from_timm, weights_licence
+from snellen.models.classifier import build_classifier
 from snellen.models.timm_twin import timm_twin
 from snellen.run.directory import RunDirectory
 from snellen.tasks.classification.recipe import Recipe
@@ -32,10 +34,12 @@ def shared(run: RunDirectory) -> Shared:
     )
 
 
-def empty_network(recipe: Recipe, classes: int) -> Classifier:
-    """The network of a recipe, without its weights."""
-    spec = recipe.model.model_copy(update={"weights": None})
-    return build_classifier(spec, classes, recipe.augmentation.size, seed=0)[0]
+def empty_network(recipe: Recipe, classes: int, native: bool) -> nn.Module:
+    """The network of a recipe, without its weights. native: in timm's form."""
+    spec, size = recipe.model.model_copy(update={"weights": None}), recipe.augmentation.size
+    if native:
+        return from_timm(spec, size, download=False, classes=classes)
+    return build_classifier(spec, classes, size, seed=0)[0]
 
 
 def figures(view: RunFigures) -> list[Figure]:

@@ -23,7 +23,7 @@ HAS_ONNX = False
 def shared(run: RunDirectory) -> Shared:
     """The backbone of the last epoch."""
     recipe = recipe_of(run)
-    backbone = empty_network(recipe, 0)
+    backbone = empty_network(recipe, 0, native=False)
     load_trained_weights(backbone, run, "best")
     twin = timm_twin(backbone.eval(), recipe.model, 0, recipe.augmentation.size)
     return Shared(
@@ -35,8 +35,8 @@ def shared(run: RunDirectory) -> Shared:
     )
 
 
-def empty_network(recipe: PretrainingRecipe, classes: int) -> nn.Module:
-    """The backbone of a recipe, without its weights. classes: it has none."""
+def empty_network(recipe: PretrainingRecipe, classes: int, native: bool) -> nn.Module:
+    """The backbone of a recipe, without its weights. classes: it has none. native: timm's is the same."""
     spec = recipe.model.model_copy(update={"weights": None})
     with torch.random.fork_rng(devices=[]):
         return initial_backbone(spec, recipe.augmentation.size, seed=0)[0]

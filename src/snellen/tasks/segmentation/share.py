@@ -27,8 +27,8 @@ def shared(run: RunDirectory) -> Shared:
     )
 
 
-def empty_network(recipe: SegmentationRecipe, classes: int) -> Segmenter:
-    """The network of a recipe, without its weights."""
+def empty_network(recipe: SegmentationRecipe, classes: int, native: bool) -> Segmenter:
+    """The network of a recipe, without its weights. native: timm has none."""
     return build_segmenter(recipe.model.model_copy(update={"weights": None}), classes, seed=0)[0]
 
 
