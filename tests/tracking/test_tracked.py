@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 from tests.recipes import DIGITS
 
+import snellen
 from snellen import Run, UserError, compare, train
 from snellen.commands import execution
 from snellen.commands.train import resume
@@ -218,6 +219,11 @@ def test_runs_of_a_study_are_grouped_by_it(recorder: Recorder, digits: Path, tmp
     assert again is not None
     assert [run.key for run in again.runs] == [run.key for run in done.runs]
     assert len(recorder.subjects) == 2
+
+
+@pytest.mark.parametrize("value", ["mlflow, wandb", ["mlflow", "wandb", "mlflow"], ("mlflow", "wandb")])
+def test_trackers_are_given_as_text_or_as_a_list(value: object) -> None:
+    assert snellen.Recipe(trackers=value).trackers == ("mlflow", "wandb")  # type: ignore[arg-type]
 
 
 def test_only_complete_rows_are_read(tmp_path: Path) -> None:

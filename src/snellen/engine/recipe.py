@@ -158,8 +158,12 @@ class CommonRecipe(Spec):
     @classmethod
     def _split_trackers(cls, value: object) -> object:
         """From the command line they come as text: trackers=mlflow,wandb."""
-        names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
-        return list(dict.fromkeys(names)) if isinstance(names, list) else names
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("trackers")
+    @classmethod
+    def _each_tracker_once(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(trackers))
 
     @model_validator(mode="after")
     def _momentum_can_cycle(self) -> CommonRecipe:
