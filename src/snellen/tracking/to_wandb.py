@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from snellen.errors import UserError
@@ -44,22 +46,23 @@ class ToWandb:
         store = "/".join(filter(None, [settings.base_url, settings.entity, project]))
         if entry is not None and entry.store != store:
             raise ElsewhereError(f"its run is in {entry.store}, and wandb's settings now say {store}")
-        run = self._wandb.init(
-            id=uuid.uuid4().hex[:12] if entry is None else entry.run,
-            project=project,
-            name=subject.name,
-            group=subject.study,
-            config=dict(subject.fields) | {"snellen": dict(subject.facts)},
-            # Offline nothing can be asked about an earlier part; both have one number, and are joined by `wandb sync`.
-            resume=None if entry is None or offline else "must",
-            reinit="create_new",
-            settings=self._wandb.Settings(
-                console="off",
-                silent=True,
-                finish_timeout=_FINISH_SECONDS,
-                finish_timeout_raises=True,
-            ),
-        )
+        with _quiet_log():
+            run = self._wandb.init(
+                id=uuid.uuid4().hex[:12] if entry is None else entry.run,
+                project=project,
+                name=subject.name,
+                group=subject.study,
+                config=dict(subject.fields) | {"snellen": dict(subject.facts)},
+                # Offline nothing can be asked about an earlier part; both parts have one number.
+                resume=None if entry is None or offline else "must",
+                reinit="create_new",
+                settings=self._wandb.Settings(
+                    console="off",
+                    silent=True,
+                    finish_timeout=_FINISH_SECONDS,
+                    finish_timeout_raises=True,
+                ),
+            )
         self._run = run
         folder = run.dir.removesuffix("/files")
         where = f"offline; to upload it: wandb sync {folder}" if offline else str(run.url)
@@ -77,6 +80,18 @@ class ToWandb:
         assert self._run is not None
         self._run.summary.update({**end_of(status), "state": status.state, "measure": status.measure})
         self._run.finish(exit_code=0 if status.finished else 1)
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Around the start of a run: else wandb's log file prints a traceback for each line that a full disk refuses."""
+    shown, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = shown
+    for handler in logging.getLogger("wandb").handlers:
+        handler.handleError = lambda record: None  # type: ignore[method-assign]
 
 
 def _wandb() -> Any:
