@@ -14,13 +14,18 @@ def dimension(neighbours: NDArray[np.float64]) -> float:
 
     neighbours: (M, K) distances of M pictures from their K nearest among some different pictures, ascending. The
     maximum-likelihood estimate, over all M: (K - 1) M / sum of log(r_K / r_k) over the k < K (Levina & Bickel 2004,
-    with MacKay & Ghahramani's mean of the inverses). 1 at least, and for fewer than three neighbours.
+    with MacKay & Ghahramani's mean of the inverses). The logarithms are exponentially distributed; the nearer half are
+    treated as censored at r_c, the nearest of the others, since these may be copies that are not known as such:
+    (K - c) M / sum of (the log(r_K / r_k) over c <= k < K, and (c - 1) log(r_K / r_c)). 1 at least, and for fewer than
+    three neighbours.
     """
     pictures, count = neighbours.shape
     if count < 3 or not pictures:
         return 1.0
     logs = np.log(np.maximum(neighbours[:, -1:], 1e-6) / np.maximum(neighbours[:, :-1], 1e-6))
-    return float(np.clip((count - 1) / max(logs.sum(1).mean(), 1e-6), 1.0, _LARGEST_DIMENSION))
+    censored = (count - 1) // 2
+    total = logs[:, censored:].sum(1) + censored * logs[:, censored]
+    return float(np.clip((count - 1 - censored) / max(total.mean(), 1e-6), 1.0, _LARGEST_DIMENSION))
 
 
 def expected_nearer(
