@@ -62,7 +62,9 @@ def test_copies_are_found_and_nothing_else() -> None:
 def test_copies_are_found_where_each_image_has_several() -> None:
     """They are each other's neighbours, which hides what the distances of different images are."""
     originals = photographs(40, seed=2)
-    images = [*originals, *(copy(image) for copy in COPIES.values() for image in originals)]
+    brighter = [ImageEnhance.Brightness(image).enhance(1.3) for image in originals]
+    images = [*originals, *(copy(image) for copy in COPIES.values() for image in originals), *brighter]
+    images += [copy(image) for copy in COPIES.values() for image in brighter]
     pairs = {
         (pair.first, pair.second) for pair in near_pairs(np.stack([small_pictures(np.asarray(i)) for i in images]))
     }
