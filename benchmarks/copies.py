@@ -1,7 +1,7 @@
 """How well near copies are found, and how fast.
 
 planted FOLDER: copies of 600 photographs in nine ways, all in one set: precision, and recall by way. --imagededup adds
-the figures of the package imagededup (its perceptual hash, default distance) on the same files, if it is installed.
+the figures of the package imagededup (its four hashes, default distance) on the same files, if it is installed.
 drawn: pairs that are found among 2,000 drawn pictures, of five kinds; no two are the same, so that all pairs are false.
 parts FOLDER: near copies between train/ and val/, as a table, with the first 100 as a contact sheet (--sheet).
 speed FOLDER: the time to decode all images and to find their copies, in processor and clock seconds.
@@ -103,7 +103,8 @@ def planted(folder: Path, count: int, with_imagededup: bool) -> None:
         pairs = {(files[pair.first].stem, files[pair.second].stem) for pair in found}
         print_recall("snellen", pairs, count)
         if with_imagededup:
-            print_recall("imagededup PHash", _by_imagededup(out), count)
+            for method in ("PHash", "DHash", "WHash", "AHash"):
+                print_recall(f"imagededup {method}", _by_imagededup(out, method), count)
 
 
 def print_recall(tool: str, pairs: set[tuple[str, str]], count: int) -> None:
@@ -131,10 +132,10 @@ def print_recall(tool: str, pairs: set[tuple[str, str]], count: int) -> None:
         print(f"  false: {a} and {b}, {number}")
 
 
-def _by_imagededup(folder: Path) -> set[tuple[str, str]]:
-    from imagededup.methods import PHash
+def _by_imagededup(folder: Path, method: str) -> set[tuple[str, str]]:
+    import imagededup.methods
 
-    found = PHash().find_duplicates(image_dir=str(folder), max_distance_threshold=10)
+    found = getattr(imagededup.methods, method)().find_duplicates(image_dir=str(folder), max_distance_threshold=10)
     return {
         (min(Path(a).stem, Path(b).stem), max(Path(a).stem, Path(b).stem))
         for a, copies in found.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_RATE = 0.02  # of false pairs among those that are reported, as calculated
+_RATE = 0.05  # of false pairs among those that are reported, as calculated
 _LARGEST_DIMENSION = 12.0  # Beyond, the neighbours' distances hardly differ, and it is unknown: the smaller is careful.
 
 
@@ -42,7 +42,7 @@ def expected_nearer(
 
 
 def significant(expected: NDArray[np.float64], pictures: int) -> NDArray[np.bool_]:
-    """(N,) which pairs are no chance. If `expected` is right, at most 2% of these are expected to be false.
+    """(N,) which pairs are no chance. If `expected` is right, at most 5% of these are expected to be false.
 
     expected: (N,) of each pair. pictures: of the set. The step-up rule of Benjamini & Hochberg (1995): among n pictures
     n * expected / 2 pairs are that near by chance.

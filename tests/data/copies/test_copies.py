@@ -189,10 +189,10 @@ def test_points_in_a_cube_have_their_dimension_and_their_expected_neighbours() -
 
 
 def test_chance_pairs_are_rarely_significant() -> None:
-    """If the expected number of nearer pictures is right, the nearest pair of a set is one in 2% of the sets."""
+    """If the expected number of nearer pictures is right, the nearest pair of a set is one in 5% of the sets."""
     generator = np.random.default_rng(0)
     false = sum(significant(2 * np.cumsum(generator.exponential(size=50)) / 500, 500).any() for _ in range(2000))
-    assert 0.01 < false / 2000 < 0.035
+    assert 0.035 < false / 2000 < 0.07
     assert significant(np.array([1e-9, 1e-8, 3.0]), 500).tolist() == [True, True, False]
     assert not significant(np.empty(0), 10).any()
 

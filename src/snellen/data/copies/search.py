@@ -26,7 +26,7 @@ _NEIGHBOURS = 12  # of these, the nearest ones
 _UNUSED = 254  # in place of a Hamming distance
 _SAMPLE = 300  # pictures by which the dimension is estimated
 _AT_ALL_NEAR = 0.7  # of the same distance: only such pairs can be no chance
-_ROUGHLY = 1.2  # distances on the small pictures are less exact
+_ROUGHLY = 1.5  # distances on the small pictures are less exact
 _ROUNDS = 4
 _CLEARLY_NEAR = 0.3  # of the usual distance between a picture and a near reference: probably a copy, so not compared
 
