@@ -72,6 +72,17 @@ def time_axis(longest: float) -> tuple[float, str]:
     return (1.0, "seconds") if longest < 100 else (60.0, "minutes")
 
 
+def why_failed(error: BaseException) -> str:
+    """As `first_line`, of the failure to use files that caused the exception, if there is one: a library's own text
+    often hides that a disk is full."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return first_line(cause)
+        cause = cause.__cause__ or cause.__context__
+    return first_line(error)
+
+
 def first_line(error: BaseException) -> str:
     """What an exception of a library says, in one line; its type if it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

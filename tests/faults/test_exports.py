@@ -60,7 +60,8 @@ def test_a_full_disk_leaves_the_file_that_was_there(run: Run, options: list[str]
     ended = export(FULL.format(size=size), run.path, "--out", out, "--force", *options)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "the disk is full" in ended.stderr
+    # With no room for a single byte, PyTorch already lacks a folder for temporary files.
+    assert "the disk is full" in ended.stderr or (not size and "No usable temporary directory" in ended.stderr)
     assert out.read_bytes() == b"another file"
     assert list(tmp_path.iterdir()) == [out], "no temporary file is left"
 

@@ -16,7 +16,7 @@ from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.exporting.graph import Graph
 from snellen.exporting.onnx_file import INPUT
-from snellen.words import first_line
+from snellen.words import why_failed
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -51,7 +51,7 @@ def network_graph(model: nn.Module, example: Tensor, multiple: int | None = None
                 verbose=False,
             )
     except Exception as error:  # the exporter raises what its parts raise
-        raise UserError(f"this network cannot be written as ONNX: {first_line(error)}") from error
+        raise UserError(f"this network cannot be written as ONNX: {why_failed(error)}") from error
     assert program is not None
     return _without_traces(program.model_proto)
 

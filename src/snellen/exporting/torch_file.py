@@ -18,7 +18,7 @@ from snellen.data.augment.spec import EvaluationTransformSpec
 from snellen.data.normalization import Normalization
 from snellen.errors import UserError
 from snellen.exporting.network import quietly
-from snellen.words import first_line
+from snellen.words import why_failed
 
 SUFFIX = ".pt2"
 DYNAMIC = torch.export.Dim.DYNAMIC
@@ -37,7 +37,7 @@ def program_of(
         with quietly(), torch.no_grad(), config.patch(backed_size_oblivious=slices):
             program = torch.export.export(module, examples, dynamic_shapes=dynamic_shapes)
     except Exception as error:  # the exporter raises what its parts raise
-        raise UserError(f"this network cannot be written by torch.export: {first_line(error)}") from error
+        raise UserError(f"this network cannot be written by torch.export: {why_failed(error)}") from error
     _without_traces(program.graph_module)
     return program
 
