@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_RATE = 0.05  # of false pairs among those that are reported, as calculated
+_RATE = 0.02  # of false pairs among those that are reported, as calculated
 _LARGEST_DIMENSION = 12.0  # Beyond, the neighbours' distances hardly differ, and it is unknown: the smaller is careful.
 
 
@@ -14,18 +14,13 @@ def dimension(neighbours: NDArray[np.float64]) -> float:
 
     neighbours: (M, K) distances of M pictures from their K nearest among some different pictures, ascending. The
     maximum-likelihood estimate, over all M: (K - 1) M / sum of log(r_K / r_k) over the k < K (Levina & Bickel 2004,
-    with MacKay & Ghahramani's mean of the inverses). The logarithms are exponentially distributed; the nearer half are
-    treated as censored at r_c, the nearest of the others, since these may be copies that are not known as such:
-    (K - c) M / sum of (the log(r_K / r_k) over c <= k < K, and (c - 1) log(r_K / r_c)). 1 at least, and for fewer than
-    three neighbours.
+    with MacKay & Ghahramani's mean of the inverses). 1 at least, and for fewer than three neighbours.
     """
     pictures, count = neighbours.shape
     if count < 3 or not pictures:
         return 1.0
     logs = np.log(np.maximum(neighbours[:, -1:], 1e-6) / np.maximum(neighbours[:, :-1], 1e-6))
-    censored = (count - 1) // 2
-    total = logs[:, censored:].sum(1) + censored * logs[:, censored]
-    return float(np.clip((count - 1 - censored) / max(total.mean(), 1e-6), 1.0, _LARGEST_DIMENSION))
+    return float(np.clip((count - 1) / max(logs.sum(1).mean(), 1e-6), 1.0, _LARGEST_DIMENSION))
 
 
 def expected_nearer(
@@ -42,7 +37,7 @@ def expected_nearer(
 
 
 def significant(expected: NDArray[np.float64], pictures: int) -> NDArray[np.bool_]:
-    """(N,) which pairs are no chance. If `expected` is right, at most 5% of these are expected to be false.
+    """(N,) which pairs are no chance. If `expected` is right, at most 2% of these are expected to be false.
 
     expected: (N,) of each pair. pictures: of the set. The step-up rule of Benjamini & Hochberg (1995): among n pictures
     n * expected / 2 pairs are that near by chance.

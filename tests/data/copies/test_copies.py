@@ -59,22 +59,6 @@ def test_copies_are_found_and_nothing_else() -> None:
         assert sum((row, 60 + 5 * number + row) in pairs for row in range(5)) >= 4, way
 
 
-def test_copies_are_found_where_each_image_has_several() -> None:
-    """They are each other's neighbours, which hides what the distances of different images are."""
-    originals = photographs(40, seed=2)
-    brighter = [ImageEnhance.Brightness(image).enhance(1.3) for image in originals]
-    images = [*originals, *(copy(image) for copy in COPIES.values() for image in originals), *brighter]
-    images += [COPIES[way](image) for way in ("mirrored", "turned", "half") for image in brighter]
-    pairs = {
-        (pair.first, pair.second) for pair in near_pairs(np.stack([small_pictures(np.asarray(i)) for i in images]))
-    }
-    found = {
-        way: sum((row, 40 * (number + 1) + row) in pairs for row in range(40)) for number, way in enumerate(COPIES)
-    }
-    assert min(found[way] for way in ("half", "darker", "mirrored", "turned", "rotated")) >= 34, found
-    assert sum(first % 40 != second % 40 for first, second in pairs) <= 0.02 * len(pairs)
-
-
 def test_copies_are_described_by_what_was_done_to_them() -> None:
     """Also if the pair was found by a view that shows something else, such as a rotated one of a cropped copy."""
     words = {"half": "same view", "darker": "same view", "brighter": "same view", "mirrored": "mirrored"}
@@ -189,10 +173,10 @@ def test_points_in_a_cube_have_their_dimension_and_their_expected_neighbours() -
 
 
 def test_chance_pairs_are_rarely_significant() -> None:
-    """If the expected number of nearer pictures is right, the nearest pair of a set is one in 5% of the sets."""
+    """If the expected number of nearer pictures is right, the nearest pair of a set is one in 2% of the sets."""
     generator = np.random.default_rng(0)
     false = sum(significant(2 * np.cumsum(generator.exponential(size=50)) / 500, 500).any() for _ in range(2000))
-    assert 0.035 < false / 2000 < 0.07
+    assert 0.01 < false / 2000 < 0.035
     assert significant(np.array([1e-9, 1e-8, 3.0]), 500).tolist() == [True, True, False]
     assert not significant(np.empty(0), 10).any()
 

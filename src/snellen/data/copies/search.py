@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from snellen.data.copies.small import CENTRE, SIDE, WHOLE, is_flat, reduced
 from snellen.data.copies.views import describe_copy
 from snellen.insight.chance_pairs import dimension, expected_nearer, significant
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _FEWEST = 3
 _EXPECTED = 10_000  # candidates that are different pictures, at most
@@ -26,8 +28,6 @@ _NEIGHBOURS = 12  # of these, the nearest ones
 _UNUSED = 254  # in place of a Hamming distance
 _SAMPLE = 300  # pictures by which the dimension is estimated
 _AT_ALL_NEAR = 0.7  # of the same distance: only such pairs can be no chance
-_ROUGHLY = 1.5  # distances on the small pictures are less exact
-_ROUNDS = 4
 _CLEARLY_NEAR = 0.3  # of the usual distance between a picture and a near reference: probably a copy, so not compared
 
 
@@ -81,12 +81,21 @@ def near_pairs(pictures: NDArray[np.uint8], progress: Callable[[str], None] = la
     candidates = _candidates(small, described)
     progress("comparing with different images")
     references = _References(small, large, described)
-    on_small, usual = _usual(candidates, references)
-    likely = _AT_ALL_NEAR * min(1.0, _ROUGHLY * float(np.median(on_small[:, -1])))
-    candidates = _refined(candidates.only(candidates.distance < likely), large)
+    alone = _links(candidates, 0.0, len(rows))
+    _, usual = references.neighbours(references.sample, alone)
+    candidates = _refined(candidates.only(candidates.distance < _AT_ALL_NEAR), large)
     typical = float(np.median(usual[:, -1]))
     candidates = candidates.only(candidates.distance < _AT_ALL_NEAR * typical)
-    expected, chosen = _judged(candidates, references, usual, _CLEARLY_NEAR * typical)
+    links = _links(candidates, _CLEARLY_NEAR * typical, len(rows))
+    power = dimension(references.neighbours(references.sample, links)[1])
+    images = np.unique(np.concatenate([candidates.first, candidates.second]))
+    neighbours = references.neighbours(images, links)[1]
+    density = len(rows) / references.count
+    expected = np.zeros(len(candidates.first))
+    for side in (candidates.first, candidates.second):
+        of_side = neighbours[np.searchsorted(images, side)]
+        expected = np.maximum(expected, expected_nearer(candidates.distance, of_side, power, density))
+    chosen = np.flatnonzero(significant(expected, len(rows)))
     return [
         NearPair(
             int(rows[candidates.first[pair]]),
@@ -97,67 +106,6 @@ def near_pairs(pictures: NDArray[np.uint8], progress: Callable[[str], None] = la
         )
         for pair in chosen[np.lexsort((candidates.distance[chosen], expected[chosen]))]
     ]
-
-
-def _usual(candidates: _Candidates, references: _References) -> tuple[Floats, Floats]:
-    """(M, K) distances of the references' sample from its neighbours, as of `neighbours`.
-
-    Pictures that are clearly nearer are not among these: where each image has copies, they would be the neighbours.
-    """
-    on_small, usual = references.neighbours(references.sample, np.arange(references.total))
-    before = np.ones(references.total, dtype=np.int64)
-    for _ in range(_ROUNDS):
-        clearly = _CLEARLY_NEAR * float(np.median(on_small[:, -1]))
-        clusters, sizes = _clusters(candidates.only(candidates.distance < clearly), references.total)
-        changed = np.flatnonzero((sizes > before)[references.sample])
-        if not len(changed):
-            break
-        on_small[changed], usual[changed] = references.neighbours(references.sample[changed], clusters)
-        before = sizes
-    return on_small, usual
-
-
-def _judged(
-    candidates: _Candidates, references: _References, usual: Floats, clearly: float
-) -> tuple[Floats, NDArray[np.int64]]:
-    """How many different pictures would be as near by chance as each candidate, and which candidates are no chance.
-
-    Copies that are not known as such look like different pictures that are near, and hide other copies. So candidates
-    nearer than `clearly` are taken for copies first, and then those that were found, until no more are. usual: (M, K)
-    distances of the references' sample from its neighbours, which are updated.
-    """
-    images = np.unique(np.concatenate([candidates.first, candidates.second]))
-    neighbours = np.zeros((len(images), usual.shape[1]))
-    before = np.zeros(references.total, dtype=np.int64)  # sizes of the clusters
-    clusters, sizes = _clusters(candidates.only(candidates.distance < clearly), references.total)
-    expected, chosen = np.zeros(len(candidates.first)), np.empty(0, dtype=np.int64)
-    for _ in range(_ROUNDS):
-        for of_pictures, pictures, known in ((usual, references.sample, 1), (neighbours, images, 0)):
-            changed = np.flatnonzero(sizes[pictures] > np.maximum(known, before[pictures]))
-            of_pictures[changed] = references.neighbours(pictures[changed], clusters)[1]
-        power, density = dimension(usual), references.total / references.count
-        expected = np.zeros(len(candidates.first))
-        for side in (candidates.first, candidates.second):
-            of_side = neighbours[np.searchsorted(images, side)]
-            expected = np.maximum(expected, expected_nearer(candidates.distance, of_side, power, density))
-        chosen = np.flatnonzero(significant(expected, references.total))
-        before = sizes
-        is_copy = candidates.distance < clearly
-        is_copy[chosen] = True
-        clusters, sizes = _clusters(candidates.only(is_copy), references.total)
-        if not (sizes[images] > before[images]).any():
-            break
-    return expected, chosen
-
-
-def _clusters(pairs: _Candidates, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(count,) each: a number for each set of pictures that pairs connect; how many pictures its set has."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_array((np.ones(len(pairs.first), dtype=bool), (pairs.first, pairs.second)), shape=(count, count))
-    clusters = connected_components(links, directed=False)[1].astype(np.int64)
-    return clusters, np.bincount(clusters)[clusters]
 
 
 def _candidates(small: NDArray[np.uint8], described: list[Descriptors]) -> _Candidates:
@@ -196,33 +144,46 @@ def _matrices(described: Descriptors) -> NDArray[np.float32]:
     return np.stack([view.matrix for view in described.views]).astype(np.float32)
 
 
+def _links(pairs: _Candidates, nearer: float, count: int) -> csr_array:
+    """(n, n) sparse: true for pairs, in both orders, that are nearer than a distance, and for a picture and itself."""
+    from scipy.sparse import coo_array
+
+    some, alone = pairs.only(pairs.distance < nearer), np.arange(count)
+    rows = np.concatenate([some.first, some.second, alone])
+    columns = np.concatenate([some.second, some.first, alone])
+    return coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(count, count)).tocsr()
+
+
 class _References:
     """A random part of a set, whose pictures are compared with others of the set.
 
-    count: how many pictures that is. total: of the set. sample: rows of pictures by which the set is described.
+    count: how many pictures that is. sample: rows of pictures by which the set is described.
     """
 
     def __init__(self, small: NDArray[np.uint8], large: NDArray[np.uint8], described: list[Descriptors]) -> None:
         self._small, self._large, self._described = small, large, described
         generator = np.random.default_rng(0)
-        self.total, self.count = len(small), min(len(small), _REFERENCES)
+        self.count = min(len(small), _REFERENCES)
         self._rows = np.sort(generator.choice(len(small), self.count, replace=False))
         self.sample = np.sort(generator.choice(len(small), min(len(small), _SAMPLE), replace=False))
 
-    def neighbours(self, images: NDArray[np.int64], clusters: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def neighbours(
+        self, images: NDArray[np.int64], links: csr_array
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(N, K) distances, ascending, of some pictures from the K references that look most like them.
 
-        On the small pictures, and on the large ones. clusters: (n,) pictures of the same one are not compared.
+        On the small pictures, and on the large ones. links: (n, n) true where two pictures are not to be compared.
         """
         number = min(_TRIED, self.count - 1)
         nearest = np.full((len(images), number), 255, dtype=np.uint8)
         found = np.zeros((len(images), number, 3), dtype=np.int64)  # picture, view, reference
+        columns = links.tocsc()[:, self._rows].tocsr()
         for picture, of_picture in zip((WHOLE, CENTRE), self._described, strict=True):
             base = of_picture.base[self._rows]
             for start in range(0, len(images), 256):
                 block = slice(start, start + 256)
                 least, view = _least(of_picture.of_views[:, images[block]], base)
-                least[clusters[images[block], None] == clusters[self._rows]] = _UNUSED
+                least[columns[images[block]].toarray()] = _UNUSED
                 order = np.argsort(least, axis=1, kind="stable")[:, :number]
                 new = np.stack(
                     [np.full_like(order, picture), np.take_along_axis(view, order, 1).astype(np.int64), order], axis=2
