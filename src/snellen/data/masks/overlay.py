@@ -37,11 +37,17 @@ def overlaid(
     drawn = coloured(mask, colours)
     blended = image + opacity * (drawn.astype(np.float32) - image)
     blended = blended.round().astype(np.uint8)
+    border = _borders(mask)
+    blended[border] = drawn[border]
+    return blended
+
+
+def _borders(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(h, w): pixels of another class than their neighbour to the left or above."""
     border = np.zeros(mask.shape, dtype=bool)
     border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     border[1:] |= mask[1:] != mask[:-1]
-    blended[border] = drawn[border]
-    return blended
+    return border
 
 
 def tinted(
@@ -62,10 +68,7 @@ def outlined(image: Image.Image, mask: NDArray[np.uint8], down: int = 0, right: 
     rows, columns = (
         np.clip(np.arange(side) - move, 0, side - 1) for side, move in zip(mask.shape, (down, right), strict=True)
     )
-    moved = mask[rows][:, columns]
-    border = np.zeros(mask.shape, dtype=np.uint8)
-    border[:, 1:] |= moved[:, 1:] != moved[:, :-1]
-    border[1:] |= moved[1:] != moved[:-1]
+    border = _borders(mask[rows][:, columns]).astype(np.uint8)
     lines = Image.fromarray(border * 255).resize(image.size, Image.Resampling.BOX)
     result = image.copy()
     result.paste(_OUTLINE, mask=lines.point(lambda value: min(255, 3 * value)))

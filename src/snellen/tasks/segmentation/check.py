@@ -138,18 +138,12 @@ class MaskCheck:
     def mask_section(self) -> MisfitSection:
         """How the masks fit their images, with pictures of those that do not."""
         root, reading = self.images.root, self.spec.reading(self.images.classes)
-        image_of = {sample.mask: root / sample.path for sample in self._samples}
+        samples = [*self.images.train, *self.images.validation, *self.images.test]  # in the order of the fits
 
         def mask_of(row: int) -> NDArray[np.uint8]:
-            name = self.fits.masks[row]
-            size = decode(image_of[name]).shape[1:]
-            return decode_mask(root / name, reading, (size[0], size[1])).numpy()
+            return decode_mask(root / samples[row].mask, reading).numpy()
 
-        return misfit_section(self.fits, lambda row: image_of[self.fits.masks[row]], mask_of, self.bits)
-
-    @property
-    def _samples(self) -> list[MaskedSample]:
-        return [*self.images.train, *self.images.validation, *self.images.test]
+        return misfit_section(self.fits, lambda row: root / samples[row].path, mask_of, self.bits)
 
     def _sameness(self) -> list[str]:
         lines = []
