@@ -11,6 +11,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,9 @@ FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 LARGE = part(encoded(Image.effect_noise((1500, 1500), 90))) + b"--b--\r\n"  # more than fits into memory by default
 
 
-def started(source: Path, folder: Path) -> tuple[subprocess.Popen[str], int]:
-    """A server whose home, working and temporary folders are in `folder`, and its port."""
+@contextmanager
+def started(source: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server whose home, working and temporary folders are in `folder`, and its port; killed at the end."""
     for name in ("home", "tmp", "work"):
         (folder / name).mkdir(parents=True)
     environment = os.environ | {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "COLUMNS": "1000"}
@@ -40,9 +43,13 @@ def started(source: Path, folder: Path) -> tuple[subprocess.Popen[str], int]:
         env=environment,
     )
     assert server.stderr is not None
-    said = server.stderr.readline()
-    assert "127.0.0.1:" in said, said + server.stderr.read()
-    return server, int(said.split("127.0.0.1:")[1].split("/")[0])
+    try:
+        said = server.stderr.readline()
+        assert "127.0.0.1:" in said, said + server.stderr.read()
+        yield server, int(said.split("127.0.0.1:")[1].split("/")[0])
+    finally:
+        server.kill()
+        server.wait()
 
 
 def best_class(port: int, body: bytes = GREEN, headers: dict[str, str] | None = None) -> str:
@@ -63,8 +70,7 @@ def test_a_file_and_every_folder_may_vanish(tmp_path: Path) -> None:
     """So a full or read-only disk does not matter either: nothing is written."""
     file, folder = tmp_path / "colours.onnx", tmp_path / "folder"
     write_colours(file)
-    server, port = started(file, folder)
-    try:
+    with started(file, folder) as (server, port):
         assert best_class(port) == "green"
         file.unlink()
         shutil.rmtree(folder)
@@ -72,29 +78,21 @@ def test_a_file_and_every_folder_may_vanish(tmp_path: Path) -> None:
         assert best_class(port, LARGE, FORM) in {"red", "green", "blue"}
         stopped(server)
         assert not folder.exists(), "nothing was written"
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_a_file_may_be_replaced(tmp_path: Path) -> None:
     file = tmp_path / "colours.onnx"
     write_colours(file)
-    server, port = started(file, tmp_path / "folder")
-    try:
+    with started(file, tmp_path / "folder") as (server, port):
         file.write_bytes(b"another")
         assert best_class(port) == "green"
         stopped(server)
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_a_run_and_its_images_may_vanish(tmp_path: Path) -> None:
     images = write_digits(tmp_path / "digits")
     run = snellen.train(images, DIGITS | {"epochs": 1}, out=tmp_path / "run", quiet=True)
-    server, port = started(run.path, tmp_path / "folder")
-    try:
+    with started(run.path, tmp_path / "folder") as (server, port):
         before = best_class(port)
         shutil.rmtree(run.path)
         shutil.rmtree(images)
@@ -105,17 +103,13 @@ def test_a_run_and_its_images_may_vanish(tmp_path: Path) -> None:
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/samples/0")
         stopped(server)
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_clients_that_die_do_not_stop_it_and_a_stop_waits_for_the_others(tmp_path: Path) -> None:
     file = tmp_path / "colours.onnx"
     write_colours(file)
-    server, port = started(file, tmp_path / "folder")
     head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(GREEN)}\r\n\r\n".encode()
-    try:
+    with started(file, tmp_path / "folder") as (server, port):
         for sent in (head, head + GREEN, head[:20]):
             client = socket.create_connection(("127.0.0.1", port))
             client.sendall(sent)
@@ -130,6 +124,3 @@ def test_clients_that_die_do_not_stop_it_and_a_stop_waits_for_the_others(tmp_pat
             assert waiting.recv(1000).startswith(b"HTTP/1.1 200")
         said = server.communicate(timeout=60)[1]
         assert (server.returncode, "Traceback" in said) == (130, False)
-    finally:
-        server.kill()
-        server.wait()
