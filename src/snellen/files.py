@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from snellen.errors import UserError
-from snellen.words import kind_of
+from snellen.words import causes, kind_of
 
 T = TypeVar("T")
 
@@ -52,6 +52,17 @@ def check_new_file(path: Path, force: bool) -> None:
         raise UserError(f"{path}: is a folder; expected a file name, such as {path / 'NAME'}.")
     if path.exists() and not force:
         raise UserError(f"{path}: already exists. To replace it: --force (in Python: force=True), or choose another.")
+
+
+def check_new_folder(out: Path, force: bool, is_own: Callable[[Path], bool], what: str) -> None:
+    """Raises UserError unless a folder is free, or may be replaced. is_own: whether it is `what`, such as "a folder of
+    shards": nothing else is replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out.is_dir() and is_own(out)):
+        raise UserError(f"{out}: already exists, and is not {what}. Choose another.")
+    if not force:
+        raise UserError(f"{out}: already exists. To replace it: --force (in Python: force=True), or choose another.")
 
 
 def lock(file: IO[str], held: str) -> str | None:
@@ -141,12 +152,11 @@ def why_not_written(error: OSError) -> str | None:
 
 def _error_number(error: BaseException | None) -> int | None:
     """The number of the system error behind an exception; torch and safetensors raise others in its place."""
-    while error is not None:
-        if isinstance(error, OSError):
-            return error.errno
-        if match := re.search(r"\(os error (\d+)\)", str(error)):
+    for cause in causes(error):
+        if isinstance(cause, OSError):
+            return cause.errno
+        if match := re.search(r"\(os error (\d+)\)", str(cause)):
             return int(match[1])
-        error = error.__cause__ or error.__context__
     return None
 
 

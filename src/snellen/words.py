@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -72,15 +72,17 @@ def time_axis(longest: float) -> tuple[float, str]:
     return (1.0, "seconds") if longest < 100 else (60.0, "minutes")
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, the one that led to it, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def why_failed(error: BaseException) -> str:
     """As `first_line`, of the failure to use files that caused the exception, if there is one: a library's own text
     often hides that a disk is full."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return first_line(cause)
-        cause = cause.__cause__ or cause.__context__
-    return first_line(error)
+    return first_line(next((cause for cause in causes(error) if isinstance(cause, OSError)), error))
 
 
 def first_line(error: BaseException) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from snellen.errors import UserError
 from snellen.exporting.extras import require
-from snellen.files import new_folder
+from snellen.files import check_new_folder, new_folder
 from snellen.runs import Run, load
 from snellen.sharing.card import UNKNOWN, Licences
 from snellen.sharing.folder import FILES, write_files
@@ -99,11 +98,7 @@ def push(
     has_onnx = onnx and kind.share.HAS_ONNX
     if has_onnx:
         require("onnx", "onnxscript", "onnxruntime", what="push, unless without ONNX file (--no-onnx),")
-    if not status.finished:
-        raise UserError(
-            f"{opened.path}: the run is {status.state} after {status.epochs_done} of {status.epochs} epochs; only a "
-            f"finished run is pushed. Resume it with: snellen {kind.command} --resume {opened.path}"
-        )
+    opened.require_finished("pushed")
     console = console or Console(stderr=True, quiet=quiet)
     licences = Licences(licence, data_licence)
 
@@ -123,7 +118,7 @@ def push(
 
     if name is None:
         out = Path(to)
-        _check_replaceable(out, force)
+        check_new_folder(out, force, _is_pushed, "a folder that push has written")
         with new_folder(out) as folder:
             return write(folder, out.resolve().name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -133,12 +128,6 @@ def push(
         return Pushed(**{**vars(pushed), "to": address})
 
 
-def _check_replaceable(out: Path, force: bool) -> None:
-    """Raises UserError unless a folder is free, or holds nothing but what push has written and may be replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    names = {file.name for file in out.iterdir()} if out.is_dir() else set[str]()
-    if not (_LEAST <= names <= FILES):
-        raise UserError(f"{out}: already exists, and is not a folder that push has written. Choose another.")
-    if not force:
-        raise UserError(f"{out}: already exists. To replace it: --force (in Python: force=True), or choose another.")
+def _is_pushed(folder: Path) -> bool:
+    """Whether a folder holds nothing but what push has written."""
+    return _LEAST <= {file.name for file in folder.iterdir()} <= FILES

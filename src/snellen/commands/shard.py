@@ -20,7 +20,7 @@ from snellen.data.shards.remote import is_url
 from snellen.data.shards.sources import is_shards
 from snellen.data.shards.write import ShardWriter
 from snellen.errors import UserError
-from snellen.files import as_path, new_folder
+from snellen.files import as_path, check_new_folder, new_folder
 from snellen.words import counted, first_line
 
 _OTHERS = "others"  # the tar file of tables, which is no part of what webdataset reads
@@ -84,12 +84,7 @@ def shard(
 def _check_out(source: str | Path, out: Path, force: bool) -> None:
     if Path(source).is_dir() and out.resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"{out}: lies in {source}, whose images are to be sharded. Choose a folder outside it.")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out.is_dir() and is_shards(out)):
-        raise UserError(f"{out}: already exists, and is not a folder of shards. Choose another.")
-    if not force:
-        raise UserError(f"{out}: already exists. To replace it: --force (in Python: force=True), or choose another.")
+    check_new_folder(out, force, is_shards, "a folder of shards")
 
 
 def _write(plan: ShardPlan, folder: Path, limit: int, console: Console) -> Index:
